@@ -1,0 +1,1 @@
+"""Model cards: a model is data, one JSON file each."""

@@ -1,0 +1,33 @@
+"""A label's standard terms as the one string that 3D Slicer keeps with a segment."""
+
+from __future__ import annotations
+
+from .card import Code, Terminology
+
+CATEGORY_CONTEXT = "Segmentation category and type - DICOM master list"
+REGION_CONTEXT = "Anatomic codes - DICOM master list"
+TAG = "TerminologyEntry"  # name of the segment tag that holds the entry
+
+
+def terminology_entry(terminology: Terminology) -> str:
+    """Slicer's serialised terminology entry.
+
+    Seven fields joined by '~': context, category, type, type modifier, anatomic context, region and
+    region modifier; a code is 'scheme^value^meaning', an absent one '^^'. Source: the documentation of
+    `vtkSlicerTerminologiesModuleLogic::SerializeTerminologyEntry`.
+    """
+    return "~".join(
+        (
+            CATEGORY_CONTEXT,
+            _code(terminology.category),
+            _code(terminology.type),
+            _code(terminology.modifier),
+            REGION_CONTEXT,
+            _code(terminology.region),
+            _code(terminology.region_modifier),
+        )
+    )
+
+
+def _code(code: Code | None) -> str:
+    return "^^" if code is None else f"{code.scheme}^{code.value}^{code.meaning}"

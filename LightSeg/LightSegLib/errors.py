@@ -1,0 +1,42 @@
+"""Every error that LightSeg raises on purpose.
+
+A message has two sentences: what is wrong, then what to do about it. The command line
+prints the message alone and exits with `exit_code`; the Slicer module shows it in a dialog.
+"""
+
+from __future__ import annotations
+
+
+class LightSegError(Exception):
+    """Base of all deliberate errors; catching it catches nothing by accident."""
+
+    exit_code = 1
+
+
+class InputError(LightSegError):
+    """What the user handed over cannot be used: an image, a folder, a region, an argument."""
+
+    exit_code = 2
+
+
+class ModelError(LightSegError):
+    """A model card or its weights are missing, damaged or do not fit together."""
+
+
+class UnknownModelError(InputError):
+    """No model has the given id."""
+
+
+class OutputError(InputError):
+    """The result cannot be written where the user wants it."""
+
+
+class DeviceError(LightSegError):
+    """The computation does not fit or does not run on any device of this machine."""
+
+
+class Cancelled(LightSegError):
+    """The user stopped the job; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("The job was cancelled. Nothing was changed.")

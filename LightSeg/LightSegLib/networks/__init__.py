@@ -1,0 +1,30 @@
+"""Networks in pure torch, one family a file. They know nothing of images or files."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FAMILIES = {"lightmedseg": ("lightmedseg", "LightMedSeg")}
+
+
+def build(family: str, arguments: dict[str, Any]) -> nn.Module:
+    """The untrained network of a card. Raises ModelError for an unknown family or wrong arguments."""
+    if family not in FAMILIES:
+        raise ModelError(
+            f"The model card names the network '{family}', which this version of LightSeg does not have "
+            f"(it has {', '.join(sorted(FAMILIES))}). Update LightSeg or correct the card."
+        )
+    module, name = FAMILIES[family]
+    try:
+        network: nn.Module = getattr(importlib.import_module(f".{module}", __package__), name)(**arguments)
+    except TypeError as error:
+        raise ModelError(
+            f"The model card's arguments do not fit the network '{family}' ({error}). Correct network_arguments."
+        ) from error
+    return network

@@ -1,0 +1,49 @@
+"""What a running job tells its user, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import Cancelled
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report: the step by name, tiles finished out of tiles (0 where a step has none), seconds left if known."""
+
+    step: str
+    tile: int = 0
+    tiles: int = 0
+    seconds_left: float | None = None
+
+
+ProgressCallback = Callable[[Progress], None]
+CancelCallback = Callable[[], bool]
+
+
+class Reporter:
+    """Passes reports on and raises Cancelled as soon as the user asks for it."""
+
+    def __init__(self, progress: ProgressCallback | None = None, cancelled: CancelCallback | None = None) -> None:
+        self._progress = progress
+        self._cancelled = cancelled
+        self._started = time.monotonic()
+
+    def step(self, name: str) -> None:
+        """A new step begins."""
+        self._started = time.monotonic()
+        self._report(Progress(name))
+
+    def tile(self, name: str, finished: int, total: int) -> None:
+        """`finished` of `total` tiles of this step are done."""
+        elapsed = time.monotonic() - self._started
+        left = elapsed / finished * (total - finished) if finished else None
+        self._report(Progress(name, finished, total, left))
+
+    def _report(self, progress: Progress) -> None:
+        if self._cancelled is not None and self._cancelled():
+            raise Cancelled
+        if self._progress is not None:
+            self._progress(progress)

@@ -1,0 +1,217 @@
+"""The one way in: a card, volumes in, a segmentation out. The module, the command line and training use it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import __version__
+from .catalog.card import Card
+from .catalog.store import weights_path
+from .errors import DeviceError, InputError, ModelError
+from .pipeline.region import Region
+from .progress import CancelCallback, ProgressCallback, Reporter
+from .volume import Segmentation, Volume, check_voxels
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from .pipeline.preprocess import Prepared
+
+SMALLEST_TILE = 32  # voxels along an axis; smaller tiles would see too little
+
+
+class Segmenter:
+    """One model on one device; the network is loaded at the first use and kept.
+
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps". full_precision: float32 on a GPU too. mirror: average over
+    the flips that the card allows. largest_component: keep one connected piece, None for what the card says.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        device: str = "auto",
+        full_precision: bool = False,
+        mirror: bool = False,
+        largest_component: bool | None = None,
+    ) -> None:
+        self.card = card
+        self._device_name = device
+        self._full_precision = full_precision
+        self._mirror = mirror
+        self._largest = card.inference.largest_component if largest_component is None else largest_component
+        self._network: nn.Module | None = None
+
+    def use_network(self, network: nn.Module) -> None:
+        """Run this network instead of the card's weights; training validates with it."""
+        self._network = network
+
+    def segment(
+        self,
+        volumes: Sequence[Volume],
+        roi: Region | None = None,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> Segmentation:
+        """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
+
+        Outside `roi` the result is background. Raises InputError, ModelError, DeviceError, and Cancelled within
+        one tile of `cancelled` returning True.
+        """
+        from .pipeline.preprocess import prepare
+        from .pipeline.restore import keep_largest_component
+
+        started = time.perf_counter()
+        reporter = Reporter(progress, cancelled)
+        self._check(volumes)
+        reporter.step("Preparing")
+        prepared = prepare(volumes, self.card.preprocessing, roi)
+        reporter.step("Loading model")
+        network = self._load()
+        labels, device, notices = self._run_with_fallbacks(network, prepared, reporter)
+        reporter.step("Restoring")
+        if self._largest:
+            labels = keep_largest_component(labels)
+        return Segmentation(
+            prepared.restore(labels),
+            volumes[0].geometry,
+            self.card.labels,
+            self._provenance(device, notices, time.perf_counter() - started),
+        )
+
+    def _check(self, volumes: Sequence[Volume]) -> None:
+        wanted = self.card.channels
+        if len(volumes) != len(wanted):
+            raise InputError(
+                f"The model '{self.card.title}' needs {len(wanted)} volume(s) ({', '.join(wanted)}), "
+                f"but {len(volumes)} were given. Give one volume per channel, in this order."
+            )
+        for volume in volumes:
+            check_voxels(volume.voxels, volume.name)
+            if not volume.geometry.matches(volumes[0].geometry):
+                raise InputError(
+                    f"{volume.name} and {volumes[0].name} do not lie on the same grid. "
+                    f"Resample {volume.name} to the grid of {volumes[0].name} first."
+                )
+
+    def _load(self) -> nn.Module:
+        if self._network is None:
+            from .networks import build
+            from .weights.files import load_weights
+
+            weights = self.card.weights
+            state = load_weights(weights_path(self.card), weights.size, weights.sha256)
+            network = build(self.card.network, self.card.network_arguments)
+            try:
+                network.load_state_dict(state)
+            except RuntimeError as error:
+                raise ModelError(
+                    f"The weights of '{self.card.id}' do not fit its network ({str(error).splitlines()[-1].strip()}). "
+                    "Install the model again."
+                ) from error
+            self._network = network.eval()
+        return self._network
+
+    def _run_with_fallbacks(
+        self, network: nn.Module, prepared: Prepared, reporter: Reporter
+    ) -> tuple[np.ndarray, torch.device, list[str]]:
+        """Labels on the used part; where memory runs out, smaller tiles, then the CPU, and a notice of it."""
+        import torch
+
+        from .pipeline.devices import choose_device, is_out_of_memory
+
+        device = choose_device(self._device_name)
+        tile = self.card.inference.patch_size
+        notices: list[str] = []
+        while True:
+            try:
+                return self._run(network, prepared, tile, device, reporter), device, notices
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            k, j, i = (max(min(length, SMALLEST_TILE), length // 2) for length in tile)
+            if (k, j, i) != tile:
+                tile = (k, j, i)
+                notices.append(f"Memory of {device.type} ran out; smaller tiles ({k} x {j} x {i}) were used.")
+            elif device.type != "cpu":
+                device, tile = torch.device("cpu"), self.card.inference.patch_size
+                notices.append("Memory of the GPU ran out; the CPU was used.")
+            else:
+                raise DeviceError(
+                    "This machine's memory is too small for this volume even with the smallest tiles. "
+                    "Close other programs or choose a smaller region of interest."
+                )
+
+    def _run(
+        self,
+        network: nn.Module,
+        prepared: Prepared,
+        patch_size: tuple[int, int, int],
+        device: torch.device,
+        reporter: Reporter,
+    ) -> np.ndarray:
+        import torch
+
+        from .pipeline.restore import LabelRestorer
+        from .pipeline.sliding_window import TileAggregator, TileSampler
+
+        shape = prepared.array.shape[1:]
+        sampler = TileSampler(shape, patch_size, self.card.inference.overlap)
+        aggregator = TileAggregator(self.card.classes, shape, sampler.tile_size, device)
+        restorer = LabelRestorer(shape, prepared.inner_shape, self.card.classes)
+        volume = torch.from_numpy(prepared.array)
+        network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        reporter.tile("Segmenting", 0, len(sampler))
+        with torch.inference_mode():
+            for finished, (k, j, i) in enumerate(sampler, start=1):
+                depth, height, width = sampler.tile_size
+                tile = volume[None, :, k : k + depth, j : j + height, i : i + width]
+                for slab in aggregator.add(self._logits(network, tile.to(device))[0], (k, j, i)):
+                    restorer.add(slab)
+                reporter.tile("Segmenting", finished, len(sampler))
+            for slab in aggregator.finish():
+                restorer.add(slab)
+        return restorer.labels
+
+    def _logits(self, network: nn.Module, tile: Tensor) -> Tensor:
+        """Logits [1, classes, k, j, i] of one tile, averaged over the allowed flips when asked to."""
+        import torch
+
+        tile = tile.contiguous(memory_format=torch.channels_last_3d)
+        half = tile.device.type == "cuda" and not self._full_precision
+        with torch.autocast(tile.device.type, torch.float16, enabled=half):
+            total = network(tile)
+            if not self._mirror:
+                return total
+            axes = self.card.inference.mirror_axes
+            flips = [f for n in range(1, len(axes) + 1) for f in itertools.combinations(axes, n)]
+            for flip in flips:
+                dims = [axis + 2 for axis in flip]
+                total = total + network(tile.flip(dims)).flip(dims)
+        return total / (len(flips) + 1)
+
+    def _provenance(self, device: torch.device, notices: list[str], seconds: float) -> dict[str, Any]:
+        card = self.card
+        return {
+            "model": card.id,
+            "title": card.title,
+            "version": card.version,
+            "weights_sha256": card.weights.sha256,
+            "device": str(device),
+            "settings": {
+                "full_precision": self._full_precision,
+                "mirror": self._mirror,
+                "largest_component": self._largest,
+            },
+            "seconds": round(seconds, 3),
+            "licence": card.licence,
+            "citation": card.citation,
+            "lightseg": __version__,
+            "notices": notices,
+        }

@@ -1,0 +1,1 @@
+"""Training of LightSeg models on the same preprocessing that inference uses."""

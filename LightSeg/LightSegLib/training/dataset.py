@@ -1,0 +1,122 @@
+"""Training sets on disk: nnU-Net's raw layout, or a plain pair of folders `images` and `labels`.
+
+nnU-Net raw: `dataset.json`, `imagesTr/CASE_0000.nii.gz` (one file per channel), `labelsTr/CASE.nii.gz`.
+Plain: `images/CASE.nii.gz`, `labels/CASE.nii.gz`, and a `dataset.json` with the label names if there is one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..volume import Volume, read_grid, read_volume
+
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training case: an image file per channel and a label file."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path
+
+    def load(self) -> tuple[list[Volume], np.ndarray]:
+        """The channels and the integer labels [k, j, i]. Raises InputError when their grids differ."""
+        volumes = [read_volume(path) for path in self.images]
+        labels, geometry = read_grid(self.label)
+        for volume in volumes:
+            if not volume.geometry.matches(geometry):
+                raise InputError(
+                    f"Case '{self.name}': the image and the label file do not have the same size and position. "
+                    "Correct or remove this case."
+                )
+        return volumes, labels.astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The cases, and the names of channels and of label values above 0 (empty where none are stated)."""
+
+    name: str
+    cases: tuple[Case, ...]
+    channels: tuple[str, ...]
+    labels: dict[int, str]
+
+
+def read_dataset(folder: str | Path) -> Dataset:
+    """Find the cases of a training set. Raises InputError for anything that is neither layout."""
+    folder = Path(folder)
+    description = _description(folder)
+    for images, labels, numbered in (("imagesTr", "labelsTr", True), ("images", "labels", False)):
+        if (folder / images).is_dir() and (folder / labels).is_dir():
+            cases = _cases(folder / images, folder / labels, numbered)
+            break
+    else:
+        raise InputError(
+            f"{folder} is not a training set: it needs the folders imagesTr and labelsTr, or images and labels. "
+            "Check the path."
+        )
+    count = len(cases[0].images)
+    if any(len(case.images) != count for case in cases):
+        raise InputError(
+            "The cases do not all have the same number of channels. Complete the missing files imagesTr/CASE_000N."
+        )
+    named = description.get("channel_names") or description.get("modality") or {}
+    channels = tuple(named.values()) if isinstance(named, dict) and len(named) == count else ()
+    if not channels:
+        channels = ("Image",) if count == 1 else tuple(f"Channel {n + 1}" for n in range(count))
+    return Dataset(str(description.get("name", folder.name)), cases, channels, _label_names(description))
+
+
+def _description(folder: Path) -> dict[str, object]:
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return {}
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}). Correct the file.") from error
+    return description if isinstance(description, dict) else {}
+
+
+def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
+    cases = []
+    for label in sorted(labels.iterdir()):
+        ending = next((ending for ending in ENDINGS if label.name.endswith(ending)), None)
+        if ending is None or label.name.startswith("."):
+            continue
+        name = label.name[: -len(ending)]
+        files = sorted(images.glob(f"{name}_[0-9][0-9][0-9][0-9]{ending}")) if numbered else [images / label.name]
+        if not files or not all(file.is_file() for file in files):
+            raise InputError(
+                f"Case '{name}' has a label but no image in {images.name}. Add the image or remove the label."
+            )
+        cases.append(Case(name, tuple(files), label))
+    if len(cases) < 2:
+        raise InputError(
+            f"{labels} holds {len(cases)} case(s), but training and validation need at least two. Add labelled cases."
+        )
+    return tuple(cases)
+
+
+def _label_names(description: dict[str, object]) -> dict[int, str]:
+    """Label table of either nnU-Net generation: {"1": "name"} or {"name": 1}; background left out."""
+    entries = description.get("labels", {})
+    if not isinstance(entries, dict):
+        raise InputError("'labels' in dataset.json is not a table of names and values. Correct the file.")
+    names: dict[int, str] = {}
+    for key, entry in entries.items():
+        value, name = (int(key), str(entry)) if str(key).isdigit() else (entry, str(key))
+        if not isinstance(value, int):
+            raise InputError(
+                f"Label '{name}' in dataset.json is a region of several values. Give every label one value."
+            )
+        if value > 0:
+            names[value] = name[:1].upper() + name[1:]
+    return names

@@ -1,0 +1,46 @@
+"""What a training run can be told; every field is a flag of `lightseg train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """card: id, file or folder of a model whose card is the starting point, empty for one made from the data.
+
+    patch_size: voxels [k, j, i]. flip_axes: array axes flipped at random; 2 swaps left and right in RAS.
+    validation_fraction: share of the cases set aside, at least one. validate_every: epochs.
+    ema_decay: exponential moving average of the weights, 0 for none. class_weight_exponent: 1 is the paper's
+    inverse frequency, 0 weighs all classes alike.
+    """
+
+    card: str = ""
+    epochs: int = 300
+    batch_size: int = 4
+    patch_size: tuple[int, int, int] | None = None
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup_epochs: int = 5
+    class_weight_exponent: float = 1.0
+    foreground_fraction: float = 0.5
+    flip_axes: tuple[int, ...] = (0, 1, 2)
+    ema_decay: float = 0.999
+    validation_fraction: float = 0.15
+    validate_every: int = 5
+    seed: int = 0
+    device: str = "auto"
+    resume: bool = False
+
+
+def training_command(dataset: str, out: Path, options: TrainingOptions) -> str:
+    """The command line that repeats a run, without options at their defaults."""
+    words = ["lightseg", "train", dataset, "--out", out.name]
+    for name, default in vars(TrainingOptions()).items():
+        value = getattr(options, name)
+        if name in ("resume", "device") or value == default:
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [f"--{name.replace('_', '-')}", text]
+    return " ".join(words)

@@ -1,0 +1,236 @@
+"""Volumes and segmentations: voxels that never travel without their geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .catalog.card import Label
+
+Matrix = np.ndarray
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where voxels lie in the world, as SimpleITK states it: millimetres, LPS.
+
+    spacing, origin: 3 numbers in x, y, z (i, j, k) order. direction: 3x3, its columns are the
+    unit vectors of the i, j and k axes. shape: array order [k, j, i].
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(self.spacing)) or min(self.spacing) <= 0:
+            raise InputError(
+                f"The image has a voxel spacing of {tuple(self.spacing)} mm, which is not positive. "
+                "Correct the spacing in the file's header or export the image again."
+            )
+        direction = np.asarray(self.direction, float)
+        if not np.isfinite(direction).all() or abs(np.linalg.det(direction.reshape(3, 3))) < 1e-3:
+            raise InputError(
+                "The image's direction matrix is singular. "
+                "Export the image again with a valid orientation."
+            )
+
+    @property
+    def index_to_world(self) -> Matrix:
+        """4x4 matrix from voxel index (i, j, k, 1) to LPS position in mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.reshape(self.direction, (3, 3)) * np.asarray(self.spacing)
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres (1000 mm^3); holds for sheared grids too."""
+        return float(abs(np.linalg.det(self.index_to_world[:3, :3]))) / 1000.0
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """False for sheared grids, such as a CT with gantry tilt that was never corrected."""
+        direction = np.reshape(self.direction, (3, 3))
+        return bool(np.allclose(direction.T @ direction, np.eye(3), atol=1e-3))
+
+    @classmethod
+    def from_index_to_world(cls, matrix: Matrix, shape: tuple[int, int, int]) -> Geometry:
+        """Geometry of a 4x4 index-to-LPS matrix; `shape` in array order [k, j, i]."""
+        axes = np.asarray(matrix, float)[:3, :3]
+        spacing = np.linalg.norm(axes, axis=0)
+        direction = axes / np.where(spacing > 0, spacing, 1)
+        return cls(shape, _triple(spacing), _triple(np.asarray(matrix)[:3, 3]), tuple(map(float, direction.ravel())))
+
+    def matches(self, other: Geometry, tolerance_voxels: float = 0.01) -> bool:
+        """True when both grids put their corners at the same place to a hundredth of a voxel."""
+        if self.shape != other.shape:
+            return False
+        k, j, i = self.shape
+        corners = np.array([[x, y, z, 1] for x in (0, i) for y in (0, j) for z in (0, k)], float).T
+        apart = (self.index_to_world @ corners - other.index_to_world @ corners)[:3]
+        return bool(np.abs(apart).max() <= tolerance_voxels * min(self.spacing))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scalar image: `voxels` [k, j, i] and its geometry."""
+
+    voxels: np.ndarray
+    geometry: Geometry
+    name: str = "volume"
+
+    def __post_init__(self) -> None:
+        if tuple(self.voxels.shape) != tuple(self.geometry.shape):
+            raise ValueError(f"voxels {self.voxels.shape} do not fit geometry {self.geometry.shape}")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Labels on the input's exact grid: `voxels` [k, j, i] of integers, 0 is background.
+
+    `provenance` says how the result came about (model, version, weights hash, device, seconds, ...).
+    """
+
+    voxels: np.ndarray
+    geometry: Geometry
+    labels: tuple[Label, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of every label in ml, by label name, in the order of the label table."""
+        counts = np.bincount(self.voxels.ravel(), minlength=max(label.value for label in self.labels) + 1)
+        return {label.name: float(counts[label.value]) * self.geometry.voxel_volume_ml for label in self.labels}
+
+
+def check_voxels(voxels: np.ndarray, name: str) -> None:
+    """Refuse voxels that no network can make sense of.
+
+    Raises InputError for empty, two-dimensional, time-varying or colour arrays, for NaN or infinite
+    voxels and for a constant image.
+    """
+    if voxels.ndim == 4:
+        raise InputError(
+            f"{name} has {voxels.ndim} dimensions: it is a time series or has several components. "
+            "Choose one frame or one component and save it as a three-dimensional image."
+        )
+    if voxels.ndim != 3 or min(voxels.shape, default=0) < 2:
+        raise InputError(
+            f"{name} is not a three-dimensional image (its size is {' x '.join(map(str, voxels.shape[::-1]))}). "
+            "Choose a volume with at least two slices along every axis."
+        )
+    if voxels.dtype.kind not in "iufb":
+        raise InputError(
+            f"{name} has voxels of type {voxels.dtype}, which are not numbers on a grey scale. "
+            "Convert it to an integer or floating-point image."
+        )
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        bad = int(np.size(voxels) - np.count_nonzero(np.isfinite(voxels)))
+        raise InputError(
+            f"{name} has {bad} voxels that are NaN or infinite. "
+            "Replace them, for example by the lowest value of the image, and try again."
+        )
+    if voxels.min() == voxels.max():
+        raise InputError(
+            f"{name} is constant: every voxel has the value {voxels.flat[0]}. "
+            "Check that the right image was chosen and that it was exported completely."
+        )
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read NIfTI, NRRD, MetaImage or a folder with one DICOM series through SimpleITK.
+
+    Raises InputError when the path is missing, unreadable, or holds anything but one scalar 3D image.
+    """
+    voxels, geometry = read_grid(path)
+    check_voxels(voxels, Path(path).name)
+    return Volume(voxels, geometry, Path(path).name.split(".")[0] or "volume")
+
+
+def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
+    """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant)."""
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist. Check the path and the spelling.")
+    try:
+        image = _read_dicom(path) if path.is_dir() else sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = _itk_reason(error)
+        if "spacing" in reason.lower():
+            raise InputError(
+                f"{path.name} states a voxel spacing that is not positive. "
+                "Correct the spacing in the file's header or export the image again."
+            ) from error
+        raise InputError(
+            f"{path.name} cannot be read as an image ({reason}). "
+            "Use NIfTI, NRRD, MetaImage or a folder with one DICOM series."
+        ) from error
+    name = path.name
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(
+            f"{name} has {image.GetNumberOfComponentsPerPixel()} components per voxel. "
+            "Save one component, or each channel, as a file of its own."
+        )
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[:, :, :, 0]
+    if image.GetDimension() != 3:
+        raise InputError(
+            f"{name} has {image.GetDimension()} dimensions. Choose a three-dimensional image, for example one frame."
+        )
+    voxels = sitk.GetArrayFromImage(image)
+    geometry = Geometry(
+        (voxels.shape[0], voxels.shape[1], voxels.shape[2]),
+        _triple(image.GetSpacing()),
+        _triple(image.GetOrigin()),
+        tuple(map(float, image.GetDirection())),
+    )
+    return voxels, geometry
+
+
+def to_sitk(voxels: np.ndarray, geometry: Geometry) -> Any:
+    """SimpleITK image of an array [k, j, i] and its geometry."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+def _read_dicom(folder: Path) -> Any:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise InputError(f"{folder.name} holds no DICOM series. Choose the folder that contains the .dcm files.")
+    if len(series) > 1:
+        raise InputError(
+            f"{folder.name} holds {len(series)} DICOM series. Put the one to segment in a folder of its own."
+        )
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    return reader.Execute()
+
+
+def _itk_reason(error: RuntimeError) -> str:
+    """The last line of ITK's message that says something, without its C++ prefix."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].split("): ")[-1].rstrip(".") if lines else "unknown reason"

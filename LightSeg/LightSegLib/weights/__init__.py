@@ -1,0 +1,1 @@
+"""Weights files: verified before use, read without executing anything."""
