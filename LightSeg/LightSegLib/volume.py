@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
+from .headers import check_header
 
 if TYPE_CHECKING:
     from .catalog.card import Label
-
-Matrix = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,11 @@ class Geometry:
         direction = np.asarray(self.direction, float)
         if not np.isfinite(direction).all() or abs(np.linalg.det(direction.reshape(3, 3))) < 1e-3:
             raise InputError(
-                "The image's direction matrix is singular. "
-                "Export the image again with a valid orientation."
+                "The image's direction matrix is singular. Export the image again with a valid orientation."
             )
 
     @property
-    def index_to_world(self) -> Matrix:
+    def index_to_world(self) -> np.ndarray:
         """4x4 matrix from voxel index (i, j, k, 1) to LPS position in mm."""
         matrix = np.eye(4)
         matrix[:3, :3] = np.reshape(self.direction, (3, 3)) * np.asarray(self.spacing)
@@ -62,7 +60,7 @@ class Geometry:
         return bool(np.allclose(direction.T @ direction, np.eye(3), atol=1e-3))
 
     @classmethod
-    def from_index_to_world(cls, matrix: Matrix, shape: tuple[int, int, int]) -> Geometry:
+    def from_index_to_world(cls, matrix: np.ndarray, shape: tuple[int, int, int]) -> Geometry:
         """Geometry of a 4x4 index-to-LPS matrix; `shape` in array order [k, j, i]."""
         axes = np.asarray(matrix, float)[:3, :3]
         spacing = np.linalg.norm(axes, axis=0)
@@ -170,16 +168,12 @@ def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
     if not path.exists():
         raise InputError(f"{path} does not exist. Check the path and the spelling.")
     try:
+        if path.is_file():
+            check_header(path)
         image = _read_dicom(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
-        reason = _itk_reason(error)
-        if "spacing" in reason.lower():
-            raise InputError(
-                f"{path.name} states a voxel spacing that is not positive. "
-                "Correct the spacing in the file's header or export the image again."
-            ) from error
         raise InputError(
-            f"{path.name} cannot be read as an image ({reason}). "
+            f"{path.name} cannot be read as an image ({_itk_reason(error)}). "
             "Use NIfTI, NRRD, MetaImage or a folder with one DICOM series."
         ) from error
     name = path.name

@@ -180,8 +180,7 @@ class SkipRouter(nn.Module):
 
     def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         aligned = [
-            _resize(projection(feature), size)
-            for projection, feature in zip(self.projections, features, strict=True)
+            _resize(projection(feature), size) for projection, feature in zip(self.projections, features, strict=True)
         ]
         weights = torch.softmax(self.controller(torch.cat(aligned, dim=1)), dim=1)  # eq. 12
         fused = weights[:, :1] * aligned[0]

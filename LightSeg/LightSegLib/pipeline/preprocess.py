@@ -98,7 +98,8 @@ def orientation_steps(geometry: Geometry, orientation: str) -> tuple[tuple[int, 
     )
     order = tuple(2 - column for column in best[::-1])  # array axis 2 - column holds index axis `column`
     flips = tuple(
-        2 - position for position, ((axis, sign), column) in enumerate(zip(wanted, best, strict=True))
+        2 - position
+        for position, ((axis, sign), column) in enumerate(zip(wanted, best, strict=True))
         if direction[axis, column] * sign < 0
     )
     return (order[0], order[1], order[2]), flips

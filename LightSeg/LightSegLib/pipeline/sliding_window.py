@@ -26,9 +26,7 @@ class TileSampler:
     def __init__(self, shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> None:
         k, j, i = (min(tile, length) for tile, length in zip(patch_size, shape, strict=True))
         self.tile_size = (k, j, i)
-        self._starts = [
-            _starts(length, tile, overlap) for length, tile in zip(shape, self.tile_size, strict=True)
-        ]
+        self._starts = [_starts(length, tile, overlap) for length, tile in zip(shape, self.tile_size, strict=True)]
 
     def __len__(self) -> int:
         return math.prod(len(starts) for starts in self._starts)

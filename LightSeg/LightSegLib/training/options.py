@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,4 +44,4 @@ def training_command(dataset: str, out: Path, options: TrainingOptions) -> str:
             continue
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{name.replace('_', '-')}", text]
-    return " ".join(words)
+    return shlex.join(words)

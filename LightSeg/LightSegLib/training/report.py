@@ -36,6 +36,7 @@ def measure_performance(card: Card, cases: Sequence[ValidationCase]) -> dict[str
         by_label[summary.name] = {
             measure: {"mean": round(summary.mean[measure], 4), "std": round(summary.std[measure], 4)}
             for measure in summary.mean
+            if np.isfinite(summary.mean[measure])  # JSON has no NaN: a label that no case has is left out
         } | {"mirrored_dice": {"mean": round(float(np.nanmean(mirrored[summary.label])), 4)}}
     mean = float(np.mean([entry["dice"]["mean"] for entry in by_label.values()]))
     mean_mirrored = float(np.mean([entry["mirrored_dice"]["mean"] for entry in by_label.values()]))

@@ -155,21 +155,22 @@ class _Run:
 
     def _batch(self, indices: np.ndarray, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         patch_size = self.options.patch_size or self.card.inference.patch_size
-        pairs = [
-            random_patch(
-                *self.prepared[index],
+        pairs = []
+        for index in indices:
+            image, labels = self.prepared[index]
+            pair = random_patch(
+                image,
+                labels,
                 patch_size,
                 self.options.flip_axes,
                 random.random() < self.options.foreground_fraction,
                 random,
                 Augmentation(),
             )
-            for index in indices
-        ]
+            pairs.append(pair)
         images = torch.stack([image for image, _ in pairs]).to(self.device)
-        return images.contiguous(memory_format=torch.channels_last_3d), torch.stack(
-            [labels for _, labels in pairs]
-        ).to(self.device)
+        targets = torch.stack([labels for _, labels in pairs]).to(self.device)
+        return images.contiguous(memory_format=torch.channels_last_3d), targets
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> float:
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):

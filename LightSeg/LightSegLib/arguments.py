@@ -1,0 +1,143 @@
+"""What the command line accepts, and how its words become values."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from .pipeline.region import Region
+
+Job = Callable[[argparse.Namespace], None]
+TRAINING_HELP = {
+    "card": "model whose card is the starting point: id, card file or model folder",
+    "epochs": "passes over the training cases",
+    "batch_size": "patches per step",
+    "patch_size": "voxels K,J,I of a patch",
+    "learning_rate": "highest learning rate",
+    "weight_decay": "of AdamW",
+    "warmup_epochs": "epochs until the highest learning rate",
+    "class_weight_exponent": "1 weighs classes by inverse frequency, 0 alike",
+    "foreground_fraction": "share of patches that are centred on a label",
+    "flip_axes": "array axes flipped at random, joined by commas; 2 swaps left and right",
+    "ema_decay": "moving average of the weights, 0 for none",
+    "validation_fraction": "share of the cases kept for validation",
+    "validate_every": "epochs between validations",
+    "seed": "seed of all random numbers",
+    "resume": "go on with an interrupted training in MODEL_FOLDER",
+}
+
+
+def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
+    """The parser of the whole command line; the parsed `job` is the entry of `jobs` for the chosen command."""
+    parser = argparse.ArgumentParser(
+        "lightseg", description="Lightweight 3D medical image segmentation.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"lightseg {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.set_defaults(job=jobs[name])
+        return added
+
+    models = command("models", "List all models.")
+    models.add_argument("--json", action="store_true", help="print a JSON list")
+
+    info = command("info", "Describe one model.")
+    info.add_argument("model", metavar="MODEL", help="model id, or the path of a model folder")
+    info.add_argument("--json", action="store_true", help="print the model card")
+
+    segment = command("segment", "Segment a volume.")
+    segment.add_argument("inputs", nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel")
+    segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
+    segment.add_argument("--out", required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii")
+    segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
+    _add_device(segment)
+    segment.add_argument("--full-precision", action="store_true", help="compute in float32 on a GPU too")
+    segment.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
+    segment.add_argument("--largest-component", action="store_true", help="keep the largest connected piece only")
+    segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    train = command("train", "Train a model on labelled volumes.")
+    train.add_argument("dataset", metavar="DATASET", help="folder in nnU-Net's raw layout, or with images/ and labels/")
+    train.add_argument("--out", required=True, metavar="MODEL_FOLDER", help="where the model is written")
+    for name, default in vars(TrainingOptions()).items():
+        _add_option(train, name, default)
+
+    evaluate = command("evaluate", "Compare segmentations with expert labels.")
+    evaluate.add_argument("predictions", metavar="PREDICTIONS", help="folder of label maps, or one file")
+    evaluate.add_argument("labels", metavar="LABELS", help="folder with the expert's files of the same names, or one")
+    evaluate.add_argument("--out", metavar="CSV", help="also write the table to this file")
+    evaluate.add_argument("--model", help="model whose label names are shown")
+
+    benchmark = command("benchmark", "Measure speed and memory of a model on this machine.")
+    benchmark.add_argument("--model", default="hippocampus-mr-lightmedseg", help="model id (default: %(default)s)")
+    _add_device(benchmark)
+    return parser
+
+
+def join_region(arguments: Sequence[str]) -> list[str]:
+    """`--roi -40,...` as `--roi=-40,...`: argparse takes a value that starts with a minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--roi":
+            joined[-1] = f"--roi={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, default: object) -> None:
+    """The flag of one field of TrainingOptions."""
+    flag = f"--{name.replace('_', '-')}"
+    if name == "device":
+        _add_device(parser)
+    elif isinstance(default, bool):
+        parser.add_argument(flag, action="store_true", help=TRAINING_HELP[name])
+    else:
+        text = TRAINING_HELP[name] + ("" if default in ("", None) else f" (default: {default})")
+        kind = _size if name == "patch_size" else _axes if name == "flip_axes" else type(default)
+        parser.add_argument(flag, type=kind, default=default, help=text)
+
+
+def _region(text: str) -> Region:
+    from .pipeline.region import Region
+
+    try:
+        r1, a1, s1, r2, a2, s2 = (float(part) for part in text.split(","))
+        if not all(map(math.isfinite, (r1, a1, s1, r2, a2, s2))):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not six numbers R,A,S,R,A,S in mm, joined by commas") from None
+    return Region.from_ras(r1, a1, s1, r2, a2, s2)
+
+
+def _size(text: str) -> tuple[int, int, int]:
+    try:
+        k, j, i = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not three whole numbers K,J,I, joined by commas") from None
+    return k, j, i
+
+
+def _axes(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"([0-2](,[0-2])*)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of the axes 0, 1 and 2, joined by commas")
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not one of auto, cpu, cuda, cuda:N and mps")
+    return text

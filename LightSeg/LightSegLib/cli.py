@@ -1,0 +1,265 @@
+"""The command `lightseg`: the library's jobs without a window.
+
+Results go to standard output, progress to standard error where that is a terminal. Exit code: 0 done,
+2 what was handed over cannot be used, 1 anything else. Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .arguments import build_parser, join_region
+from .catalog.card import Card, card_to_dict
+from .catalog.store import all_cards, find_card, weights_path
+from .errors import InputError, LightSegError
+from .progress import Progress
+from .training.options import TrainingOptions
+
+DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
+CARDS_FOLDER = Path(__file__).parent / "catalog" / "cards"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name is no reason to fail
+    try:
+        arguments = build_parser(JOBS).parse_args(join_region(sys.argv[1:] if argv is None else argv))
+    except SystemExit as request:  # argparse has printed the help, the version or what is wrong
+        return int(request.code or 0)
+    try:
+        arguments.job(arguments)
+    except LightSegError as error:
+        print(f"lightseg: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("lightseg: Stopped before the job was done.", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        reason = str(error).strip().splitlines() or ["no reason given"]
+        print(
+            f"lightseg: An unexpected error occurred ({type(error).__name__}: {reason[0]}). "
+            f"Set {DEBUG_VARIABLE}=1 and run again for the details to report.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+# --- the commands ------------------------------------------------------------------------------
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    columns = ("id", "modality", "state", "title")
+    rows = [(card.id, card.modality, _state(card), card.title) for card in all_cards()]
+    if arguments.json:
+        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False))
+    else:
+        print(_table([tuple(map(str.upper, columns)), *rows]))
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    card = find_card(arguments.model)
+    if arguments.json:
+        print(json.dumps(card_to_dict(card), indent=2, ensure_ascii=False))
+        return
+    labels = [f"{label.value} {label.name}" for label in card.labels]
+    facts = {
+        "Id": card.id,
+        "Version": card.version,
+        "State": _state(card),
+        "Description": card.description,
+        "Modality": card.modality,
+        "Input": ", ".join(card.channels),
+        "Labels": ", ".join(labels),
+        "Weights": f"{weights_path(card)} ({card.weights.size / 1e6:.2f} MB, SHA-256 {card.weights.sha256})",
+        "Limitations": card.limitations,
+        "Licence": card.licence,
+        "Citation": card.citation,
+    }
+    print(card.title)
+    print(_table([(f"  {name}", text) for name, text in facts.items() if text]))
+    if card.performance:
+        print(_lines({"Performance": card.performance}))
+
+
+def _segment(arguments: argparse.Namespace) -> None:
+    from .segmenter import Segmenter
+    from .volume import read_volume
+    from .writers import check_holds, check_output, write_segmentation
+
+    _silence_itk()
+    out = Path(arguments.out)
+    check_output(out)
+    inputs = [Path(path) for path in arguments.inputs]
+    if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
+        raise InputError(f"{out} is one of the inputs and would be overwritten. Choose another name for --out.")
+    card = find_card(arguments.model)
+    volumes = [read_volume(path) for path in inputs]
+    for volume in volumes:
+        check_holds(out, volume.geometry)
+    segmenter = Segmenter(
+        card,
+        device=arguments.device,
+        full_precision=arguments.full_precision,
+        mirror=arguments.mirror,
+        largest_component=arguments.largest_component or None,
+    )
+    progress = _ProgressLine(arguments.quiet)
+    try:
+        segmentation = segmenter.segment(volumes, roi=arguments.roi, progress=progress)
+    finally:
+        progress.clear()
+    write_segmentation(segmentation, out)
+    if arguments.quiet:
+        return
+    provenance = segmentation.provenance
+    for notice in provenance["notices"]:
+        print(f"lightseg: {notice}", file=sys.stderr)
+    print(_table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
+    print(f"{out} written ({provenance['seconds']:.1f} s on {provenance['device']})")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from .training.trainer import EpochReport, train
+
+    _silence_itk()
+    progress = _ProgressLine()
+
+    def on_epoch(report: EpochReport) -> None:
+        _draw_curves(Path(arguments.out))
+        left = str(datetime.timedelta(seconds=round(report.seconds_left)))
+        progress.show(
+            f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, "
+            f"best validation Dice {max(report.best_dice, 0):.4f}, {left} left"
+        )
+
+    given = {name: getattr(arguments, name) for name in vars(TrainingOptions())}
+    try:
+        card = train(arguments.dataset, arguments.out, TrainingOptions(**given), on_epoch)
+    finally:
+        progress.clear()
+    print(_lines(card.performance))
+    print(f"{arguments.out} holds the model; use it with --model {arguments.out}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from .evaluation import MEASURES, Row, evaluate_folders, summarize
+    from .writers import check_output, write_table
+
+    _silence_itk()
+    if arguments.out:
+        check_output(arguments.out, (".csv",))
+    names = {label.value: label.name for label in find_card(arguments.model).labels} if arguments.model else None
+    rows = evaluate_folders(arguments.predictions, arguments.labels, names)
+    if not rows:
+        raise InputError("No file holds a label, so there is nothing to compare. Check that these are label maps.")
+    header = Row.__annotations__
+    if arguments.out:
+        write_table([header, *([getattr(row, name) for name in header] for row in rows)], arguments.out)
+    lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
+    lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]
+    for summary in summarize(rows):
+        spread = (f"{summary.mean[name]:.3f} +- {summary.std[name]:.3f}" for name in MEASURES)
+        missed = f", {summary.missed} missed" if summary.missed else ""
+        lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
+    print(_table(lines))
+    if arguments.out:
+        print(f"{arguments.out} written")
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from .benchmark import benchmark_model
+
+    print(_table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
+
+
+JOBS = {
+    "models": _models,
+    "info": _info,
+    "segment": _segment,
+    "train": _train,
+    "evaluate": _evaluate,
+    "benchmark": _benchmark,
+}
+
+
+# --- printing ----------------------------------------------------------------------------------
+
+
+class _ProgressLine:
+    """One line on standard error that is overwritten; silent where nobody watches."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._shown = not quiet and sys.stderr.isatty()
+
+    def __call__(self, progress: Progress) -> None:
+        if self._shown:
+            tiles = f" {progress.tile}/{progress.tiles}" if progress.tiles else ""
+            left = f", {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
+            self.show(f"{progress.step}{tiles}{left}")
+
+    def show(self, text: str) -> None:
+        if self._shown:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _silence_itk() -> None:
+    """Keep ITK's own warnings off standard error: what matters is raised, and told in one message."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
+def _draw_curves(folder: Path) -> None:
+    """Training curves as a picture where that is possible; a long training must not end for want of one."""
+    try:
+        from .pictures import draw_curves
+
+        draw_curves(folder / "training.csv", folder / "curves.png")
+    except (ImportError, LightSegError):
+        pass
+
+
+def _state(card: Card) -> str:
+    if not weights_path(card).is_file():
+        return "missing weights"
+    return "bundled" if card.folder == CARDS_FOLDER else "user"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _lines(facts: Mapping[str, object], indent: str = "  ") -> str:
+    """Nested measured values, one level of nesting per indentation, the innermost on one line."""
+    lines = []
+    for name, value in facts.items():
+        if not isinstance(value, Mapping):
+            lines.append(f"{indent}{name}: {value}")
+        elif any(isinstance(entry, Mapping) for entry in value.values()):
+            lines += [f"{indent}{name}:", _lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: " + ", ".join(f"{key} {entry}" for key, entry in value.items()))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""Segments lie in the world where the network saw them, under whatever transforms the nodes are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from known_boxes import BOXES, SHAPE
+from LightSegLib import mrml
+
+NAMES = {1: "Anterior hippocampus", 2: "Posterior hippocampus"}
+
+
+def matrix(axes: np.ndarray | list[list[float]], origin: tuple[float, float, float]) -> np.ndarray:
+    result = np.eye(4)
+    result[:3, :3], result[:3, 3] = axes, origin
+    return result
+
+
+def turn(degrees: float, axis: int) -> np.ndarray:
+    a, b = (n for n in range(3) if n != axis)
+    result = np.eye(3)
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    result[a, a], result[a, b], result[b, a], result[b, b] = cosine, -sine, sine, cosine
+    return result
+
+
+OBLIQUE = turn(25, 0) @ turn(-40, 2)
+GRIDS = {
+    "upright": matrix(np.eye(3), (0, 0, 0)),
+    "anisotropic": matrix(np.diag([0.7, 1.1, 3.0]), (-20, 10, 5)),
+    "oblique": matrix(OBLIQUE @ np.diag([0.8, 1.0, 2.5]), (12, -7, 33)),
+    "left-handed": matrix(OBLIQUE @ np.diag([-0.8, 1.0, 2.5]), (4, 4, -9)),
+    "permuted": matrix([[0, 0, -1.5], [0.9, 0, 0], [0, -0.9, 0]], (4, 4, -9)),
+    "sheared": matrix([[1, 0, 0], [0, 1, 0.4], [0, 0, 2]], (1, 2, 3)),
+}
+SHIFT = matrix(np.eye(3), (7, -3, 11))
+MOVE = matrix(turn(70, 1) @ turn(15, 2), (30, -20, 10))
+OTHER = matrix(turn(-35, 0) @ turn(10, 1), (-5, 40, 2))
+STRETCH = matrix(np.diag([1.2, 0.9, 1.1]), (3, 0, 0))
+
+
+def box_corners(box: Any) -> np.ndarray:
+    """Homogeneous voxel indices [4, 8] of the outermost voxel centres of a box."""
+    (k0, k1), (j0, j1), (i0, i1) = box
+    return np.array([[i, j, k, 1] for i in (i0, i1 - 1) for j in (j0, j1 - 1) for k in (k0, k1 - 1)], float).T
+
+
+def world_points(node: Any, name: str) -> np.ndarray:
+    """World RAS [n, 3] of the voxel centres of a segment, as Slicer's own classes state them."""
+    segmentation = node.GetSegmentation()
+    segment = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name))
+    image = segment.GetRepresentation("Binary labelmap")
+    first = image.GetExtent()[::2]
+    to_local = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(to_local)
+    i, j, k = image.GetDimensions()
+    labels = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
+    index = np.argwhere(labels == segment.GetLabelValue())[:, ::-1] + first
+    local = np.c_[index, np.ones(len(index))] @ slicer.util.arrayFromVTKMatrix(to_local).T
+    to_world = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, to_world)
+    return np.array([to_world.TransformPoint(point) for point in local[:, :3]])
+
+
+def assert_boxes_at(node: Any, index_to_world: np.ndarray) -> None:
+    """Every box has its number of voxels, within world bounds that follow from its corners alone."""
+    for value, box in BOXES.items():
+        points, expected = world_points(node, NAMES[value]), (index_to_world @ box_corners(box))[:3]
+        assert len(points) == np.prod([last - first for first, last in box])
+        np.testing.assert_allclose(points.min(axis=0), expected.min(axis=1), atol=1e-3)
+        np.testing.assert_allclose(points.max(axis=0), expected.max(axis=1), atol=1e-3)
+
+
+TRANSFORMS = {  # on the input, on the output
+    "none": (None, None),
+    "input": (MOVE, None),
+    "output": (None, OTHER),
+    "both": (MOVE, MOVE),
+    "both-different": (MOVE, OTHER),
+    "stretched": (STRETCH, OTHER),
+}
+
+
+@pytest.mark.parametrize("transforms", TRANSFORMS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_segments_lie_where_the_anatomy_lies(grid, transforms, make_volume, make_transform, scene, segment):
+    """Added to a segmentation of the user's, which keeps its own transform."""
+    on_input, on_output = TRANSFORMS[transforms]
+    input_transform = None if on_input is None else make_transform(on_input)
+    output_transform = None if on_output is None else make_transform(on_output)
+    output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    output.GetSegmentation().AddEmptySegment("mine", "Mine")
+    output.SetAndObserveTransformNodeID(None if output_transform is None else output_transform.GetID())
+
+    assert segment(make_volume(GRIDS[grid], input_transform), output) is output
+
+    to_world = np.eye(4) if on_input is None else on_input
+    assert_boxes_at(output, to_world @ GRIDS[grid])
+    assert output.GetParentTransformNode() is output_transform
+
+
+@pytest.mark.parametrize("made_by", ["LightSeg", "the output selector"])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_new_segmentation_lies_where_the_anatomy_lies(grid, made_by, make_volume, make_transform, scene, segment):
+    """A node without content joins its volume under the volume's transform."""
+    output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode") if made_by == "the output selector" else None
+    transform = make_transform(MOVE)
+
+    node = segment(make_volume(GRIDS[grid], transform), output)
+
+    assert node.GetParentTransformNode() is transform
+    assert_boxes_at(node, MOVE @ GRIDS[grid])
+
+
+def test_slicer_itself_sees_the_same_world_bounds(make_volume, make_transform, segment):
+    """vtkMRMLSegmentationNode's own bounds, half a voxel around the outermost centres, after a 7 mm shift."""
+    volume = make_volume(GRIDS["anisotropic"], make_transform(SHIFT))
+    bounds = np.zeros(6)
+    node = segment(volume)
+    node.GetRASBounds(bounds)
+    # Both boxes together: i 0..15, j 1..8, k 2..9, so x from -20+7, y from 10-3 and z from 5+11.
+    np.testing.assert_allclose(
+        bounds,
+        [-13 - 0.35, -13 + 15.5 * 0.7, 7 + 0.5 * 1.1, 7 + 8.5 * 1.1, 16 + 1.5 * 3, 16 + 9.5 * 3],
+        atol=1e-3,
+    )
+
+
+def test_a_new_segmentation_moves_along_with_its_volume(make_volume, make_transform, segment):
+    """The user corrects the registration afterwards: the segments follow."""
+    transform = make_transform(SHIFT)
+    node = segment(make_volume(GRIDS["oblique"], transform))
+
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(MOVE))
+
+    assert_boxes_at(node, MOVE @ GRIDS["oblique"])
+
+
+def test_a_chain_of_transforms_counts_as_a_whole(make_volume, make_transform, segment):
+    outer, inner = make_transform(OTHER), make_transform(SHIFT)
+    inner.SetAndObserveTransformNodeID(outer.GetID())
+
+    node = segment(make_volume(GRIDS["oblique"], inner))
+
+    assert_boxes_at(node, OTHER @ SHIFT @ GRIDS["oblique"])
+
+
+def test_a_bent_volume_takes_its_segments_along(make_volume, bending_transform, segment):
+    """A non-linear parent stays a parent: each segment voxel is bent like the image voxel it lies on."""
+    node = segment(make_volume(GRIDS["anisotropic"], bending_transform))
+
+    assert node.GetParentTransformNode() is bending_transform
+    to_world = bending_transform.GetTransformToParent()
+    for value, box in BOXES.items():
+        index = np.array([[i, j, k, 1] for k in range(*box[0]) for j in range(*box[1]) for i in range(*box[2])])
+        expected = [to_world.TransformPoint(point) for point in (index @ GRIDS["anisotropic"].T)[:, :3]]
+        np.testing.assert_allclose(world_points(node, NAMES[value]), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("grid", ["upright", "oblique"])
+def test_a_bent_volume_into_a_straight_segmentation_of_the_user(grid, make_volume, bending_transform, scene, segment):
+    """Resampled into the user's own coordinates: a voxel is labelled where the image, bent there, has the label."""
+    output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    output.GetSegmentation().AddEmptySegment("mine", "Mine")
+    node = segment(make_volume(GRIDS[grid], bending_transform), output)
+
+    assert node.GetParentTransformNode() is None
+    from_index, to_index = GRIDS[grid], np.linalg.inv(GRIDS[grid])
+    around = np.stack(np.meshgrid(*(np.arange(-8, length + 8) for length in SHAPE[::-1])), axis=-1).reshape(-1, 3)
+    unbend = bending_transform.GetTransformToParent().GetInverse()
+    world = around @ from_index[:3, :3].T + from_index[:3, 3]
+    origin = np.array([unbend.TransformPoint(point) for point in world]) @ to_index[:3, :3].T + to_index[:3, 3]
+    for value, box in BOXES.items():
+        ends = np.array(box[::-1], float)
+        inside = ((origin > ends[:, 0] - 0.49) & (origin < ends[:, 1] - 0.51)).all(axis=1)
+        touching = ((origin > ends[:, 0] - 0.51) & (origin < ends[:, 1] - 0.49)).all(axis=1)
+        points = {tuple(point) for point in np.round(world_points(node, NAMES[value]), 3)}
+        assert {tuple(point) for point in np.round(world[inside], 3)} <= points
+        assert points <= {tuple(point) for point in np.round(world[touching], 3)}
+        assert inside.sum() > 100
+
+
+def test_the_network_sees_the_anatomy_as_it_lies_in_the_world(make_volume, make_transform, segment, boxes):
+    """A volume that a transform turns upright must reach the model upright, in LPS."""
+    volume = make_volume(GRIDS["oblique"], make_transform(MOVE))
+    segment(volume)
+
+    seen = boxes.volumes[0]
+    np.testing.assert_allclose(
+        seen.geometry.index_to_world, np.diag([-1, -1, 1, 1]) @ MOVE @ GRIDS["oblique"], atol=1e-9
+    )
+    assert seen.geometry.shape == SHAPE
+    np.testing.assert_array_equal(seen.voxels, slicer.util.arrayFromVolume(volume))
+
+
+def test_a_turned_region_on_a_turned_volume(make_volume, make_transform, scene, segment, boxes):
+    """The ROI's own axes and its transform count; the region's corners arrive in LPS of the world."""
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetCenter([5.0, 6.0, 7.0])
+    roi.SetSize([10.0, 20.0, 30.0])
+    own = matrix(turn(30, 2), (5, 6, 7))
+    roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(own))
+    roi.SetAndObserveTransformNodeID(make_transform(OTHER).GetID())
+
+    segment(make_volume(GRIDS["upright"], make_transform(MOVE)), roiNode=roi)
+
+    half = np.array([[x, y, z, 1] for x in (-5, 5) for y in (-10, 10) for z in (-15, 15)], float)
+    expected = (half @ (np.diag([-1, -1, 1, 1]) @ OTHER @ own).T)[:, :3]
+    found = boxes.roi.corners
+    assert found.shape == (8, 3)
+    order = lambda points: points[np.lexsort(np.round(points, 4).T)]  # noqa: E731
+    np.testing.assert_allclose(order(found), order(expected), atol=1e-6)
+
+
+def test_a_region_on_a_bent_volume_covers_what_the_user_framed(make_volume, bending_transform, scene):
+    """Every voxel that lies inside the box on the screen is inside the region."""
+    volume = make_volume(GRIDS["upright"], bending_transform)
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetCenter([7.0, 7.0, 6.0])
+    roi.SetSize([6.0, 6.0, 6.0])
+
+    covered = mrml.region_from_node(roi, volume).slices(mrml.volume_from_node(volume).geometry)
+
+    index = np.array([[i, j, k] for k in range(12) for j in range(14) for i in range(16)], float)
+    to_world = bending_transform.GetTransformToParent()
+    world = np.array([to_world.TransformPoint(point) for point in index])
+    framed = index[(np.abs(world - (7, 7, 6)) <= 3).all(axis=1)].astype(int)
+    mask = np.zeros(SHAPE, bool)
+    mask[covered] = True
+    assert len(framed) > 50 and mask[tuple(framed.T[::-1])].all()
+    assert mask.sum() < 0.5 * mask.size

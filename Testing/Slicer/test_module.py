@@ -1,0 +1,160 @@
+"""The module as Slicer meets it: loaded at start-up, opened, and asked to segment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import slicer
+
+import LightSeg
+
+MODULE_FOLDER = Path(LightSeg.__file__).parent
+
+
+@pytest.fixture
+def widget(scene, boxes, model, monkeypatch):
+    """The module's form, with the test model as its only one."""
+    from LightSegLib.catalog import store
+
+    card = replace(store.find_card(model), id="hippocampus-mr-lightmedseg")
+    monkeypatch.setattr(store, "all_cards", lambda: [card])
+    form = LightSeg.LightSegWidget()
+    form.setup()
+    yield form
+    form.cleanup()
+
+
+def test_it_loads_quickly_and_without_torch():
+    """Slicer starts before the user has installed PyTorch; the module says so when it is used."""
+    story = (
+        f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import standins; standins.install()\n"
+        "import numpy, slicer; before = set(sys.modules)\n"
+        "import LightSeg\n"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))\n"
+        "from LightSegLib.errors import LightSegError\n"
+        "assert not LightSeg.torchInstalled()\n"
+        "form = LightSeg.LightSegWidget(); form.setup()\n"
+        "volume = slicer.util.addVolumeFromArray(numpy.arange(512.0).reshape(8, 8, 8))\n"
+        "try: LightSeg.LightSegLogic().segment(volume)\n"
+        "except LightSegError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, check=True)
+
+    loaded, message = done.stdout.splitlines()
+    assert not {"scipy", "SimpleITK", "LightSegLib"} & set(loaded.split())
+    assert "PyTorch is not installed" in message
+
+
+def test_what_slicer_shows_of_it(monkeypatch):
+    sources = []
+    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **source: sources.append(source))
+    sample_data = types.ModuleType("SampleData")
+    sample_data.SampleDataLogic = logic
+    monkeypatch.setitem(sys.modules, "SampleData", sample_data)
+    parent = SimpleNamespace()
+
+    LightSeg.LightSeg(parent)
+    assert not sources, "not before Slicer is ready"
+    slicer.app.startupCompleted.emit()
+
+    assert parent.title == "LightSeg" and parent.categories == ["Segmentation"]
+    assert sources[0]["sampleName"] == "ICBM152"
+    assert Path(sources[0]["thumbnailFileName"]).is_file()
+
+
+def test_apply_says_what_is_missing(widget, make_volume):
+    assert not widget.ui.applyButton.enabled
+    assert widget.ui.applyButton.toolTip == "Choose an input volume"
+
+    widget.logic.getParameterNode().inputVolume = make_volume()
+
+    assert widget.ui.applyButton.enabled
+    widget.logic.getParameterNode().modelId = "a-model-of-another-computer"
+    assert not widget.ui.applyButton.enabled
+    assert widget.ui.applyButton.toolTip == "Choose a model"
+    assert widget.ui.modelComboBox.currentIndex == -1
+    widget.ui.modelComboBox.setCurrentIndex(0)
+    assert widget.ui.applyButton.enabled
+
+
+def test_apply_segments_into_a_new_node_and_selects_it(widget, make_volume, model, monkeypatch):
+    from LightSegLib.catalog import store
+
+    card = store.find_card(model)
+    monkeypatch.setattr(store, "find_card", lambda name: card)
+    widget.logic.getParameterNode().inputVolume = make_volume()
+
+    widget.ui.applyButton.clicked.emit()
+
+    result = widget.logic.getParameterNode().outputSegmentation
+    assert result.GetSegmentation().GetNumberOfSegments() == 3
+    assert widget.ui.statusLabel.text == "Segmented in 1.5 s on cpu."
+
+
+def test_an_open_form_survives_a_closed_scene(widget, make_volume, scene):
+    widget.logic.getParameterNode().inputVolume = make_volume()
+
+    scene.Clear(0)
+
+    assert not widget.ui.applyButton.enabled
+    widget.exit()
+    widget.enter()
+    assert widget.ui.applyButton.toolTip == "Choose an input volume"
+
+
+def test_every_node_selector_of_the_form_knows_the_scene():
+    """Selectors that are not connected to the form's scene stay empty without a word."""
+    form = ElementTree.parse(MODULE_FOLDER / "Resources" / "UI" / "LightSeg.ui").getroot()
+    selectors = {w.attrib["name"] for w in form.iter("widget") if w.attrib["class"].startswith("qMRMLNode")}
+    connected = {
+        connection.findtext("receiver")
+        for connection in form.iter("connection")
+        if connection.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
+        and connection.findtext("sender") == form.find("widget").attrib["name"]
+    }
+    bound = {text.text for text in form.findall(".//property[@name='SlicerParameterName']/string")}
+
+    assert selectors == connected and len(selectors) == 3
+    assert bound == {"inputVolume", "roi", "outputSegmentation"}
+    assert bound < set(LightSeg.LightSegParameterNode.__annotations__)
+
+
+def test_a_whole_run_with_a_network(make_volume, make_transform, scene, tiny_model):
+    """Preprocessing, an untrained network, restoring and the scene: the grid of the input, within the region."""
+    turned = np.array([[0, 0, 1.5, 2], [1, 0, 0, 3], [0, 1, 0, 4], [0, 0, 0, 1]], float)
+    volume = make_volume(np.diag([1, 1.2, 0.9, 1]), make_transform(turned))
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetCenter((bounds[::2] + bounds[1::2]) / 2)
+    roi.SetSize((bounds[1::2] - bounds[::2]) / 2)
+    steps = []
+
+    node = LightSeg.LightSegLogic().segment(volume, str(tiny_model), roiNode=roi, device="cpu", progress=steps.append)
+
+    assert node.GetAttribute("LightSeg.Device") == "cpu"
+    assert {"Preparing", "Loading model", "Segmenting", "Restoring"} == {step.step for step in steps}
+    found = np.zeros(6)
+    node.GetRASBounds(found)
+    assert (found[1::2] > found[::2]).all(), "an untrained network labels something"
+    allowed = np.zeros(6)
+    roi.GetRASBounds(allowed)
+    assert (found[::2] >= allowed[::2] - 1.5).all() and (found[1::2] <= allowed[1::2] + 1.5).all()
+
+
+def test_the_self_test_of_the_module(scene):
+    """What Slicer's own test run calls: the bundled model on the bundled sample."""
+    from LightSegLib.catalog.store import find_card, weights_path
+
+    if not weights_path(find_card(LightSeg.DEFAULT_MODEL)).is_file():
+        pytest.skip("the bundled model's weights are not in this checkout")
+    LightSeg.LightSegTest().runTest()

@@ -1,0 +1,250 @@
+"""The command line as its users type it: forms, exit codes, what goes to which stream."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from LightSegLib import __version__, cli, segmenter
+from LightSegLib.arguments import TRAINING_HELP, build_parser, join_region
+from LightSegLib.pipeline.region import Region
+from LightSegLib.training.options import TrainingOptions
+
+LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs one command line in this process: exit code, standard output, standard error."""
+
+    def lightseg(*words: object) -> tuple[int, str, str]:
+        code = cli.main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return lightseg
+
+
+# --- models and info ---------------------------------------------------------------------------
+
+
+def test_models_lists_own_models_and_their_state(
+    run: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("complete", "incomplete"):
+        card = json.loads((tiny_model / "model.json").read_text(encoding="utf-8")) | {"id": name}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    (tmp_path / "complete" / "weights.pt").touch()
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path))
+
+    code, out, _ = run("models", "--json")
+    models = {model["id"]: model for model in json.loads(out)}
+    assert code == 0
+    assert models["complete"] == {"id": "complete", "title": "Tiny", "modality": "MR", "state": "user"}
+    assert models["incomplete"]["state"] == "missing weights"
+
+    code, out, _ = run("models")
+    assert code == 0
+    assert ["complete", "MR", "user", "Tiny"] in [line.split() for line in out.splitlines()]
+
+
+def test_models_and_help_do_not_load_torch() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(LIBRARY)!r}); from LightSegLib.cli import main; "
+        "main(['models']); main(['segment', '--help']); main(['train', '--help']); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_info_describes_a_model(run: Run, tiny_model: Path) -> None:
+    code, out, _ = run("info", tiny_model)
+    assert code == 0
+    for fact in ("Tiny", "1 Front, 2 Rück", "CC0-1.0", "MR"):
+        assert fact in out
+    code, out, _ = run("info", tiny_model, "--json")
+    assert json.loads(out) == json.loads((tiny_model / "model.json").read_text(encoding="utf-8"))
+
+
+# --- segment -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nrrd", ".nii.gz"])
+def test_segment_writes_labels_on_the_inputs_grid(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, ending: str
+) -> None:
+    geometry = {"spacing": (0.9, 1.1, 2.0), "origin": (5.0, -7.0, 11.0)}
+    image = write_image("Bilder größer/T1 ä.nii.gz", **geometry)
+    out_file = tmp_path / f"résultat 1{ending}"
+    code, out, err = run("segment", image, "--model", tiny_model, "--out", out_file, "--device", "cpu")
+    assert (code, err) == (0, "")
+    labels = sitk.ReadImage(str(out_file))
+    assert np.allclose((*labels.GetSpacing(), *labels.GetOrigin()), (0.9, 1.1, 2.0, 5, -7, 11), atol=1e-5)
+    voxels = sitk.GetArrayFromImage(labels)
+    assert voxels.shape == (12, 20, 16)
+    # the printed table of volumes says what the file holds
+    printed = {line.split()[0]: float(line.split()[1]) for line in out.splitlines()[1:3]}
+    for value, name in ((1, "Front"), (2, "Rück")):
+        assert printed[name] == pytest.approx((voxels == value).sum() * 0.9 * 1.1 * 2.0 / 1000, abs=0.001)
+    assert str(out_file) in out
+
+
+def test_segment_quietly(run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path) -> None:
+    words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd", "--quiet")
+    assert run(*words, "--mirror", "--largest-component", "--full-precision") == (0, "", "")
+
+
+def test_segment_two_channels(
+    run: Run, make_model: Callable[..., Path], write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    inputs = [write_image("t1.mha"), write_image("t2.nrrd")]
+    code, _, err = run("segment", *inputs, "--model", make_model(channels=2), "--out", tmp_path / "out.nrrd")
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("form", [("--roi", "-4.1,-3.1,0,4,3,30"), ("--roi=-4.1,-3.1,0,4,3,30",)])
+def test_the_region_is_given_in_ras_and_may_be_negative(
+    run: Run,
+    tiny_model: Path,
+    write_image: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: tuple[str, ...],
+) -> None:
+    regions = []
+    segment = segmenter.Segmenter.segment
+
+    def watched(self: segmenter.Segmenter, volumes: list, roi: Region, progress: object) -> object:
+        regions.append(roi)
+        return segment(self, volumes, roi, progress)
+
+    monkeypatch.setattr(segmenter.Segmenter, "segment", watched)
+    image = write_image(origin=(-8.0, -10.0, 0.0))  # LPS: voxel i lies 8 - i mm to the right, j 10 - j mm in front
+    code, _, _ = run("segment", image, "--model", tiny_model, "--out", tmp_path / "out.nrrd", *form)
+    assert code == 0
+    assert regions[0].corners.min(axis=0).tolist() == [-4, -3, 0]
+    assert regions[0].corners.max(axis=0).tolist() == [4.1, 3.1, 30]
+    k, j, i = np.nonzero(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nrrd"))))
+    assert k.size
+    assert i.min() >= 4
+    assert i.max() <= 12
+    assert j.min() >= 7
+    assert j.max() <= 13
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd")
+    assert run(*words)[2] == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, out, err = run(*words)
+    assert "Segmenting 1/1" in err
+    assert "Segmenting" not in out
+    assert err.endswith("\r\033[K")
+    assert run(*words, "--quiet")[2] == ""
+
+
+def test_a_crash_is_one_line_and_exit_code_1(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise RuntimeError("something broke\nwith details")
+
+    monkeypatch.setattr(segmenter.Segmenter, "segment", crash)
+    words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd")
+    code, out, err = run(*words)
+    assert (code, out) == (1, "")
+    assert "RuntimeError: something broke" in err
+    assert err.count("\n") == 1
+    monkeypatch.setenv("LIGHTSEG_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="broke"):
+        run(*words)
+
+
+def test_damaged_weights_are_not_bad_input(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_bytes((tiny_model / "model.json").read_bytes())
+    (tmp_path / "model" / "weights.pt").write_bytes((tiny_model / "weights.pt").read_bytes()[:-1])
+    code, _, err = run("segment", write_image(), "--model", tmp_path / "model", "--out", tmp_path / "out.nrrd")
+    assert code == 1
+    assert "is not the one its model card describes" in err
+
+
+# --- evaluate and train ------------------------------------------------------------------------
+
+
+def test_evaluate_prints_and_writes_a_table(
+    run: Run, write_image: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    expected = np.zeros((12, 12, 12), np.uint8)
+    expected[2:6, 2:8, 2:8] = 1
+    predicted = expected.copy()
+    predicted[6, 2:8, 2:8] = 1
+    write_image("expert/case.nii.gz", expected)
+    write_image("mine/case.nii.gz", predicted)
+    table = tmp_path / "table.csv"
+    code, out, _ = run("evaluate", tmp_path / "mine", tmp_path / "expert", "--out", table, "--model", tiny_model)
+    assert code == 0
+    case, mean = out.splitlines()[1:3]
+    assert case.split() == ["case", "Front", f"{2 * 144 / 324:.3f}", "1.000", "1.000", "0.036"]
+    assert mean.startswith("mean of 1  Front  0.889 +- 0.000")
+    with table.open(encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["case"], row["label"], row["name"]) == ("case", "1", "Front")
+    assert float(row["dice"]) == pytest.approx(2 * 144 / 324)
+    assert float(row["volume_ml"]) == pytest.approx(0.144)
+
+
+def test_every_training_option_is_a_flag() -> None:
+    words = ["train", "data", "--out", "model", "--patch-size", "8,16,24", "--flip-axes", "0,1", "--epochs", "7"]
+    arguments = build_parser(dict.fromkeys(cli.JOBS, print)).parse_args([*words, "--learning-rate", "1e-4", "--resume"])
+    options = TrainingOptions(**{name: getattr(arguments, name) for name in vars(TrainingOptions())})
+    assert options == TrainingOptions(
+        patch_size=(8, 16, 24), flip_axes=(0, 1), epochs=7, learning_rate=1e-4, resume=True
+    )
+    assert set(TRAINING_HELP) == set(vars(TrainingOptions())) - {"device"}
+
+
+# --- wrong words -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["unknown"],
+        ["segment"],
+        ["segment", "x.nii.gz", "--model", "m"],
+        ["segment", "x.nii.gz", "--model", "m", "--out", "o.nrrd", "--roi", "1,2,3"],
+        ["segment", "x.nii.gz", "--model", "m", "--out", "o.nrrd", "--roi", "1,2,3,4,5,nan"],
+        ["segment", "x.nii.gz", "--model", "m", "--out", "o.nrrd", "--roi"],
+        ["segment", "x.nii.gz", "--model", "m", "--out", "o.nrrd", "--device", "tpu"],
+        ["train", "x", "--out", "o", "--patch-size", "16"],
+        ["train", "x", "--out", "o", "--flip-axes", "3"],
+    ],
+)
+def test_wrong_words_are_bad_input(run: Run, words: list[str]) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert "lightseg" in err
+
+
+def test_only_the_region_is_joined_to_its_value() -> None:
+    assert join_region(["a", "--roi", "-1,2", "--quiet"]) == ["a", "--roi=-1,2", "--quiet"]
+
+
+def test_help_and_version_are_done(run: Run) -> None:
+    assert run("--help")[0] == 0
+    assert run("--version")[:2] == (0, f"lightseg {__version__}\n")

@@ -1,0 +1,304 @@
+"""Preprocessing, sliding window and restoring: small grids checked by hand, by closed forms and by SimpleITK."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, read_card
+from LightSegLib.catalog.store import CARD_NAME
+from LightSegLib.errors import Cancelled, DeviceError, InputError
+from LightSegLib.pipeline.preprocess import normalize, prepare
+from LightSegLib.pipeline.region import Region
+from LightSegLib.pipeline.restore import LabelRestorer, keep_largest_component
+from LightSegLib.pipeline.sliding_window import TileAggregator, TileSampler
+from LightSegLib.progress import Progress
+from LightSegLib.segmenter import Segmenter
+from LightSegLib.volume import Geometry, Volume, to_sitk
+from torch import nn
+
+OBLIQUE = tuple(sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 0.5).GetMatrix())
+LEFT_HANDED = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def ramp(shape: tuple[int, int, int], **geometry: Sequence[float]) -> Volume:
+    return Volume(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), Geometry(shape, **geometry))  # type: ignore[arg-type]
+
+
+class Threshold(nn.Module):
+    """Stands for a trained network: class 1 where the input is above zero."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat((-x[:, :1], x[:, :1], torch.full_like(x[:, :1], -1e3)), dim=1)
+
+
+@pytest.fixture
+def threshold_segmenter(tiny_model: Path) -> Callable[..., Segmenter]:
+    def make(preprocessing: Preprocessing, inference: Inference | None = None) -> Segmenter:
+        card = read_card(tiny_model / CARD_NAME)
+        card = replace(card, preprocessing=preprocessing, inference=inference or Inference((8, 8, 8)))
+        segmenter = Segmenter(card, device="cpu")
+        segmenter.use_network(Threshold())
+        return segmenter
+
+    return make
+
+
+# --- orientation and geometry --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SAL"])
+@pytest.mark.parametrize("direction", [(1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), LEFT_HANDED, OBLIQUE])
+def test_orientation_agrees_with_simpleitk(orientation: str, direction: tuple[float, ...]) -> None:
+    """SimpleITK's own reorientation is the judge."""
+    volume = ramp((3, 4, 5), direction=direction)
+    prepared = prepare([volume], Preprocessing(orientation, normalization=(Normalization("none"),)))
+    judge = sitk.DICOMOrient(to_sitk(volume.voxels, volume.geometry), orientation)
+    np.testing.assert_array_equal(prepared.array[0], sitk.GetArrayFromImage(judge))
+
+
+@pytest.mark.parametrize("direction", [LEFT_HANDED, OBLIQUE, (0.0, 0, 1.0, 1.0, 0, 0, 0, 1.0, 0)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 1.3, 2.5)])
+def test_labels_come_back_on_the_voxels_they_were_decided_for(
+    threshold_segmenter: Callable[..., Segmenter], direction: tuple[float, ...], spacing: tuple[float, float, float]
+) -> None:
+    """Whatever the grid, without resampling the result equals the threshold of the input, voxel by voxel."""
+    values = np.random.default_rng(0).normal(size=(9, 14, 11)).astype(np.float32)
+    volume = Volume(values, Geometry((9, 14, 11), spacing, (5.0, -3.0, 8.0), direction))
+    result = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),))).segment([volume])
+    np.testing.assert_array_equal(result.voxels, values > 0)
+    assert result.geometry == volume.geometry
+
+
+def test_a_ball_keeps_its_place_and_size_through_resampling(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """An oblique, anisotropic ball of known centre and radius, in world coordinates."""
+    geometry = Geometry((24, 40, 36), (1.1, 0.9, 2.0), (-10.0, 20.0, 5.0), OBLIQUE)
+    k, j, i = np.meshgrid(*(np.arange(n) for n in geometry.shape), indexing="ij")
+    world = np.stack((i, j, k, np.ones_like(i)), -1) @ geometry.index_to_world[:3].T
+    centre = np.array((18.0, 19.0, 12.0, 1.0)) @ geometry.index_to_world[:3].T
+    distance = np.linalg.norm(world - centre, axis=-1)
+    volume = Volume((12 - distance).astype(np.float32), geometry)
+    rule = Preprocessing("RAS", spacing=(1.5, 1.5, 1.5), normalization=(Normalization("none"),))
+    result = threshold_segmenter(rule, Inference((16, 16, 16))).segment([volume])
+    found = world[result.voxels == 1]
+    np.testing.assert_allclose(found.mean(axis=0), centre, atol=0.1)
+    assert result.volumes_ml()[result.labels[0].name] == pytest.approx(4 / 3 * np.pi * 12**3 / 1000, rel=0.02)
+
+
+def test_a_sheared_grid_is_refused(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    sheared = Geometry((4, 4, 4), direction=(1.0, 0, 0, 0, 1.0, 0.5, 0, 0, 0.866))
+    with pytest.raises(InputError, match="sheared"):
+        threshold_segmenter(Preprocessing()).segment([ramp((4, 4, 4), direction=sheared.direction)])
+
+
+# --- region of interest --------------------------------------------------------------------------
+
+
+def test_a_region_in_ras_selects_the_voxels_at_that_place() -> None:
+    geometry = Geometry((10, 10, 10), spacing=(2.0, 2.0, 2.0), origin=(-5.0, 0.0, 3.0))
+    # R 1 to 5 is x -5 to -1 in LPS: voxels 0 to 2; A -6 to 0 is y 0 to 6: 0 to 3; S 7 to 9: 2 to 3
+    assert Region.from_ras(1, -6, 7, 5, 0, 9).slices(geometry) == (slice(2, 4), slice(0, 4), slice(0, 3))
+
+
+def test_corners_in_any_order_give_the_same_region() -> None:
+    geometry = Geometry((10, 10, 10))
+    first, second = Region.from_ras(-8, -8, 2, -2, -3, 6), Region.from_ras(-2, -3, 6, -8, -8, 2)
+    assert first.slices(geometry) == second.slices(geometry)
+
+
+def test_outside_the_region_is_background_and_a_region_elsewhere_is_refused(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    values = np.random.default_rng(1).normal(size=(12, 12, 12)).astype(np.float32)
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
+    volume = Volume(values, Geometry((12, 12, 12)))
+    inside = (slice(2, 9), slice(1, 6), slice(4, 12))
+    result = segmenter.segment([volume], roi=Region.from_ras(-4, -1, 2, -20, -5, 8)).voxels
+    np.testing.assert_array_equal(result[inside], values[inside] > 0)
+    assert result.sum() == (values[inside] > 0).sum()
+    with pytest.raises(InputError, match="outside the volume"):
+        segmenter.segment([volume], roi=Region.from_ras(50, 50, 50, 60, 60, 60))
+
+
+def test_cropping_to_the_non_zero_part_finds_it_in_any_channel() -> None:
+    first, second = (Volume(np.zeros((6, 6, 6), np.float32), Geometry((6, 6, 6))) for _ in range(2))
+    first.voxels[2, 3, 1] = 5
+    second.voxels[4, 3, 2] = 7
+    rules = (Normalization("none"), Normalization("none"))
+    prepared = prepare([first, second], Preprocessing("LPS", crop="nonzero", normalization=rules))
+    assert prepared.array.shape == (2, 3, 1, 2)
+    back = prepared.restore(np.ones(prepared.inner_shape, np.uint8))
+    assert back[2:5, 3, 1:3].all() and back.sum() == 6
+
+
+# --- intensities ---------------------------------------------------------------------------------
+
+
+def test_normalisations_follow_their_closed_forms() -> None:
+    channel = np.array([-2000.0, -100.0, 50.0, 200.0, 3000.0], np.float32)
+    ct = normalize(channel, Normalization("ct", -1000.0, 1000.0, 50.0, 100.0))
+    np.testing.assert_allclose(ct, [-10.5, -1.5, 0.0, 1.5, 9.5])
+    scaled = normalize(channel, Normalization("minmax"))
+    np.testing.assert_allclose(scaled, (channel + 2000) / 5000, rtol=1e-6)
+    zscore = normalize(channel, Normalization("zscore"))
+    assert zscore.mean() == pytest.approx(0, abs=1e-6) and zscore.std() == pytest.approx(1)
+    percent = normalize(np.arange(101, dtype=np.float32), Normalization("percentile", 10.0, 90.0))
+    np.testing.assert_allclose(percent[[0, 10, 50, 90, 100]], [0, 0, 0.5, 1, 1], atol=1e-6)
+
+
+def test_two_orders_of_magnitude_between_scanners_make_no_difference() -> None:
+    channel = np.random.default_rng(2).gamma(3, 100, (8, 8, 8)).astype(np.float32)
+    rule = Normalization("zscore", 0.5, 99.5)
+    np.testing.assert_allclose(normalize(channel * 130 + 17, rule), normalize(channel, rule), atol=1e-3)
+
+
+# --- sliding window ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "tile", "overlap"), [((5, 7, 9), (3, 3, 4), 0.5), ((4, 4, 4), (8, 2, 4), 0.0)])
+def test_tiles_cover_every_voxel_and_overlap_as_asked(
+    shape: tuple[int, int, int], tile: tuple[int, int, int], overlap: float
+) -> None:
+    sampler = TileSampler(shape, tile, overlap)
+    seen = np.zeros(shape, int)
+    positions = list(sampler)
+    for k, j, i in positions:
+        depth, height, width = sampler.tile_size
+        assert seen[k : k + depth, j : j + height, i : i + width].shape == sampler.tile_size
+        seen[k : k + depth, j : j + height, i : i + width] += 1
+    assert seen.min() >= 1 and len(positions) == len(sampler)
+    for axis in range(3):
+        starts = sorted({position[axis] for position in positions})
+        steps = np.diff(starts)
+        assert (steps <= max(1, np.floor(tile[axis] * (1 - overlap)))).all()
+
+
+def test_streamed_slabs_equal_the_weighted_mean_over_the_whole_volume() -> None:
+    """The aggregator that forgets finished rows against a plain sum over the full volume."""
+    shape, classes = (13, 6, 7), 3
+    sampler = TileSampler(shape, (4, 4, 4), 0.5)
+    random = torch.Generator().manual_seed(0)
+    tiles = [torch.randn(classes, *sampler.tile_size, generator=random) for _ in sampler]
+    aggregator = TileAggregator(classes, shape, sampler.tile_size, torch.device("cpu"))
+    slabs = [slab for tile, at in zip(tiles, sampler, strict=True) for slab in aggregator.add(tile, at)]
+    slabs += aggregator.finish()
+    total, weights = torch.zeros(classes, *shape), torch.zeros(shape)
+    axes = [torch.exp(-0.5 * ((torch.arange(4) - 1.5) / 0.5) ** 2) for _ in range(3)]
+    bell = axes[0][:, None, None] * axes[1][:, None] * axes[2]
+    bell = (bell / bell.max()).clamp_min(1e-3)
+    for tile, (k, j, i) in zip(tiles, sampler, strict=True):
+        total[:, k : k + 4, j : j + 4, i : i + 4] += tile * bell
+        weights[k : k + 4, j : j + 4, i : i + 4] += bell
+    torch.testing.assert_close(torch.cat(slabs, dim=1), total / weights, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("working", "shape"), [((4, 5, 6), (9, 10, 7)), ((9, 8, 7), (4, 4, 11)), ((6, 6, 6), (6, 6, 6))]
+)
+@pytest.mark.parametrize("rows", [1, 2, 9])
+def test_labels_decided_slab_by_slab_equal_one_interpolation(
+    working: tuple[int, int, int], shape: tuple[int, int, int], rows: int
+) -> None:
+    logits = torch.randn(3, *working, generator=torch.Generator().manual_seed(1))
+    restorer = LabelRestorer(working, shape, classes=3)
+    restorer._batch = 2  # a slab smaller than the volume, as it is for a large one
+    for first in range(0, working[0], rows):
+        restorer.add(logits[:, first : first + rows])
+    whole = torch.nn.functional.interpolate(logits[None], size=shape, mode="trilinear", align_corners=False)
+    np.testing.assert_array_equal(restorer.labels, whole[0].argmax(dim=0).numpy())
+
+
+def test_only_the_largest_piece_stays_with_all_its_labels() -> None:
+    labels = np.zeros((5, 5, 9), np.uint8)
+    labels[1:4, 1:4, 1:3], labels[1:4, 1:4, 3] = 1, 2
+    labels[2, 2, 7] = 2
+    kept = keep_largest_component(labels)
+    assert kept[2, 2, 7] == 0 and kept.sum() == labels.sum() - 2
+
+
+# --- the one way in ------------------------------------------------------------------------------
+
+
+def test_progress_counts_tiles_and_cancel_stops_within_one(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
+    volume = ramp((16, 16, 16))
+    reports: list[Progress] = []
+    segmenter.segment([volume], progress=reports.append)
+    tiles = [(report.tile, report.tiles) for report in reports if report.step == "Segmenting"]
+    assert tiles == [(n, 8) for n in range(9)]
+    assert all(report.seconds_left is not None for report in reports if report.tile)
+    seen: list[Progress] = []
+    with pytest.raises(Cancelled):
+        segmenter.segment([volume], progress=seen.append, cancelled=lambda: bool(seen) and seen[-1].tile == 2)
+    assert max(report.tile for report in seen) == 2
+
+
+def test_when_memory_runs_out_smaller_tiles_give_the_same_result_and_a_notice(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    class Hungry(Threshold):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x[0, 0].numel() > 40**3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x)
+
+    values = np.random.default_rng(3).normal(size=(50, 50, 50)).astype(np.float32)
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), Inference((64,) * 3))
+    segmenter.use_network(Hungry())
+    result = segmenter.segment([Volume(values, Geometry((50, 50, 50)))])
+    np.testing.assert_array_equal(result.voxels, values > 0)
+    assert "smaller tiles" in result.provenance["notices"][0]
+    segmenter.use_network(_AlwaysOutOfMemory())
+    with pytest.raises(DeviceError, match="smaller region"):
+        segmenter.segment([Volume(values, Geometry((50, 50, 50)))])
+
+
+class _AlwaysOutOfMemory(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+
+def test_an_ordinary_failure_of_the_network_is_not_mistaken_for_lack_of_memory(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    segmenter = threshold_segmenter(Preprocessing("RAS"))
+    segmenter.use_network(Broken())
+    with pytest.raises(RuntimeError, match="mat1"):
+        segmenter.segment([ramp((8, 8, 8))])
+
+
+def test_mirroring_averages_over_all_allowed_flips(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """A network that favours one end of an axis loses its preference when averaged over the flips."""
+
+    class Biased(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            ramp = torch.linspace(-1, 1, x.shape[-1]).expand_as(x)
+            return torch.cat((torch.full_like(x, 0.25), ramp, torch.full_like(x, -9)), dim=1)
+
+    base = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), mirror_axes=(2,)))
+    for mirror, expected in ((False, True), (True, False)):
+        segmenter = Segmenter(base.card, device="cpu", mirror=mirror)
+        segmenter.use_network(Biased())
+        assert bool(segmenter.segment([ramp((8, 8, 8))]).voxels.any()) is expected
+
+
+def test_an_unavailable_device_is_refused_with_a_choice(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    base = threshold_segmenter(Preprocessing("RAS"))
+    segmenter = Segmenter(base.card, device="abacus")
+    segmenter.use_network(Threshold())
+    with pytest.raises(DeviceError, match="auto, cpu"):
+        segmenter.segment([ramp((8, 8, 8))])
+
+
+@pytest.mark.parametrize(("shift", "same"), [(0.001, True), (0.2, False)])
+def test_geometries_a_hundredth_of_a_voxel_apart_count_as_one(shift: float, same: bool) -> None:
+    assert Geometry((5, 5, 5)).matches(Geometry((5, 5, 5), origin=(shift, 0.0, 0.0))) is same
