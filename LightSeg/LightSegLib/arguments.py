@@ -62,7 +62,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     _add_device(segment)
     segment.add_argument("--full-precision", action="store_true", help="compute in float32 on a GPU too")
     segment.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
-    segment.add_argument("--largest-component", action="store_true", help="keep the largest connected piece only")
+    segment.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     train = command("train", "Train a model on labelled volumes.")
@@ -74,7 +74,9 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     evaluate = command("evaluate", "Compare segmentations with expert labels.")
     evaluate.add_argument("predictions", metavar="PREDICTIONS", help="folder of label maps, or one file")
     evaluate.add_argument("labels", metavar="LABELS", help="folder with the expert's files of the same names, or one")
-    evaluate.add_argument("--out", metavar="CSV", help="also write the table to this file")
+    evaluate.add_argument(
+        "--out", metavar="CSV", help="table to write (default: evaluation.csv beside the predictions)"
+    )
     evaluate.add_argument("--model", help="model whose label names are shown")
 
     benchmark = command("benchmark", "Measure speed and memory of a model on this machine.")

@@ -113,7 +113,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         full_precision=arguments.full_precision,
         mirror=arguments.mirror,
-        largest_component=arguments.largest_component or None,
+        largest_component="label" if arguments.largest_component else None,
     )
     progress = _ProgressLine(arguments.quiet)
     try:
@@ -158,15 +158,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from .writers import check_output, write_table
 
     _silence_itk()
-    if arguments.out:
-        check_output(arguments.out, (".csv",))
+    predictions = Path(arguments.predictions)
+    folder = predictions if predictions.is_dir() else predictions.parent
+    out = Path(arguments.out) if arguments.out else folder / "evaluation.csv"
+    if folder.is_dir():  # a missing one is reported as such below
+        check_output(out, (".csv",))
     names = {label.value: label.name for label in find_card(arguments.model).labels} if arguments.model else None
     rows = evaluate_folders(arguments.predictions, arguments.labels, names)
     if not rows:
         raise InputError("No file holds a label, so there is nothing to compare. Check that these are label maps.")
     header = Row.__annotations__
-    if arguments.out:
-        write_table([header, *([getattr(row, name) for name in header] for row in rows)], arguments.out)
+    write_table([header, *([getattr(row, name) for name in header] for row in rows)], out)
     lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
     lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]
     for summary in summarize(rows):
@@ -174,8 +176,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         missed = f", {summary.missed} missed" if summary.missed else ""
         lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
     print(_table(lines))
-    if arguments.out:
-        print(f"{arguments.out} written")
+    print(f"{out} written")
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:

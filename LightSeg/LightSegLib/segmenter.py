@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from .pipeline.preprocess import Prepared
 
 SMALLEST_TILE = 32  # voxels along an axis; smaller tiles would see too little
+BATCH_VOXELS = 320_000  # small tiles run together: torch's fast CPU convolutions want more than one
 
 
 class Segmenter:
     """One model on one device; the network is loaded at the first use and kept.
 
     device: "auto", "cpu", "cuda", "cuda:N" or "mps". full_precision: float32 on a GPU too. mirror: average over
-    the flips that the card allows. largest_component: keep one connected piece, None for what the card says.
+    the flips that the card allows. largest_component: "none", "label" (one piece of every label) or "whole" (one piece
+    of all labels together); None for what the card says.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Segmenter:
         device: str = "auto",
         full_precision: bool = False,
         mirror: bool = False,
-        largest_component: bool | None = None,
+        largest_component: str | None = None,
     ) -> None:
         self.card = card
         self._device_name = device
@@ -76,8 +78,7 @@ class Segmenter:
         network = self._load()
         labels, device, notices = self._run_with_fallbacks(network, prepared, reporter)
         reporter.step("Restoring")
-        if self._largest:
-            labels = keep_largest_component(labels)
+        labels = keep_largest_component(labels, self._largest)
         return Segmentation(
             prepared.restore(labels),
             volumes[0].geometry,
@@ -166,34 +167,37 @@ class Segmenter:
         aggregator = TileAggregator(self.card.classes, shape, sampler.tile_size, device)
         restorer = LabelRestorer(shape, prepared.inner_shape, self.card.classes)
         volume = torch.from_numpy(prepared.array)
+        whole_tiles = patch_size == self.card.inference.patch_size  # else memory ran out before
         network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         reporter.tile("Segmenting", 0, len(sampler))
+        finished = 0
         with torch.inference_mode():
-            for finished, (k, j, i) in enumerate(sampler, start=1):
-                depth, height, width = sampler.tile_size
-                tile = volume[None, :, k : k + depth, j : j + height, i : i + width]
-                for slab in aggregator.add(self._logits(network, tile.to(device))[0], (k, j, i)):
-                    restorer.add(slab)
-                reporter.tile("Segmenting", finished, len(sampler))
+            for positions in sampler.batches(max(1, BATCH_VOXELS // sampler.tile_voxels) if whole_tiles else 1):
+                tiles = torch.stack([sampler.tile(volume, position) for position in positions])
+                for logits, position in zip(self._logits(network, tiles.to(device)), positions, strict=True):
+                    for slab in aggregator.add(logits, position):
+                        restorer.add(slab)
+                    finished += 1
+                    reporter.tile("Segmenting", finished, len(sampler))
             for slab in aggregator.finish():
                 restorer.add(slab)
         return restorer.labels
 
-    def _logits(self, network: nn.Module, tile: Tensor) -> Tensor:
-        """Logits [1, classes, k, j, i] of one tile, averaged over the allowed flips when asked to."""
+    def _logits(self, network: nn.Module, tiles: Tensor) -> Tensor:
+        """Logits [tiles, classes, k, j, i], averaged over the allowed flips when asked to."""
         import torch
 
-        tile = tile.contiguous(memory_format=torch.channels_last_3d)
-        half = tile.device.type == "cuda" and not self._full_precision
-        with torch.autocast(tile.device.type, torch.float16, enabled=half):
-            total = network(tile)
+        tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
+        half = tiles.device.type == "cuda" and not self._full_precision
+        with torch.autocast(tiles.device.type, torch.float16, enabled=half):
+            total: Tensor = network(tiles)
             if not self._mirror:
                 return total
             axes = self.card.inference.mirror_axes
             flips = [f for n in range(1, len(axes) + 1) for f in itertools.combinations(axes, n)]
             for flip in flips:
                 dims = [axis + 2 for axis in flip]
-                total = total + network(tile.flip(dims)).flip(dims)
+                total = total + network(tiles.flip(dims)).flip(dims)
         return total / (len(flips) + 1)
 
     def _provenance(self, device: torch.device, notices: list[str], seconds: float) -> dict[str, Any]:

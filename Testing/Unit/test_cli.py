@@ -194,8 +194,8 @@ def test_evaluate_prints_and_writes_a_table(
     predicted[6, 2:8, 2:8] = 1
     write_image("expert/case.nii.gz", expected)
     write_image("mine/case.nii.gz", predicted)
-    table = tmp_path / "table.csv"
-    code, out, _ = run("evaluate", tmp_path / "mine", tmp_path / "expert", "--out", table, "--model", tiny_model)
+    table = tmp_path / "mine" / "evaluation.csv"
+    code, out, _ = run("evaluate", tmp_path / "mine", tmp_path / "expert", "--model", tiny_model)
     assert code == 0
     case, mean = out.splitlines()[1:3]
     assert case.split() == ["case", "Front", f"{2 * 144 / 324:.3f}", "1.000", "1.000", "0.036"]
@@ -205,6 +205,9 @@ def test_evaluate_prints_and_writes_a_table(
     assert (row["case"], row["label"], row["name"]) == ("case", "1", "Front")
     assert float(row["dice"]) == pytest.approx(2 * 144 / 324)
     assert float(row["volume_ml"]) == pytest.approx(0.144)
+    elsewhere = tmp_path / "table.csv"
+    assert run("evaluate", tmp_path / "mine", tmp_path / "expert", "--out", elsewhere)[0] == 0
+    assert elsewhere.read_text(encoding="utf-8").count("case") == 2  # the heading and the one case
 
 
 def test_every_training_option_is_a_flag() -> None:

@@ -213,12 +213,16 @@ def test_labels_decided_slab_by_slab_equal_one_interpolation(
     np.testing.assert_array_equal(restorer.labels, whole[0].argmax(dim=0).numpy())
 
 
-def test_only_the_largest_piece_stays_with_all_its_labels() -> None:
+def test_only_the_largest_piece_stays_of_every_label_or_of_all_together() -> None:
     labels = np.zeros((5, 5, 9), np.uint8)
     labels[1:4, 1:4, 1:3], labels[1:4, 1:4, 3] = 1, 2
-    labels[2, 2, 7] = 2
-    kept = keep_largest_component(labels)
-    assert kept[2, 2, 7] == 0 and kept.sum() == labels.sum() - 2
+    labels[2, 2, 7] = 2  # away from everything
+    labels[0, 2, 2] = 2  # away from the other voxels of label 2, but on label 1
+    expected = {"none": 0, "whole": 1, "label": 2}
+    for mode, removed in expected.items():
+        kept = keep_largest_component(labels, mode)
+        assert (kept != labels).sum() == removed and (kept[kept != labels] == 0).all()
+    assert not keep_largest_component(np.zeros_like(labels), "label").any()
 
 
 # --- the one way in ------------------------------------------------------------------------------

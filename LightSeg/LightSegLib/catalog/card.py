@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 ORIENTATION = re.compile(r"[RL][AP][SI]|[RL][SI][AP]|[AP][RL][SI]|[AP][SI][RL]|[SI][RL][AP]|[SI][AP][RL]")
 NORMALIZATIONS = ("zscore", "ct", "percentile", "minmax", "none")
 CROPS = ("none", "nonzero")
+COMPONENTS = ("none", "label", "whole")
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ class Inference:
     """How the network is run: patch_size in voxels [k, j, i], overlap of neighbouring tiles as a fraction.
 
     mirror_axes: array axes (0=k, 1=j, 2=i) that may be flipped for test-time averaging.
-    largest_component: keep only the largest connected piece of all labels together.
+    largest_component: "whole" keeps one connected piece of all labels together, "label" one of every label.
     """
 
     patch_size: tuple[int, int, int]
     overlap: float = 0.5
     mirror_axes: tuple[int, ...] = ()
-    largest_component: bool = False
+    largest_component: str = "none"
 
 
 @dataclass(frozen=True)
@@ -308,7 +309,10 @@ def _inference(fields: _Fields) -> Inference:
     mirror = tuple(fields.sequence("mirror_axes", int)) if "mirror_axes" in fields.data else ()
     if not set(mirror) <= {0, 1, 2}:
         raise _FieldError(f"{fields.path('mirror_axes')} must hold axes out of 0, 1 and 2")
-    return Inference((k, j, i), overlap, mirror, fields.get("largest_component", bool, False))
+    largest = fields.get("largest_component", str, "none")
+    if largest not in COMPONENTS:
+        raise _FieldError(f"{fields.path('largest_component')} must be one of {', '.join(COMPONENTS)}")
+    return Inference((k, j, i), overlap, mirror, largest)
 
 
 def _weights(fields: _Fields) -> Weights:

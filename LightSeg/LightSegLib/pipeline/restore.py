@@ -63,11 +63,19 @@ class LabelRestorer:
         self._done = stop
 
 
-def keep_largest_component(labels: np.ndarray) -> np.ndarray:
-    """Labels [k, j, i] with only the largest face-connected piece of the whole foreground kept."""
-    pieces, count = ndimage.label(labels > 0)
-    if count < 2:
+def keep_largest_component(labels: np.ndarray, mode: str) -> np.ndarray:
+    """Labels [k, j, i] with only the largest face-connected piece kept.
+
+    mode: "whole" for one piece of all labels together, "label" for one piece of every label, "none" for all.
+    """
+    if mode == "none":
         return labels
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return np.where(pieces == sizes.argmax(), labels, 0).astype(labels.dtype)
+    masks = [labels > 0] if mode == "whole" else [labels == value for value in np.unique(labels) if value]
+    kept = np.zeros_like(labels)
+    for mask in masks:
+        pieces, count = ndimage.label(mask)
+        sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+        sizes[0] = 0
+        largest = (pieces == sizes.argmax()) & mask
+        kept[largest] = labels[largest]
+    return kept

@@ -28,6 +28,23 @@ class TileSampler:
         self.tile_size = (k, j, i)
         self._starts = [_starts(length, tile, overlap) for length, tile in zip(shape, self.tile_size, strict=True)]
 
+    @property
+    def tile_voxels(self) -> int:
+        """Voxels of one tile."""
+        return math.prod(self.tile_size)
+
+    def tile(self, volume: Tensor, position: Position) -> Tensor:
+        """The tile [C, k, j, i] of `volume` [C, K, J, I] that starts at `position`."""
+        for axis, (start, length) in enumerate(zip(position, self.tile_size, strict=True), start=1):
+            volume = volume.narrow(axis, start, length)
+        return volume
+
+    def batches(self, size: int) -> Iterator[list[Position]]:
+        """All positions in order, `size` at a time."""
+        positions = iter(self)
+        while batch := list(itertools.islice(positions, size)):
+            yield batch
+
     def __len__(self) -> int:
         return math.prod(len(starts) for starts in self._starts)
 

@@ -78,7 +78,7 @@ def train(
         report = run.train_epoch(epoch)
         if on_epoch is not None:
             on_epoch(report)
-    return run.finish(training_command(dataset.name, out, options))
+    return run.finish(dataset.name, training_command(Path(dataset_folder).resolve().name, out, options))
 
 
 class _Run:
@@ -278,7 +278,7 @@ class _Run:
         options = dataclasses.replace(self.options, resume=False, device="")
         return f"{options} {[case.name for case in self.training]}"
 
-    def finish(self, command: str) -> Card:
+    def finish(self, dataset: str, command: str) -> Card:
         """Write the best weights and the card with their measured quality."""
         from .report import measure_performance
 
@@ -290,6 +290,7 @@ class _Run:
         cases = [(case.name, *self.loaded[case.name]) for case in self.validation]
         training = {
             "command": command,
+            "dataset": dataset,
             "seed": self.options.seed,
             "training_cases": len(self.training),
             "validation_cases": [case.name for case in self.validation],

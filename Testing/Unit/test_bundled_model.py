@@ -1,0 +1,87 @@
+"""The model that ships: what its card promises, on the sample and, where they are present, on real cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from LightSegLib.catalog.card import Card
+from LightSegLib.catalog.store import find_card, resources_folder, weights_path
+from LightSegLib.evaluation import dice
+from LightSegLib.pipeline.region import Region
+from LightSegLib.segmenter import Segmenter
+from LightSegLib.training.dataset import read_dataset
+from LightSegLib.volume import Segmentation, Volume, read_volume
+from scipy import ndimage
+
+SAMPLE = resources_folder() / "SampleData"
+
+
+@pytest.fixture(scope="module")
+def card() -> Card:
+    return find_card("hippocampus-mr-lightmedseg")
+
+
+@pytest.fixture(scope="module")
+def both_sides(card: Card) -> dict[str, Segmentation]:
+    """The sample's hippocampi, by side."""
+    volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
+    rois = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
+    segmenter = Segmenter(card, device="cpu")
+    return {
+        roi["side"]: segmenter.segment([volume], roi=Region.from_ras(*roi["corners"][0], *roi["corners"][1]))
+        for roi in rois
+    }
+
+
+def test_the_weights_are_small_half_precision_and_as_described(card: Card) -> None:
+    path = weights_path(card)
+    assert path.stat().st_size == card.weights.size <= 1_200_000
+    assert {tensor.dtype for tensor in torch.load(path, weights_only=True).values()} == {torch.float16}
+    assert "CC-BY-SA" in card.licence and "Decathlon" in card.citation
+
+
+def test_both_hippocampi_of_the_sample_are_plausible(both_sides: dict[str, Segmentation]) -> None:
+    """2 to 5 ml in one piece on either side; the template is symmetric, so both must agree."""
+    volumes = {side: sum(result.volumes_ml().values()) for side, result in both_sides.items()}
+    assert all(2 < ml < 5 for ml in volumes.values()), volumes
+    assert all(ndimage.label(result.voxels)[1] == 1 for result in both_sides.values())
+    assert volumes["left"] == pytest.approx(volumes["right"], rel=0.05)
+
+
+def test_the_anterior_part_lies_in_front_of_and_below_the_posterior_one(both_sides: dict[str, Segmentation]) -> None:
+    for side, result in both_sides.items():
+        to_world = result.geometry.index_to_world
+        anterior, posterior = (
+            (np.argwhere(result.voxels == value)[:, ::-1].mean(axis=0) @ to_world[:3, :3].T + to_world[:3, 3])
+            for value in (1, 2)
+        )
+        assert anterior[1] < posterior[1] - 10  # LPS: forward is towards smaller y
+        assert anterior[2] < posterior[2] - 3
+        assert (anterior[0] > 0) is np.True_ if side == "left" else anterior[0] < 0
+
+
+def test_another_scanner_s_intensities_give_the_same_result(card: Card, both_sides: dict[str, Segmentation]) -> None:
+    """A linear change of all intensities, as between two scanners, is undone by the normalisation."""
+    volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
+    scaled = Volume(volume.voxels.astype(np.float32) * 57 + 900, volume.geometry)
+    rois = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
+    left = next(roi["corners"] for roi in rois if roi["side"] == "left")
+    result = Segmenter(card, device="cpu").segment([scaled], roi=Region.from_ras(*left[0], *left[1]))
+    assert dice(result.voxels > 0, both_sides["left"].voxels > 0) > 0.99
+
+
+def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path) -> None:
+    """Ten of the cases that were set aside, segmented again: the mean Dice is that of the card, within its spread."""
+    cases = {case.name: case for case in read_dataset(shared_data / "hippocampus").cases}
+    segmenter = Segmenter(card, device="cpu")
+    scores = []
+    for name in card.training["validation_cases"][:10]:
+        volumes, labels = cases[name].load()
+        predicted = segmenter.segment(volumes).voxels
+        scores += [dice(predicted == label.value, labels == label.value) for label in card.labels]
+    assert np.mean(scores) == pytest.approx(card.performance["mean_dice"], abs=0.02)
+    assert card.performance["mean_dice"] >= 0.87 and card.performance["mean_mirrored_dice"] >= 0.87

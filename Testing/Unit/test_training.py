@@ -1,0 +1,250 @@
+"""Training a model of one's own: the data, the patches, the objective, the run and its interruption."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from LightSegLib.catalog.card import Inference, read_card
+from LightSegLib.catalog.store import CARD_NAME, find_card
+from LightSegLib.cli import main
+from LightSegLib.errors import Cancelled, InputError, OutputError
+from LightSegLib.segmenter import Segmenter
+from LightSegLib.training.augment import Augmentation, random_patch
+from LightSegLib.training.dataset import read_dataset
+from LightSegLib.training.loss import SegmentationLoss, boundary_region
+from LightSegLib.training.options import TrainingOptions, training_command
+from LightSegLib.training.trainer import train
+from LightSegLib.volume import Geometry, read_volume, to_sitk
+
+STILL = Augmentation(spatial_probability=0, intensity_probability=0)
+QUICK = TrainingOptions(epochs=4, batch_size=2, patch_size=(16, 16, 16), warmup_epochs=1, validate_every=2, seed=3)
+
+
+def write(path: Path, voxels: np.ndarray) -> None:
+    import SimpleITK as sitk
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(to_sitk(voxels, Geometry(voxels.shape)), str(path))  # type: ignore[arg-type]
+
+
+def ball(random: np.random.Generator, size: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """A bright ball in noise, its upper half labelled 1 and its lower half 2."""
+    k, j, i = np.indices((size, size, size))
+    centre = random.uniform(size * 0.4, size * 0.6, 3)
+    inside = (k - centre[0]) ** 2 + (j - centre[1]) ** 2 + (i - centre[2]) ** 2 < (size * 0.3) ** 2
+    image = (inside * 3 + random.normal(size=inside.shape)).astype(np.float32)
+    return image, (inside * np.where(k > centre[0], 1, 2)).astype(np.uint8)
+
+
+@pytest.fixture
+def raw_dataset(tmp_path: Path) -> Path:
+    """Six generated cases in nnU-Net's raw layout."""
+    folder, random = tmp_path / "Dataset001_Bälle", np.random.default_rng(0)
+    for number in range(6):
+        image, labels = ball(random)
+        write(folder / "imagesTr" / f"case_{number}_0000.nii.gz", image)
+        write(folder / "labelsTr" / f"case_{number}.nii.gz", labels)
+    description = {
+        "name": "Balls",
+        "channel_names": {"0": "T1"},
+        "labels": {"background": 0, "upper": 1, "lower": 2},
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+    return folder
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+def test_a_trained_model_is_at_once_usable_and_states_its_quality(raw_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "my model"
+    flags = ["--epochs", "2", "--batch-size", "2", "--patch-size", "16,16,16", "--validate-every", "1"]
+    assert main(["train", str(raw_dataset), "--out", str(out), "--device", "cpu", *flags]) == 0
+    card = read_card(out / CARD_NAME)
+    assert [label.name for label in card.labels] == ["Upper", "Lower"]
+    assert set(card.performance["labels"]) == {"Upper", "Lower"}
+    assert card.training["command"].startswith("lightseg train Dataset001_Bälle --out 'my model' --epochs 2")
+    rows = list(csv.DictReader((out / "training.csv").open(encoding="utf-8")))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["validation_dice"]) >= 0
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    image, result = raw_dataset / "imagesTr" / "case_0_0000.nii.gz", tmp_path / "result.nii.gz"
+    assert main(["segment", str(image), "--model", str(out), "--out", str(result), "--quiet"]) == 0
+    assert result.is_file()
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_path: Path) -> None:
+    whole = train(raw_dataset, tmp_path / "whole", QUICK)
+    done: list[int] = []
+    with pytest.raises(Cancelled):
+        train(
+            raw_dataset,
+            tmp_path / "parts",
+            QUICK,
+            on_epoch=lambda report: done.append(report.epoch),
+            cancelled=lambda: len(done) == 2,
+        )
+    with pytest.raises(OutputError, match="--resume"):
+        train(raw_dataset, tmp_path / "parts", QUICK)
+    with pytest.raises(InputError, match="other options"):
+        train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "seed": 4, "resume": True}))
+    parts = train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "resume": True}))
+    assert done == [1, 2]
+    assert parts.weights.sha256 == whole.weights.sha256
+    assert parts.performance == whole.performance
+
+
+def test_it_learns_the_balls(raw_dataset: Path, tmp_path: Path) -> None:
+    """Thirty passes over five small images are enough to find the ball in a sixth."""
+    options = TrainingOptions(epochs=30, batch_size=2, patch_size=(16, 16, 16), learning_rate=5e-3, ema_decay=0.9)
+    card = train(raw_dataset, tmp_path / "model", TrainingOptions(**{**vars(options), "flip_axes": (1, 2)}))
+    assert card.performance["mean_dice"] > 0.8
+    assert card.performance["mean_mirrored_dice"] > 0.8
+
+
+def test_validation_runs_the_pipeline_that_users_run(raw_dataset: Path, tmp_path: Path) -> None:
+    card = train(raw_dataset, tmp_path / "model", QUICK)
+    name = card.training["validation_cases"][0]
+    segmentation = Segmenter(card).segment([read_volume(raw_dataset / "imagesTr" / f"{name}_0000.nii.gz")])
+    labels = read_volume(raw_dataset / "labelsTr" / f"{name}.nii.gz").voxels
+    for label in card.labels:
+        a, b = segmentation.voxels == label.value, labels == label.value
+        expected = 2 * (a & b).sum() / (a.sum() + b.sum())
+        assert card.performance["labels"][label.name]["dice"]["mean"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_recorded_command_repeats_every_option_that_was_set() -> None:
+    options = TrainingOptions(card="base", patch_size=(32, 48, 32), flip_axes=(2,), seed=7)
+    assert training_command("hippocampus", Path("a b/out"), options) == (
+        "lightseg train hippocampus --out out --card base --patch-size 32,48,32 --flip-axes 2 --seed 7"
+    )
+
+
+# --- data that cannot be used --------------------------------------------------------------------
+
+
+def test_a_plain_pair_of_folders_is_a_dataset_too(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        image, labels = ball(np.random.default_rng(0))
+        write(tmp_path / "images" / f"{name}.nrrd", image)
+        write(tmp_path / "labels" / f"{name}.nrrd", labels)
+    dataset = read_dataset(tmp_path)
+    assert [case.name for case in dataset.cases] == ["a", "b"] and dataset.channels == ("Image",)
+
+
+def test_labels_without_a_name_are_refused_before_training(raw_dataset: Path, tmp_path: Path) -> None:
+    path = raw_dataset / "labelsTr" / "case_2.nii.gz"
+    labels = read_volume(path).voxels.copy()
+    labels[0, 0, 0] = 9
+    write(path, labels)
+    with pytest.raises(InputError, match="label 9"):
+        train(raw_dataset, tmp_path / "out", QUICK)
+    assert not (tmp_path / "out").exists()
+
+
+def test_image_and_label_of_different_size_are_named(raw_dataset: Path, tmp_path: Path) -> None:
+    write(raw_dataset / "labelsTr" / "case_1.nii.gz", np.ones((16, 16, 15), np.uint8))
+    assert main(["train", str(raw_dataset), "--out", str(tmp_path / "out")]) == 2
+    with pytest.raises(InputError, match="case_1"):
+        train(raw_dataset, tmp_path / "out", QUICK)
+
+
+def test_a_label_without_its_image_and_a_folder_of_something_else_are_refused(
+    raw_dataset: Path, tmp_path: Path
+) -> None:
+    (raw_dataset / "imagesTr" / "case_3_0000.nii.gz").unlink()
+    with pytest.raises(InputError, match="case_3"):
+        read_dataset(raw_dataset)
+    with pytest.raises(InputError, match="imagesTr"):
+        read_dataset(tmp_path)
+
+
+def test_a_card_to_start_from_keeps_its_labels_and_preprocessing(raw_dataset: Path, tmp_path: Path) -> None:
+    base = find_card("hippocampus-mr-lightmedseg")
+    card = train(raw_dataset, tmp_path / "out", TrainingOptions(**{**vars(QUICK), "card": base.id, "epochs": 1}))
+    assert card.labels == base.labels and card.preprocessing == base.preprocessing
+    assert card.inference == Inference(**vars(base.inference))
+
+
+# --- patches -------------------------------------------------------------------------------------
+
+
+def test_a_patch_of_the_whole_volume_is_the_volume() -> None:
+    """No flips, no changes, and no room to move: sampling must not shift anything by half a voxel."""
+    image, labels = torch.randn(1, 6, 8, 7), torch.randint(0, 3, (6, 8, 7))
+
+    class Centred:
+        """Random numbers that are always the middle of what is asked for."""
+
+        def random(self) -> float:
+            return 0.9
+
+        def uniform(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+            return (np.asarray(low) + np.asarray(high)) / 2
+
+    patch, target = random_patch(image, labels, (6, 8, 7), (), False, Centred(), STILL)  # type: ignore[arg-type]
+    torch.testing.assert_close(patch, image, atol=1e-5, rtol=1e-5)
+    assert torch.equal(target, labels)
+
+
+def test_image_and_labels_move_together() -> None:
+    """The label is where the image exceeds zero, and stays so under rotation, scaling and flips."""
+    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (30, 36, 32)), indexing="ij")
+    image = (0.5 - axes[0] ** 2 - axes[1] ** 2 + 0.3 * axes[2])[None]
+    labels = (image[0] > 0).short()
+    random = np.random.default_rng(0)
+    changes = Augmentation(spatial_probability=1, intensity_probability=0)
+    for _ in range(20):
+        patch, target = random_patch(image, labels, (20, 20, 20), (0, 1, 2), True, random, changes)
+        outside = (patch[0] > 0) & (target == 0)  # beyond the volume the labels are background
+        agreement = ((patch[0] > 0) == (target > 0))[~outside].float().mean()
+        assert agreement > 0.98 and outside.float().mean() < 0.5
+
+
+def test_patches_centred_on_labels_find_a_rare_structure() -> None:
+    labels = torch.zeros(60, 60, 60, dtype=torch.int16)
+    labels[50:53, 8:11, 30:33] = 1
+    random = np.random.default_rng(1)
+    hits = [
+        bool(random_patch(torch.zeros(1, 60, 60, 60), labels, (16, 16, 16), (), found, random, STILL)[1].any())
+        for found in [True] * 20 + [False] * 20
+    ]
+    assert all(hits[:20]) and sum(hits[20:]) < 10
+
+
+# --- the objective -------------------------------------------------------------------------------
+
+
+def test_the_boundary_region_is_the_dilated_class_border() -> None:
+    """Two half spaces: with radius d, d layers on either side of the border belong to the region."""
+    labels = torch.zeros(1, 4, 4, 10, dtype=torch.long)
+    labels[..., 5:] = 1
+    target = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
+    for dilation in (1, 2):
+        region = boundary_region(target, dilation)[0, 0]
+        expected = torch.zeros(4, 4, 10)
+        expected[..., 5 - dilation : 5 + dilation] = 1
+        torch.testing.assert_close(region, expected)
+
+
+def test_the_loss_is_zero_for_a_perfect_answer_and_weighs_classes_by_inverse_frequency() -> None:
+    labels = torch.zeros(1, 6, 6, 6, dtype=torch.long)
+    labels[:, :3] = 1
+    loss = SegmentationLoss([0.75, 0.25])
+    torch.testing.assert_close(loss.weights, torch.tensor([0.5, 1.5]))
+    perfect = 50 * torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
+    assert float(loss(perfect, labels)) == pytest.approx(0, abs=1e-3)
+
+
+def test_an_undecided_network_costs_what_the_formulas_say() -> None:
+    """Equal probabilities for two classes: cross-entropy and boundary term are log 2, Dice one half."""
+    labels = torch.zeros(1, 6, 6, 6, dtype=torch.long)
+    labels[:, :3] = 1
+    loss = SegmentationLoss([0.5, 0.5])
+    expected = (1 - (2 * 54 + 1) / (108 + 108 + 1)) + 2 * np.log(2)
+    assert float(loss(torch.zeros(1, 2, 6, 6, 6), labels)) == pytest.approx(expected, rel=1e-5)
