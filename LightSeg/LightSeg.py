@@ -24,7 +24,7 @@ from slicer.util import VTKObservationMixin
 DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
 SAMPLE_NAME = "ICBM152"
 SAMPLE_FOLDER = Path(__file__).parent / "Resources" / "SampleData"
-TORCH_VERSION = ">=2.2"
+TORCH_VERSION = ">=2.6"
 
 
 class LightSeg(ScriptedLoadableModule):

@@ -32,10 +32,10 @@ from LightSegLib import mrml
 from LightSegLib.catalog.card import Label
 from LightSegLib.catalog.store import find_card
 from LightSegLib.errors import LightSegError, OutputError
+from LightSegLib.files import write_table
 from LightSegLib.pictures import draw_result
 from LightSegLib.progress import Progress
 from LightSegLib.volume import Segmentation
-from LightSegLib.writers import write_table
 from scipy import ndimage
 
 import LightSeg

@@ -74,9 +74,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     evaluate = command("evaluate", "Compare segmentations with expert labels.")
     evaluate.add_argument("predictions", metavar="PREDICTIONS", help="folder of label maps, or one file")
     evaluate.add_argument("labels", metavar="LABELS", help="folder with the expert's files of the same names, or one")
-    evaluate.add_argument(
-        "--out", metavar="CSV", help="table to write (default: evaluation.csv beside the predictions)"
-    )
+    evaluate.add_argument("--out", metavar="CSV", help="table (default: evaluation.csv beside the predictions)")
     evaluate.add_argument("--model", help="model whose label names are shown")
 
     benchmark = command("benchmark", "Measure speed and memory of a model on this machine.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.util
 import io
 import json
 import os
@@ -136,8 +137,13 @@ def _train(arguments: argparse.Namespace) -> None:
     _silence_itk()
     progress = _ProgressLine()
 
+    drawing = importlib.util.find_spec("vtk") is not None
+    if not drawing:
+        print("lightseg: The training curves are not drawn. Install the package vtk to have them.", file=sys.stderr)
+
     def on_epoch(report: EpochReport) -> None:
-        _draw_curves(Path(arguments.out))
+        if drawing and report.validation_dice is not None:
+            _draw_curves(Path(arguments.out))
         left = str(datetime.timedelta(seconds=round(report.seconds_left)))
         progress.show(
             f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, "
@@ -155,7 +161,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from .evaluation import MEASURES, Row, evaluate_folders, summarize
-    from .writers import check_output, write_table
+    from .files import write_table
+    from .writers import check_output
 
     _silence_itk()
     predictions = Path(arguments.predictions)
@@ -232,8 +239,8 @@ def _draw_curves(folder: Path) -> None:
         from .pictures import draw_curves
 
         draw_curves(folder / "training.csv", folder / "curves.png")
-    except (ImportError, LightSegError):
-        pass
+    except LightSegError as error:
+        print(f"lightseg: {error}", file=sys.stderr)
 
 
 def _state(card: Card) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .volume import Geometry, read_grid
+from .volume import Geometry, check_labels, read_grid
 
 TOLERANCE_MM = 1.0
 IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".mhd")
@@ -77,8 +77,8 @@ def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping
             f"({_words(geometry.shape)} and {_words(expected_geometry.shape)} voxels). "
             "Segment the image that the label map was drawn on, or resample one to the other."
         )
-    _check_labels(predicted, prediction)
-    _check_labels(expected, label)
+    check_labels(predicted, prediction.name)
+    check_labels(expected, label.name)
     return compare_labels(case, predicted, expected, geometry, label_names)
 
 
@@ -211,13 +211,6 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
             f"Rename them like the files in {labels} or remove them."
         )
     return [(case, path, expert) for case, path, expert in pairs if expert is not None]
-
-
-def _check_labels(voxels: np.ndarray, path: Path) -> None:
-    if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.round(voxels)):
-        raise InputError(f"{path.name} is not a label map: it has fractional voxels. Choose the file with the labels.")
-    if voxels.min(initial=0) < 0:
-        raise InputError(f"{path.name} is not a label map: it has negative voxels. Choose the file with the labels.")
 
 
 def _words(shape: tuple[int, ...]) -> str:

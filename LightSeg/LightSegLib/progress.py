@@ -42,8 +42,12 @@ class Reporter:
         left = elapsed / finished * (total - finished) if finished else None
         self._report(Progress(name, finished, total, left))
 
-    def _report(self, progress: Progress) -> None:
+    def check_cancelled(self) -> None:
+        """Raise Cancelled when the user has asked for it."""
         if self._cancelled is not None and self._cancelled():
             raise Cancelled
+
+    def _report(self, progress: Progress) -> None:
+        self.check_cancelled()
         if self._progress is not None:
             self._progress(progress)

@@ -64,7 +64,7 @@ class Segmenter:
         """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
 
         Outside `roi` the result is background. Raises InputError, ModelError, DeviceError, and Cancelled within
-        one tile of `cancelled` returning True.
+        one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
         """
         from .pipeline.preprocess import prepare
         from .pipeline.restore import keep_largest_component
@@ -133,6 +133,12 @@ class Segmenter:
         while True:
             try:
                 return self._run(network, prepared, tile, device, reporter), device, notices
+            except NotImplementedError:  # some builds of torch lack 3D operations on Apple's GPUs
+                if device.type == "cpu":
+                    raise
+                notices.append(f"This build of PyTorch lacks an operation on {device}; the CPU was used.")
+                device = torch.device("cpu")
+                continue
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -174,7 +180,7 @@ class Segmenter:
         with torch.inference_mode():
             for positions in sampler.batches(max(1, BATCH_VOXELS // sampler.tile_voxels) if whole_tiles else 1):
                 tiles = torch.stack([sampler.tile(volume, position) for position in positions])
-                for logits, position in zip(self._logits(network, tiles.to(device)), positions, strict=True):
+                for logits, position in zip(self._logits(network, tiles.to(device), reporter), positions, strict=True):
                     for slab in aggregator.add(logits, position):
                         restorer.add(slab)
                     finished += 1
@@ -183,7 +189,7 @@ class Segmenter:
                 restorer.add(slab)
         return restorer.labels
 
-    def _logits(self, network: nn.Module, tiles: Tensor) -> Tensor:
+    def _logits(self, network: nn.Module, tiles: Tensor, reporter: Reporter) -> Tensor:
         """Logits [tiles, classes, k, j, i], averaged over the allowed flips when asked to."""
         import torch
 
@@ -196,6 +202,7 @@ class Segmenter:
             axes = self.card.inference.mirror_axes
             flips = [f for n in range(1, len(axes) + 1) for f in itertools.combinations(axes, n)]
             for flip in flips:
+                reporter.check_cancelled()
                 dims = [axis + 2 for axis in flip]
                 total = total + network(tiles.flip(dims)).flip(dims)
         return total / (len(flips) + 1)

@@ -14,6 +14,9 @@ from .headers import check_header
 if TYPE_CHECKING:
     from .catalog.card import Label
 
+IMAGE_POSITION = "0020|0032"  # DICOM tag of a slice's position in mm
+LARGEST_LABEL = 32767
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -142,6 +145,17 @@ def check_voxels(voxels: np.ndarray, name: str) -> None:
         )
 
 
+def check_labels(voxels: np.ndarray, name: str) -> None:
+    """Refuse what is no label map: InputError for NaN, fractional or negative voxels and values above 32767."""
+    if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.round(voxels)):
+        raise InputError(f"{name} is not a label map: it has fractional voxels. Choose the file with the labels.")
+    if voxels.size and (voxels.min() < 0 or voxels.max() > LARGEST_LABEL):
+        raise InputError(
+            f"{name} is not a label map: it has voxels below 0 or above {LARGEST_LABEL}. "
+            "Choose the file with the labels."
+        )
+
+
 def _triple(values: Any) -> tuple[float, float, float]:
     x, y, z = (float(value) for value in values)
     return x, y, z
@@ -165,12 +179,16 @@ def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
     import SimpleITK as sitk
 
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist. Check the path and the spelling.")
     try:
+        if not path.exists():
+            raise InputError(f"{path} does not exist. Check the path and the spelling.")
         if path.is_file():
             check_header(path)
         image = _read_dicom(path) if path.is_dir() else sitk.ReadImage(str(path))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror or error}). Check its permissions or choose another file."
+        ) from error
     except RuntimeError as error:
         raise InputError(
             f"{path.name} cannot be read as an image ({_itk_reason(error)}). "
@@ -221,7 +239,24 @@ def _read_dicom(folder: Path) -> Any:
             f"{folder.name} holds {len(series)} DICOM series. Put the one to segment in a folder of its own."
         )
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return reader.Execute()
+    reader.MetaDataDictionaryArrayUpdateOn()
+    image = reader.Execute()
+    _check_slices(reader, folder, image.GetSize()[2])
+    return image
+
+
+def _check_slices(reader: Any, folder: Path, count: int) -> None:
+    """Raise InputError where slices of a series are missing: ITK would spread the others evenly over the gap."""
+    if count < 3 or not all(reader.HasMetaDataKey(number, IMAGE_POSITION) for number in range(count)):
+        return
+    texts = [reader.GetMetaData(number, IMAGE_POSITION) for number in range(count)]
+    positions = np.array([[float(part) for part in text.split("\\")] for text in texts])
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    if steps.max() - steps.min() > 0.01 * np.median(steps) + 1e-3:
+        raise InputError(
+            f"The slices of {folder.name} are not evenly spaced ({steps.min():g} to {steps.max():g} mm apart): "
+            "some are missing or doubled. Export the whole series again."
+        )
 
 
 def _itk_reason(error: RuntimeError) -> str:

@@ -1,14 +1,9 @@
-"""Write results to disk, whole or not at all: a file appears under its name only when it is complete."""
+"""Write segmentations as files that Slicer and others read."""
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,7 @@ import numpy as np
 
 from .catalog.terminology import TAG, terminology_entry
 from .errors import OutputError
+from .files import check_folder, whole_file
 from .volume import Geometry, Segmentation, to_sitk
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
@@ -43,12 +39,6 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
         _write_image(image, part)
 
 
-def write_table(rows: Iterable[Iterable[object]], path: str | Path) -> None:
-    """Write rows, the header first, as CSV. Raises OutputError as `write_segmentation` does."""
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(rows)
-
-
 def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
     """Raise OutputError now for a file that could not be written later: ask before a long computation."""
     path = Path(path)
@@ -56,14 +46,7 @@ def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
         raise OutputError(f"{path.name} has no ending that can be written. Use one of {', '.join(endings)}.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder. Give the name of the file to write.")
-    if not path.parent.is_dir():
-        raise OutputError(f"The folder {path.parent} does not exist. Create it or choose another one.")
-    try:
-        # Asking the file system beats reading permissions: it also knows of read-only and network disks.
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise _output_error(path, error) from error
+    check_folder(path.parent)
 
 
 def check_holds(path: str | Path, geometry: Geometry) -> None:
@@ -73,24 +56,6 @@ def check_holds(path: str | Path, geometry: Geometry) -> None:
             "The image's axes are not at right angles, which NIfTI cannot hold. "
             "Write .seg.nrrd or .nrrd, which keep the grid as it is."
         )
-
-
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it on success and removed on failure.
-
-    Raises OutputError for what goes wrong with the file system meanwhile.
-    """
-    path = Path(path)
-    # The ending stays last because SimpleITK chooses the format by it.
-    part = path.with_name(f".{os.getpid()}.part.{path.name}")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise _output_error(path, error) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_image(image: Any, path: Path) -> None:
@@ -104,18 +69,6 @@ def _write_image(image: Any, path: Path) -> None:
         raise OSError(errno.ENOSPC, "the file could not be written completely") from error
     if not np.array_equal(written, sitk.GetArrayViewFromImage(image)):
         raise OSError(errno.ENOSPC, "the file could not be written completely")
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(
-            f"{path.name} could not be written completely: the disk is full or a quota is reached. "
-            f"Make room in {path.parent} or choose another folder."
-        )
-    return OutputError(
-        f"The folder {path.parent} is not writable ({error.strerror or error}). "
-        "Choose another folder or change its permissions."
-    )
 
 
 def _segment_metadata(segmentation: Segmentation) -> dict[str, str]:

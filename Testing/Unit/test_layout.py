@@ -19,7 +19,7 @@ LIBRARY = MODULE / "LightSegLib"
 # Bottom to top; a file imports from its own row and from rows below it.
 PICTURE = (
     ("errors",),
-    ("volume", "headers", "progress"),
+    ("volume", "headers", "progress", "files"),
     ("networks",),
     ("catalog", "weights"),
     ("pipeline",),

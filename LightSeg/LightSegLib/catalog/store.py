@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import sys
 from pathlib import Path
 
-from ..errors import UnknownModelError
+from ..errors import ModelError, UnknownModelError
 from .card import Card, read_card
 
 CARD_NAME = "model.json"  # in a model folder, beside the weights
@@ -34,12 +35,17 @@ def user_models_folder() -> Path:
 
 
 def all_cards() -> list[Card]:
-    """Every model, bundled ones first, each group sorted by id; a user's card never hides a bundled one."""
-    shipped = sorted((Path(__file__).parent / "cards").glob("*.json"))
-    own = sorted(user_models_folder().glob(f"*/{CARD_NAME}"))
-    cards: dict[str, Card] = {}
-    for path in (*shipped, *own):
-        card = read_card(path)
+    """Every model, bundled ones first, each group sorted by id; a user's card never hides a bundled one.
+
+    A user's card that cannot be read is left out, so that it does not take the other models with it.
+    """
+    cards = {card.id: card for card in map(read_card, sorted((Path(__file__).parent / "cards").glob("*.json")))}
+    for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
+        try:
+            card = read_card(path)
+        except ModelError as error:
+            logging.getLogger(__name__).warning("%s", error)
+            continue
         cards.setdefault(card.id, card)
     return list(cards.values())
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..writers import check_output, whole_file
+from ..files import whole_file
+from ..writers import check_output
 
 Color = tuple[int, int, int]
 

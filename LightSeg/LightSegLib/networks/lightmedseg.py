@@ -4,17 +4,19 @@ Source: "LightMedSeg: Lightweight 3D Medical Image Segmentation with Learned Spa
 section 3. The authors released neither code nor weights, so the text is the only source. Where it
 was silent or at odds with itself, the paper's own numbers decided. Chosen, with the place concerned:
 
-3.1   Ghost halves: the primary convolution is biased like every other one here; GN(4) follows the stem.
-3.2   Convolutions before a group norm carry no bias: with hidden width 128 the detector then has
-      exactly 8,616 parameters for four input channels and K=8 ("8.6K").
+3.1   Both halves of a ghost convolution have a bias, as every layer has but those named in 3.2 and 3.3.
+3.2   The detector's convolutions have no bias: with hidden width 128 it then has exactly 8,616
+      parameters for four input channels and K=8 ("8.6K").
 3.3   Eq. 2-3: smoothing kernel 3 (branch 1 then costs 0.2K), a pointwise convolution and a sigmoid
       make the routing map T one channel. Eq. 4: the head expands 8 to 48 channels (two 3^3 kernels:
-      the stated receptive field of 5 voxels), so the module has 12.3K parameters (paper 11.7K).
+      the stated receptive field of 5 voxels) without bias, with GN(4) and, on the single channel, GN(1);
+      the module then has 12.3K parameters (paper 11.7K). A SiLU before the sigmoid, as the text has it,
+      keeps the complexity above 0.43, so that "near 0" is not reached; eq. 5 only needs its order.
       Eq. 5: both experts map 8 to 16 channels.
 3.4   Widths 16/32/64/128 at 1/2, 1/4, 1/8 and 1/16 of the input. Eq. 6: FiLM follows the group-normed
       ghost convolution; its scale is predicted as 1 + gamma, so that it starts near the identity.
-      Eq. 7-8: each path is convolution, GN(4), SiLU, as in the detector and the LSPM.
-      Eq. 10: squeeze-and-excitation reduces by 4, never below 4 channels.
+      Eq. 7-8: each path is convolution, GN(4), SiLU, as in the detector and the LSPM; the depthwise
+      kernel is 3. Eq. 10: squeeze-and-excitation reduces by 4, never below 4 channels, with a SiLU between.
 3.5   Eq. 11: "all four encoder stages" and "24K parameters" exclude each other at widths 16 to 128.
       24K is what the four maps with a skip of their own need: stem (8), stages 1, 2 and 3 (16, 32, 64);
       stage 4 seeds the decoder. That also agrees with the stem being the skip of decoder stage 4.
@@ -22,8 +24,10 @@ was silent or at odds with itself, the paper's own numbers decided. Chosen, with
 3.6   Widths 64/32/16/8 at 1/8, 1/4, 1/2 and the full resolution: section 3.1 has the stem's stride
       "fully recovered by the four transposed convolution stages", eq. 14's skips only fit these sizes,
       and so the head's further stride-2 transposed convolution, a fifth doubling of four halvings,
-      cannot exist; the head is its pointwise convolution. Eq. 16: pointwise fusion. Eq. 17: the gate is
-      a 3^3 convolution. Eq. 20: the ghost branch has kernel 3. Eq. 14 is in normalised coordinates.
+      cannot exist; the head is its pointwise convolution. The bottleneck projection is a pointwise
+      convolution that keeps 128 channels; transposed convolutions have kernel and stride 2. Eq. 14 is in
+      normalised coordinates of voxel centres. Eq. 16: pointwise fusion. Eq. 17: the gate is a 3^3
+      convolution. Eq. 19, 20: kernel 3. Eq. 16 and each branch end with GN(4) and SiLU.
 Table 4: K = 8, 16, 32.
 
 With this reading (4 channels, 4 classes): 0.472M parameters (paper 0.48M), 0.689M with standard

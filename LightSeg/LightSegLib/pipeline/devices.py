@@ -7,6 +7,7 @@ import torch
 from ..errors import DeviceError
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # CUDA, Linux, Windows
 
 
 def choose_device(name: str) -> torch.device:
@@ -24,7 +25,10 @@ def choose_device(name: str) -> torch.device:
         raise DeviceError(f"'{name}' is not a device that LightSeg knows. Choose one of {', '.join(CHOICES)}.")
     if not available[kind]:
         raise DeviceError(f"This machine has no usable {kind.upper()} device. Choose 'auto' or 'cpu'.")
-    return torch.device(name)
+    device = torch.device(name)
+    if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"This machine has no device '{name}'. Choose one below cuda:{torch.cuda.device_count()}.")
+    return device
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -32,4 +36,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    return isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)

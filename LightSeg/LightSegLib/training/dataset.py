@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..volume import Volume, read_grid, read_volume
+from ..volume import Volume, check_labels, read_grid, read_volume
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -27,9 +27,10 @@ class Case:
     label: Path
 
     def load(self) -> tuple[list[Volume], np.ndarray]:
-        """The channels and the integer labels [k, j, i]. Raises InputError when their grids differ."""
+        """The channels and the integer labels [k, j, i]. Raises InputError for grids that differ or no label map."""
         volumes = [read_volume(path) for path in self.images]
         labels, geometry = read_grid(self.label)
+        check_labels(labels, self.label.name)
         for volume in volumes:
             if not volume.geometry.matches(geometry):
                 raise InputError(

@@ -14,7 +14,8 @@ class SegmentationLoss(nn.Module):
     """Loss of logits [B, C, D, H, W] against labels [B, D, H, W].
 
     frequencies: share of each class among the voxels of the training set. exponent: classes weigh by
-    frequency ** -exponent, scaled to a mean of 1; the paper's inverse frequency is 1, equal weights are 0.
+    frequency ** -exponent, scaled to a mean of 1 over the classes present; the paper's inverse frequency is 1,
+    equal weights are 0.
     dilation: radius in voxels (maximum norm) of the boundary region; the paper leaves it open.
     """
 
@@ -22,8 +23,10 @@ class SegmentationLoss(nn.Module):
 
     def __init__(self, frequencies: list[float], exponent: float = 1.0, dilation: int = 2) -> None:
         super().__init__()
-        weights = torch.tensor(frequencies).clamp_min(1e-6) ** -exponent
-        self.register_buffer("weights", weights / weights.mean())
+        share = torch.tensor(frequencies)
+        present = share > 0  # a class without voxels has no weight: its inverse would drown all others
+        weights = torch.where(present, share.clamp_min(1e-6) ** -exponent, 0.0)
+        self.register_buffer("weights", weights / weights[present].mean())
         self.dilation = dilation
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,70 +12,108 @@ import numpy as np
 from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
 from ..catalog.store import find_card
 from ..errors import InputError
-from ..volume import read_volume
+from ..pipeline.preprocess import orientation_steps
+from ..volume import Volume
 from .dataset import Dataset
 from .options import TrainingOptions
 
 COLORS = ((216, 101, 79), (80, 174, 128), (111, 140, 214), (241, 214, 145), (177, 122, 101), (144, 107, 182))
+ORIENTATION = "RAS"
 PATCH_MULTIPLE = 16
 LARGEST_PATCH = 96
+NOT_STATED = "Not stated; it follows from the training data."
+LoadedCase = tuple[list[Volume], np.ndarray]
 
 
-def starting_card(dataset: Dataset, labels: set[int], out: Path, options: TrainingOptions) -> Card:
+def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, options: TrainingOptions) -> Card:
     """The card before training: every fact but the weights and the measured quality.
 
-    labels: the values above 0 that occur. Raises InputError where one of them has no name.
+    Raises InputError for a training set without labels or with one that has no name.
     """
-    if options.card:
-        card = find_card(options.card)
-        if len(card.channels) != len(dataset.channels):
-            raise InputError(
-                f"The card '{card.id}' has {len(card.channels)} channel(s), but the training set has "
-                f"{len(dataset.channels)}. Choose another card or leave it out."
-            )
-    else:
-        card = _card_from(dataset, labels, out)
-    if unnamed := sorted(labels - {label.value for label in card.labels}):
+    values = {int(value) for _, labels in loaded for value in np.unique(labels)} - {0}
+    if not values:
+        raise InputError("No case of the training set has a labelled voxel. Check that these are the label files.")
+    card = _given_card(dataset, options) if options.card else _card_from(dataset, loaded, values, options)
+    if unnamed := sorted(values - {label.value for label in card.labels}):
         raise InputError(
             f"The training set has voxels with the label {unnamed[0]}, which "
             f"{'the card' if options.card else 'dataset.json'} does not name. Name it or correct the label files."
         )
-    patch = options.patch_size or card.inference.patch_size
-    if not options.card:
-        card = dataclasses.replace(card, inference=dataclasses.replace(card.inference, patch_size=patch))
-    arguments = {**card.network_arguments, "in_channels": len(card.channels), "classes": card.classes}
-    return dataclasses.replace(card, network_arguments=arguments, folder=out)
+    return dataclasses.replace(
+        card,
+        id=re.sub(r"[^a-z0-9_.-]+", "-", out.name.lower()).strip("-_.") or "model",
+        network_arguments={**card.network_arguments, "in_channels": len(card.channels), "classes": card.classes},
+        folder=out,
+    )
 
 
-def _card_from(dataset: Dataset, labels: set[int], out: Path) -> Card:
-    names = dataset.labels or {value: f"Label {value}" for value in sorted(labels)}
-    shapes, spacings = [], []
-    for case in dataset.cases:
-        geometry = read_volume(case.images[0]).geometry
-        shapes.append(np.array(geometry.shape) * geometry.spacing[::-1])
-        spacings.append(geometry.spacing)
-    x, y, z = (float(round(value, 4)) for value in np.median(spacings, axis=0))
-    voxels = np.median(shapes, axis=0) / (z, y, x)
-    k, j, i = (int(np.clip(-(-n // PATCH_MULTIPLE) * PATCH_MULTIPLE, PATCH_MULTIPLE, LARGEST_PATCH)) for n in voxels)
+def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
+    """The chosen card; what it says of its own training data is dropped for other data."""
+    card = find_card(options.card)
+    if len(card.channels) != len(dataset.channels):
+        raise InputError(
+            f"The card '{card.id}' has {len(card.channels)} channel(s), but the training set has "
+            f"{len(dataset.channels)}. Choose another card or leave it out."
+        )
+    if card.training.get("dataset") in (None, dataset.name):
+        return card
+    return dataclasses.replace(
+        card,
+        title=f"{card.title}, trained on {dataset.name}",
+        licence=NOT_STATED,
+        citation=NOT_STATED,
+        limitations=NOT_STATED,
+        sample="",
+    )
+
+
+def _card_from(dataset: Dataset, loaded: Sequence[LoadedCase], values: set[int], options: TrainingOptions) -> Card:
+    names = dataset.labels or {value: f"Label {value}" for value in sorted(values)}
+    sizes, spacings = [], []  # of the oriented arrays, in their order [k, j, i]
+    for volumes, _ in loaded:
+        geometry = volumes[0].geometry
+        order = list(orientation_steps(geometry, ORIENTATION)[0])
+        spacings.append(np.array(geometry.spacing[::-1])[order])
+        sizes.append(np.array(geometry.shape)[order] * spacings[-1])
+    spacing = np.round(np.median(spacings, axis=0), 4)
+    # rounded down: a tile that fills the image with padding has other statistics than those of training
+    tiles = np.median(sizes, axis=0) / spacing // PATCH_MULTIPLE * PATCH_MULTIPLE
+    k, j, i = options.patch_size or (int(length) for length in np.clip(tiles, PATCH_MULTIPLE, LARGEST_PATCH))
+    z, y, x = map(float, spacing)
     return Card(
-        id=re.sub(r"[^a-z0-9_.-]+", "-", out.name.lower()).strip("-") or "model",
+        id="",
         title=dataset.name,
         version="1.0",
         description=f"{', '.join(names.values())}; trained on {dataset.name}.",
-        modality="CT" if dataset.channels == ("CT",) else "MR",
+        modality="CT" if all(map(_is_ct, dataset.channels)) else "MR",
         channels=dataset.channels,
         network="lightmedseg",
         network_arguments={},
         preprocessing=Preprocessing(
+            ORIENTATION,
             spacing=(x, y, z),
-            normalization=tuple(Normalization("zscore", 0.5, 99.5) for _ in dataset.channels),
+            normalization=tuple(
+                _ct_window(loaded, number) if _is_ct(name) else Normalization("zscore", 0.5, 99.5)
+                for number, name in enumerate(dataset.channels)
+            ),
         ),
-        inference=Inference((k, j, i), mirror_axes=(0, 1, 2)),
+        inference=Inference((k, j, i), mirror_axes=options.flip_axes),
         labels=tuple(
             Label(value, name, COLORS[n % len(COLORS)]) for n, (value, name) in enumerate(sorted(names.items()))
         ),
         weights=Weights("weights.pt", 0, ""),
-        licence="Not stated; it follows from the training data.",
-        citation="Not stated.",
-        limitations="Not stated.",
+        licence=NOT_STATED,
+        citation=NOT_STATED,
+        limitations=NOT_STATED,
     )
+
+
+def _is_ct(channel: str) -> bool:
+    return channel.strip().upper() == "CT"
+
+
+def _ct_window(loaded: Sequence[LoadedCase], channel: int) -> Normalization:
+    """Window of the labelled voxels of all cases: 0.5 and 99.5 percentiles, mean and standard deviation in HU."""
+    voxels = np.concatenate([volumes[channel].voxels[labels > 0].astype(np.float64) for volumes, labels in loaded])
+    lower, upper = np.percentile(voxels, (0.5, 99.5))
+    return Normalization("ct", *(round(float(n), 4) for n in (lower, upper, voxels.mean(), max(voxels.std(), 1e-3))))

@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -33,6 +35,24 @@ class TrainingOptions:
     seed: int = 0
     device: str = "auto"
     resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a value with which no training is possible."""
+        least = {"epochs": 1, "batch_size": 1, "validate_every": 1, "warmup_epochs": 0, "seed": 0}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but must be at least {minimum}. Choose another value."
+                )
+        if self.patch_size is not None and min(self.patch_size) < 1:
+            raise InputError(f"patch_size is {self.patch_size}, but must be positive. Choose another value.")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate is {self.learning_rate}, but must be positive. Choose another value.")
+        for name in ("foreground_fraction", "ema_decay", "validation_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but must lie between 0 and 1. Choose another value."
+                )
 
 
 def training_command(dataset: str, out: Path, options: TrainingOptions) -> str:

@@ -15,12 +15,13 @@ from ..volume import Volume
 ValidationCase = tuple[str, list[Volume], np.ndarray]
 
 
-def measure_performance(card: Card, cases: Sequence[ValidationCase]) -> dict[str, Any]:
+def measure_performance(card: Card, cases: Sequence[ValidationCase], device: str) -> dict[str, Any]:
     """Dice, HD95 (mm) and volume error (ml) per label, mean and standard deviation over the cases.
 
-    `mirrored_dice` is measured on the same cases with left and right swapped.
+    `missed` counts the cases in which only the network or only the expert has the label. `mirrored_dice` is
+    measured on the same cases with left and right swapped.
     """
-    segmenter = Segmenter(card)
+    segmenter = Segmenter(card, device, full_precision=True)
     names = {label.value: label.name for label in card.labels}
     rows = []
     mirrored: dict[int, list[float]] = {label.value: [] for label in card.labels}
@@ -31,13 +32,13 @@ def measure_performance(card: Card, cases: Sequence[ValidationCase]) -> dict[str
         expected = _mirror(Volume(labels, volumes[0].geometry)).voxels
         for value, scores in mirrored.items():
             scores.append(dice(predicted == value, expected == value))
-    by_label = {}
+    by_label: dict[str, dict[str, Any]] = {}
     for summary in summarize(rows):
         by_label[summary.name] = {
             measure: {"mean": round(summary.mean[measure], 4), "std": round(summary.std[measure], 4)}
             for measure in summary.mean
-            if np.isfinite(summary.mean[measure])  # JSON has no NaN: a label that no case has is left out
-        } | {"mirrored_dice": {"mean": round(float(np.nanmean(mirrored[summary.label])), 4)}}
+            if np.isfinite(summary.mean[measure])  # JSON knows neither NaN nor infinity
+        } | {"missed": summary.missed, "mirrored_dice": {"mean": round(float(np.nanmean(mirrored[summary.label])), 4)}}
     mean = float(np.mean([entry["dice"]["mean"] for entry in by_label.values()]))
     mean_mirrored = float(np.mean([entry["mirrored_dice"]["mean"] for entry in by_label.values()]))
     return {

@@ -7,7 +7,6 @@ epoch), and `checkpoint.pt`, from which an interrupted run goes on with the same
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
 import math
 import time
@@ -24,13 +23,14 @@ from ..catalog.card import Card, Weights, write_card
 from ..catalog.store import CARD_NAME
 from ..errors import InputError, OutputError
 from ..evaluation import dice
+from ..files import check_folder, write_table
 from ..networks import build
 from ..pipeline.devices import choose_device
 from ..pipeline.preprocess import orientation_steps, prepare, resample
 from ..progress import CancelCallback, Reporter
 from ..segmenter import Segmenter
 from ..volume import Volume
-from ..weights.files import save_weights, sha256
+from ..weights.files import save_torch, save_weights, sha256
 from .augment import Augmentation, random_patch
 from .dataset import Case, Dataset, read_dataset
 from .loss import SegmentationLoss
@@ -69,8 +69,7 @@ def train(
     out = Path(out)
     dataset = read_dataset(dataset_folder)
     loaded = {case.name: case.load() for case in dataset.cases}
-    values = {int(value) for _, labels in loaded.values() for value in np.unique(labels)} - {0}
-    card = starting_card(dataset, values, out, options)
+    card = starting_card(dataset, list(loaded.values()), out, options)
     run = _Run(card, dataset, loaded, out, options)
     reporter = Reporter(None, cancelled)
     for epoch in range(run.epoch, options.epochs):
@@ -96,6 +95,11 @@ class _Run:
         self.device = choose_device(options.device)
         self.training, self.validation = _split(dataset.cases, options)
         self.loaded = loaded
+        if not any(loaded[case.name][1].any() for case in self.validation):
+            raise InputError(
+                "None of the validation cases has a label, so no model could be chosen. "
+                "Take another seed or a larger validation fraction."
+            )
         self.prepared = [_training_arrays(card, *loaded[case.name]) for case in self.training]
         torch.manual_seed(options.seed)
         self.network = build(card.network, card.network_arguments)
@@ -138,7 +142,7 @@ class _Run:
         score = None
         if self.epoch % options.validate_every == 0 or self.epoch == options.epochs:
             by_label = self._validate()
-            score = float(np.nanmean(list(by_label.values())))
+            score = float(np.mean(list(by_label.values())))
             row["validation_dice"] = f"{score:.5f}"
             row |= {f"validation_dice_{name}": f"{value:.5f}" for name, value in by_label.items()}
             if score > self.best_dice:
@@ -212,7 +216,8 @@ class _Run:
             predicted = segmenter.segment(volumes).voxels
             for label in self.card.labels:
                 scores[label.name].append(dice(predicted == label.value, labels == label.value))
-        return {name: float(np.nanmean(values)) for name, values in scores.items()}
+        self.average.to(self.device)  # lack of memory may have moved it to the CPU
+        return {name: float(np.nanmean(values)) for name, values in scores.items() if not np.isnan(values).all()}
 
     def _frequencies(self) -> list[float]:
         counts = np.zeros(self.card.classes)
@@ -229,6 +234,7 @@ class _Run:
             raise OutputError(
                 f"The model folder {self.out} cannot be made ({error.strerror}). Choose another folder."
             ) from error
+        check_folder(self.out)
         checkpoint = self.out / CHECKPOINT
         if self.options.resume and checkpoint.is_file():
             self._restore(torch.load(checkpoint, map_location=self.device, weights_only=True))
@@ -251,14 +257,10 @@ class _Run:
             "rows": self.rows,
             "fingerprint": self._fingerprint(),
         }
-        temporary = self.out / (CHECKPOINT + ".part")
-        torch.save(state, temporary)
-        temporary.replace(self.out / CHECKPOINT)
+        save_torch(state, self.out / CHECKPOINT)
         names = ["validation_dice", *(f"validation_dice_{label.name}" for label in self.card.labels)]
-        with (self.out / LOG).open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, ["epoch", "learning_rate", "train_loss", *names, "seconds"])
-            writer.writeheader()
-            writer.writerows(self.rows)
+        header = ["epoch", "learning_rate", "train_loss", *names, "seconds"]
+        write_table([header, *([row.get(name, "") for name in header] for row in self.rows)], self.out / LOG)
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state["fingerprint"] != self._fingerprint():
@@ -296,9 +298,12 @@ class _Run:
             "validation_cases": [case.name for case in self.validation],
             "epochs": self.options.epochs,
             "best_epoch": self.best_epoch,
+            "device": self.device.type,
             "torch": torch.__version__,
         }
-        card = dataclasses.replace(card, training=training, performance=measure_performance(card, cases))
+        card = dataclasses.replace(
+            card, training=training, performance=measure_performance(card, cases, str(self.device))
+        )
         write_card(card, self.out / CARD_NAME)
         return card
 

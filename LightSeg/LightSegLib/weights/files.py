@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
+from ..files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +22,20 @@ def sha256(path: Path) -> str:
 
 
 def save_weights(state: dict[str, Tensor], path: Path) -> None:
-    """Write a state dict, floating-point tensors as float16, whole or not at all."""
+    """Write a state dict, floating-point tensors as float16, whole or not at all. Raises OutputError."""
+    half = {name: (t.half() if t.is_floating_point() else t).detach().cpu().contiguous() for name, t in state.items()}
+    save_torch(half, path)
+
+
+def save_torch(content: object, path: Path) -> None:
+    """`torch.save`, whole or not at all. Raises OutputError, for a full disk for example."""
     import torch
 
-    half = {name: (t.half() if t.is_floating_point() else t).detach().cpu().contiguous() for name, t in state.items()}
-    temporary = path.with_name(path.name + ".part")
-    torch.save(half, temporary)
-    temporary.replace(path)
+    with whole_file(path) as part:
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:  # torch's own word for a write that failed
+            raise OSError(errno.ENOSPC, str(error)) from error
 
 
 def load_weights(path: Path, size: int, digest: str) -> dict[str, Tensor]:
