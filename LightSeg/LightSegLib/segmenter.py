@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Sequence
@@ -195,7 +196,7 @@ class Segmenter:
 
         tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
         half = tiles.device.type == "cuda" and not self._full_precision
-        with torch.autocast(tiles.device.type, torch.float16, enabled=half):
+        with torch.autocast("cuda", torch.float16) if half else contextlib.nullcontext():
             total: Tensor = network(tiles)
             if not self._mirror:
                 return total

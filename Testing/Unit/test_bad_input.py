@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 from LightSegLib.catalog.store import find_card
 from LightSegLib.cli import main
-from LightSegLib.errors import InputError, LightSegError
+from LightSegLib.errors import InputError, LightSegError, ModelError
 from LightSegLib.segmenter import Segmenter
 from LightSegLib.volume import Geometry, Volume, read_volume
 
@@ -239,3 +239,28 @@ def test_python_raises_the_same_errors(tiny_model: Path, tmp_path: Path) -> None
     ):
         with pytest.raises(LightSegError, match=words):
             segmenter.segment([Volume(voxels, Geometry(voxels.shape))])
+
+
+def test_a_file_that_may_not_be_read_is_bad_input(
+    write_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_image("secret.nrrd")
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match="permissions"):
+        read_volume(path)
+
+
+def test_a_damaged_model_of_the_user_takes_no_other_model_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "models" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "model.json").write_text("{", encoding="utf-8")
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "models"))
+    assert find_card("hippocampus-mr-lightmedseg").classes == 3
+    with pytest.raises(ModelError, match="cannot be read"):
+        find_card(str(broken))

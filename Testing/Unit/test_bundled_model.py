@@ -61,27 +61,32 @@ def test_the_anterior_part_lies_in_front_of_and_below_the_posterior_one(both_sid
         )
         assert anterior[1] < posterior[1] - 10  # LPS: forward is towards smaller y
         assert anterior[2] < posterior[2] - 3
-        assert (anterior[0] > 0) is np.True_ if side == "left" else anterior[0] < 0
+        assert anterior[0] * (1 if side == "left" else -1) > 15  # and left towards larger x
 
 
-def test_another_scanner_s_intensities_give_the_same_result(card: Card, both_sides: dict[str, Segmentation]) -> None:
-    """A linear change of all intensities, as between two scanners, is undone by the normalisation."""
+def test_another_scanner_s_intensities_give_nearly_the_same_result(
+    card: Card, both_sides: dict[str, Segmentation]
+) -> None:
+    """Other units, another contrast curve, and a receive coil that sees the front brighter than the back."""
     volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
-    scaled = Volume(volume.voxels.astype(np.float32) * 57 + 900, volume.geometry)
+    coil = np.linspace(0.7, 1.3, volume.voxels.shape[1])[None, :, None]
+    other = 57 * coil * (volume.voxels / 255.0) ** 1.3 + 900
     rois = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
     left = next(roi["corners"] for roi in rois if roi["side"] == "left")
-    result = Segmenter(card, device="cpu").segment([scaled], roi=Region.from_ras(*left[0], *left[1]))
-    assert dice(result.voxels > 0, both_sides["left"].voxels > 0) > 0.99
+    result = Segmenter(card, device="cpu").segment(
+        [Volume(other.astype(np.float32), volume.geometry)], roi=Region.from_ras(*left[0], *left[1])
+    )
+    assert dice(result.voxels > 0, both_sides["left"].voxels > 0) > 0.93
 
 
 def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path) -> None:
-    """Ten of the cases that were set aside, segmented again: the mean Dice is that of the card, within its spread."""
+    """The cases that were set aside, segmented again: the mean Dice is that of the card."""
     cases = {case.name: case for case in read_dataset(shared_data / "hippocampus").cases}
     segmenter = Segmenter(card, device="cpu")
     scores = []
-    for name in card.training["validation_cases"][:10]:
+    for name in card.training["validation_cases"]:
         volumes, labels = cases[name].load()
         predicted = segmenter.segment(volumes).voxels
         scores += [dice(predicted == label.value, labels == label.value) for label in card.labels]
-    assert np.mean(scores) == pytest.approx(card.performance["mean_dice"], abs=0.02)
+    assert np.mean(scores) == pytest.approx(card.performance["mean_dice"], abs=0.002)
     assert card.performance["mean_dice"] >= 0.87 and card.performance["mean_mirrored_dice"] >= 0.87

@@ -236,10 +236,46 @@ def test_progress_counts_tiles_and_cancel_stops_within_one(threshold_segmenter: 
     tiles = [(report.tile, report.tiles) for report in reports if report.step == "Segmenting"]
     assert tiles == [(n, 8) for n in range(9)]
     assert all(report.seconds_left is not None for report in reports if report.tile)
-    seen: list[Progress] = []
+
+
+def test_cancel_stops_before_the_next_network_call(
+    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles as large as a batch, so that each is a call: cancelled during the second, there is no third."""
+    calls = 0
+
+    class Counting(Threshold):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            return super().forward(x)
+
+    monkeypatch.setattr("LightSegLib.segmenter.BATCH_VOXELS", 8**3)
+    segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
+    segmenter.use_network(Counting())
     with pytest.raises(Cancelled):
-        segmenter.segment([volume], progress=seen.append, cancelled=lambda: bool(seen) and seen[-1].tile == 2)
-    assert max(report.tile for report in seen) == 2
+        segmenter.segment([ramp((16, 16, 16))], cancelled=lambda: calls == 2)
+    assert calls == 2
+
+
+def test_a_gpu_that_lacks_an_operation_hands_over_to_the_cpu(
+    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's meta device stands for the GPU: it takes the tensors and refuses the work."""
+
+    class Picky(Threshold):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.device.type != "cpu":
+                raise NotImplementedError("max_pool3d is not implemented for this device")
+            return super().forward(x)
+
+    monkeypatch.setattr("LightSegLib.pipeline.devices.choose_device", lambda name: torch.device("meta"))
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
+    segmenter.use_network(Picky())
+    values = np.random.default_rng(4).normal(size=(9, 9, 9)).astype(np.float32)
+    result = segmenter.segment([Volume(values, Geometry((9, 9, 9)))])
+    np.testing.assert_array_equal(result.voxels, values > 0)
+    assert "CPU" in result.provenance["notices"][0]
 
 
 def test_when_memory_runs_out_smaller_tiles_give_the_same_result_and_a_notice(

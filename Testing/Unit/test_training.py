@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from LightSegLib.catalog.card import Inference, read_card
+from LightSegLib.catalog.card import read_card
 from LightSegLib.catalog.store import CARD_NAME, find_card
 from LightSegLib.cli import main
 from LightSegLib.errors import Cancelled, InputError, OutputError
 from LightSegLib.segmenter import Segmenter
 from LightSegLib.training.augment import Augmentation, random_patch
-from LightSegLib.training.dataset import read_dataset
+from LightSegLib.training.dataset import Dataset, read_dataset
 from LightSegLib.training.loss import SegmentationLoss, boundary_region
+from LightSegLib.training.model_card import starting_card
 from LightSegLib.training.options import TrainingOptions, training_command
 from LightSegLib.training.trainer import train
-from LightSegLib.volume import Geometry, read_volume, to_sitk
+from LightSegLib.volume import Geometry, Volume, read_volume, to_sitk
 
 STILL = Augmentation(spatial_probability=0, intensity_probability=0)
 QUICK = TrainingOptions(epochs=4, batch_size=2, patch_size=(16, 16, 16), warmup_epochs=1, validate_every=2, seed=3)
@@ -69,7 +70,7 @@ def test_a_trained_model_is_at_once_usable_and_states_its_quality(raw_dataset: P
     card = read_card(out / CARD_NAME)
     assert [label.name for label in card.labels] == ["Upper", "Lower"]
     assert set(card.performance["labels"]) == {"Upper", "Lower"}
-    assert card.training["command"].startswith("lightseg train Dataset001_Bälle --out 'my model' --epochs 2")
+    assert card.training["command"].startswith("lightseg train 'Dataset001_Bälle' --out 'my model' --epochs 2")
     rows = list(csv.DictReader((out / "training.csv").open(encoding="utf-8")))
     assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["validation_dice"]) >= 0
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -166,9 +167,11 @@ def test_a_label_without_its_image_and_a_folder_of_something_else_are_refused(
 
 def test_a_card_to_start_from_keeps_its_labels_and_preprocessing(raw_dataset: Path, tmp_path: Path) -> None:
     base = find_card("hippocampus-mr-lightmedseg")
-    card = train(raw_dataset, tmp_path / "out", TrainingOptions(**{**vars(QUICK), "card": base.id, "epochs": 1}))
+    dataset = read_dataset(raw_dataset)
+    options = TrainingOptions(**{**vars(QUICK), "card": base.id})
+    card = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "out", options)
     assert card.labels == base.labels and card.preprocessing == base.preprocessing
-    assert card.inference == Inference(**vars(base.inference))
+    assert card.inference == base.inference
 
 
 # --- patches -------------------------------------------------------------------------------------
@@ -248,3 +251,70 @@ def test_an_undecided_network_costs_what_the_formulas_say() -> None:
     loss = SegmentationLoss([0.5, 0.5])
     expected = (1 - (2 * 54 + 1) / (108 + 108 + 1)) + 2 * np.log(2)
     assert float(loss(torch.zeros(1, 2, 6, 6, 6), labels)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_class_without_voxels_does_not_drown_the_others() -> None:
+    weights = SegmentationLoss([0.9, 0.1, 0.0]).weights
+    torch.testing.assert_close(weights, torch.tensor([0.2, 1.8, 0.0]))
+
+
+# --- the card that is made from the data ---------------------------------------------------------
+
+
+def test_spacing_and_patch_follow_the_working_orientation(tmp_path: Path) -> None:
+    """Sagittal slices, 3 mm apart: the coarse axis of the file is left-right, and so it is in the card."""
+    import SimpleITK as sitk
+
+    sagittal = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # i runs back, j up, k to the left
+    geometry = Geometry((16, 48, 40), (0.5, 1.0, 3.0), direction=sagittal)
+    for name in ("a", "b"):
+        for folder in ("images", "labels"):
+            voxels = np.random.default_rng(0).integers(0, 2, geometry.shape).astype(np.uint8)
+            path = tmp_path / folder / f"{name}.nrrd"
+            path.parent.mkdir(exist_ok=True)
+            sitk.WriteImage(to_sitk(voxels, geometry), str(path))
+    dataset = read_dataset(tmp_path)
+    card = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "_Modell", QUICK)
+    assert card.preprocessing.spacing == (3.0, 0.5, 1.0)  # right, front, up
+    free = TrainingOptions(flip_axes=(1,))
+    card = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "_Modell", free)
+    assert card.inference.patch_size == (48, 32, 16) and card.inference.mirror_axes == (1,)
+    assert card.id == "modell"
+
+
+def test_ct_is_windowed_by_the_labelled_voxels_of_the_data(tmp_path: Path) -> None:
+    volume = Volume(np.linspace(-1000, 1000, 1000).reshape(10, 10, 10), Geometry((10, 10, 10)))
+    labels = ((volume.voxels > 0) & (volume.voxels < 200)).astype(np.int16)
+    dataset = Dataset("CT set", (), ("CT",), {1: "Organ"})
+    card = starting_card(dataset, [([volume], labels)], tmp_path / "ct", QUICK)
+    (rule,) = card.preprocessing.normalization
+    inside = volume.voxels[labels > 0]
+    assert (rule.method, card.modality) == ("ct", "CT")
+    assert rule.mean == pytest.approx(inside.mean(), abs=1e-3) and rule.std == pytest.approx(inside.std(), abs=1e-3)
+    assert rule.lower == pytest.approx(np.percentile(inside, 0.5), abs=1e-3)
+
+
+def test_a_card_trained_on_other_data_drops_what_it_said_of_its_own(raw_dataset: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(raw_dataset)
+    options = TrainingOptions(card="hippocampus-mr-lightmedseg")
+    card = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "balls", options)
+    assert card.id == "balls" and card.title.endswith("trained on Balls")
+    assert "CC-BY" not in card.licence and "Decathlon" not in card.citation
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 0}, {"batch_size": 0}, {"validate_every": 0}, {"validation_fraction": 2.0}]
+)
+def test_options_with_which_no_training_is_possible_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(change))):
+        TrainingOptions(**change)  # type: ignore[arg-type]
+
+
+def test_fractional_and_empty_label_files_are_refused(raw_dataset: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        write(raw_dataset / "labelsTr" / f"case_{number}.nii.gz", np.zeros((16, 16, 16), np.uint8))
+    with pytest.raises(InputError, match="labelled voxel"):
+        train(raw_dataset, tmp_path / "out", QUICK)
+    write(raw_dataset / "labelsTr" / "case_0.nii.gz", np.full((16, 16, 16), 0.7, np.float32))
+    with pytest.raises(InputError, match="fractional"):
+        train(raw_dataset, tmp_path / "out", QUICK)

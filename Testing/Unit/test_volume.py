@@ -66,6 +66,16 @@ def test_a_dicom_folder_is_one_volume(tmp_path: Path) -> None:
     assert volume.geometry.matches(upright)
 
 
+def test_a_series_with_missing_slices_is_refused(tmp_path: Path) -> None:
+    """ITK alone spreads the remaining slices evenly over the gap and says nothing."""
+    write_dicom(tmp_path, to_sitk(np.arange(480, dtype=np.int16).reshape(6, 8, 10), Geometry((6, 8, 10))))
+    for file in tmp_path.iterdir():
+        if sitk.ReadImage(str(file)).GetMetaData("0020|0013").strip() == "3":
+            file.unlink()
+    with pytest.raises(InputError, match=r"1 to 2 mm apart"):
+        read_volume(tmp_path)
+
+
 def test_a_folder_with_two_series_or_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no DICOM series"):
         read_volume(tmp_path)
