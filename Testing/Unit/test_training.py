@@ -171,7 +171,8 @@ def test_a_card_to_start_from_keeps_its_labels_and_preprocessing(raw_dataset: Pa
     options = TrainingOptions(**{**vars(QUICK), "card": base.id})
     card = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "out", options)
     assert card.labels == base.labels and card.preprocessing == base.preprocessing
-    assert card.inference == base.inference
+    assert card.inference.patch_size == base.inference.patch_size
+    assert card.inference.mirror_axes == options.flip_axes  # no other flip was trained
 
 
 # --- patches -------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, opt
     return dataclasses.replace(
         card,
         id=re.sub(r"[^a-z0-9_.-]+", "-", out.name.lower()).strip("-_.") or "model",
+        inference=dataclasses.replace(card.inference, mirror_axes=options.flip_axes),  # no flip that was not trained
         network_arguments={**card.network_arguments, "in_channels": len(card.channels), "classes": card.classes},
         folder=out,
     )
@@ -97,7 +98,7 @@ def _card_from(dataset: Dataset, loaded: Sequence[LoadedCase], values: set[int],
                 for number, name in enumerate(dataset.channels)
             ),
         ),
-        inference=Inference((k, j, i), mirror_axes=options.flip_axes),
+        inference=Inference((k, j, i)),
         labels=tuple(
             Label(value, name, COLORS[n % len(COLORS)]) for n, (value, name) in enumerate(sorted(names.items()))
         ),
