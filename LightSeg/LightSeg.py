@@ -24,6 +24,8 @@ from slicer.util import VTKObservationMixin
 DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
 SAMPLE_NAME = "ICBM152"
 SAMPLE_FOLDER = Path(__file__).parent / "Resources" / "SampleData"
+SAMPLE_FILE = SAMPLE_FOLDER / "icbm152_t1_1mm.nii.gz"
+SAMPLE_SHA256 = "12987d68e360c8dc5e287a57b3472df2e03daa05ff6892ea55fac26f9117c3ea"
 TORCH_VERSION = ">=2.6"
 
 
@@ -47,20 +49,24 @@ class LightSeg(ScriptedLoadableModule):
 
 
 def registerSampleData():
-    """Offer the bundled sample in the module Sample Data."""
+    """Offer the bundled sample in the module Sample Data, by button and by name; its address is a local file."""
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="LightSeg",
         sampleName=SAMPLE_NAME,
+        uris=SAMPLE_FILE.as_uri(),
+        fileNames=SAMPLE_FILE.name,
+        nodeNames=SAMPLE_NAME,
+        checksums=f"SHA256:{SAMPLE_SHA256}",  # else Slicer's cache would keep the file of an older version
+        loadFileTypes="VolumeFile",
         thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "LightSeg.png"),
-        customDownloader=lambda source: loadSample(),
     )
 
 
 def loadSample():
     """Load the bundled T1 template and return its volume node; nothing is downloaded."""
-    return slicer.util.loadVolume(str(SAMPLE_FOLDER / "icbm152_t1_1mm.nii.gz"), {"name": SAMPLE_NAME})
+    return slicer.util.loadVolume(str(SAMPLE_FILE), {"name": SAMPLE_NAME})
 
 
 def sampleRegions():
@@ -104,6 +110,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = LightSegLogic()
         self._fillModels()
         self.ui.modelComboBox.currentIndexChanged.connect(self.onModelChanged)
+        self.ui.roiSelector.nodeAddedByUser.connect(self.onRoiAdded)
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -159,20 +166,33 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode and index >= 0:
             self._parameterNode.modelId = self._cards[index].id
 
+    def onRoiAdded(self, roiNode):
+        """A new region starts as large as the volume, ready to be dragged."""
+        if self._parameterNode and self._parameterNode.inputVolume:
+            bounds = [0.0] * 6
+            self._parameterNode.inputVolume.GetRASBounds(bounds)
+            roiNode.SetCenter([(bounds[axis] + bounds[axis + 1]) / 2 for axis in (0, 2, 4)])
+            roiNode.SetSize([bounds[axis + 1] - bounds[axis] for axis in (0, 2, 4)])
+        roiNode.CreateDefaultDisplayNodes()
+        roiNode.GetDisplayNode().SetHandlesInteractive(True)
+
     def onApplyButton(self):
         parameters = self._parameterNode
         if not self._ensureTorch():
             return
         with slicer.util.tryWithErrorDisplay(_("The volume could not be segmented."), waitCursor=True):
-            self.ui.statusLabel.setText("")
-            parameters.outputSegmentation = self.logic.segment(
-                parameters.inputVolume,
-                parameters.modelId,
-                parameters.outputSegmentation,
-                parameters.roi,
-                progress=self._showProgress,
-            )
-            self._showResult(parameters.outputSegmentation)
+            try:
+                parameters.outputSegmentation = self.logic.segment(
+                    parameters.inputVolume,
+                    parameters.modelId,
+                    parameters.outputSegmentation,
+                    parameters.roi,
+                    progress=self._showProgress,
+                )
+                self._showResult(parameters.outputSegmentation)
+            except Exception:
+                self.ui.statusLabel.setText("")  # no progress of a job that failed
+                raise
 
     def _fillModels(self):
         from LightSegLib.catalog.store import all_cards
@@ -288,6 +308,9 @@ class LightSegTest(ScriptedLoadableModuleTest):
 
     def runTest(self):
         self.setUp()
+        if not torchInstalled():
+            self.delayDisplay("Nothing was tested: PyTorch is not installed. Press Apply once to install it.")
+            return
         self.test_hippocampusOfSample()
 
     def test_hippocampusOfSample(self):

@@ -284,6 +284,7 @@ def _oriented_image(voxels: np.ndarray, first: np.ndarray, index_to_ras: np.ndar
     used = [np.flatnonzero(voxels.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     if not len(used[0]):
         image.SetExtent(0, -1, 0, -1, 0, -1)
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)  # without a type Slicer can neither show nor save it
         return image
     k, j, i = ((int(indices[0]), int(indices[-1])) for indices in used)
     part = np.ascontiguousarray(voxels[k[0] : k[1] + 1, j[0] : j[1] + 1, i[0] : i[1] + 1])

@@ -80,6 +80,8 @@ class Segmenter:
         labels, device, notices = self._run_with_fallbacks(network, prepared, reporter)
         reporter.step("Restoring")
         labels = keep_largest_component(labels, self._largest)
+        if not labels.any():
+            notices.append("Nothing was found: check the volume, the region of interest and the model.")
         return Segmentation(
             prepared.restore(labels),
             volumes[0].geometry,
@@ -126,7 +128,7 @@ class Segmenter:
         """Labels on the used part; where memory runs out, smaller tiles, then the CPU, and a notice of it."""
         import torch
 
-        from .pipeline.devices import choose_device, is_out_of_memory
+        from .pipeline.devices import choose_device, is_out_of_memory, is_unsupported
 
         device = choose_device(self._device_name)
         tile = self.card.inference.patch_size
@@ -134,13 +136,11 @@ class Segmenter:
         while True:
             try:
                 return self._run(network, prepared, tile, device, reporter), device, notices
-            except NotImplementedError:  # some builds of torch lack 3D operations on Apple's GPUs
-                if device.type == "cpu":
-                    raise
-                notices.append(f"This build of PyTorch lacks an operation on {device}; the CPU was used.")
-                device = torch.device("cpu")
-                continue
             except (RuntimeError, MemoryError) as error:
+                if device.type != "cpu" and is_unsupported(error):
+                    notices.append(f"This build of PyTorch lacks an operation on {device}; the CPU was used.")
+                    device = torch.device("cpu")
+                    continue
                 if not is_out_of_memory(error):
                     raise
             k, j, i = (max(min(length, SMALLEST_TILE), length // 2) for length in tile)

@@ -130,7 +130,7 @@ class Widget:
 
     def __init__(self) -> None:
         self.children: dict[str, Widget] = {}
-        self.clicked, self.currentIndexChanged = Signal(), Signal()
+        self.clicked, self.currentIndexChanged, self.nodeAddedByUser = Signal(), Signal(), Signal()
         self.enabled, self.toolTip, self.text = True, "", ""
         self.items: list[str] = []
         self.currentIndex = -1

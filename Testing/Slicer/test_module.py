@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import types
@@ -13,6 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
+from LightSegLib.errors import InputError
+from LightSegLib.progress import Progress
 
 import LightSeg
 
@@ -69,6 +72,11 @@ def test_what_slicer_shows_of_it(monkeypatch):
     assert parent.title == "LightSeg" and parent.categories == ["Segmentation"]
     assert sources[0]["sampleName"] == "ICBM152"
     assert Path(sources[0]["thumbnailFileName"]).is_file()
+    # Slicer takes the three together, as text or as lists of one length, and checks the file against the sum
+    sample = LightSeg.SAMPLE_FILE
+    assert (sources[0]["uris"], sources[0]["fileNames"]) == (sample.as_uri(), sample.name)
+    assert sources[0]["nodeNames"] == "ICBM152"
+    assert sources[0]["checksums"] == f"SHA256:{hashlib.sha256(sample.read_bytes()).hexdigest()}"
 
 
 def test_apply_says_what_is_missing(widget, make_volume):
@@ -84,6 +92,32 @@ def test_apply_says_what_is_missing(widget, make_volume):
     assert widget.ui.modelComboBox.currentIndex == -1
     widget.ui.modelComboBox.setCurrentIndex(0)
     assert widget.ui.applyButton.enabled
+
+
+def test_a_new_region_starts_as_large_as_the_volume(widget, make_volume, scene):
+    volume = make_volume()
+    widget.logic.getParameterNode().inputVolume = volume
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+
+    widget.ui.roiSelector.nodeAddedByUser.emit(roi)
+
+    of_volume, of_roi = [0.0] * 6, [0.0] * 6
+    volume.GetRASBounds(of_volume)
+    roi.GetRASBounds(of_roi)
+    assert of_roi == pytest.approx(of_volume)
+    assert roi.GetDisplayNode().GetHandlesInteractive()
+
+
+def test_a_job_that_fails_leaves_no_progress_behind(widget, make_volume, model, monkeypatch):
+    def fail(*arguments, progress, **options):
+        progress(Progress("Segmenting", 5, 12, 8.0))
+        raise InputError("It failed. Try again.")
+
+    widget.logic.getParameterNode().inputVolume = make_volume()
+    monkeypatch.setattr(widget.logic, "segment", fail)
+    with pytest.raises(InputError):
+        widget.ui.applyButton.clicked.emit()
+    assert widget.ui.statusLabel.text == ""
 
 
 def test_apply_segments_into_a_new_node_and_selects_it(widget, make_volume, model, monkeypatch):

@@ -9,7 +9,10 @@ import pytest
 import slicer
 import vtk
 from known_boxes import BOXES, SHAPE
+from LightSegLib import mrml
+from LightSegLib.catalog.card import Label
 from LightSegLib.errors import Cancelled, DeviceError, InputError
+from LightSegLib.volume import Segmentation
 
 
 def segment_of(node, name):
@@ -52,6 +55,18 @@ def test_one_segment_per_label_even_where_nothing_was_found(make_volume, segment
     np.testing.assert_allclose(segment_of(node, "CSF").GetColor(), (10 / 255, 20 / 255, 30 / 255))
     assert node.GetDisplayNode() is not None
     assert node.GetName() == "T1 segmentation"
+
+
+def test_a_result_without_a_voxel_can_be_read_and_shown(make_volume):
+    volume = make_volume()
+    geometry = mrml.volume_from_node(volume).geometry
+    empty = Segmentation(np.zeros(geometry.shape, np.uint8), geometry, (Label(1, "Nothing", (1, 2, 3)),))
+
+    node = mrml.write_segmentation(empty, volume)
+
+    assert names_of(node) == ["Nothing"]
+    assert voxel_count(node, node.GetSegmentation().GetNthSegmentID(0)) == 0
+    assert node.CreateClosedSurfaceRepresentation()
 
 
 def test_terms_are_those_of_snomed(make_volume, segment):

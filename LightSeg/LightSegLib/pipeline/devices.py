@@ -1,4 +1,4 @@
-"""Which device computes, and what counts as running out of its memory."""
+"""Which device computes, and what its failures mean: memory that ran out, an operation that it lacks."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)
+
+
+def is_unsupported(error: BaseException) -> bool:
+    """True where torch says that a device lacks an operation, as some builds do for 3D ones on Apple's GPUs."""
+    return isinstance(error, NotImplementedError) or "not supported on" in str(error).lower()
