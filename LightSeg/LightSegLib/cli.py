@@ -160,7 +160,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from .evaluation import MEASURES, Row, evaluate_folders, summarize
+    from .evaluation import MEASURES, Row, evaluate_folders, summarize, without_prediction
     from .files import write_table
     from .writers import check_output
 
@@ -183,6 +183,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         missed = f", {summary.missed} missed" if summary.missed else ""
         lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
     print(_table(lines))
+    if left_out := without_prediction(arguments.predictions, arguments.labels):
+        print(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
     print(f"{out} written")
 
 

@@ -67,6 +67,14 @@ def evaluate_folders(
     return rows
 
 
+def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]:
+    """Names of the expert files that `evaluate_folders` leaves out because no prediction has their name."""
+    if not (Path(predictions).is_dir() and Path(labels).is_dir()):
+        return []
+    predicted = {case_name(path) for path in image_files(Path(predictions))}
+    return [case_name(path) for path in image_files(Path(labels)) if case_name(path) not in predicted]
+
+
 def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping[int, str]) -> list[Row]:
     """The rows of one pair of files. Raises InputError when they do not compare."""
     predicted, geometry = read_grid(prediction)

@@ -206,7 +206,9 @@ def test_evaluate_prints_and_writes_a_table(
     assert float(row["dice"]) == pytest.approx(2 * 144 / 324)
     assert float(row["volume_ml"]) == pytest.approx(0.144)
     elsewhere = tmp_path / "table.csv"
-    assert run("evaluate", tmp_path / "mine", tmp_path / "expert", "--out", elsewhere)[0] == 0
+    write_image("expert/later.nii.gz", expected)
+    code, _, notice = run("evaluate", tmp_path / "mine", tmp_path / "expert", "--out", elsewhere)
+    assert code == 0 and "1 label files have no prediction (later" in notice
     assert elsewhere.read_text(encoding="utf-8").count("case") == 2  # the heading and the one case
 
 
