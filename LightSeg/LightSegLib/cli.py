@@ -12,6 +12,7 @@ import importlib.util
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LightSegError as error:
         print(f"lightseg: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("lightseg: Stopped before the job was done.", file=sys.stderr)
         return 1
@@ -138,8 +142,6 @@ def _train(arguments: argparse.Namespace) -> None:
     progress = _ProgressLine()
 
     drawing = importlib.util.find_spec("vtk") is not None
-    if not drawing:
-        print("lightseg: The training curves are not drawn. Install the package vtk to have them.", file=sys.stderr)
 
     def on_epoch(report: EpochReport) -> None:
         if drawing and report.validation_dice is not None:
@@ -156,7 +158,9 @@ def _train(arguments: argparse.Namespace) -> None:
     finally:
         progress.clear()
     print(_lines(card.performance))
-    print(f"{arguments.out} holds the model; use it with --model {arguments.out}")
+    if not drawing:
+        print("lightseg: The training curves were not drawn. Install the package vtk to have them.", file=sys.stderr)
+    print(f"{arguments.out} holds the model; use it with --model {shlex.quote(arguments.out)}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import errno
-import os
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +20,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     Raises OutputError for what goes wrong with the file system meanwhile.
     """
     path = Path(path)
-    # The ending stays last because SimpleITK chooses the format by it.
-    part = path.with_name(f".{os.getpid()}.part.{path.name}")
+    # SimpleITK chooses the format by the ending, and some of its formats stumble over capitals and further dots.
+    ending = next((e for e in (".seg.nrrd", ".nii.gz") if path.name.lower().endswith(e)), path.suffix.lower())
+    part = path.with_name(f".{uuid.uuid4().hex}.part{ending}")
     try:
         yield part
         part.replace(path)

@@ -80,6 +80,11 @@ class Segmenter:
         labels, device, notices = self._run_with_fallbacks(network, prepared, reporter)
         reporter.step("Restoring")
         labels = keep_largest_component(labels, self._largest)
+        if self._too_large(prepared, volumes[0]):
+            notices.append(
+                f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
+                "Expect a wrong result: set a region of interest around the structure."
+            )
         if not labels.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
         return Segmentation(
@@ -103,6 +108,14 @@ class Segmenter:
                     f"{volume.name} and {volumes[0].name} do not lie on the same grid. "
                     f"Resample {volume.name} to the grid of {volumes[0].name} first."
                 )
+
+    def _too_large(self, prepared: Prepared, volume: Volume) -> bool:
+        """Whether the used part is more than twice as long, along any axis, as the region the model was made for."""
+        if self.card.region_mm is None:
+            return False
+        spacing = np.array(volume.geometry.spacing[::-1])[list(prepared.order)]
+        extent = np.array(prepared.inner_shape) * spacing
+        return bool((extent > 2 * np.array(self.card.region_mm[::-1])).any())
 
     def _load(self) -> nn.Module:
         if self._network is None:

@@ -14,7 +14,7 @@ from LightSegLib.evaluation import dice
 from LightSegLib.pipeline.region import Region
 from LightSegLib.segmenter import Segmenter
 from LightSegLib.training.dataset import read_dataset
-from LightSegLib.volume import Segmentation, Volume, read_volume
+from LightSegLib.volume import Geometry, Segmentation, Volume, read_volume
 from scipy import ndimage
 
 SAMPLE = resources_folder() / "SampleData"
@@ -77,6 +77,13 @@ def test_another_scanner_s_intensities_give_nearly_the_same_result(
         [Volume(other.astype(np.float32), volume.geometry)], roi=Region.from_ras(*left[0], *left[1])
     )
     assert dice(result.voxels > 0, both_sides["left"].voxels > 0) > 0.93
+
+
+def test_a_whole_head_without_a_region_is_warned_of(card: Card, both_sides: dict[str, Segmentation]) -> None:
+    small = Volume(np.random.default_rng(0).normal(size=(16, 16, 16)), Geometry((16, 16, 16), (8.0, 8.0, 8.0)))
+    (notice, *_) = Segmenter(card, device="cpu").segment([small]).provenance["notices"]
+    assert "35 x 50 x 40 mm" in notice and "region of interest" in notice
+    assert both_sides["left"].provenance["notices"] == []
 
 
 def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path) -> None:

@@ -105,6 +105,11 @@ def test_a_region_in_ras_selects_the_voxels_at_that_place() -> None:
     assert Region.from_ras(1, -6, 7, 5, 0, 9).slices(geometry) == (slice(2, 4), slice(0, 4), slice(0, 3))
 
 
+def test_a_box_without_extent_is_refused() -> None:
+    with pytest.raises(InputError, match="no extent"):
+        Region.from_ras(8, -49, -32, 8, 0, 9)
+
+
 def test_corners_in_any_order_give_the_same_region() -> None:
     geometry = Geometry((10, 10, 10))
     first, second = Region.from_ras(-8, -8, 2, -2, -3, 6), Region.from_ras(-2, -3, 6, -8, -8, 2)

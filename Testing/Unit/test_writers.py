@@ -69,7 +69,7 @@ def test_slicer_reads_names_colours_terms_and_place(segmentation: Segmentation, 
     assert np.allclose(middle, expected_lps * (-1, -1, 1), atol=1e-3)
 
 
-@pytest.mark.parametrize("ending", [".seg.nrrd", ".nrrd", ".nii.gz", ".nii"])
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".NII.GZ", ".nii.gz.nii"])
 def test_every_format_keeps_voxels_and_grid(segmentation: Segmentation, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"out{ending}"
     path.write_text("an older result")

@@ -107,7 +107,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Card:
-    """One model. `folder` is where the card was read from and not part of the JSON."""
+    """One model. `folder` is where the card was read from and not part of the JSON.
+
+    region_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
+    """
 
     id: str
     title: str
@@ -127,6 +130,7 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
     performance: dict[str, Any] = field(default_factory=dict)
     sample: str = ""
+    region_mm: tuple[float, float, float] | None = None
     folder: Path | None = field(default=None, compare=False)
 
     @property
@@ -194,6 +198,7 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
         training=root.get("training", dict, {}),
         performance=root.get("performance", dict, {}),
         sample=root.get("sample", str, ""),
+        region_mm=_size_mm(root, "region_mm"),
         folder=folder,
     )
     if not card.channels:
@@ -277,13 +282,17 @@ def _preprocessing(fields: _Fields) -> Preprocessing:
     crop = fields.get("crop", str, "none")
     if crop not in CROPS:
         raise _FieldError(f"{fields.path('crop')} must be one of {', '.join(CROPS)}")
-    spacing = None
-    if fields.data.get("spacing") is not None:
-        x, y, z = fields.sequence("spacing", float, 3)
-        if min(x, y, z) <= 0:
-            raise _FieldError(f"{fields.path('spacing')} must be positive")
-        spacing = (x, y, z)
+    spacing = _size_mm(fields, "spacing")
     return Preprocessing(orientation, crop, spacing, tuple(map(_normalization, fields.items("normalization"))))
+
+
+def _size_mm(fields: _Fields, name: str) -> tuple[float, float, float] | None:
+    if fields.data.get(name) is None:
+        return None
+    x, y, z = fields.sequence(name, float, 3)
+    if min(x, y, z) <= 0:
+        raise _FieldError(f"{fields.path(name)} must be positive")
+    return x, y, z
 
 
 def _normalization(fields: _Fields) -> Normalization:

@@ -21,7 +21,12 @@ class Region:
 
     @classmethod
     def from_ras(cls, r1: float, a1: float, s1: float, r2: float, a2: float, s2: float) -> Region:
-        """Upright box between two opposite corners in RAS mm, the coordinates that Slicer shows."""
+        """Upright box between two opposite corners in RAS mm, the coordinates that Slicer shows.
+
+        Raises InputError for a box without extent.
+        """
+        if r1 == r2 or a1 == a2 or s1 == s2:
+            raise InputError("The region of interest has no extent. Give two opposite corners of a box.")
         corners = np.array(list(itertools.product((r1, r2), (a1, a2), (s1, s2))), float)
         return cls(corners * (-1, -1, 1))
 

@@ -33,7 +33,9 @@ def save_torch(content: object, path: Path) -> None:
 
     with whole_file(path) as part:
         try:
-            torch.save(content, part)
+            # To a stream: given a path, torch writes its name into the file, and equal weights get unequal hashes.
+            with part.open("wb") as stream:
+                torch.save(content, stream)
         except RuntimeError as error:  # torch's own word for a write that failed
             raise OSError(errno.ENOSPC, str(error)) from error
 
