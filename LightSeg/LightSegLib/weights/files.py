@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file as lower-case hexadecimal digits."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def save_weights(state: dict[str, Tensor], path: Path) -> None:
@@ -65,10 +68,3 @@ def load_weights(path: Path, size: int, digest: str) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"The weights file {path.name} is not a plain state dict. Use a file that holds one.")
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def _digest(stream: object) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):  # type: ignore[attr-defined]
-        digest.update(block)
-    return digest.hexdigest()
