@@ -155,9 +155,14 @@ def test_image_and_label_of_different_size_are_named(raw_dataset: Path, tmp_path
         train(raw_dataset, tmp_path / "out", QUICK)
 
 
-def test_a_label_without_its_image_and_a_folder_of_something_else_are_refused(
+def test_a_label_without_its_image_its_reverse_and_a_folder_of_something_else_are_refused(
     raw_dataset: Path, tmp_path: Path
 ) -> None:
+    label = raw_dataset / "labelsTr" / "case_3.nii.gz"
+    label.rename(tmp_path / "elsewhere.nii.gz")
+    with pytest.raises(InputError, match="case_3_0000"):
+        read_dataset(raw_dataset)
+    (tmp_path / "elsewhere.nii.gz").rename(label)
     (raw_dataset / "imagesTr" / "case_3_0000.nii.gz").unlink()
     with pytest.raises(InputError, match="case_3"):
         read_dataset(raw_dataset)

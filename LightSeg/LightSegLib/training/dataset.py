@@ -99,6 +99,13 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
                 f"Case '{name}' has a label but no image in {images.name}. Add the image or remove the label."
             )
         cases.append(Case(name, tuple(files), label))
+    used = {image for case in cases for image in case.images}
+    visible = [path for path in sorted(images.iterdir()) if path.name.endswith(ENDINGS) and path.name[0] != "."]
+    if unused := [path.name for path in visible if path not in used]:
+        raise InputError(
+            f"{images.name} has {len(unused)} image(s) without a label in {labels.name}, the first is {unused[0]}. "
+            "Add the labels or move the images elsewhere."
+        )
     if len(cases) < 2:
         raise InputError(
             f"{labels} holds {len(cases)} case(s), but training and validation need at least two. Add labelled cases."
