@@ -11,12 +11,18 @@ from .errors import Cancelled
 
 @dataclass(frozen=True)
 class Progress:
-    """One report: the step by name, tiles finished out of tiles (0 where a step has none), seconds left if known."""
+    """One report: the step by name, tiles finished out of tiles (0 where a step has none), seconds left if known.
+
+    While a file is downloaded: bytes received, bytes in all (0 if unknown) and bytes per second.
+    """
 
     step: str
     tile: int = 0
     tiles: int = 0
     seconds_left: float | None = None
+    received: int = 0
+    size: int = 0
+    bytes_per_second: float = 0.0
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -41,6 +47,13 @@ class Reporter:
         elapsed = time.monotonic() - self._started
         left = elapsed / finished * (total - finished) if finished else None
         self._report(Progress(name, finished, total, left))
+
+    def transfer(self, name: str, received: int, size: int, bytes_per_second: float) -> None:
+        """`received` of `size` bytes (0 if unknown) of a file have arrived."""
+        left = (size - received) / bytes_per_second if size and bytes_per_second > 0 else None
+        self._report(
+            Progress(name, seconds_left=left, received=received, size=size, bytes_per_second=bytes_per_second)
+        )
 
     def check_cancelled(self) -> None:
         """Raise Cancelled when the user has asked for it."""

@@ -157,7 +157,7 @@ class Segmenter:
                 if not is_out_of_memory(error):
                     raise
             k, j, i = (max(min(length, SMALLEST_TILE), length // 2) for length in tile)
-            if (k, j, i) != tile:
+            if (k, j, i) != tile and not self.card.inference.pad_to_patch:  # else the network takes whole patches alone
                 tile = (k, j, i)
                 notices.append(f"Memory of {device.type} ran out; smaller tiles ({k} x {j} x {i}) were used.")
             elif device.type != "cpu":
@@ -183,11 +183,13 @@ class Segmenter:
         from .pipeline.sliding_window import TileAggregator, TileSampler
 
         shape = prepared.array.shape[1:]
-        sampler = TileSampler(shape, patch_size, self.card.inference.overlap)
-        aggregator = TileAggregator(self.card.classes, shape, sampler.tile_size, device)
-        restorer = LabelRestorer(shape, prepared.inner_shape, self.card.classes)
+        rules = self.card.inference
+        sampler = TileSampler(shape, patch_size, rules.overlap, rules.pad_to_patch)
+        aggregator = TileAggregator(self.card.outputs, shape, sampler.importance(), device)
+        threshold = 0.5 if rules.average == "probabilities" else 0.0
+        restorer = LabelRestorer(shape, prepared.inner_shape, self.card.outputs, rules.regions, threshold)
         volume = torch.from_numpy(prepared.array)
-        whole_tiles = patch_size == self.card.inference.patch_size  # else memory ran out before
+        whole_tiles = patch_size == rules.patch_size  # else memory ran out before
         network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         reporter.tile("Segmenting", 0, len(sampler))
         finished = 0
@@ -195,7 +197,7 @@ class Segmenter:
             for positions in sampler.batches(max(1, BATCH_VOXELS // sampler.tile_voxels) if whole_tiles else 1):
                 tiles = torch.stack([sampler.tile(volume, position) for position in positions])
                 for logits, position in zip(self._logits(network, tiles.to(device), reporter), positions, strict=True):
-                    for slab in aggregator.add(logits, position):
+                    for slab in aggregator.add(sampler.covered(logits), position):
                         restorer.add(slab)
                     finished += 1
                     reporter.tile("Segmenting", finished, len(sampler))
@@ -204,21 +206,29 @@ class Segmenter:
         return restorer.labels
 
     def _logits(self, network: nn.Module, tiles: Tensor, reporter: Reporter) -> Tensor:
-        """Logits [tiles, classes, k, j, i], averaged over the allowed flips when asked to."""
+        """What is averaged (logits or probabilities) [tiles, outputs, k, j, i], over the flips too when asked to."""
         import torch
 
+        rules = self.card.inference
         tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
         half = tiles.device.type == "cuda" and not self._full_precision
+
+        def run(flipped: Tensor) -> Tensor:
+            logits: Tensor = network(flipped).float()
+            if rules.average == "logits":
+                return logits
+            return logits.sigmoid() if rules.regions else logits.softmax(dim=1)
+
         with torch.autocast("cuda", torch.float16) if half else contextlib.nullcontext():
-            total: Tensor = network(tiles)
+            total = run(tiles)
             if not self._mirror:
                 return total
-            axes = self.card.inference.mirror_axes
+            axes = rules.mirror_axes
             flips = [f for n in range(1, len(axes) + 1) for f in itertools.combinations(axes, n)]
             for flip in flips:
                 reporter.check_cancelled()
                 dims = [axis + 2 for axis in flip]
-                total = total + network(tiles.flip(dims)).flip(dims)
+                total = total + run(tiles.flip(dims)).flip(dims)
         return total / (len(flips) + 1)
 
     def _provenance(self, device: torch.device, notices: list[str], seconds: float) -> dict[str, Any]:

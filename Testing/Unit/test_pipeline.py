@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import torch
 from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, read_card
 from LightSegLib.catalog.store import CARD_NAME
-from LightSegLib.errors import Cancelled, DeviceError, InputError
+from LightSegLib.errors import Cancelled, DeviceError, InputError, ModelError
 from LightSegLib.pipeline.preprocess import normalize, prepare
 from LightSegLib.pipeline.region import Region
 from LightSegLib.pipeline.restore import LabelRestorer, keep_largest_component
@@ -162,6 +162,46 @@ def test_two_orders_of_magnitude_between_scanners_make_no_difference() -> None:
     np.testing.assert_allclose(normalize(channel * 130 + 17, rule), normalize(channel, rule), atol=1e-3)
 
 
+def test_statistics_of_the_content_alone_leave_the_empty_surroundings_at_zero() -> None:
+    """A skull-stripped head: the hole inside it counts as content, the air around it does not."""
+    voxels = np.zeros((9, 10, 11), np.float32)
+    voxels[2:7, 2:8, 2:9] = np.random.default_rng(0).normal(500, 50, (5, 6, 7))
+    voxels[4, 4, 4] = 0
+    inside = np.zeros(voxels.shape, bool)
+    inside[2:7, 2:8, 2:9] = True
+    expected = np.zeros_like(voxels)
+    expected[inside] = (voxels[inside] - voxels[inside].mean()) / voxels[inside].std()
+    rule = Preprocessing("input", normalization=(Normalization("zscore", masked=True),))
+    prepared = prepare([Volume(voxels, Geometry(voxels.shape))], rule)
+    np.testing.assert_allclose(prepared.array[0], expected, atol=1e-4)
+
+
+def test_an_array_is_taken_as_stored_and_transposed_as_asked() -> None:
+    volume = ramp((3, 4, 5), direction=OBLIQUE, spacing=(1.0, 2.0, 3.0))
+    rule = Preprocessing("input", spacing=(2.0, 1.0, 3.0), normalization=(Normalization("none"),), transpose=(0, 2, 1))
+    prepared = prepare([volume], rule)
+    np.testing.assert_array_equal(prepared.array[0], volume.voxels.transpose(0, 2, 1))
+    np.testing.assert_array_equal(prepared.restore(prepared.array[0]), volume.voxels)
+
+
+def test_clipping_before_or_after_resampling_is_the_models_choice() -> None:
+    """A bright voxel between dark ones: clipped first it counts 100, clipped last its 1000 spreads further."""
+    voxels = np.zeros((1, 1, 5), np.float32)
+    voxels[0, 0, 2] = 1000
+    volume = Volume(voxels, Geometry(voxels.shape))
+    clip = (Normalization("ct", 0, 100, 0, 1),)
+    linear = Preprocessing("input", spacing=(0.5, 1, 1), normalization=clip, interpolation="linear")
+    last = prepare([volume], linear).array[0, 0, 0]
+    first = prepare([volume], replace(linear, normalize_first=True)).array[0, 0, 0]
+    np.testing.assert_allclose(first, [0, 0, 0, 25, 75, 75, 25, 0, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(last, [0, 0, 0, 100, 100, 100, 100, 0, 0, 0], atol=1e-4)
+
+
+def test_a_model_with_unpublished_normalisation_says_that_it_cannot_run() -> None:
+    with pytest.raises(ModelError, match=r"have not published how .* is normalised.*preprocessing\.normalization"):
+        prepare([ramp((3, 4, 5))], Preprocessing(normalization=(Normalization("unknown"),)))
+
+
 # --- sliding window ------------------------------------------------------------------------------
 
 
@@ -189,7 +229,7 @@ def test_streamed_slabs_equal_the_weighted_mean_over_the_whole_volume() -> None:
     sampler = TileSampler(shape, (4, 4, 4), 0.5)
     random = torch.Generator().manual_seed(0)
     tiles = [torch.randn(classes, *sampler.tile_size, generator=random) for _ in sampler]
-    aggregator = TileAggregator(classes, shape, sampler.tile_size, torch.device("cpu"))
+    aggregator = TileAggregator(classes, shape, sampler.importance(), torch.device("cpu"))
     slabs = [slab for tile, at in zip(tiles, sampler, strict=True) for slab in aggregator.add(tile, at)]
     slabs += aggregator.finish()
     total, weights = torch.zeros(classes, *shape), torch.zeros(shape)
@@ -210,12 +250,36 @@ def test_labels_decided_slab_by_slab_equal_one_interpolation(
     working: tuple[int, int, int], shape: tuple[int, int, int], rows: int
 ) -> None:
     logits = torch.randn(3, *working, generator=torch.Generator().manual_seed(1))
-    restorer = LabelRestorer(working, shape, classes=3)
+    restorer = LabelRestorer(working, shape, outputs=3)
     restorer._batch = 2  # a slab smaller than the volume, as it is for a large one
     for first in range(0, working[0], rows):
         restorer.add(logits[:, first : first + rows])
     whole = torch.nn.functional.interpolate(logits[None], size=shape, mode="trilinear", align_corners=False)
     np.testing.assert_array_equal(restorer.labels, whole[0].argmax(dim=0).numpy())
+
+
+def test_a_small_image_is_padded_with_zeros_all_around_up_to_the_patch() -> None:
+    volume = torch.ones(1, 3, 9, 4)
+    sampler = TileSampler((3, 9, 4), (6, 4, 4), 0.5, pad=True)
+    tiles = [sampler.tile(volume, position) for position in sampler]
+    assert all(tile.shape == (1, 6, 4, 4) for tile in tiles)
+    assert all(tile[0, :, 0, 0].tolist() == [0, 1, 1, 1, 0, 0] for tile in tiles)
+    aggregator = TileAggregator(1, (3, 9, 4), sampler.importance(), torch.device("cpu"))
+    slabs = [
+        slab for tile, at in zip(tiles, sampler, strict=True) for slab in aggregator.add(sampler.covered(tile), at)
+    ]
+    slabs += aggregator.finish()
+    torch.testing.assert_close(torch.cat(slabs, dim=1), volume)
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_later_regions_are_painted_over_earlier_ones(probabilities: bool) -> None:
+    """Whole tumour, core, enhancing part: each lies in the one before, as in BraTS."""
+    inside = torch.tensor([[0, 1, 1, 1, 1], [0, 0, 1, 1, 0], [0, 0, 0, 1, 0]])[:, None, None, :]
+    values = inside * 0.8 + 0.1 if probabilities else inside * 2.0 - 1
+    restorer = LabelRestorer((1, 1, 5), (1, 1, 5), 3, regions=(2, 1, 3), threshold=0.5 if probabilities else 0)
+    restorer.add(values)
+    assert restorer.labels.ravel().tolist() == [0, 2, 1, 3, 2]
 
 
 def test_only_the_largest_piece_stays_of_every_label_or_of_all_together() -> None:
@@ -347,3 +411,28 @@ def test_an_unavailable_device_is_refused_with_a_choice(threshold_segmenter: Cal
 @pytest.mark.parametrize(("shift", "same"), [(0.001, True), (0.2, False)])
 def test_geometries_a_hundredth_of_a_voxel_apart_count_as_one(shift: float, same: bool) -> None:
     assert Geometry((5, 5, 5)).matches(Geometry((5, 5, 5), origin=(shift, 0.0, 0.0))) is same
+
+
+def test_probabilities_and_logits_are_averaged_as_the_model_asks(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    """One of eight flips is certain of the background, seven are mildly for label 1.
+
+    The mean logit of the background, (20 - 7 * 1.5) / 8, is positive; its mean probability,
+    (1 + 7 / (1 + e^1.5)) / 8 = 0.28, is below one half.
+    """
+
+    class Contrary(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            unflipped = bool(x[0, 0, 0, 0, 0] == x.min())
+            margin = torch.full_like(x[:, :1], 20.0 if unflipped else -1.5)
+            return torch.cat((margin, torch.zeros_like(margin), torch.full_like(margin, -1e3)), dim=1)
+
+    found = {}
+    for average in ("logits", "probabilities"):
+        rules = Inference((4, 4, 4), mirror_axes=(0, 1, 2), average=average)
+        card = threshold_segmenter(Preprocessing("input", normalization=(Normalization("none"),)), rules).card
+        segmenter = Segmenter(card, device="cpu", mirror=True)
+        segmenter.use_network(Contrary())
+        found[average] = set(np.unique(segmenter.segment([ramp((4, 4, 4))]).voxels))
+    assert found == {"logits": {0}, "probabilities": {1}}

@@ -58,7 +58,9 @@ class Normalization:
 
     zscore: (x - mean) / standard deviation, within `lower`..`upper` percentiles where given;
     ct: clip to [lower, upper] HU, then subtract `mean` and divide by `std` of the training set;
-    percentile: the `lower` and `upper` percentiles become 0 and 1; minmax: minimum and maximum become 0 and 1.
+    percentile: the `lower` and `upper` percentiles become 0 and 1; minmax: minimum and maximum become 0 and 1;
+    unknown: nobody has published it, so the model cannot run before the card is filled in.
+    masked: take statistics over the non-zero voxels alone and set all others to 0.
     """
 
     method: str
@@ -66,20 +68,26 @@ class Normalization:
     upper: float | None = None
     mean: float | None = None
     std: float | None = None
+    masked: bool = False
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """Steps before the network, in this order: orientation, crop, resampling, normalisation.
 
-    orientation: world directions in which the i, j, k axes run, for example "RAS" (i to the right).
-    spacing: mm along those i, j, k axes, None to keep the input's.
+    orientation: world directions in which the i, j, k axes run, for example "RAS" (i to the right), or
+    "input" to leave the array as it is stored. transpose: then the array axes that become k, j, i.
+    spacing: mm along the resulting i, j, k axes, None to keep the input's. interpolation: "cubic" or "linear".
+    normalize_first: normalise before resampling, as nnU-Net v2 does.
     """
 
     orientation: str = "RAS"
     crop: str = "none"
     spacing: tuple[float, float, float] | None = None
     normalization: tuple[Normalization, ...] = (Normalization("zscore"),)
+    transpose: tuple[int, int, int] = (0, 1, 2)
+    interpolation: str = "cubic"
+    normalize_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,21 +96,50 @@ class Inference:
 
     mirror_axes: array axes (0=k, 1=j, 2=i) that may be flipped for test-time averaging.
     largest_component: "whole" keeps one connected piece of all labels together, "label" one of every label.
+    pad_to_patch: tiles always have patch_size, and a smaller image is padded with zeros, as nnU-Net does.
+    average: what overlapping tiles and flips average, "logits" or "probabilities" (nnU-Net v1).
+    regions: for overlapping classes, the label that output n writes where its sigmoid exceeds 0.5, later
+    outputs over earlier ones; empty where the classes exclude each other (softmax).
     """
 
     patch_size: tuple[int, int, int]
     overlap: float = 0.5
     mirror_axes: tuple[int, ...] = ()
     largest_component: str = "none"
+    pad_to_patch: bool = False
+    average: str = "logits"
+    regions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place to get the weights from.
+
+    huggingface: `repository`, `revision`, `path` of a folder whose listing is asked for the weights file;
+    github: `repository`, `revision` (a commit), `path`; google_drive: `id`; url: `url`;
+    page: `url` of a page from which a person downloads the file.
+    """
+
+    kind: str
+    repository: str = ""
+    revision: str = ""
+    path: str = ""
+    id: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights file: its name beside the card or in `Resources/Models`, size in bytes, SHA-256."""
+    """The weights file: its name, and what is known beforehand of its size in bytes, SHA-256 and git blob id.
+
+    A file without sources lies beside the card or in `Resources/Models`; others are downloaded.
+    """
 
     file: str
-    size: int
-    sha256: str
+    size: int | None = None
+    sha256: str | None = None
+    git_blob: str | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +147,9 @@ class Card:
     """One model. `folder` is where the card was read from and not part of the JSON.
 
     region_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
+    not_known: what the authors have not stated, one sentence each; such a model is "unverified".
+    self_describing: the weights file carries preprocessing, inference and labels, which replace the card's.
+    non_commercial: the licence forbids commercial use, so it must be accepted before a download.
     """
 
     id: str
@@ -131,12 +171,26 @@ class Card:
     performance: dict[str, Any] = field(default_factory=dict)
     sample: str = ""
     region_mm: tuple[float, float, float] | None = None
+    homepage: str = ""
+    not_known: tuple[str, ...] = ()
+    self_describing: bool = False
+    non_commercial: bool = False
     folder: Path | None = field(default=None, compare=False)
 
     @property
     def classes(self) -> int:
-        """Number of network outputs, background included."""
+        """Number of label values, background included."""
         return max(label.value for label in self.labels) + 1
+
+    @property
+    def outputs(self) -> int:
+        """Number of network outputs: one per region, or one per class with the background."""
+        return len(self.inference.regions) or self.classes
+
+    @property
+    def unverified(self) -> bool:
+        """Whether something that the result depends on is not known."""
+        return bool(self.not_known)
 
 
 def read_card(path: str | Path) -> Card:

@@ -1,7 +1,7 @@
 """From volumes to network input, by the card, and the way back to the input's exact grid.
 
-Order: crop to the region of interest, orient, crop to the non-zero part, resample, normalise.
-Inference and training both come through here, so that a model is trained on what it will see.
+Order: crop to the region of interest, orient, crop to the non-zero part, resample, normalise (nnU-Net v2
+swaps the last two). Inference and training both come through here, so that a model is trained on what it will see.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..catalog.card import Normalization, Preprocessing
-from ..errors import InputError
+from ..errors import InputError, ModelError
 from ..volume import Geometry, Volume
 from .region import Region, Slices
 
@@ -64,19 +64,35 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
             "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
         )
     region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
-    order, flips = orientation_steps(geometry, preprocessing.orientation)
+    order, flips = (
+        (preprocessing.transpose, ())
+        if preprocessing.orientation == "input"
+        else orientation_steps(geometry, preprocessing.orientation)
+    )
     channels = [_orient(volume.voxels[region], order, flips) for volume in volumes]
     inner = _non_zero(channels) if preprocessing.crop == "nonzero" else _everything(channels[0].shape)
     channels = [channel[inner].astype(np.float32) for channel in channels]
-    if preprocessing.spacing is not None:
+
+    def resampled(array: np.ndarray, spline: int) -> np.ndarray:
+        if preprocessing.spacing is None:
+            return array
         spacing = np.array(geometry.spacing[::-1])[list(order)]
-        channels = [resample(channel, tuple(spacing), preprocessing.spacing[::-1]) for channel in channels]
-    array = np.stack(
-        [
-            normalize(channel, rule, volume.name)
-            for channel, rule, volume in zip(channels, preprocessing.normalization, volumes, strict=True)
-        ]
-    )
+        return resample(array, tuple(spacing), preprocessing.spacing[::-1], spline)
+
+    spline = 1 if preprocessing.interpolation == "linear" else 3
+    content = None
+    if any(rule.masked for rule in preprocessing.normalization):
+        content = ndimage.binary_fill_holes(np.any([channel != 0 for channel in channels], axis=0))
+    if not preprocessing.normalize_first:
+        channels = [resampled(channel, spline) for channel in channels]
+        content = None if content is None else resampled(content.astype(np.uint8), 0).astype(bool)
+    channels = [
+        normalize(channel, rule, volume.name, content if rule.masked else None)
+        for channel, rule, volume in zip(channels, preprocessing.normalization, volumes, strict=True)
+    ]
+    if preprocessing.normalize_first:
+        channels = [resampled(channel, spline) for channel in channels]
+    array = np.stack(channels)
     k, j, i = (geometry.shape[axis] if roi is None else region[axis].stop - region[axis].start for axis in order)
     return Prepared(array, geometry.shape, region, order, flips, (k, j, i), inner)
 
@@ -117,8 +133,22 @@ def resample(array: np.ndarray, spacing: Sequence[float], target: Sequence[float
     return np.asarray(ndimage.zoom(array, zoom, order=order, mode="nearest", grid_mode=True))
 
 
-def normalize(channel: np.ndarray, rule: Normalization, name: str = "The image") -> np.ndarray:
-    """Intensities of one channel by its rule (see `Normalization`); float32."""
+def normalize(
+    channel: np.ndarray, rule: Normalization, name: str = "The image", content: np.ndarray | None = None
+) -> np.ndarray:
+    """Intensities of one channel by its rule (see `Normalization`); float32. `content`: voxels that count, if not all.
+
+    Raises ModelError for a rule that is not known.
+    """
+    if rule.method == "unknown":
+        raise ModelError(
+            "The authors have not published how this model's input is normalised, so it cannot run. Write the rule "
+            "into preprocessing.normalization of its card ('lightseg info MODEL --json') and use that card."
+        )
+    if content is not None and content.any():
+        result = np.zeros(channel.shape, np.float32)
+        result[content] = normalize(channel[content], rule, name)
+        return result
     if rule.method == "none":
         return channel.astype(np.float32)
     if rule.method == "ct":

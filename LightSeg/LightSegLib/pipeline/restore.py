@@ -17,22 +17,32 @@ class LabelRestorer:
     """Takes logits row by row and decides labels [k, j, i] of `shape`, resampling linearly where needed.
 
     The two grids share their outer faces: row r of n output rows lies at (r + 0.5) * m / n - 0.5 of m input
-    rows, clamped, which is what `preprocess.resample` undoes.
+    rows, clamped, which is what `preprocess.resample` undoes. outputs: channels of the logits. regions: see
+    `Inference`. threshold: what an output must exceed to paint its region, 0 for logits, 0.5 for probabilities.
     """
 
-    def __init__(self, working_shape: Sequence[int], shape: Sequence[int], classes: int) -> None:
-        self.labels = np.zeros(tuple(shape), np.uint8 if classes <= 256 else np.uint16)
+    def __init__(
+        self,
+        working_shape: Sequence[int],
+        shape: Sequence[int],
+        outputs: int,
+        regions: Sequence[int] = (),
+        threshold: float = 0.0,
+    ) -> None:
+        self.labels = np.zeros(tuple(shape), np.uint8 if max(outputs, *regions, 0) <= 256 else np.uint16)
+        self._regions = regions
+        self._threshold = threshold
         self._working = tuple(working_shape)
         rows = (np.arange(shape[0]) + 0.5) * working_shape[0] / shape[0] - 0.5
         self._rows = np.clip(rows, 0, working_shape[0] - 1)
         self._done = 0  # output rows decided
         self._held: Tensor | None = None
         self._first = 0  # working row of the first row held
-        plane = 4 * classes * max(1, shape[1] * shape[2])
+        plane = 4 * outputs * max(1, shape[1] * shape[2])
         self._batch = max(1, SLAB_BYTES // plane)
 
     def add(self, slab: Tensor) -> None:
-        """The next working rows [classes, rows, J, I]."""
+        """The next working rows [outputs, rows, J, I]."""
         held = slab if self._held is None else torch.cat((self._held, slab), dim=1)
         available = self._first + held.shape[1]
         while self._done < len(self._rows):
@@ -59,8 +69,16 @@ class LabelRestorer:
             logits = F.interpolate(
                 logits.transpose(0, 1), size=self.labels.shape[1:], mode="bilinear", align_corners=False
             ).transpose(0, 1)
-        self.labels[self._done : stop] = logits.argmax(dim=0).cpu().numpy()
+        self.labels[self._done : stop] = self._labels(logits).cpu().numpy()
         self._done = stop
+
+    def _labels(self, logits: Tensor) -> Tensor:
+        if not self._regions:
+            return logits.argmax(dim=0)
+        labels = torch.zeros_like(logits[0], dtype=torch.int32)
+        for output, label in zip(logits, self._regions, strict=True):
+            labels[output > self._threshold] = label
+        return labels
 
 
 def keep_largest_component(labels: np.ndarray, mode: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Position = tuple[int, int, int]
@@ -20,24 +21,41 @@ Position = tuple[int, int, int]
 class TileSampler:
     """Tile positions [k, j, i] that cover `shape`, evenly spread, overlapping at least by `overlap` (a fraction).
 
-    Positions come in order of k, as the aggregator needs them. Tiles are never larger than the volume.
+    Positions come in order of k, as the aggregator needs them. Where a patch is larger than the volume, tiles
+    become smaller, or are padded with zeros around the volume if `pad`.
     """
 
-    def __init__(self, shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> None:
+    def __init__(self, shape: Sequence[int], patch_size: Sequence[int], overlap: float, pad: bool = False) -> None:
         k, j, i = (min(tile, length) for tile, length in zip(patch_size, shape, strict=True))
-        self.tile_size = (k, j, i)
+        self.tile_size = (k, j, i)  # what a tile covers of the volume
+        spare = [(patch - tile) if pad else 0 for patch, tile in zip(patch_size, self.tile_size, strict=True)]
+        self._padding = [(extra // 2, extra - extra // 2) for extra in spare]
         self._starts = [_starts(length, tile, overlap) for length, tile in zip(shape, self.tile_size, strict=True)]
 
     @property
     def tile_voxels(self) -> int:
-        """Voxels of one tile."""
-        return math.prod(self.tile_size)
+        """Voxels of one tile, with its padding."""
+        return math.prod(tile + sum(extra) for tile, extra in zip(self.tile_size, self._padding, strict=True))
 
     def tile(self, volume: Tensor, position: Position) -> Tensor:
         """The tile [C, k, j, i] of `volume` [C, K, J, I] that starts at `position`."""
         for axis, (start, length) in enumerate(zip(position, self.tile_size, strict=True), start=1):
             volume = volume.narrow(axis, start, length)
-        return volume
+        if not any(map(sum, self._padding)):
+            return volume
+        return F.pad(volume, [extra for pair in reversed(self._padding) for extra in pair])
+
+    def covered(self, tile: Tensor) -> Tensor:
+        """The part [..., k, j, i] of a tile or of its logits that lies in the volume."""
+        for axis, ((before, _), length) in enumerate(zip(self._padding, self.tile_size, strict=True)):
+            tile = tile.narrow(axis - 3, before, length)
+        return tile
+
+    def importance(self) -> Tensor:
+        """Weight [k, j, i] of a tile's voxels in the mean of overlapping tiles."""
+        padded = (tile + sum(extra) for tile, extra in zip(self.tile_size, self._padding, strict=True))
+        k, j, i = padded
+        return self.covered(gaussian((k, j, i)))
 
     def batches(self, size: int) -> Iterator[list[Position]]:
         """All positions in order, `size` at a time."""
@@ -53,22 +71,22 @@ class TileSampler:
 
 
 class TileAggregator:
-    """Gaussian-weighted mean of overlapping tiles of logits, finished rows first.
+    """Weighted mean of overlapping tiles of logits, finished rows first.
 
-    `add` takes tiles in the sampler's order and yields slabs [classes, rows, J, I] from the first row to the
-    last; `finish` yields the rest.
+    outputs: channels of the logits. importance: weight [k, j, i] of a tile's voxels. `add` takes tiles in
+    the sampler's order and yields slabs [outputs, rows, J, I] from the first row to the last; `finish` the rest.
     """
 
-    def __init__(self, classes: int, shape: Sequence[int], tile_size: Sequence[int], device: torch.device) -> None:
+    def __init__(self, outputs: int, shape: Sequence[int], importance: Tensor, device: torch.device) -> None:
         depth, height, width = shape
-        self._weight = gaussian(tuple(tile_size)).to(device)
+        self._weight = importance.to(device)
         self._depth = depth
         self._first = 0  # the row of the volume that is row 0 of the buffers
-        self._sum = torch.zeros((classes, tile_size[0], height, width), device=device)
-        self._total = torch.zeros((tile_size[0], height, width), device=device)
+        self._sum = torch.zeros((outputs, importance.shape[0], height, width), device=device)
+        self._total = torch.zeros((importance.shape[0], height, width), device=device)
 
     def add(self, logits: Tensor, position: Position) -> Iterator[Tensor]:
-        """Add logits [classes, k, j, i] of the tile at `position`; yields a slab when rows are finished."""
+        """Add logits [outputs, k, j, i] of the tile at `position`; yields a slab when rows are finished."""
         k, j, i = position
         if k > self._first:
             yield self._take(k - self._first)
