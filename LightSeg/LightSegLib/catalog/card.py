@@ -1,25 +1,30 @@
 """The model card: everything LightSeg knows about one model, read from one JSON file.
 
-`read_card` checks every field and names the one that is wrong; the dataclasses below say what each
-field means. Adding a model means adding a card (see `catalog/cards`), never editing code.
+The dataclasses below say what each field means to the program, `schema.json` what an author may write;
+`read_card` checks every field and names the one that is wrong. Adding a model means adding a card (see
+`catalog/cards`), never editing code.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ..errors import ModelError
 from ..files import whole_file
+from .schema import FieldError, card_schema, conform
 
 SCHEMA_VERSION = 1
-ORIENTATION = re.compile(r"[RL][AP][SI]|[RL][SI][AP]|[AP][RL][SI]|[AP][SI][RL]|[SI][RL][AP]|[SI][AP][RL]")
-NORMALIZATIONS = ("zscore", "ct", "percentile", "minmax", "none")
-CROPS = ("none", "nonzero")
-COMPONENTS = ("none", "label", "whole")
+NEEDED_NUMBERS = {"ct": ("lower", "upper", "mean", "std"), "percentile": ("lower", "upper")}
+NEEDED_FACTS = {
+    "huggingface": ("repository", "revision", "path"),
+    "github": ("repository", "revision", "path"),
+    "google_drive": ("id",),
+    "url": ("url",),
+    "page": ("url",),
+}
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ def read_card(path: str | Path) -> Card:
         ) from error
     try:
         return card_from_dict(data, path.parent)
-    except _FieldError as error:
+    except FieldError as error:
         raise ModelError(f"The model card {path} is not valid: {error}. Correct this field.") from error
 
 
@@ -219,170 +224,75 @@ def card_to_dict(card: Card) -> dict[str, Any]:
     """The JSON object of a card, without what was left at None."""
     data = {"schema": SCHEMA_VERSION, **asdict(card)}
     del data["folder"]
+    data["weights"]["sources"] = [_without_empty(source) for source in data["weights"]["sources"]]
     return dict(_without_none(data))
 
 
 def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     """Card of a JSON object; raises a ValueError that names the field."""
-    root = _Fields(data, "")
-    if root.get("schema", int) != SCHEMA_VERSION:
-        raise _FieldError(f"schema must be {SCHEMA_VERSION}")
-    identifier = root.get("id", str)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", identifier):
-        raise _FieldError("id must be lower-case letters, digits, '-', '_' or '.'")
-    labels = tuple(_label(entry) for entry in root.items("labels"))
-    if not labels or len({label.value for label in labels}) != len(labels):
-        raise _FieldError("labels must have at least one entry and no value twice")
-    card = Card(
-        id=identifier,
-        title=root.get("title", str),
-        version=root.get("version", str),
-        description=root.get("description", str),
-        modality=root.get("modality", str),
-        channels=tuple(root.sequence("channels", str)),
-        network=root.get("network", str),
-        network_arguments=root.get("network_arguments", dict),
-        preprocessing=_preprocessing(root.child("preprocessing")),
-        inference=_inference(root.child("inference")),
-        labels=labels,
-        weights=_weights(root.child("weights")),
-        licence=root.get("licence", str),
-        citation=root.get("citation", str),
-        limitations=root.get("limitations", str, ""),
-        training=root.get("training", dict, {}),
-        performance=root.get("performance", dict, {}),
-        sample=root.get("sample", str, ""),
-        region_mm=_size_mm(root, "region_mm"),
-        folder=folder,
-    )
-    if not card.channels:
-        raise _FieldError("channels must name at least one input")
-    if len(card.preprocessing.normalization) != len(card.channels):
-        raise _FieldError("preprocessing.normalization must have one entry per channel")
+    fields = conform(data, card_schema())
+    del fields["schema"]
+    _check(fields)
+    preprocessing, weights = fields["preprocessing"], fields["weights"]
+    rules = tuple(Normalization(**rule) for rule in preprocessing["normalization"])
+    sources = tuple(Source(**source) for source in weights.get("sources", ()))
+    changed = {
+        "preprocessing": Preprocessing(**preprocessing | {"normalization": rules}),
+        "inference": Inference(**fields["inference"]),
+        "labels": tuple(_label(label) for label in fields["labels"]),
+        "weights": Weights(**weights | {"sources": sources}),
+    }
+    card = Card(**fields | changed, folder=folder)
+    for name, number, things in (
+        ("in_channels", len(card.channels), "channels"),
+        ("classes", card.outputs, "regions" if card.inference.regions else "label values with the background"),
+    ):
+        if card.network_arguments.get(name, number) != number:
+            raise FieldError(f"network_arguments.{name} must be {number}, the number of {things}")
     return card
 
 
-class _FieldError(ValueError):
-    """A field of a card is missing or wrong; the message starts with its name."""
+def _check(fields: dict[str, Any]) -> None:
+    """What the schema cannot say; raises FieldError."""
+    rules = fields["preprocessing"]["normalization"]
+    if len(rules) != len(fields["channels"]):
+        raise FieldError("preprocessing.normalization must have one entry per channel")
+    for n, rule in enumerate(rules):
+        _require(rule, NEEDED_NUMBERS.get(rule["method"], ()), f"preprocessing.normalization[{n}]", rule["method"])
+    values = [label["value"] for label in fields["labels"]]
+    for n, value in enumerate(values):
+        if value in values[:n]:
+            raise FieldError(f"labels[{n}].value must differ from the other labels' values")
+    for n, region in enumerate(fields["inference"].get("regions", ())):
+        if region not in values:
+            raise FieldError(f"inference.regions[{n}] must be the value of a label")
+    for n, source in enumerate(fields["weights"].get("sources", ())):
+        _require(source, NEEDED_FACTS[source["kind"]], f"weights.sources[{n}]", source["kind"])
+    _check_file_name(fields["weights"]["file"], "weights.file")
+    if fields.get("sample"):
+        _check_file_name(fields["sample"], "sample")
 
 
-class _Fields:
-    """Typed access to a JSON object that names the field in every complaint."""
-
-    def __init__(self, data: Any, where: str) -> None:
-        if not isinstance(data, dict):
-            raise _FieldError(f"{where or 'the file'} must be a JSON object")
-        self.data, self.where = data, where
-
-    def path(self, name: str) -> str:
-        return f"{self.where}.{name}" if self.where else name
-
-    def get(self, name: str, kind: Any, default: Any = ...) -> Any:
-        value = self.data.get(name, default)
-        if value is ...:
-            raise _FieldError(f"{self.path(name)} is missing")
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if value is not default and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            raise _FieldError(f"{self.path(name)} must be of type {kind.__name__}")
-        return value
-
-    def sequence(self, name: str, kind: type, length: int | None = None) -> list[Any]:
-        values = self.get(name, list)
-        if length is not None and len(values) != length:
-            raise _FieldError(f"{self.path(name)} must have {length} entries")
-        return [_Fields({"x": value}, self.path(name)).get("x", kind) for value in values]
-
-    def child(self, name: str) -> _Fields:
-        return _Fields(self.get(name, dict), self.path(name))
-
-    def items(self, name: str) -> list[_Fields]:
-        return [_Fields(entry, f"{self.path(name)}[{n}]") for n, entry in enumerate(self.get(name, list))]
+def _require(entry: dict[str, Any], names: tuple[str, ...], where: str, what: str) -> None:
+    for name in names:
+        if name not in entry:
+            raise FieldError(f"{where}.{name} is needed by {what}")
 
 
-def _code(fields: _Fields, name: str, optional: bool = False) -> Code | None:
-    if optional and fields.data.get(name) is None:
-        return None
-    child = fields.child(name)
-    return Code(child.get("scheme", str), child.get("value", str), child.get("meaning", str))
+def _check_file_name(name: str, where: str) -> None:
+    if name in ("", ".", "..") or not name == PurePosixPath(name).name == PureWindowsPath(name).name:
+        raise FieldError(f"{where} must be a plain file name")
 
 
-def _label(fields: _Fields) -> Label:
-    terminology = None
-    if fields.data.get("terminology") is not None:
-        child = fields.child("terminology")
-        category, kind = _code(child, "category"), _code(child, "type")
-        assert category is not None and kind is not None
-        terminology = Terminology(
-            category,
-            kind,
-            _code(child, "modifier", optional=True),
-            _code(child, "region", optional=True),
-            _code(child, "region_modifier", optional=True),
-        )
-    value = fields.get("value", int)
-    if not 1 <= value <= 32767:
-        raise _FieldError(f"{fields.path('value')} must be between 1 and 32767")
-    red, green, blue = fields.sequence("color", int, 3)
-    if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise _FieldError(f"{fields.path('color')} must hold numbers from 0 to 255")
-    return Label(value, fields.get("name", str), (red, green, blue), terminology)
+def _label(fields: dict[str, Any]) -> Label:
+    terminology = fields.get("terminology")
+    if terminology is not None:
+        terminology = Terminology(**{name: Code(**code) for name, code in terminology.items()})
+    return Label(fields["value"], fields["name"], fields["color"], terminology)
 
 
-def _preprocessing(fields: _Fields) -> Preprocessing:
-    orientation = fields.get("orientation", str, "RAS")
-    if not ORIENTATION.fullmatch(orientation):
-        raise _FieldError(f"{fields.path('orientation')} must be three letters such as RAS or LPS")
-    crop = fields.get("crop", str, "none")
-    if crop not in CROPS:
-        raise _FieldError(f"{fields.path('crop')} must be one of {', '.join(CROPS)}")
-    spacing = _size_mm(fields, "spacing")
-    return Preprocessing(orientation, crop, spacing, tuple(map(_normalization, fields.items("normalization"))))
-
-
-def _size_mm(fields: _Fields, name: str) -> tuple[float, float, float] | None:
-    if fields.data.get(name) is None:
-        return None
-    x, y, z = fields.sequence(name, float, 3)
-    if min(x, y, z) <= 0:
-        raise _FieldError(f"{fields.path(name)} must be positive")
-    return x, y, z
-
-
-def _normalization(fields: _Fields) -> Normalization:
-    method = fields.get("method", str)
-    if method not in NORMALIZATIONS:
-        raise _FieldError(f"{fields.path('method')} must be one of {', '.join(NORMALIZATIONS)}")
-    names = ("lower", "upper", "mean", "std")
-    numbers = [fields.get(name, float, None) for name in names]
-    needed = {"ct": names, "percentile": names[:2]}.get(method, ())
-    for name, number in zip(names, numbers, strict=True):
-        if name in needed and number is None:
-            raise _FieldError(f"{fields.path(name)} is needed by the method {method}")
-    return Normalization(method, *numbers)
-
-
-def _inference(fields: _Fields) -> Inference:
-    k, j, i = fields.sequence("patch_size", int, 3)
-    if min(k, j, i) < 1:
-        raise _FieldError(f"{fields.path('patch_size')} must be positive")
-    overlap = fields.get("overlap", float, 0.5)
-    if not 0 <= overlap < 1:
-        raise _FieldError(f"{fields.path('overlap')} must be at least 0 and below 1")
-    mirror = tuple(fields.sequence("mirror_axes", int)) if "mirror_axes" in fields.data else ()
-    if not set(mirror) <= {0, 1, 2}:
-        raise _FieldError(f"{fields.path('mirror_axes')} must hold axes out of 0, 1 and 2")
-    largest = fields.get("largest_component", str, "none")
-    if largest not in COMPONENTS:
-        raise _FieldError(f"{fields.path('largest_component')} must be one of {', '.join(COMPONENTS)}")
-    return Inference((k, j, i), overlap, mirror, largest)
-
-
-def _weights(fields: _Fields) -> Weights:
-    name = fields.get("file", str)
-    if Path(name).name != name:
-        raise _FieldError(f"{fields.path('file')} must be a plain file name")
-    return Weights(name, fields.get("size", int), fields.get("sha256", str))
+def _without_empty(source: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in source.items() if value}
 
 
 def _without_none(value: Any) -> Any:

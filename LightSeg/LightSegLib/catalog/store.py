@@ -1,4 +1,4 @@
-"""Which models there are: the cards that ship with LightSeg and those in the user's model folder."""
+"""Which models there are: the cards that ship with LightSeg and those in the user's model folder; searching them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import difflib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ModelError, UnknownModelError
-from .card import Card, read_card
+from .anatomy import words as words_of
+from .card import Card, Label, read_card
 
 CARD_NAME = "model.json"  # in a model folder, beside the weights
 
@@ -21,33 +23,62 @@ def resources_folder() -> Path:
     return beside if (beside / "Models").is_dir() else library / "resources"
 
 
-def user_models_folder() -> Path:
-    """Where the user's own models live, one folder each; LIGHTSEG_MODELS overrides it."""
-    if configured := os.environ.get("LIGHTSEG_MODELS"):
-        return Path(configured)
+def user_folder() -> Path:
+    """The user's LightSeg folder, where the system keeps a program's data."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Application Support"
     else:
         base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
-    return base / "LightSeg" / "models"
+    return base / "LightSeg"
+
+
+def user_models_folder() -> Path:
+    """Where the user's own models live, one folder each; LIGHTSEG_MODELS overrides it."""
+    if configured := os.environ.get("LIGHTSEG_MODELS"):
+        return Path(configured)
+    return user_folder() / "models"
+
+
+def weights_folder() -> Path:
+    """Where downloaded weights lie, one folder per model; LIGHTSEG_WEIGHTS overrides it."""
+    if configured := os.environ.get("LIGHTSEG_WEIGHTS"):
+        return Path(configured)
+    return user_folder() / "weights"
 
 
 def all_cards() -> list[Card]:
     """Every model, bundled ones first, each group sorted by id; a user's card never hides a bundled one.
 
-    A user's card that cannot be read is left out, so that it does not take the other models with it.
+    A bundled card is replaced by the one beside its weights if these describe themselves (see `Card`). A user's card
+    that cannot be read is left out, so that it does not take the other models with it.
     """
-    cards = {card.id: card for card in map(read_card, sorted((Path(__file__).parent / "cards").glob("*.json")))}
+    bundled = map(read_card, sorted((Path(__file__).parent / "cards").glob("*.json")))
+    cards = {card.id: _completed(card) for card in bundled}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
-        try:
-            card = read_card(path)
-        except ModelError as error:
-            logging.getLogger(__name__).warning("%s", error)
-            continue
-        cards.setdefault(card.id, card)
+        if card := _readable(path):
+            cards.setdefault(card.id, card)
     return list(cards.values())
+
+
+def _completed(card: Card) -> Card:
+    path = weights_folder() / card.id / CARD_NAME
+    if not card.self_describing or not path.is_file():
+        return card
+    completed = _readable(path)
+    if completed is None or (completed.id, completed.version) != (card.id, card.version):
+        return card
+    return completed
+
+
+def _readable(path: Path) -> Card | None:
+    """The card of a file; a warning and None where it cannot be read."""
+    try:
+        return read_card(path)
+    except ModelError as error:
+        logging.getLogger(__name__).warning("%s", error)
+        return None
 
 
 def find_card(model: str) -> Card:
@@ -68,6 +99,34 @@ def find_card(model: str) -> Card:
         f"There is no model '{model}'. Choose one of the closest names ({', '.join(closest)}) "
         "or see all with 'lightseg models'."
     )
+
+
+def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
+    """The cards that fit all words, or beginnings of words, best first; all of them without words.
+
+    Looked for in title, structures, modality, channels, id and description, whatever the case, accents and spelling.
+    """
+    wanted = words_of(words if isinstance(words, str) else " ".join(words))
+    ranked = [(rank, card) for card in cards if (rank := _rank(card, wanted)) is not None]
+    return [card for _, card in sorted(ranked, key=lambda entry: entry[0])]
+
+
+def _rank(card: Card, wanted: Sequence[str]) -> int | None:
+    """How far down the texts of a card, the telling ones first, the words are found; None where one is not."""
+    structures = [name for label in card.labels for name in (label.name, _meaning(label))]
+    texts = (card.title, " ".join(structures), f"{card.modality} {' '.join(card.channels)}", card.id, card.description)
+    parts = [words_of(text) for text in texts]
+    ranks = []
+    for word in wanted:
+        found = [n for n, part in enumerate(parts) if any(entry.startswith(word) for entry in part)]
+        if not found:
+            return None
+        ranks.append(found[0])
+    return sum(ranks)
+
+
+def _meaning(label: Label) -> str:
+    return label.terminology.type.meaning if label.terminology else ""
 
 
 def weights_path(card: Card) -> Path:

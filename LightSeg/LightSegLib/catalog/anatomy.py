@@ -1,0 +1,82 @@
+"""Standard terms and colours of anatomical structures by their name: `anatomy.json`.
+
+Codes, meanings and recommended colours are those of 3D Slicer's terminology lists ("Segmentation category and type -
+DICOM master list", "Anatomic codes - DICOM master list") and, where these lack a structure or a colour, those of the
+extension TotalSegmentator.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+import json
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from .card import Code, Terminology
+
+Color = tuple[int, int, int]
+LETTERS = {"l": "left", "r": "right"}
+UNIMPORTANT = ("of", "the")
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+
+
+def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
+    """Terms and colour of a label by its name: "Right kidney", "kidney_right" and "Kidney R" are the same.
+
+    A name that is not known has no terms, and a colour of its own that follows from the label's value.
+    """
+    key = _key(name)
+    known = _structures()
+    if key in known:
+        return known[key]
+    return None, generic_color(value)
+
+
+def generic_color(value: int) -> Color:
+    """A colour for a label of which nothing is known but its value; neighbouring values differ clearly."""
+    hue = value * GOLDEN_RATIO % 1  # the golden ratio spreads any number of hues
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.7 - value % 3 * 0.15, 0.95 - value % 2 * 0.15)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def words(text: str) -> list[str]:
+    """Words of a text in lower case, without accents, and in one spelling ("Tumour" is "tumor")."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    spellings = _file()["spellings"]
+    found = re.findall(r"[^\W_]+", "".join(letter for letter in plain if not unicodedata.combining(letter)))
+    return [spellings.get(word, word) for word in found]
+
+
+def _key(name: str) -> tuple[str, ...]:
+    """What a name comes down to: its important words in alphabetical order."""
+    return tuple(sorted(LETTERS.get(word, word) for word in words(name) if word not in UNIMPORTANT))
+
+
+@functools.cache
+def _file() -> dict[str, Any]:
+    return dict(json.loads(Path(__file__).with_name("anatomy.json").read_text(encoding="utf-8")))
+
+
+@functools.cache
+def _structures() -> dict[tuple[str, ...], tuple[Terminology, Color]]:
+    """Terms and colour by key, those of one side of paired structures too."""
+    result = {}
+    for group in _file()["groups"]:
+        category = Code(*group["category"])
+        for entry in group["structures"]:
+            red, green, blue = entry["color"]
+            modifiers: dict[str, Code | None] = {"": _code(entry, "modifier")}
+            if entry.get("paired"):
+                modifiers |= {side: Code(*code) for side, code in _file()["sides"].items()}
+            for side, modifier in modifiers.items():
+                terms = Terminology(category, Code(*entry["type"]), modifier, _code(entry, "region"))
+                for name in (entry["name"], *entry["aliases"]):
+                    result[_key(f"{side} {name}")] = terms, (red, green, blue)
+    return result
+
+
+def _code(entry: dict[str, Any], name: str) -> Code | None:
+    return Code(*entry[name]) if name in entry else None

@@ -1,0 +1,85 @@
+"""The card of a model that nnU-Net v2 has trained, from what its checkpoint says."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from ..weights.checkpoint import Checkpoint
+from .card import Card, Weights
+from .plans import settings_from_plans
+from .store import all_cards, user_models_folder
+
+NOT_STATED = "Not stated."
+NNUNET = (
+    "Isensee F et al. nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation. "
+    "Nature Methods 18, 203-211 (2021)."
+)
+PLACEHOLDER = "Whoever converted this dataset was lazy"  # what nnU-Net writes where nobody gave a licence
+USUAL = ("nnUNetPlans", "nnUNetTrainer")  # need no mention
+LONGEST_ID = 120
+
+
+def describe(checkpoint: Checkpoint, remark: str = "") -> Card:
+    """Card of a checkpoint that describes itself, apart from the facts of its weights file.
+
+    remark: what to know about the choice of this checkpoint. Raises ModelError as `settings_from_plans` does.
+    """
+    plans, dataset = checkpoint.plans or {}, checkpoint.dataset or {}
+    configuration, trainer = checkpoint.configuration or "", checkpoint.trainer or ""
+    settings = settings_from_plans(plans, dataset, configuration, trainer, checkpoint.mirror_axes)
+    name = _text(plans, "dataset_name") or _text(dataset, "name") or "model"
+    plain_name = _text(dataset, "name") or re.sub(r"^Dataset\d+_", "", name).replace("_", " ")
+    structures = ", ".join(label.name for label in settings.labels)
+    return Card(
+        id=_identifier(name, configuration, _text(plans, "plans_name"), trainer),
+        title=f"{plain_name} ({configuration})",
+        version=_text(dataset, "release") or "1",
+        description=_text(dataset, "description") or f"Segments {structures} in {', '.join(settings.channels)} images.",
+        **vars(settings),
+        weights=Weights("weights.pt"),
+        licence=_licence(dataset),
+        citation=_citation(dataset),
+        limitations=f"Imported from nnU-Net as it is; LightSeg's authors have not tried it. {remark}".strip(),
+        training={
+            "framework": "nnU-Net v2",
+            "dataset": name,
+            "plans": _text(plans, "plans_name"),
+            "configuration": configuration,
+            "trainer": trainer,
+            "fold": checkpoint.fold,
+        },
+    )
+
+
+def _identifier(dataset: str, configuration: str, plans: str, trainer: str) -> str:
+    """Unlike that of any model of the list; the usual names of plans and trainer do not take part."""
+    parts = [dataset, configuration, *(name for name in (plans, trainer) if name and name not in USUAL)]
+    plain = unicodedata.normalize("NFKD", "-".join(parts)).encode("ascii", "ignore").decode().lower()
+    identifier = re.sub(r"[^a-z0-9_.-]+", "-", plain)[:LONGEST_ID].strip("-_.") or "model"
+    listed = {card.id for card in all_cards() if (card.folder or Path()).parent != user_models_folder()}
+    return f"{identifier}-imported" if identifier in listed else identifier
+
+
+def _licence(dataset: dict[str, Any]) -> str:
+    licence = _text(dataset, "licence", "license")
+    if not licence or licence.startswith(PLACEHOLDER):
+        return NOT_STATED
+    return f"Not stated for the weights; of the training data: {licence}"
+
+
+def _citation(dataset: dict[str, Any]) -> str:
+    data = _text(dataset, "reference", "citation")
+    return f"{NNUNET} Training data: {data}" if data else NNUNET
+
+
+def _text(facts: dict[str, Any], *names: str) -> str:
+    """The first of these fields that holds text, or a list of texts."""
+    for name in names:
+        value = facts.get(name)
+        entries = value if isinstance(value, list) else [value]
+        if text := "; ".join(entry.strip() for entry in entries if isinstance(entry, str) and entry.strip()):
+            return text
+    return ""

@@ -1,0 +1,99 @@
+"""What nnU-Net v2's dataset.json says about a model: channels, modality, labels and overlapping regions.
+
+Format: nnU-Net's documentation (github.com/MIC-DKFZ/nnUNet: dataset format, region-based training, ignore label).
+Complaints are FieldErrors that name the field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from .anatomy import look_up
+from .card import Label
+from .nnunet_fields import OBJECT, TEXT, Schema, object_of
+from .schema import FieldError, conform
+
+LABEL: Schema = {"type": "integer", "minimum": 0, "maximum": 32767}
+ORDER: Schema = {"type": "array", "uniqueItems": True, "items": {**LABEL, "minimum": 1}}
+MODALITIES = {
+    "CT": r"ct|ncct|cbct|cta|cect",
+    "MR": r"mri?|t1\w*|t2\w*|flair|adc|dwi|swi|pdw?|cine|lge|bssfp",
+    "PT": r"pet|pt|suv|fdg",
+    "US": r"us|ultrasound",
+}
+OTHER_MODALITY = "OT"  # DICOM's word for it
+
+
+def read_channels(dataset: Any) -> tuple[str, ...]:
+    """Names of the input channels in the order of their numbers."""
+    dataset = conform(dataset, OBJECT, "dataset")
+    field = "modality" if "channel_names" not in dataset and "modality" in dataset else "channel_names"  # old, new name
+    named = _field(dataset, field, OBJECT)
+    numbers = [str(number) for number in range(len(named))]
+    if not named or set(named) != set(numbers):
+        raise FieldError(f"dataset.{field} must number the channels 0, 1, 2, ... without gaps")
+    return tuple(conform(named[number], TEXT, f"dataset.{field}.{number}") for number in numbers)
+
+
+def modality_of(channels: Sequence[str]) -> str:
+    """DICOM's abbreviation, "OT" (other) where the names of the channels do not tell or do not agree."""
+    found = set()
+    for channel in channels:
+        words = re.split(r"[^a-z0-9]+", channel.casefold())
+        found.add(next((kind for kind, form in MODALITIES.items() if any(re.fullmatch(form, w) for w in words)), None))
+    return (found.pop() if len(found) == 1 else None) or OTHER_MODALITY
+
+
+def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
+    """Labels by value, and for regions that overlap the label that each network output writes (else empty)."""
+    given = _field(dataset, "labels", OBJECT)
+    members = {name: _values(value, f"dataset.labels.{name}") for name, value in given.items()}
+    if members.get("background") != [0]:
+        raise FieldError("dataset.labels must have a background of value 0")
+    ignored = members.pop("ignore", None)  # voxels that nobody has labelled; the network has no output for them
+    if ignored is not None and ignored != [max(max(values) for values in members.values()) + 1]:
+        raise FieldError("dataset.labels.ignore must be the highest value")
+    foreground = {name: values for name, values in members.items() if set(values) != {0}}
+    if any(len(values) > 1 for values in foreground.values()):
+        return _regions(foreground, dataset)
+    names = {value: name for name, (value,) in foreground.items()}
+    if not names or len(names) != len(foreground) or max(names) != len(names):
+        # Output n of the network becomes label n: after a gap all labels would be named wrongly.
+        raise FieldError("dataset.labels must number the labels 1, 2, 3, ... without gaps, each once")
+    return tuple(_label(value, names[value]) for value in sorted(names)), ()
+
+
+def _regions(members: dict[str, list[int]], dataset: dict[str, Any]) -> tuple[tuple[Label, ...], tuple[int, ...]]:
+    """Regions in the order of the network's outputs; each is painted over those before it."""
+    order: tuple[int, ...] = _field(dataset, "regions_class_order", ORDER)
+    if len(order) != len(members):
+        raise FieldError("dataset.regions_class_order must have one entry per region of dataset.labels")
+    names = list(members)
+    labels = []
+    for number, (name, value) in enumerate(zip(names, order, strict=True), start=1):
+        over = [other for other in names[number:] if set(members[other]) & set(members[name])]
+        outer = [one for one in over if not any(set(members[one]) < set(members[other]) for other in over)]
+        labels.append(_label(value, f"{name} without {' and '.join(outer)}" if outer else name))
+    return tuple(sorted(labels, key=lambda label: label.value)), order
+
+
+def _field(dataset: dict[str, Any], name: str, schema: Schema) -> Any:
+    return conform(dataset, object_of({name: schema}), "dataset")[name]
+
+
+def _values(value: Any, where: str) -> list[int]:
+    """Values of a label or of a region's labels; some files write numbers as text."""
+    if value == []:
+        raise FieldError(f"{where} must have at least one value")
+    entries = {f"{where}[{n}]": v for n, v in enumerate(value)} if isinstance(value, list) else {where: value}
+    return [
+        conform(int(v) if isinstance(v, str) and re.fullmatch("[0-9]{1,5}", v) else v, LABEL, place)
+        for place, v in entries.items()
+    ]
+
+
+def _label(value: int, name: str) -> Label:
+    terminology, color = look_up(name, value)
+    return Label(value, name, color, terminology)

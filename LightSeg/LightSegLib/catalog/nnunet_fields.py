@@ -1,0 +1,34 @@
+"""What the readers of nnU-Net v2's files share: schemas of their fields, and how to refuse what LightSeg cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from ..errors import ModelError
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+OBJECT: Schema = {"type": "object"}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 1, "maximum": 32767}
+COUNTS: Schema = {"type": "array", "minItems": 1, "items": COUNT}
+SIZE: Schema = {"type": "array", "minItems": 2, "maxItems": 3, "items": COUNT}
+SIZES: Schema = {"type": "array", "minItems": 1, "items": SIZE}
+AXES: Schema = {
+    "type": "array",
+    "maxItems": 3,
+    "uniqueItems": True,
+    "items": {"type": "integer", "minimum": 0, "maximum": 2},
+}
+
+
+def object_of(fields: Mapping[str, Schema]) -> Schema:
+    """Schema of an object that has these fields, and maybe others."""
+    return {"type": "object", "required": list(fields), "properties": dict(fields)}
+
+
+def unsupported(what: str) -> NoReturn:
+    """Raise the ModelError for a model that is sound but asks for something that LightSeg does not do."""
+    raise ModelError(f"{what}, which LightSeg cannot run. Choose another configuration or model, or use nnU-Net.")

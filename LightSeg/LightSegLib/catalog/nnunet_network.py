@@ -1,0 +1,122 @@
+"""The network of a configuration in nnU-Net v2's plans, as family and arguments of a card.
+
+Plans from before nnU-Net 2.4 state the network's sizes, later ones its class and the arguments of its constructor
+(class names and arguments of the package dynamic-network-architectures).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .nnunet_fields import COUNT, COUNTS, OBJECT, SIZES, TEXT, Schema, object_of, unsupported
+from .schema import FieldError, conform
+
+Size = tuple[int, int, int]
+
+OLD_ARCHITECTURE = {
+    "UNet_class_name": TEXT,
+    "UNet_base_num_features": COUNT,
+    "unet_max_num_features": COUNT,
+    "conv_kernel_sizes": SIZES,
+    "pool_op_kernel_sizes": SIZES,
+    "n_conv_per_stage_encoder": COUNTS,
+    "n_conv_per_stage_decoder": COUNTS,
+}
+ARCHITECTURE = {"network_class_name": TEXT, "arch_kwargs": OBJECT}
+UNET: dict[str, Schema] = {
+    "features_per_stage": COUNTS,
+    "kernel_sizes": SIZES,
+    "strides": SIZES,
+    "n_conv_per_stage_decoder": COUNTS,
+    "conv_bias": {"type": "boolean"},
+}
+# Class -> family, and the argument that says how much a stage of the encoder holds.
+UNETS = {
+    "PlainConvUNet": ("plain_conv_unet", "n_conv_per_stage"),
+    "ResidualEncoderUNet": ("residual_encoder_unet", "n_blocks_per_stage"),
+}
+# Further arguments, which leave no trace in the weights: what the families are made for. All others must be off.
+FIXED: dict[str, tuple[Any, ...]] = {
+    "conv_op": ("Conv2d", "Conv3d"),
+    "norm_op": ("InstanceNorm2d", "InstanceNorm3d"),
+    "norm_op_kwargs": ({"eps": 1e-5, "affine": True}, {"affine": True}),
+    "nonlin": ("LeakyReLU",),
+    "nonlin_kwargs": ({"inplace": True}, {"inplace": False}, {}, None),
+    "block": ("BasicBlockD",),
+    "deep_supervision": (True, False),
+}
+# Slim UNETRV2's trainers bring their network and their patch size along, whatever the plans say.
+SLIM_TRAINERS: dict[str, tuple[int, dict[str, Any]]] = {
+    "SlimUNETRV2_128Trainer": (128, {"first_kernel": 4, "slices": [64, 32, 16, 8]}),
+    "SlimUNETRV2_96Trainer": (96, {"first_kernel": 2, "slices": [16, 8, 4, 2]}),
+}
+
+
+def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, dict[str, Any], Size]:
+    """Family, arguments but for channels and classes, and patch size [k, j, i] of the configuration `rules`.
+
+    trainer: nnU-Net's class that trained the network. where: the configuration's name in complaints. Raises
+    FieldError, and ModelError for a network that LightSeg does not have.
+    """
+    if trainer in SLIM_TRAINERS:
+        side, arguments = SLIM_TRAINERS[trainer]
+        return "slim_unetrv2", dict(arguments), (side, side, side)
+    name, arguments, where = _architecture(rules, where)
+    if name.rsplit(".", 1)[-1] not in UNETS:
+        unsupported(f"The network is of the class '{name}'")
+    family, depth = UNETS[name.rsplit(".", 1)[-1]]
+    arguments = conform(arguments, object_of({**UNET, depth: COUNTS, "norm_op": TEXT, "nonlin": TEXT}), where)
+    _check_details({name: value for name, value in arguments.items() if name not in (*UNET, depth, "n_stages")})
+    patch_size: Size = rules["patch_size"]
+    _check_sizes(arguments, depth, patch_size, where)
+    return family, {name: _as_lists(arguments[name]) for name in (*UNET, depth)}, patch_size
+
+
+def _architecture(rules: dict[str, Any], where: str) -> tuple[str, dict[str, Any], str]:
+    """Class and constructor arguments of the network, and the field that holds them, from new and from old plans."""
+    if "architecture" in rules:
+        new = conform(rules["architecture"], object_of(ARCHITECTURE), f"{where}.architecture")
+        return new["network_class_name"], new["arch_kwargs"], f"{where}.architecture.arch_kwargs"
+    old = conform(rules, object_of(OLD_ARCHITECTURE), where)
+    name = old["UNet_class_name"]
+    stages = range(len(old["n_conv_per_stage_encoder"]))
+    arguments = {
+        "features_per_stage": [
+            min(old["UNet_base_num_features"] * 2**stage, old["unet_max_num_features"]) for stage in stages
+        ],
+        "kernel_sizes": rules["conv_kernel_sizes"],
+        "strides": rules["pool_op_kernel_sizes"],
+        UNETS.get(name, ("", ""))[1]: rules["n_conv_per_stage_encoder"],
+        "n_conv_per_stage_decoder": rules["n_conv_per_stage_decoder"],
+        "conv_bias": True,
+        "norm_op": "InstanceNorm3d",
+        "nonlin": "LeakyReLU",
+    }
+    return name, arguments, where
+
+
+def _check_details(arguments: dict[str, Any]) -> None:
+    for name, value in arguments.items():
+        short = value.rsplit(".", 1)[-1] if isinstance(value, str) else value
+        if short not in FIXED.get(name, (None, False)):
+            unsupported(f"The network was made with {name} = {value}")
+
+
+def _check_sizes(arguments: dict[str, Any], depth: str, patch_size: Size, where: str) -> None:
+    stages = len(arguments["features_per_stage"])
+    lengths = {"kernel_sizes": stages, "strides": stages, depth: stages, "n_conv_per_stage_decoder": stages - 1}
+    for name, length in lengths.items():
+        if len(arguments[name]) != length:
+            raise FieldError(f"{where}.{name} must be a list of {length}")
+    for name in ("kernel_sizes", "strides"):
+        if any(len(size) != len(patch_size) for size in arguments[name]):
+            raise FieldError(f"{where}.{name} must have as many dimensions as the patch_size")
+    reductions = map(math.prod, zip(*arguments["strides"], strict=True))
+    if any(side % reduction for side, reduction in zip(patch_size, reductions, strict=True)):
+        raise FieldError(f"{where}.strides must divide the patch_size {' x '.join(map(str, patch_size))}")
+
+
+def _as_lists(value: Any) -> Any:
+    """Tuples as JSON has them."""
+    return [_as_lists(entry) for entry in value] if isinstance(value, tuple) else value

@@ -1,0 +1,224 @@
+"""What nnU-Net v2's own files say about a model, as fields of a card.
+
+`plans.json` holds preprocessing and network of every configuration ("3d_fullres" and others), `dataset.json` channels
+and labels; a checkpoint carries both. Format: nnU-Net's documentation (github.com/MIC-DKFZ/nnUNet, plans files).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError
+from .card import Card, Inference, Label, Normalization, Preprocessing
+from .nnunet_dataset import modality_of, read_channels, read_labels
+from .nnunet_fields import AXES, NUMBER, OBJECT, SIZE, TEXT, object_of, unsupported
+from .nnunet_network import read_network
+from .schema import FieldError, conform
+
+if TYPE_CHECKING:
+    from ..weights.checkpoint import Checkpoint
+
+PLANS = {"configurations": OBJECT, "transpose_forward": {**AXES, "minItems": 3}, "image_reader_writer": TEXT}
+CONFIGURATION = {
+    "patch_size": SIZE,
+    "spacing": {**SIZE, "items": {"type": "number", "exclusiveMinimum": 0}},
+    "normalization_schemes": {"type": "array", "items": TEXT},
+    "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}},
+    "resampling_fn_data": TEXT,
+    "resampling_fn_probabilities": TEXT,
+}
+INTENSITIES = {
+    "percentile_00_5": NUMBER,
+    "percentile_99_5": NUMBER,
+    "mean": NUMBER,
+    "std": {"type": "number", "exclusiveMinimum": 0},
+}
+# World directions of the array axes k, j, i that nnU-Net's readers hand over; "" where they are as stored.
+READERS = {"SimpleITKIO": "", "NibabelIO": "", "NibabelIOWithReorient": "SAR"}
+NORMALIZATIONS = {
+    "NoNormalization": Normalization("none"),
+    "RescaleTo01Normalization": Normalization("minmax"),
+    "RGBTo01Normalization": Normalization("ct", lower=0.0, upper=255.0, mean=0.0, std=255.0),
+}
+NOT_RESAMPLED = "none"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What nnU-Net's files say, under the names of a card's fields."""
+
+    modality: str
+    channels: tuple[str, ...]
+    network: str
+    network_arguments: dict[str, Any]
+    preprocessing: Preprocessing
+    inference: Inference
+    labels: tuple[Label, ...]
+
+
+def settings_from_plans(
+    plans: Any, dataset: Any, configuration: str, trainer: str, mirror_axes: Sequence[int] | None
+) -> Settings:
+    """Settings of one configuration from the contents of plans.json and dataset.json.
+
+    trainer: nnU-Net's class that trained the network. Those of Slim UNETRV2 are known; any other may have changed the
+    network too, which shows when its weights do not fit. mirror_axes: array axes whose flips were trained.
+    Raises ModelError, which names the field, where one is missing, wrong, or asks for what LightSeg cannot do.
+    """
+    try:
+        plans = conform(plans, object_of(PLANS), "plans")
+        where = f"plans.configurations.{configuration}"
+        rules = conform(_inherited(plans["configurations"], configuration), object_of(CONFIGURATION), where)
+        _check_kind(plans, rules, configuration)
+        channels = read_channels(dataset)
+        labels, regions = read_labels(dataset)
+        network, arguments, patch_size = read_network(rules, trainer, where)
+        return Settings(
+            modality_of(channels),
+            channels,
+            network,
+            {"in_channels": len(channels), "classes": len(regions) or len(labels) + 1, **arguments},
+            _preprocessing(plans, rules, channels, where),
+            Inference(
+                patch_size,
+                mirror_axes=conform(list(mirror_axes or ()), AXES, "inference_allowed_mirroring_axes"),
+                pad_to_patch=True,
+                regions=regions,
+            ),
+            labels,
+        )
+    except FieldError as error:
+        raise ModelError(
+            f"nnU-Net's description of this model is incomplete or wrong: {error}. "
+            "Take plans.json, dataset.json and checkpoint as nnU-Net v2 wrote them."
+        ) from error
+
+
+def complete(card: Card, checkpoint: Checkpoint) -> Card:
+    """The card of a self-describing model, with what its weights file says in place of what was not known.
+
+    Modality and texts stay. Raises ModelError for a file that does not describe itself, or holds another network.
+    """
+    if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
+        raise ModelError(
+            f"The weights file of '{card.id}' does not tell preprocessing and labels, as a checkpoint of nnU-Net v2 "
+            "does. Give the authors' unchanged file."
+        )
+    settings = settings_from_plans(
+        checkpoint.plans,
+        checkpoint.dataset,
+        checkpoint.configuration,
+        checkpoint.trainer or "",
+        checkpoint.mirror_axes,
+    )
+    if settings.network != card.network:
+        raise ModelError(
+            f"The weights file holds a '{settings.network}', but '{card.id}' is a '{card.network}'. Give the file of "
+            "this model, or make a new model of it with 'lightseg import FILE'."
+        )
+    told = {**vars(settings), "modality": card.modality}
+    return dataclasses.replace(card, **told, not_known=(), self_describing=False)
+
+
+def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
+    """The configuration with what it takes over from others; the first of them to state a field decides."""
+    rules: dict[str, Any] = {}
+    chain: list[str] = []
+    following: Any = name
+    while following is not None:
+        if following in chain:
+            raise FieldError(f"plans.configurations.{chain[-1]}.inherits_from closes the circle {' -> '.join(chain)}")
+        if not isinstance(following, str) or following not in configurations:
+            raise FieldError(f"plans.configurations.{following} is missing (there are {', '.join(configurations)})")
+        chain.append(following)
+        own = conform(configurations[following], OBJECT, f"plans.configurations.{following}")
+        rules = {**own, **rules}
+        following = own.get("inherits_from")
+    return rules
+
+
+def _check_kind(plans: dict[str, Any], rules: dict[str, Any], configuration: str) -> None:
+    if rules.get("previous_stage") is not None:
+        unsupported(f"The configuration '{configuration}' is the second stage of a cascade")
+    if len(rules["patch_size"]) != 3 or len(rules["spacing"]) != 3:
+        unsupported(f"The configuration '{configuration}' is two-dimensional")
+    for name, value, usual in (
+        ("preprocessor", rules.get("preprocessor_name"), "DefaultPreprocessor"),
+        ("label manager", plans.get("label_manager"), "LabelManager"),
+    ):
+        if value not in (None, usual):
+            unsupported(f"The model was trained with the {name} '{value}'")
+
+
+def _preprocessing(plans: dict[str, Any], rules: dict[str, Any], channels: Sequence[str], where: str) -> Preprocessing:
+    directions = READERS.get(plans["image_reader_writer"])
+    if directions is None:
+        unsupported(f"The model was trained on images read by '{plans['image_reader_writer']}'")
+    transpose: tuple[int, int, int] = plans["transpose_forward"]
+    turned = "".join(directions[axis] for axis in reversed(transpose)) if directions else ""
+    interpolation = _resampling(rules, "resampling_fn_data")
+    if _resampling(rules, "resampling_fn_probabilities") == "cubic":
+        unsupported("The model's results are resampled by cubic splines")
+    i, j, k = reversed(rules["spacing"])  # of the axes after the transposition
+    return Preprocessing(
+        orientation=turned or "input",
+        crop="nonzero",
+        spacing=None if interpolation == NOT_RESAMPLED else (i, j, k),
+        normalization=_normalizations(plans, rules, len(channels), where),
+        transpose=(0, 1, 2) if turned else transpose,
+        interpolation="linear" if interpolation == NOT_RESAMPLED else interpolation,
+        normalize_first=True,
+    )
+
+
+def _resampling(rules: dict[str, Any], field: str) -> str:
+    """cubic, linear or none; nnU-Net's own way with a coarse axis is not told apart."""
+    function, arguments = rules[field], conform(rules.get(f"{field}_kwargs") or {}, OBJECT, f"{field}_kwargs")
+    found = None
+    if function == "resample_data_or_seg_to_shape":
+        order = arguments.get("order", 3)
+        found = "cubic" if order == 3 else "linear" if order == 1 else None
+    elif function in ("resample_torch_fornnunet", "resample_torch_simple"):
+        found = "linear" if arguments.get("mode", "linear") == "linear" else None
+    elif function == "no_resampling_hack":
+        found = NOT_RESAMPLED
+    if found is None:
+        unsupported(f"The model's {field} is '{function}' with the arguments {arguments}")
+    return found
+
+
+def _normalizations(
+    plans: dict[str, Any], rules: dict[str, Any], channels: int, where: str
+) -> tuple[Normalization, ...]:
+    schemes, masks = rules["normalization_schemes"], rules["use_mask_for_norm"]
+    for name, entries in (("normalization_schemes", schemes), ("use_mask_for_norm", masks)):
+        if len(entries) != channels:
+            raise FieldError(f"{where}.{name} must have one entry per channel, {channels} in all")
+    return tuple(
+        _normalization(plans, str(channel), scheme, masked)
+        for channel, (scheme, masked) in enumerate(zip(schemes, masks, strict=True))
+    )
+
+
+def _normalization(plans: dict[str, Any], channel: str, scheme: str, masked: bool) -> Normalization:
+    """nnU-Net's rule for one channel; a mask changes z-scores alone."""
+    if scheme == "ZScoreNormalization":
+        return Normalization("zscore", masked=masked)
+    if scheme == "CTNormalization":
+        old = "foreground_intensity_properties_by_modality"
+        field = old if old in plans else "foreground_intensity_properties_per_channel"
+        schema = object_of({field: object_of({channel: object_of(INTENSITIES)})})
+        known = conform(plans, schema, "plans")[field][channel]
+        return Normalization(
+            "ct",
+            lower=known["percentile_00_5"],
+            upper=known["percentile_99_5"],
+            mean=known["mean"],
+            std=known["std"],
+        )
+    if scheme not in NORMALIZATIONS:
+        unsupported(f"Channel {channel} of the model is normalised by '{scheme}'")
+    return NORMALIZATIONS[scheme]

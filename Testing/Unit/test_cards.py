@@ -1,0 +1,450 @@
+"""Model cards: what an author may write, which mistakes are named, and the facts of the cards that ship."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from LightSegLib.catalog import card as card_module
+from LightSegLib.catalog.anatomy import look_up
+from LightSegLib.catalog.card import Card, Code, card_from_dict, card_to_dict, read_card, write_card
+from LightSegLib.catalog.schema import FieldError, card_schema, conform
+from LightSegLib.errors import ModelError
+from LightSegLib.networks import build
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CARDS = sorted((Path(card_module.__file__).parent / "cards").glob("*.json"))
+NAMES = [path.stem for path in CARDS]
+Change = Callable[[dict[str, Any]], object]
+
+# Every field once; no fact in it is true.
+COMPLETE: dict[str, Any] = {
+    "schema": 1,
+    "id": "liver-ct-net",
+    "title": "Liver",
+    "version": "1.0",
+    "description": "The liver.",
+    "modality": "CT",
+    "channels": ["CT", "PET"],
+    "network": "lightmedseg",
+    "network_arguments": {"in_channels": 2, "classes": 2, "kernel_sizes": [[3, 3, 3]]},
+    "preprocessing": {
+        "orientation": "LPS",
+        "crop": "nonzero",
+        "spacing": [0.5, 1.0, 3.0],
+        "normalization": [
+            {"method": "ct", "lower": -100.0, "upper": 200.0, "mean": 50.0, "std": 30.0},
+            {"method": "zscore", "masked": True},
+        ],
+        "transpose": [1, 0, 2],
+        "interpolation": "linear",
+        "normalize_first": True,
+    },
+    "inference": {
+        "patch_size": [32, 64, 96],
+        "overlap": 0.25,
+        "mirror_axes": [0, 2],
+        "largest_component": "label",
+        "pad_to_patch": True,
+        "average": "probabilities",
+        "regions": [1, 2],
+    },
+    "labels": [
+        {"value": 1, "name": "Liver", "color": [221, 130, 101]},
+        {
+            "value": 2,
+            "name": "Leber rechts",
+            "color": [0, 255, 3],
+            "terminology": {
+                "category": {"scheme": "SCT", "value": "123037004", "meaning": "Anatomical Structure"},
+                "type": {"scheme": "SCT", "value": "10200004", "meaning": "Liver"},
+                "modifier": {"scheme": "SCT", "value": "24028007", "meaning": "Right"},
+                "region": {"scheme": "SCT", "value": "113345001", "meaning": "Abdomen"},
+                "region_modifier": {"scheme": "SCT", "value": "24028007", "meaning": "Right"},
+            },
+        },
+    ],
+    "weights": {
+        "file": "liver weights.pt",
+        "size": 1000,
+        "sha256": "0f" * 32,
+        "git_blob": "0f" * 20,
+        "sources": [
+            {"kind": "huggingface", "repository": "a/b", "revision": "main", "path": "folder"},
+            {"kind": "github", "repository": "a/b.c", "revision": "0f" * 20, "path": "folder/x.pt"},
+            {"kind": "google_drive", "id": "1a-B_c"},
+            {"kind": "url", "url": "https://example.org/x.pt"},
+            {"kind": "page", "url": "https://example.org"},
+        ],
+    },
+    "licence": "CC0",
+    "citation": "None.",
+    "limitations": "All.",
+    "training": {"epochs": 3, "losses": [1.5, 1]},
+    "performance": {"dice": 0.5},
+    "sample": "liver.nrrd",
+    "region_mm": [300.0, 200.0, 150.0],
+    "homepage": "https://example.org",
+    "not_known": ["The spacing is not known."],
+    "self_describing": True,
+    "non_commercial": True,
+}
+
+
+@pytest.fixture
+def data() -> dict[str, Any]:
+    return copy.deepcopy(COMPLETE)
+
+
+@pytest.fixture(params=CARDS, ids=NAMES)
+def shipped(request: pytest.FixtureRequest) -> Card:
+    return read_card(request.param)
+
+
+# --- the format ----------------------------------------------------------------------------------
+
+
+def test_the_schema_is_one_that_any_editor_understands() -> None:
+    jsonschema.Draft202012Validator.check_schema(card_schema())
+    assert card_schema()["$schema"] == jsonschema.Draft202012Validator.META_SCHEMA["$schema"]
+
+
+def test_the_schema_explains_every_field_and_every_pattern_has_an_example() -> None:
+    def walk(schema: dict[str, Any], name: str) -> None:
+        assert {"title", "description", "$ref"} & set(schema), name
+        if "pattern" in schema:
+            assert schema["pattern"].startswith("^") and schema["pattern"].endswith("$"), name
+            assert all(jsonschema.Draft202012Validator(schema).is_valid(example) for example in schema["examples"])
+        for field, below in schema.get("properties", {}).items():
+            walk(below, f"{name}.{field}")
+
+    for name, schema in {"card": card_schema(), **card_schema()["$defs"]}.items():
+        walk(schema, name)
+
+
+@pytest.mark.parametrize(
+    ("definition", "kind"),
+    [
+        (None, "Card"),
+        *((name, name.capitalize()) for name in card_schema()["$defs"] if name not in ("axis", "lengths")),
+    ],
+)
+def test_the_program_reads_exactly_the_fields_of_the_schema(definition: str | None, kind: str) -> None:
+    described = card_schema()["$defs"][definition] if definition else card_schema()
+    known = {field.name for field in dataclasses.fields(getattr(card_module, kind))}
+    assert set(described["properties"]) == (known - {"folder"} | {"schema"} if kind == "Card" else known)
+
+
+@pytest.mark.parametrize("path", CARDS, ids=NAMES)
+def test_the_cards_that_ship_fit_the_schema_and_lose_nothing_when_read(path: Path) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(content, card_schema(), jsonschema.Draft202012Validator)
+    card = read_card(path)
+    assert card.id == path.stem and card.folder == path.parent
+    assert_contains(card_to_dict(card), content)
+
+
+def test_every_field_survives_writing_and_reading(tmp_path: Path) -> None:
+    card = card_from_dict(COMPLETE)
+    assert_contains(card_to_dict(card), COMPLETE)
+    write_card(card, tmp_path / "Karte ü.json")
+    assert read_card(tmp_path / "Karte ü.json") == card
+    assert card.preprocessing.spacing == (0.5, 1.0, 3.0) and card.network_arguments["kernel_sizes"] == [[3, 3, 3]]
+    assert card.weights.sources[2].id == "1a-B_c" and card.labels[1].terminology.region.meaning == "Abdomen"
+
+
+def test_whole_numbers_may_be_written_with_a_point_and_lengths_without(data: dict[str, Any]) -> None:
+    data["inference"]["patch_size"] = [32.0, 64.0, 96.0]
+    data["preprocessing"]["spacing"] = [1, 1, 2]
+    card = card_from_dict(json.loads(json.dumps(data)))
+    assert [type(n) for n in (*card.inference.patch_size, *card.preprocessing.spacing)] == [int] * 3 + [float] * 3
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where all fields and entries of a JSON value are."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        yield (*path, key)
+        yield from paths(entry, (*path, key))
+
+
+def name_of(path: tuple[Any, ...]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).lstrip(".")
+
+
+WRONG = (
+    None, True, -1, 0, 1, 2.0, 0.5, 300, 70000, "", "text", "RAS", "0f" * 20, "0f" * 32, [], {}, [1, 2, 3], [1, 1, 2],
+    [0.5, 1, 1], [-1, 0, 1], ["a"], [{}], {"kind": "url"}, {"x": 1},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", list(paths(COMPLETE)), ids=name_of)
+def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: tuple[Any, ...]) -> None:
+    """Every field in turn is removed, replaced by other values, and given a neighbour that nobody knows."""
+    authority = jsonschema.Draft202012Validator(card_schema())
+    for damage in ("removed", "misspelt", *WRONG):
+        card = copy.deepcopy(COMPLETE)
+        parent: Any = card
+        for key in path[:-1]:
+            parent = parent[key]
+        if damage == "removed":
+            del parent[path[-1]]
+        elif damage == "misspelt":
+            if not isinstance(path[-1], str):
+                continue
+            parent[path[-1] + "s"] = parent.pop(path[-1])
+        else:
+            parent[path[-1]] = damage
+        try:
+            conform(card, card_schema())
+            complaint = None
+        except FieldError as error:
+            complaint = str(error)
+        assert (complaint is None) == authority.is_valid(card), (damage, complaint)
+        field = path[:-1] if isinstance(path[-1], int) else path  # of a list it may be the list that is wrong
+        assert complaint is None or complaint.startswith(name_of(field)), (damage, complaint)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(license="MIT"), r"license is not a known field \(did you mean licence\?\)"),
+        (lambda d: d["labels"][1].update(colour=[1, 2, 3]), r"labels\[1\]\.colour .* \(did you mean color\?\)"),
+        (lambda d: d["labels"][1].pop("color"), r"labels\[1\]\.color is missing"),
+        (lambda d: d["labels"][1]["color"].pop(), r"labels\[1\]\.color must have 3 entries"),
+        (lambda d: d["labels"][0].update(color=[0, 0, 256]), r"labels\[0\]\.color\[2\] must be at most 255"),
+        (lambda d: d["labels"][1].update(value=1), r"labels\[1\]\.value must differ from the other labels' values"),
+        (lambda d: d.update(labels=[]), "labels must have at least 1 entry"),
+        (lambda d: d.update(id="Liver CT"), "id must look like heart-mr-unetrpp"),
+        (lambda d: d.update(id="liver\n"), "id must look like"),
+        (lambda d: d.update(schema=2), "schema must be 1"),
+        (lambda d: d["preprocessing"].update(orientation="RAL"), "orientation must look like RAS or LPS or input"),
+        (lambda d: d["preprocessing"]["normalization"].pop(), "normalization must have one entry per channel"),
+        (
+            lambda d: d["preprocessing"]["normalization"][0].pop("std"),
+            r"preprocessing\.normalization\[0\]\.std is needed by ct",
+        ),
+        (lambda d: d["preprocessing"].update(spacing=[1, 0, 1]), r"preprocessing\.spacing\[1\] must be above 0"),
+        (lambda d: d["preprocessing"].update(spacing=[1, 1, float("nan")]), r"spacing\[2\] must be a number"),
+        (lambda d: d["preprocessing"].update(spacing=[1, 1, 10**400]), r"spacing\[2\] must be a number"),
+        (lambda d: d["preprocessing"].update(transpose=[0, 1, 1]), "transpose must not have an entry twice"),
+        (lambda d: d["inference"].update(overlap=1), r"inference\.overlap must be below 1"),
+        (lambda d: d["inference"].update(average="median"), "average must be one of logits, probabilities"),
+        (lambda d: d["inference"].update(regions=[1, 3]), r"inference\.regions\[1\] must be the value of a label"),
+        (
+            lambda d: d["inference"].update(regions=[]),
+            r"network_arguments\.classes must be 3, the number of label values with the background",
+        ),
+        (
+            lambda d: d["network_arguments"].update(in_channels=1),
+            r"network_arguments\.in_channels must be 2, the number of channels",
+        ),
+        (lambda d: d["weights"].update(file="../liver.pt"), r"weights\.file must be a plain file name"),
+        (lambda d: d["weights"].update(file="C:\\liver.pt"), r"weights\.file must be a plain file name"),
+        (lambda d: d.update(sample="folder/liver.nrrd"), "sample must be a plain file name"),
+        (lambda d: d["weights"]["sources"][1].pop("revision"), r"weights\.sources\[1\]\.revision is needed by github"),
+        (lambda d: d["weights"].update(sha256="abc"), r"weights\.sha256 must look like"),
+    ],
+)
+def test_a_card_author_is_told_the_field_and_what_it_must_be(
+    data: dict[str, Any], tmp_path: Path, change: Change, message: str
+) -> None:
+    path = tmp_path / "model.json"
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"model\.json is not valid: .*{message}.*\. Correct this field\."):
+        read_card(path)
+
+
+def test_a_file_that_is_no_card_at_all_is_refused(tmp_path: Path) -> None:
+    for text, message in (
+        ("[1]", "the file must be a JSON object"),
+        ("{", "cannot be read"),
+        ("{}", "schema is missing"),
+    ):
+        (tmp_path / "model.json").write_text(text, encoding="utf-8")
+        with pytest.raises(ModelError, match=message):
+            read_card(tmp_path / "model.json")
+
+
+# --- the cards that ship -------------------------------------------------------------------------
+
+LIGHTMEDSEG, FLARE24 = "hippocampus-mr-lightmedseg", "wholebody-tumor-ct-flare24"
+
+
+def test_there_is_a_card_for_every_published_model() -> None:
+    assert set(NAMES) == {LIGHTMEDSEG, *AUTHORS}
+
+
+def test_a_card_that_is_not_sure_of_something_says_why(shipped: Card) -> None:
+    assert shipped.unverified == (shipped.id not in (LIGHTMEDSEG, FLARE24))
+    for sentence in shipped.not_known:
+        assert sentence[0].isupper() and sentence.endswith(".") and len(sentence.split()) > 8
+    stated = " ".join(shipped.not_known)
+    if any(rule.method == "unknown" for rule in shipped.preprocessing.normalization):
+        assert "cannot run" in stated
+    if shipped.unverified and shipped.preprocessing.spacing is None:
+        assert "target spacing is" in stated.lower() and "own spacing is kept" in stated
+
+
+def test_every_card_states_licence_citation_limits_and_whether_it_was_ever_run(shipped: Card) -> None:
+    assert shipped.licence and shipped.citation and shipped.limitations.startswith("Research use, not for diagnosis.")
+    if shipped.id != LIGHTMEDSEG:
+        assert "have never run the model with it" in shipped.limitations
+        assert shipped.homepage.startswith("https://github.com/")
+        assert shipped.weights.size is None and shipped.weights.sha256 is None
+    assert shipped.non_commercial == ("BY-NC" in shipped.licence)
+
+
+PUBLISHED = {
+    "wholebody-tumor-ct-flare24": (
+        "github",
+        "Ziyan-Huang/FLARE24 5df5e7618a8c26b14b964e8aa128ed3693f97a0c nnUNet_results/Dataset024_FLARE24_Task1/"
+        "nnUNetTrainer_Epoch2000_Lr1e3__nnUNetPlans__3d_fullres_S4D2W32/fold_all/checkpoint_final.pth",
+    ),
+    "brain-tumor-mr-slim-unetrv2": ("huggingface", "deepang/slimunetrv2 main brats23"),
+    "heart-ct-slim-unetrv2": ("huggingface", "deepang/slimunetrv2 main mmwhs-ct"),
+    "heart-mr-slim-unetrv2": ("huggingface", "deepang/slimunetrv2 main mmwhs-mri"),
+    "abdomen-ct-unetrpp": ("google_drive", "13JuLMeDQRR_a3c3tr2V2oav6I29fJoBa"),
+    "heart-mr-unetrpp": ("google_drive", "15YXiHai1zLc1ycmXaiSHetYbLGum3tV5"),
+    "brain-tumor-mr-unetrpp": ("google_drive", "1LiqnVKKv3DrDKvo6J0oClhIFirhaz5PG"),
+    "lung-tumor-ct-unetrpp": ("page", "https://github.com/Amshaker/unetr_plus_plus"),
+}
+
+
+def test_weights_come_from_where_the_authors_put_them(shipped: Card) -> None:
+    if shipped.id == LIGHTMEDSEG:
+        assert not shipped.weights.sources
+        return
+    (source,) = shipped.weights.sources
+    facts = (source.repository, source.revision, source.path, source.id, source.url)
+    assert (source.kind, " ".join(filter(None, facts))) == PUBLISHED[shipped.id]
+    assert (shipped.weights.git_blob == "d2502b8774665abe7f2150a36ae80f23d701369e") == (shipped.id == FLARE24)
+
+
+def test_the_tumour_model_prepares_ct_as_its_plans_say() -> None:
+    """plans.json of the authors: spacing [3, 2, 2] for k, j, i; intensities of 5000 cases; patch [96, 128, 128]."""
+    card = read_card(CARDS[NAMES.index(FLARE24)])
+    (rule,) = card.preprocessing.normalization
+    assert card.preprocessing.spacing == (2.0, 2.0, 3.0) and card.inference.patch_size == (96, 128, 128)
+    assert (rule.lower, rule.upper, rule.mean, rule.std) == (-900, 619, -52.2320181037366, 268.7993885716853)
+    assert card.preprocessing.normalize_first and card.preprocessing.interpolation == "linear"
+
+
+def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
+    if shipped.id == LIGHTMEDSEG:
+        return
+    version_1 = shipped.network == "unetrpp"  # nnU-Net v1: resample, then normalise; average probabilities
+    assert shipped.inference.average == ("probabilities" if version_1 else "logits")
+    assert shipped.preprocessing.normalize_first != version_1
+    assert shipped.inference.pad_to_patch and shipped.inference.mirror_axes == (0, 1, 2)
+    assert shipped.preprocessing.orientation == "input" and shipped.preprocessing.crop == "nonzero"
+    assert shipped.self_describing == (shipped.network == "slim_unetrv2")
+
+
+# Facts about the authors' networks, independent of LightSeg, in Data/reference.
+AUTHORS = {
+    "wholebody-tumor-ct-flare24": "flare24_unet",
+    "brain-tumor-mr-slim-unetrv2": "slim_unetrv2_128",
+    "heart-ct-slim-unetrv2": "slim_unetrv2_128",
+    "heart-mr-slim-unetrv2": "slim_unetrv2_128",
+    "abdomen-ct-unetrpp": "unetrpp_synapse",
+    "heart-mr-unetrpp": "unetrpp_acdc",
+    "brain-tumor-mr-unetrpp": "unetrpp_tumor",
+    "lung-tumor-ct-unetrpp": "unetrpp_lung",
+}
+
+
+def test_every_network_builds_as_its_card_says_and_has_the_cards_outputs(
+    shipped: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # knows no device "meta"
+    with torch.device("meta"):  # shapes without numbers
+        network = build(shipped.network, shipped.network_arguments).eval()
+        patch = torch.empty(1, len(shipped.channels), *shipped.inference.patch_size)
+        with torch.inference_mode():
+            assert network(patch).shape == (1, shipped.outputs, *shipped.inference.patch_size)
+
+
+def test_networks_are_those_of_the_authors_with_the_same_keys_and_parameters(shipped: Card) -> None:
+    """Slim UNETRV2 is published for 1 input and 3 outputs; the cards have those of their data sets."""
+    import torch
+
+    if shipped.id == LIGHTMEDSEG:
+        return
+    path = REPOSITORY / "Testing" / "Data" / "reference" / AUTHORS[shipped.id]
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    arguments, other = shipped.network_arguments, facts["arguments"]
+    assert shipped.network == facts["network"]
+    parameters = facts["parameters"]
+    if shipped.network == "slim_unetrv2":
+        assert {**arguments, "in_channels": 1, "classes": 3} == other
+        width = 48 * arguments["first_kernel"] ** 3  # weights of one input in the first, one output in the last layer
+        parameters += (arguments["in_channels"] - 1) * width + (arguments["classes"] - 3) * (width + 1)
+    else:
+        assert arguments == other
+    with torch.device("meta"):
+        network = build(shipped.network, arguments)
+    assert sum(weight.numel() for weight in network.parameters()) == parameters
+    kept = getattr(network, "canonical_key", str)
+    with np.load(path.with_suffix(".npz")) as table:  # lines of a key and its shape
+        assert set(network.state_dict()) == {kept(str(line).split()[0]) for line in table["keys"]}
+
+
+# --- terminology ---------------------------------------------------------------------------------
+
+
+def test_labels_have_the_terms_and_colours_of_the_anatomy_list(shipped: Card) -> None:
+    for label in shipped.labels:
+        assert (label.terminology, label.color) == look_up(label.name), label.name
+
+
+def test_codes_are_well_formed_and_each_has_one_meaning() -> None:
+    meanings: dict[str, str] = {}
+    for card in map(read_card, CARDS):
+        for label in card.labels:
+            codes = [getattr(label.terminology, field.name) for field in dataclasses.fields(label.terminology)]
+            for code in filter(None, codes):
+                assert code.scheme == "SCT" and is_snomed(code), code
+                assert meanings.setdefault(code.value, code.meaning) == code.meaning
+    assert len(set(meanings.values())) == len(meanings) >= 25
+
+
+def is_snomed(code: Code) -> bool:
+    """Whether the last digit is the check digit of a concept's identifier (SNOMED CT release file specification:
+    Verhoeff's dihedral check over all digits; '0' before it marks an international concept)."""
+    product, step = 0, list(range(10))
+    for digit in reversed(code.value):
+        product = dihedral(product, step[int(digit)])
+        step = [step[n] for n in (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)]
+    return 6 <= len(code.value) <= 18 and product == 0 and code.value[-3:-1] == "00"
+
+
+def dihedral(a: int, b: int) -> int:
+    """Product in the symmetry group of the pentagon: 0 to 4 are rotations, 5 to 9 reflections."""
+    if a < 5:
+        return (a + b) % 5 if b < 5 else (a + b) % 5 + 5
+    return (a - b) % 5 + 5 if b < 5 else (a - b) % 5
+
+
+def assert_contains(whole: Any, part: Any) -> None:
+    """Every fact of `part` is in `whole`, which may have more fields."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            assert_contains(whole[key], value)
+    elif isinstance(part, list):
+        assert len(whole) == len(part)
+        for one, other in zip(whole, part, strict=True):
+            assert_contains(one, other)
+    else:
+        assert whole == part

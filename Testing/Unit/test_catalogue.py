@@ -1,0 +1,164 @@
+"""The catalogue: finding a model, the models of the user, structures by their name and in standard terms."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from LightSegLib.catalog.anatomy import generic_color, look_up
+from LightSegLib.catalog.card import Card, card_to_dict
+from LightSegLib.catalog.store import CARD_NAME, all_cards, find_card, search
+from LightSegLib.catalog.terminology import terminology_entry
+from LightSegLib.errors import UnknownModelError
+
+SLIM = "heart-ct-slim-unetrv2"
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the models and weights of whoever runs it."""
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "weights"))
+
+
+def found(words: str | list[str]) -> list[str]:
+    return [card.id for card in search(all_cards(), words)]
+
+
+# --- search --------------------------------------------------------------------------------------
+
+
+def test_a_clinician_searches_for_the_liver() -> None:
+    assert found("liver") == ["abdomen-ct-unetrpp"]
+
+
+def test_a_clinician_searches_for_the_heart_in_mri() -> None:
+    assert set(found("heart mr")) == {"heart-mr-slim-unetrv2", "heart-mr-unetrpp"}
+    assert found("heart mr") == found("MRI Heart") == found(["heart", "mr"])
+    assert found("heart")[0].startswith("heart-") and "heart-ct-slim-unetrv2" in found("heart")
+
+
+@pytest.mark.parametrize("words", ["Hippocampus", "hippo", "HIPPOCAMPUS t1", "Híppocampus", "anterior hippo"])
+def test_capitals_accents_order_and_the_end_of_a_word_do_not_matter(words: str) -> None:
+    assert found(words) == ["hippocampus-mr-lightmedseg"]
+
+
+@pytest.mark.parametrize(
+    ("british", "american"), [("tumour", "tumor"), ("oesophagus", "esophagus"), ("oedema", "edema")]
+)
+def test_british_and_american_spelling_find_the_same_models(british: str, american: str) -> None:
+    assert found(british) == found(american) != []
+
+
+def test_structures_are_found_by_their_standard_name_and_data_sets_by_theirs() -> None:
+    assert "lung-tumor-ct-unetrpp" in found("neoplasm ct")
+    assert found("left kidney") == found("kidney left") == ["abdomen-ct-unetrpp"]
+    assert found("acdc") == ["heart-mr-unetrpp"]
+
+
+def test_all_words_must_fit_and_no_word_fits_everything() -> None:
+    assert found("liver mr") == []
+    assert len(found("")) == len(found([])) == len(all_cards()) >= 9
+
+
+def test_a_model_with_the_word_in_its_title_comes_first() -> None:
+    cards = [dataclasses.replace(card, title="x", id="x") for card in all_cards()]
+    named = dataclasses.replace(cards[-1], title="Model of the aorta")
+    assert search([*cards[:-1], named], "aorta")[0] is named
+
+
+# --- the models of the user ----------------------------------------------------------------------
+
+
+def install(folder: Path, card: Card, **changes: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / CARD_NAME).write_text(json.dumps(card_to_dict(card) | changes), encoding="utf-8")
+    return folder
+
+
+def test_a_users_model_is_listed_after_those_that_ship_and_hides_none(tmp_path: Path) -> None:
+    hippocampus = find_card("hippocampus-mr-lightmedseg")
+    install(tmp_path / "models" / "mine", hippocampus, id="mine", title="Lëber")
+    install(tmp_path / "models" / "copy", hippocampus, title="Not the one that ships")
+    assert [card.id for card in all_cards()][-1] == "mine" and found("leber") == ["mine"]
+    assert find_card("hippocampus-mr-lightmedseg") == hippocampus
+    assert find_card("mine").folder == tmp_path / "models" / "mine"
+
+
+def test_a_users_card_with_a_misspelt_field_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(tmp_path / "models" / "mine", all_cards()[0], id="mine", licens="CC0")
+    with caplog.at_level(logging.WARNING), pytest.raises(UnknownModelError, match="no model 'mine'"):
+        find_card("mine")
+    assert "licens is not a known field (did you mean licence?)" in caplog.text
+
+
+def test_a_model_that_described_itself_at_the_first_read_replaces_the_card_that_ships(tmp_path: Path) -> None:
+    shipped = find_card(SLIM)
+    assert shipped.unverified and shipped.self_describing
+    facts = {"not_known": [], "self_describing": False, "title": "Heart, as its weights say"}
+    folder = install(tmp_path / "weights" / SLIM, shipped, **facts)
+    completed = find_card(SLIM)
+    assert completed.title == "Heart, as its weights say" and not completed.unverified and completed.folder == folder
+    assert [card.id for card in all_cards()].count(SLIM) == 1
+    shutil.rmtree(folder)
+    assert find_card(SLIM) == shipped
+
+
+@pytest.mark.parametrize("change", [{"version": "0.9"}, {"id": "another"}, {"labels": []}])
+def test_what_does_not_belong_to_the_card_that_ships_does_not_replace_it(
+    tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = find_card(SLIM)
+    install(tmp_path / "weights" / SLIM, shipped, title="Another", **change)
+    with caplog.at_level(logging.WARNING):
+        assert find_card(SLIM) == shipped
+    assert ("labels must have at least 1 entry" in caplog.text) == ("labels" in change)
+
+
+def test_a_model_that_describes_nothing_is_never_replaced(tmp_path: Path) -> None:
+    shipped = find_card("heart-mr-unetrpp")
+    install(tmp_path / "weights" / shipped.id, shipped, title="Another")
+    assert find_card(shipped.id) == shipped
+
+
+# --- structures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Right kidney", "kidney_right", "right_kidney", "KIDNEY R", "right-kidney"])
+def test_a_structure_is_known_however_a_data_set_writes_it(name: str) -> None:
+    """Expected: what 3D Slicer's own list says of the right kidney."""
+    terminology, color = look_up(name)
+    assert terminology is not None and color == (185, 102, 83)
+    assert terminology_entry(terminology) == (
+        "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^64033007^Kidney"
+        "~SCT^24028007^Right~Anatomic codes - DICOM master list~^^~^^"
+    )
+
+
+def test_right_and_left_differ_and_neither_is_guessed() -> None:
+    sides = {name: look_up(name)[0] for name in ("kidney", "left kidney", "right kidney")}
+    modifiers = [terms.modifier and terms.modifier.value for terms in sides.values() if terms]
+    assert modifiers == [None, "7771000", "24028007"]
+
+
+def test_a_tumour_says_in_which_organ() -> None:
+    terminology, _ = look_up("lung tumour")
+    assert terminology is not None and terminology.region is not None
+    assert (terminology.type.value, terminology.region.value) == ("108369006", "39607008")
+
+
+def test_names_that_nobody_knows_get_stable_colours_that_tell_them_apart() -> None:
+    colors = [look_up(f"structure {value}", value) for value in range(1, 31)]
+    assert all(terminology is None for terminology, _ in colors)
+    assert colors[4][1] == generic_color(5) == look_up("anything else", 5)[1]
+    for (_, one), (_, other) in itertools.combinations(colors[:10], 2):
+        assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) > 50
+    assert len({color for _, color in colors}) == 30
