@@ -117,4 +117,5 @@ def _ct_window(loaded: Sequence[LoadedCase], channel: int) -> Normalization:
     """Window of the labelled voxels of all cases: 0.5 and 99.5 percentiles, mean and standard deviation in HU."""
     voxels = np.concatenate([volumes[channel].voxels[labels > 0].astype(np.float64) for volumes, labels in loaded])
     lower, upper = np.percentile(voxels, (0.5, 99.5))
-    return Normalization("ct", *(round(float(n), 4) for n in (lower, upper, voxels.mean(), max(voxels.std(), 1e-3))))
+    lower, upper, mean, std = (round(float(n), 4) for n in (lower, upper, voxels.mean(), max(voxels.std(), 1e-3)))
+    return Normalization("ct", lower, upper, mean, std)

@@ -1,0 +1,176 @@
+"""Checkpoints of other programs: their weights, and what they say about themselves.
+
+Read are
+- nnU-Net v2's `.pth`: `network_weights`, with plans, configuration, fold and dataset in `init_args`;
+- nnU-Net v1's `.model` (UNETR++ and other descendants too): `state_dict` beside `plot_stuff`, plans elsewhere;
+- a plain state dict, also as the entry `state_dict`, `model_state_dict` or `model` of a dict;
+- LightSeg's own: the plain half-precision files of `save_weights`, and the slim copies made here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError
+from .files import save_torch
+from .safe_load import first_line, safe_load
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NNUNET_V2 = "nnU-Net v2"
+NNUNET_V1 = "nnU-Net v1"
+PLAIN = "state dict"
+LIGHTSEG = "LightSeg"
+SLIM = "LightSeg slim copy"  # how a slim copy marks itself
+ENTRIES = ("state_dict", "model_state_dict", "model")  # where other programs put the state dict
+WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Weights and the facts that came with them; what a file does not state is None.
+
+    state: tensors on the CPU by key, without the prefixes of wrapped models; floating-point ones are float32, and
+    keys that shared one tensor in the file share one here. layout: "nnU-Net v2", "nnU-Net v1", "state dict" or
+    "LightSeg" (all halves, as LightSeg's training writes them); a slim copy has that of the file it was made from.
+    plans, dataset: the contents of nnU-Net's plans.json and dataset.json, in plain Python values.
+    configuration, trainer, fold: nnU-Net's names. mirror_axes: spatial axes whose flips were trained.
+    """
+
+    state: dict[str, Tensor]
+    layout: str
+    plans: dict[str, Any] | None = None
+    dataset: dict[str, Any] | None = None
+    configuration: str | None = None
+    trainer: str | None = None
+    mirror_axes: tuple[int, ...] | None = None
+    fold: int | str | None = None
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read the weights of any known layout; the optimiser's state is never copied into memory from a zip archive.
+
+    Nothing in the file is executed. Raises ModelError for a file that is missing, damaged, without weights, or that
+    refers to more than weights need.
+    """
+    path = Path(path)
+    try:
+        layout, weights, about = _parts(safe_load(path), path.name)
+        facts = {name: _plain(value) for name, value in about.items()}
+        state = _unwrapped(_tensors(weights))
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:  # lists that hold themselves, endless tensors
+        raise ModelError(
+            f"The weights file {path.name} is damaged ({first_line(error)}). Download or copy it again."
+        ) from error
+    mirror_axes = _of(list, facts.get("mirror_axes"))
+    return Checkpoint(
+        state=state,
+        layout=layout,
+        plans=_of(dict, facts.get("plans")),
+        dataset=_of(dict, facts.get("dataset")),
+        configuration=_of(str, facts.get("configuration")),
+        trainer=_of(str, facts.get("trainer")),
+        mirror_axes=None if mirror_axes is None else tuple(mirror_axes),
+        fold=_of((int, str), facts.get("fold")),
+    )
+
+
+def write_slim(checkpoint: Checkpoint, path: Path) -> None:
+    """Write weights and facts alone, whole or not at all; equal content gives equal bytes. Raises OutputError."""
+    about = {name: value for name, value in vars(checkpoint).items() if name != "state"}
+    # As text: pickle writes one string twice or once by whether it is one object in memory.
+    save_torch({"format": SLIM, "about": json.dumps(about), "weights": dict(checkpoint.state)}, path)
+
+
+def _parts(content: Any, name: str) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
+    """Layout, weights and facts of what was in a file; nothing else of it is kept."""
+    fields = content if isinstance(content, dict) else {}
+    if fields.get("format") == SLIM and _is_state(fields.get("weights")):
+        about = json.loads(fields["about"])
+        return about["layout"], fields["weights"], about
+    if _is_state(fields.get("network_weights")):
+        return NNUNET_V2, fields["network_weights"], _facts(fields)
+    if _is_state(fields.get("state_dict")) and "plot_stuff" in fields:
+        return NNUNET_V1, fields["state_dict"], {}
+    for entry in ENTRIES:
+        if _is_state(fields.get(entry)):
+            return PLAIN, fields[entry], {}
+    if _is_state(fields):
+        return LIGHTSEG if _is_half(fields) else PLAIN, fields, {}
+    held = ", ".join(str(key)[:40] for key in list(fields)[:5]) or type(content).__name__
+    raise ModelError(
+        f"No weights were found in {name}, which holds {held}. "
+        "Give a checkpoint of nnU-Net (.pth or .model) or a file with a plain state dict."
+    )
+
+
+def _facts(fields: dict[str, Any]) -> dict[str, Any]:
+    """What an nnU-Net v2 checkpoint states; `init_args` are the arguments of its trainer, by name."""
+    arguments = fields.get("init_args")
+    arguments = arguments if isinstance(arguments, dict) else {}
+    return {
+        "plans": arguments.get("plans"),
+        "dataset": arguments.get("dataset_json"),
+        "configuration": arguments.get("configuration"),
+        "fold": arguments.get("fold"),
+        "trainer": fields.get("trainer_name"),
+        "mirror_axes": fields.get("inference_allowed_mirroring_axes"),
+    }
+
+
+def _is_state(value: Any) -> bool:
+    from torch import Tensor
+
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _is_half(state: dict[str, Tensor]) -> bool:
+    import torch
+
+    return all(tensor.dtype == torch.float16 for tensor in state.values() if tensor.is_floating_point())
+
+
+def _tensors(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in float32 (integers as they are); keys that share one tensor in the file share the copy."""
+    import torch
+
+    copies: dict[tuple[Any, ...], Tensor] = {}
+    state = {}
+    for key, tensor in weights.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if place not in copies:
+            kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
+            copies[place] = tensor.detach().to(kind, copy=True, memory_format=torch.contiguous_format)
+        state[key] = copies[place]
+    return state
+
+
+def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Keys without the prefixes of wrapped models, in whatever order these were wrapped."""
+    for prefix in WRAPPERS:
+        if all(key.startswith(prefix) for key in state):
+            return _unwrapped({key.removeprefix(prefix): tensor for key, tensor in state.items()})
+    return state
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON has them: tuples and arrays as lists, keys as text, None for what JSON cannot say."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return value if isinstance(value, str | int | float | None) else None
+
+
+def _of(kind: type | tuple[type, ...], value: Any) -> Any:
+    return value if isinstance(value, kind) else None

@@ -1,0 +1,274 @@
+"""Open a torch file without executing anything of the file's choice.
+
+A torch file is a pickle with raw tensors beside it, and a pickle names the functions that rebuild its objects.
+Two locks keep that harmless. First the names are read, without importing or building anything, and every one
+must be known here. Then torch's restricted reader (`weights_only=True`) builds the content; its allow-list is
+replaced by ours meanwhile, so that what other programs in this process have allowed does not count.
+
+File formats: torch.save's zip archive (torch >= 1.6) and the row of pickles before it; both are pickle protocol 2.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import re
+import zipfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..errors import ModelError
+
+ZIP_START = b"PK\x03\x04"
+LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled
+LEGACY_PICKLES = 5  # magic number, protocol, machine, content, names of the storages
+PROTOCOL = 2  # torch.save's, and the only one that the restricted reader understands
+
+
+class _Refused(Exception):
+    """The file refers to something that no weights file needs; the text is its name."""
+
+
+class _DType:
+    """In place of numpy.dtype: only plain numbers. A file can tell numpy's own of fields beyond the end of its items,
+    and reading those reads other memory."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not re.fullmatch("b1|[iu][1248]|f[248]", code):
+            raise _Refused(f"numpy.dtype('{code}')")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])  # the rest concerns structures
+
+
+class _Array:
+    """In place of numpy.ndarray: numbers whose bytes fill its shape exactly, or numpy's reshape fails."""
+
+    values = np.empty(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, by_column, content = state
+        self.values = np.frombuffer(content, dtype.dtype).reshape(shape, order="F" if by_column else "C")
+
+    def tolist(self) -> Any:
+        return self.values.tolist()
+
+
+def _empty_array(*_: object) -> _Array:
+    """In place of numpy's _reconstruct, which takes the type to make from the file."""
+    return _Array()
+
+
+def _number(dtype: _DType, content: bytes) -> bool | int | float:
+    """In place of numpy's scalar: a Python number."""
+    (value,) = np.frombuffer(content, dtype.dtype).tolist()
+    return value
+
+
+def _empty_dict(*_: object) -> dict[Any, Any]:
+    """In place of defaultdict: the factory is not needed and never called."""
+    return {}
+
+
+# Our own functions under the names that files use for numpy's: numpy is never asked to rebuild anything, and its
+# versions (numpy.core before 2.0, numpy._core since) read alike.
+STAND_INS: dict[str, Any] = {
+    **{f"numpy.{core}.multiarray.scalar": _number for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray._reconstruct": _empty_array for core in ("core", "_core")},
+    "numpy.dtype": _DType,
+    "numpy.ndarray": _Array,
+    "collections.defaultdict": _empty_dict,  # an optimiser's state, with one of the two below as the factory
+    "builtins.dict": dict,
+    "builtins.list": list,
+}
+STORED = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+# What torch allows by itself and weights files need; its own list is longer.
+FROM_TORCH = {
+    "collections.OrderedDict",  # containers that only hold what they are given
+    "collections.Counter",
+    "_codecs.encode",  # bytes, written as text: turns text into bytes by one of Python's own encodings
+    "torch._utils._rebuild_tensor_v2",  # a tensor as a view of a storage, whose size torch checks
+    "torch._utils._rebuild_parameter",  # the same, marked as trainable
+    "torch.device",  # plain values
+    "torch.Size",
+    *(f"torch.{t}Storage" for t in STORED),
+}
+
+
+def safe_load(path: Path) -> Any:
+    """What `torch.save` wrote into a file: containers, numbers, strings and tensors on the CPU.
+
+    Tensors of a zip archive are views of the file, read when they are used; copy those that are to stay.
+    Raises ModelError for whatever is no whole torch file, or refers to anything that weights do not need.
+    """
+    import torch
+
+    if path.suffix.lower() in (".pkl", ".pickle"):
+        raise ModelError(
+            f"{path.name} is a pickle of Python objects, and LightSeg never opens those because they can run code. "
+            "Give the checkpoint itself (.pth or .model); the facts of the plans are in the model card."
+        )
+    start = _start(path)
+    zipped = start.startswith(ZIP_START)
+    if not zipped and not start.startswith(LEGACY_START):
+        raise _not_torch(path, start)
+    try:
+        for name in _names_in_zip(path) if zipped else _names_in_legacy(path):
+            if name not in STAND_INS and name not in FROM_TORCH:
+                raise _Refused(name)
+        if zipped:
+            _check_sums(path)
+        with _only_stand_ins():
+            # Mapped, a storage ends where the file ends. torch before 2.10 believed any size (CVE-2026-24747).
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except ModelError:
+        raise
+    except _Refused as error:
+        raise ModelError(
+            f"The weights file {path.name} refers to {error}, which no weights need; it was not opened, because that "
+            "could run code. Use a file with a plain state dict: torch.save(model.state_dict(), 'weights.pth')."
+        ) from error
+    except Exception as error:  # broken bytes can break any line of the readers
+        raise ModelError(
+            f"The weights file {path.name} is damaged or not complete ({first_line(error)}). Download or copy it again."
+        ) from error
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(1024)
+    except OSError as error:
+        if path.is_dir():
+            raise ModelError(f"{path} is a folder, not a weights file. Choose the checkpoint in it.") from error
+        if not path.exists():
+            raise ModelError(
+                f"The weights file {path} is missing. Install the model again or put the file back."
+            ) from error
+        raise ModelError(
+            f"The weights file {path} cannot be read ({error.strerror or error}). Check the disk and its permissions."
+        ) from error
+
+
+def _check_sums(path: Path) -> None:
+    """A zip archive has a checksum of every tensor; torch does not look at them."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+
+
+@contextmanager
+def _only_stand_ins() -> Iterator[None]:
+    """torch's allow-list holds for the whole process: ours alone meanwhile, the others' again afterwards."""
+    from torch import serialization
+
+    others = serialization.get_safe_globals()
+    serialization.clear_safe_globals()
+    try:
+        with serialization.safe_globals([(function, name) for name, function in STAND_INS.items()]):
+            yield
+    finally:
+        serialization.add_safe_globals(others)
+
+
+# --- the names in a pickle ---------------------------------------------------------------------
+
+
+def _names_in_zip(path: Path) -> Iterator[str]:
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise ModelError(
+                f"{path.name} is a TorchScript program, which carries code. Use a file with a plain state dict."
+            )
+        if not pickles:
+            raise ModelError(
+                f"{path.name} is a zip archive that torch did not write, not a weights file. "
+                "Unpack it and give the checkpoint (.pth or .model) that is in it."
+            )
+        for name in pickles:
+            with archive.open(name) as stream:
+                yield from _names(stream)
+
+
+def _names_in_legacy(path: Path) -> Iterator[str]:
+    with path.open("rb") as stream:
+        for _ in range(LEGACY_PICKLES):
+            yield from _names(stream)
+
+
+def _names(stream: IO[bytes], newest_protocol: int = PROTOCOL) -> Iterator[str]:
+    """Every `module.name` that the next pickle in a stream refers to, in its order; nothing is built."""
+    text: str | None = None  # what the operation before put on the stack
+    texts: deque[str] = deque(maxlen=2)
+    memo: dict[int, str | None] = {}
+    protocol = 0
+    argument: Any
+    for operation, argument, _ in pickletools.genops(stream):
+        if operation.name in ("GLOBAL", "INST"):
+            module, name = argument.split(" ", 1)
+            yield f"{'builtins' if module == '__builtin__' else module}.{name}"
+        elif operation.name == "STACK_GLOBAL":
+            yield ".".join(texts)
+        elif operation.name == "PROTO":
+            protocol = argument
+        elif operation.name == "MEMOIZE":
+            memo[len(memo)] = text
+        elif operation.name.endswith("BINPUT"):
+            memo[argument] = text
+        text = memo.get(argument) if operation.name.endswith("BINGET") else argument
+        if isinstance(text, str):
+            texts.append(text)
+        else:
+            text = None
+    if protocol > newest_protocol:
+        raise ValueError(f"pickle protocol {protocol} instead of {newest_protocol}")
+
+
+# --- what else a file may be -------------------------------------------------------------------
+
+
+def _not_torch(path: Path, start: bytes) -> ModelError:
+    """The error for a file that begins neither as a zip archive nor with torch's magic number."""
+    words = start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if not words:
+        return ModelError(f"The weights file {path.name} is empty. Download or copy it again.")
+    if re.match(r"<(!doctype html|html|head|\?xml|!--)", words, re.IGNORECASE):
+        return ModelError(
+            f"{path.name} is a web page, not a weights file: the page around the download was saved. "
+            "Open the page in a browser and save the file that its download button gives."
+        )
+    names = _names_in_pickle(path)
+    if names or start[0] == 0x80:  # binary pickles, of protocol 2 and later, begin with this byte
+        refers = f" that refers to {names[0]}" if names else ""
+        return ModelError(
+            f"{path.name} is a plain Python pickle{refers}, not a torch file; it was not opened, because that could "
+            "run code. Use a file that torch.save wrote."
+        )
+    if "\ufffd" not in words[:-3] and " ".join(words.split()).isprintable():
+        return ModelError(
+            f"{path.name} is a text file, not a weights file; it begins with '{words.splitlines()[0][:60]}'. "
+            "Download the checkpoint itself."
+        )
+    return ModelError(f"{path.name} is no file that torch.save wrote. Give a checkpoint (.pth, .pt or .model).")
+
+
+def _names_in_pickle(path: Path) -> list[str]:
+    """The names in a file that is a pickle; none where it is not one."""
+    try:
+        with path.open("rb") as stream:
+            return list(_names(stream, newest_protocol=255))
+    except Exception:  # whatever the bytes mean, they are no pickle
+        return []
+
+
+def first_line(error: Exception) -> str:
+    """One line of a reader's message; torch puts advice around it that holds for trusted files only."""
+    lines = str(error).split("WeightsUnpickler error: ")[-1].strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
