@@ -10,7 +10,13 @@ from ..errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-FAMILIES = {"lightmedseg": ("lightmedseg", "LightMedSeg")}
+FAMILIES = {
+    "lightmedseg": ("lightmedseg", "LightMedSeg"),
+    "plain_conv_unet": ("unet", "PlainConvUNet"),
+    "residual_encoder_unet": ("unet", "ResidualEncoderUNet"),
+    "slim_unetrv2": ("slim_unetrv2", "SlimUNETRV2"),
+    "unetrpp": ("unetrpp", "UNETRPP"),
+}
 
 
 def build(family: str, arguments: dict[str, Any]) -> nn.Module:
@@ -23,7 +29,7 @@ def build(family: str, arguments: dict[str, Any]) -> nn.Module:
     module, name = FAMILIES[family]
     try:
         network: nn.Module = getattr(importlib.import_module(f".{module}", __package__), name)(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
         raise ModelError(
             f"The model card's arguments do not fit the network '{family}' ({error}). Correct network_arguments."
         ) from error
