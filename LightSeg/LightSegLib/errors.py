@@ -23,6 +23,10 @@ class ModelError(LightSegError):
     """A model card or its weights are missing, damaged or do not fit together."""
 
 
+class DownloadError(LightSegError):
+    """The weights could not be fetched from any of their sources, or the network may not be used."""
+
+
 class UnknownModelError(InputError):
     """No model has the given id."""
 

@@ -24,6 +24,16 @@ class Progress:
     size: int = 0
     bytes_per_second: float = 0.0
 
+    def text(self) -> str:
+        """The report in words."""
+        words = [f"{self.step} {self.tile}/{self.tiles}" if self.tiles else self.step]
+        if self.received:
+            total = f" of {self.size / 1e6:.1f}" if self.size else ""
+            words.append(f"{self.received / 1e6:.1f}{total} MB, {self.bytes_per_second / 1e6:.1f} MB/s")
+        if self.seconds_left:
+            words.append(f"{self.seconds_left:.0f} s left")
+        return ", ".join(words)
+
 
 ProgressCallback = Callable[[Progress], None]
 CancelCallback = Callable[[], bool]
@@ -51,9 +61,7 @@ class Reporter:
     def transfer(self, name: str, received: int, size: int, bytes_per_second: float) -> None:
         """`received` of `size` bytes (0 if unknown) of a file have arrived."""
         left = (size - received) / bytes_per_second if size and bytes_per_second > 0 else None
-        self._report(
-            Progress(name, seconds_left=left, received=received, size=size, bytes_per_second=bytes_per_second)
-        )
+        self._report(Progress(name, seconds_left=left, received=received, size=size, bytes_per_second=bytes_per_second))
 
     def check_cancelled(self) -> None:
         """Raise Cancelled when the user has asked for it."""

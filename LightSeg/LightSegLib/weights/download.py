@@ -1,0 +1,254 @@
+"""One file from one address, whole and verified, however often the connection breaks.
+
+What has arrived lies in a partial file beside a small JSON that says what it is part of, so the next attempt
+continues there: after a broken connection, or days later after a restart. It is continued only where the server
+says that the file is still the same (RFC 9110: Range, If-Range), or where its hash will tell in the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from ..errors import OutputError
+from ..files import whole_file
+from ..progress import Reporter
+from .connection import Connection, SourceError, Stream, Tries, is_html
+from .records import Fingerprint, fingerprint
+
+MARGIN = 64 << 20  # bytes that stay free on the disk
+PROGRESS = 1 << 20  # bytes that make a try count as progress
+SMOOTHING = 3.0  # seconds over which the speed is averaged
+REPORT_INTERVAL = 0.1  # seconds
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that can be downloaded. origin: the address that names it for good and for people; address: where it
+    lies today, possibly with a key that expires; expected: what is known of it."""
+
+    origin: str
+    address: str
+    expected: Fingerprint
+
+
+class WrongFile(SourceError):
+    """A source has a file, but not the expected one."""
+
+
+def require(expected: Fingerprint, found: Fingerprint) -> None:
+    """Raise WrongFile where what is known of a source's file is not what is expected."""
+    if difference := expected.difference(found):
+        raise WrongFile(f"it has another file ({difference})")
+
+
+class Partial:
+    """A download that has begun: the bytes so far at `path`, what they are part of in the JSON beside them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.facts_path = path.with_name(path.name + ".json")
+
+    def offset(self, remote: Remote) -> int:
+        """How many bytes can be kept of `remote`."""
+        facts = self.facts()
+        same = facts.get("origin") == remote.origin and facts.get("sha256") == remote.expected.sha256
+        if not same or not (facts.get("validator") or remote.expected.certain):
+            return 0
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def facts(self) -> dict[str, object]:
+        """Origin, validator (ETag or date) and SHA-256, as far as known; empty for a damaged file."""
+        try:
+            facts = json.loads(self.facts_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def begin(self, remote: Remote, validator: str) -> None:
+        """An empty partial file of `remote`. Raises OutputError and OSError."""
+        self.discard()
+        facts = {"origin": remote.origin, "validator": validator, "sha256": remote.expected.sha256}
+        with whole_file(self.facts_path) as part:
+            part.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        self.path.touch()
+
+    def discard(self) -> None:
+        """Remove both files. Raises OSError."""
+        self.path.unlink(missing_ok=True)
+        self.facts_path.unlink(missing_ok=True)
+
+
+def download(remote: Remote, partial: Partial, connection: Connection, title: str) -> Fingerprint:
+    """Fetch `remote` until `partial.path` is the whole, verified file; returns its fingerprint.
+
+    Raises SourceError where this source does not give it (a wrong file is removed, an incomplete one kept),
+    OutputError where it cannot be written, and Cancelled.
+    """
+    try:
+        stitched, found = _attempt(remote, partial, connection, title)
+        if stitched and remote.expected.difference(found):  # perhaps pieces of two files
+            partial.discard()
+            _, found = _attempt(remote, partial, connection, title)
+        if remote.expected.difference(found):
+            partial.discard()
+    except OSError as error:
+        raise write_error(partial.path.parent, error) from error
+    require(remote.expected, found)
+    return found
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise OutputError where `needed` bytes would fill the disk of `folder`."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return  # some network disks do not tell
+    if free < needed + MARGIN:
+        raise OutputError(
+            f"The disk of {folder} is too full: {_megabytes(needed + MARGIN)} are needed, {_megabytes(free)} are free. "
+            "Make room, or choose another folder with LIGHTSEG_WEIGHTS."
+        )
+
+
+def write_error(folder: Path, error: OSError) -> OutputError:
+    """What went wrong with the file system of the weights folder, for the user."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OutputError(
+            f"The weights could not be written completely: the disk of {folder} is full or a quota is reached. "
+            "Make room, or choose another folder with LIGHTSEG_WEIGHTS; a download continues where it stopped."
+        )
+    return OutputError(
+        f"The weights folder {folder} cannot be used ({error.strerror or error}). "
+        "Choose another one with LIGHTSEG_WEIGHTS or change its permissions."
+    )
+
+
+def _attempt(remote: Remote, partial: Partial, connection: Connection, title: str) -> tuple[bool, Fingerprint]:
+    """Fetch the file; whether it was put together from several answers, and its fingerprint."""
+    stitched = _fetch(remote, partial, connection, title)
+    connection.reporter.step(f"Checking {title}")
+    return stitched, fingerprint(partial.path, connection.reporter)
+
+
+def _fetch(remote: Remote, partial: Partial, connection: Connection, title: str) -> bool:
+    """Fetch until the partial file has every byte; returns whether they come from several answers."""
+    tries, furthest, resumed = Tries(connection), 0, False
+    while True:
+        offset = partial.offset(remote)
+        furthest = max(furthest, offset)
+        if offset and offset == remote.expected.size:
+            return True
+        try:
+            with connection.open(remote.address, _range(partial, offset)) as stream:
+                resumed = offset > 0 and stream.status != 200
+                if not _is_complete(stream, offset):
+                    _receive(stream, remote, partial, offset, title, connection.reporter)
+            return resumed
+        except SourceError as error:
+            arrived = partial.offset(remote)
+            if arrived >= furthest + PROGRESS:
+                tries.progressed()
+            tries.wait_after(error)
+
+
+def _range(partial: Partial, offset: int) -> dict[str, str]:
+    """Headers that ask for the rest, and for everything where the file is not the same any more."""
+    if not offset:
+        return {}
+    validator = str(partial.facts().get("validator") or "")
+    return {"Range": f"bytes={offset}-"} | ({"If-Range": validator} if validator else {})
+
+
+def _is_complete(stream: Stream, offset: int) -> bool:
+    """Whether the server refuses a range because nothing is missing."""
+    return stream.status == 416 and stream.headers.get("Content-Range", "").strip() == f"bytes */{offset}"
+
+
+def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, title: str, reporter: Reporter) -> None:
+    """Append an answer to the partial file, or begin it anew with a full one."""
+    if stream.status == 200:
+        offset = 0
+    elif _range_start(stream) != offset or _has_changed(stream, partial):
+        partial.discard()
+        raise SourceError("the server sends something else than the missing part", retry=True)
+    if stream.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise SourceError("the file arrives compressed, although it was asked for as it is")
+    size = None if stream.length is None else offset + stream.length
+    require(remote.expected, Fingerprint(size))
+    if not stream.ends_marked and not remote.expected.certain:
+        raise SourceError("the server does not say how long the file is, so a broken one could not be told")
+    size = size or remote.expected.size or 0
+    check_space(partial.path.parent, max(size - offset, 0))
+
+    meter = Meter(reporter, f"Downloading {title}", offset, size)
+    blocks = stream.blocks()
+    if not offset:
+        first = next(blocks, b"")
+        if not first:
+            raise SourceError("the file is empty", retry=True)
+        if is_html(first):
+            raise SourceError("a web page came instead of the file; does the network ask for a log-in?")
+        partial.begin(remote, _validator(stream))
+        blocks = chain((first,), blocks)
+    with partial.path.open("ab") as file:
+        for block in blocks:
+            file.write(block)
+            meter.add(len(block))
+            if remote.expected.size is not None and file.tell() > remote.expected.size:
+                return  # it is wrong already, as the check will tell; how much more might come, nobody knows
+
+
+def _has_changed(stream: Stream, partial: Partial) -> bool:
+    """Whether a part belongs to another state of the file; not every server understands If-Range."""
+    before, now = partial.facts().get("validator"), _validator(stream)
+    return bool(before and now and before != now)
+
+
+def _range_start(stream: Stream) -> int | None:
+    """First byte of a partial answer; None where the server does not say."""
+    match = re.match(r"bytes (\d+)-", stream.headers.get("Content-Range", ""))
+    return int(match[1]) if match and stream.status == 206 else None
+
+
+def _validator(stream: Stream) -> str:
+    """What names this state of the file in If-Range: a strong ETag, else its date, else nothing."""
+    etag = stream.headers.get("ETag", "")
+    return etag if etag.startswith('"') else stream.headers.get("Last-Modified", "")
+
+
+class Meter:
+    """Reports what has arrived, some times a second, with a speed averaged over the last seconds."""
+
+    def __init__(self, reporter: Reporter, name: str, received: int, size: int) -> None:
+        self._reporter, self._name = reporter, name
+        self._received, self._size = received, size
+        self._speed: float | None = None
+        self._reported, self._reported_at = received, time.monotonic()
+        reporter.transfer(name, received, size, 0.0)
+
+    def add(self, count: int) -> None:
+        """`count` bytes more have arrived."""
+        self._received += count
+        now = time.monotonic()
+        elapsed = now - self._reported_at
+        if elapsed < REPORT_INTERVAL and self._received != self._size:
+            return
+        current = (self._received - self._reported) / max(elapsed, 1e-3)
+        share = min(elapsed / SMOOTHING, 1.0)
+        self._speed = current if self._speed is None else self._speed + share * (current - self._speed)
+        self._reported, self._reported_at = self._received, now
+        self._reporter.transfer(self._name, self._received, self._size, self._speed)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

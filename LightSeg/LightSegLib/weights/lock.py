@@ -1,0 +1,82 @@
+"""One at a time: a lock between threads and processes that the system releases when its owner dies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+from ..progress import Reporter
+
+POLL = 0.1  # seconds between two attempts
+
+
+@contextmanager
+def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of the file `path`, which is created and stays. `what` is at work, for messages.
+
+    Raises InputError where another LightSeg holds it and `wait` is False, Cancelled while waiting, and OSError
+    for a folder that cannot be written. On a file system without locks, as some network homes are, the lock
+    is one in this computer's temporary folder; two computers may then download the same file at once.
+    """
+    descriptor, held = _open(path)
+    try:
+        if not held and not wait:
+            raise InputError(f"Another LightSeg is at work on {what}. Wait until it has finished, or cancel it there.")
+        if not held:
+            reporter.step(f"Waiting for another LightSeg that is at work on {what}")
+        while not held:
+            reporter.check_cancelled()
+            time.sleep(POLL)
+            held = _try_lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)  # which unlocks
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Descriptor of an open lock file, and whether its lock was free and is now held."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        return descriptor, _try_lock(descriptor)
+    except OSError:
+        os.close(descriptor)
+    descriptor = os.open(_local_path(path), os.O_RDWR | os.O_CREAT, 0o600)
+    return descriptor, _try_lock(descriptor)
+
+
+def _local_path(path: Path) -> Path:
+    """A name in the temporary folder that stands for `path`, and for this user alone."""
+    name = hashlib.sha256(f"{Path.home()} {path.resolve()}".encode()).hexdigest()
+    return Path(tempfile.gettempdir()) / f"lightseg-{name[:24]}.lock"
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        """Whether the lock was free. Raises OSError where the file system knows no locks."""
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        """Whether the lock was free. Raises OSError where the file system knows no locks."""
+        try:
+            # flock belongs to the open file, not to the process, so it also keeps two threads apart.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,209 @@
+"""One model's folder in the weight store: its file, its record, and the steps from one state to the next.
+
+Each step leaves the folder in a state that can be used if the computer stops in the middle of it. Who changes
+something holds the model's lock; reading needs none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ..catalog.card import Card
+from ..errors import InputError, ModelError, OutputError
+from ..files import whole_file
+from ..progress import Reporter
+from .connection import is_html
+from .download import Meter, Partial, check_space
+from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record
+from .sources import POINTER
+
+BY_HAND = "a file put into its place"  # the source of a file that no download brought
+
+
+class ModelFolder:
+    """The folder of one model id; `path` need not exist to be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = Partial(path / "download.part")
+        self._record_path = path / "record.json"
+
+    def record(self) -> Record | None:
+        """What is remembered; None for nothing, or for what cannot be understood."""
+        return read_record(self._record_path)
+
+    def record_for(self, card: Card) -> Record:
+        """The record to be continued: of an older version of the card, only the licence is remembered."""
+        record = self.record()
+        if record and record.version == card.version:
+            return record
+        return replace(
+            Record(card.id, card.version),
+            licence=record.licence if record else "",
+            accepted=record.accepted if record else "",
+        )
+
+    def recorded(self) -> Path | None:
+        """The recorded file, where there is one, in whatever state."""
+        record = self.record()
+        path = self.path / record.file if record and record.file else None
+        return path if path and path.is_file() else None
+
+    def whole(self) -> Path | None:
+        """The recorded file, where it has the recorded size."""
+        path, record = self.recorded(), self.record()
+        return path if path and record and path.stat().st_size == record.current.size else None
+
+    def ready(self, card: Card) -> Path | None:
+        """The whole recorded file, where it is the one that this version of the card speaks of."""
+        record, pins = self.record(), Fingerprint.of_card(card)
+        if record is None or pins.difference(record.published):
+            return None
+        return self.whole() if record.version == card.version or pins.certain else None
+
+    def unrecorded(self, card: Card) -> Path | None:
+        """A file that a person has put into its place, or that a crash left there before it was recorded."""
+        path = self.path / card.weights.file
+        return path if path.is_file() and path != self.whole() else None
+
+    def files(self) -> dict[str, int]:
+        """Bytes of each file in the folder, apart from the record."""
+        try:
+            paths = [path for path in self.path.iterdir() if path != self._record_path and path.is_file()]
+            return {path.name: path.stat().st_size for path in paths}
+        except OSError:
+            return {}
+
+    def accept_licence(self, card: Card) -> None:
+        """Remember that the user agrees to the card's licence. Raises OutputError."""
+        record = self.record() or Record(card.id, card.version)
+        if record.licence != card.licence:
+            write_record(replace(record, licence=card.licence, accepted=_now()), self._record_path)
+
+    def take_up(self, card: Card, reporter: Reporter) -> Path:
+        """Record an unrecorded file. Raises ModelError where it is not the model's, and OSError."""
+        path = self.path / card.weights.file
+        reporter.step(f"Checking {card.title}")
+        found, expected, known = fingerprint(path, reporter), Fingerprint.of_card(card), self.record_for(card).known
+        difference = expected.difference(found) or _sniffed(path)
+        if not difference and known and not expected.certain and found.sha256 not in known.values():
+            difference = "its SHA-256 is not the one of the earlier download"
+        if difference:
+            raise ModelError(
+                f"The file {path} does not hold the weights of {card.title}: {difference}. Delete it or replace it."
+            )
+        return self._enter(card, found, BY_HAND)
+
+    def copy_in(self, card: Card, file: Path, reporter: Reporter) -> Path:
+        """Copy and record the user's own file. Raises InputError where it is not the model's, and OutputError."""
+        expected, target = Fingerprint.of_card(card), self.path / card.weights.file
+        try:
+            size = file.stat().st_size
+            if difference := expected.difference(Fingerprint(size)) or _sniffed(file):
+                raise _not_the_weights(card, file, difference)
+            if target.is_file() and target.samefile(file):
+                return self.take_up(card, reporter)
+            stream = file.open("rb")
+        except OSError as error:
+            raise InputError(
+                f"The file {file} cannot be read ({error.strerror or error}). Choose another one or copy it here first."
+            ) from error
+        check_space(self.path, size)
+        meter = Meter(reporter, f"Copying {card.title}", 0, size)
+        with stream, whole_file(target) as part:
+            with part.open("wb") as copy:
+                while block := stream.read(BLOCK):
+                    copy.write(block)
+                    meter.add(len(block))
+            found = fingerprint(part, reporter)
+            if difference := expected.difference(found):
+                raise _not_the_weights(card, file, difference)
+        return self._enter(card, found, str(file))
+
+    def install(self, card: Card, found: Fingerprint, source: str) -> Path:
+        """Move the finished download into its place and record it. Raises OSError and OutputError."""
+        with self.partial.path.open("rb+") as stream:
+            os.fsync(stream.fileno())  # the record must not outlive the file when the power fails
+        self.partial.path.replace(self.path / card.weights.file)
+        return self._enter(card, found, source, known={source: str(found.sha256)})
+
+    def swap(self, card: Card, new_file: Path) -> Path:
+        """Move `new_file` into the place of the recorded one. Raises ModelError, OSError and OutputError.
+
+        It gets a name of its own, so that the record always names a file that is whole.
+        """
+        record, old = self.record(), self.ready(card)
+        if record is None or old is None:
+            raise ModelError(f"There is no download of {card.title} to be replaced. Download it first.")
+        found = fingerprint(new_file)
+        target = self.path / f"slim-{str(found.sha256)[:12]}{new_file.suffix}"
+        with whole_file(target) as part:
+            shutil.move(new_file, part)
+        write_record(replace(record, file=target.name, current=found, original=record.published), self._record_path)
+        if old != target:
+            _delete_if_unused(old)
+        return target
+
+    def clear(self, forget: bool) -> int:
+        """Delete all files, and with `forget` the record; returns the bytes freed. Raises OutputError."""
+        freed = 0
+        for name, size in self.files().items():
+            try:
+                (self.path / name).unlink()
+            except OSError as error:
+                raise OutputError(
+                    f"{self.path / name} cannot be deleted ({error.strerror}). Close the programs that use it."
+                ) from error
+            freed += size
+        record = self.record()
+        if record and not forget:
+            write_record(replace(record, file="", current=Fingerprint(), original=None), self._record_path)
+            return freed
+        self._record_path.unlink(missing_ok=True)
+        with suppress(OSError):  # something else lies there
+            self.path.rmdir()
+        return freed
+
+    def _enter(self, card: Card, found: Fingerprint, source: str, known: dict[str, str] | None = None) -> Path:
+        """Record the file that lies in its place; `known`: what its source will be held to."""
+        before = self.record_for(card)
+        entered = replace(before, current=found, original=None, source=source, when=_now())
+        write_record(
+            replace(entered, file=card.weights.file, known={**before.known, **(known or {})}), self._record_path
+        )
+        self.partial.discard()
+        for path in self.path.glob("slim-*"):
+            _delete_if_unused(path)
+        return self.path / card.weights.file
+
+
+def _sniffed(path: Path) -> str:
+    """What a file is instead of weights, where its beginning tells."""
+    with path.open("rb") as stream:
+        beginning = stream.read(512)
+    if is_html(beginning):
+        return "it is a web page"
+    if beginning.startswith(POINTER):
+        return "it is a Git LFS pointer, not the file itself"
+    return "" if beginning else "it is empty"
+
+
+def _not_the_weights(card: Card, file: Path, difference: str) -> InputError:
+    return InputError(
+        f"The file {file} does not hold the weights of {card.title}: {difference}. "
+        "Choose the right one, or download it again."
+    )
+
+
+def _delete_if_unused(path: Path) -> None:
+    with suppress(OSError):  # Windows keeps what another program has open; `clear` gets it later
+        path.unlink()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,71 @@
+"""From a card to a network that is ready to run: weights fetched, verified, read safely and loaded strictly."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..catalog.card import Card, write_card
+from ..catalog.plans import complete
+from ..catalog.store import CARD_NAME
+from ..errors import ModelError, OutputError
+from ..networks import build
+from ..progress import CancelCallback, ProgressCallback
+from .checkpoint import read_checkpoint, write_slim
+from .matching import known_models, load_state
+from .store import WeightStore
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model ready to run. card: with what a self-describing file added. sha256: of the authors' file."""
+
+    card: Card
+    network: nn.Module
+    sha256: str | None
+
+
+def open_model(
+    card: Card,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelCallback | None = None,
+    accept_licence: bool = False,
+) -> OpenModel:
+    """The network of `card` with its weights, downloaded first where they are not on this computer.
+
+    After the first read of a downloaded file a slim copy without optimiser state takes its place, and beside it
+    the completed card of a self-describing file. Raises ModelError for a file that is not the card's, and what
+    `WeightStore.ensure` raises.
+    """
+    store = WeightStore()
+    path = store.ensure(card, progress, cancelled, accept_licence)
+    store.verify(card, progress, cancelled)
+    try:
+        checkpoint = read_checkpoint(path)
+    except ModelError:
+        again = store.ensure(card, progress, cancelled, accept_licence)
+        if again == path:
+            raise
+        checkpoint = read_checkpoint(again)  # another LightSeg has put its slim copy there meanwhile
+    completed = complete(card, checkpoint) if card.self_describing else card
+    network = build(completed.network, completed.network_arguments)
+    load_state(network, checkpoint.state, path.name, known_models)
+    record = store.record(card) if store.state(card) == "downloaded" else None
+    if record is None:
+        return OpenModel(completed, network.eval(), card.weights.sha256)
+    slim = path.with_name(f".{uuid.uuid4().hex}.pt")  # of our own: others may be at the same
+    try:
+        if record.original is None:
+            write_slim(checkpoint, slim)
+            store.replace(card, slim)
+        if card.self_describing:
+            write_card(completed, path.with_name(CARD_NAME))
+    except (OutputError, ModelError):
+        pass  # a shared folder may be read-only, or the download just removed: the model runs all the same
+    finally:
+        slim.unlink(missing_ok=True)
+    return OpenModel(completed, network.eval(), record.published.sha256)

@@ -1,0 +1,129 @@
+"""What is known of a weights file beforehand, and what the store remembers of one that it has had."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..catalog.card import Card
+from ..files import whole_file
+from ..progress import Reporter
+
+SCHEMA_VERSION = 1
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Size in bytes, SHA-256 and git blob id of a file, each where it is known."""
+
+    size: int | None = None
+    sha256: str | None = None
+    git_blob: str | None = None
+
+    @classmethod
+    def of_card(cls, card: Card) -> Fingerprint:
+        """What a card says of its weights."""
+        return cls(card.weights.size, card.weights.sha256, card.weights.git_blob)
+
+    @property
+    def certain(self) -> bool:
+        """Whether it tells the right file from every other one."""
+        return self.sha256 is not None or self.git_blob is not None
+
+    def difference(self, other: Fingerprint) -> str:
+        """In which way the other file is not this one, for a message; empty where all that both know agrees."""
+        if None not in (self.size, other.size) and self.size != other.size:
+            return f"{other.size} bytes instead of {self.size}"
+        if None not in (self.sha256, other.sha256) and self.sha256 != other.sha256:
+            return f"SHA-256 {other.sha256} instead of {self.sha256}"
+        if None not in (self.git_blob, other.git_blob) and self.git_blob != other.git_blob:
+            return f"git blob id {other.git_blob} instead of {self.git_blob}"
+        return ""
+
+    def completed(self, other: Fingerprint) -> Fingerprint:
+        """What this one knows, and from the other what it does not."""
+        return Fingerprint(
+            self.size if self.size is not None else other.size,
+            self.sha256 or other.sha256,
+            self.git_blob or other.git_blob,
+        )
+
+
+def fingerprint(path: Path, reporter: Reporter | None = None) -> Fingerprint:
+    """Fingerprint of a file on disk. Raises OSError, and Cancelled through the reporter.
+
+    Source of the git blob id: SHA-1 of "blob <size>", a zero byte and the content (Pro Git, chapter 10.2).
+    """
+    size = path.stat().st_size
+    sha256, git_blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            sha256.update(block)
+            git_blob.update(block)
+            if reporter is not None:
+                reporter.check_cancelled()
+    return Fingerprint(size, sha256.hexdigest(), git_blob.hexdigest())
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the store remembers of one model: the file it has, and what it must recognise later.
+
+    version: of the card for which the file was fetched. file: its name in the model's folder, empty after a
+    removal; current: its fingerprint. original: fingerprint of the file as published, where `file` is a smaller
+    copy of it. source: where the file came from; when: in ISO 8601. known: fingerprints of files that this version
+    has brought, by source, so that a silent change there is noticed. licence, accepted: which terms the user has
+    accepted, and when.
+    """
+
+    card: str
+    version: str
+    file: str = ""
+    current: Fingerprint = Fingerprint()
+    original: Fingerprint | None = None
+    source: str = ""
+    when: str = ""
+    known: dict[str, str] = field(default_factory=dict)
+    licence: str = ""
+    accepted: str = ""
+
+    @property
+    def published(self) -> Fingerprint:
+        """Fingerprint of the file as its authors published it."""
+        return self.original or self.current
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in a file; None where there is none or it cannot be understood."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.pop("schema") != SCHEMA_VERSION:
+            return None
+        original = data.pop("original")
+        record = Record(
+            current=_read_fingerprint(data.pop("current")),
+            original=None if original is None else _read_fingerprint(original),
+            known={str(source): str(digest) for source, digest in data.pop("known").items()},
+            **{name: str(value) for name, value in data.items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    described = not record.file or (record.current.size is not None and record.current.sha256 is not None)
+    return record if described and Path(record.file).name == record.file else None
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as JSON, whole or not at all. Raises OutputError."""
+    text = json.dumps({"schema": SCHEMA_VERSION, **asdict(record)}, indent=2, ensure_ascii=False)
+    with whole_file(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def _read_fingerprint(data: dict[str, object]) -> Fingerprint:
+    size, sha256, git_blob = data["size"], data["sha256"], data["git_blob"]
+    if not isinstance(size, int | None) or not isinstance(sha256, str | None) or not isinstance(git_blob, str | None):
+        raise TypeError("not a fingerprint")
+    return Fingerprint(size, sha256, git_blob)

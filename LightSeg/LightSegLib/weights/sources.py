@@ -1,0 +1,231 @@
+"""From a card's sources to addresses that can be downloaded.
+
+Facts about the services: Hugging Face Hub API (`/api/models/{repository}/tree/{revision}/{path}`; answers come in
+pages joined by Link headers, and `lfs.oid` is the SHA-256), Git LFS specification (pointer files), and the form with
+which Google Drive asks for confirmation before a large file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import PurePosixPath
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+from ..catalog.card import Card, Source
+from ..catalog.store import user_folder
+from ..errors import InputError
+from .connection import Connection, Page, SourceError
+from .download import Remote, require
+from .records import Fingerprint
+
+WEIGHTS_ENDINGS = (".pth", ".pt", ".model", ".bin")
+PREFERRED_NAMES = ("checkpoint_final.pth", "checkpoint_best.pth")
+LISTING_LIMIT = 16 << 20  # bytes
+PAGE_LIMIT = 64 << 10
+LISTING_PAGES = 20  # of a thousand files each
+POINTER = b"version https://git-lfs.github.com/spec/"
+DRIVE_PAGES = 3  # the warning comes once; more means that it goes round in circles
+SETTINGS_NAME = "settings.json"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Base addresses of the services."""
+
+    huggingface: str = "https://huggingface.co"
+    github_raw: str = "https://raw.githubusercontent.com"
+    github_media: str = "https://media.githubusercontent.com/media"
+    google_drive: str = "https://drive.google.com"
+
+    @classmethod
+    def from_environment(cls) -> Endpoints:
+        """The usual addresses, Hugging Face's from HF_ENDPOINT where set, as its own tools have it."""
+        return cls(huggingface=(os.environ.get("HF_ENDPOINT") or cls.huggingface).rstrip("/"))
+
+
+def mirror_address(mirror: str | None = None) -> str:
+    """Base address of a mirror: the argument, else LIGHTSEG_MIRROR, else "mirror" in settings.json of the user's
+    LightSeg folder; empty where there is none. Raises InputError for settings that cannot be read."""
+    if mirror or (mirror := os.environ.get("LIGHTSEG_MIRROR")):
+        return mirror.rstrip("/")
+    path = user_folder() / SETTINGS_NAME
+    if not path.is_file():
+        return ""
+    try:
+        mirror = json.loads(path.read_text(encoding="utf-8")).get("mirror", "")
+        return mirror.rstrip("/")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"The settings {path} cannot be read ({error}). Correct the file or delete it.") from error
+
+
+def sources_of(card: Card, mirror: str) -> list[Source]:
+    """Where to look for a card's weights, in this order: the mirror, if there is one, then the card's sources."""
+    address = f"{mirror}/{quote(card.id)}/{quote(card.weights.file)}"
+    return [Source("url", url=address)] * bool(mirror) + list(card.weights.sources)
+
+
+def origin(source: Source) -> str:
+    """The address of a source for people, which also names it for good."""
+    if source.kind == "huggingface":
+        return _joined("https://huggingface.co", source.repository, "tree", source.revision, quote(source.path))
+    if source.kind == "github":
+        return _joined("https://github.com", source.repository, "blob", source.revision, quote(source.path))
+    if source.kind == "google_drive":
+        return f"https://drive.google.com/file/d/{source.id}/view"
+    return re.sub("//[^/@]*@", "//", source.url)  # a password in it is nobody else's business
+
+
+def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
+    """Where the file of a source lies, with what the source says of it added to `expected`. Raises SourceError."""
+    if source.kind == "huggingface":
+        return _on_huggingface(source, expected, endpoints, connection)
+    if source.kind == "github":
+        return _on_github(source, expected, endpoints, connection)
+    if source.kind == "google_drive":
+        return _on_google_drive(source, expected, endpoints, connection)
+    if source.kind == "url":
+        return Remote(source.url, source.url, expected)
+    if source.kind == "page":
+        raise SourceError("a person must open this page and download the file")
+    raise SourceError(f"this version of LightSeg does not know sources of the kind '{source.kind}'")
+
+
+def _joined(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def _on_huggingface(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
+    folder = quote(source.path.strip("/"))
+    listing = _joined(
+        endpoints.huggingface, "api/models", source.repository, "tree", quote(source.revision, ""), folder
+    )
+    file = _choose(list(_listed_files(f"{listing}?recursive=true", connection)))
+    revision = quote(source.revision, "")
+    address = _joined(endpoints.huggingface, source.repository, "resolve", revision, quote(file.path))
+    require(expected, file.fingerprint)
+    return Remote(origin(source), address, expected.completed(file.fingerprint))
+
+
+@dataclass(frozen=True)
+class _ListedFile:
+    path: str
+    fingerprint: Fingerprint
+
+
+def _listed_files(address: str, connection: Connection) -> Iterator[_ListedFile]:
+    """The files of a folder on Hugging Face, page by page."""
+    for _ in range(LISTING_PAGES):
+        page = connection.page(address, LISTING_LIMIT)
+        try:
+            for entry in json.loads(page.content):
+                if entry["type"] == "file":
+                    yield _listed_file(entry)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise SourceError("its list of files cannot be understood") from error
+        following = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', page.headers.get("Link", ""))
+        if not following:
+            return
+        address = urljoin(page.address, following[1])
+    raise SourceError("its list of files has no end")
+
+
+def _listed_file(entry: dict[str, object]) -> _ListedFile:
+    """One file: for an LFS file SHA-256 and size of the content; `oid` is then the blob id of its pointer."""
+    path, size, lfs = str(entry["path"]), entry["size"], entry.get("lfs")
+    if isinstance(lfs, dict):
+        return _ListedFile(path, Fingerprint(int(lfs["size"]), str(lfs["oid"])))
+    return _ListedFile(path, Fingerprint(int(str(size)), git_blob=str(entry["oid"])))
+
+
+def _choose(files: list[_ListedFile]) -> _ListedFile:
+    """The weights file of a folder: the final checkpoint, else the best one, else the only file that may be one; of
+    several folds the one trained on all data, else the first."""
+    possible = [file for file in files if file.path.endswith(WEIGHTS_ENDINGS)]
+    for name in PREFERRED_NAMES:
+        if named := [file for file in possible if PurePosixPath(file.path).name == name]:
+            best = min(map(_fold, named))
+            possible = [file for file in named if _fold(file) == best]
+            break
+    if len(possible) == 1:
+        return possible[0]
+    found = ", ".join(file.path for file in (possible or files)[:10]) or "nothing"
+    raise SourceError(f"it is not clear which file holds the weights; found: {found}")
+
+
+def _fold(file: _ListedFile) -> int:
+    """-1 for fold_all, the number of a fold, and a large number outside of any."""
+    match = re.search(r"(?:^|/)fold_(all|\d+)/", file.path)
+    return 1 << 30 if not match else -1 if match[1] == "all" else int(match[1])
+
+
+def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
+    """A file at a commit. For one in Git LFS, git holds a pointer only, which pins the content by size and SHA-256."""
+    tail = _joined(source.repository, source.revision, quote(source.path))
+    address = f"{endpoints.github_raw}/{tail}"
+    beginning = connection.page(address, PAGE_LIMIT).content
+    if not beginning.startswith(POINTER):
+        return Remote(origin(source), address, expected)
+    pointer = re.search(rb"^oid sha256:([0-9a-f]{64})\nsize (\d+)$", beginning, re.MULTILINE)
+    if not pointer:
+        raise SourceError("its Git LFS pointer cannot be understood")
+    content = Fingerprint(int(pointer[2]), pointer[1].decode())
+    require(expected, content)
+    return Remote(origin(source), f"{endpoints.github_media}/{tail}", expected.completed(content))
+
+
+def _on_google_drive(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
+    address = f"{endpoints.google_drive}/uc?" + urlencode({"export": "download", "id": source.id})
+    for _ in range(DRIVE_PAGES):
+        page = connection.page(address, PAGE_LIMIT)
+        if not page.is_html:
+            return Remote(origin(source), address, expected)
+        address = _confirmed(page, address, connection)
+    raise SourceError("Google Drive asks for confirmation again and again")
+
+
+def _confirmed(page: Page, address: str, connection: Connection) -> str:
+    """The address behind Google Drive's warning that a file is too large for its virus scan."""
+    text = page.content.decode("utf-8", "replace")
+    if "Too many users have viewed or downloaded" in text or "Quota exceeded" in text:
+        raise SourceError("the daily limit of Google Drive for this file is reached; try again tomorrow")
+    if urlsplit(page.address).hostname == "accounts.google.com" or "ServiceLogin" in page.address:
+        raise SourceError("Google Drive asks for a log-in; its owner does not share the file with everyone any more")
+    reader = _DrivePage()
+    reader.feed(text)
+    if reader.action and "id" in reader.fields:
+        return f"{urljoin(page.address, reader.action)}?{urlencode(reader.fields)}"
+    if reader.link:
+        return urljoin(page.address, reader.link)
+    for cookie in connection.session.cookies:
+        if cookie.name.startswith("download_warning") and cookie.value:
+            return f"{address}&{urlencode({'confirm': cookie.value})}"
+    raise SourceError("Google Drive shows a page that LightSeg does not understand; use a browser")
+
+
+class _DrivePage(HTMLParser):
+    """The form of today's warning page, or the link of older ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action = ""
+        self.fields: dict[str, str] = {}
+        self.link = ""
+        self._inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form" and values.get("id") == "download-form":
+            self.action, self._inside = values.get("action", ""), True
+        elif tag == "input" and self._inside and values.get("type") == "hidden":
+            self.fields[values.get("name", "")] = values.get("value", "")
+        elif tag == "a" and "confirm=" in values.get("href", ""):
+            self.link = values["href"]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._inside = False

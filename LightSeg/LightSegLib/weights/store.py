@@ -1,0 +1,310 @@
+"""Weights on this computer: fetched once, verified, remembered, and never needed from the network again.
+
+One folder per model id holds the weights file and `record.json`. All that is here works without torch, and without
+network once a model's file is here. A file that a person puts into a model's folder, under the name that the card
+gives it, is taken up when the model is next used, after the same checks as a download.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..catalog.card import Card, Source
+from ..catalog.store import resources_folder, weights_folder, weights_path
+from ..errors import DownloadError, InputError, LightSegError, ModelError
+from ..progress import CancelCallback, ProgressCallback, Reporter
+from .connection import Connection, Patience, SourceError
+from .download import WrongFile, download, write_error
+from .lock import locked
+from .model_folder import ModelFolder
+from .records import Fingerprint, Record, fingerprint
+from .sources import Endpoints, locate, mirror_address, origin, sources_of
+
+State = Literal["bundled", "user", "downloaded", "available", "manual", "missing"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the store has of one model: the whole weights file if there is one, bytes of all its files, bytes of an
+    unfinished download among them, and the record."""
+
+    model: str
+    path: Path | None
+    size: int
+    partial: int
+    record: Record | None
+
+
+class WeightStore:
+    """The weights of all models, in `folder`: by default LIGHTSEG_WEIGHTS or `weights` in the user's LightSeg folder.
+
+    progress and cancelled of its methods are those of a Reporter, called in the caller's thread; a cancel takes
+    effect within a fraction of a second and keeps what has arrived of a download.
+    """
+
+    def __init__(
+        self, folder: str | Path | None = None, endpoints: Endpoints | None = None, patience: Patience | None = None
+    ) -> None:
+        self.folder = Path(folder or weights_folder())
+        self._endpoints = endpoints
+        self._patience = patience
+
+    def state(self, card: Card) -> State:
+        """Where the weights are: bundled with LightSeg, beside the user's own card, downloaded, or available for
+        download; manual where a person must fetch them, missing where nothing says from where."""
+        local = weights_path(card)
+        if local.is_file():
+            return "bundled" if local.is_relative_to(resources_folder()) else "user"
+        if self._folder(card.id).ready(card):
+            return "downloaded"
+        try:
+            sources = sources_of(card, mirror_address())
+        except InputError:  # what is wrong with the settings is told when they are needed
+            sources = list(card.weights.sources)
+        if not sources:
+            return "missing"
+        return "manual" if _only_pages(sources) else "available"
+
+    def path(self, card: Card) -> Path:
+        """The weights file, without network. Raises ModelError that says how to get it where it is not here, and what
+        `ensure` raises of licence and folder where a person has just put it into its place."""
+        folder, local = self._folder(card.id), weights_path(card)
+        if path := local if local.is_file() else folder.ready(card):
+            return path
+        if folder.unrecorded(card):
+            return self._take_up(card)
+        if self.state(card) != "available":
+            raise self._nowhere(card)
+        raise ModelError(
+            f"The weights of {card.title} are not on this computer. Download them with 'lightseg weights download "
+            f"{card.id}'; without internet, {self._by_hand(card)}."
+        )
+
+    def record(self, card: Card) -> Record | None:
+        """What is remembered of a model's download, with size and SHA-256 of its file; None for nothing."""
+        return self._folder(card.id).record()
+
+    def licence_accepted(self, card: Card) -> bool:
+        """Whether the licence needs no acceptance before a download, or has it."""
+        record = self.record(card)
+        return not card.non_commercial or (record is not None and record.licence == card.licence)
+
+    def ensure(
+        self,
+        card: Card,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+        accept_licence: bool = False,
+        mirror: str | None = None,
+    ) -> Path:
+        """The weights file, downloaded and verified first where it is not here; then without any network.
+
+        mirror: base address that is tried first; the file is at MIRROR/MODEL/FILE. accept_licence: the user agrees
+        to a licence that forbids commercial use, which is remembered. Two callers at once download once.
+
+        Raises InputError for a licence that was not accepted, DownloadError where no source gives the right file,
+        ModelError where there is none to download from, OutputError where the folder cannot be written, Cancelled.
+        """
+        folder, local = self._folder(card.id), weights_path(card)
+        if local.is_file():
+            return local
+        self._check_licence(card, accept_licence)
+        if self.licence_accepted(card) and (path := folder.ready(card)):
+            return path
+        sources = sources_of(card, mirror_address(mirror))
+        if not folder.unrecorded(card) and not folder.ready(card):
+            self._check_downloadable(card, sources)
+        reporter = Reporter(progress, cancelled)
+        with self._locked(card.id, card.title, reporter):
+            if card.non_commercial:
+                folder.accept_licence(card)
+            if path := folder.ready(card):
+                return path
+            if folder.unrecorded(card):
+                try:
+                    return folder.take_up(card, reporter)
+                except ModelError:
+                    if not sources or _only_pages(sources) or _offline():
+                        raise
+            return self._download(card, sources, reporter)
+
+    def use_file(
+        self,
+        card: Card,
+        file: str | Path,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+        accept_licence: bool = False,
+    ) -> Path:
+        """Copy a file that the user has fetched by hand into the store; `file` itself stays as it is.
+
+        Raises InputError for a file that is not the model's, as far as its card knows, or a licence that was not
+        accepted, OutputError where the folder cannot be written, and Cancelled.
+        """
+        if weights_path(card).is_file():
+            raise InputError(f"{card.title} has its weights already, in {weights_path(card)}. Nothing is to be done.")
+        self._check_licence(card, accept_licence)
+        reporter = Reporter(progress, cancelled)
+        with self._locked(card.id, card.title, reporter):
+            folder = self._folder(card.id)
+            if card.non_commercial:
+                folder.accept_licence(card)
+            return folder.copy_in(card, Path(file), reporter)
+
+    def verify(
+        self, card: Card, progress: ProgressCallback | None = None, cancelled: CancelCallback | None = None
+    ) -> None:
+        """Read the whole file again. Raises ModelError where it is not what was downloaded, or not the card's."""
+        reporter = Reporter(progress, cancelled)
+        reporter.step(f"Checking {card.title}")
+        local, folder, pins = weights_path(card), self._folder(card.id), Fingerprint.of_card(card)
+        path = local if local.is_file() else folder.recorded() or self.path(card)
+        record = None if local.is_file() else folder.record()
+        try:
+            found = fingerprint(path, reporter)
+        except OSError as error:
+            raise ModelError(
+                f"The weights file {path} cannot be read ({error.strerror or error}). Check the disk, or get it again."
+            ) from error
+        if record:
+            difference = record.current.difference(found) or pins.difference(record.published)
+        else:
+            difference = pins.difference(found)
+        if difference:
+            remedy = f"Remove it with 'lightseg weights remove {card.id}' and get it again"
+            if local.is_file():
+                remedy = "Install the model again, from where it came"
+            raise ModelError(f"The weights file {path} is damaged or was replaced ({difference}). {remedy}.")
+
+    def remove(self, model: Card | str, forget: bool = False) -> int:
+        """Delete the downloaded files of a model, unfinished ones too; returns the bytes freed.
+
+        What is bundled or lies beside a user's own card is not touched. forget: also forget which file the sources
+        had and that the licence was accepted. Raises InputError while another LightSeg is at work on the model, and
+        OutputError where a file cannot be deleted.
+        """
+        identifier = model if isinstance(model, str) else model.id
+        if identifier not in self._models():
+            return 0
+        with self._locked(identifier, identifier, Reporter(), wait=False):
+            return self._folder(identifier).clear(forget)
+
+    def entries(self) -> list[Entry]:
+        """What is on disk, by model id; also of models whose card is gone, and unfinished downloads."""
+        entries = []
+        for model in self._models():
+            folder = self._folder(model)
+            if files := folder.files():
+                partial = files.get(folder.partial.path.name, 0)
+                entries.append(Entry(model, folder.whole(), sum(files.values()), partial, folder.record()))
+        return entries
+
+    def replace(self, card: Card, new_file: str | Path) -> Path:
+        """Put `new_file`, which is moved, in the place of the downloaded file, of which it is a smaller copy.
+
+        The record keeps the fingerprint of the original. A crash leaves either the old state or the new one.
+        Raises ModelError where there is nothing to replace, and OutputError.
+        """
+        with self._locked(card.id, card.title, Reporter()):
+            return self._folder(card.id).swap(card, Path(new_file))
+
+    def _folder(self, model: str) -> ModelFolder:
+        return ModelFolder(self.folder / model)
+
+    def _models(self) -> list[str]:
+        try:
+            return sorted(path.name for path in self.folder.iterdir() if path.is_dir())
+        except OSError:
+            return []
+
+    @contextmanager
+    def _locked(self, model: str, title: str, reporter: Reporter, wait: bool = True) -> Iterator[None]:
+        """Hold a model's lock; what goes wrong with the folder becomes an OutputError."""
+        try:
+            (self.folder / model).mkdir(parents=True, exist_ok=True)
+            with locked(self.folder / f"{model}.lock", reporter, title, wait):
+                yield
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+
+    def _take_up(self, card: Card) -> Path:
+        self._check_licence(card, False)
+        with self._locked(card.id, card.title, Reporter()):
+            folder = self._folder(card.id)
+            return folder.ready(card) or folder.take_up(card, Reporter())
+
+    def _check_licence(self, card: Card, accept: bool) -> None:
+        if not accept and not self.licence_accepted(card):
+            raise InputError(
+                f"The licence of {card.title} ({card.licence}) forbids commercial use and must be accepted once. "
+                f"If you agree to it, run 'lightseg weights download {card.id} --accept-licence'."
+            )
+
+    def _check_downloadable(self, card: Card, sources: list[Source]) -> None:
+        if not sources or _only_pages(sources):
+            raise self._nowhere(card)
+        if _offline():
+            raise DownloadError(
+                f"The weights of {card.title} are not on this computer, and LIGHTSEG_OFFLINE forbids to use the "
+                f"network. Unset it, or {self._by_hand(card)}."
+            )
+
+    def _nowhere(self, card: Card) -> LightSegError:
+        if card.weights.sources:
+            return ModelError(f"LightSeg cannot download the weights of {card.title} itself; {self._by_hand(card)}.")
+        return ModelError(
+            f"The weights file {card.weights.file} of {card.title} is missing, and its card names no source. "
+            f"Import the model again, or put the file at {self.folder / card.id / card.weights.file}."
+        )
+
+    def _by_hand(self, card: Card) -> str:
+        """How a person gets the file to this computer."""
+        origins = [origin(source) for source in card.weights.sources] or [card.homepage or "their authors"]
+        return (
+            f"fetch the weights from {' or '.join(origins)} with a browser, on any computer, and hand them over with "
+            f"'lightseg weights use {card.id} FILE' or put them at "
+            f"{self.folder / card.id / card.weights.file}"
+        )
+
+    def _download(self, card: Card, sources: list[Source], reporter: Reporter) -> Path:
+        failures = []
+        with closing(Connection(reporter, self._patience)) as connection:
+            for source in sources:
+                try:
+                    return self._fetch(card, source, connection)
+                except SourceError as error:
+                    failures.append(f"{origin(source)}: {error}")
+        raise DownloadError(
+            f"The weights of {card.title} could not be downloaded. {'. '.join(failures)}. Try again later, name a "
+            f"mirror with LIGHTSEG_MIRROR, or {self._by_hand(card)}."
+        )
+
+    def _fetch(self, card: Card, source: Source, connection: Connection) -> Path:
+        """Fetch a file from one source and install it; what is unknown is held to an earlier download from there."""
+        folder, name, expected = self._folder(card.id), origin(source), Fingerprint.of_card(card)
+        known = None if expected.certain else folder.record_for(card).known.get(name)
+        endpoints = self._endpoints or Endpoints.from_environment()
+        try:
+            connection.reporter.step(f"Looking up {card.title}")
+            remote = locate(source, expected.completed(Fingerprint(sha256=known)), endpoints, connection)
+            return folder.install(card, download(remote, folder.partial, connection, card.title), name)
+        except WrongFile as error:
+            if known is None:
+                raise
+            raise SourceError(
+                f"{error}: it has changed since the first download; to accept the new one, run "
+                f"'lightseg weights remove {card.id} --forget' first"
+            ) from error
+
+
+def _only_pages(sources: list[Source]) -> bool:
+    return all(source.kind == "page" for source in sources)
+
+
+def _offline() -> bool:
+    return os.environ.get("LIGHTSEG_OFFLINE", "") not in ("", "0")

@@ -1,0 +1,377 @@
+"""A file comes through every kind of bad line, and otherwise a sentence says why: never half a file, never a wrong
+one, never a wait without end. The server is a real one, on this computer."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from http_server import PROXY_VARIABLES, Answer, Server
+from LightSegLib.errors import Cancelled, OutputError
+from LightSegLib.progress import Progress, Reporter
+from LightSegLib.weights import download as download_module
+from LightSegLib.weights.connection import Connection, Patience, SourceError
+from LightSegLib.weights.download import Partial, Remote, download
+from LightSegLib.weights.records import Fingerprint
+
+LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+CONTENT = np.random.default_rng(0).bytes(300_000)
+RIGHT = Fingerprint(len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+UNKNOWN = Fingerprint()
+QUICK = Patience(tries=4, first_wait=0.01, longest_wait=0.3, connect=2.0, silence=0.5)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def partial(tmp_path: Path) -> Partial:
+    return Partial(tmp_path / "download.part")
+
+
+def fetch(
+    server: Server, partial: Partial, *answers: Answer, expected: Fingerprint = RIGHT, reporter: Reporter | None = None
+) -> Fingerprint:
+    """Download /file, which is answered as told."""
+    server.answers["/file"] = list(answers)
+    remote = Remote("https://example.org/file", f"{server.url}/file", expected)
+    return download(remote, partial, Connection(reporter or Reporter(), QUICK), "Tiny")
+
+
+def continued(server: Server, arrived: int) -> bool:
+    """Whether the last request went on after `arrived` bytes; of a broken one, up to a block of 16 KiB may be lost."""
+    first = server.ranges()[-1].removeprefix("bytes=").removesuffix("-")
+    return arrived - 16384 < int(first or -1) <= arrived
+
+
+def has_everything(partial: Partial) -> bool:
+    return partial.path.read_bytes() == CONTENT
+
+
+def test_a_file_arrives_with_its_fingerprint_and_progress(server: Server, partial: Partial) -> None:
+    reports: list[Progress] = []
+    found = fetch(server, partial, Answer(CONTENT), expected=UNKNOWN, reporter=Reporter(reports.append))
+    assert has_everything(partial)
+    # `git hash-object` of the same bytes, in git's own words: "blob", size, zero byte, content
+    git_blob = hashlib.sha1(b"blob 300000\0" + CONTENT).hexdigest()
+    assert found == Fingerprint(300_000, RIGHT.sha256, git_blob)
+    arrived = [report for report in reports if report.size]
+    assert arrived[0].received == 0 and arrived[-1].received == arrived[-1].size == 300_000
+    assert arrived[-1].bytes_per_second > 0
+    assert server.asked[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_broken_connection_is_continued_where_it_broke(server: Server, partial: Partial) -> None:
+    fetch(server, partial, Answer(CONTENT, etag='"1"', cut=100_000), Answer(CONTENT, etag='"1"'))
+    assert has_everything(partial)
+    assert len(server.asked) == 2 and continued(server, 100_000)
+    assert server.asked[1].headers["if-range"] == '"1"'
+
+
+def test_a_line_that_breaks_again_and_again_still_brings_the_file(server: Server, partial: Partial) -> None:
+    """Three times as many breaks as there are tries, but each time another megabyte has arrived."""
+    large = np.random.default_rng(1).bytes(13_000_000)
+    expected = Fingerprint(sha256=hashlib.sha256(large).hexdigest())
+    fetch(server, partial, Answer(large, cut=1_100_000), expected=expected)
+    assert partial.path.read_bytes() == large
+    assert len(server.asked) == 12
+
+
+def test_a_connection_that_always_breaks_gives_up_and_keeps_what_it_has(server: Server, partial: Partial) -> None:
+    with pytest.raises(SourceError, match="the connection broke"):
+        fetch(server, partial, Answer(CONTENT, etag='"1"', ranges=False, cut=100_000))
+    assert len(server.asked) == QUICK.tries
+    assert CONTENT[:100_000].startswith(partial.path.read_bytes())
+
+
+def test_a_later_attempt_continues_what_an_earlier_one_left(server: Server, partial: Partial) -> None:
+    with pytest.raises(SourceError, match="the file is not there"):
+        fetch(server, partial, Answer(CONTENT, etag='"1"', cut=200_000), Answer(status=404), expected=UNKNOWN)
+    fetch(server, Partial(partial.path), Answer(CONTENT, etag='"1"'), expected=UNKNOWN)
+    assert has_everything(partial)
+    assert continued(server, 200_000)
+
+
+def test_another_file_than_the_one_begun_starts_from_nothing(server: Server, partial: Partial) -> None:
+    with pytest.raises(SourceError):
+        fetch(server, partial, Answer(CONTENT, etag='"1"', cut=200_000), Answer(status=404))
+    assert continued(server, 200_000)
+    other = Remote("https://example.org/other", f"{server.url}/file", RIGHT)
+    server.answers["/file"] = Answer(CONTENT, etag='"1"')
+    download(other, partial, Connection(Reporter(), QUICK), "Tiny")
+    assert server.ranges()[-1] == ""
+
+
+def test_a_server_without_ranges_starts_over(server: Server, partial: Partial) -> None:
+    fetch(server, partial, Answer(CONTENT, etag='"1"', cut=100_000), Answer(CONTENT, ranges=False))
+    assert has_everything(partial)
+
+
+@pytest.mark.parametrize("if_range", [True, False], ids=["If-Range understood", "If-Range ignored"])
+def test_a_file_that_changes_meanwhile_is_fetched_anew(server: Server, partial: Partial, if_range: bool) -> None:
+    old = Answer(bytes(300_000), etag='"old"', cut=100_000)
+    fetch(server, partial, old, Answer(CONTENT, etag='"new"', if_range=if_range), expected=UNKNOWN)
+    assert has_everything(partial)
+
+
+def test_pieces_of_two_files_are_noticed_by_the_hash(server: Server, partial: Partial) -> None:
+    """The server has no ETag, so that only the hash can tell that the beginning is that of an older file."""
+    fetch(server, partial, Answer(bytes(300_000), cut=100_000), Answer(CONTENT))
+    assert has_everything(partial)
+    assert len(server.asked) == 3 and server.ranges()[-1] == ""
+
+
+def test_without_etag_and_hash_nothing_is_continued(server: Server, partial: Partial) -> None:
+    fetch(server, partial, Answer(CONTENT, cut=100_000), Answer(CONTENT), expected=UNKNOWN)
+    assert server.ranges() == ["", ""]
+    assert has_everything(partial)
+
+
+@pytest.mark.parametrize(
+    ("kept", "ranges"),
+    [(CONTENT, ["bytes=300000-"]), (CONTENT + b"more", ["bytes=300004-", ""])],
+    ids=["all of it", "more than all of it"],
+)
+def test_a_range_beyond_the_end(server: Server, partial: Partial, kept: bytes, ranges: list[str]) -> None:
+    expected = Fingerprint(sha256=RIGHT.sha256)
+    partial.begin(Remote("https://example.org/file", "", expected), '"1"')
+    partial.path.write_bytes(kept)
+    fetch(server, partial, Answer(CONTENT, etag='"1"'), expected=expected)
+    assert has_everything(partial)
+    assert server.ranges() == ranges
+
+
+@pytest.mark.parametrize("damage", [b"", b"[1", b"[]", b"\xff", b'{"origin": 5}'])
+def test_a_damaged_note_beside_the_partial_file_starts_over(server: Server, partial: Partial, damage: bytes) -> None:
+    partial.path.write_bytes(CONTENT[:1000])
+    partial.facts_path.write_bytes(damage)
+    fetch(server, partial, Answer(CONTENT))
+    assert has_everything(partial)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_server_out_of_order_is_tried_again(server: Server, partial: Partial, status: int) -> None:
+    fetch(server, partial, Answer(status=status), Answer(status=status), Answer(CONTENT))
+    assert has_everything(partial)
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_a_server_that_asks_for_time_gets_it_within_limits(server: Server, partial: Partial, form: str) -> None:
+    later = format_datetime(datetime.now(timezone.utc) + timedelta(hours=1), usegmt=True)
+    busy = Answer(status=429, headers={"Retry-After": "3600" if form == "seconds" else later})
+    steps: list[str] = []
+    started = time.monotonic()
+    fetch(server, partial, busy, Answer(CONTENT), reporter=Reporter(lambda report: steps.append(report.step)))
+    assert QUICK.longest_wait < time.monotonic() - started < QUICK.longest_wait + 2
+    assert "Trying again in 0 s: the server is overloaded or out of order (status 429)" in steps
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "asks for a log-in"),
+        (403, "access is refused"),
+        (404, "the file is not there"),
+        (407, "proxy asks for a user name"),
+        (410, "not there any more"),
+        (418, "refuses the request"),
+    ],
+)
+def test_a_refusal_is_told_at_once(server: Server, partial: Partial, status: int, words: str) -> None:
+    with pytest.raises(SourceError, match=rf"{words}.*\(status {status}\)"):
+        fetch(server, partial, Answer(status=status), Answer(CONTENT))
+    assert len(server.asked) == 1
+
+
+def test_redirects_are_followed_and_loops_are_told(server: Server, partial: Partial) -> None:
+    server.answers["/cdn?key=1"] = Answer(CONTENT)
+    fetch(server, partial, Answer(status=302, headers={"Location": "/cdn?key=1"}))
+    assert has_everything(partial)
+    with pytest.raises(SourceError, match="one address to the next without end"):
+        fetch(server, Partial(partial.path.with_name("b")), Answer(status=302, headers={"Location": "/file"}))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "words"),
+    [
+        (Answer(CONTENT[:-1]), RIGHT, r"another file \(299999 bytes instead of 300000\)"),
+        (Answer(bytes(300_000)), RIGHT, rf"another file \(SHA-256 [0-9a-f]{{64}} instead of {RIGHT.sha256}\)"),
+        (Answer(CONTENT), Fingerprint(git_blob="0" * 40), "git blob id [0-9a-f]{40} instead of 0{40}"),
+        (Answer(CONTENT, length=300_001), UNKNOWN, "the connection broke"),
+        (Answer(CONTENT, framing="chunked", cut=100_000), UNKNOWN, "the connection broke"),
+        (Answer(CONTENT, framing="none"), UNKNOWN, "does not say how long the file is"),
+        (Answer(CONTENT[:-1], framing="none"), RIGHT, "299999 bytes instead of 300000"),
+        (Answer(CONTENT + CONTENT, framing="chunked"), RIGHT, r"another file \(\d+ bytes instead of 300000\)"),
+        (Answer(CONTENT, headers={"Content-Encoding": "gzip"}), RIGHT, "arrives compressed"),
+        (Answer(b"\r\n<!DOCTYPE html><html>Log in"), UNKNOWN, "a web page came instead of the file"),
+        (Answer(b""), UNKNOWN, "the file is empty"),
+    ],
+    ids=[
+        "size", "content", "git blob", "longer than it is", "chunks cut", "no length", "no length and cut", "too long",
+        "gzip", "web page", "empty",
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_is_never_taken_for_the_file(
+    server: Server, partial: Partial, answer: Answer, expected: Fingerprint, words: str
+) -> None:
+    with pytest.raises(SourceError, match=words):
+        fetch(server, partial, answer, expected=expected)
+
+
+def test_a_wrong_file_does_not_stay(server: Server, partial: Partial) -> None:
+    with pytest.raises(SourceError):
+        fetch(server, partial, Answer(bytes(300_000)))
+    assert list(partial.path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("framing", ["chunked", "none"])
+def test_a_file_without_length_is_taken_where_its_end_or_hash_is_known(
+    server: Server, partial: Partial, framing: str
+) -> None:
+    fetch(server, partial, Answer(CONTENT, framing=framing), expected=UNKNOWN if framing == "chunked" else RIGHT)
+    assert has_everything(partial)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(CONTENT, stall=-1), Answer(CONTENT, stall=0), Answer(CONTENT, stall=100_000), Answer(CONTENT, drip=0.05)],
+    ids=["no header", "no body", "half a body", "a byte at a time"],
+)
+def test_a_silent_server_is_cancelled_in_a_moment_and_given_up_in_time(
+    server: Server, partial: Partial, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = threading.Event()
+    timer = threading.Timer(0.2, cancel.set)
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        fetch(server, partial, answer, reporter=Reporter(cancelled=cancel.is_set))
+    assert time.monotonic() - started < 1.0
+    timer.join()
+
+    monkeypatch.setattr(sys.modules[__name__], "QUICK", Patience(2, 0.01, 0.3, connect=0.1, silence=0.3))
+    started = time.monotonic()
+    with pytest.raises(SourceError, match=r"does not answer any more|connection broke|cannot be reached"):
+        fetch(server, partial, answer)
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_server_that_is_not_there_is_told(partial: Partial, server: Server) -> None:
+    with Server() as gone:
+        address = gone.url
+    remote = Remote("https://example.org/file", f"{address}/file", RIGHT)
+    with pytest.raises(SourceError, match="cannot be reached; is this computer connected"):
+        download(remote, partial, Connection(Reporter(), QUICK), "Tiny")
+    for address in ("file:///etc/passwd", "no address", "http://"):
+        with pytest.raises(SourceError, match=r"the address cannot be used \(.+\)$"):
+            download(Remote("a", address, RIGHT), partial, Connection(Reporter(), QUICK), "Tiny")
+
+
+def test_proxies_of_the_environment_are_used(server: Server, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    server.answers["http://weights.example/file"] = Answer(CONTENT)
+    server.answers["CONNECT weights.example:443"] = Answer(status=407)
+    connection = Connection(Reporter(), QUICK)
+    download(Remote("a", "http://weights.example/file", RIGHT), partial, connection, "Tiny")
+    assert has_everything(partial)
+    with pytest.raises(SourceError, match="proxy asks for a user name and password"):
+        download(Remote("b", "https://weights.example/file", RIGHT), partial, connection, "Tiny")
+    assert len(server.asked) == 2
+
+
+def test_a_proxy_that_is_not_there_is_told(server: Server, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server() as gone:
+        monkeypatch.setenv("HTTP_PROXY", gone.url)
+    with pytest.raises(SourceError, match="proxy cannot be reached"):
+        download(Remote("a", "http://weights.example/file", RIGHT), partial, Connection(Reporter(), QUICK), "Tiny")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1 with its key, in one file."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key -out certificate"
+    subprocess.run(
+        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, check=True, capture_output=True
+    )
+    both = folder / "both.pem"
+    both.write_text((folder / "certificate").read_text() + (folder / "key").read_text())
+    return both
+
+
+def test_an_untrusted_certificate_is_explained_and_can_be_trusted(
+    server: Server, partial: Partial, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(certificate) as secure:
+        with pytest.raises(SourceError, match=r"the certificate is not trusted.* set REQUESTS_CA_BUNDLE"):
+            fetch(secure, partial, Answer(CONTENT))
+        assert secure.asked == []
+
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.with_name("missing.pem")))
+        with pytest.raises(SourceError, match="named by REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE does not exist"):
+            fetch(secure, partial, Answer(CONTENT))
+
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        server.answers["/plain"] = Answer(CONTENT)
+        with pytest.raises(SourceError, match="an address without encryption"):
+            fetch(secure, partial, Answer(status=302, headers={"Location": f"{server.url}/plain"}))
+        fetch(secure, partial, Answer(CONTENT))
+        assert has_everything(partial)
+
+
+def test_a_disk_without_room_is_told_before_the_download(
+    server: Server, partial: Partial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    with pytest.raises(OutputError, match=r"67 MB are needed, 1 MB are free. Make room"):
+        fetch(server, partial, Answer(CONTENT))
+    assert not partial.path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
+def test_a_disk_that_fills_up_is_told_and_the_download_continues_later(server: Server, partial: Partial) -> None:
+    """A process that may write files of 100 kB only stands for a full disk."""
+    server.answers["/file"] = Answer(CONTENT, etag='"1"')
+    program = f"""
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, {str(LIBRARY)!r})
+from LightSegLib.errors import OutputError
+from LightSegLib.progress import Reporter
+from LightSegLib.weights.connection import Connection
+from LightSegLib.weights.download import Partial, Remote, download
+from LightSegLib.weights.records import Fingerprint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+remote = Remote("https://example.org/file", "{server.url}/file", Fingerprint({RIGHT.size}, "{RIGHT.sha256}"))
+try:
+    download(remote, Partial(Path({str(partial.path)!r})), Connection(Reporter()), "Tiny")
+except OutputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "could not be written completely: the disk of" in done.stdout
+    assert partial.path.read_bytes() == CONTENT[:100_000]
+    fetch(server, partial, Answer(CONTENT, etag='"1"'))
+    assert has_everything(partial)
+    assert server.ranges()[-1] == "bytes=100000-"
