@@ -178,7 +178,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onApplyButton(self):
         parameters = self._parameterNode
-        if not self._ensureTorch():
+        if not self._ensureTorch() or not self._agreedToDownload(parameters.modelId):
             return
         with slicer.util.tryWithErrorDisplay(_("The volume could not be segmented."), waitCursor=True):
             try:
@@ -188,6 +188,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     parameters.outputSegmentation,
                     parameters.roi,
                     progress=self._showProgress,
+                    acceptLicence=True,  # the question before a download shows the licence
                 )
                 self._showResult(parameters.outputSegmentation)
             except Exception:
@@ -203,7 +204,8 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except LightSegError as error:  # a damaged card must not keep the module from opening
             self.ui.statusLabel.setText(str(error))
         for card in self._cards:
-            self.ui.modelComboBox.addItem(card.title)
+            title = _("{title} (unverified)").format(title=card.title) if card.unverified else card.title
+            self.ui.modelComboBox.addItem(title)
 
     def _missing(self, ids):
         """What the user has to do before Apply, or nothing."""
@@ -233,11 +235,29 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=TORCH_VERSION)
         return torchInstalled()
 
+    def _agreedToDownload(self, model):
+        """True when the model's weights are here, or the user agrees to the download and the licence."""
+        from LightSegLib.weights.store import WeightStore
+
+        card = next(card for card in self._cards if card.id == model)
+        if WeightStore().state(card) != "available":
+            return True
+        size = card.weights.size
+        question = _("The weights of '{title}' ({size}) are downloaded once.\n\nLicence: {licence}\n\nContinue?")
+        megabytes = _("{size:.0f} MB").format(size=size / 1e6) if size else _("size not known")
+        return slicer.util.confirmOkCancelDisplay(
+            question.format(title=card.title, size=megabytes, licence=card.licence)
+        )
+
     def _showProgress(self, progress):
         text = progress.step
         if progress.tiles:
             text = _("{step}: tile {tile} of {tiles}").format(
                 step=progress.step, tile=progress.tile, tiles=progress.tiles
+            )
+        if progress.received:
+            text = _("{step}: {received:.1f} MB, {rate:.1f} MB per second").format(
+                step=progress.step, received=progress.received / 1e6, rate=progress.bytes_per_second / 1e6
             )
         if progress.seconds_left is not None:
             text = _("{step}, {seconds:.0f} s left").format(step=text, seconds=progress.seconds_left)
@@ -274,13 +294,15 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         progress=None,
         side=None,
         cancelled=None,
+        acceptLicence=False,
     ):
         """Segment a volume node, or a list of nodes with one per channel, and return the segmentation node.
 
         model: id of a model, or path of a model folder. segmentationNode: takes the segments beside those it has;
         a new node is made where none is given. roiNode: Markups ROI that limits the work. device: "auto", "cpu",
         "cuda" or "mps". progress: called with a `Progress`. side: "left" or "right" names the segments so.
-        cancelled: asked again and again, True stops the job.
+        cancelled: asked again and again, True stops the job. acceptLicence: agree to a licence that forbids
+        commercial use, needed once before such a model is downloaded.
 
         Raises LightSegError, with the scene as it was; Cancelled, one of these, after `cancelled` said so.
         """
@@ -296,7 +318,8 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         region = mrml.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
         if not torchInstalled():
             raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
-        segmentation = Segmenter(card, device).segment(volumes, region, progress, cancelled)
+        segmenter = Segmenter(card, device, accept_licence=acceptLicence)
+        segmentation = segmenter.segment(volumes, region, progress, cancelled)
         return mrml.write_segmentation(segmentation, volumeNodes[0], segmentationNode, side)
 
 

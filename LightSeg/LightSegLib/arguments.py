@@ -47,12 +47,19 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         added.set_defaults(job=jobs[name])
         return added
 
-    models = command("models", "List all models.")
+    models = command("models", "List the models, or those that fit all words.")
+    models.add_argument("words", nargs="*", metavar="WORD", help="searched in title, modality and structures")
     models.add_argument("--json", action="store_true", help="print a JSON list")
 
     info = command("info", "Describe one model.")
     info.add_argument("model", metavar="MODEL", help="model id, or the path of a model folder")
     info.add_argument("--json", action="store_true", help="print the model card")
+
+    imported = command("import", "Add a model: an nnU-Net v2 results folder, its zip, a checkpoint, a LightSeg folder.")
+    imported.add_argument("path", metavar="FILE_OR_FOLDER_OR_ZIP", help="where the model lies; it is copied")
+    imported.add_argument("--replace", action="store_true", help="replace an imported model of the same id")
+
+    _add_weights_commands(commands, jobs)
 
     segment = command("segment", "Segment a volume.")
     segment.add_argument("inputs", nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel")
@@ -60,6 +67,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument("--out", required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii")
     segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
     _add_device(segment)
+    _add_licence(segment)
     segment.add_argument("--full-precision", action="store_true", help="compute in float32 on a GPU too")
     segment.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
     segment.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")
@@ -92,6 +100,44 @@ def join_region(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
+
+
+def _add_weights_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], jobs: Mapping[str, Job]
+) -> None:
+    """`lightseg weights ...`."""
+    text = "Download, check and remove weights."
+    weights = commands.add_parser("weights", help=text, description=text, allow_abbrev=False)
+    actions = weights.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.set_defaults(job=jobs[f"weights {name}"])
+        return added
+
+    listed = action("list", "List what is on this computer, with sizes.")
+    listed.add_argument("--json", action="store_true", help="print a JSON list")
+    download = action("download", "Download the weights of models.")
+    download.add_argument("models", nargs="+", metavar="MODEL", help="model ids")
+    download.add_argument("--mirror", metavar="URL", help="try URL/MODEL/FILE first (also: LIGHTSEG_MIRROR)")
+    use = action("use", "Take a model's weights from a file, for computers without internet.")
+    use.add_argument("model", metavar="MODEL", help="model id")
+    use.add_argument("file", metavar="FILE", help="the authors' file; it is copied")
+    for parser in (download, use):
+        _add_licence(parser)
+        parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    verify = action("verify", "Compute hashes again and compare.")
+    verify.add_argument("models", nargs="*", metavar="MODEL", help="model ids (default: all that are downloaded)")
+    remove = action("remove", "Delete downloaded weights.")
+    remove.add_argument("models", nargs="+", metavar="MODEL", help="model ids")
+    remove.add_argument("--forget", action="store_true", help="accept another file at the next download")
+    path = action("path", "Print where a model's weights lie.")
+    path.add_argument("model", metavar="MODEL", help="model id")
+
+
+def _add_licence(parser: argparse.ArgumentParser) -> None:
+    text = "accept the licence of a model that forbids commercial use; needed once"
+    parser.add_argument("--accept-licence", action="store_true", help=text)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from .segmenter import Segmenter
 from .volume import Geometry, Volume
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 SHAPE = (64, 80, 64)
 RUNS = 5
@@ -44,27 +44,16 @@ def benchmark_model(card: Card, device: str = "auto") -> dict[str, str]:
 
 
 def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
-    """Multiply-adds of all convolutions and linear layers for an input of `shape`, each counted once.
+    """Multiply-adds of all convolutions and matrix products for an input of `shape`, each counted once.
 
     The network is moved to torch's meta device: shapes run through it, no numbers, and no memory is used.
     """
     import torch
-    from torch import nn
+    from torch.utils.flop_counter import FlopCounterMode
 
-    total = 0
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        repeats = 1  # a convolution meets every output voxel with its whole kernel, a transposed one every input voxel
-        if not isinstance(module, nn.Linear):
-            repeats = (inputs[0] if isinstance(module, nn.ConvTranspose3d) else output)[0, 0].numel()
-        total += module.weight.numel() * repeats  # type: ignore[operator]
-
-    for module in network.modules():
-        if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)):
-            module.register_forward_hook(count)
-    network.to("meta")(torch.empty(tuple(shape), device="meta"))
-    return total
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.to("meta")(torch.empty(tuple(shape), device="meta"))
+    return counter.get_total_flops() // 2
 
 
 def peak_memory() -> str:

@@ -10,22 +10,20 @@ import argparse
 import datetime
 import importlib.util
 import io
-import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from .arguments import build_parser, join_region
-from .catalog.card import Card, card_to_dict
-from .catalog.store import all_cards, find_card, weights_path
+from .catalog.store import find_card
+from .cli_models import MODEL_JOBS
 from .errors import InputError, LightSegError
-from .progress import Progress
+from .printing import ProgressLine, nested, table
 from .training.options import TrainingOptions
 
 DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
-CARDS_FOLDER = Path(__file__).parent / "catalog" / "cards"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,40 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 # --- the commands ------------------------------------------------------------------------------
 
 
-def _models(arguments: argparse.Namespace) -> None:
-    columns = ("id", "modality", "state", "title")
-    rows = [(card.id, card.modality, _state(card), card.title) for card in all_cards()]
-    if arguments.json:
-        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False))
-    else:
-        print(_table([tuple(map(str.upper, columns)), *rows]))
-
-
-def _info(arguments: argparse.Namespace) -> None:
-    card = find_card(arguments.model)
-    if arguments.json:
-        print(json.dumps(card_to_dict(card), indent=2, ensure_ascii=False))
-        return
-    labels = [f"{label.value} {label.name}" for label in card.labels]
-    facts = {
-        "Id": card.id,
-        "Version": card.version,
-        "State": _state(card),
-        "Description": card.description,
-        "Modality": card.modality,
-        "Input": ", ".join(card.channels),
-        "Labels": ", ".join(labels),
-        "Weights": f"{weights_path(card)} ({card.weights.size / 1e6:.2f} MB, SHA-256 {card.weights.sha256})",
-        "Limitations": card.limitations,
-        "Licence": card.licence,
-        "Citation": card.citation,
-    }
-    print(card.title)
-    print(_table([(f"  {name}", text) for name, text in facts.items() if text]))
-    if card.performance:
-        print(_lines({"Performance": card.performance}))
-
-
 def _segment(arguments: argparse.Namespace) -> None:
     from .segmenter import Segmenter
     from .volume import read_volume
@@ -120,7 +84,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         mirror=arguments.mirror,
         largest_component="label" if arguments.largest_component else None,
     )
-    progress = _ProgressLine(arguments.quiet)
+    progress = ProgressLine(arguments.quiet)
     try:
         segmentation = segmenter.segment(volumes, roi=arguments.roi, progress=progress)
     finally:
@@ -131,7 +95,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     provenance = segmentation.provenance
     for notice in provenance["notices"]:
         print(f"lightseg: {notice}", file=sys.stderr)
-    print(_table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
+    print(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
     print(f"{out} written ({provenance['seconds']:.1f} s on {provenance['device']})")
 
 
@@ -139,7 +103,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from .training.trainer import EpochReport, train
 
     _silence_itk()
-    progress = _ProgressLine()
+    progress = ProgressLine()
 
     drawing = importlib.util.find_spec("vtk") is not None
 
@@ -157,7 +121,7 @@ def _train(arguments: argparse.Namespace) -> None:
         card = train(arguments.dataset, arguments.out, TrainingOptions(**given), on_epoch)
     finally:
         progress.clear()
-    print(_lines(card.performance))
+    print(nested(card.performance))
     if not drawing:
         print("lightseg: The training curves were not drawn. Install the package vtk to have them.", file=sys.stderr)
     print(f"{arguments.out} holds the model; use it with --model {shlex.quote(arguments.out)}")
@@ -186,7 +150,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         spread = (f"{summary.mean[name]:.3f} +- {summary.std[name]:.3f}" for name in MEASURES)
         missed = f", {summary.missed} missed" if summary.missed else ""
         lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
-    print(_table(lines))
+    print(table(lines))
     if left_out := without_prediction(arguments.predictions, arguments.labels):
         print(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
     print(f"{out} written")
@@ -195,41 +159,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _benchmark(arguments: argparse.Namespace) -> None:
     from .benchmark import benchmark_model
 
-    print(_table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
+    print(table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
 
 
-JOBS = {
-    "models": _models,
-    "info": _info,
-    "segment": _segment,
-    "train": _train,
-    "evaluate": _evaluate,
-    "benchmark": _benchmark,
-}
+JOBS = MODEL_JOBS | {"segment": _segment, "train": _train, "evaluate": _evaluate, "benchmark": _benchmark}
 
 
 # --- printing ----------------------------------------------------------------------------------
-
-
-class _ProgressLine:
-    """One line on standard error that is overwritten; silent where nobody watches."""
-
-    def __init__(self, quiet: bool = False) -> None:
-        self._shown = not quiet and sys.stderr.isatty()
-
-    def __call__(self, progress: Progress) -> None:
-        if self._shown:
-            tiles = f" {progress.tile}/{progress.tiles}" if progress.tiles else ""
-            left = f", {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
-            self.show(f"{progress.step}{tiles}{left}")
-
-    def show(self, text: str) -> None:
-        if self._shown:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _silence_itk() -> None:
@@ -247,32 +183,6 @@ def _draw_curves(folder: Path) -> None:
         draw_curves(folder / "training.csv", folder / "curves.png")
     except LightSegError as error:
         print(f"lightseg: {error}", file=sys.stderr)
-
-
-def _state(card: Card) -> str:
-    if not weights_path(card).is_file():
-        return "missing weights"
-    return "bundled" if card.folder == CARDS_FOLDER else "user"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-def _lines(facts: Mapping[str, object], indent: str = "  ") -> str:
-    """Nested measured values, one level of nesting per indentation, the innermost on one line."""
-    lines = []
-    for name, value in facts.items():
-        if not isinstance(value, Mapping):
-            lines.append(f"{indent}{name}: {value}")
-        elif any(isinstance(entry, Mapping) for entry in value.values()):
-            lines += [f"{indent}{name}:", _lines(value, indent + "  ")]
-        else:
-            lines.append(f"{indent}{name}: " + ", ".join(f"{key} {entry}" for key, entry in value.items()))
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

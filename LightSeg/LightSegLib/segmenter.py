@@ -12,8 +12,7 @@ import numpy as np
 
 from . import __version__
 from .catalog.card import Card
-from .catalog.store import weights_path
-from .errors import DeviceError, InputError, ModelError
+from .errors import DeviceError, InputError
 from .pipeline.region import Region
 from .progress import CancelCallback, ProgressCallback, Reporter
 from .volume import Segmentation, Volume, check_voxels
@@ -33,7 +32,8 @@ class Segmenter:
 
     device: "auto", "cpu", "cuda", "cuda:N" or "mps". full_precision: float32 on a GPU too. mirror: average over
     the flips that the card allows. largest_component: "none", "label" (one piece of every label) or "whole" (one piece
-    of all labels together); None for what the card says.
+    of all labels together); None for what the card says. accept_licence: agree to a licence that forbids commercial
+    use, needed once before such a model is downloaded.
     """
 
     def __init__(
@@ -43,8 +43,11 @@ class Segmenter:
         full_precision: bool = False,
         mirror: bool = False,
         largest_component: str | None = None,
+        accept_licence: bool = False,
     ) -> None:
         self.card = card
+        self._accept_licence = accept_licence
+        self._weights_sha256 = card.weights.sha256
         self._device_name = device
         self._full_precision = full_precision
         self._mirror = mirror
@@ -72,11 +75,13 @@ class Segmenter:
 
         started = time.perf_counter()
         reporter = Reporter(progress, cancelled)
+        if self.card.self_describing:  # then the weights file says what must be checked and prepared
+            self._load(progress, cancelled)
         self._check(volumes)
         reporter.step("Preparing")
         prepared = prepare(volumes, self.card.preprocessing, roi)
         reporter.step("Loading model")
-        network = self._load()
+        network = self._load(progress, cancelled)
         labels, device, notices = self._run_with_fallbacks(network, prepared, reporter)
         reporter.step("Restoring")
         labels = keep_largest_component(labels, self._largest)
@@ -84,6 +89,11 @@ class Segmenter:
             notices.append(
                 f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
                 "Expect a wrong result: set a region of interest around the structure."
+            )
+        if self.card.unverified:
+            notices.append(
+                f"This model is unverified ({len(self.card.not_known)} facts are not published): check the result. "
+                f"'lightseg info {self.card.id}' lists them."
             )
         if not labels.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
@@ -117,22 +127,12 @@ class Segmenter:
         extent = np.array(prepared.inner_shape) * spacing
         return bool((extent > 2 * np.array(self.card.region_mm[::-1])).any())
 
-    def _load(self) -> nn.Module:
+    def _load(self, progress: ProgressCallback | None, cancelled: CancelCallback | None) -> nn.Module:
         if self._network is None:
-            from .networks import build
-            from .weights.files import load_weights
+            from .weights.opening import open_model
 
-            weights = self.card.weights
-            state = load_weights(weights_path(self.card), weights.size, weights.sha256)
-            network = build(self.card.network, self.card.network_arguments)
-            try:
-                network.load_state_dict(state)
-            except RuntimeError as error:
-                raise ModelError(
-                    f"The weights of '{self.card.id}' do not fit its network ({str(error).splitlines()[-1].strip()}). "
-                    "Install the model again."
-                ) from error
-            self._network = network.eval()
+            opened = open_model(self.card, progress, cancelled, self._accept_licence)
+            self.card, self._network, self._weights_sha256 = opened.card, opened.network, opened.sha256
         return self._network
 
     def _run_with_fallbacks(
@@ -237,7 +237,7 @@ class Segmenter:
             "model": card.id,
             "title": card.title,
             "version": card.version,
-            "weights_sha256": card.weights.sha256,
+            "weights_sha256": self._weights_sha256,
             "device": str(device),
             "settings": {
                 "full_precision": self._full_precision,

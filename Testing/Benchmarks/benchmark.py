@@ -1,4 +1,4 @@
-"""`make benchmark`: LightMedSeg and the bundled model on this machine, beside the paper's figures and our targets.
+"""`make benchmark`: every network and the bundled model on this machine, beside published figures and our targets.
 
 Each measurement runs in a process of its own, so that its peak memory is its own.
 """
@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = REPOSITORY / "LightSeg"
@@ -26,21 +28,52 @@ RUNS = 5
 BYTES_PER_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
-def paper_input() -> dict[str, float]:
-    """LightMedSeg at 4x128x128x128, untrained: parameters, multiply-adds and median seconds."""
+@dataclass(frozen=True)
+class Published:
+    """What the authors (or, for LightMedSeg and UNETR++ on BraTS, the LightMedSeg paper, table 3) state."""
+
+    parameters: str = "-"
+    multiply_adds: str = "-"
+    seconds: str = "-"
+    memory: str = "-"
+
+
+# One model of every network that differs in cost, and what is published about it.
+NETWORKS = {
+    "lightmedseg 4x128x128x128": Published("0.48M", "14.64G", "0.505 (16 cores)", "1174"),
+    "wholebody-tumor-ct-flare24": Published("5.6M"),
+    "brain-tumor-mr-slim-unetrv2": Published(),
+    "abdomen-ct-unetrpp": Published("42.96M"),
+    "heart-mr-unetrpp": Published(),
+    "brain-tumor-mr-unetrpp": Published("42.96M", "70.1G", "-", "2458"),
+    "lung-tumor-ct-unetrpp": Published(),
+}
+
+
+def network(name: str) -> dict[str, float]:
+    """One patch through the untrained network of a model: parameters, multiply-adds and median seconds."""
     import torch
     from LightSegLib.benchmark import multiply_adds
-    from LightSegLib.networks.lightmedseg import LightMedSeg
+    from LightSegLib.catalog.store import find_card
+    from LightSegLib.networks import build
 
-    shape = (1, 4, 128, 128, 128)
-    network = LightMedSeg(4, 4).eval().to(memory_format=torch.channels_last_3d)
-    volume = torch.randn(shape).contiguous(memory_format=torch.channels_last_3d)
+    if name.startswith("lightmedseg"):
+        family, arguments, shape = "lightmedseg", {"in_channels": 4, "classes": 4}, (1, 4, 128, 128, 128)
+    else:
+        card = find_card(name)
+        family, arguments = card.network, card.network_arguments
+        shape = (1, len(card.channels), *card.inference.patch_size)
+    module = build(family, arguments).eval().to(memory_format=torch.channels_last_3d)
+    patch = torch.randn(shape).contiguous(memory_format=torch.channels_last_3d)
     with torch.inference_mode():
-        seconds = median_seconds(lambda: network(volume))
+        seconds = median_seconds(lambda: module(patch))
+    peak = own_peak()  # before the counter below adds its own
     return {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "multiply_adds": multiply_adds(LightMedSeg(4, 4), shape),
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "multiply_adds": multiply_adds(module, shape),
         "seconds": seconds,
+        "peak_bytes": peak,
+        "patch": "x".join(map(str, shape[1:])),
     }
 
 
@@ -82,22 +115,37 @@ def median_seconds(work: Callable[[], object]) -> float:
     return statistics.median(seconds)
 
 
-def measured(name: str) -> dict[str, float]:
+def own_peak() -> int:
+    """Most bytes that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_PER_MAXRSS
+
+
+def measured(*words: str) -> dict[str, Any]:
     """Run one measurement in a fresh process."""
-    result = subprocess.run([sys.executable, __file__, name], check=True, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(result.stdout)  # type: ignore[no-any-return]
 
 
 def report() -> None:
     import torch
 
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    paper = measured("paper_input")
-    print("LightMedSeg, 4 x 128 x 128 x 128, float32    here      paper (16-core CPU)")
-    print(f"  parameters                                 {paper['parameters'] / 1e6:.3f}M    0.48M")
-    print(f"  multiply-adds                              {paper['multiply_adds'] / 1e9:.2f}G    14.64G")
-    print(f"  median seconds                             {paper['seconds']:.2f}      0.505")
-    print(f"  peak memory, MB, torch included            {paper['peak_bytes'] / 1e6:.0f}      1174 (network)")
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32\n")
+    print("One patch; in brackets what is published. Memory with PyTorch (published: the network alone).")
+    line = "{:<30} {:<16} {:<18} {:<18} {:<24} {}"
+    print(line.format("network of", "patch", "parameters", "multiply-adds", "median seconds", "peak memory, MB"))
+    for name, known in NETWORKS.items():
+        here = measured("network", name)
+        print(
+            line.format(
+                name.split()[0],
+                here["patch"],
+                f"{here['parameters'] / 1e6:.3f}M ({known.parameters})",
+                f"{here['multiply_adds'] / 1e9:.2f}G ({known.multiply_adds})",
+                f"{here['seconds']:.2f} ({known.seconds})",
+                f"{here['peak_bytes'] / 1e6:.0f} ({known.memory})",
+            ),
+            flush=True,
+        )
     loaded = measured("loaded_model")
     print("\nBundled model                                here      target")
     print(f"  64 x 80 x 64 region, loaded, seconds       {loaded['seconds']:.2f}      below 1")
@@ -108,8 +156,8 @@ def report() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        facts = {"paper_input": paper_input, "loaded_model": loaded_model, "cold_command": cold_command}[sys.argv[1]]()
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_PER_MAXRSS
-        print(json.dumps({"peak_bytes": own, **facts}))
+        work = {"network": network, "loaded_model": loaded_model, "cold_command": cold_command}[sys.argv[1]]
+        facts = work(*sys.argv[2:])
+        print(json.dumps({"peak_bytes": own_peak(), **facts}))
     else:
         report()

@@ -1,0 +1,154 @@
+"""The commands about models: what there is, where it comes from, what lies on this computer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from .catalog.card import Card, card_to_dict
+from .catalog.store import all_cards, find_card, search
+from .errors import LightSegError
+from .printing import ProgressLine, megabytes, nested, table
+from .weights.store import WeightStore
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    store = WeightStore()
+    cards = search(all_cards(), arguments.words)
+    if arguments.json:
+        rows = [_summary(card, store) for card in cards]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif cards:
+        header = ("ID", "MODALITY", "STATE", "TITLE")
+        print(table([header, *((card.id, card.modality, _state(card, store), card.title) for card in cards)]))
+    else:
+        print("No model fits. Use fewer or other words; 'lightseg models' lists all.")
+
+
+def _summary(card: Card, store: WeightStore) -> dict[str, object]:
+    return {
+        "id": card.id,
+        "title": card.title,
+        "modality": card.modality,
+        "state": store.state(card),
+        "unverified": card.unverified,
+        "size": card.weights.size,
+        "labels": [label.name for label in card.labels],
+    }
+
+
+def _state(card: Card, store: WeightStore) -> str:
+    return store.state(card) + (", unverified" if card.unverified else "")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    card = find_card(arguments.model)
+    if arguments.json:
+        print(json.dumps(card_to_dict(card), indent=2, ensure_ascii=False))
+        return
+    weights = card.weights
+    places = [source.url or source.id or f"{source.repository}/{source.path}" for source in weights.sources]
+    facts = {
+        "Id": card.id,
+        "Version": card.version,
+        "State": _state(card, WeightStore()),
+        "Description": card.description,
+        "Modality": card.modality,
+        "Input": ", ".join(card.channels),
+        "Labels": ", ".join(f"{label.value} {label.name}" for label in card.labels),
+        "Weights": f"{weights.file}, {megabytes(weights.size)}, SHA-256 {weights.sha256 or 'not known beforehand'}",
+        "Sources": ", ".join(f"{s.kind} {place}" for s, place in zip(weights.sources, places, strict=True)),
+        "Homepage": card.homepage,
+        "Limitations": card.limitations,
+        "Licence": card.licence,
+        "Citation": card.citation,
+    }
+    print(card.title)
+    print(table([(f"  {name}", text) for name, text in facts.items() if text]))
+    if card.not_known:
+        print("Unverified: not known about this model")
+        print("\n".join(f"  - {sentence}" for sentence in card.not_known))
+    if card.performance:
+        print(nested({"Performance": card.performance}))
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from .catalog.importing import import_model
+
+    card = import_model(arguments.path, replace=arguments.replace)
+    print(f"{card.title} imported; use it with --model {card.id}")
+
+
+# --- lightseg weights ----------------------------------------------------------------------------
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    entries = WeightStore().entries()
+    if arguments.json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False, default=str))
+        return
+    rows = [(entry.model, megabytes(entry.size), str(entry.path or "an unfinished download")) for entry in entries]
+    print(table([("MODEL", "SIZE", "FILE"), *rows]) if rows else "Nothing was downloaded yet.")
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    store = WeightStore()
+    for card in [find_card(model) for model in arguments.models]:
+        progress = ProgressLine(arguments.quiet)
+        try:
+            path = store.ensure(card, progress, accept_licence=arguments.accept_licence, mirror=arguments.mirror)
+        finally:
+            progress.clear()
+        if not arguments.quiet:
+            print(f"{card.id}: {path}")
+
+
+def _use(arguments: argparse.Namespace) -> None:
+    card = find_card(arguments.model)
+    progress = ProgressLine(arguments.quiet)
+    try:
+        path = WeightStore().use_file(card, arguments.file, progress, accept_licence=arguments.accept_licence)
+    finally:
+        progress.clear()
+    if not arguments.quiet:
+        print(f"{card.id}: {path}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    store = WeightStore()
+    named = [find_card(model) for model in arguments.models]
+    models = named or [card for card in all_cards() if store.state(card) not in ("available", "manual")]
+    failures: list[LightSegError] = []
+    for card in models:
+        try:
+            store.verify(card)
+            print(f"{card.id}: as it should be")
+        except LightSegError as error:
+            failures.append(error)
+            print(f"{card.id}: {error}")
+    if failures:
+        raise failures[0]
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    store = WeightStore()
+    for model in arguments.models:  # by id, since the card may be gone
+        print(f"{model}: {megabytes(store.remove(model, arguments.forget))} freed")
+
+
+def _path(arguments: argparse.Namespace) -> None:
+    print(WeightStore().path(find_card(arguments.model)))
+
+
+MODEL_JOBS = {
+    "models": _models,
+    "info": _info,
+    "import": _import,
+    "weights list": _list,
+    "weights download": _download,
+    "weights use": _use,
+    "weights verify": _verify,
+    "weights remove": _remove,
+    "weights path": _path,
+}

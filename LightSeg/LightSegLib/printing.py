@@ -1,0 +1,53 @@
+"""How the command line prints: tables, nested facts, sizes, and one line of progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from .progress import Progress
+
+
+class ProgressLine:
+    """One line on standard error that is overwritten; silent where nobody watches."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._shown = not quiet and sys.stderr.isatty()
+
+    def __call__(self, progress: Progress) -> None:
+        if self._shown:
+            self.show(progress.text())
+
+    def show(self, text: str) -> None:
+        if self._shown:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows with aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def nested(facts: Mapping[str, object], indent: str = "  ") -> str:
+    """Nested measured values, one level of nesting per indentation, the innermost on one line."""
+    lines = []
+    for name, value in facts.items():
+        if not isinstance(value, Mapping):
+            lines.append(f"{indent}{name}: {value}")
+        elif any(isinstance(entry, Mapping) for entry in value.values()):
+            lines += [f"{indent}{name}:", nested(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: " + ", ".join(f"{key} {entry}" for key, entry in value.items()))
+    return "\n".join(lines)
+
+
+def megabytes(size: int | None) -> str:
+    """A file size for people, in MB of a million bytes."""
+    return "size not known" if size is None else f"{size / 1e6:.{2 if size < 1e7 else 0}f} MB"

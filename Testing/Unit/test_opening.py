@@ -1,0 +1,182 @@
+"""From a card to a result, with weights that lie on a server: what a user of a catalogue model goes through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from http_server import PROXY_VARIABLES, Answer, Server
+from LightSegLib.catalog.card import Card, Normalization, Preprocessing, Source, Weights, read_card, write_card
+from LightSegLib.catalog.importing import import_model
+from LightSegLib.catalog.store import find_card
+from LightSegLib.cli import main
+from LightSegLib.errors import ModelError
+from LightSegLib.segmenter import Segmenter
+from LightSegLib.volume import Geometry, Volume
+from LightSegLib.weights.opening import open_model
+from LightSegLib.weights.store import WeightStore
+from nnunet_models import make_checkpoint, make_plans, write_model
+
+CT = Volume(np.random.default_rng(0).normal(0, 300, (10, 24, 20)).astype(np.float32), Geometry((10, 24, 20)), "CT")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    for name in (*PROXY_VARIABLES, "LIGHTSEG_MIRROR", "LIGHTSEG_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "weights"))
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> bytes:
+    """The authors' file: an nnU-Net v2 checkpoint with an optimiser's state as large as the weights."""
+    checkpoint = make_checkpoint(make_plans(), trainer="nnUNetTrainer_250epochs")
+    checkpoint["optimizer_state"] = {"state": {n: {"momentum_buffer": torch.randn(500)} for n in range(40)}}
+    torch.save(checkpoint, tmp_path / "published.pth")
+    return (tmp_path / "published.pth").read_bytes()
+
+
+@pytest.fixture
+def card(server: Server, published: bytes, tmp_path: Path) -> Card:
+    """A catalogue card which knows what it segments and where the weights are, but not the preprocessing."""
+    server.answers["/final.pth"] = Answer(published)
+    imported = import_model(write_model(tmp_path / "Modell ä"))
+    card = replace(
+        imported,
+        id="liver-ct",
+        title="Liver",
+        preprocessing=Preprocessing("input", normalization=(Normalization("unknown"),)),
+        weights=Weights("final.pth", sources=(Source("url", url=f"{server.url}/final.pth"),)),
+        self_describing=True,
+        not_known=("The spacing is not stated.", "The normalisation is not stated."),
+    )
+    (tmp_path / "models" / "liver-ct").mkdir(parents=True)
+    write_card(card, tmp_path / "models" / "liver-ct" / "model.json")
+    return find_card("liver-ct")
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    def lightseg(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return lightseg
+
+
+def test_the_first_use_downloads_and_later_ones_need_no_server(
+    server: Server, card: Card, published: bytes, tmp_path: Path
+) -> None:
+    steps: list[str] = []
+    first = Segmenter(card, device="cpu").segment([CT], progress=lambda report: steps.append(report.step))
+    assert "Downloading Liver" in steps
+    server.answers.clear()
+    again = Segmenter(find_card("liver-ct"), device="cpu").segment([CT])
+    np.testing.assert_array_equal(first.voxels, again.voxels)
+    assert first.provenance["weights_sha256"] == again.provenance["weights_sha256"]
+
+    # Exactly what the model imported from its nnU-Net folder computes, whose file has the same weights.
+    direct = Segmenter(find_card("dataset042_tiny-3d_fullres"), device="cpu").segment([CT])
+    np.testing.assert_array_equal(first.voxels, direct.voxels)
+    assert [label.name for label in first.labels] == ["liver", "tumor"]
+
+
+def test_the_file_is_replaced_by_a_slim_copy_that_stays_verified(card: Card, published: bytes, tmp_path: Path) -> None:
+    import hashlib
+
+    opened = open_model(card)
+    assert opened.sha256 == hashlib.sha256(published).hexdigest()
+    store = WeightStore()
+    files = [path for path in store.path(card).parent.iterdir() if path.suffix in (".pt", ".pth")]
+    assert files == [store.path(card)]
+    assert files[0].stat().st_size < 0.5 * len(published)
+    store.verify(card)
+    files[0].write_bytes(files[0].read_bytes()[:-1] + b"x")
+    with pytest.raises(ModelError, match="damaged or was replaced"):
+        open_model(card)
+
+
+def test_what_the_file_says_replaces_what_the_card_did_not_know(card: Card) -> None:
+    opened = open_model(card)
+    assert opened.card.preprocessing.spacing == (1.25, 1.5, 3.0)
+    assert opened.card.preprocessing.normalization[0] == Normalization("ct", -900.0, 619.0, -52.25, 268.75)
+    assert card.unverified and not opened.card.unverified
+
+
+def test_weights_of_another_model_are_named_and_never_replace_anything(
+    card: Card, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of the model in the user's folder, given for the bundled one's network."""
+    other = tmp_path / "other.pth"
+    torch.save(make_checkpoint(make_plans()), other)
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir()
+    hippocampus = find_card("hippocampus-mr-lightmedseg")
+    source = (Source("page", url="https://example.org"),)
+    write_card(replace(hippocampus, id="mine", weights=Weights("other.pth", sources=source)), folder / "model.json")
+    assert run("weights", "use", "mine", other)[0] == 0
+    before = WeightStore().path(find_card("mine")).read_bytes()
+    with pytest.raises(ModelError) as told:
+        open_model(find_card("mine"))
+    for words in ("LightMedSeg", "they fit 'Tiny", "Missing: stem.0.primary.weight", "Unexpected: encoder.stages.0.0"):
+        assert words in str(told.value)
+    assert WeightStore().path(find_card("mine")).read_bytes() == before == other.read_bytes()
+
+
+def test_the_command_line_downloads_checks_and_removes(
+    server: Server, card: Card, run: Run, published: bytes, tmp_path: Path
+) -> None:
+    assert run("weights", "path", "liver-ct")[0] == 1
+    code, out, _ = run("weights", "download", "liver-ct")
+    path = tmp_path / "weights" / "liver-ct" / "final.pth"
+    assert (code, out) == (0, f"liver-ct: {path}\n")
+    assert path.read_bytes() == published
+    assert run("weights", "path", "liver-ct")[1].strip() == str(path)
+    code, out, _ = run("weights", "list")
+    assert code == 0 and "liver-ct" in out and f"{len(published) / 1e6:.2f} MB" in out
+    entries = json.loads(run("weights", "list", "--json")[1])
+    assert [(entry["model"], entry["size"]) for entry in entries] == [("liver-ct", len(published))]
+    code, out, _ = run("weights", "verify")
+    assert code == 0 and "liver-ct: as it should be" in out and "hippocampus-mr-lightmedseg: as it should be" in out
+
+    path.write_bytes(b"x" + published[1:])
+    code, out, err = run("weights", "verify", "liver-ct")
+    assert code == 1 and "damaged or was replaced" in err
+    code, out, _ = run("weights", "remove", "liver-ct")
+    assert code == 0 and not path.exists()
+    assert run("weights", "list")[1] == "Nothing was downloaded yet.\n"
+
+
+def test_a_licence_that_forbids_commercial_use_is_accepted_once(server: Server, card: Card, run: Run) -> None:
+    folder = card.folder
+    assert folder is not None
+    write_card(
+        replace(read_card(folder / "model.json"), non_commercial=True, licence="CC-BY-NC"), folder / "model.json"
+    )
+    code, _, err = run("weights", "download", "liver-ct")
+    assert code == 2 and "CC-BY-NC" in err and "--accept-licence" in err
+    assert not server.asked
+    assert run("weights", "download", "liver-ct", "--accept-licence")[0] == 0
+    assert run("weights", "remove", "liver-ct")[0] == 0
+    assert run("weights", "download", "liver-ct")[0] == 0
+
+
+def test_models_are_found_by_what_they_segment(card: Card, run: Run) -> None:
+    """The structure stands in the label table alone."""
+    code, out, _ = run("models", "tumor", "liver", "--json")
+    found = json.loads(out)
+    assert code == 0 and "liver-ct" in [model["id"] for model in found]
+    assert {"state": "available", "unverified": True}.items() <= {m["id"]: m for m in found}["liver-ct"].items()
+    assert "No model fits" in run("models", "no such structure")[1]
+    _, out, _ = run("info", "liver-ct")
+    assert "Unverified: not known about this model\n  - The spacing is not stated." in out
