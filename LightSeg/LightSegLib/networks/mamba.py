@@ -8,6 +8,7 @@ selective scan); Z. Xing et al., "SegMamba: Long-range Sequential Modeling Mamba
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -74,7 +75,9 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
     Returns y [L, ..., D]. Computed in float32 at least, under autocast too: rounding errors would pile up along t.
     """
     dtype = torch.promote_types(u.dtype, torch.float32)
-    with torch.autocast(u.device.type, enabled=False):
+    device = u.device.type
+    # Torch's meta device, on which costs are counted, knows no autocast.
+    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
         u, delta, a, b, c = (tensor.to(dtype).contiguous() for tensor in (u, delta, a, b, c))
         a = a * math.log2(math.e)  # powers of 2 take two thirds of the time of powers of e
         drives, delta = (delta * u).unsqueeze(-2), delta.unsqueeze(-2)  # [L, ..., 1, D]
