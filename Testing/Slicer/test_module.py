@@ -134,6 +134,27 @@ def test_apply_segments_into_a_new_node_and_selects_it(widget, make_volume, mode
     assert widget.ui.statusLabel.text == "Segmented in 1.5 s on cpu."
 
 
+def test_a_download_starts_after_a_question_that_shows_size_and_licence(
+    widget, make_volume, boxes, tmp_path, monkeypatch
+):
+    from LightSegLib.catalog import store
+    from LightSegLib.catalog.card import Source, Weights
+
+    source = Source("url", url="https://example.org/weights.pth")
+    card = replace(widget._cards[0], weights=Weights("weights.pth", 22_400_000, sources=(source,)), folder=tmp_path)
+    widget._cards = [card]
+    monkeypatch.setattr(store, "find_card", lambda name: card)
+    monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path))
+    widget.logic.getParameterNode().inputVolume = make_volume()
+    questions = []
+    for agreed in (False, True):
+        monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, a=agreed: questions.append(text) or a)
+        widget.ui.applyButton.clicked.emit()
+        assert bool(boxes.volumes) == agreed
+        assert bool(widget.logic.getParameterNode().outputSegmentation) == agreed
+    assert "22 MB" in questions[0] and "CC-BY-SA-4.0" in questions[0]
+
+
 def test_an_open_form_survives_a_closed_scene(widget, make_volume, scene):
     widget.logic.getParameterNode().inputVolume = make_volume()
 
@@ -176,7 +197,7 @@ def test_a_whole_run_with_a_network(make_volume, make_transform, scene, tiny_mod
     node = LightSeg.LightSegLogic().segment(volume, str(tiny_model), roiNode=roi, device="cpu", progress=steps.append)
 
     assert node.GetAttribute("LightSeg.Device") == "cpu"
-    assert {"Preparing", "Loading model", "Segmenting", "Restoring"} == {step.step for step in steps}
+    assert {"Preparing", "Loading model", "Segmenting", "Restoring"} <= {step.step for step in steps}
     found = np.zeros(6)
     node.GetRASBounds(found)
     assert (found[1::2] > found[::2]).all(), "an untrained network labels something"
