@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from LightSegLib.catalog.plans import settings_from_plans
 from LightSegLib.networks import build
+from LightSegLib.nnunet.plans import settings_from_plans
 
 INTENSITIES = {
     "max": 3603.9,

@@ -21,7 +21,7 @@ PICTURE = (
     ("errors",),
     ("volume", "headers", "progress", "files"),
     ("networks",),
-    ("catalog", "weights"),
+    ("catalog", "weights", "nnunet"),
     ("pipeline",),
     ("segmenter",),
     ("writers", "evaluation"),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
-from LightSegLib.catalog.plans import Settings, complete, settings_from_plans
 from LightSegLib.errors import ModelError
+from LightSegLib.nnunet.plans import Settings, complete, settings_from_plans
 from LightSegLib.pipeline.preprocess import prepare
 from LightSegLib.volume import Geometry, Volume
 from LightSegLib.weights.checkpoint import Checkpoint

@@ -19,13 +19,13 @@ from typing import Any
 
 from ..errors import InputError, ModelError, OutputError
 from ..networks import build
+from ..nnunet.description import describe
+from ..nnunet.plans import complete, settings_from_plans
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
 from ..weights.files import sha256
 from ..weights.matching import known_models, load_state
 from .archives import unpacked
 from .card import Card, Weights, card_to_dict, read_card, write_card
-from .imported_card import describe
-from .plans import complete, settings_from_plans
 from .store import CARD_NAME, all_cards, user_models_folder
 
 PLANS_NAME, DATASET_NAME = "plans.json", "dataset.json"

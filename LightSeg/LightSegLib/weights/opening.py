@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..catalog.card import Card, write_card
-from ..catalog.plans import complete
 from ..catalog.store import CARD_NAME
 from ..errors import ModelError, OutputError
 from ..networks import build
+from ..nnunet.plans import complete
 from ..progress import CancelCallback, ProgressCallback
 from .checkpoint import read_checkpoint, write_slim
 from .matching import known_models, load_state

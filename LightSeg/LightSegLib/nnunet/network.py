@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .nnunet_fields import COUNT, COUNTS, OBJECT, SIZES, TEXT, Schema, object_of, unsupported
-from .schema import FieldError, conform
+from ..catalog.schema import FieldError, conform
+from .fields import COUNT, COUNTS, OBJECT, SIZES, TEXT, Schema, object_of, unsupported
 
 Size = tuple[int, int, int]
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .anatomy import look_up
-from .card import Label
-from .nnunet_fields import OBJECT, TEXT, Schema, object_of
-from .schema import FieldError, conform
+from ..catalog.anatomy import look_up
+from ..catalog.card import Label
+from ..catalog.schema import FieldError, conform
+from .fields import OBJECT, TEXT, Schema, object_of
 
 LABEL: Schema = {"type": "integer", "minimum": 0, "maximum": 32767}
 ORDER: Schema = {"type": "array", "uniqueItems": True, "items": {**LABEL, "minimum": 1}}

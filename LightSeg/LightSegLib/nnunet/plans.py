@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing
+from ..catalog.schema import FieldError, conform
 from ..errors import ModelError
-from .card import Card, Inference, Label, Normalization, Preprocessing
-from .nnunet_dataset import modality_of, read_channels, read_labels
-from .nnunet_fields import AXES, NUMBER, OBJECT, SIZE, TEXT, object_of, unsupported
-from .nnunet_network import read_network
-from .schema import FieldError, conform
+from .dataset import modality_of, read_channels, read_labels
+from .fields import AXES, NUMBER, OBJECT, SIZE, TEXT, object_of, unsupported
+from .network import read_network
 
 if TYPE_CHECKING:
     from ..weights.checkpoint import Checkpoint

@@ -7,10 +7,10 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from ..catalog.card import Card, Weights
+from ..catalog.store import all_cards, user_models_folder
 from ..weights.checkpoint import Checkpoint
-from .card import Card, Weights
 from .plans import settings_from_plans
-from .store import all_cards, user_models_folder
 
 NOT_STATED = "Not stated."
 NNUNET = (
