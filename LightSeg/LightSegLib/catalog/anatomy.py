@@ -2,7 +2,7 @@
 
 Codes, meanings and recommended colours are those of 3D Slicer's terminology lists ("Segmentation category and type -
 DICOM master list", "Anatomic codes - DICOM master list") and, where these lack a structure or a colour, those of the
-extension TotalSegmentator.
+extension TotalSegmentator. The heart's chambers have colours of our own: the lists' browns look alike.
 """
 
 from __future__ import annotations
