@@ -38,11 +38,21 @@ class Published:
     memory: str = "-"
 
 
+# Networks that no model of the catalogue has with this input: family, arguments, patch [C, k, j, i].
+OTHERS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
+    "lightmedseg": ("lightmedseg", {"in_channels": 4, "classes": 4}, (4, 128, 128, 128)),
+    "slim-unetrv2, 96": (
+        "slim_unetrv2",
+        {"in_channels": 4, "classes": 3, "first_kernel": 2, "slices": [16, 8, 4, 2]},
+        (4, 96, 96, 96),
+    ),
+}
 # One model of every network that differs in cost, and what is published about it.
 NETWORKS = {
-    "lightmedseg 4x128x128x128": Published("0.48M", "14.64G", "0.505 (16 cores)", "1174"),
+    "lightmedseg": Published("0.48M", "14.64G", "0.505 (16 cores)", "1174"),
     "wholebody-tumor-ct-flare24": Published("5.6M"),
     "brain-tumor-mr-slim-unetrv2": Published(),
+    "slim-unetrv2, 96": Published(),
     "abdomen-ct-unetrpp": Published("42.96M"),
     "heart-mr-unetrpp": Published(),
     "brain-tumor-mr-unetrpp": Published("42.96M", "70.1G", "-", "2458"),
@@ -57,12 +67,13 @@ def network(name: str) -> dict[str, float]:
     from LightSegLib.catalog.store import find_card
     from LightSegLib.networks import build
 
-    if name.startswith("lightmedseg"):
-        family, arguments, shape = "lightmedseg", {"in_channels": 4, "classes": 4}, (1, 4, 128, 128, 128)
+    if name in OTHERS:
+        family, arguments, size = OTHERS[name]
     else:
         card = find_card(name)
         family, arguments = card.network, card.network_arguments
-        shape = (1, len(card.channels), *card.inference.patch_size)
+        size = (len(card.channels), *card.inference.patch_size)
+    shape = (1, *size)
     module = build(family, arguments).eval().to(memory_format=torch.channels_last_3d)
     patch = torch.randn(shape).contiguous(memory_format=torch.channels_last_3d)
     with torch.inference_mode():
@@ -73,7 +84,7 @@ def network(name: str) -> dict[str, float]:
         "multiply_adds": multiply_adds(module, shape),
         "seconds": seconds,
         "peak_bytes": peak,
-        "patch": "x".join(map(str, shape[1:])),
+        "patch": "x".join(map(str, size)),
     }
 
 
@@ -137,7 +148,7 @@ def report() -> None:
         here = measured("network", name)
         print(
             line.format(
-                name.split()[0],
+                name,
                 here["patch"],
                 f"{here['parameters'] / 1e6:.3f}M ({known.parameters})",
                 f"{here['multiply_adds'] / 1e9:.2f}G ({known.multiply_adds})",
