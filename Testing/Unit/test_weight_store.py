@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -460,9 +461,10 @@ def test_a_killed_download_continues_where_it_was(server: Server, store: WeightS
 
 
 def test_two_programs_at_once_download_once(server: Server, store: WeightStore, card: Card) -> None:
-    server.answers["/file"] = Answer(CONTENT, delay=1.0)
+    server.answers["/file"] = Answer(CONTENT, delay=2.0)
     command = [sys.executable, "-c", PROGRAM, str(store.folder), f"{server.url}/file"]
-    programs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    utf8 = {"encoding": "utf-8", "env": os.environ | {"PYTHONUTF8": "1"}}  # whatever the terminal speaks
+    programs = [subprocess.Popen(command, stdout=subprocess.PIPE, **utf8) for _ in range(2)]
     outputs = [program.communicate(timeout=30)[0].splitlines() for program in programs]
     assert {output[-1] for output in outputs} == {str(store.path(card))}
     assert sorted(output[0] for output in outputs) == [
