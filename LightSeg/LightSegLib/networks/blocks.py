@@ -6,7 +6,8 @@ Names of modules are those in nnU-Net's checkpoints (package dynamic-network-arc
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,16 +34,21 @@ def conv_unit(
     return nn.Sequential(parts)
 
 
-class ConvStack(nn.Module):
-    """`count` units one after the other, the first with `stride`: [B, C_in, ...] -> [B, C, ...]."""
+def repeated(
+    part: Callable[..., nn.Module], count: int, in_channels: int, channels: int, kernel: Size, stride: Size, bias: bool
+) -> nn.Sequential:
+    """`count` parts one after the other; the first changes the width and has the stride."""
+    first = part(in_channels, channels, kernel, stride, bias)
+    ones = [1] * len(kernel)
+    return nn.Sequential(first, *(part(channels, channels, kernel, ones, bias) for _ in range(count - 1)))
 
-    def __init__(self, count: int, in_channels: int, channels: int, kernel: Size, stride: Size, bias: bool) -> None:
+
+class ConvStack(nn.Module):
+    """Convolutional units; arguments of `repeated` but the first. [B, C_in, ...] -> [B, C, ...]."""
+
+    def __init__(self, *arguments: Any) -> None:
         super().__init__()
-        ones = [1] * len(kernel)
-        first = conv_unit(in_channels, channels, kernel, stride, bias)
-        self.convs = nn.Sequential(
-            first, *(conv_unit(channels, channels, kernel, ones, bias) for _ in range(count - 1))
-        )
+        self.convs = repeated(conv_unit, *arguments)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convs(x)
@@ -72,15 +78,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStack(nn.Module):
-    """`count` residual blocks one after the other, the first with `stride`."""
+    """Residual blocks; arguments of `repeated` but the first. [B, C_in, ...] -> [B, C, ...]."""
 
-    def __init__(self, count: int, in_channels: int, channels: int, kernel: Size, stride: Size, bias: bool) -> None:
+    def __init__(self, *arguments: Any) -> None:
         super().__init__()
-        ones = [1] * len(kernel)
-        first = ResidualBlock(in_channels, channels, kernel, stride, bias)
-        self.blocks = nn.Sequential(
-            first, *(ResidualBlock(channels, channels, kernel, ones, bias) for _ in range(count - 1))
-        )
+        self.blocks = repeated(ResidualBlock, *arguments)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(x)
