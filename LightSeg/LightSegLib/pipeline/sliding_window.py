@@ -11,8 +11,10 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 Position = tuple[int, int, int]
@@ -111,21 +113,24 @@ class TileAggregator:
 
 @cache
 def gaussian(size: tuple[int, int, int]) -> Tensor:
-    """Importance of a tile's voxels [k, j, i]: a Gaussian of an eighth of the size, 1 at the centre.
+    """Importance of a tile's voxels [k, j, i], 1 at the centre (size // 2), nowhere 0.
 
-    It never falls below 1e-3, so that a voxel seen only by a tile's corner still counts.
+    A unit impulse after a Gaussian filter of an eighth of the size; zeros become the smallest other value, so that
+    a voxel seen only by a tile's corner still counts. This is nnU-Net's, whose models expect it.
     """
-    weight = torch.ones(size)
-    for axis, length in enumerate(size):
-        x = (torch.arange(length) - (length - 1) / 2) / (length / 8)
-        shape = [1, 1, 1]
-        shape[axis] = length
-        weight = weight * torch.exp(-0.5 * x**2).reshape(shape)
-    return (weight / weight.max()).clamp_min(1e-3)
+    weight = torch.ones(())
+    for length in size:
+        impulse = np.zeros(length)
+        impulse[length // 2] = 1
+        line = torch.from_numpy(ndimage.gaussian_filter(impulse, length / 8, mode="constant"))
+        weight = weight[..., None] * line
+    weight = (weight / weight.max()).float()
+    return weight.clamp_min(float(weight[weight > 0].min()))
 
 
 def _starts(length: int, tile: int, overlap: float) -> list[int]:
     if length <= tile:
         return [0]
-    steps = math.ceil((length - tile) / max(1, math.floor(tile * (1 - overlap))))
-    return [round(step * (length - tile) / steps) for step in range(steps + 1)]
+    steps = math.ceil((length - tile) / max(1.0, tile * (1 - overlap)))
+    width = (length - tile) / steps  # multiplied after the division, so that halves round as in nnU-Net
+    return [round(step * width) for step in range(steps + 1)]
