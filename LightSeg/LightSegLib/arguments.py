@@ -59,6 +59,9 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     imported.add_argument("path", metavar="FILE_OR_FOLDER_OR_ZIP", help="where the model lies; it is copied")
     imported.add_argument("--replace", action="store_true", help="replace an imported model of the same id")
 
+    remove = command("remove", "Remove an imported model.")
+    remove.add_argument("model", metavar="MODEL", help="model id")
+
     _add_weights_commands(commands, jobs)
 
     segment = command("segment", "Segment a volume.")

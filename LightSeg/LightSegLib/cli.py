@@ -83,6 +83,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         full_precision=arguments.full_precision,
         mirror=arguments.mirror,
         largest_component="label" if arguments.largest_component else None,
+        accept_licence=arguments.accept_licence,
     )
     progress = ProgressLine(arguments.quiet)
     try:

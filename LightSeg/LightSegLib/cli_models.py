@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from dataclasses import asdict
 
 from .catalog.card import Card, card_to_dict
-from .catalog.store import all_cards, find_card, search
-from .errors import LightSegError
-from .printing import ProgressLine, megabytes, nested, table
+from .catalog.store import all_cards, find_card, remove_model, search
+from .errors import InputError, LightSegError
+from .printing import WIDTH, ProgressLine, megabytes, nested, table, wrapped
+from .weights.sources import origin
 from .weights.store import WeightStore
 
 
@@ -48,7 +50,6 @@ def _info(arguments: argparse.Namespace) -> None:
         print(json.dumps(card_to_dict(card), indent=2, ensure_ascii=False))
         return
     weights = card.weights
-    places = [source.url or source.id or f"{source.repository}/{source.path}" for source in weights.sources]
     facts = {
         "Id": card.id,
         "Version": card.version,
@@ -58,17 +59,22 @@ def _info(arguments: argparse.Namespace) -> None:
         "Input": ", ".join(card.channels),
         "Labels": ", ".join(f"{label.value} {label.name}" for label in card.labels),
         "Weights": f"{weights.file}, {megabytes(weights.size)}, SHA-256 {weights.sha256 or 'not known beforehand'}",
-        "Sources": ", ".join(f"{s.kind} {place}" for s, place in zip(weights.sources, places, strict=True)),
+        "Sources": ", ".join(map(origin, weights.sources)),
         "Homepage": card.homepage,
         "Limitations": card.limitations,
         "Licence": card.licence,
         "Citation": card.citation,
     }
     print(card.title)
-    print(table([(f"  {name}", text) for name, text in facts.items() if text]))
+    print(wrapped({name: text for name, text in facts.items() if text}))
     if card.not_known:
         print("Unverified: not known about this model")
-        print("\n".join(f"  - {sentence}" for sentence in card.not_known))
+        print(
+            "\n".join(
+                textwrap.fill(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+                for sentence in card.not_known
+            )
+        )
     if card.performance:
         print(nested({"Performance": card.performance}))
 
@@ -78,6 +84,12 @@ def _import(arguments: argparse.Namespace) -> None:
 
     card = import_model(arguments.path, replace=arguments.replace)
     print(f"{card.title} imported; use it with --model {card.id}")
+
+
+def _remove_model(arguments: argparse.Namespace) -> None:
+    card = find_card(arguments.model)
+    remove_model(card)
+    print(f"{card.title} removed")
 
 
 # --- lightseg weights ----------------------------------------------------------------------------
@@ -133,6 +145,12 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 def _remove(arguments: argparse.Namespace) -> None:
     store = WeightStore()
+    known = {entry.model for entry in store.entries()}
+    if unknown := [model for model in arguments.models if model not in known]:
+        raise InputError(
+            f"There are no downloaded weights of {', '.join(unknown)}. 'lightseg weights list' shows what there is; "
+            "'lightseg remove MODEL' removes an imported model."
+        )
     for model in arguments.models:  # by id, since the card may be gone
         print(f"{model}: {megabytes(store.remove(model, arguments.forget))} freed")
 
@@ -145,6 +163,7 @@ MODEL_JOBS = {
     "models": _models,
     "info": _info,
     "import": _import,
+    "remove": _remove_model,
     "weights list": _list,
     "weights download": _download,
     "weights use": _use,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from .progress import Progress
+
+WIDTH = 120  # columns for running text
 
 
 class ProgressLine:
@@ -32,6 +35,22 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def wrapped(facts: Mapping[str, str]) -> str:
+    """Names in a column beside texts of any length."""
+    column = max(map(len, facts)) + 4
+    return "\n".join(
+        textwrap.fill(
+            text,
+            WIDTH,
+            initial_indent=f"  {name}".ljust(column),
+            subsequent_indent=" " * column,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, text in facts.items()
     )
 
 

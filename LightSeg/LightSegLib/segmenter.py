@@ -12,7 +12,7 @@ import numpy as np
 
 from . import __version__
 from .catalog.card import Card
-from .errors import DeviceError, InputError
+from .errors import DeviceError, InputError, ModelError
 from .pipeline.region import Region
 from .progress import CancelCallback, ProgressCallback, Reporter
 from .volume import Segmentation, Volume, check_voxels
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .pipeline.preprocess import Prepared
 
+AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
 SMALLEST_TILE = 32  # voxels along an axis; smaller tiles would see too little
 BATCH_VOXELS = 320_000  # small tiles run together: torch's fast CPU convolutions want more than one
 
@@ -85,15 +86,11 @@ class Segmenter:
         labels, device, notices = self._run_with_fallbacks(network, prepared, reporter)
         reporter.step("Restoring")
         labels = keep_largest_component(labels, self._largest)
+        notices += self._doubts(volumes[0], roi)
         if self._too_large(prepared, volumes[0]):
             notices.append(
                 f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
                 "Expect a wrong result: set a region of interest around the structure."
-            )
-        if self.card.unverified:
-            notices.append(
-                f"This model is unverified ({len(self.card.not_known)} facts are not published): check the result. "
-                f"'lightseg info {self.card.id}' lists them."
             )
         if not labels.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
@@ -118,6 +115,29 @@ class Segmenter:
                     f"{volume.name} and {volumes[0].name} do not lie on the same grid. "
                     f"Resample {volume.name} to the grid of {volumes[0].name} first."
                 )
+
+    def _doubts(self, volume: Volume, roi: Region | None) -> list[str]:
+        """Notices of what may spoil this model's result with this input."""
+        from .pipeline.preprocess import orientation_steps
+
+        card, found = self.card, []
+        if card.unverified:
+            found.append(
+                f"This model is unverified ({len(card.not_known)} doubts): check the result. "
+                f"'lightseg info {card.id}' lists them."
+            )
+        if card.preprocessing.orientation == "input" and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
+            found.append(
+                f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
+                "Expect a wrong result unless it was trained on such slices."
+            )
+        of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
+        if roi is not None and of_image and card.region_mm is None:
+            found.append(
+                "The intensities were normalised within the region, while the model was trained on whole images. "
+                "Choose a larger region, or none, if the result is poor."
+            )
+        return found
 
     def _too_large(self, prepared: Prepared, volume: Volume) -> bool:
         """Whether the used part is more than twice as long, along any axis, as the region the model was made for."""
@@ -214,7 +234,10 @@ class Segmenter:
         half = tiles.device.type == "cuda" and not self._full_precision
 
         def run(flipped: Tensor) -> Tensor:
-            logits: Tensor = network(flipped).float()
+            try:
+                logits: Tensor = network(flipped).float()
+            except ValueError as error:  # how the networks refuse a size
+                raise ModelError(f"The patch size of '{self.card.id}' does not fit its network. {error}") from error
             if rules.average == "logits":
                 return logits
             return logits.sigmoid() if rules.regions else logits.softmax(dim=1)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from LightSegLib.catalog import archives
-from LightSegLib.catalog.card import Source, Weights, read_card, write_card
+from LightSegLib.catalog.card import Label, Source, Weights, read_card, write_card
 from LightSegLib.catalog.importing import import_model
 from LightSegLib.catalog.store import find_card, user_models_folder
 from LightSegLib.errors import InputError, LightSegError, ModelError, OutputError
@@ -177,6 +177,8 @@ def test_a_card_that_leaves_the_facts_to_its_weights_is_completed(
         network="plain_conv_unet",
         network_arguments={},
         weights=Weights("checkpoint_final.pth", sources=(Source("url", url="https://example.org/model.pth"),)),
+        modality="CT",
+        labels=(Label(1, "Liver", (1, 2, 3)),),
         not_known=("The labels.",),
         self_describing=True,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from http_server import PROXY_VARIABLES, Answer, Server
 from LightSegLib.catalog.card import Card, Normalization, Preprocessing, Source, Weights, read_card, write_card
@@ -17,10 +18,10 @@ from LightSegLib.catalog.store import find_card
 from LightSegLib.cli import main
 from LightSegLib.errors import ModelError
 from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Geometry, Volume
+from LightSegLib.volume import Geometry, Volume, to_sitk
 from LightSegLib.weights.opening import open_model
 from LightSegLib.weights.store import WeightStore
-from nnunet_models import make_checkpoint, make_plans, write_model
+from nnunet_models import DATASET, make_checkpoint, make_plans, write_model
 
 CT = Volume(np.random.default_rng(0).normal(0, 300, (10, 24, 20)).astype(np.float32), Geometry((10, 24, 20)), "CT")
 Run = Callable[..., tuple[int, str, str]]
@@ -113,6 +114,26 @@ def test_what_the_file_says_replaces_what_the_card_did_not_know(card: Card) -> N
     assert card.unverified and not opened.card.unverified
 
 
+def test_another_file_brings_its_own_preprocessing_and_labels(card: Card, run: Run, tmp_path: Path) -> None:
+    """Used once, then replaced by hand: nothing of the first file is left, neither in its results nor in the store."""
+    assert set(Segmenter(card, device="cpu").segment([CT]).volumes_ml()) == {"liver", "tumor"}
+    labels = {"background": 0, "bone": 1, "vessel": 2}
+    torch.save(
+        make_checkpoint(make_plans(spacing=[5.0, 2.5, 2.5]), {**DATASET, "labels": labels}), tmp_path / "second.pth"
+    )
+    code, _, err = run("weights", "use", "liver-ct", tmp_path / "second.pth")
+    assert code == 2 and "not the file of the first download" in err
+    assert run("weights", "remove", "liver-ct", "--forget")[0] == 0
+    assert run("weights", "use", "liver-ct", tmp_path / "second.pth")[0] == 0
+    opened = open_model(find_card("liver-ct"))
+    assert [label.name for label in opened.card.labels] == ["bone", "vessel"]
+    assert opened.card.preprocessing.spacing == (2.5, 2.5, 5.0)
+    assert "None of the labels" in opened.card.not_known[0]
+    assert WeightStore().state(find_card("liver-ct")) == "downloaded"
+    # a card that is still in somebody's memory follows the file too
+    assert [label.name for label in open_model(card).card.labels] == ["bone", "vessel"]
+
+
 def test_weights_of_another_model_are_named_and_never_replace_anything(
     card: Card, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +178,9 @@ def test_the_command_line_downloads_checks_and_removes(
     assert run("weights", "list")[1] == "Nothing was downloaded yet.\n"
 
 
-def test_a_licence_that_forbids_commercial_use_is_accepted_once(server: Server, card: Card, run: Run) -> None:
+def test_a_licence_that_forbids_commercial_use_is_accepted_once(
+    server: Server, card: Card, run: Run, tmp_path: Path
+) -> None:
     folder = card.folder
     assert folder is not None
     write_card(
@@ -166,9 +189,22 @@ def test_a_licence_that_forbids_commercial_use_is_accepted_once(server: Server, 
     code, _, err = run("weights", "download", "liver-ct")
     assert code == 2 and "CC-BY-NC" in err and "--accept-licence" in err
     assert not server.asked
-    assert run("weights", "download", "liver-ct", "--accept-licence")[0] == 0
+    image = tmp_path / "ct.nii.gz"
+    sitk.WriteImage(to_sitk(CT.voxels, CT.geometry), str(image))
+    words = ("segment", image, "--model", "liver-ct", "--out", tmp_path / "out.nii.gz", "--device", "cpu")
+    assert run(*words)[0] == 2
+    assert run(*words, "--accept-licence")[0] == 0
     assert run("weights", "remove", "liver-ct")[0] == 0
     assert run("weights", "download", "liver-ct")[0] == 0
+
+
+def test_an_imported_model_is_removed_and_others_are_not(card: Card, run: Run) -> None:
+    assert run("remove", "dataset042_tiny-3d_fullres")[0] == 0
+    assert "dataset042" not in run("models")[1]
+    code, _, err = run("remove", "hippocampus-mr-lightmedseg")
+    assert code == 2 and "was not imported" in err
+    code, _, err = run("weights", "remove", "dataset042_tiny-3d_fullres")
+    assert code == 2 and "There are no downloaded weights" in err
 
 
 def test_models_are_found_by_what_they_segment(card: Card, run: Run) -> None:

@@ -418,7 +418,17 @@ def test_a_checkpoint_fills_in_what_the_card_did_not_know(vague_card: Card) -> N
     assert (card.network_arguments, card.preprocessing) == (settings.network_arguments, settings.preprocessing)
     assert (card.inference, card.labels, card.channels) == (settings.inference, settings.labels, settings.channels)
     assert (card.id, card.title, card.weights) == (vague_card.id, vague_card.title, vague_card.weights)
-    assert not card.unverified and not card.self_describing
+    assert card.not_known == (
+        "None of the labels in the weights file (Dataset042_Tiny) has the name of one that the model should have.",
+    )
+    agreeing = dataclasses.replace(vague_card, labels=settings.labels[:1])
+    assert not complete(agreeing, described).unverified
+
+
+def test_a_file_for_another_modality_is_refused(vague_card: Card) -> None:
+    described = Checkpoint({}, "nnU-Net v2", make_plans(), DATASET, "3d_fullres", "nnUNetTrainer", ())
+    with pytest.raises(ModelError, match=r"trained on CT \(Dataset042_Tiny\), but 'heart-ct' is for MR"):
+        complete(dataclasses.replace(vague_card, modality="MR"), described)
 
 
 def test_weights_that_do_not_describe_themselves_complete_nothing(vague_card: Card) -> None:

@@ -8,6 +8,7 @@ The dataclasses below say what each field means to the program, `schema.json` wh
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -258,7 +259,10 @@ def _check(fields: dict[str, Any]) -> None:
     if len(rules) != len(fields["channels"]):
         raise FieldError("preprocessing.normalization must have one entry per channel")
     for n, rule in enumerate(rules):
-        _require(rule, NEEDED_NUMBERS.get(rule["method"], ()), f"preprocessing.normalization[{n}]", rule["method"])
+        where = f"preprocessing.normalization[{n}]"
+        _require(rule, NEEDED_NUMBERS.get(rule["method"], ()), where, rule["method"])
+        if rule.get("lower", -math.inf) >= rule.get("upper", math.inf):
+            raise FieldError(f"{where}.lower must be below upper")
     values = [label["value"] for label in fields["labels"]]
     for n, value in enumerate(values):
         if value in values[:n]:

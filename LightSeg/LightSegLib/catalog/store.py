@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ModelError, UnknownModelError
+from ..errors import InputError, ModelError, OutputError, UnknownModelError
 from .anatomy import words as words_of
 from .card import Card, Label, read_card
 
@@ -57,8 +59,11 @@ def all_cards() -> list[Card]:
     bundled = map(read_card, sorted((Path(__file__).parent / "cards").glob("*.json")))
     cards = {card.id: _completed(card) for card in bundled}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
-        if card := _readable(path):
-            cards.setdefault(card.id, card)
+        card = _readable(path)
+        if card and cards.setdefault(card.id, card) is not card:
+            logging.getLogger(__name__).warning(
+                "The model in %s is not used: its id '%s' is taken. Give it another id.", path.parent, card.id
+            )
     return list(cards.values())
 
 
@@ -69,7 +74,7 @@ def _completed(card: Card) -> Card:
     completed = _readable(path)
     if completed is None or (completed.id, completed.version) != (card.id, card.version):
         return card
-    return completed
+    return replace(completed, folder=card.folder)  # its weights stay the store's affair
 
 
 def _readable(path: Path) -> Card | None:
@@ -99,6 +104,22 @@ def find_card(model: str) -> Card:
         f"There is no model '{model}'. Choose one of the closest names ({', '.join(closest)}) "
         "or see all with 'lightseg models'."
     )
+
+
+def remove_model(card: Card) -> None:
+    """Delete an imported model, card and weights. Raises InputError for any other one, OutputError where it stays."""
+    folder = user_models_folder() / card.id
+    if card.folder != folder:
+        raise InputError(
+            f"{card.title} was not imported, so it cannot be removed. "
+            f"Downloaded weights go with 'lightseg weights remove {card.id}'."
+        )
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(
+            f"The model in {folder} could not be removed ({error.strerror or error}). Delete the folder by hand."
+        ) from error
 
 
 def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:

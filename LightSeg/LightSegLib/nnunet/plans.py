@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..catalog.anatomy import words
 from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing
 from ..catalog.schema import FieldError, conform
 from ..errors import ModelError
-from .dataset import modality_of, read_channels, read_labels
+from .dataset import OTHER_MODALITY, modality_of, read_channels, read_labels
 from .fields import AXES, NUMBER, OBJECT, SIZE, TEXT, object_of, unsupported
 from .network import read_network
 
@@ -119,8 +120,18 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
             f"The weights file holds a '{settings.network}', but '{card.id}' is a '{card.network}'. Give the file of "
             "this model, or make a new model of it with 'lightseg import FILE'."
         )
-    told = {**vars(settings), "modality": card.modality}
-    return dataclasses.replace(card, **told, not_known=(), self_describing=False)
+    name = checkpoint.plans.get("dataset_name", "a dataset without name")
+    if settings.modality not in (OTHER_MODALITY, card.modality):
+        raise ModelError(
+            f"The weights file was trained on {settings.modality} ({name}), but '{card.id}' is for {card.modality}. "
+            "Give the file of this model, or make a new model of it with 'lightseg import FILE'."
+        )
+    labels = {tuple(words(label.name)) for label in card.labels}
+    doubts: tuple[str, ...] = ()
+    if not labels & {tuple(words(label.name)) for label in settings.labels}:
+        doubts = (f"None of the labels in the weights file ({name}) has the name of one that the model should have.",)
+    told = {**vars(settings), "modality": card.modality, "training": {**card.training, "weights_file": name}}
+    return dataclasses.replace(card, **told, not_known=doubts)
 
 
 def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:

@@ -274,7 +274,7 @@ def _failure(error: Exception) -> SourceError:
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return SourceError("it leads from one address to the next without end")
     if isinstance(error, (requests.exceptions.Timeout, requests.exceptions.ConnectionError)):
-        return SourceError("the server cannot be reached; is this computer connected?", retry=True)
+        return SourceError("the server cannot be reached, or this computer is not connected", retry=True)
     if isinstance(error, ValueError):  # what all of requests' complaints about an address are
         return SourceError(f"the address cannot be used ({text.rstrip('.')})")
     if isinstance(error, OSError) and "certificate bundle" in text:

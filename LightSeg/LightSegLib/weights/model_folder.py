@@ -14,14 +14,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..catalog.card import Card
+from ..catalog.store import CARD_NAME
 from ..errors import InputError, ModelError, OutputError
 from ..files import whole_file
 from ..progress import Reporter
-from .connection import is_html
+from .connection import SourceError, is_html
 from .download import Meter, Partial, check_space
 from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record
 from .sources import POINTER
 
+TORCH_FILES = (b"PK\x03\x04", b"\x80")  # a zip archive, or the pickle of torch before 1.6
 BY_HAND = "a file put into its place"  # the source of a file that no download brought
 
 
@@ -47,6 +49,10 @@ class ModelFolder:
             licence=record.licence if record else "",
             accepted=record.accepted if record else "",
         )
+
+    def first_download(self, card: Card) -> str | None:
+        """SHA-256 of the file that this version of the card first brought, from wherever that was."""
+        return next(iter(self.record_for(card).known.values()), None)
 
     def recorded(self) -> Path | None:
         """The recorded file, where there is one, in whatever state."""
@@ -89,11 +95,8 @@ class ModelFolder:
         """Record an unrecorded file. Raises ModelError where it is not the model's, and OSError."""
         path = self.path / card.weights.file
         reporter.step(f"Checking {card.title}")
-        found, expected, known = fingerprint(path, reporter), Fingerprint.of_card(card), self.record_for(card).known
-        difference = expected.difference(found) or _sniffed(path)
-        if not difference and known and not expected.certain and found.sha256 not in known.values():
-            difference = "its SHA-256 is not the one of the earlier download"
-        if difference:
+        found = fingerprint(path, reporter)
+        if difference := self._difference(card, found) or _sniffed(path):
             raise ModelError(
                 f"The file {path} does not hold the weights of {card.title}: {difference}. Delete it or replace it."
             )
@@ -121,12 +124,16 @@ class ModelFolder:
                     copy.write(block)
                     meter.add(len(block))
             found = fingerprint(part, reporter)
-            if difference := expected.difference(found):
+            if difference := self._difference(card, found):
                 raise _not_the_weights(card, file, difference)
         return self._enter(card, found, str(file))
 
     def install(self, card: Card, found: Fingerprint, source: str) -> Path:
-        """Move the finished download into its place and record it. Raises OSError and OutputError."""
+        """Move the finished download into its place and record it. Raises SourceError for what cannot be weights,
+        OSError and OutputError."""
+        if trouble := _sniffed(self.partial.path):
+            self.partial.discard()
+            raise SourceError(trouble)
         with self.partial.path.open("rb+") as stream:
             os.fsync(stream.fileno())  # the record must not outlive the file when the power fails
         self.partial.path.replace(self.path / card.weights.file)
@@ -169,8 +176,16 @@ class ModelFolder:
             self.path.rmdir()
         return freed
 
+    def _difference(self, card: Card, found: Fingerprint) -> str:
+        """In which way a file is not the model's: by the card, else by the first download; empty if it is."""
+        expected, first = Fingerprint.of_card(card), self.first_download(card)
+        if not expected.certain and first not in (None, found.sha256):
+            return f"it is not the file of the first download, whose SHA-256 is {first}"
+        return expected.difference(found)
+
     def _enter(self, card: Card, found: Fingerprint, source: str, known: dict[str, str] | None = None) -> Path:
         """Record the file that lies in its place; `known`: what its source will be held to."""
+        (self.path / CARD_NAME).unlink(missing_ok=True)  # what an earlier file said of itself
         before = self.record_for(card)
         entered = replace(before, current=found, original=None, source=source, when=_now())
         write_record(
@@ -190,7 +205,9 @@ def _sniffed(path: Path) -> str:
         return "it is a web page"
     if beginning.startswith(POINTER):
         return "it is a Git LFS pointer, not the file itself"
-    return "" if beginning else "it is empty"
+    if not beginning:
+        return "it is empty"
+    return "" if beginning.startswith(TORCH_FILES) else "it is no file that PyTorch wrote"
 
 
 def _not_the_weights(card: Card, file: Path, difference: str) -> InputError:

@@ -44,17 +44,20 @@ def open_model(
     store = WeightStore()
     path = store.ensure(card, progress, cancelled, accept_licence)
     store.verify(card, progress, cancelled)
-    try:
-        checkpoint = read_checkpoint(path)
-    except ModelError:
-        again = store.ensure(card, progress, cancelled, accept_licence)
-        if again == path:
-            raise
-        checkpoint = read_checkpoint(again)  # another LightSeg has put its slim copy there meanwhile
-    completed = complete(card, checkpoint) if card.self_describing else card
-    network = build(completed.network, completed.network_arguments)
-    load_state(network, checkpoint.state, path.name, known_models)
     record = store.record(card) if store.state(card) == "downloaded" else None
+    try:
+        if not path.is_file():  # another LightSeg has put its slim copy there meanwhile
+            path = store.ensure(card, progress, cancelled, accept_licence)
+        checkpoint = read_checkpoint(path)
+        completed = complete(card, checkpoint) if card.self_describing else card
+        network = build(completed.network, completed.network_arguments)
+        load_state(network, checkpoint.state, path.name, known_models)
+    except ModelError as error:
+        if record is None:
+            raise
+        raise ModelError(
+            f"{error}\nTo put another file in its place, remove this one: 'lightseg weights remove {card.id} --forget'."
+        ) from error
     if record is None:
         return OpenModel(completed, network.eval(), card.weights.sha256)
     slim = path.with_name(f".{uuid.uuid4().hex}.pt")  # of our own: others may be at the same
@@ -62,7 +65,7 @@ def open_model(
         if record.original is None:
             write_slim(checkpoint, slim)
             store.replace(card, slim)
-        if card.self_describing:
+        if completed != card:  # for lists and windows; the next use asks the file again
             write_card(completed, path.with_name(CARD_NAME))
     except (OutputError, ModelError):
         pass  # a shared folder may be read-only, or the download just removed: the model runs all the same

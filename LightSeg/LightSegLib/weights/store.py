@@ -241,8 +241,8 @@ class WeightStore:
     def _check_licence(self, card: Card, accept: bool) -> None:
         if not accept and not self.licence_accepted(card):
             raise InputError(
-                f"The licence of {card.title} ({card.licence}) forbids commercial use and must be accepted once. "
-                f"If you agree to it, run 'lightseg weights download {card.id} --accept-licence'."
+                f"The licence of {card.title} forbids commercial use and must be accepted once: {card.licence} "
+                "If you agree, repeat the command with --accept-licence (in Python: accept_licence=True)."
             )
 
     def _check_downloadable(self, card: Card, sources: list[Source]) -> None:
@@ -285,9 +285,9 @@ class WeightStore:
         )
 
     def _fetch(self, card: Card, source: Source, connection: Connection) -> Path:
-        """Fetch a file from one source and install it; what is unknown is held to an earlier download from there."""
+        """Fetch a file from one source and install it; what is unknown is held to the first download."""
         folder, name, expected = self._folder(card.id), origin(source), Fingerprint.of_card(card)
-        known = None if expected.certain else folder.record_for(card).known.get(name)
+        known = None if expected.certain else folder.first_download(card)
         endpoints = self._endpoints or Endpoints.from_environment()
         try:
             connection.reporter.step(f"Looking up {card.title}")
@@ -297,7 +297,7 @@ class WeightStore:
             if known is None:
                 raise
             raise SourceError(
-                f"{error}: it has changed since the first download; to accept the new one, run "
+                f"{error}: it is not the file of the first download; to accept it, run "
                 f"'lightseg weights remove {card.id} --forget' first"
             ) from error
 
