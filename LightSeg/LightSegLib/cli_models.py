@@ -7,7 +7,7 @@ import json
 import textwrap
 from dataclasses import asdict
 
-from .catalog.card import Card, card_to_dict
+from .catalog.card import Card, Weights, card_to_dict
 from .catalog.store import all_cards, find_card, remove_model, search
 from .errors import InputError, LightSegError
 from .printing import WIDTH, ProgressLine, megabytes, nested, table, wrapped
@@ -58,7 +58,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "Modality": card.modality,
         "Input": ", ".join(card.channels),
         "Labels": ", ".join(f"{label.value} {label.name}" for label in card.labels),
-        "Weights": f"{weights.file}, {megabytes(weights.size)}, SHA-256 {weights.sha256 or 'not known beforehand'}",
+        "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
         "Sources": ", ".join(map(origin, weights.sources)),
         "Homepage": card.homepage,
         "Limitations": card.limitations,
@@ -77,6 +77,13 @@ def _info(arguments: argparse.Namespace) -> None:
         )
     if card.performance:
         print(nested({"Performance": card.performance}))
+
+
+def _pin(weights: Weights) -> str:
+    """What the file is held to."""
+    if weights.sha256:
+        return f"SHA-256 {weights.sha256}"
+    return f"git blob id {weights.git_blob}" if weights.git_blob else "no hash is known before the first download"
 
 
 def _import(arguments: argparse.Namespace) -> None:

@@ -123,8 +123,8 @@ class Segmenter:
         card, found = self.card, []
         if card.unverified:
             found.append(
-                f"This model is unverified ({len(card.not_known)} doubts): check the result. "
-                f"'lightseg info {card.id}' lists them."
+                "This model is unverified, since not everything about it is known: check the result. "
+                f"'lightseg info {card.id}' lists what is not known."
             )
         if card.preprocessing.orientation == "input" and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
             found.append(

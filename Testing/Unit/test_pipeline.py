@@ -13,6 +13,7 @@ import torch
 from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, read_card
 from LightSegLib.catalog.store import CARD_NAME
 from LightSegLib.errors import Cancelled, DeviceError, InputError, ModelError
+from LightSegLib.networks import build
 from LightSegLib.pipeline.preprocess import normalize, prepare
 from LightSegLib.pipeline.region import Region
 from LightSegLib.pipeline.restore import LabelRestorer, keep_largest_component
@@ -435,3 +436,30 @@ def test_probabilities_and_logits_are_averaged_as_the_model_asks(
         segmenter.use_network(Contrary())
         found[average] = set(np.unique(segmenter.segment([ramp((4, 4, 4))]).voxels))
     assert found == {"logits": {0}, "probabilities": {1}}
+
+
+def test_notices_tell_what_may_spoil_a_result(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """A sagittal series, in a region, for an unverified model that takes whole images as they are stored."""
+    sagittal = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    segmenter = threshold_segmenter(Preprocessing("input"), Inference((8, 8, 8)))
+    volume, whole = ramp((6, 6, 6), direction=sagittal), ramp((6, 6, 6))
+    assert segmenter.segment([whole]).provenance["notices"] == []
+
+    segmenter.card = replace(segmenter.card, not_known=("The spacing is not stated.",))
+    notices = segmenter.segment([volume], roi=Region.from_ras(-9, -9, -9, 9, 9, 9)).provenance["notices"]
+    assert [notice.split(". ")[0] for notice in notices] == [
+        "This model is unverified, since not everything about it is known: check the result",
+        "volume is not stored as axial slices, and this model takes images as they are stored",
+        "The intensities were normalised within the region, while the model was trained on whole images",
+    ]
+
+
+def test_a_patch_size_that_does_not_fit_the_network_is_told_as_such(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    segmenter = threshold_segmenter(Preprocessing("input"), Inference((8, 8, 10), pad_to_patch=True))
+    unet = {"features_per_stage": [2, 2], "kernel_sizes": [[3] * 3] * 2, "strides": [[1] * 3, [4] * 3]}
+    unet |= {"n_conv_per_stage": [1, 1], "n_conv_per_stage_decoder": [1], "in_channels": 1, "classes": 3}
+    segmenter.use_network(build("plain_conv_unet", unet))
+    with pytest.raises(ModelError, match=r"patch size of 'tiny-1' does not fit its network\..*multiples of 4 x 4 x 4"):
+        segmenter.segment([ramp((6, 6, 6))])
