@@ -6,14 +6,14 @@ segmentation", Nature Methods 18 (2021), and "nnU-Net Revisited", MICCAI 2024 (r
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from .blocks import ConvStack, ResidualStack, Size, UNetDecoder
-
-UNITS = {"0": "conv", "1": "norm"}  # a unit's parts in `all_modules`
+from .blocks import SLOPE, ConvStack, ResidualStack, Size, Style, UNetDecoder
 
 
 class _Encoder(nn.Module):
@@ -39,15 +39,22 @@ class _UNet(nn.Module):
     encoder: _Encoder
     decoder: UNetDecoder
     deep_supervision = False
+    steps: list[int]  # product of the strides, for each axis
 
     @staticmethod
     def canonical_key(key: str) -> str:
         """The name under which a tensor is kept: checkpoints have the encoder again in the decoder, and the parts
-        of each unit again, numbered, in `all_modules`."""
+        of each unit again, numbered, in `all_modules`. There the convolution is first; the norm is the only other
+        part with tensors, at 1, or later after a dropout or an activation."""
         key = key.removeprefix("decoder.") if key.startswith("decoder.encoder.") else key
-        return re.sub(r"\ball_modules\.([01])\.", lambda found: f"{UNITS[found[1]]}.", key)
+        return re.sub(r"\ball_modules\.(\d+)\.", lambda found: "conv." if found[1] == "0" else "norm.", key)
 
     def forward(self, volume: Tensor) -> Tensor | list[Tensor]:
+        if any(side % step for side, step in zip(volume.shape[2:], self.steps, strict=True)):
+            raise ValueError(
+                f"This U-Net takes patches whose sides are multiples of {' x '.join(map(str, self.steps))} voxels, "
+                f"not {' x '.join(map(str, volume.shape[2:]))}. Set the patch size of its model card accordingly."
+            )
         decoded = self.decoder(self.encoder(volume))
         heads = list(zip(self.decoder.seg_layers, decoded, strict=True))[::-1]
         if not self.deep_supervision:
@@ -59,11 +66,17 @@ class _UNet(nn.Module):
 class PlainConvUNet(_UNet):
     """[B, in_channels, k, j, i] -> logits [B, classes, k, j, i], or both without k.
 
-    features_per_stage, kernel_sizes, strides (of a stage's first convolution), n_conv_per_stage: of the encoder's
-    stages, finest first. n_conv_per_stage_decoder: of the decoder's, coarsest first. conv_bias: of all
-    convolutions but the heads, which have one. Every side must be a multiple of the product of the strides.
+    features_per_stage: widths of the encoder's stages, finest first. kernel_sizes, strides (of a stage's first
+    convolution), n_conv_per_stage: one entry for each of these stages, or an integer for all. An integer instead of a
+    kernel or stride [k, j, i] or [j, i] holds for all its axes, which are three where no list tells.
+    n_conv_per_stage_decoder: for the decoder's stages, coarsest first, or an integer for all. conv_bias: of all
+    convolutions but the heads, which have one.
 
-    With `deep_supervision`, `forward` returns the logits of all heads, finest first.
+    norm: "instance" or "batch", with affine weights and `norm_eps`. activation: "leaky_relu" with `negative_slope`,
+    "relu", "silu" or "gelu" (exact, by erf); `nonlin_first` puts it before the norm.
+
+    With `deep_supervision`, `forward` returns the logits of all heads, finest first. Every side must be a multiple of
+    the product of the strides, else it raises ValueError, as the constructor does for arguments that make no network.
     """
 
     def __init__(
@@ -71,40 +84,94 @@ class PlainConvUNet(_UNet):
         in_channels: int,
         classes: int,
         features_per_stage: Size,
-        kernel_sizes: Sequence[Size],
-        strides: Sequence[Size],
-        n_conv_per_stage: Size,
-        n_conv_per_stage_decoder: Size,
+        kernel_sizes: int | Sequence[int | Size],
+        strides: int | Sequence[int | Size],
+        n_conv_per_stage: int | Size,
+        n_conv_per_stage_decoder: int | Size,
         conv_bias: bool = True,
+        norm: str = "instance",
+        norm_eps: float = 1e-5,
+        activation: str = "leaky_relu",
+        negative_slope: float = SLOPE,
+        nonlin_first: bool = False,
     ) -> None:
         super().__init__()
+        style = Style(conv_bias, norm, norm_eps, activation, negative_slope, nonlin_first)
+        stages = len(features_per_stage)
+        kernels, strides = _sizes(kernel_sizes, strides, stages)
+        self.steps = [math.prod(along) for along in zip(*strides, strict=True)]
+        counts = _per_stage("n_conv_per_stage", n_conv_per_stage, stages)
         inputs = [in_channels, *features_per_stage[:-1]]
-        each = zip(n_conv_per_stage, inputs, features_per_stage, kernel_sizes, strides, strict=True)
+        each = zip(counts, inputs, features_per_stage, kernels, strides, strict=True)
         # A sequence of one: in the checkpoints a stage may begin with a pooling layer.
-        self.encoder = _Encoder([nn.Sequential(ConvStack(*stage, conv_bias)) for stage in each])
-        counts = n_conv_per_stage_decoder
-        self.decoder = UNetDecoder(classes, features_per_stage, kernel_sizes, strides, counts, conv_bias)
+        self.encoder = _Encoder([nn.Sequential(ConvStack(*stage, style)) for stage in each])
+        counts = _per_stage("n_conv_per_stage_decoder", n_conv_per_stage_decoder, stages - 1)
+        self.decoder = UNetDecoder(classes, features_per_stage, kernels, strides, counts, style)
 
 
 class ResidualEncoderUNet(_UNet):
-    """PlainConvUNet with residual blocks, n_blocks_per_stage of them, in the encoder, after one unit as stem."""
+    """PlainConvUNet with residual blocks, n_blocks_per_stage of them, in the encoder, after one unit as stem.
+
+    stem_channels: width of the stem; the first stage's where None. bottleneck_channels: inner widths of blocks of
+    three units, one for each stage or an integer for all; None for blocks of two units, which have none.
+    """
 
     def __init__(
         self,
         in_channels: int,
         classes: int,
         features_per_stage: Size,
-        kernel_sizes: Sequence[Size],
-        strides: Sequence[Size],
-        n_blocks_per_stage: Size,
-        n_conv_per_stage_decoder: Size,
+        kernel_sizes: int | Sequence[int | Size],
+        strides: int | Sequence[int | Size],
+        n_blocks_per_stage: int | Size,
+        n_conv_per_stage_decoder: int | Size,
         conv_bias: bool = True,
+        norm: str = "instance",
+        norm_eps: float = 1e-5,
+        activation: str = "leaky_relu",
+        negative_slope: float = SLOPE,
+        stem_channels: int | None = None,
+        bottleneck_channels: int | Size | None = None,
     ) -> None:
         super().__init__()
-        width, kernel = features_per_stage[0], kernel_sizes[0]
-        stem = ConvStack(1, in_channels, width, kernel, [1] * len(kernel), conv_bias)
+        style = Style(conv_bias, norm, norm_eps, activation, negative_slope)
+        stages = len(features_per_stage)
+        kernels, strides = _sizes(kernel_sizes, strides, stages)
+        self.steps = [math.prod(along) for along in zip(*strides, strict=True)]
+        counts = _per_stage("n_blocks_per_stage", n_blocks_per_stage, stages)
+        inner: Sequence[int | None] = [None] * stages
+        if bottleneck_channels is not None:
+            inner = _per_stage("bottleneck_channels", bottleneck_channels, stages)
+        width = features_per_stage[0] if stem_channels is None else stem_channels
+        stem = ConvStack(1, in_channels, width, kernels[0], [1] * len(kernels[0]), style)
         inputs = [width, *features_per_stage[:-1]]
-        each = zip(n_blocks_per_stage, inputs, features_per_stage, kernel_sizes, strides, strict=True)
-        self.encoder = _Encoder([ResidualStack(*stage, conv_bias) for stage in each], stem)
-        counts = n_conv_per_stage_decoder
-        self.decoder = UNetDecoder(classes, features_per_stage, kernel_sizes, strides, counts, conv_bias)
+        each = zip(counts, inputs, features_per_stage, kernels, strides, strict=True)
+        blocks = [ResidualStack(*stage, style, bottleneck=of) for stage, of in zip(each, inner, strict=True)]
+        self.encoder = _Encoder(blocks, stem)
+        counts = _per_stage("n_conv_per_stage_decoder", n_conv_per_stage_decoder, stages - 1)
+        self.decoder = UNetDecoder(classes, features_per_stage, kernels, strides, counts, style)
+
+
+def _per_stage(name: str, given: int | Sequence[Any], stages: int) -> list[Any]:
+    """One entry for each stage; an integer holds for all."""
+    if isinstance(given, int):
+        return [given] * stages
+    if len(given) != stages:
+        raise ValueError(f"{name} must be an integer or a list of {stages}")
+    return list(given)
+
+
+def _sizes(
+    kernels: int | Sequence[int | Size], strides: int | Sequence[int | Size], stages: int
+) -> tuple[list[Size], list[Size]]:
+    """Kernel and stride of each stage, with one entry for each axis."""
+    if stages < 2:
+        raise ValueError("features_per_stage must be a list of at least 2")
+    each = _per_stage("kernel_sizes", kernels, stages), _per_stage("strides", strides, stages)
+    axes = {len(size) for sizes in each for size in sizes if not isinstance(size, int)} or {3}
+    if axes not in ({2}, {3}):
+        raise ValueError("kernel_sizes and strides must all be of two or all be of three axes")
+    whole = [[[size] * max(axes) if isinstance(size, int) else size for size in sizes] for sizes in each]
+    if min(length for sizes in whole for size in sizes for length in size) < 1:
+        raise ValueError("kernel_sizes and strides must be at least 1")
+    return whole[0], whole[1]
