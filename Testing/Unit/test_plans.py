@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
 from LightSegLib.errors import ModelError
+from LightSegLib.networks import build
 from LightSegLib.nnunet.plans import Settings, complete, settings_from_plans
 from LightSegLib.pipeline.preprocess import prepare
 from LightSegLib.volume import Geometry, Volume
@@ -277,9 +278,9 @@ def enumerate_as_text(names: list[str]) -> list[tuple[str, str]]:
         ({"resampling_fn_data_kwargs": {"order": 2}}, "resampling_fn_data is .*order"),
         ({"resampling_fn_probabilities_kwargs": {"order": 3}}, "resampled by cubic splines"),
         ({"architecture": {**PLAIN_CONV_UNET, "network_class_name": "my.package.Mamba"}}, "'my.package.Mamba'"),
-        ({"architecture": unet(norm_op="torch.nn.modules.batchnorm.BatchNorm3d")}, "norm_op = torch.nn.*BatchNorm3d"),
-        ({"architecture": unet(nonlin_kwargs={"negative_slope": 0.2})}, "nonlin_kwargs"),
-        ({"architecture": unet(dropout_op="torch.nn.Dropout3d")}, "dropout_op"),
+        ({"architecture": unet(norm_op="torch.nn.GroupNorm")}, "norm_op = torch.nn.GroupNorm"),
+        ({"architecture": unet(norm_op_kwargs={"eps": 1e-5})}, "norm_op_kwargs"),
+        ({"architecture": unet(nonlin_kwargs={"approximate": "tanh"})}, "nonlin_kwargs"),
         ({"architecture": unet(squeeze_excitation=True)}, "squeeze_excitation = True"),
     ],
 )
@@ -441,3 +442,20 @@ def test_a_file_of_another_network_is_not_taken_for_the_models_own(vague_card: C
     card = dataclasses.replace(vague_card, network="slim_unetrv2")
     with pytest.raises(ModelError, match="holds a 'plain_conv_unet', but 'heart-ct' is a 'slim_unetrv2'"):
         complete(card, described)
+
+
+def test_norms_and_activations_of_the_plans_become_those_of_the_network() -> None:
+    unusual = unet(
+        norm_op="torch.nn.modules.batchnorm.BatchNorm3d",
+        norm_op_kwargs={"eps": 1e-3, "affine": True},
+        nonlin_kwargs={"negative_slope": 0.2, "inplace": True},
+        dropout_op="torch.nn.Dropout3d",  # training alone knows it
+        dropout_op_kwargs={"p": 0.2},
+        nonlin_first=True,
+        n_conv_per_stage=2,
+    )
+    arguments = read(make_plans(architecture=unusual)).network_arguments
+    told = {"norm": "batch", "norm_eps": 1e-3, "negative_slope": 0.2, "nonlin_first": True, "n_conv_per_stage": [2, 2]}
+    assert told.items() <= arguments.items() and "activation" not in arguments
+    build("plain_conv_unet", arguments)
+    assert not set(read(make_plans()).network_arguments) & {"norm", "norm_eps", "negative_slope", "nonlin_first"}

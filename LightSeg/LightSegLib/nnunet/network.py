@@ -36,16 +36,15 @@ UNETS = {
     "PlainConvUNet": ("plain_conv_unet", "n_conv_per_stage"),
     "ResidualEncoderUNet": ("residual_encoder_unet", "n_blocks_per_stage"),
 }
-# Further arguments, which leave no trace in the weights: what the families are made for. All others must be off.
+# Further arguments that a network may be made with; all others must be off.
 FIXED: dict[str, tuple[Any, ...]] = {
     "conv_op": ("Conv2d", "Conv3d"),
-    "norm_op": ("InstanceNorm2d", "InstanceNorm3d"),
-    "norm_op_kwargs": ({"eps": 1e-5, "affine": True}, {"affine": True}),
-    "nonlin": ("LeakyReLU",),
-    "nonlin_kwargs": ({"inplace": True}, {"inplace": False}, {}, None),
     "block": ("BasicBlockD",),
     "deep_supervision": (True, False),
 }
+TRAINING_ONLY = ("dropout_op", "dropout_op_kwargs")
+NORMS = {"InstanceNorm2d": "instance", "InstanceNorm3d": "instance", "BatchNorm2d": "batch", "BatchNorm3d": "batch"}
+ACTIVATIONS = {"LeakyReLU": "leaky_relu", "ReLU": "relu", "SiLU": "silu", "GELU": "gelu"}
 # Slim UNETRV2's trainers bring their network and their patch size along, whatever the plans say.
 SLIM_TRAINERS: dict[str, tuple[int, dict[str, Any]]] = {
     "SlimUNETRV2_128Trainer": (128, {"first_kernel": 4, "slices": [64, 32, 16, 8]}),
@@ -66,11 +65,23 @@ def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, 
     if name.rsplit(".", 1)[-1] not in UNETS:
         unsupported(f"The network is of the class '{name}'")
     family, depth = UNETS[name.rsplit(".", 1)[-1]]
+    arguments = _for_every_stage(arguments, depth)
     arguments = conform(arguments, object_of({**UNET, depth: COUNTS, "norm_op": TEXT, "nonlin": TEXT}), where)
-    _check_details({name: value for name, value in arguments.items() if name not in (*UNET, depth, "n_stages")})
+    style = _style(arguments)
+    told = (*UNET, depth, "n_stages", "norm_op", "norm_op_kwargs", "nonlin", "nonlin_kwargs", "nonlin_first")
+    _check_details({name: value for name, value in arguments.items() if name not in (*told, *TRAINING_ONLY)})
     patch_size: Size = rules["patch_size"]
     _check_sizes(arguments, depth, patch_size, where)
-    return family, {name: _as_lists(arguments[name]) for name in (*UNET, depth)}, patch_size
+    return family, {name: _as_lists(arguments[name]) for name in (*UNET, depth)} | style, patch_size
+
+
+def _for_every_stage(arguments: dict[str, Any], depth: str) -> dict[str, Any]:
+    """One number of convolutions or blocks stands for all stages."""
+    features = arguments.get("features_per_stage")
+    stages = len(features) if isinstance(features, list) else 0
+    counts = {depth: stages, "n_conv_per_stage_decoder": stages - 1}
+    single = {name: [arguments[name]] * n for name, n in counts.items() if isinstance(arguments.get(name), int)}
+    return arguments | single
 
 
 def _architecture(rules: dict[str, Any], where: str) -> tuple[str, dict[str, Any], str]:
@@ -91,9 +102,31 @@ def _architecture(rules: dict[str, Any], where: str) -> tuple[str, dict[str, Any
         "n_conv_per_stage_decoder": rules["n_conv_per_stage_decoder"],
         "conv_bias": True,
         "norm_op": "InstanceNorm3d",
+        "norm_op_kwargs": {"affine": True},
         "nonlin": "LeakyReLU",
     }
     return name, arguments, where
+
+
+def _style(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Norm and activation, as far as they differ from nnU-Net's usual ones."""
+    norm, activation = (arguments[name].rsplit(".", 1)[-1] for name in ("norm_op", "nonlin"))
+    if norm not in NORMS or activation not in ACTIVATIONS:
+        unsupported(f"The network was made with norm_op = {arguments['norm_op']} and nonlin = {arguments['nonlin']}")
+    of_norm = {"affine": False, **(arguments.get("norm_op_kwargs") or {})}
+    of_activation = {"inplace": True, **(arguments.get("nonlin_kwargs") or {})}
+    style = {
+        "norm": NORMS[norm],
+        "norm_eps": of_norm.pop("eps", 1e-5),
+        "activation": ACTIVATIONS[activation],
+        "negative_slope": of_activation.pop("negative_slope", 0.01),
+        "nonlin_first": arguments.get("nonlin_first") or False,
+    }
+    del of_activation["inplace"]
+    if of_norm != {"affine": True} or of_activation:
+        unsupported(f"The network was made with norm_op_kwargs = {of_norm} and nonlin_kwargs = {of_activation}")
+    usual = {"norm": "instance", "norm_eps": 1e-5, "activation": "leaky_relu", "negative_slope": 0.01}
+    return {name: value for name, value in style.items() if value != usual.get(name, False)}
 
 
 def _check_details(arguments: dict[str, Any]) -> None:
