@@ -277,7 +277,7 @@ def test_a_server_that_is_not_there_is_told(partial: Partial, server: Server) ->
     with Server() as gone:
         address = gone.url
     remote = Remote("https://example.org/file", f"{address}/file", RIGHT)
-    with pytest.raises(SourceError, match="cannot be reached; is this computer connected"):
+    with pytest.raises(SourceError, match="cannot be reached, or this computer is not connected"):
         download(remote, partial, Connection(Reporter(), QUICK), "Tiny")
     for address in ("file:///etc/passwd", "no address", "http://"):
         with pytest.raises(SourceError, match=r"the address cannot be used \(.+\)$"):

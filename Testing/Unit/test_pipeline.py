@@ -198,6 +198,17 @@ def test_clipping_before_or_after_resampling_is_the_models_choice() -> None:
     np.testing.assert_allclose(last, [0, 0, 0, 100, 100, 100, 100, 0, 0, 0], atol=1e-4)
 
 
+def test_splines_do_not_invent_intensities_beyond_those_of_the_image() -> None:
+    """Cubic splines overshoot at the edge of a bone; no voxel may become brighter than the brightest one."""
+    voxels = np.zeros((4, 4, 12), np.float32)
+    voxels[:, :, 6:] = 100
+    rule = Preprocessing("input", spacing=(0.4, 1, 1), normalization=(Normalization("none"),))
+    resampled = prepare([Volume(voxels, Geometry(voxels.shape))], rule).array
+    assert resampled.shape == (1, 4, 4, 30)
+    assert (resampled.min(), resampled.max()) == (0, 100)
+    assert np.unique(resampled).size > 4  # still a spline, not a step
+
+
 def test_a_model_with_unpublished_normalisation_says_that_it_cannot_run() -> None:
     with pytest.raises(ModelError, match=r"have not published how .* is normalised.*preprocessing\.normalization"):
         prepare([ramp((3, 4, 5))], Preprocessing(normalization=(Normalization("unknown"),)))

@@ -125,12 +125,14 @@ def resample(array: np.ndarray, spacing: Sequence[float], target: Sequence[float
     """Array [k, j, i] from `spacing` to `target` mm (array order) by spline interpolation.
 
     Both grids share their outer faces, so the sizes are rounded and voxel centres shift by up to half a voxel.
+    Where splines overshoot, the result keeps to the array's range, as in nnU-Net.
     """
     shape = [max(1, round(n * s / t)) for n, s, t in zip(array.shape, spacing, target, strict=True)]
     if tuple(shape) == array.shape:
         return array
     zoom = [new / old for new, old in zip(shape, array.shape, strict=True)]
-    return np.asarray(ndimage.zoom(array, zoom, order=order, mode="nearest", grid_mode=True))
+    result = np.asarray(ndimage.zoom(array, zoom, order=order, mode="nearest", grid_mode=True))
+    return np.clip(result, array.min(), array.max(), out=result)
 
 
 def normalize(
