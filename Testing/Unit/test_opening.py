@@ -134,6 +134,25 @@ def test_another_file_brings_its_own_preprocessing_and_labels(card: Card, run: R
     assert [label.name for label in open_model(card).card.labels] == ["bone", "vessel"]
 
 
+def test_a_doubt_about_a_files_labels_does_not_vanish_at_the_second_use(
+    card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card that ships is what a file is judged by, not the one that this file has completed."""
+    ships = tmp_path / "cards"
+    ships.mkdir()
+    labels = tuple(replace(label, name=f"Part {label.value}") for label in card.labels)
+    source = card.weights.sources
+    write_card(
+        replace(card, id="ships", labels=labels, weights=Weights("final.pth", sources=source)), ships / "ships.json"
+    )
+    monkeypatch.setattr("LightSegLib.catalog.store.CARDS_FOLDER", ships)
+    for _ in range(2):
+        notices = Segmenter(find_card("ships"), device="cpu").segment([CT]).provenance["notices"]
+        assert any(notice.startswith("This model is unverified") for notice in notices)
+        assert find_card("ships").not_known[0].startswith("None of the labels in the weights file")
+        assert [label.name for label in find_card("ships").labels] == ["liver", "tumor"]
+
+
 def test_weights_of_another_model_are_named_and_never_replace_anything(
     card: Card, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

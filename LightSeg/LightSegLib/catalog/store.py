@@ -15,6 +15,7 @@ from ..errors import InputError, ModelError, OutputError, UnknownModelError
 from .anatomy import words as words_of
 from .card import Card, Label, read_card
 
+CARDS_FOLDER = Path(__file__).parent / "cards"
 CARD_NAME = "model.json"  # in a model folder, beside the weights
 
 
@@ -56,7 +57,7 @@ def all_cards() -> list[Card]:
     A bundled card is replaced by the one beside its weights if these describe themselves (see `Card`). A user's card
     that cannot be read is left out, so that it does not take the other models with it.
     """
-    bundled = map(read_card, sorted((Path(__file__).parent / "cards").glob("*.json")))
+    bundled = map(read_card, sorted(CARDS_FOLDER.glob("*.json")))
     cards = {card.id: _completed(card) for card in bundled}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
         card = _readable(path)
@@ -65,6 +66,12 @@ def all_cards() -> list[Card]:
                 "The model in %s is not used: its id '%s' is taken. Give it another id.", path.parent, card.id
             )
     return list(cards.values())
+
+
+def as_shipped(card: Card) -> Card:
+    """A bundled card without what a weights file has said of itself; any other card as it is."""
+    path = CARDS_FOLDER / f"{card.id}.json"
+    return read_card(path) if card.folder == CARDS_FOLDER and path.is_file() else card
 
 
 def _completed(card: Card) -> Card:

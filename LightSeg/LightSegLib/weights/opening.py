@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..catalog.card import Card, write_card
-from ..catalog.store import CARD_NAME
+from ..catalog.store import CARD_NAME, as_shipped
 from ..errors import ModelError, OutputError
 from ..networks import build
 from ..nnunet.plans import complete
@@ -49,7 +49,7 @@ def open_model(
         if not path.is_file():  # another LightSeg has put its slim copy there meanwhile
             path = store.ensure(card, progress, cancelled, accept_licence)
         checkpoint = read_checkpoint(path)
-        completed = complete(card, checkpoint) if card.self_describing else card
+        completed = complete(as_shipped(card), checkpoint) if card.self_describing else card
         network = build(completed.network, completed.network_arguments)
         load_state(network, checkpoint.state, path.name, known_models)
     except ModelError as error:

@@ -57,10 +57,12 @@ def mirror_address(mirror: str | None = None) -> str:
     if not path.is_file():
         return ""
     try:
-        mirror = json.loads(path.read_text(encoding="utf-8")).get("mirror", "")
-        return mirror.rstrip("/")
-    except (OSError, ValueError, AttributeError) as error:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict) or not isinstance(settings.get("mirror", ""), str):
+            raise ValueError("it must be an object whose entry mirror is an address")
+    except (OSError, ValueError) as error:
         raise InputError(f"The settings {path} cannot be read ({error}). Correct the file or delete it.") from error
+    return settings.get("mirror", "").rstrip("/")
 
 
 def sources_of(card: Card, mirror: str) -> list[Source]:
