@@ -295,6 +295,8 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         side=None,
         cancelled=None,
         acceptLicence=False,
+        fullPrecision=False,
+        mirror=False,
     ):
         """Segment a volume node, or a list of nodes with one per channel, and return the segmentation node.
 
@@ -302,7 +304,8 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         a new node is made where none is given. roiNode: Markups ROI that limits the work. device: "auto", "cpu",
         "cuda" or "mps". progress: called with a `Progress`. side: "left" or "right" names the segments so.
         cancelled: asked again and again, True stops the job. acceptLicence: agree to a licence that forbids
-        commercial use, needed once before such a model is downloaded.
+        commercial use, needed once before such a model is downloaded. fullPrecision: compute in float32 on every
+        device. mirror: average over the flips that the model allows, slower.
 
         Raises LightSegError, with the scene as it was; Cancelled, one of these, after `cancelled` said so.
         """
@@ -318,7 +321,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         region = mrml.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
         if not torchInstalled():
             raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
-        segmenter = Segmenter(card, device, accept_licence=acceptLicence)
+        segmenter = Segmenter(card, device, fullPrecision, mirror, accept_licence=acceptLicence)
         segmentation = segmenter.segment(volumes, region, progress, cancelled)
         return mrml.write_segmentation(segmentation, volumeNodes[0], segmentationNode, side)
 

@@ -64,6 +64,19 @@ PLAIN_CONV_UNET = {
 }
 
 
+UNET_2D = {
+    **PLAIN_CONV_UNET,
+    "arch_kwargs": {
+        **PLAIN_CONV_UNET["arch_kwargs"],  # type: ignore[dict-item]
+        "conv_op": "torch.nn.modules.conv.Conv2d",
+        "kernel_sizes": [[3, 3], [3, 3]],
+        "strides": [[1, 1], [2, 2]],
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
+    },
+}
+CONFIGURATION_2D = {"patch_size": [16, 24], "spacing": [1.5, 1.25], "architecture": UNET_2D}
+
+
 def make_plans(old: bool = False, **changes: Any) -> dict[str, Any]:
     """Plans of a tiny CT model whose configuration 3d_fullres has these changes; `old` in the form before 2.4."""
     resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -122,7 +135,8 @@ def make_checkpoint(
     fold: int | str = 0,
 ) -> dict[str, Any]:
     """What nnU-Net v2 saves of a network with seeded random weights."""
-    settings = settings_from_plans(plans, dataset, configuration, trainer, (0, 1, 2))
+    settings = settings_from_plans(plans, dataset, configuration, trainer, None)
+    mirror_axes = (0, 1) if settings.inference.patch_size[0] == 1 else (0, 1, 2)
     torch.manual_seed(0 if fold == "all" else int(fold))
     state = build(settings.network, settings.network_arguments).state_dict()
     return {
@@ -140,7 +154,7 @@ def make_checkpoint(
             "device": torch.device("cuda"),
         },
         "trainer_name": trainer,
-        "inference_allowed_mirroring_axes": (0, 1, 2),
+        "inference_allowed_mirroring_axes": mirror_axes,
     }
 
 

@@ -57,6 +57,15 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
 
     imported = command("import", "Add a model: an nnU-Net v2 results folder, its zip, a checkpoint, a LightSeg folder.")
     imported.add_argument("path", metavar="FILE_OR_FOLDER_OR_ZIP", help="where the model lies; it is copied")
+    imported.add_argument(
+        "--fold",
+        action="append",
+        default=[],
+        metavar="N",
+        dest="folds",
+        help="take only this fold of an nnU-Net results folder, 0, 1, ... or all; can be given several times "
+        "(default: the mean of all finished ones)",
+    )
     imported.add_argument("--replace", action="store_true", help="replace an imported model of the same id")
 
     remove = command("remove", "Remove an imported model.")
@@ -71,7 +80,8 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
     _add_device(segment)
     _add_licence(segment)
-    segment.add_argument("--full-precision", action="store_true", help="compute in float32 on a GPU too")
+    segment.add_argument("--full-precision", action="store_true", help="compute in float32 on every device")
+    segment.add_argument("--no-openvino", action="store_true", help="do without OpenVINO, where it is installed")
     segment.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
     segment.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -84,6 +84,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         mirror=arguments.mirror,
         largest_component="label" if arguments.largest_component else None,
         accept_licence=arguments.accept_licence,
+        openvino=not arguments.no_openvino,
     )
     progress = ProgressLine(arguments.quiet)
     try:
@@ -97,7 +98,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     for notice in provenance["notices"]:
         print(f"lightseg: {notice}", file=sys.stderr)
     print(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
-    print(f"{out} written ({provenance['seconds']:.1f} s on {provenance['device']})")
+    print(f"{out} written ({provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']})")
 
 
 def _train(arguments: argparse.Namespace) -> None:

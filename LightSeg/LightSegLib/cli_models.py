@@ -7,7 +7,7 @@ import json
 import textwrap
 from dataclasses import asdict
 
-from .catalog.card import Card, Weights, card_to_dict
+from .catalog.card import Card, Preprocessing, Resampling, Weights, card_to_dict
 from .catalog.store import all_cards, find_card, remove_model, search
 from .errors import InputError, LightSegError
 from .printing import WIDTH, ProgressLine, megabytes, nested, table, wrapped
@@ -57,6 +57,11 @@ def _info(arguments: argparse.Namespace) -> None:
         "Description": card.description,
         "Modality": card.modality,
         "Input": ", ".join(card.channels),
+        "Spacing": _spacing(card.preprocessing),
+        "Resampling": _resampling(card),
+        "Patch": f"{' x '.join(map(str, card.inference.patch_size))} voxels (k, j, i)",
+        "Network": card.network,
+        "Folds": _folds(card),
         "Labels": ", ".join(f"{label.value} {label.name}" for label in card.labels),
         "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
         "Sources": ", ".join(map(origin, weights.sources)),
@@ -79,6 +84,33 @@ def _info(arguments: argparse.Namespace) -> None:
         print(nested({"Performance": card.performance}))
 
 
+def _spacing(preprocessing: Preprocessing) -> str:
+    """To which the image is resampled."""
+    lengths = {axis: length for axis, length in zip("ijk", preprocessing.spacing or (), strict=False) if length}
+    if not lengths:
+        return "that of the image"
+    kept = "".join(f", along {axis} that of the image" for axis in "ijk" if axis not in lengths)
+    return f"{' x '.join(f'{length:g}' for length in lengths.values())} mm ({', '.join(lengths)}){kept}"
+
+
+def _resampling(card: Card) -> str:
+    """Of the image, and of what the network makes of it."""
+    if card.preprocessing.spacing is None:
+        return ""
+    return f"{_interpolation(card.preprocessing.resampling)}; results {_interpolation(card.inference.resampling)}"
+
+
+def _interpolation(rule: Resampling) -> str:
+    along = "" if rule.separate == "never" else f", {rule.across} along the coarsest axis"
+    return rule.interpolation + along + (" where that is anisotropic" if rule.separate == "anisotropic" else "")
+
+
+def _folds(card: Card) -> str:
+    """Those whose networks an import took."""
+    folds = [str(fold) for fold in card.training.get("folds", ()) if fold is not None]
+    return ", ".join(folds) + (f" (mean of {len(folds)} networks)" if len(folds) > 1 else "")
+
+
 def _pin(weights: Weights) -> str:
     """What the file is held to."""
     if weights.sha256:
@@ -89,7 +121,7 @@ def _pin(weights: Weights) -> str:
 def _import(arguments: argparse.Namespace) -> None:
     from .catalog.importing import import_model
 
-    card = import_model(arguments.path, replace=arguments.replace)
+    card = import_model(arguments.path, replace=arguments.replace, folds=arguments.folds)
     print(f"{card.title} imported; use it with --model {card.id}")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,22 +18,35 @@ from .volume import Segmentation, Volume, check_voxels
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
+    from .pipeline.accelerate import Runner
+    from .pipeline.inference import Plan
     from .pipeline.preprocess import Prepared
+    from .pipeline.sliding_window import TileSampler
 
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
-SMALLEST_TILE = 32  # voxels along an axis; smaller tiles would see too little
-BATCH_VOXELS = 320_000  # small tiles run together: torch's fast CPU convolutions want more than one
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What came out, and how. part: the view of the labels for the used part of the volume."""
+
+    labels: np.ndarray
+    part: np.ndarray
+    plan: Plan
+    computed_in: str
+    needed: int
+    notices: list[str]
 
 
 class Segmenter:
     """One model on one device; the network is loaded at the first use and kept.
 
-    device: "auto", "cpu", "cuda", "cuda:N" or "mps". full_precision: float32 on a GPU too. mirror: average over
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps". full_precision: float32 on every device. mirror: average over
     the flips that the card allows. largest_component: "none", "label" (one piece of every label) or "whole" (one piece
     of all labels together); None for what the card says. accept_licence: agree to a licence that forbids commercial
-    use, needed once before such a model is downloaded.
+    use, needed once before such a model is downloaded. openvino: use OpenVINO on the CPU where it is installed.
     """
 
     def __init__(
@@ -45,6 +57,7 @@ class Segmenter:
         mirror: bool = False,
         largest_component: str | None = None,
         accept_licence: bool = False,
+        openvino: bool = True,
     ) -> None:
         self.card = card
         self._accept_licence = accept_licence
@@ -52,12 +65,16 @@ class Segmenter:
         self._device_name = device
         self._full_precision = full_precision
         self._mirror = mirror
+        self._openvino = openvino
         self._largest = card.inference.largest_component if largest_component is None else largest_component
-        self._network: nn.Module | None = None
+        self._networks: tuple[nn.Module, ...] = ()
+        self._identity: str | None = None  # under which facts about these weights are kept
+        self._runners: dict[torch.device, tuple[Runner, list[str]]] = {}
 
     def use_network(self, network: nn.Module) -> None:
         """Run this network instead of the card's weights; training validates with it."""
-        self._network = network
+        self._networks, self._identity = (network,), None
+        self._runners.clear()
 
     def segment(
         self,
@@ -68,8 +85,9 @@ class Segmenter:
     ) -> Segmentation:
         """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
 
-        Outside `roi` the result is background. Raises InputError, ModelError, DeviceError, and Cancelled within
-        one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
+        Outside `roi` the result is background. Raises InputError, ModelError, DeviceError (memory that the run needs
+        and this machine lacks), and Cancelled within one tile of `cancelled` returning True, or one batch of small
+        tiles with as many voxels as a large one.
         """
         from .pipeline.preprocess import prepare
         from .pipeline.restore import keep_largest_component
@@ -82,23 +100,24 @@ class Segmenter:
         reporter.step("Preparing")
         prepared = prepare(volumes, self.card.preprocessing, roi)
         reporter.step("Loading model")
-        network = self._load(progress, cancelled)
-        labels, device, notices = self._run_with_fallbacks(network, prepared, reporter)
+        self._load(progress, cancelled)
+        run = self._run(prepared, reporter)
         reporter.step("Restoring")
-        labels = keep_largest_component(labels, self._largest)
-        notices += self._doubts(volumes[0], roi)
-        if self._too_large(prepared, volumes[0]):
+        if self._largest != "none":
+            run.part[...] = keep_largest_component(run.part, self._largest)
+        notices = run.notices + self._doubts(volumes[0], roi)
+        if self._too_large(prepared):
             notices.append(
                 f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
                 "Expect a wrong result: set a region of interest around the structure."
             )
-        if not labels.any():
+        if not run.part.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
         return Segmentation(
-            prepared.restore(labels),
+            run.labels,
             volumes[0].geometry,
             self.card.labels,
-            self._provenance(device, notices, time.perf_counter() - started),
+            self._provenance(run, notices, time.perf_counter() - started),
         )
 
     def _check(self, volumes: Sequence[Volume]) -> None:
@@ -139,129 +158,90 @@ class Segmenter:
             )
         return found
 
-    def _too_large(self, prepared: Prepared, volume: Volume) -> bool:
+    def _too_large(self, prepared: Prepared) -> bool:
         """Whether the used part is more than twice as long, along any axis, as the region the model was made for."""
         if self.card.region_mm is None:
             return False
-        spacing = np.array(volume.geometry.spacing[::-1])[list(prepared.order)]
-        extent = np.array(prepared.inner_shape) * spacing
+        extent = np.array(prepared.inner_shape) * prepared.spacing
         return bool((extent > 2 * np.array(self.card.region_mm[::-1])).any())
 
-    def _load(self, progress: ProgressCallback | None, cancelled: CancelCallback | None) -> nn.Module:
-        if self._network is None:
+    def _load(self, progress: ProgressCallback | None, cancelled: CancelCallback | None) -> None:
+        if not self._networks:
             from .weights.opening import open_model
 
             opened = open_model(self.card, progress, cancelled, self._accept_licence)
-            self.card, self._network, self._weights_sha256 = opened.card, opened.network, opened.sha256
-        return self._network
+            self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
+            self._identity = opened.sha256
 
-    def _run_with_fallbacks(
-        self, network: nn.Module, prepared: Prepared, reporter: Reporter
-    ) -> tuple[np.ndarray, torch.device, list[str]]:
-        """Labels on the used part; where memory runs out, smaller tiles, then the CPU, and a notice of it."""
-        import torch
-
+    def _run(self, prepared: Prepared, reporter: Reporter) -> _Run:
+        """Labels by the first plan that fits the memory; where it runs out all the same, by the next that does."""
         from .pipeline.devices import choose_device, is_out_of_memory, is_unsupported
+        from .pipeline.inference import bytes_needed, label, make_sampler, plans
+        from .pipeline.memory import activations, available
 
-        device = choose_device(self._device_name)
-        tile = self.card.inference.patch_size
+        sampler = make_sampler(prepared, self.card.inference)
+        ways = plans(choose_device(self._device_name), sampler)
+        try:
+            one_pass = activations(self._networks[0], (1, len(self.card.channels), *sampler.patch))
+        except ValueError as error:  # how the networks refuse a size
+            raise ModelError(f"The patch size of '{self.card.id}' does not fit its network. {error}") from error
         notices: list[str] = []
-        while True:
+        shortage = ""
+        while ways:
+            plan = ways.pop(0)
+            needed, free = bytes_needed(plan, one_pass, prepared, sampler, self.card.outputs), available(plan.device)
+            if free is not None and needed > free:
+                shortage = f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+                continue
+            reporter.step(f"Segmenting (takes about {needed / 1e9:.1f} GB of memory)")
             try:
-                return self._run(network, prepared, tile, device, reporter), device, notices
-            except (RuntimeError, MemoryError) as error:
-                if device.type != "cpu" and is_unsupported(error):
-                    notices.append(f"This build of PyTorch lacks an operation on {device}; the CPU was used.")
-                    device = torch.device("cpu")
-                    continue
-                if not is_out_of_memory(error):
-                    raise
-            k, j, i = (max(min(length, SMALLEST_TILE), length // 2) for length in tile)
-            if (k, j, i) != tile and not self.card.inference.pad_to_patch:  # else the network takes whole patches alone
-                tile = (k, j, i)
-                notices.append(f"Memory of {device.type} ran out; smaller tiles ({k} x {j} x {i}) were used.")
-            elif device.type != "cpu":
-                device, tile = torch.device("cpu"), self.card.inference.patch_size
-                notices.append("Memory of the GPU ran out; the CPU was used.")
-            else:
-                raise DeviceError(
-                    "This machine's memory is too small for this volume even with the smallest tiles. "
-                    "Close other programs or choose a smaller region of interest."
+                runner, remarks = self._runner(plan.device, prepared, sampler)
+                labels, part = label(
+                    prepared, self.card.inference, self.card.outputs, runner, plan, self._mirror, reporter
                 )
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    shortage = f"{needed / 1e9:.1f} GB did not suffice"
+                elif plan.device.type != "cpu" and is_unsupported(error):
+                    notices.append(f"This build of PyTorch lacks an operation on {plan.device}; the CPU was used.")
+                    ways = [way for way in ways if way.device != plan.device]
+                else:
+                    raise
+            else:
+                if shortage:
+                    notices.append(f"Memory was short ({shortage}), so it ran slower: {plan.words}.")
+                return _Run(labels, part, plan, runner.name, needed, notices + remarks)
+        raise DeviceError(
+            f"This machine's memory is too small for this volume ({shortage}). "
+            "Close other programs or choose a smaller region of interest."
+        )
 
-    def _run(
-        self,
-        network: nn.Module,
-        prepared: Prepared,
-        patch_size: tuple[int, int, int],
-        device: torch.device,
-        reporter: Reporter,
-    ) -> np.ndarray:
-        import torch
+    def _runner(self, device: torch.device, prepared: Prepared, sampler: TileSampler) -> tuple[Runner, list[str]]:
+        """What runs tiles on this device, and its remarks; made once."""
+        from .pipeline.accelerate import accelerate
+        from .pipeline.inference import middle_tile
 
-        from .pipeline.restore import LabelRestorer
-        from .pipeline.sliding_window import TileAggregator, TileSampler
+        if device not in self._runners:
+            self._runners[device] = accelerate(
+                self._networks,
+                device,
+                self._full_precision,
+                lambda: middle_tile(prepared, sampler),
+                self._identity,
+                self._openvino,
+            )
+        return self._runners[device]
 
-        shape = prepared.array.shape[1:]
-        rules = self.card.inference
-        sampler = TileSampler(shape, patch_size, rules.overlap, rules.pad_to_patch)
-        aggregator = TileAggregator(self.card.outputs, shape, sampler.importance(), device)
-        threshold = 0.5 if rules.average == "probabilities" else 0.0
-        restorer = LabelRestorer(shape, prepared.inner_shape, self.card.outputs, rules.regions, threshold)
-        volume = torch.from_numpy(prepared.array)
-        whole_tiles = patch_size == rules.patch_size  # else memory ran out before
-        network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        reporter.tile("Segmenting", 0, len(sampler))
-        finished = 0
-        with torch.inference_mode():
-            for positions in sampler.batches(max(1, BATCH_VOXELS // sampler.tile_voxels) if whole_tiles else 1):
-                tiles = torch.stack([sampler.tile(volume, position) for position in positions])
-                for logits, position in zip(self._logits(network, tiles.to(device), reporter), positions, strict=True):
-                    for slab in aggregator.add(sampler.covered(logits), position):
-                        restorer.add(slab)
-                    finished += 1
-                    reporter.tile("Segmenting", finished, len(sampler))
-            for slab in aggregator.finish():
-                restorer.add(slab)
-        return restorer.labels
-
-    def _logits(self, network: nn.Module, tiles: Tensor, reporter: Reporter) -> Tensor:
-        """What is averaged (logits or probabilities) [tiles, outputs, k, j, i], over the flips too when asked to."""
-        import torch
-
-        rules = self.card.inference
-        tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
-        half = tiles.device.type == "cuda" and not self._full_precision
-
-        def run(flipped: Tensor) -> Tensor:
-            try:
-                logits: Tensor = network(flipped).float()
-            except ValueError as error:  # how the networks refuse a size
-                raise ModelError(f"The patch size of '{self.card.id}' does not fit its network. {error}") from error
-            if rules.average == "logits":
-                return logits
-            return logits.sigmoid() if rules.regions else logits.softmax(dim=1)
-
-        with torch.autocast("cuda", torch.float16) if half else contextlib.nullcontext():
-            total = run(tiles)
-            if not self._mirror:
-                return total
-            axes = rules.mirror_axes
-            flips = [f for n in range(1, len(axes) + 1) for f in itertools.combinations(axes, n)]
-            for flip in flips:
-                reporter.check_cancelled()
-                dims = [axis + 2 for axis in flip]
-                total = total + run(tiles.flip(dims)).flip(dims)
-        return total / (len(flips) + 1)
-
-    def _provenance(self, device: torch.device, notices: list[str], seconds: float) -> dict[str, Any]:
+    def _provenance(self, run: _Run, notices: list[str], seconds: float) -> dict[str, Any]:
         card = self.card
         return {
             "model": card.id,
             "title": card.title,
             "version": card.version,
             "weights_sha256": self._weights_sha256,
-            "device": str(device),
+            "device": str(run.plan.device),
+            "computed_in": run.computed_in,
+            "memory_estimate_mb": round(run.needed / 1e6),
             "settings": {
                 "full_precision": self._full_precision,
                 "mirror": self._mirror,

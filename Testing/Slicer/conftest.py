@@ -116,7 +116,7 @@ def boxes(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     seen = SimpleNamespace(volumes=[], roi=None, fail=None)
 
     class KnownBoxes:
-        def __init__(self, card: Card, device: str = "auto", accept_licence: bool = False) -> None:
+        def __init__(self, card: Card, device: str = "auto", *choices: bool, accept_licence: bool = False) -> None:
             self.card = card
 
         def segment(self, volumes: list[Volume], roi: Any, progress: Any, cancelled: Any) -> Segmentation:

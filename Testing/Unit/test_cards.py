@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from LightSegLib.catalog import card as card_module
 from LightSegLib.catalog.anatomy import look_up
-from LightSegLib.catalog.card import Card, Code, card_from_dict, card_to_dict, read_card, write_card
+from LightSegLib.catalog.card import Card, Code, Resampling, card_from_dict, card_to_dict, read_card, write_card
 from LightSegLib.catalog.schema import FieldError, card_schema, conform
 from LightSegLib.errors import ModelError
 from LightSegLib.networks import build
@@ -39,13 +39,13 @@ COMPLETE: dict[str, Any] = {
     "preprocessing": {
         "orientation": "LPS",
         "crop": "nonzero",
-        "spacing": [0.5, 1.0, 3.0],
+        "spacing": [0.5, 1.0, None],
         "normalization": [
             {"method": "ct", "lower": -100.0, "upper": 200.0, "mean": 50.0, "std": 30.0},
             {"method": "zscore", "masked": True},
         ],
         "transpose": [1, 0, 2],
-        "interpolation": "linear",
+        "resampling": {"interpolation": "linear", "separate": "always", "across": "cubic"},
         "normalize_first": True,
     },
     "inference": {
@@ -56,6 +56,7 @@ COMPLETE: dict[str, Any] = {
         "pad_to_patch": True,
         "average": "probabilities",
         "regions": [1, 2],
+        "resampling": {"interpolation": "nearest", "separate": "anisotropic", "across": "linear"},
     },
     "labels": [
         {"value": 1, "name": "Liver", "color": [221, 130, 101]},
@@ -157,7 +158,7 @@ def test_every_field_survives_writing_and_reading(tmp_path: Path) -> None:
     assert_contains(card_to_dict(card), COMPLETE)
     write_card(card, tmp_path / "Karte ü.json")
     assert read_card(tmp_path / "Karte ü.json") == card
-    assert card.preprocessing.spacing == (0.5, 1.0, 3.0) and card.network_arguments["kernel_sizes"] == [[3, 3, 3]]
+    assert card.preprocessing.spacing == (0.5, 1.0, None) and card.network_arguments["kernel_sizes"] == [[3, 3, 3]]
     assert card.weights.sources[2].id == "1a-B_c" and card.labels[1].terminology.region.meaning == "Abdomen"
 
 
@@ -166,6 +167,15 @@ def test_whole_numbers_may_be_written_with_a_point_and_lengths_without(data: dic
     data["preprocessing"]["spacing"] = [1, 1, 2]
     card = card_from_dict(json.loads(json.dumps(data)))
     assert [type(n) for n in (*card.inference.patch_size, *card.preprocessing.spacing)] == [int] * 3 + [float] * 3
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_a_card_from_before_the_coarse_axis_counted_keeps_its_meaning(data: dict[str, Any], interpolation: str) -> None:
+    del data["preprocessing"]["resampling"], data["inference"]["resampling"]
+    data["preprocessing"]["interpolation"] = interpolation
+    card = card_from_dict(data)
+    assert card.preprocessing.resampling == Resampling(interpolation, separate="never")
+    assert card.inference.resampling == Resampling("linear", separate="never")
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -235,6 +245,17 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
         (lambda d: d["preprocessing"].update(spacing=[1, 0, 1]), r"preprocessing\.spacing\[1\] must be above 0"),
         (lambda d: d["preprocessing"].update(spacing=[1, 1, float("nan")]), r"spacing\[2\] must be a number"),
         (lambda d: d["preprocessing"].update(spacing=[1, 1, 10**400]), r"spacing\[2\] must be a number"),
+        (lambda d: d["preprocessing"].update(spacing=[1, "x", 1]), r"spacing\[1\] must be a number or null"),
+        (lambda d: d["preprocessing"].update(spacing=[0, 1, None]), r"spacing\[0\] must be above 0"),
+        (
+            lambda d: d["preprocessing"]["resampling"].update(interpolation="spline"),
+            r"preprocessing\.resampling\.interpolation must be one of nearest, linear, cubic",
+        ),
+        (
+            lambda d: d["inference"]["resampling"].pop("interpolation"),
+            r"inference\.resampling\.interpolation is missing",
+        ),
+        (lambda d: d["preprocessing"].update(interpolation="cubic"), "preprocessing.interpolation is not a known"),
         (lambda d: d["preprocessing"].update(transpose=[0, 1, 1]), "transpose must not have an entry twice"),
         (lambda d: d["inference"].update(overlap=1), r"inference\.overlap must be below 1"),
         (lambda d: d["inference"].update(average="median"), "average must be one of logits, probabilities"),
@@ -336,7 +357,9 @@ def test_the_tumour_model_prepares_ct_as_its_plans_say() -> None:
     (rule,) = card.preprocessing.normalization
     assert card.preprocessing.spacing == (2.0, 2.0, 3.0) and card.inference.patch_size == (96, 128, 128)
     assert (rule.lower, rule.upper, rule.mean, rule.std) == (-900, 619, -52.2320181037366, 268.7993885716853)
-    assert card.preprocessing.normalize_first and card.preprocessing.interpolation == "linear"
+    assert card.preprocessing.normalize_first
+    # Not so in the plans: the authors' preprocessor and export call torch's trilinear interpolation themselves.
+    assert card.preprocessing.resampling == card.inference.resampling == Resampling("linear", separate="never")
 
 
 def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
@@ -345,6 +368,9 @@ def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
     version_1 = shipped.network == "unetrpp"  # nnU-Net v1: resample, then normalise; average probabilities
     assert shipped.inference.average == ("probabilities" if version_1 else "logits")
     assert shipped.preprocessing.normalize_first != version_1
+    if version_1:  # preprocessing/preprocessing.py and inference/segmentation_export.py of the authors
+        assert shipped.preprocessing.resampling == Resampling("cubic", "anisotropic", "nearest")
+        assert shipped.inference.resampling == Resampling("linear", "anisotropic", "nearest")
     assert shipped.inference.pad_to_patch and shipped.inference.mirror_axes == (0, 1, 2)
     assert shipped.preprocessing.orientation == "input" and shipped.preprocessing.crop == "nonzero"
     assert shipped.self_describing == (shipped.network == "slim_unetrv2")

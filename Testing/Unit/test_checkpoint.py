@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +268,43 @@ def test_a_slim_copy_holds_the_same_and_is_smaller(
     write_slim(checkpoint, slim)
     assert_equal(read_checkpoint(slim), checkpoint)
     assert slim.stat().st_size < 0.8 * path.stat().st_size
+
+
+def test_a_slim_copy_holds_the_weights_of_all_folds_of_an_ensemble(v2: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(v2, tmp_path / "fold 0.pth")
+    first = read_checkpoint(tmp_path / "fold 0.pth")
+    others = tuple({key: tensor + n for key, tensor in first.state.items()} for n in (1, 2))
+    write_slim(replace(first, further=others), tmp_path / "slim.pt")
+    again = read_checkpoint(tmp_path / "slim.pt")
+    assert_same(again.state, first.state)
+    assert len(again.further) == 2
+    for state, expected in zip(again.further, others, strict=True):
+        assert_same(state, expected)
+    assert (again.plans, again.fold, again.mirror_axes) == (first.plans, first.fold, first.mirror_axes)
+
+
+def test_a_slim_copy_of_one_fold_is_as_it_was_before_there_were_ensembles(v2: dict[str, Any], tmp_path: Path) -> None:
+    """What was written then is read, and nothing else is written now."""
+    torch.save(v2, tmp_path / "checkpoint.pth")
+    checkpoint = read_checkpoint(tmp_path / "checkpoint.pth")
+    facts = ("layout", "plans", "dataset", "configuration", "trainer", "mirror_axes", "fold")
+    about = json.dumps({name: getattr(checkpoint, name) for name in facts})
+    torch.save({"format": "LightSeg slim copy", "about": about, "weights": checkpoint.state}, tmp_path / "old.pt")
+    old = read_checkpoint(tmp_path / "old.pt")
+    assert_same(old.state, checkpoint.state)
+    assert (old.plans, old.fold, old.further) == (checkpoint.plans, "all", ())
+    write_slim(checkpoint, tmp_path / "new.pt")
+    new = torch.load(tmp_path / "new.pt", weights_only=True)
+    assert list(new) == ["format", "about", "weights"] and new["about"] == about
+
+
+@pytest.mark.parametrize("further", [3, [{"a": 1}], [[]], [None]])
+def test_a_slim_copy_whose_further_folds_are_no_weights_is_refused(further: object, tmp_path: Path) -> None:
+    weights = {"weight": torch.zeros(2)}
+    content = {"format": "LightSeg slim copy", "about": '{"layout": "nnU-Net v2"}', "weights": weights}
+    torch.save({**content, "further": further}, tmp_path / "slim.pt")
+    with pytest.raises(ModelError, match=r"is damaged|No weights were found"):
+        read_checkpoint(tmp_path / "slim.pt")
 
 
 def test_slim_copies_of_equal_content_have_equal_bytes(v2: dict[str, Any], tmp_path: Path) -> None:

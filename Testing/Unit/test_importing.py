@@ -18,14 +18,16 @@ import numpy as np
 import pytest
 import torch
 from LightSegLib.catalog import archives
-from LightSegLib.catalog.card import Label, Source, Weights, read_card, write_card
+from LightSegLib.catalog.card import Card, Label, Source, Weights, read_card, write_card
 from LightSegLib.catalog.importing import import_model
 from LightSegLib.catalog.store import find_card, user_models_folder
+from LightSegLib.cli import main
 from LightSegLib.errors import InputError, LightSegError, ModelError, OutputError
 from LightSegLib.segmenter import Segmenter
 from LightSegLib.volume import Volume
 from LightSegLib.weights.checkpoint import read_checkpoint
-from nnunet_models import DATASET, PLAIN_CONV_UNET, make_checkpoint, make_plans, write_model
+from LightSegLib.weights.opening import open_model
+from nnunet_models import CONFIGURATION_2D, DATASET, PLAIN_CONV_UNET, make_checkpoint, make_plans, write_model
 
 ID = "dataset042_tiny-3d_fullres"
 
@@ -113,7 +115,7 @@ def test_the_card_tells_where_the_model_is_from(results: Path) -> None:
     )
     assert card.licence == "Not stated for the weights; of the training data: CC-BY-SA 4.0"
     assert card.citation.endswith("Training data: https://example.org/liver") and "Isensee" in card.citation
-    assert card.training["trainer"] == "nnUNetTrainer" and card.training["fold"] == 0
+    assert card.training["trainer"] == "nnUNetTrainer" and card.training["folds"] == [0]
     assert [label.name for label in card.labels] == ["liver", "tumor"]
     assert not card.unverified and not card.self_describing and card.weights.sources == ()
 
@@ -194,28 +196,182 @@ def test_an_imported_model_can_be_handed_on(results: Path, models: Path, monkeyp
     assert import_model(models / ID) == card
 
 
+def weights_of(model: Path, fold: int | str) -> dict[str, torch.Tensor]:
+    """What nnU-Net's own checkpoint holds."""
+    return torch.load(model / f"fold_{fold}" / "checkpoint_final.pth", weights_only=False)["network_weights"]
+
+
+def assert_holds(card: Card, model: Path, folds: tuple[int | str, ...]) -> None:
+    """The imported model has the weights of these folds, all of them and in this order."""
+    assert card.folder is not None and card.training["folds"] == list(folds)
+    kept = read_checkpoint(card.folder / "weights.pt")
+    assert len(kept.further) == len(folds) - 1
+    for fold, state in zip(folds, (kept.state, *kept.further), strict=True):
+        trained = weights_of(model, fold)
+        assert state.keys() == trained.keys()
+        assert all(torch.equal(state[name], trained[name]) for name in trained)
+
+
 @pytest.mark.parametrize(
-    ("folds", "chosen", "remark"),
+    ("folds", "taken"),
     [
-        ((0, 1, "all"), "all", "fold_all alone, of 3 folds"),
-        ((10, 9, 2), 2, "fold_2 alone, of 3 folds"),
-        ((3,), 3, ""),
+        ((0, 1), (0, 1)),
+        ((10, 9, 2), (2, 9, 10)),
+        ((0, 1, "all"), (0, 1)),  # nnU-Net's predictor finds all folds but fold_all
+        (("all",), ("all",)),
+        ((3,), (3,)),
     ],
 )
-def test_of_several_folds_one_is_taken_and_the_card_says_so(
-    tmp_path: Path, folds: tuple[int | str, ...], chosen: int | str, remark: str
+def test_all_folds_come_in_as_nnunet_takes_them(
+    tmp_path: Path, folds: tuple[int | str, ...], taken: tuple[int | str, ...]
 ) -> None:
-    card = import_model(write_model(tmp_path, folds=folds))
-    assert card.training["fold"] == chosen
-    assert remark in card.limitations and ("alone" in card.limitations) == bool(remark)
+    model = write_model(tmp_path, folds=folds)
+    card = import_model(model)
+    assert_holds(card, model, taken)
+    named = f"the mean of {len(taken)} networks is taken (folds {', '.join(map(str, taken))})"
+    assert (named in card.limitations) == (len(taken) > 1)
+    assert (f"--fold {taken[0]}' imports one alone" in card.limitations) == (len(taken) > 1)
 
 
-def test_a_finished_fold_comes_before_an_unfinished_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "taken", "left"),
+    [(["0"], (0,), "1, 2"), (["2", "0", "2"], (0, 2), "1"), ([1], (1,), "0, 2"), (["all"], ("all",), "0, 1, 2")],
+)
+def test_a_user_chooses_folds_and_the_card_says_what_was_left(
+    tmp_path: Path, wanted: list[int | str], taken: tuple[int | str, ...], left: str
+) -> None:
+    model = write_model(tmp_path, folds=(0, 1, 2, "all"))
+    card = import_model(model, folds=wanted)
+    assert_holds(card, model, taken)
+    assert f"nnU-Net would take the mean with fold {left}, which was not imported." in card.limitations
+
+
+def test_a_fold_is_chosen_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_model(tmp_path, folds=(0, 1, 2))
+    assert main(["import", str(model), "--fold", "2", "--fold", "0"]) == 0
+    assert_holds(find_card(ID), model, (0, 2))
+    assert main(["info", ID]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for line in (
+        "Input CT",
+        "Spacing 1.25 x 1.5 x 3 mm (i, j, k)",
+        "Resampling cubic, nearest along the coarsest axis where that is anisotropic; "
+        "results linear, nearest along the coarsest axis where that is anisotropic",
+        "Patch 8 x 16 x 16 voxels (k, j, i)",
+        "Network plain_conv_unet",
+        "Folds 0, 2 (mean of 2 networks)",
+    ):
+        assert f" {line} " in shown, line
+
+
+def test_a_fold_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, models: Path) -> None:
+    model = write_model(tmp_path, folds=(0, 1, "all"))
+    with pytest.raises(InputError, match=r"no checkpoint of fold 5 in .*\. Choose among 0, 1, all\."):
+        import_model(model, folds=["0", "5"])
+    assert not models.exists()
+
+
+def test_folds_are_of_results_folders_alone(results: Path, tiny_model: Path, models: Path) -> None:
+    for path in (tiny_model, results / "fold_0" / "checkpoint_final.pth"):
+        with pytest.raises(InputError, match=rf"no folds to choose from in {path.name}.*without naming a fold"):
+            import_model(path, folds=[0])
+    assert not models.exists()
+
+
+def test_folds_whose_training_was_not_finished_stay_out_where_others_were(tmp_path: Path) -> None:
+    model = write_model(tmp_path, folds=(0, 1, 2))
+    (model / "fold_1" / "checkpoint_final.pth").rename(model / "fold_1" / "checkpoint_best.pth")
+    card = import_model(model)
+    assert_holds(card, model, (0, 2))
+    assert "Fold 1 was left out, since its training was not finished." in card.limitations
+
+
+def test_an_unfinished_training_comes_in_where_there_is_no_other_or_it_is_asked_for(tmp_path: Path) -> None:
     model = write_model(tmp_path, folds=(0, 1), checkpoint="checkpoint_best.pth")
-    assert "since there is no checkpoint_final.pth" in import_model(model).limitations
+    stopped = "this is checkpoint_best.pth: its training was not finished."
+    card = import_model(model)
+    assert card.training["folds"] == [0, 1] and f"Of fold 0, 1 {stopped}" in card.limitations
     (model / "fold_1" / "checkpoint_best.pth").rename(model / "fold_1" / "checkpoint_final.pth")
     card = import_model(model, replace=True)
-    assert card.training["fold"] == 1 and "checkpoint" not in card.limitations
+    assert card.training["folds"] == [1] and "checkpoint_best" not in card.limitations
+    card = import_model(model, replace=True, folds=[0])
+    assert card.training["folds"] == [0] and f"Of fold 0 {stopped}" in card.limitations
+
+
+def damage(model: Path, fold: int, **changes: Any) -> None:
+    file = model / f"fold_{fold}" / "checkpoint_final.pth"
+    torch.save({**torch.load(file, weights_only=False), **changes}, file)
+
+
+def test_a_fold_with_the_weights_of_another_network_is_named(tmp_path: Path, models: Path) -> None:
+    model = write_model(tmp_path, folds=(0, 1))
+    weights = weights_of(model, 1)
+    del weights["decoder.seg_layers.0.bias"]
+    damage(model, 1, network_weights=weights)
+    with pytest.raises(ModelError, match=r"The weights in fold_1/checkpoint_final\.pth do not fit") as told:
+        import_model(model)
+    assert "Missing: decoder.seg_layers.0.bias" in str(told.value)
+    assert not models.exists()
+
+
+@pytest.mark.parametrize("fact", ["configuration", "trainer", "plans"])
+def test_a_fold_of_another_training_is_named(tmp_path: Path, models: Path, fact: str) -> None:
+    plans = make_plans()
+    plans["configurations"]["3d_lowres"] = {"inherits_from": "3d_fullres"}
+    model = write_model(tmp_path, plans, folds=(0, 1))
+    about = {"configuration": "3d_fullres", "plans": plans, "dataset_json": DATASET, "fold": 1}
+    changes, message = {
+        "configuration": (
+            {"init_args": {**about, "configuration": "3d_lowres"}},
+            "has the configuration '3d_lowres', but fold 0 '3d_fullres'",
+        ),
+        "trainer": (
+            {"trainer_name": "nnUNetTrainer_5epochs"},
+            "has the trainer 'nnUNetTrainer_5epochs', but fold 0 'nnUNetTrainer'",
+        ),
+        "plans": (
+            {"init_args": {**about, "plans": make_plans(spacing=[1.0, 1.0, 1.0])}},
+            "they differ in preprocessing",
+        ),
+    }[fact]
+    damage(model, 1, **changes)
+    with pytest.raises(ModelError, match=rf"fold_1/checkpoint_final\.pth in {model.name}.*{message}"):
+        import_model(model)
+    assert not models.exists()
+
+
+def test_an_ensemble_can_be_handed_on(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_model(tmp_path, folds=(0, 1))
+    card = import_model(model)
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(models.with_name("another computer")))
+    again = import_model(models / ID)
+    assert again == card
+    assert_holds(again, model, (0, 1))
+
+
+def test_an_ensemble_that_was_put_together_of_two_networks_is_refused(tmp_path: Path, models: Path) -> None:
+    """Its first weights fit, so only a look at all of them can tell."""
+    import_model(write_model(tmp_path, folds=(0, 1)))
+    file = models / ID / "weights.pt"
+    content = torch.load(file, weights_only=True)
+    content["further"][0].pop("decoder.seg_layers.0.bias")
+    torch.save(content, file)
+    card = json.loads((models / ID / "model.json").read_text(encoding="utf-8"))
+    change(models / ID / "model.json", weights={"file": card["weights"]["file"]})
+    for use in (open_model, lambda card: import_model(card.folder, replace=True)):
+        with pytest.raises(ModelError, match=r"The weights in weights\.pt \(network 2\) do not fit"):
+            use(find_card(ID))
+
+
+def test_a_configuration_of_slices_comes_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plans = make_plans(**CONFIGURATION_2D)
+    plans["configurations"]["2d"] = plans["configurations"].pop("3d_fullres")
+    card = import_model(write_model(tmp_path, plans, configuration="2d"))
+    assert card.id == "dataset042_tiny-2d" and find_card(card.id) == card
+    assert card.inference.patch_size == (1, 16, 24) and card.inference.mirror_axes == (1, 2)
+    assert main(["info", card.id]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert " Spacing 1.25 x 1.5 mm (i, j), along k that of the image Resampling " in shown
 
 
 def test_models_of_other_plans_and_trainers_live_side_by_side(tmp_path: Path) -> None:
@@ -237,14 +393,30 @@ def test_any_name_of_a_data_set_makes_an_id(tmp_path: Path, name: str, identifie
 
 
 def test_a_trainer_that_changed_the_network_is_found_out(results: Path, models: Path) -> None:
-    file = results / "fold_0" / "checkpoint_final.pth"
-    checkpoint = torch.load(file, weights_only=False)
-    checkpoint["trainer_name"] = "nnUNetTrainerBN"  # its network has running statistics
-    checkpoint["network_weights"]["encoder.stages.0.0.convs.0.norm.running_mean"] = torch.zeros(4)
-    torch.save(checkpoint, file)
-    with pytest.raises(ModelError, match="running_mean"):
+    weights = weights_of(results, 0)
+    weights["encoder.stages.0.0.convs.0.norm.running_mean"] = torch.zeros(4)
+    damage(results, 0, network_weights=weights, trainer_name="nnUNetTrainerMine")
+    with pytest.raises(
+        ModelError,
+        match=r"trained by 'nnUNetTrainerMine', a class that LightSeg does not know.*not the one in the plans",
+    ) as told:
         import_model(results)
+    assert "running_mean" in str(told.value)
     assert not models.exists()
+
+
+def test_a_model_of_a_trainer_that_nobody_knows_says_so(tmp_path: Path) -> None:
+    """Its weights fit; but an activation has none, so another one would not show."""
+    limitations = import_model(write_model(tmp_path, trainer="nnUNetTrainerMine")).limitations
+    assert "trained by the class 'nnUNetTrainerMine', which LightSeg does not know" in limitations
+    known = import_model(write_model(tmp_path / "known", trainer="nnUNetTrainer_250epochs")).limitations
+    assert known == "Imported from nnU-Net as it is; LightSeg's authors have not tried it."
+
+
+def test_nnunets_trainer_with_batch_norm_comes_in_with_its_running_statistics(tmp_path: Path) -> None:
+    card = import_model(write_model(tmp_path, trainer="nnUNetTrainerBN"))
+    assert card.network_arguments["norm"] == "batch" and card.folder is not None
+    assert "encoder.stages.0.0.convs.0.norm.running_mean" in read_checkpoint(card.folder / "weights.pt").state
 
 
 # --- parts that do not belong together -----------------------------------------------------------
@@ -276,7 +448,7 @@ def test_the_plans_of_another_training_are_refused(
 ) -> None:
     change(results / "plans.json", **changes)
     with pytest.raises(
-        ModelError, match=rf"not of the training that wrote fold_0/checkpoint_final\.pth: they differ in {what}"
+        ModelError, match=rf"not of the training that wrote fold_0/checkpoint_final\.pth in .*: they differ in {what}"
     ):
         import_model(results)
     assert not models.exists()

@@ -107,6 +107,17 @@ def test_the_file_is_replaced_by_a_slim_copy_that_stays_verified(card: Card, pub
         open_model(card)
 
 
+def test_a_model_of_several_folds_opens_as_several_networks(server: Server, tmp_path: Path) -> None:
+    """Each with its own weights, also after the model was handed on."""
+    model = write_model(tmp_path / "nnUNet_results", folds=(0, 1, 2))
+    opened = open_model(import_model(model))
+    assert len(opened.networks) == 3
+    for fold, network in enumerate(opened.networks):
+        trained = torch.load(model / f"fold_{fold}" / "checkpoint_final.pth", weights_only=False)["network_weights"]
+        assert not network.training
+        assert all(torch.equal(tensor, trained[key]) for key, tensor in network.state_dict().items())
+
+
 def test_what_the_file_says_replaces_what_the_card_did_not_know(card: Card) -> None:
     opened = open_model(card)
     assert opened.card.preprocessing.spacing == (1.25, 1.5, 3.0)

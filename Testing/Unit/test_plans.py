@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
+import torch
+from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Resampling, Weights
 from LightSegLib.errors import ModelError
 from LightSegLib.networks import build
+from LightSegLib.nnunet.network import is_known_trainer
 from LightSegLib.nnunet.plans import Settings, complete, settings_from_plans
 from LightSegLib.pipeline.preprocess import prepare
 from LightSegLib.volume import Geometry, Volume
 from LightSegLib.weights.checkpoint import Checkpoint
-from nnunet_models import DATASET, INTENSITIES, OLD_ARCHITECTURE, PLAIN_CONV_UNET, make_plans
+from nnunet_models import CONFIGURATION_2D, DATASET, INTENSITIES, OLD_ARCHITECTURE, PLAIN_CONV_UNET, make_plans
 
 BRATS = {
     "channel_names": {"0": "T1", "1": "T1ce", "2": "T2", "3": "FLAIR"},
@@ -85,10 +87,11 @@ def test_the_winner_of_flare24_is_read_as_its_authors_describe_it() -> None:
         crop="nonzero",
         spacing=(2.0, 2.0, 3.0),  # along i, j, k
         normalization=(Normalization("ct", -900.0, 619.0, -52.25, 268.75),),
-        interpolation="cubic",
+        resampling=Resampling("cubic", "anisotropic", "nearest"),
         normalize_first=True,
     )
-    assert settings.inference == Inference((96, 128, 128), 0.5, (0, 1, 2), pad_to_patch=True)
+    results = Resampling("linear", "anisotropic", "nearest")
+    assert settings.inference == Inference((96, 128, 128), 0.5, (0, 1, 2), pad_to_patch=True, resampling=results)
     (tumor,) = settings.labels
     assert (tumor.value, tumor.name) == (1, "tumor")
     assert tumor.terminology is not None and tumor.terminology.type.value == "108369006"  # SNOMED CT: neoplasm
@@ -157,6 +160,59 @@ def test_the_ignore_label_has_no_output() -> None:
     assert settings.network_arguments["classes"] == 3
 
 
+WHOLE = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+KIDNEY = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}
+
+
+@pytest.mark.parametrize(
+    ("labels", "order", "outputs", "written"),
+    [
+        ({"background": 0, "liver": 1, "tumor": 2, "ignore": 3}, None, 3, [0, 1, 2]),
+        ({"background": 0, "liver": [1], "tumor": [2]}, None, 3, [0, 1, 2]),  # lists of one are no regions
+        ({"background": 0, "liver": [1], "tumor": [2], "ignore": 3}, [2, 1], 3, [0, 1, 2]),  # nor does an order count
+        ({"background": "0", "liver": "1", "tumor": "2"}, None, 3, [0, 1, 2]),
+        (WHOLE, [1, 2, 3], 3, [1, 2, 3]),
+        (WHOLE | {"enhancing": [3], "ignore": 4}, [1, 2, 3], 3, [1, 2, 3]),
+        (KIDNEY, [1, 3, 2], 3, [1, 3, 2]),
+        (KIDNEY | {"ignore": 4}, [1, 3, 2], 3, [1, 3, 2]),
+        ({"background": 0, "liver": [1, 1]}, [1], 1, [1]),  # a list of two is a region, whatever it holds
+        ({"background": 0, "air": [0], "organ": [1, 2], "lesion": 2}, [1, 2], 2, [1, 2]),
+        ({"background": 0, "one": [1, 2], "other": [2, 3]}, [1, 5], 2, [1, 5]),
+    ],
+)
+def test_outputs_and_the_labels_they_write_are_those_of_nnunets_label_manager(
+    labels: dict[str, Any], order: list[int] | None, outputs: int, written: list[int]
+) -> None:
+    """Expected: num_segmentation_heads of LabelManager of nnU-Net 2.8.1, and what its convert_logits_to_segmentation
+    makes of a voxel where one output is 5 and the others are -5."""
+    settings = read(dataset={**DATASET, "labels": labels, **({"regions_class_order": order} if order else {})})
+    assert settings.network_arguments["classes"] == outputs
+    assert list(settings.inference.regions or range(outputs)) == written
+    assert {label.value for label in settings.labels} == set(written) - {0}
+
+
+@pytest.mark.parametrize(
+    ("labels", "order"),
+    [
+        (WHOLE, None),
+        (WHOLE, [1, 2]),
+        (WHOLE | {"ignore": 5}, [1, 2, 3]),
+        (WHOLE | {"ignore": 3}, [1, 2, 3]),
+        ({"liver": 1}, None),
+        # of these nnU-Net makes outputs 0, 1 and 2 that are labels 0, 1 and 3, and writes them as 0, 1 and 2
+        ({"background": 0, "liver": 1, "tumor": 3}, None),
+    ],
+)
+def test_labels_that_nnunet_refuses_or_confuses_are_refused(labels: dict[str, Any], order: list[int] | None) -> None:
+    with pytest.raises(ModelError, match=r"dataset\.(labels|regions_class_order)"):
+        read(dataset={**DATASET, "labels": labels, **({"regions_class_order": order} if order else {})})
+
+
+def test_the_older_name_of_the_channels_comes_first_as_in_nnunet() -> None:
+    dataset = {**DATASET, "channel_names": {"0": "CT", "1": "PET"}, "modality": {"0": "CT"}}
+    assert read(dataset=dataset).channels == ("CT",)
+
+
 @pytest.mark.parametrize(("trainer", "side", "kernel"), [("128", 128, 4), ("96", 96, 2)])
 def test_the_trainers_of_slim_unetrv2_impose_network_and_patch(trainer: str, side: int, kernel: int) -> None:
     plans = mr_plans(4)
@@ -194,25 +250,72 @@ def test_intensities_are_those_of_the_channel_also_under_their_old_name() -> Non
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "interpolation"),
+    ("function", "arguments", "expected"),
     [
-        ("resample_data_or_seg_to_shape", {"order": 3, "order_z": 0, "force_separate_z": None}, "cubic"),
-        ("resample_data_or_seg_to_shape", {"order": 1}, "linear"),
-        ("resample_data_or_seg_to_shape", None, "cubic"),  # nnU-Net's default
-        ("resample_torch_fornnunet", {"is_seg": False, "force_separate_z": False}, "linear"),
+        (
+            "to_shape",
+            {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None},
+            "cubic anisotropic nearest",
+        ),
+        ("to_shape", {"order": 1, "order_z": 1, "force_separate_z": True}, "linear always linear"),
+        ("to_shape", {"order": 0, "order_z": 3, "force_separate_z": False}, "nearest never cubic"),
+        ("to_shape", {}, "cubic never nearest"),  # its signature says order=3, order_z=0, force_separate_z=False
+        ("to_shape", {"separate_z_anisotropy_threshold": 3.0, "force_separate_z": None}, "cubic anisotropic nearest"),
+        ("torch", {"is_seg": False, "force_separate_z": False}, "linear never nearest"),  # of nnU-Net's planner
+        ("torch", {"is_seg": False, "force_separate_z": None}, "linear anisotropic nearest"),
+        ("torch", {}, "linear anisotropic nearest"),  # its signature says force_separate_z=None
+        ("torch", {"mode": "nearest-exact", "aniso_axis_mode": "linear"}, "nearest anisotropic linear"),
+        # Without a separate axis torch's function does not pass its mode on.
+        ("torch", {"mode": "nearest-exact", "force_separate_z": False}, "linear never nearest"),
+        ("torch", {"num_threads": 8, "memefficient_seg_resampling": True}, "linear anisotropic nearest"),
     ],
 )
-def test_the_way_of_resampling_is_taken_over(function: str, arguments: object, interpolation: str) -> None:
-    plans = make_plans(resampling_fn_data=function, resampling_fn_data_kwargs=arguments)
-    assert read(plans).preprocessing.interpolation == interpolation
+def test_the_way_of_resampling_is_taken_over(function: str, arguments: object, expected: str) -> None:
+    name = {"to_shape": "resample_data_or_seg_to_shape", "torch": "resample_torch_fornnunet"}[function]
+    plans = make_plans(resampling_fn_data=name, resampling_fn_data_kwargs=arguments)
+    assert read(plans).preprocessing.resampling == Resampling(*expected.split())
+    if "cubic" not in expected:
+        plans = make_plans(resampling_fn_probabilities=name, resampling_fn_probabilities_kwargs=arguments)
+        assert read(plans).inference.resampling == Resampling(*expected.split())
 
 
 def test_a_model_without_resampling_keeps_the_spacing() -> None:
-    plans = make_plans(resampling_fn_data="no_resampling_hack", resampling_fn_data_kwargs={})
-    assert read(plans).preprocessing.spacing is None
+    unsampled = {"resampling_fn_data": "no_resampling_hack", "resampling_fn_data_kwargs": {}}
+    assert read(make_plans(**unsampled)).preprocessing.spacing is None
+    results = {"resampling_fn_probabilities": "no_resampling_hack", "resampling_fn_probabilities_kwargs": {}}
+    assert read(make_plans(**unsampled, **results)).preprocessing.spacing is None
+    with pytest.raises(ModelError, match="results are not resampled, though its images are"):
+        read(make_plans(**results))
 
 
-@pytest.mark.parametrize("reader", ["SimpleITKIO", "NibabelIOWithReorient"])
+def test_a_configuration_of_slices_keeps_the_distance_between_them() -> None:
+    """As nnU-Net's preprocessor, which puts the image's own spacing before the two of the plans."""
+    plans = make_plans(**CONFIGURATION_2D)
+    plans["configurations"]["2d"] = plans["configurations"].pop("3d_fullres")
+    plans["transpose_forward"] = [1, 0, 2]
+    settings = read(plans, configuration="2d", mirror_axes=(0, 1))
+    assert settings.preprocessing.spacing == (1.25, 1.5, None)  # along i, j, k
+    assert settings.preprocessing.transpose == (1, 0, 2)
+    assert settings.inference.patch_size == (1, 16, 24)
+    assert settings.inference.mirror_axes == (1, 2)
+    assert read(plans, configuration="2d", mirror_axes=(0,)).inference.mirror_axes == (1,)  # nnUNetTrainer_onlyMirror01
+    assert settings.network_arguments["strides"] == [[1, 1], [2, 2]]
+    network = build(settings.network, settings.network_arguments).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 1, 1, 16, 24)).shape == (2, 3, 1, 16, 24)
+    with pytest.raises(ModelError, match="inference_allowed_mirroring_axes must be below 2"):
+        read(plans, configuration="2d", mirror_axes=(0, 1, 2))
+
+
+def test_old_and_new_plans_of_one_network_of_slices_say_the_same() -> None:
+    slices = {"pool_op_kernel_sizes": [[1, 1], [2, 2]], "conv_kernel_sizes": [[3, 3], [3, 3]]}
+    shapes = {name: CONFIGURATION_2D[name] for name in ("patch_size", "spacing")}
+    assert read(make_plans(old=True, **shapes, **slices), mirror_axes=(0, 1)) == read(
+        make_plans(**CONFIGURATION_2D), mirror_axes=(0, 1)
+    )
+
+
+@pytest.mark.parametrize("reader", ["SimpleITKIO", "NibabelIO", "SimpleITKIOWithReorient", "NibabelIOWithReorient"])
 @pytest.mark.parametrize("transpose", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
 def test_the_network_sees_the_axes_that_nnunet_would_show_it(reader: str, transpose: tuple[int, ...]) -> None:
     """Expected: by hand from an image stored with i to the left, j to the back and k downwards."""
@@ -223,7 +326,7 @@ def test_the_network_sees_the_axes_that_nnunet_would_show_it(reader: str, transp
     preprocessing = read(plans).preprocessing
     array = prepare([Volume(stored, geometry)], preprocessing).array[0]
     to_superior_anterior_right = stored[::-1, ::-1, ::-1]
-    expected = to_superior_anterior_right if reader == "NibabelIOWithReorient" else stored
+    expected = to_superior_anterior_right if reader.endswith("WithReorient") else stored
     assert np.array_equal(array, expected.transpose(transpose))
     # axes that are named by their directions must not be moved a second time
     assert preprocessing.transpose == (transpose if preprocessing.orientation == "input" else (0, 1, 2))
@@ -270,13 +373,34 @@ def enumerate_as_text(names: list[str]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"patch_size": [64, 64], "spacing": [1.0, 1.0]}, "'3d_fullres' is two-dimensional"),
         ({"previous_stage": "3d_lowres"}, "second stage of a cascade"),
         ({"preprocessor_name": "MyPreprocessor"}, "preprocessor 'MyPreprocessor'"),
         ({"normalization_schemes": ["MyNormalization"]}, "Channel 0 .* 'MyNormalization'"),
         ({"resampling_fn_data": "my_resampling"}, "resampling_fn_data is 'my_resampling'"),
+        # nnU-Net hands it spacings in the place of `is_seg` and `num_threads`, and itself fails to run it
+        ({"resampling_fn_data": "resample_torch_simple", "resampling_fn_data_kwargs": {}}, "'resample_torch_simple'"),
+        ({"resampling_fn_probabilities": "my_resampling"}, "resampling_fn_probabilities is 'my_resampling'"),
         ({"resampling_fn_data_kwargs": {"order": 2}}, "resampling_fn_data is .*order"),
+        ({"resampling_fn_data_kwargs": {"order": True}}, "resampling_fn_data is .*order"),
+        ({"resampling_fn_data_kwargs": {"order_z": 2}}, "resampling_fn_data is .*order_z"),
+        ({"resampling_fn_data_kwargs": {"is_seg": True}}, "resampling_fn_data is .*is_seg"),
+        ({"resampling_fn_data_kwargs": {"force_separate_z": "yes"}}, "resampling_fn_data is .*force_separate_z"),
+        ({"resampling_fn_data_kwargs": {"separate_z_anisotropy_threshold": 2}}, "is .*separate_z_anisotropy_threshold"),
+        ({"resampling_fn_data_kwargs": {"sigma": 1}}, "resampling_fn_data is .*sigma"),
+        (
+            {"resampling_fn_data": "resample_torch_fornnunet", "resampling_fn_data_kwargs": {"mode": "bicubic"}},
+            "'resample_torch_fornnunet' with the arguments .*bicubic",
+        ),
+        (
+            {
+                "resampling_fn_data": "resample_torch_fornnunet",
+                "resampling_fn_data_kwargs": {"aniso_axis_mode": "area"},
+            },
+            "'resample_torch_fornnunet' with the arguments .*area",
+        ),
+        ({"resampling_fn_data": "no_resampling_hack"}, "'no_resampling_hack' with the arguments .*order"),
         ({"resampling_fn_probabilities_kwargs": {"order": 3}}, "resampled by cubic splines"),
+        ({"resampling_fn_probabilities_kwargs": {"order": 1, "order_z": 3}}, "resampled by cubic splines"),
         ({"architecture": {**PLAIN_CONV_UNET, "network_class_name": "my.package.Mamba"}}, "'my.package.Mamba'"),
         ({"architecture": unet(norm_op="torch.nn.GroupNorm")}, "norm_op = torch.nn.GroupNorm"),
         ({"architecture": unet(norm_op_kwargs={"eps": 1e-5})}, "norm_op_kwargs"),
@@ -308,6 +432,7 @@ def test_a_field_that_the_plans_lack_is_named(field: str) -> None:
     [
         *[(False, name) for name in ("patch_size", "spacing", "normalization_schemes", "use_mask_for_norm")],
         *[(False, name) for name in ("resampling_fn_data", "resampling_fn_probabilities")],
+        *[(False, name) for name in ("resampling_fn_data_kwargs", "resampling_fn_probabilities_kwargs")],
         *[(True, name) for name in OLD_ARCHITECTURE if name != "num_pool_per_axis"],
     ],
 )
@@ -334,6 +459,8 @@ def test_an_argument_that_the_network_lacks_is_named(field: str) -> None:
         ({"spacing": [3.0, "1.5", 1.5]}, r"spacing\[1\] must be a number"),
         ({"spacing": [3.0, 0.0, 1.5]}, r"spacing\[1\] must be above 0"),
         ({"normalization_schemes": []}, "normalization_schemes must have one entry per channel, 1 in all"),
+        ({"spacing": [1.5, 1.25]}, "spacing must have as many entries as the patch_size"),
+        ({"resampling_fn_data_kwargs": [3]}, "resampling_fn_data_kwargs must be a JSON object"),
         ({"patch_size": [8, 16, 15]}, "strides must divide the patch_size 8 x 16 x 15"),
         ({"architecture": unet(strides=[[1, 1, 1]])}, "strides must be a list of 2"),
         ({"architecture": unet(kernel_sizes=[[3, 3], [3, 3]])}, "kernel_sizes must have as many dimensions"),
@@ -442,6 +569,56 @@ def test_a_file_of_another_network_is_not_taken_for_the_models_own(vague_card: C
     card = dataclasses.replace(vague_card, network="slim_unetrv2")
     with pytest.raises(ModelError, match="holds a 'plain_conv_unet', but 'heart-ct' is a 'slim_unetrv2'"):
         complete(card, described)
+
+
+def test_nnunets_batch_norm_trainer_replaces_the_norm_of_the_plans() -> None:
+    """nnUNetTrainerBN: BatchNorm with eps 1e-5 and affine weights, whatever norm the plans name."""
+    settings = read(
+        make_plans(architecture=unet(norm_op_kwargs={"eps": 1e-3, "affine": True})), trainer="nnUNetTrainerBN"
+    )
+    assert settings.network_arguments["norm"] == "batch" and "norm_eps" not in settings.network_arguments
+    assert (
+        "encoder.stages.0.0.convs.0.norm.running_var"
+        in build(settings.network, settings.network_arguments).state_dict()
+    )
+
+
+@pytest.mark.parametrize(
+    "trainer", ["nnUNet_Primus_M_Trainer", "nnUNet_PrimusV3L_Trainer", "_Primus_S_96_BS1", "AbstractPrimus"]
+)
+def test_trainers_whose_networks_are_in_no_plans_are_named(trainer: str) -> None:
+    with pytest.raises(ModelError, match=rf"The trainer '{trainer}' builds a network of the family Primus, which"):
+        read(trainer=trainer)
+
+
+# Of nnU-Net 2.8.1, those that take the plans' network, and that of batch norm.
+TRAINERS = """
+nnUNetTrainer nnUNet_Trainer_BS8 nnUNetTrainerBenchmark_5epochs nnUNetTrainerBenchmark_5epochs_noDataLoading
+nnUNetTrainerDA5 nnUNetTrainerDA5ord0 nnUNetTrainerDA5Segord0 nnUNetTrainerDA5_10epochs nnUNetTrainerNoDA
+nnUNetTrainer_DASegOrd0 nnUNetTrainer_DASegOrd0_NoMirroring nnUNetTrainer_noDummy2DDA nnUNetTrainerNoMirroring
+nnUNetTrainer_onlyMirror01 nnUNetTrainer_onlyMirror01_1500ep nnUNetTrainer_onlyMirror01_DASegOrd0
+nnUNetTrainer_warmup nnUNetTrainerCosAnneal nnUNetTrainerAdan nnUNetTrainerAdan1en3 nnUNetTrainerAdan3en4
+nnUNetTrainerAdan1en1 nnUNetTrainerAdanCosAnneal nnUNetTrainerAdam nnUNetTrainerVanillaAdam
+nnUNetTrainerVanillaAdam1en3 nnUNetTrainerVanillaAdam3en4 nnUNetTrainerAdam1en3 nnUNetTrainerAdam3en4
+nnUNetTrainer_onlyMirror01_DA5 nnUNetTrainer_250epochs_NoMirroring nnUNetTrainer_8000epochs_NoMirroring
+nnUNetTrainer_1epoch nnUNetTrainer_5epochs nnUNetTrainer_2000epochs nnUNetTrainerDiceLoss
+nnUNetTrainerDiceCELoss_noSmooth nnUNetTrainerTopk10Loss nnUNetTrainerTopk10LossLS01 nnUNetTrainerDiceTopK10Loss
+nnUNetTrainerCELoss nnUNetTrainerCELoss_5epochs nnUNetTrainerNoDeepSupervision nnUNetTrainerBN
+nnUNetTrainer_probabilisticOversampling nnUNetTrainer_probabilisticOversampling_033
+nnUNetTrainer_probabilisticOversampling_010
+"""
+
+
+@pytest.mark.parametrize("trainer", [*TRAINERS.split(), "SlimUNETRV2_96Trainer"])
+def test_the_trainers_of_nnunet_are_known(trainer: str) -> None:
+    assert is_known_trainer(trainer)
+
+
+@pytest.mark.parametrize(
+    "trainer", ["nnUNetTrainerUMambaBot", "nnUNetTrainerReLU", "nnUNetTrainerBN_100epochs", "", "Mine"]
+)
+def test_other_trainers_are_not(trainer: str) -> None:
+    assert not is_known_trainer(trainer)
 
 
 def test_norms_and_activations_of_the_plans_become_those_of_the_network() -> None:

@@ -77,10 +77,25 @@ def test_a_network_learns_through_its_inplace_activations(name: str) -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("name", ["plain_conv_unet_2d", "residual_encoder_unet_2d"])
+def test_a_network_of_two_dimensions_takes_single_slices_of_a_volume(name: str) -> None:
+    reference = Reference(name)
+    network = loaded(reference)
+    with torch.inference_mode():
+        of_slices = network(reference.input().unsqueeze(2))
+        network.deep_supervision = True  # type: ignore[assignment]
+        heads = network(reference.input().unsqueeze(2))
+    reference.check([head.squeeze(2) for head in heads])
+    assert of_slices.shape == (*heads[0].shape[:2], 1, *heads[0].shape[3:])
+    assert torch.equal(of_slices, heads[0])
+
+
 def test_a_patch_that_the_strides_do_not_divide_is_refused() -> None:
     reference = Reference("plain_conv_unet_anisotropic")
     with pytest.raises(ValueError, match=r"multiples of 2 x 4 x 4 voxels, not 6 x 16 x 10\. Set the patch size"):
         loaded(reference)(reference.input()[..., :10])
+    with pytest.raises(ValueError, match="multiples of"):  # two slices are no patch of a network of one
+        loaded(Reference("plain_conv_unet_2d"))(torch.zeros(1, 1, 2, 16, 16))
 
 
 @pytest.mark.parametrize(

@@ -78,21 +78,35 @@ class Normalization:
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """How values come from one grid to another.
+
+    interpolation: "nearest", "linear" or "cubic". separate: whether the coarsest axis is interpolated on its own,
+    after the others: "never", "always", or "anisotropic" where its spacing, before or else after the resampling, is
+    more than 3 times the finest, as nnU-Net does it. across: the interpolation along that axis.
+    """
+
+    interpolation: str = "cubic"
+    separate: str = "never"
+    across: str = "nearest"
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """Steps before the network, in this order: orientation, crop, resampling, normalisation.
 
     orientation: world directions in which the i, j, k axes run, for example "RAS" (i to the right), or
     "input" to leave the array as it is stored. transpose: then the array axes that become k, j, i.
-    spacing: mm along the resulting i, j, k axes, None to keep the input's. interpolation: "cubic" or "linear".
+    spacing: mm along the resulting i, j, k axes; None, for all or for one of them, keeps the input's.
     normalize_first: normalise before resampling, as nnU-Net v2 does.
     """
 
     orientation: str = "RAS"
     crop: str = "none"
-    spacing: tuple[float, float, float] | None = None
+    spacing: tuple[float | None, float | None, float | None] | None = None
     normalization: tuple[Normalization, ...] = (Normalization("zscore"),)
     transpose: tuple[int, int, int] = (0, 1, 2)
-    interpolation: str = "cubic"
+    resampling: Resampling = Resampling()
     normalize_first: bool = False
 
 
@@ -100,12 +114,14 @@ class Preprocessing:
 class Inference:
     """How the network is run: patch_size in voxels [k, j, i], overlap of neighbouring tiles as a fraction.
 
+    A two-dimensional network has a patch of one slice, (1, j, i).
     mirror_axes: array axes (0=k, 1=j, 2=i) that may be flipped for test-time averaging.
     largest_component: "whole" keeps one connected piece of all labels together, "label" one of every label.
     pad_to_patch: tiles always have patch_size, and a smaller image is padded with zeros, as nnU-Net does.
     average: what overlapping tiles and flips average, "logits" or "probabilities" (nnU-Net v1).
     regions: for overlapping classes, the label that output n writes where its sigmoid exceeds 0.5, later
     outputs over earlier ones; empty where the classes exclude each other (softmax).
+    resampling: how logits come back to the grid of the input.
     """
 
     patch_size: tuple[int, int, int]
@@ -115,6 +131,7 @@ class Inference:
     pad_to_patch: bool = False
     average: str = "logits"
     regions: tuple[int, ...] = ()
+    resampling: Resampling = Resampling("linear")
 
 
 @dataclass(frozen=True)
@@ -231,15 +248,15 @@ def card_to_dict(card: Card) -> dict[str, Any]:
 
 def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     """Card of a JSON object; raises a ValueError that names the field."""
-    fields = conform(data, card_schema())
+    fields = conform(_renewed(data), card_schema())
     del fields["schema"]
     _check(fields)
-    preprocessing, weights = fields["preprocessing"], fields["weights"]
+    preprocessing, weights = _with_resampling(fields["preprocessing"]), fields["weights"]
     rules = tuple(Normalization(**rule) for rule in preprocessing["normalization"])
     sources = tuple(Source(**source) for source in weights.get("sources", ()))
     changed = {
         "preprocessing": Preprocessing(**preprocessing | {"normalization": rules}),
-        "inference": Inference(**fields["inference"]),
+        "inference": Inference(**_with_resampling(fields["inference"])),
         "labels": tuple(_label(label) for label in fields["labels"]),
         "weights": Weights(**weights | {"sources": sources}),
     }
@@ -251,6 +268,21 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
         if card.network_arguments.get(name, number) != number:
             raise FieldError(f"network_arguments.{name} must be {number}, the number of {things}")
     return card
+
+
+def _renewed(data: Any) -> Any:
+    """A card whose preprocessing has an `interpolation`, as LightSeg once wrote it, with a `resampling` instead."""
+    preprocessing = data.get("preprocessing") if isinstance(data, dict) else None
+    if not isinstance(preprocessing, dict) or "interpolation" not in preprocessing or "resampling" in preprocessing:
+        return data
+    others = {name: value for name, value in preprocessing.items() if name != "interpolation"}
+    resampling = {"interpolation": preprocessing["interpolation"]}
+    return data | {"preprocessing": others | {"resampling": resampling}}
+
+
+def _with_resampling(fields: dict[str, Any]) -> dict[str, Any]:
+    given = fields.get("resampling")
+    return fields if given is None else fields | {"resampling": Resampling(**given)}
 
 
 def _check(fields: dict[str, Any]) -> None:

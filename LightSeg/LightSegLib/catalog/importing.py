@@ -10,17 +10,18 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, ModelError, OutputError
 from ..networks import build
 from ..nnunet.description import describe
-from ..nnunet.plans import complete, settings_from_plans
+from ..nnunet.network import is_known_trainer
+from ..nnunet.plans import complete
+from ..nnunet.results import DATASET_NAME, PLANS_NAME, read_described, read_results
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
 from ..weights.files import sha256
 from ..weights.matching import known_models, load_state
@@ -28,8 +29,6 @@ from .archives import unpacked
 from .card import Card, Weights, card_to_dict, read_card, write_card
 from .store import CARD_NAME, all_cards, user_models_folder
 
-PLANS_NAME, DATASET_NAME = "plans.json", "dataset.json"
-CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_best.pth")
 DEPTH = 3  # folders below the given one in which a model is looked for: results/dataset/configuration
 ACCEPTED = (
     "Give an nnU-Net v2 results folder (with plans.json, dataset.json and fold_0, fold_1, ...), its exported zip, "
@@ -45,21 +44,23 @@ class _Model:
     write_weights: Callable[[Path], object]
 
 
-def import_model(path: str | Path, replace: bool = False) -> Card:
+def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | str] = ()) -> Card:
     """Add the model at `path` to the user's models; its card, with the folder where it now lies.
 
     path: an nnU-Net v2 results folder (`trainer__plans__configuration`, or a folder above that holds one such), a
     LightSeg model folder or its model.json, a zip file of any of these, or a checkpoint (.pth) that describes itself.
-    Of several folds one is taken. replace: in place of an imported model of the same id.
+    replace: in place of an imported model of the same id. folds: those of a results folder whose networks are averaged,
+    by number, or "all" for the one trained on all cases; by default, as in nnU-Net, all that are numbered and finished.
 
-    Raises InputError for anything else and for an id that is taken, ModelError for a model whose parts do not fit or
-    that LightSeg cannot run, OutputError where it cannot be written. Nothing has changed then.
+    Raises InputError for anything else, for an id that is taken and for folds that are not there, ModelError for a
+    model whose parts do not fit or that LightSeg cannot run, OutputError where it cannot be written. Nothing has
+    changed then.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"There is no file or folder {path}. {ACCEPTED}")
     with _opened(path) as content:
-        return _install(_read(content, path.name), replace)
+        return _install(_read(content, path.name, [str(fold) for fold in folds]), replace)
 
 
 @contextmanager
@@ -77,12 +78,17 @@ def _opened(path: Path) -> Iterator[Path]:
         raise _not_a_model(path.name, is_old=kind in (".model", ".pkl"))
 
 
-def _read(content: Path, given: str) -> _Model:
+def _read(content: Path, given: str, folds: list[str]) -> _Model:
     """The model in a checkpoint or a folder; given: name of what the user gave, such as the zip file."""
-    if content.is_file():
-        return _from_checkpoint(_described(content), content)
-    folder = _locate(content, given)
-    return _from_card(folder) if (folder / CARD_NAME).is_file() else _from_results(folder)
+    folder = content if content.is_file() else _locate(content, given)
+    if (folder / PLANS_NAME).is_file() and not (folder / CARD_NAME).is_file():
+        return _from_results(folder, folds)
+    if folds:
+        raise InputError(
+            f"There are no folds to choose from in {given}, as there are in an nnU-Net results folder. "
+            "Import it without naming a fold."
+        )
+    return _from_card(folder) if folder.is_dir() else _from_nnunet(read_described(folder), [folder.name])
 
 
 def _locate(root: Path, given: str) -> Path:
@@ -121,99 +127,53 @@ def _from_card(folder: Path) -> _Model:
         )
     checkpoint = read_checkpoint(file)
     card = complete(card, checkpoint) if card.self_describing else card
-    _check(card, checkpoint, file.name)
+    _check(card, checkpoint, [file.name, *(f"{file.name} (network {2 + n})" for n in range(len(checkpoint.further)))])
     return _Model(card, partial(shutil.copyfile, file))
 
 
 # --- nnU-Net v2 ----------------------------------------------------------------------------------
 
 
-def _from_results(folder: Path) -> _Model:
-    """A folder `trainer__plans__configuration`. As in nnU-Net, its plans and dataset count, not the checkpoint's."""
-    file, remark = _choose_fold(folder)
-    own = _described(file)
-    checkpoint = dataclasses.replace(
-        own, plans=_read_json(folder / PLANS_NAME), dataset=_read_json(folder / DATASET_NAME)
-    )
-    if difference := _difference(own, checkpoint):
-        raise ModelError(
-            f"{PLANS_NAME} or {DATASET_NAME} in {folder.name} is not of the training that wrote "
-            f"{file.parent.name}/{file.name}: they differ in {difference}. Take all files from one training."
-        )
-    return _from_checkpoint(checkpoint, file, remark)
+def _from_results(folder: Path, folds: list[str]) -> _Model:
+    results = read_results(folder, folds)
+    return _from_nnunet(results.checkpoint, results.names, results.folds, results.remark)
 
 
-def _from_checkpoint(checkpoint: Checkpoint, file: Path, remark: str = "") -> _Model:
-    card = describe(checkpoint, remark)
-    _check(card, checkpoint, file.name)
+def _from_nnunet(
+    checkpoint: Checkpoint, names: Sequence[str], folds: Sequence[int | str] = (), remark: str = ""
+) -> _Model:
+    card = describe(checkpoint, folds, remark)
+    _check(card, checkpoint, names)
     return _Model(card, partial(write_slim, checkpoint))
-
-
-def _described(file: Path) -> Checkpoint:
-    """A checkpoint that says what it was trained for."""
-    checkpoint = read_checkpoint(file)
-    if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
-        raise InputError(
-            f"{file.name} holds weights, but not how to use them, as a checkpoint of nnU-Net v2 does. "
-            "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
-        )
-    return checkpoint
-
-
-def _choose_fold(folder: Path) -> tuple[Path, str]:
-    """The checkpoint of fold_all, else of the lowest fold, finished ones first, and what to know about it."""
-    folds = sorted(folder.glob("fold_*"), key=lambda fold: (fold.name != "fold_all", len(fold.name), fold.name))
-    for name in CHECKPOINT_NAMES:
-        files = [fold / name for fold in folds if (fold / name).is_file()]
-        if files:
-            of_several = f"{files[0].parent.name} alone, of {len(files)} folds whose mean nnU-Net takes. "
-            unfinished = f"{name}, since there is no {CHECKPOINT_NAMES[0]}. "
-            return files[0], (
-                (of_several if len(files) > 1 else "") + (unfinished if name != CHECKPOINT_NAMES[0] else "")
-            )
-    raise InputError(
-        f"No fold of {folder} has a {' or a '.join(CHECKPOINT_NAMES)}. Finish the training, or copy it whole."
-    )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file} is missing or damaged ({error}). Copy the whole folder again.") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} is not a JSON object. Copy the whole folder again.")
-    return content
-
-
-def _difference(own: Checkpoint, other: Checkpoint) -> str:
-    """The first thing, apart from names of labels and channels, that the two say differently."""
-    for name in ("dataset_name", "plans_name"):
-        if (own.plans or {}).get(name) != (other.plans or {}).get(name):
-            return name
-    first, second = (
-        vars(settings_from_plans(c.plans, c.dataset, c.configuration or "", c.trainer or "", c.mirror_axes))
-        for c in (own, other)
-    )
-    told = ("network", "network_arguments", "preprocessing", "inference")
-    return next((name.replace("_", " ") for name in told if first[name] != second[name]), "")
 
 
 # --- both ----------------------------------------------------------------------------------------
 
 
-def _check(card: Card, checkpoint: Checkpoint, name: str) -> None:
+def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
     """Raise ModelError for texts that no file can hold, and for weights that do not fit the network, all of them.
 
-    The latter tells what a trainer that LightSeg does not know has made of the network in the plans.
+    The latter tells what a trainer that LightSeg does not know has made of the network in the plans. names: what
+    messages call the weights of each fold.
     """
     try:
         json.dumps(card_to_dict(card), ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise ModelError(
-            f"The texts that describe {name} cannot be made a model card ({error}). Correct its {DATASET_NAME}."
+            f"The texts that describe {names[0]} cannot be made a model card ({error}). Correct its {DATASET_NAME}."
         ) from error
-    load_state(build(card.network, card.network_arguments), checkpoint.state, name, known_models)
+    network = build(card.network, card.network_arguments)
+    for name, state in zip(names, (checkpoint.state, *checkpoint.further), strict=True):
+        try:
+            load_state(network, state, name, known_models)
+        except ModelError as error:
+            if checkpoint.trainer is None or is_known_trainer(checkpoint.trainer):
+                raise
+            raise ModelError(
+                f"The model was trained by '{checkpoint.trainer}', a class that LightSeg does not know and whose "
+                "network is not the one in the plans. Take a model that one of nnU-Net's own trainers made.\n"
+                f"{error}"
+            ) from error
 
 
 def _install(model: _Model, replace: bool) -> Card:

@@ -22,6 +22,7 @@ KINDS = {
     "boolean": "true or false",
     "integer": "a whole number",
     "number": "a number",
+    "null": "null",
 }
 
 
@@ -44,8 +45,11 @@ def conform(data: Any, schema: dict[str, Any], where: str = "", root: dict[str, 
     root = schema if root is None else root
     if "$ref" in schema:
         data = conform(data, root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], where, root)
-    if "type" in schema and not _is(data, schema["type"]):
-        raise FieldError(f"{where or 'the file'} must be {KINDS[schema['type']]}")
+    kinds = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", ())
+    if kinds and not any(_is(data, kind) for kind in kinds):
+        raise FieldError(f"{where or 'the file'} must be {' or '.join(KINDS[kind] for kind in kinds)}")
+    if data is None and kinds:
+        return None
     if "const" in schema and (data != schema["const"] or isinstance(data, bool)):
         raise FieldError(f"{where} must be {schema['const']}")
     if "enum" in schema and data not in schema["enum"]:
@@ -57,9 +61,9 @@ def conform(data: Any, schema: dict[str, Any], where: str = "", root: dict[str, 
         return _object(data, schema, where, root)
     if "items" in schema:
         return _list(data, schema, where, root)
-    if schema.get("type") in ("integer", "number"):
+    if kinds and kinds[0] in ("integer", "number"):
         _check_range(data, schema, where)
-        return int(data) if schema["type"] == "integer" else float(data)
+        return int(data) if kinds[0] == "integer" else float(data)
     return data
 
 
@@ -105,4 +109,5 @@ def _is(data: Any, kind: str) -> bool:
     if kind in ("integer", "number"):
         finite = isinstance(data, (int, float)) and abs(data) <= sys.float_info.max
         return finite and (kind == "number" or data == int(data))
-    return isinstance(data, {"object": dict, "array": list, "string": str, "boolean": bool}[kind])
+    kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+    return isinstance(data, kinds[kind])

@@ -50,6 +50,9 @@ class _UNet(nn.Module):
         return re.sub(r"\ball_modules\.(\d+)\.", lambda found: "conv." if found[1] == "0" else "norm.", key)
 
     def forward(self, volume: Tensor) -> Tensor | list[Tensor]:
+        if volume.dim() == 5 and len(self.steps) == 2 and volume.shape[2] == 1:
+            logits = self(volume.squeeze(2))
+            return [each.unsqueeze(2) for each in logits] if self.deep_supervision else logits.unsqueeze(2)
         if any(side % step for side, step in zip(volume.shape[2:], self.steps, strict=True)):
             raise ValueError(
                 f"This U-Net takes patches whose sides are multiples of {' x '.join(map(str, self.steps))} voxels, "
@@ -65,6 +68,8 @@ class _UNet(nn.Module):
 
 class PlainConvUNet(_UNet):
     """[B, in_channels, k, j, i] -> logits [B, classes, k, j, i], or both without k.
+
+    A network of two dimensions also takes single slices of a volume, and returns such: k is 1 then.
 
     features_per_stage: widths of the encoder's stages, finest first. kernel_sizes, strides (of a stage's first
     convolution), n_conv_per_stage: one entry for each of these stages, or an integer for all. An integer instead of a

@@ -29,7 +29,7 @@ OTHER_MODALITY = "OT"  # DICOM's word for it
 def read_channels(dataset: Any) -> tuple[str, ...]:
     """Names of the input channels in the order of their numbers."""
     dataset = conform(dataset, OBJECT, "dataset")
-    field = "modality" if "channel_names" not in dataset and "modality" in dataset else "channel_names"  # old, new name
+    field = "modality" if "modality" in dataset else "channel_names"  # the old name comes first, as in nnU-Net
     named = _field(dataset, field, OBJECT)
     numbers = [str(number) for number in range(len(named))]
     if not named or set(named) != set(numbers):

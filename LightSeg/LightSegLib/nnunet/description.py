@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..catalog.card import Card, Weights
 from ..catalog.store import all_cards, user_models_folder
 from ..weights.checkpoint import Checkpoint
+from .network import is_known_trainer
 from .plans import settings_from_plans
 
 NOT_STATED = "Not stated."
+NOT_TRIED = "Imported from nnU-Net as it is; LightSeg's authors have not tried it."
 NNUNET = (
     "Isensee F et al. nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation. "
     "Nature Methods 18, 203-211 (2021)."
@@ -22,10 +25,11 @@ USUAL = ("nnUNetPlans", "nnUNetTrainer")  # need no mention
 LONGEST_ID = 120
 
 
-def describe(checkpoint: Checkpoint, remark: str = "") -> Card:
+def describe(checkpoint: Checkpoint, folds: Sequence[int | str] = (), remark: str = "") -> Card:
     """Card of a checkpoint that describes itself, apart from the facts of its weights file.
 
-    remark: what to know about the choice of this checkpoint. Raises ModelError as `settings_from_plans` does.
+    folds: those whose weights it holds, if other than its own one. remark: what to know about the choice of them.
+    Raises ModelError as `settings_from_plans` does.
     """
     plans, dataset = checkpoint.plans or {}, checkpoint.dataset or {}
     configuration, trainer = checkpoint.configuration or "", checkpoint.trainer or ""
@@ -42,15 +46,33 @@ def describe(checkpoint: Checkpoint, remark: str = "") -> Card:
         weights=Weights("weights.pt"),
         licence=_licence(dataset),
         citation=_citation(dataset),
-        limitations=f"Imported from nnU-Net as it is; LightSeg's authors have not tried it. {remark}".strip(),
+        limitations=" ".join(filter(None, (NOT_TRIED, _about_ensemble(folds), remark, _about_trainer(trainer)))),
         training={
             "framework": "nnU-Net v2",
             "dataset": name,
             "plans": _text(plans, "plans_name"),
             "configuration": configuration,
             "trainer": trainer,
-            "fold": checkpoint.fold,
+            "folds": list(folds) or [checkpoint.fold],
         },
+    )
+
+
+def _about_ensemble(folds: Sequence[int | str]) -> str:
+    if len(folds) < 2:
+        return ""
+    return (
+        f"As in nnU-Net, the mean of {len(folds)} networks is taken (folds {', '.join(map(str, folds))}), which needs "
+        f"{len(folds)} times the time of one; 'lightseg import PATH --fold {folds[0]}' imports one alone."
+    )
+
+
+def _about_trainer(trainer: str) -> str:
+    if is_known_trainer(trainer):
+        return ""
+    return (
+        f"It was trained by the class '{trainer}', which LightSeg does not know: if that changed more of the network "
+        "than its weights tell, such as its activations, the results are not those of the authors."
     )
 
 

@@ -7,12 +7,13 @@ Plans from before nnU-Net 2.4 state the network's sizes, later ones its class an
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from ..catalog.schema import FieldError, conform
 from .fields import COUNT, COUNTS, OBJECT, SIZES, TEXT, Schema, object_of, unsupported
 
-Size = tuple[int, int, int]
+Size = tuple[int, ...]  # k, j, i, or without k in two dimensions
 
 OLD_ARCHITECTURE = {
     "UNet_class_name": TEXT,
@@ -50,10 +51,26 @@ SLIM_TRAINERS: dict[str, tuple[int, dict[str, Any]]] = {
     "SlimUNETRV2_128Trainer": (128, {"first_kernel": 4, "slices": [64, 32, 16, 8]}),
     "SlimUNETRV2_96Trainer": (96, {"first_kernel": 2, "slices": [16, 8, 4, 2]}),
 }
+# nnU-Net's own trainer that replaces the norm of the plans, and how.
+BATCH_NORM_TRAINER = "nnUNetTrainerBN"
+BATCH_NORM = {"norm_op": "torch.nn.BatchNorm3d", "norm_op_kwargs": {"eps": 1e-5, "affine": True}}
+TRANSFORMER_TRAINER = r"(nnUNet)?_Primus\w*|AbstractPrimus"  # its networks are in no plans
+# nnU-Net's other own trainers, of version 2.8.1: they change training alone.
+PLAIN_TRAINER = (
+    r"nnUNet_Trainer_BS8|nnUNetTrainer(_?(\d+epochs?|1500ep|\den\d|NoDA|DA5|(DA)?Segord0|ord0|noDummy2DDA|NoMirroring"
+    r"|onlyMirror01|warmup|CosAnneal|Adan|(Vanilla)?Adam|CELoss|DiceLoss|DiceCELoss_noSmooth|(Dice)?TopK10Loss(LS01)?"
+    r"|NoDeepSupervision|probabilisticOversampling|0(33|10)|Benchmark|noDataLoading))*"
+)
+
+
+def is_known_trainer(trainer: str) -> bool:
+    """Whether LightSeg knows which network this class builds."""
+    known = trainer in SLIM_TRAINERS or trainer == BATCH_NORM_TRAINER
+    return known or re.fullmatch(PLAIN_TRAINER, trainer, re.IGNORECASE) is not None
 
 
 def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, dict[str, Any], Size]:
-    """Family, arguments but for channels and classes, and patch size [k, j, i] of the configuration `rules`.
+    """Family, arguments but for channels and classes, and patch size [k, j, i] or [j, i] of the configuration `rules`.
 
     trainer: nnU-Net's class that trained the network. where: the configuration's name in complaints. Raises
     FieldError, and ModelError for a network that LightSeg does not have.
@@ -61,13 +78,15 @@ def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, 
     if trainer in SLIM_TRAINERS:
         side, arguments = SLIM_TRAINERS[trainer]
         return "slim_unetrv2", dict(arguments), (side, side, side)
+    if re.fullmatch(TRANSFORMER_TRAINER, trainer):
+        unsupported(f"The trainer '{trainer}' builds a network of the family Primus")
     name, arguments, where = _architecture(rules, where)
     if name.rsplit(".", 1)[-1] not in UNETS:
         unsupported(f"The network is of the class '{name}'")
     family, depth = UNETS[name.rsplit(".", 1)[-1]]
     arguments = _for_every_stage(arguments, depth)
     arguments = conform(arguments, object_of({**UNET, depth: COUNTS, "norm_op": TEXT, "nonlin": TEXT}), where)
-    style = _style(arguments)
+    style = _style(arguments | BATCH_NORM if trainer == BATCH_NORM_TRAINER else arguments)
     told = (*UNET, depth, "n_stages", "norm_op", "norm_op_kwargs", "nonlin", "nonlin_kwargs", "nonlin_first")
     _check_details({name: value for name, value in arguments.items() if name not in (*told, *TRAINING_ONLY)})
     patch_size: Size = rules["patch_size"]

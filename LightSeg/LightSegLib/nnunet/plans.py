@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.anatomy import words
-from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing
+from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing, Resampling
 from ..catalog.schema import FieldError, conform
 from ..errors import ModelError
 from .dataset import OTHER_MODALITY, modality_of, read_channels, read_labels
 from .fields import AXES, NUMBER, OBJECT, SIZE, TEXT, object_of, unsupported
 from .network import read_network
+from .resampling import read_resampling
 
 if TYPE_CHECKING:
     from ..weights.checkpoint import Checkpoint
@@ -38,13 +39,12 @@ INTENSITIES = {
     "std": {"type": "number", "exclusiveMinimum": 0},
 }
 # World directions of the array axes k, j, i that nnU-Net's readers hand over; "" where they are as stored.
-READERS = {"SimpleITKIO": "", "NibabelIO": "", "NibabelIOWithReorient": "SAR"}
+READERS = {"SimpleITKIO": "", "NibabelIO": "", "SimpleITKIOWithReorient": "SAR", "NibabelIOWithReorient": "SAR"}
 NORMALIZATIONS = {
     "NoNormalization": Normalization("none"),
     "RescaleTo01Normalization": Normalization("minmax"),
     "RGBTo01Normalization": Normalization("ct", lower=0.0, upper=255.0, mean=0.0, std=255.0),
 }
-NOT_RESAMPLED = "none"
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,10 @@ def settings_from_plans(
 ) -> Settings:
     """Settings of one configuration from the contents of plans.json and dataset.json.
 
-    trainer: nnU-Net's class that trained the network. Those of Slim UNETRV2 are known; any other may have changed the
-    network too, which shows when its weights do not fit. mirror_axes: array axes whose flips were trained.
+    trainer: nnU-Net's class that trained the network. What nnU-Net's own ones and those of Slim UNETRV2 make of it is
+    known; any other may have changed it too, which shows when its weights do not fit. mirror_axes: axes of the patch
+    whose flips were trained.
+
     Raises ModelError, which names the field, where one is missing, wrong, or asks for what LightSeg cannot do.
     """
     try:
@@ -77,17 +79,20 @@ def settings_from_plans(
         channels = read_channels(dataset)
         labels, regions = read_labels(dataset)
         network, arguments, patch_size = read_network(rules, trainer, where)
+        *slices, j, i = patch_size
+        images, results = _resampling(rules, where)
         return Settings(
             modality_of(channels),
             channels,
             network,
             {"in_channels": len(channels), "classes": len(regions) or len(labels) + 1, **arguments},
-            _preprocessing(plans, rules, channels, where),
+            _preprocessing(plans, rules, channels, where, images),
             Inference(
-                patch_size,
-                mirror_axes=conform(list(mirror_axes or ()), AXES, "inference_allowed_mirroring_axes"),
+                (slices[0] if slices else 1, j, i),
+                mirror_axes=_mirror_axes(mirror_axes, len(patch_size)),
                 pad_to_patch=True,
                 regions=regions,
+                resampling=results,
             ),
             labels,
         )
@@ -154,8 +159,8 @@ def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
 def _check_kind(plans: dict[str, Any], rules: dict[str, Any], configuration: str) -> None:
     if rules.get("previous_stage") is not None:
         unsupported(f"The configuration '{configuration}' is the second stage of a cascade")
-    if len(rules["patch_size"]) != 3 or len(rules["spacing"]) != 3:
-        unsupported(f"The configuration '{configuration}' is two-dimensional")
+    if len(rules["spacing"]) != len(rules["patch_size"]):
+        raise FieldError(f"plans.configurations.{configuration}.spacing must have as many entries as the patch_size")
     for name, value, usual in (
         ("preprocessor", rules.get("preprocessor_name"), "DefaultPreprocessor"),
         ("label manager", plans.get("label_manager"), "LabelManager"),
@@ -164,41 +169,46 @@ def _check_kind(plans: dict[str, Any], rules: dict[str, Any], configuration: str
             unsupported(f"The model was trained with the {name} '{value}'")
 
 
-def _preprocessing(plans: dict[str, Any], rules: dict[str, Any], channels: Sequence[str], where: str) -> Preprocessing:
+def _preprocessing(
+    plans: dict[str, Any], rules: dict[str, Any], channels: Sequence[str], where: str, resampling: Resampling | None
+) -> Preprocessing:
     directions = READERS.get(plans["image_reader_writer"])
     if directions is None:
         unsupported(f"The model was trained on images read by '{plans['image_reader_writer']}'")
     transpose: tuple[int, int, int] = plans["transpose_forward"]
     turned = "".join(directions[axis] for axis in reversed(transpose)) if directions else ""
-    interpolation = _resampling(rules, "resampling_fn_data")
-    if _resampling(rules, "resampling_fn_probabilities") == "cubic":
-        unsupported("The model's results are resampled by cubic splines")
-    i, j, k = reversed(rules["spacing"])  # of the axes after the transposition
+    i, j, k = (*reversed(rules["spacing"]), None)[:3]  # of the axes after the transposition; slices keep theirs in 2D
     return Preprocessing(
         orientation=turned or "input",
         crop="nonzero",
-        spacing=None if interpolation == NOT_RESAMPLED else (i, j, k),
+        spacing=None if resampling is None else (i, j, k),
         normalization=_normalizations(plans, rules, len(channels), where),
         transpose=(0, 1, 2) if turned else transpose,
-        interpolation="linear" if interpolation == NOT_RESAMPLED else interpolation,
+        resampling=resampling or Resampling(),
         normalize_first=True,
     )
 
 
-def _resampling(rules: dict[str, Any], field: str) -> str:
-    """cubic, linear or none; nnU-Net's own way with a coarse axis is not told apart."""
-    function, arguments = rules[field], conform(rules.get(f"{field}_kwargs") or {}, OBJECT, f"{field}_kwargs")
-    found = None
-    if function == "resample_data_or_seg_to_shape":
-        order = arguments.get("order", 3)
-        found = "cubic" if order == 3 else "linear" if order == 1 else None
-    elif function in ("resample_torch_fornnunet", "resample_torch_simple"):
-        found = "linear" if arguments.get("mode", "linear") == "linear" else None
-    elif function == "no_resampling_hack":
-        found = NOT_RESAMPLED
-    if found is None:
-        unsupported(f"The model's {field} is '{function}' with the arguments {arguments}")
-    return found
+def _resampling(rules: dict[str, Any], where: str) -> tuple[Resampling | None, Resampling]:
+    """Of images, None for none, and of results, which is of no account then."""
+    images = read_resampling(rules, "resampling_fn_data", where)
+    results = read_resampling(rules, "resampling_fn_probabilities", where)
+    if images is None:
+        return None, Resampling("linear")
+    if results is None:
+        unsupported("The model's results are not resampled, though its images are")
+    if "cubic" in (results.interpolation, results.across):
+        unsupported("The model's results are resampled by cubic splines")
+    return images, results
+
+
+def _mirror_axes(given: Sequence[int] | None, dimensions: int) -> tuple[int, ...]:
+    """Array axes of the volume, from those of a patch of two or three dimensions."""
+    where = "inference_allowed_mirroring_axes"
+    axes: tuple[int, ...] = conform(list(given or ()), AXES, where)
+    if any(axis >= dimensions for axis in axes):
+        raise FieldError(f"{where} must be below {dimensions}, the dimensions of the patch_size")
+    return tuple(axis + 3 - dimensions for axis in axes)
 
 
 def _normalizations(

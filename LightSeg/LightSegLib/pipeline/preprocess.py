@@ -2,60 +2,104 @@
 
 Order: crop to the region of interest, orient, crop to the non-zero part, resample, normalise (nnU-Net v2
 swaps the last two). Inference and training both come through here, so that a model is trained on what it will see.
+nnU-Net's order needs no float copy of the image: rows of the network's input are made when they are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
 
 from ..catalog.card import Normalization, Preprocessing
-from ..errors import InputError, ModelError
+from ..errors import InputError
 from ..volume import Geometry, Volume
+from .intensities import Scale, fit, normalized
 from .region import Region, Slices
+from .resample import Resampler, Shape, resample_labels, resampled_shape, separate_axis
 
 WORLD_AXES = {"R": (0, -1), "L": (0, 1), "A": (1, -1), "P": (1, 1), "S": (2, 1), "I": (2, -1)}  # axis, sign in LPS
+CHUNK_VOXELS = 4_000_000  # of the image, computed on together
+
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of the network's input, which `rows` computes.
+
+    image: the used part [k, j, i] in the working orientation, of any type. content: its voxels that count, where not
+    all do. bounds: its range after scaling, to which the resampler keeps.
+    """
+
+    image: np.ndarray
+    scale: Scale
+    content: np.ndarray | None
+    resampler: Resampler
+    bounds: tuple[Tensor, Tensor] | None = None
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows from `start` to before `stop` of the working grid, float32 [stop - start, j, i]."""
+        rows = torch.empty((stop - start, *self.resampler.new_shape[1:]))
+        depth, height, width = self.resampler.shape
+        step = max(1, CHUNK_VOXELS * self.resampler.new_shape[0] // (depth * height * width))
+        for row in range(start, stop, step):
+            after = min(row + step, stop)
+            first, last = self.resampler.needed(row, after)
+            scaled = normalized(self.image, slice(first, last), self.scale, self.content)
+            rows[row - start : after - start] = self.resampler(scaled, row, after, self.bounds)
+        return rows
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Network input and what is needed to come back.
 
-    array: float32 [C, k, j, i] on the working grid. full_shape: the input's [k, j, i]. region: the part of
-    the input that was used. order, flips: how its array axes were transposed and then reversed. inner: the
-    non-zero part after orientation.
+    shape: of the working grid [k, j, i]. full_shape: the input's. region: the part of the input that was used.
+    order, flips: how its array axes were transposed and then reversed. spacing: the input's, in mm along the axes so
+    ordered. inner: the non-zero part after orientation. resampled: the input's spacing and the working grid's, in mm.
     """
 
-    array: np.ndarray
-    full_shape: tuple[int, int, int]
+    channels: tuple[Channel, ...]
+    shape: Shape
+    full_shape: Shape
     region: Slices
-    order: tuple[int, int, int]
+    order: Shape
     flips: tuple[int, ...]
-    oriented_shape: tuple[int, int, int]
     inner: Slices
+    spacing: Spacing
+    working_spacing: Spacing
 
     @property
-    def inner_shape(self) -> tuple[int, int, int]:
+    def inner_shape(self) -> Shape:
         """Voxels [k, j, i] of the used part at the input's resolution, in the working orientation."""
         k, j, i = (part.stop - part.start for part in self.inner)
         return k, j, i
 
-    def restore(self, labels: np.ndarray) -> np.ndarray:
-        """Labels [k, j, i] of `inner_shape` -> labels on the input's grid, background outside the used part."""
-        oriented = np.zeros(self.oriented_shape, labels.dtype)
-        oriented[self.inner] = labels
-        full = np.zeros(self.full_shape, labels.dtype)
-        full[self.region] = np.flip(oriented, self.flips).transpose(np.argsort(self.order))
-        return full
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
+        return torch.stack([channel.rows(start, stop) for channel in self.channels])
+
+    @property
+    def array(self) -> np.ndarray:
+        """The whole network input, float32 [C, k, j, i]."""
+        return self.rows(0, self.shape[0]).numpy()
+
+    def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros on the input's grid, and the view of them [k, j, i] of `inner_shape` for the used part."""
+        full = np.zeros(self.full_shape, dtype)
+        return full, _orient(full[self.region], self.order, self.flips)[self.inner]
 
 
 def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region | None = None) -> Prepared:
     """Network input of the channels' volumes, all on one grid.
 
-    Raises InputError for a sheared grid, a region outside the volume and a region of constant intensity.
+    Raises InputError for a sheared grid, a region outside the volume and a region of constant intensity, ModelError
+    for a normalisation that is not known.
     """
     geometry = volumes[0].geometry
     if not geometry.is_orthogonal:
@@ -69,32 +113,64 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
         if preprocessing.orientation == "input"
         else orientation_steps(geometry, preprocessing.orientation)
     )
-    channels = [_orient(volume.voxels[region], order, flips) for volume in volumes]
-    inner = _non_zero(channels) if preprocessing.crop == "nonzero" else _everything(channels[0].shape)
-    channels = [channel[inner].astype(np.float32) for channel in channels]
-
-    def resampled(array: np.ndarray, spline: int) -> np.ndarray:
-        if preprocessing.spacing is None:
-            return array
-        spacing = np.array(geometry.spacing[::-1])[list(order)]
-        return resample(array, tuple(spacing), preprocessing.spacing[::-1], spline)
-
-    spline = 1 if preprocessing.interpolation == "linear" else 3
+    images = [_orient(volume.voxels[region], order, flips) for volume in volumes]
+    inner = _non_zero(images) if preprocessing.crop == "nonzero" else _everything(images[0].shape)
+    images = [image[inner] for image in images]
+    k, j, i = (geometry.spacing[2 - axis] for axis in order)
+    spacing = (k, j, i)
+    target = _target(preprocessing.spacing, spacing)
+    shape = resampled_shape(images[0].shape, spacing, target)
+    axis = separate_axis(preprocessing.resampling, spacing, target)
+    resampler = Resampler(images[0].shape, shape, preprocessing.resampling, axis)
     content = None
     if any(rule.masked for rule in preprocessing.normalization):
-        content = ndimage.binary_fill_holes(np.any([channel != 0 for channel in channels], axis=0))
-    if not preprocessing.normalize_first:
-        channels = [resampled(channel, spline) for channel in channels]
-        content = None if content is None else resampled(content.astype(np.uint8), 0).astype(bool)
-    channels = [
-        normalize(channel, rule, volume.name, content if rule.masked else None)
-        for channel, rule, volume in zip(channels, preprocessing.normalization, volumes, strict=True)
-    ]
-    if preprocessing.normalize_first:
-        channels = [resampled(channel, spline) for channel in channels]
-    array = np.stack(channels)
-    k, j, i = (geometry.shape[axis] if roi is None else region[axis].stop - region[axis].start for axis in order)
-    return Prepared(array, geometry.shape, region, order, flips, (k, j, i), inner)
+        content = ndimage.binary_fill_holes(np.any([image != 0 for image in images], axis=0))
+        content = content if content.any() else None
+    make = _normalized_first if preprocessing.normalize_first else _normalized_last
+    channels = tuple(
+        make(image, rule, volume.name, content if rule.masked else None, resampler)
+        for image, rule, volume in zip(images, preprocessing.normalization, volumes, strict=True)
+    )
+    return Prepared(channels, shape, geometry.shape, region, order, flips, inner, spacing, target)
+
+
+def _normalized_first(
+    image: np.ndarray, rule: Normalization, name: str, content: np.ndarray | None, resampler: Resampler
+) -> Channel:
+    scale = fit(image, rule, name, content)
+    return Channel(image, scale, content, resampler, _bounds(image, scale, content, resampler))
+
+
+def _normalized_last(
+    image: np.ndarray, rule: Normalization, name: str, content: np.ndarray | None, resampler: Resampler
+) -> Channel:
+    """Statistics of the resampled image are asked for, so all of it is made now."""
+    shape = resampler.new_shape
+    if shape != resampler.shape:
+        image = _normalized_first(image, Normalization("none"), name, None, resampler).rows(0, shape[0]).numpy()
+        content = None if content is None else resample_labels(content, shape)
+    return Channel(image, fit(image, rule, name, content), content, Resampler(shape, shape, resampler.rule))
+
+
+def _bounds(
+    image: np.ndarray, scale: Scale, content: np.ndarray | None, resampler: Resampler
+) -> tuple[Tensor, Tensor] | None:
+    """Range of the scaled image, or that of each of its slices across the separate axis, where splines could leave it.
+
+    Both broadcast to [k, j, i].
+    """
+    if not resampler.overshoots:
+        return None
+    across = resampler.axis
+    others = tuple(axis for axis in range(3) if axis != across)
+    lower, upper = [], []
+    for rows in _chunks(image.shape):
+        scaled = normalized(image, rows, scale, content)
+        lower.append(scaled.amin(others, keepdim=True))
+        upper.append(scaled.amax(others, keepdim=True))
+    if across == 0:
+        return torch.cat(lower), torch.cat(upper)
+    return torch.cat(lower).amin(0, keepdim=True), torch.cat(upper).amax(0, keepdim=True)
 
 
 def orientation_steps(geometry: Geometry, orientation: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
@@ -121,58 +197,14 @@ def orientation_steps(geometry: Geometry, orientation: str) -> tuple[tuple[int, 
     return (order[0], order[1], order[2]), flips
 
 
-def resample(array: np.ndarray, spacing: Sequence[float], target: Sequence[float], order: int = 3) -> np.ndarray:
-    """Array [k, j, i] from `spacing` to `target` mm (array order) by spline interpolation.
-
-    Both grids share their outer faces, so the sizes are rounded and voxel centres shift by up to half a voxel.
-    Where splines overshoot, the result keeps to the array's range, as in nnU-Net.
-    """
-    shape = [max(1, round(n * s / t)) for n, s, t in zip(array.shape, spacing, target, strict=True)]
-    if tuple(shape) == array.shape:
-        return array
-    zoom = [new / old for new, old in zip(shape, array.shape, strict=True)]
-    result = np.asarray(ndimage.zoom(array, zoom, order=order, mode="nearest", grid_mode=True))
-    return np.clip(result, array.min(), array.max(), out=result)
-
-
-def normalize(
-    channel: np.ndarray, rule: Normalization, name: str = "The image", content: np.ndarray | None = None
-) -> np.ndarray:
-    """Intensities of one channel by its rule (see `Normalization`); float32. `content`: voxels that count, if not all.
-
-    Raises ModelError for a rule that is not known.
-    """
-    if rule.method == "unknown":
-        raise ModelError(
-            "The authors have not published how this model's input is normalised, so it cannot run. Write the rule "
-            "into preprocessing.normalization of its card ('lightseg info MODEL --json') and use that card."
-        )
-    if content is not None and content.any():
-        result = np.zeros(channel.shape, np.float32)
-        result[content] = normalize(channel[content], rule, name)
-        return result
-    if rule.method == "none":
-        return channel.astype(np.float32)
-    if rule.method == "ct":
-        assert rule.lower is not None and rule.upper is not None and rule.mean is not None and rule.std is not None
-        return ((np.clip(channel, rule.lower, rule.upper) - rule.mean) / rule.std).astype(np.float32)
-    lower, upper = channel.min(), channel.max()
-    if rule.method in ("zscore", "percentile") and rule.lower is not None and rule.upper is not None:
-        lower, upper = np.percentile(channel, (rule.lower, rule.upper))
-    if not upper > lower:
-        raise InputError(
-            f"{name} has the same intensity everywhere in the region to segment. "
-            "Choose a region that contains the structure, or check the image."
-        )
-    clipped = np.clip(channel, lower, upper)
-    if rule.method == "zscore":
-        # float64 sums: a float32 mean over millions of large values is off in the third digit
-        return ((clipped - clipped.mean(dtype=np.float64)) / clipped.std(dtype=np.float64)).astype(np.float32)
-    return ((clipped - lower) / (upper - lower)).astype(np.float32)
-
-
-def _orient(array: np.ndarray, order: tuple[int, int, int], flips: tuple[int, ...]) -> np.ndarray:
+def _orient(array: np.ndarray, order: Shape, flips: tuple[int, ...]) -> np.ndarray:
     return np.flip(array.transpose(order), flips)
+
+
+def _target(wanted: Sequence[float | None] | None, spacing: Spacing) -> Spacing:
+    """Spacing [k, j, i] of the working grid by a card's i, j, k; where it says nothing, the input's."""
+    k, j, i = (own if new is None else new for new, own in zip((wanted or (None,) * 3)[::-1], spacing, strict=True))
+    return k, j, i
 
 
 def _everything(shape: Sequence[int]) -> Slices:
@@ -180,7 +212,23 @@ def _everything(shape: Sequence[int]) -> Slices:
     return k, j, i
 
 
-def _non_zero(channels: Sequence[np.ndarray]) -> Slices:
-    occupied = np.any([channel != 0 for channel in channels], axis=0)
-    found = ndimage.find_objects(occupied.astype(np.uint8))
-    return found[0] if found else _everything(channels[0].shape)
+def _chunks(shape: Sequence[int]) -> Iterator[slice]:
+    """All rows of an array [k, j, i], some at a time."""
+    depth = max(1, CHUNK_VOXELS // (shape[1] * shape[2]))
+    return (slice(row, min(row + depth, shape[0])) for row in range(0, shape[0], depth))
+
+
+def _non_zero(images: Sequence[np.ndarray]) -> Slices:
+    """The box around the voxels that are not 0 in every channel; everything where there are none."""
+    occupied = [np.zeros(length, bool) for length in images[0].shape]
+    for image in images:
+        for rows in _chunks(image.shape):
+            part = image[rows] != 0
+            for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
+                along = occupied[axis][rows] if axis == 0 else occupied[axis]
+                along |= part.any(others)
+    if not occupied[0].any():
+        return _everything(images[0].shape)
+    found = [np.flatnonzero(line) for line in occupied]
+    k, j, i = (slice(int(line[0]), int(line[-1]) + 1) for line in found)
+    return k, j, i

@@ -10,73 +10,83 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-SLAB_BYTES = 64 * 2**20  # resampled logits held at once
+from .resample import Shape, nearest
+
+SLAB_BYTES = 32 * 2**20  # resampled logits held at once
 
 
 class LabelRestorer:
-    """Takes logits row by row and decides labels [k, j, i] of `shape`, resampling linearly where needed.
+    """Takes logits row by row and decides labels [k, j, i], resampling where the working grid has another shape.
 
-    The two grids share their outer faces: row r of n output rows lies at (r + 0.5) * m / n - 0.5 of m input
-    rows, clamped, which is what `preprocess.resample` undoes. outputs: channels of the logits. regions: see
-    `Inference`. threshold: what an output must exceed to paint its region, 0 for logits, 0.5 for probabilities.
+    labels: the array to write to, of integers that hold every label. The two grids share their outer faces, so row r
+    of n output rows lies at (r + 0.5) * m / n - 0.5 of m working rows. Logits are interpolated linearly, as nnU-Net
+    does, but along the axes in `nearest_axes` the nearest row is taken. regions: see `Inference`. threshold: what an
+    output must exceed to paint its region, 0 for logits, 0.5 for probabilities.
     """
 
     def __init__(
         self,
-        working_shape: Sequence[int],
-        shape: Sequence[int],
-        outputs: int,
+        working_shape: Shape,
+        labels: np.ndarray,
         regions: Sequence[int] = (),
         threshold: float = 0.0,
+        nearest_axes: Sequence[int] = (),
     ) -> None:
-        self.labels = np.zeros(tuple(shape), np.uint8 if max(outputs, *regions, 0) <= 256 else np.uint16)
+        self._labels = labels
         self._regions = regions
         self._threshold = threshold
-        self._working = tuple(working_shape)
-        rows = (np.arange(shape[0]) + 0.5) * working_shape[0] / shape[0] - 0.5
-        self._rows = np.clip(rows, 0, working_shape[0] - 1)
+        self._depth = working_shape[0]
+        if 0 in nearest_axes:
+            self._rows = nearest(working_shape[0], labels.shape[0]).astype(float)
+        else:
+            rows = (np.arange(labels.shape[0]) + 0.5) * working_shape[0] / labels.shape[0] - 0.5
+            self._rows = np.clip(rows, 0, working_shape[0] - 1)
+        self._picked = {
+            axis: torch.from_numpy(nearest(working_shape[axis], labels.shape[axis]))
+            for axis in (1, 2)
+            if axis in nearest_axes
+        }
         self._done = 0  # output rows decided
-        self._held: Tensor | None = None
+        self._held: Tensor | None = None  # [rows, J, I, outputs]
         self._first = 0  # working row of the first row held
-        plane = 4 * outputs * max(1, shape[1] * shape[2])
-        self._batch = max(1, SLAB_BYTES // plane)
 
     def add(self, slab: Tensor) -> None:
         """The next working rows [outputs, rows, J, I]."""
-        held = slab if self._held is None else torch.cat((self._held, slab), dim=1)
-        available = self._first + held.shape[1]
+        slab = slab.permute(1, 2, 3, 0)  # outputs last, as they lie in memory
+        held = slab if self._held is None else torch.cat((self._held, slab))
+        available = self._first + len(held)
+        batch = max(1, SLAB_BYTES // (4 * slab.shape[3] * max(1, self._labels[0].size)))
         while self._done < len(self._rows):
-            stop = min(self._done + self._batch, len(self._rows))
-            needed = np.floor(self._rows[self._done : stop]).astype(int) + 1
-            stop = self._done + int(np.count_nonzero(np.minimum(needed, self._working[0] - 1) < available))
+            stop = min(self._done + batch, len(self._rows))
+            stop = self._done + int(np.count_nonzero(np.ceil(self._rows[self._done : stop]) < available))
             if stop == self._done:
                 break
             self._decide(held, stop)
-        keep_from = self._working[0] if self._done == len(self._rows) else int(self._rows[self._done])
-        drop = min(max(keep_from - self._first, 0), held.shape[1])
-        self._held = held[:, drop:].clone()
+        keep_from = self._depth if self._done == len(self._rows) else int(self._rows[self._done])
+        drop = min(max(keep_from - self._first, 0), len(held))
+        self._held = held[drop:].clone()
         self._first += drop
 
     def _decide(self, held: Tensor, stop: int) -> None:
         rows = self._rows[self._done : stop]
-        lower = np.floor(rows).astype(int)
-        upper = np.minimum(lower + 1, self._working[0] - 1)
-        logits = held[:, torch.as_tensor(lower - self._first)]
-        fraction = torch.as_tensor(rows - lower, dtype=held.dtype, device=held.device)[None, :, None, None]
+        lower, upper = np.floor(rows).astype(int), np.ceil(rows).astype(int)
+        logits = held[torch.as_tensor(lower - self._first)]
+        fraction = torch.as_tensor(rows - lower, dtype=held.dtype, device=held.device)[:, None, None, None]
         if bool(fraction.any()):
-            logits = torch.lerp(logits, held[:, torch.as_tensor(upper - self._first)], fraction)
-        if tuple(logits.shape[2:]) != self.labels.shape[1:]:
-            logits = F.interpolate(
-                logits.transpose(0, 1), size=self.labels.shape[1:], mode="bilinear", align_corners=False
-            ).transpose(0, 1)
-        self.labels[self._done : stop] = self._labels(logits).cpu().numpy()
+            logits = torch.lerp(logits, held[torch.as_tensor(upper - self._first)], fraction)
+        for axis, index in self._picked.items():
+            logits = logits.index_select(axis, index.to(logits.device))
+        logits = logits.permute(0, 3, 1, 2)
+        if logits.shape[2:] != self._labels.shape[1:]:
+            logits = F.interpolate(logits, size=self._labels.shape[1:], mode="bilinear", align_corners=False)
+        self._labels[self._done : stop] = self._decided(logits).cpu().numpy()
         self._done = stop
 
-    def _labels(self, logits: Tensor) -> Tensor:
+    def _decided(self, logits: Tensor) -> Tensor:
         if not self._regions:
-            return logits.argmax(dim=0)
-        labels = torch.zeros_like(logits[0], dtype=torch.int32)
-        for output, label in zip(logits, self._regions, strict=True):
+            return logits.argmax(dim=1)
+        labels = torch.zeros_like(logits[:, 0], dtype=torch.int32)
+        for output, label in zip(logits.unbind(1), self._regions, strict=True):
             labels[output > self._threshold] = label
         return labels
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
+
+SLAB_ROWS = 8  # handed on together
 
 Position = tuple[int, int, int]
 
@@ -35,9 +38,10 @@ class TileSampler:
         self._starts = [_starts(length, tile, overlap) for length, tile in zip(shape, self.tile_size, strict=True)]
 
     @property
-    def tile_voxels(self) -> int:
-        """Voxels of one tile, with its padding."""
-        return math.prod(tile + sum(extra) for tile, extra in zip(self.tile_size, self._padding, strict=True))
+    def patch(self) -> Position:
+        """Voxels [k, j, i] that the network gets: of one tile with its padding."""
+        k, j, i = (tile + sum(extra) for tile, extra in zip(self.tile_size, self._padding, strict=True))
+        return k, j, i
 
     def tile(self, volume: Tensor, position: Position) -> Tensor:
         """The tile [C, k, j, i] of `volume` [C, K, J, I] that starts at `position`."""
@@ -55,15 +59,17 @@ class TileSampler:
 
     def importance(self) -> Tensor:
         """Weight [k, j, i] of a tile's voxels in the mean of overlapping tiles."""
-        padded = (tile + sum(extra) for tile, extra in zip(self.tile_size, self._padding, strict=True))
-        k, j, i = padded
-        return self.covered(gaussian((k, j, i)))
+        return self.covered(gaussian(self.patch))
 
-    def batches(self, size: int) -> Iterator[list[Position]]:
-        """All positions in order, `size` at a time."""
-        positions = iter(self)
-        while batch := list(itertools.islice(positions, size)):
-            yield batch
+    @property
+    def rows(self) -> list[int]:
+        """Where tiles start along k."""
+        return self._starts[0]
+
+    @property
+    def columns(self) -> list[tuple[int, int]]:
+        """Where tiles start along j and i."""
+        return [(j, i) for j, i in itertools.product(*self._starts[1:])]
 
     def __len__(self) -> int:
         return math.prod(len(starts) for starts in self._starts)
@@ -77,38 +83,47 @@ class TileAggregator:
 
     outputs: channels of the logits. importance: weight [k, j, i] of a tile's voxels. `add` takes tiles in
     the sampler's order and yields slabs [outputs, rows, J, I] from the first row to the last; `finish` the rest.
+    Sums are kept row by row with the channels last: a row is there from its first tile to its last, and what is added
+    up, interpolated and compared later lies together in memory. allocate: gives the zeros [J, I, outputs] of a row.
     """
 
-    def __init__(self, outputs: int, shape: Sequence[int], importance: Tensor, device: torch.device) -> None:
-        depth, height, width = shape
-        self._weight = importance.to(device)
-        self._depth = depth
-        self._first = 0  # the row of the volume that is row 0 of the buffers
-        self._sum = torch.zeros((outputs, importance.shape[0], height, width), device=device)
-        self._total = torch.zeros((importance.shape[0], height, width), device=device)
+    def __init__(
+        self,
+        outputs: int,
+        shape: Sequence[int],
+        importance: Tensor,
+        allocate: Callable[[tuple[int, ...]], Tensor] = torch.zeros,
+    ) -> None:
+        self._depth, height, width = shape
+        self._importance = importance
+        self._size = (height, width, outputs)
+        self._allocate = allocate
+        self._first = 0  # row of the volume that is the first of these:
+        self._rows: deque[tuple[Tensor, Tensor]] = deque()  # sum [J, I, outputs] and weights [J, I, 1]
 
     def add(self, logits: Tensor, position: Position) -> Iterator[Tensor]:
-        """Add logits [outputs, k, j, i] of the tile at `position`; yields a slab when rows are finished."""
+        """Add logits [outputs, k, j, i] of the tile at `position`; yields slabs when rows are finished."""
         k, j, i = position
-        if k > self._first:
-            yield self._take(k - self._first)
-        _, height, width = self._weight.shape
-        self._sum[:, :, j : j + height, i : i + width] += logits.float() * self._weight
-        self._total[:, j : j + height, i : i + width] += self._weight
+        yield from self._take(k - self._first)
+        depth, height, width = self._importance.shape
+        while len(self._rows) < depth:
+            weights = torch.zeros((*self._size[:2], 1), device=logits.device)
+            self._rows.append((self._allocate(self._size), weights))
+        logits, importance = logits.permute(1, 2, 3, 0), self._importance[..., None]
+        for row, weight, (total, weights) in zip(logits, importance, self._rows, strict=True):
+            total[j : j + height, i : i + width].addcmul_(row, weight)
+            weights[j : j + height, i : i + width] += weight
 
     def finish(self) -> Iterator[Tensor]:
         """The remaining rows."""
-        yield self._take(self._depth - self._first)
+        yield from self._take(self._depth - self._first)
 
-    def _take(self, rows: int) -> Tensor:
-        finished = self._sum[:, :rows] / self._total[:rows]
-        kept = self._sum.shape[1] - rows
-        for buffer, axis in ((self._sum, 1), (self._total, 0)):
-            if kept > 0:
-                buffer.narrow(axis, 0, kept).copy_(buffer.narrow(axis, rows, kept).clone())
-            buffer.narrow(axis, kept, rows).zero_()
+    def _take(self, rows: int) -> Iterator[Tensor]:
+        for count in [SLAB_ROWS] * (rows // SLAB_ROWS) + [rows % SLAB_ROWS]:
+            finished = [self._rows.popleft() for _ in range(count)]
+            if finished:
+                yield torch.stack([total.div_(weights) for total, weights in finished]).permute(3, 0, 1, 2)
         self._first += rows
-        return finished
 
 
 @cache

@@ -26,7 +26,8 @@ from ..evaluation import dice
 from ..files import check_folder, write_table
 from ..networks import build
 from ..pipeline.devices import choose_device
-from ..pipeline.preprocess import orientation_steps, prepare, resample
+from ..pipeline.preprocess import orientation_steps, prepare
+from ..pipeline.resample import resample_labels
 from ..progress import CancelCallback, Reporter
 from ..segmenter import Segmenter
 from ..volume import Volume
@@ -324,7 +325,5 @@ def _training_arrays(card: Card, volumes: list[Volume], labels: np.ndarray) -> t
     geometry = volumes[0].geometry
     order, flips = orientation_steps(geometry, card.preprocessing.orientation)
     oriented = np.flip(labels.transpose(order), flips)[prepared.inner]
-    if card.preprocessing.spacing is not None:
-        spacing = np.array(geometry.spacing[::-1])[list(order)]
-        oriented = resample(oriented, tuple(spacing), card.preprocessing.spacing[::-1], order=0)
+    oriented = resample_labels(oriented, prepared.shape)
     return torch.from_numpy(prepared.array), torch.from_numpy(np.ascontiguousarray(oriented))

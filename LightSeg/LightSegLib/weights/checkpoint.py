@@ -4,7 +4,8 @@ Read are
 - nnU-Net v2's `.pth`: `network_weights`, with plans, configuration, fold and dataset in `init_args`;
 - nnU-Net v1's `.model` (UNETR++ and other descendants too): `state_dict` beside `plot_stuff`, plans elsewhere;
 - a plain state dict, also as the entry `state_dict`, `model_state_dict` or `model` of a dict;
-- LightSeg's own: the plain half-precision files of `save_weights`, and the slim copies made here.
+- LightSeg's own: the plain half-precision files of `save_weights`, and the slim copies made here, which can hold the
+  weights of several folds.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Checkpoint:
     "LightSeg" (all halves, as LightSeg's training writes them); a slim copy has that of the file it was made from.
     plans, dataset: the contents of nnU-Net's plans.json and dataset.json, in plain Python values.
     configuration, trainer, fold: nnU-Net's names. mirror_axes: spatial axes whose flips were trained.
+    further: weights of the same network from the other folds of an ensemble, like `state`, which is of `fold`.
     """
 
     state: dict[str, Tensor]
@@ -49,6 +51,7 @@ class Checkpoint:
     trainer: str | None = None
     mirror_axes: tuple[int, ...] | None = None
     fold: int | str | None = None
+    further: tuple[dict[str, Tensor], ...] = ()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -61,7 +64,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         layout, weights, about = _parts(safe_load(path), path.name)
         facts = {name: _plain(value) for name, value in about.items()}
-        state = _unwrapped(_tensors(weights))
+        state, *further = (_unwrapped(_tensors(each)) for each in weights)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:  # lists that hold themselves, endless tensors
         raise ModelError(
             f"The weights file {path.name} is damaged ({first_line(error)}). Download or copy it again."
@@ -76,31 +79,34 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         trainer=_of(str, facts.get("trainer")),
         mirror_axes=None if mirror_axes is None else tuple(mirror_axes),
         fold=_of((int, str), facts.get("fold")),
+        further=tuple(further),
     )
 
 
 def write_slim(checkpoint: Checkpoint, path: Path) -> None:
     """Write weights and facts alone, whole or not at all; equal content gives equal bytes. Raises OutputError."""
-    about = {name: value for name, value in vars(checkpoint).items() if name != "state"}
+    about = {name: value for name, value in vars(checkpoint).items() if name not in ("state", "further")}
+    further = {"further": list(map(dict, checkpoint.further))} if checkpoint.further else {}
     # As text: pickle writes one string twice or once by whether it is one object in memory.
-    save_torch({"format": SLIM, "about": json.dumps(about), "weights": dict(checkpoint.state)}, path)
+    save_torch({"format": SLIM, "about": json.dumps(about), "weights": dict(checkpoint.state), **further}, path)
 
 
-def _parts(content: Any, name: str) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
-    """Layout, weights and facts of what was in a file; nothing else of it is kept."""
+def _parts(content: Any, name: str) -> tuple[str, list[dict[str, Tensor]], dict[str, Any]]:
+    """Layout, weights of each fold and facts of what was in a file; nothing else of it is kept."""
     fields = content if isinstance(content, dict) else {}
-    if fields.get("format") == SLIM and _is_state(fields.get("weights")):
-        about = json.loads(fields["about"])
-        return about["layout"], fields["weights"], about
+    if fields.get("format") == SLIM:
+        about, folds = json.loads(fields["about"]), [fields["weights"], *fields.get("further", ())]
+        if all(map(_is_state, folds)):
+            return about["layout"], folds, about
     if _is_state(fields.get("network_weights")):
-        return NNUNET_V2, fields["network_weights"], _facts(fields)
+        return NNUNET_V2, [fields["network_weights"]], _facts(fields)
     if _is_state(fields.get("state_dict")) and "plot_stuff" in fields:
-        return NNUNET_V1, fields["state_dict"], {}
+        return NNUNET_V1, [fields["state_dict"]], {}
     for entry in ENTRIES:
         if _is_state(fields.get(entry)):
-            return PLAIN, fields[entry], {}
+            return PLAIN, [fields[entry]], {}
     if _is_state(fields):
-        return LIGHTSEG if _is_half(fields) else PLAIN, fields, {}
+        return LIGHTSEG if _is_half(fields) else PLAIN, [fields], {}
     held = ", ".join(str(key)[:40] for key in list(fields)[:5]) or type(content).__name__
     raise ModelError(
         f"No weights were found in {name}, which holds {held}. "

@@ -12,7 +12,7 @@ from ..errors import ModelError, OutputError
 from ..networks import build
 from ..nnunet.plans import complete
 from ..progress import CancelCallback, ProgressCallback
-from .checkpoint import read_checkpoint, write_slim
+from .checkpoint import Checkpoint, read_checkpoint, write_slim
 from .matching import known_models, load_state
 from .store import WeightStore
 
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model ready to run. card: with what a self-describing file added. sha256: of the authors' file."""
+    """A model ready to run. card: with what a self-describing file added. sha256: of the authors' file.
+
+    networks: one for each fold, whose logits are averaged.
+    """
 
     card: Card
-    network: nn.Module
+    networks: tuple[nn.Module, ...]
     sha256: str | None
 
 
@@ -35,7 +38,7 @@ def open_model(
     cancelled: CancelCallback | None = None,
     accept_licence: bool = False,
 ) -> OpenModel:
-    """The network of `card` with its weights, downloaded first where they are not on this computer.
+    """The networks of `card` with their weights, downloaded first where they are not on this computer.
 
     After the first read of a downloaded file a slim copy without optimiser state takes its place, and beside it
     the completed card of a self-describing file. Raises ModelError for a file that is not the card's, and what
@@ -50,8 +53,7 @@ def open_model(
             path = store.ensure(card, progress, cancelled, accept_licence)
         checkpoint = read_checkpoint(path)
         completed = complete(as_shipped(card), checkpoint) if card.self_describing else card
-        network = build(completed.network, completed.network_arguments)
-        load_state(network, checkpoint.state, path.name, known_models)
+        networks = _networks(completed, checkpoint, path.name)
     except ModelError as error:
         if record is None:
             raise
@@ -59,7 +61,7 @@ def open_model(
             f"{error}\nTo put another file in its place, remove this one: 'lightseg weights remove {card.id} --forget'."
         ) from error
     if record is None:
-        return OpenModel(completed, network.eval(), card.weights.sha256)
+        return OpenModel(completed, networks, card.weights.sha256)
     slim = path.with_name(f".{uuid.uuid4().hex}.pt")  # of our own: others may be at the same
     try:
         if record.original is None:
@@ -71,4 +73,14 @@ def open_model(
         pass  # a shared folder may be read-only, or the download just removed: the model runs all the same
     finally:
         slim.unlink(missing_ok=True)
-    return OpenModel(completed, network.eval(), record.published.sha256)
+    return OpenModel(completed, networks, record.published.sha256)
+
+
+def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, ...]:
+    """One for each fold in the checkpoint, ready to run; name: what messages call the file."""
+    networks = []
+    for number, state in enumerate((checkpoint.state, *checkpoint.further), start=1):
+        network = build(card.network, card.network_arguments)
+        load_state(network, state, name if number == 1 else f"{name} (network {number})", known_models)
+        networks.append(network.eval())
+    return tuple(networks)

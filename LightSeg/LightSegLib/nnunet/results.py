@@ -1,0 +1,144 @@
+"""nnU-Net v2's results folder, `trainer__plans__configuration`: which folds are taken, and whether all fits together.
+
+As in nnU-Net, plans.json and dataset.json of the folder count, not the checkpoints' own copies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, ModelError
+from ..weights.checkpoint import Checkpoint, read_checkpoint
+from .plans import settings_from_plans
+
+PLANS_NAME, DATASET_NAME = "plans.json", "dataset.json"
+CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_best.pth")
+ALL = "all"  # the fold that was trained on all cases
+
+
+@dataclass(frozen=True)
+class Results:
+    """checkpoint: with the weights of all folds taken. names: of their files. remark: how nnU-Net's choice differs."""
+
+    checkpoint: Checkpoint
+    folds: tuple[int | str, ...]
+    names: tuple[str, ...]
+    remark: str
+
+
+def read_results(folder: Path, wanted: Sequence[str] = ()) -> Results:
+    """The model in a results folder. wanted: folds by number, or "all"; by default what nnU-Net takes the mean of.
+
+    Raises InputError for folds that are not there, and ModelError for files that do not belong together.
+    """
+    files, remark = _choose_folds(folder, wanted)
+    plans, dataset = _read_json(folder / PLANS_NAME), _read_json(folder / DATASET_NAME)
+    checkpoints: list[Checkpoint] = []
+    for file in files.values():
+        own = read_described(file)
+        checkpoints.append(dataclasses.replace(own, plans=plans, dataset=dataset))
+        _check_belongs(own, checkpoints[-1], checkpoints[0], f"{_name(file)} in {folder.name}")
+    return Results(
+        dataclasses.replace(checkpoints[0], further=tuple(other.state for other in checkpoints[1:])),
+        tuple(fold if fold == ALL else int(fold) for fold in files),
+        tuple(map(_name, files.values())),
+        remark,
+    )
+
+
+def read_described(file: Path) -> Checkpoint:
+    """A checkpoint that says what it was trained for. Raises InputError for others, ModelError for damaged ones."""
+    checkpoint = read_checkpoint(file)
+    if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
+        raise InputError(
+            f"{file.name} holds weights, but not how to use them, as a checkpoint of nnU-Net v2 does. "
+            "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
+        )
+    return checkpoint
+
+
+def _choose_folds(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, Path], str]:
+    """Checkpoint of each fold to be taken, and what to know about the choice.
+
+    Where none is wanted, those of all numbered folds, else of the fold of all cases: of finished trainings if there
+    are any. (nnU-Net's predictor: all folds with a checkpoint_final.pth but fold_all.)
+    """
+    names = (path.name.removeprefix("fold_") for path in folder.glob("fold_*"))
+    folds = [name for name in names if re.fullmatch(f"[0-9]+|{ALL}", name)]
+    folds.sort(key=lambda name: (name == ALL, len(name), name))
+    final, best = (
+        {fold: file for fold in folds if (file := folder / f"fold_{fold}" / name).is_file()}
+        for name in CHECKPOINT_NAMES
+    )
+    there = {fold: final.get(fold) or best[fold] for fold in folds if fold in final or fold in best}
+    if not there:
+        raise InputError(
+            f"No fold of {folder} has a {' or a '.join(CHECKPOINT_NAMES)}. Finish the training, or copy it whole."
+        )
+    if unknown := [fold for fold in wanted if fold not in there]:
+        raise InputError(
+            f"There is no checkpoint of fold {' and '.join(unknown)} in {folder}. Choose among {', '.join(there)}."
+        )
+    usual = list(final or best)
+    chosen = wanted or [fold for fold in usual if fold != ALL] or usual
+    return {fold: there[fold] for fold in there if fold in chosen}, _remark(chosen, list(there), list(final))
+
+
+def _remark(chosen: Sequence[str], there: list[str], finished: list[str]) -> str:
+    remarks = []
+    if left := [fold for fold in finished if fold not in chosen and fold != ALL]:
+        remarks.append(f"nnU-Net would take the mean with fold {', '.join(left)}, which was not imported.")
+    if stopped := [fold for fold in there if fold not in (*chosen, *finished, ALL)]:
+        remarks.append(f"Fold {', '.join(stopped)} was left out, since its training was not finished.")
+    if unfinished := [fold for fold in chosen if fold not in finished]:
+        remarks.append(f"Of fold {', '.join(unfinished)} this is {CHECKPOINT_NAMES[1]}: its training was not finished.")
+    return " ".join(remarks)
+
+
+def _name(file: Path) -> str:
+    """A fold's checkpoint, in messages."""
+    return f"{file.parent.name}/{file.name}"
+
+
+def _check_belongs(own: Checkpoint, here: Checkpoint, first: Checkpoint, name: str) -> None:
+    """Raise ModelError unless what a checkpoint says itself agrees with the folder's files, and with the first fold."""
+    if difference := _difference(own, here):
+        raise ModelError(
+            f"{PLANS_NAME} or {DATASET_NAME} is not of the training that wrote {name}: "
+            f"they differ in {difference}. Take all files from one training."
+        )
+    for fact in ("configuration", "trainer"):
+        if getattr(here, fact) != getattr(first, fact):
+            raise ModelError(
+                f"{name} has the {fact} '{getattr(here, fact)}', but fold {first.fold} '{getattr(first, fact)}'. "
+                "Take all folds from one training."
+            )
+
+
+def _difference(own: Checkpoint, other: Checkpoint) -> str:
+    """The first thing, apart from names of labels and channels, that the two say differently."""
+    for name in ("dataset_name", "plans_name"):
+        if (own.plans or {}).get(name) != (other.plans or {}).get(name):
+            return name
+    first, second = (
+        vars(settings_from_plans(c.plans, c.dataset, c.configuration or "", c.trainer or "", c.mirror_axes))
+        for c in (own, other)
+    )
+    told = ("network", "network_arguments", "preprocessing", "inference")
+    return next((name.replace("_", " ") for name in told if first[name] != second[name]), "")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file} is missing or damaged ({error}). Copy the whole folder again.") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} is not a JSON object. Copy the whole folder again.")
+    return content

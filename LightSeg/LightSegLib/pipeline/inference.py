@@ -1,0 +1,258 @@
+"""From prepared volumes to labels: tiles through the network, averaged, restored; how, is a plan that fits the memory.
+
+While the network runs on a GPU, the CPU computes the rows of the next tiles and makes labels of finished rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..catalog.card import Inference
+from ..progress import Reporter
+from .preprocess import Prepared
+from .resample import nearest_axes
+from .restore import SLAB_BYTES, LabelRestorer
+from .sliding_window import SLAB_ROWS, Position, TileAggregator, TileSampler
+
+BATCH_VOXELS = 320_000  # small tiles run together: torch's fast CPU convolutions want more than one
+MARGIN = 1.3  # of a pass's memory over its tensors: what kernels take for themselves
+WAITING_SLABS = 2  # finished rows that may wait to become labels
+
+Network = Callable[[Tensor], Tensor]  # tiles [B, C, k, j, i] -> logits [B, outputs, k, j, i]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to run. batch: tiles at a time. sums: where logits are added up: on the device, in memory, on disk."""
+
+    device: torch.device
+    batch: int
+    sums: str = "device"
+
+    @property
+    def words(self) -> str:
+        """What the user should know about it."""
+        tiles = f"{self.batch} tiles at a time" if self.batch > 1 else "one tile at a time"
+        return f"on {self.device}, {tiles}" + (f", sums {SUMS[self.sums]}" if self.sums != "device" else "")
+
+
+SUMS = {"memory": "in the computer's memory", "disk": "on disk"}
+
+
+def plans(device: torch.device, sampler: TileSampler) -> list[Plan]:
+    """Ways to run with the same result, fastest first, each with less of the device's memory than the one before."""
+    batch = max(1, BATCH_VOXELS // math.prod(sampler.patch))
+    ways = [Plan(device, size) for size in dict.fromkeys((batch, 1))]
+    if device.type == "cpu":
+        return [*ways, Plan(device, 1, "disk")]
+    return [*ways, Plan(device, 1, "memory"), *plans(torch.device("cpu"), sampler)]
+
+
+def bytes_needed(plan: Plan, one_pass: int, prepared: Prepared, sampler: TileSampler, outputs: int) -> int:
+    """Memory of the plan's device that a run takes, beyond the input and the weights.
+
+    one_pass: bytes that the network holds for one tile (see `memory.activations`).
+    """
+    _, height, width = prepared.shape
+    depth = sampler.tile_size[0]
+    needed = int(MARGIN * plan.batch * one_pass)
+    if plan.sums == "device":
+        needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
+    if plan.device.type == "cpu":  # the rows of these tiles and of the next, the labels, and logits that become labels
+        rows = 2 * 4 * len(prepared.channels) * depth * height * width
+        needed += rows + math.prod(prepared.full_shape) + 6 * SLAB_BYTES
+    return needed
+
+
+def make_sampler(prepared: Prepared, rules: Inference) -> TileSampler:
+    """The tiles of a model on a prepared volume."""
+    return TileSampler(prepared.shape, rules.patch_size, rules.overlap, rules.pad_to_patch)
+
+
+def middle_tile(prepared: Prepared, sampler: TileSampler) -> Tensor:
+    """The tile [1, C, k, j, i] nearest to the middle of the volume."""
+    positions = list(sampler)
+    k, j, i = positions[len(positions) // 2]
+    rows = prepared.rows(k, k + sampler.tile_size[0])
+    return sampler.tile(rows, (0, j, i))[None].contiguous()
+
+
+@torch.inference_mode()
+def label(
+    prepared: Prepared,
+    rules: Inference,
+    outputs: int,
+    network: Network,
+    plan: Plan,
+    mirror: bool,
+    reporter: Reporter,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels on the input's grid, background outside the used part, and the view of them for that part."""
+    largest = max(rules.regions, default=outputs - 1)
+    full, part = prepared.blank(np.uint8 if largest <= 255 else np.uint16)
+    sampler = make_sampler(prepared, rules)
+    picked = nearest_axes(rules.resampling, prepared.working_spacing, prepared.spacing)
+    threshold = 0.5 if rules.average == "probabilities" else 0.0
+    restorer = LabelRestorer(prepared.shape, part, rules.regions, threshold, picked)
+    evaluate = _Evaluation(network, rules, plan.device, mirror, reporter)
+    with ExitStack() as stack:
+        # On the CPU the network has all cores: work beside it makes it slower by more than the work takes.
+        worker = _Now if plan.device.type == "cpu" else partial(ThreadPoolExecutor, 1)
+        ahead, behind = stack.enter_context(worker()), stack.enter_context(worker())
+        store = stack.enter_context(_Rows(plan, sampler.tile_size[0]))
+        aggregator = TileAggregator(outputs, prepared.shape, sampler.importance().to(store.device), store.zeros)
+        waiting: deque[Future[None]] = deque()
+
+        def hand_on(slabs: Iterable[Tensor]) -> None:
+            for slab in slabs:
+                waiting.append(behind.submit(_add, restorer, slab))
+                if len(waiting) > WAITING_SLABS:
+                    waiting.popleft().result()
+
+        reporter.tile("Segmenting", 0, len(sampler))
+        finished = 0
+        tiles = _tiles(prepared, sampler, ahead)
+        while group := list(itertools.islice(tiles, plan.batch)):
+            results = evaluate([tile for _, tile in group])
+            for (position, _), logits in zip(group, results, strict=True):
+                hand_on(aggregator.add(sampler.covered(logits).to(store.device), position))
+                finished += 1
+                reporter.tile("Segmenting", finished, len(sampler))
+        hand_on(aggregator.finish())
+        for last in waiting:
+            last.result()
+    return full, part
+
+
+@torch.inference_mode()
+def _add(restorer: LabelRestorer, slab: Tensor) -> None:
+    restorer.add(slab)
+
+
+def _tiles(prepared: Prepared, sampler: TileSampler, ahead: Executor) -> Iterator[tuple[Position, Tensor]]:
+    """Every tile [C, k, j, i] with its position; the rows of the next are computed meanwhile."""
+    depth = sampler.tile_size[0]
+    compute = torch.inference_mode()(prepared.rows)
+    rows = prepared.rows(0, depth)
+    starts = [*sampler.rows, None]
+    for start, following in itertools.pairwise(starts):
+        assert start is not None
+        if following is not None:
+            coming = ahead.submit(compute, start + depth, following + depth)
+        for j, i in sampler.columns:
+            yield (start, j, i), sampler.tile(rows, (0, j, i))
+        if following is not None:
+            rows = torch.cat((rows[:, following - start :], coming.result()), dim=1)
+
+
+class _Now(Executor):
+    """Works at once instead of in a thread."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*arguments, **options))
+        return done
+
+
+class _Evaluation:
+    """What is averaged (logits or probabilities) for tiles, over the flips too when asked to.
+
+    A tile of one value, such as the air around a body after clipping, gives the same wherever it lies: computed once.
+    """
+
+    def __init__(
+        self, network: Network, rules: Inference, device: torch.device, mirror: bool, reporter: Reporter
+    ) -> None:
+        self._network = network
+        self._rules = rules
+        self._device = device
+        axes = rules.mirror_axes if mirror else ()
+        self._flips = [[axis + 2 for axis in f] for n in range(len(axes) + 1) for f in itertools.combinations(axes, n)]
+        self._reporter = reporter
+        self._uniform: dict[tuple[float, ...], Tensor] = {}
+
+    def __call__(self, tiles: Sequence[Tensor]) -> list[Tensor]:
+        """[outputs, k, j, i] for each tile [C, k, j, i]."""
+        values = [_one_value(tile) for tile in tiles]
+        new = [n for n, value in enumerate(values) if value is None or value not in {*self._uniform, *values[:n]}]
+        results: dict[int, Tensor] = {}
+        if new:
+            batch = torch.stack([tiles[n] for n in new]).to(self._device)
+            results = dict(zip(new, self._averaged(batch).unbind(), strict=True))
+        self._uniform |= {value: results[n] for n in new if (value := values[n]) is not None}
+        return [results[n] if value is None else self._uniform[value] for n, value in enumerate(values)]
+
+    def _averaged(self, batch: Tensor) -> Tensor:
+        total = self._once(batch)
+        for flip in self._flips[1:]:
+            self._reporter.check_cancelled()
+            total = total + self._once(batch.flip(flip)).flip(flip)
+        return total / len(self._flips) if len(self._flips) > 1 else total
+
+    def _once(self, batch: Tensor) -> Tensor:
+        logits = self._network(batch)
+        if self._rules.average == "logits":
+            return logits
+        return logits.sigmoid() if self._rules.regions else logits.softmax(dim=1)
+
+
+def _one_value(tile: Tensor) -> tuple[float, ...] | None:
+    """The value of each channel of a tile that has only one."""
+    corner, other = tile[:, 0, 0, 0], tile[:, -1, -1, -1]
+    if not torch.equal(corner, other) or not bool((tile == corner[:, None, None, None]).all()):
+        return None
+    return tuple(corner.tolist())
+
+
+class _Rows:
+    """Where the sums of logits are kept; those on disk are in one file that is gone afterwards.
+
+    depth: how many rows are alive at a time; their places are used in turn.
+    """
+
+    def __init__(self, plan: Plan, depth: int) -> None:
+        self.device = plan.device if plan.sums == "device" else torch.device("cpu")
+        self._depth = depth
+        self._on_disk = plan.sums == "disk"
+        self._places: Tensor | None = None
+        self._next = 0
+
+    def __enter__(self) -> _Rows:
+        self._folder = tempfile.TemporaryDirectory(prefix="lightseg-", ignore_cleanup_errors=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._places = None  # Windows deletes no file that is mapped
+        self._folder.cleanup()
+
+    def zeros(self, size: tuple[int, ...]) -> Tensor:
+        """Zeros for one row. Raises MemoryError where the disk is full too."""
+        if self._places is None:
+            shape = (self._depth, *size)
+            self._places = self._file(shape) if self._on_disk else torch.empty(shape, device=self.device)
+        self._next += 1
+        return self._places[self._next % self._depth].zero_()
+
+    def _file(self, shape: tuple[int, ...]) -> Tensor:
+        file = Path(self._folder.name) / "sums"
+        try:
+            with file.open("wb") as stream:  # written, since a full disk would end the program when a map is used
+                for _ in range(self._depth):
+                    np.zeros(shape[1:], np.float32).tofile(stream)
+        except OSError as error:
+            raise MemoryError(f"{self._folder.name} has no room for the sums ({error})") from error
+        return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))

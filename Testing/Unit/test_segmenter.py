@@ -1,0 +1,330 @@
+"""The one way in: labels that come back at their place, progress, cancelling, memory, devices, notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, read_card
+from LightSegLib.catalog.store import CARD_NAME
+from LightSegLib.errors import Cancelled, DeviceError, InputError, ModelError
+from LightSegLib.networks import build
+from LightSegLib.pipeline.region import Region
+from LightSegLib.progress import Progress
+from LightSegLib.segmenter import Segmenter
+from LightSegLib.volume import Geometry, Volume
+from torch import nn
+
+OBLIQUE = tuple(sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 0.5).GetMatrix())
+LEFT_HANDED = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def ramp(shape: tuple[int, int, int], **geometry: Sequence[float]) -> Volume:
+    return Volume(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), Geometry(shape, **geometry))  # type: ignore[arg-type]
+
+
+class Threshold(nn.Module):
+    """Stands for a trained network: class 1 where the input is above zero."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat((-x[:, :1], x[:, :1], torch.full_like(x[:, :1], -1e3)), dim=1)
+
+
+@pytest.fixture
+def threshold_segmenter(tiny_model: Path) -> Callable[..., Segmenter]:
+    def make(preprocessing: Preprocessing, inference: Inference | None = None) -> Segmenter:
+        card = read_card(tiny_model / CARD_NAME)
+        card = replace(card, preprocessing=preprocessing, inference=inference or Inference((8, 8, 8)))
+        segmenter = Segmenter(card, device="cpu")
+        segmenter.use_network(Threshold())
+        return segmenter
+
+    return make
+
+
+@pytest.mark.parametrize("direction", [LEFT_HANDED, OBLIQUE, (0.0, 0, 1.0, 1.0, 0, 0, 0, 1.0, 0)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 1.3, 2.5)])
+def test_labels_come_back_on_the_voxels_they_were_decided_for(
+    threshold_segmenter: Callable[..., Segmenter], direction: tuple[float, ...], spacing: tuple[float, float, float]
+) -> None:
+    """Whatever the grid, without resampling the result equals the threshold of the input, voxel by voxel."""
+    values = np.random.default_rng(0).normal(size=(9, 14, 11)).astype(np.float32)
+    volume = Volume(values, Geometry((9, 14, 11), spacing, (5.0, -3.0, 8.0), direction))
+    result = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),))).segment([volume])
+    np.testing.assert_array_equal(result.voxels, values > 0)
+    assert result.geometry == volume.geometry
+
+
+def test_a_ball_keeps_its_place_and_size_through_resampling(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """An oblique, anisotropic ball of known centre and radius, in world coordinates."""
+    geometry = Geometry((24, 40, 36), (1.1, 0.9, 2.0), (-10.0, 20.0, 5.0), OBLIQUE)
+    k, j, i = np.meshgrid(*(np.arange(n) for n in geometry.shape), indexing="ij")
+    world = np.stack((i, j, k, np.ones_like(i)), -1) @ geometry.index_to_world[:3].T
+    centre = np.array((18.0, 19.0, 12.0, 1.0)) @ geometry.index_to_world[:3].T
+    distance = np.linalg.norm(world - centre, axis=-1)
+    volume = Volume((12 - distance).astype(np.float32), geometry)
+    rule = Preprocessing("RAS", spacing=(1.5, 1.5, 1.5), normalization=(Normalization("none"),))
+    result = threshold_segmenter(rule, Inference((16, 16, 16))).segment([volume])
+    found = world[result.voxels == 1]
+    np.testing.assert_allclose(found.mean(axis=0), centre, atol=0.1)
+    assert result.volumes_ml()[result.labels[0].name] == pytest.approx(4 / 3 * np.pi * 12**3 / 1000, rel=0.02)
+
+
+def test_a_sheared_grid_is_refused(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    sheared = Geometry((4, 4, 4), direction=(1.0, 0, 0, 0, 1.0, 0.5, 0, 0, 0.866))
+    with pytest.raises(InputError, match="sheared"):
+        threshold_segmenter(Preprocessing()).segment([ramp((4, 4, 4), direction=sheared.direction)])
+
+
+def test_outside_the_region_is_background_and_a_region_elsewhere_is_refused(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    values = np.random.default_rng(1).normal(size=(12, 12, 12)).astype(np.float32)
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
+    volume = Volume(values, Geometry((12, 12, 12)))
+    inside = (slice(2, 9), slice(1, 6), slice(4, 12))
+    result = segmenter.segment([volume], roi=Region.from_ras(-4, -1, 2, -20, -5, 8)).voxels
+    np.testing.assert_array_equal(result[inside], values[inside] > 0)
+    assert result.sum() == (values[inside] > 0).sum()
+    with pytest.raises(InputError, match="outside the volume"):
+        segmenter.segment([volume], roi=Region.from_ras(50, 50, 50, 60, 60, 60))
+
+
+def test_progress_counts_tiles_and_cancel_stops_within_one(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
+    volume = ramp((16, 16, 16))
+    reports: list[Progress] = []
+    segmenter.segment([volume], progress=reports.append)
+    tiles = [(report.tile, report.tiles) for report in reports if report.step == "Segmenting"]
+    assert tiles == [(n, 8) for n in range(9)]
+    assert all(report.seconds_left is not None for report in reports if report.tile)
+
+
+def test_cancel_stops_before_the_next_network_call(
+    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles as large as a batch, so that each is a call: cancelled during the second, there is no third."""
+    calls = 0
+
+    class Counting(Threshold):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            return super().forward(x)
+
+    monkeypatch.setattr("LightSegLib.pipeline.inference.BATCH_VOXELS", 8**3)
+    segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
+    segmenter.use_network(Counting())
+    with pytest.raises(Cancelled):
+        segmenter.segment([ramp((16, 16, 16))], cancelled=lambda: calls == 2)
+    assert calls == 2
+
+
+def test_a_gpu_that_lacks_an_operation_hands_over_to_the_cpu(
+    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's meta device stands for the GPU: it takes the tensors and refuses the work."""
+
+    class Picky(Threshold):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.device.type != "cpu":
+                raise NotImplementedError("max_pool3d is not implemented for this device")
+            return super().forward(x)
+
+    monkeypatch.setattr("LightSegLib.pipeline.devices.choose_device", lambda name: torch.device("meta"))
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
+    segmenter.use_network(Picky())
+    values = np.random.default_rng(4).normal(size=(9, 9, 9)).astype(np.float32)
+    result = segmenter.segment([Volume(values, Geometry((9, 9, 9)))])
+    np.testing.assert_array_equal(result.voxels, values > 0)
+    assert "CPU" in result.provenance["notices"][0]
+
+
+def test_an_ordinary_failure_of_the_network_is_not_mistaken_for_lack_of_memory(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    segmenter = threshold_segmenter(Preprocessing("RAS"))
+    segmenter.use_network(Broken())
+    with pytest.raises(RuntimeError, match="mat1"):
+        segmenter.segment([ramp((8, 8, 8))])
+
+
+def test_mirroring_averages_over_all_allowed_flips(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """A network that favours one end of an axis loses its preference when averaged over the flips."""
+
+    class Biased(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            ramp = torch.linspace(-1, 1, x.shape[-1]).expand_as(x)
+            return torch.cat((torch.full_like(x, 0.25), ramp, torch.full_like(x, -9)), dim=1)
+
+    base = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), mirror_axes=(2,)))
+    for mirror, expected in ((False, True), (True, False)):
+        segmenter = Segmenter(base.card, device="cpu", mirror=mirror)
+        segmenter.use_network(Biased())
+        assert bool(segmenter.segment([ramp((8, 8, 8))]).voxels.any()) is expected
+
+
+def test_an_unavailable_device_is_refused_with_a_choice(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    base = threshold_segmenter(Preprocessing("RAS"))
+    segmenter = Segmenter(base.card, device="abacus")
+    segmenter.use_network(Threshold())
+    with pytest.raises(DeviceError, match="auto, cpu"):
+        segmenter.segment([ramp((8, 8, 8))])
+
+
+@pytest.mark.parametrize(("shift", "same"), [(0.001, True), (0.2, False)])
+def test_geometries_a_hundredth_of_a_voxel_apart_count_as_one(shift: float, same: bool) -> None:
+    assert Geometry((5, 5, 5)).matches(Geometry((5, 5, 5), origin=(shift, 0.0, 0.0))) is same
+
+
+def test_probabilities_and_logits_are_averaged_as_the_model_asks(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    """One of eight flips is certain of the background, seven are mildly for label 1.
+
+    The mean logit of the background, (20 - 7 * 1.5) / 8, is positive; its mean probability,
+    (1 + 7 / (1 + e^1.5)) / 8 = 0.28, is below one half.
+    """
+
+    class Contrary(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            unflipped = bool(x[0, 0, 0, 0, 0] == x.min())
+            margin = torch.full_like(x[:, :1], 20.0 if unflipped else -1.5)
+            return torch.cat((margin, torch.zeros_like(margin), torch.full_like(margin, -1e3)), dim=1)
+
+    found = {}
+    for average in ("logits", "probabilities"):
+        rules = Inference((4, 4, 4), mirror_axes=(0, 1, 2), average=average)
+        card = threshold_segmenter(Preprocessing("input", normalization=(Normalization("none"),)), rules).card
+        segmenter = Segmenter(card, device="cpu", mirror=True)
+        segmenter.use_network(Contrary())
+        found[average] = set(np.unique(segmenter.segment([ramp((4, 4, 4))]).voxels))
+    assert found == {"logits": {0}, "probabilities": {1}}
+
+
+def test_notices_tell_what_may_spoil_a_result(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """A sagittal series, in a region, for an unverified model that takes whole images as they are stored."""
+    sagittal = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    segmenter = threshold_segmenter(Preprocessing("input"), Inference((8, 8, 8)))
+    volume, whole = ramp((6, 6, 6), direction=sagittal), ramp((6, 6, 6))
+    assert segmenter.segment([whole]).provenance["notices"] == []
+
+    segmenter.card = replace(segmenter.card, not_known=("The spacing is not stated.",))
+    notices = segmenter.segment([volume], roi=Region.from_ras(-9, -9, -9, 9, 9, 9)).provenance["notices"]
+    assert [notice.split(". ")[0] for notice in notices] == [
+        "This model is unverified, since not everything about it is known: check the result",
+        "volume is not stored as axial slices, and this model takes images as they are stored",
+        "The intensities were normalised within the region, while the model was trained on whole images",
+    ]
+
+
+def test_a_patch_size_that_does_not_fit_the_network_is_told_as_such(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    segmenter = threshold_segmenter(Preprocessing("input"), Inference((8, 8, 10), pad_to_patch=True))
+    unet = {"features_per_stage": [2, 2], "kernel_sizes": [[3] * 3] * 2, "strides": [[1] * 3, [4] * 3]}
+    unet |= {"n_conv_per_stage": [1, 1], "n_conv_per_stage_decoder": [1], "in_channels": 1, "classes": 3}
+    segmenter.use_network(build("plain_conv_unet", unet))
+    with pytest.raises(ModelError, match=r"patch size of 'tiny-1' does not fit its network\..*multiples of 4 x 4 x 4"):
+        segmenter.segment([ramp((6, 6, 6))])
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def refused_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the computer seem to have this many bytes left."""
+    monkeypatch.setattr("LightSegLib.pipeline.memory.available", lambda device: limit)
+
+
+def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_told(
+    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First as many tiles at a time as are fast, then one, then with sums on disk; then a refusal."""
+    monkeypatch.setattr("LightSegLib.pipeline.inference.SLAB_BYTES", 0)
+    values = np.random.default_rng(5).normal(size=(40, 60, 60)).astype(np.float32)
+    volume = Volume(values, Geometry(values.shape))
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), Inference((32,) * 3))
+    needed, ways = [], []
+    monkeypatch.setattr("LightSegLib.pipeline.inference.BATCH_VOXELS", 8 * 32**3)
+    limit = 10**12
+    for _ in range(3):
+        refused_above(limit, monkeypatch)
+        result = segmenter.segment([volume])
+        np.testing.assert_array_equal(result.voxels, values > 0)
+        needed.append(result.provenance["memory_estimate_mb"])
+        ways.append(result.provenance["notices"])
+        limit = needed[-1] * 10**6 - 10**6
+    assert needed[0] > needed[1] > needed[2]
+    assert ways[0] == []
+    assert "ran slower: on cpu, one tile at a time" in ways[1][0] and "on disk" in ways[2][0]
+
+    refused_above(limit, monkeypatch)
+    with pytest.raises(DeviceError, match=r"about 0\.\d GB are needed, 0\.\d GB are free.*smaller region"):
+        segmenter.segment([volume])
+
+
+def test_a_spacing_that_would_fill_the_memory_is_refused_with_the_numbers(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    """Millimetres taken for metres: 20 voxels of 1 m become 20,000 of 1 mm along each axis."""
+    volume = ramp((20, 20, 20), spacing=(1000.0, 1000.0, 1000.0))
+    segmenter = threshold_segmenter(Preprocessing("RAS", spacing=(1.0, 1.0, 1.0)), Inference((64, 64, 64)))
+    segmenter.card = replace(segmenter.card, preprocessing=replace(segmenter.card.preprocessing, normalize_first=True))
+    with pytest.raises(DeviceError, match=r"memory is too small .*GB are needed"):
+        segmenter.segment([volume])
+
+
+def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    class Hungry(Threshold):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x)
+
+    class Starving(Threshold):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x[0].numel() == 8**3:
+                raise MemoryError
+            return super().forward(x)
+
+    values = np.random.default_rng(3).normal(size=(16, 16, 16)).astype(np.float32)
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
+    segmenter.use_network(Hungry())
+    result = segmenter.segment([Volume(values, Geometry((16, 16, 16)))])
+    np.testing.assert_array_equal(result.voxels, values > 0)
+    assert "one tile at a time" in result.provenance["notices"][0]
+    segmenter.use_network(Starving())
+    with pytest.raises(DeviceError, match=r"did not suffice.*smaller region"):
+        segmenter.segment([Volume(values, Geometry((16, 16, 16)))])
+
+
+def test_air_around_the_body_is_computed_once(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """Clipping makes it one value; of 4 x 4 x 4 tiles, 4 hold the body."""
+    computed = 0
+
+    class Counting(Threshold):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            nonlocal computed
+            computed += len(x) if x.shape[2:] == (8, 8, 8) else 0
+            return super().forward(x)
+
+    values = np.random.default_rng(6).normal(-1000, 10, (32, 32, 32)).astype(np.float32)
+    values[:, 10:14, 10:14] = 40
+    rule = Preprocessing("input", normalization=(Normalization("ct", -200, 300, 0, 100),))
+    segmenter = threshold_segmenter(rule, Inference((8, 8, 8), overlap=0.0))
+    segmenter.use_network(Counting())
+    result = segmenter.segment([Volume(values, Geometry((32, 32, 32)))])
+    np.testing.assert_array_equal(result.voxels, values > 0)
+    assert computed == 4 + 1
