@@ -4,17 +4,22 @@ PIP_OPTIONS ?=
 PYTEST_OPTIONS ?=
 
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.requirements
 DEV_STAMP := $(VENV)/.requirements-dev
+PEERS_STAMP := $(PEERS)/.requirements-peers
 
-.PHONY: demo test lint types benchmark clean
+.PHONY: demo test parity lint types benchmark clean
 
 demo: $(RUN_STAMP)  ## segment the sample with the bundled model, into demo-output/
 	$(BIN)/python Testing/demo.py
 
 test: $(DEV_STAMP)  ## every test that needs no GPU
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) Testing/Unit Testing/Slicer
+
+parity: $(DEV_STAMP) $(PEERS_STAMP)  ## the same answers as nnU-Net's own program
+	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest $(PYTEST_OPTIONS) Testing/Parity
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
@@ -27,7 +32,7 @@ benchmark: $(RUN_STAMP)  ## speed and memory beside the paper's figures
 	$(BIN)/python Testing/Benchmarks/benchmark.py
 
 clean:
-	rm -rf $(VENV) build dist demo-output .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
@@ -40,4 +45,11 @@ $(RUN_STAMP): requirements.txt | $(BIN)/python
 
 $(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r requirements-dev.txt
+	@touch $@
+
+$(PEERS)/bin/python: | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+
+$(PEERS_STAMP): requirements-peers.txt | $(PEERS)/bin/python
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r requirements-peers.txt
 	@touch $@
