@@ -18,7 +18,7 @@ from .volume import Segmentation, Volume, check_voxels
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from .pipeline.accelerate import Runner
     from .pipeline.inference import Plan
@@ -69,7 +69,7 @@ class Segmenter:
         self._largest = card.inference.largest_component if largest_component is None else largest_component
         self._networks: tuple[nn.Module, ...] = ()
         self._identity: str | None = None  # under which facts about these weights are kept
-        self._runners: dict[torch.device, tuple[Runner, list[str]]] = {}
+        self._runners: dict[tuple[torch.device, int, tuple[int, int, int]], tuple[Runner, list[str]]] = {}
 
     def use_network(self, network: nn.Module) -> None:
         """Run this network instead of the card's weights; training validates with it."""
@@ -195,7 +195,7 @@ class Segmenter:
                 continue
             reporter.step(f"Segmenting (takes about {needed / 1e9:.1f} GB of memory)")
             try:
-                runner, remarks = self._runner(plan.device, prepared, sampler)
+                runner, remarks = self._runner(plan, prepared, sampler)
                 labels, part = label(
                     prepared, self.card.inference, self.card.outputs, runner, plan, self._mirror, reporter
                 )
@@ -216,21 +216,21 @@ class Segmenter:
             "Close other programs or choose a smaller region of interest."
         )
 
-    def _runner(self, device: torch.device, prepared: Prepared, sampler: TileSampler) -> tuple[Runner, list[str]]:
-        """What runs tiles on this device, and its remarks; made once."""
+    def _runner(self, plan: Plan, prepared: Prepared, sampler: TileSampler) -> tuple[Runner, list[str]]:
+        """What runs tiles by this plan, and its remarks; made once."""
         from .pipeline.accelerate import accelerate
         from .pipeline.inference import middle_tile
 
-        if device not in self._runners:
-            self._runners[device] = accelerate(
-                self._networks,
-                device,
-                self._full_precision,
-                lambda: middle_tile(prepared, sampler),
-                self._identity,
-                self._openvino,
+        def example() -> Tensor:
+            return middle_tile(prepared, sampler).expand(plan.batch, -1, -1, -1, -1)
+
+        key = (plan.device, plan.batch, sampler.patch)
+        if key not in self._runners:
+            regions = bool(self.card.inference.regions)
+            self._runners[key] = accelerate(
+                self._networks, plan.device, self._full_precision, example, self._identity, self._openvino, regions
             )
-        return self._runners[device]
+        return self._runners[key]
 
     def _provenance(self, run: _Run, notices: list[str], seconds: float) -> dict[str, Any]:
         card = self.card

@@ -180,11 +180,14 @@ class UNetDecoder(nn.Module):
             self.stages.append(ConvStack(count, 2 * width, width, kernels[depth - 1], [1] * axes, style))
             self.seg_layers.append(CONVOLUTIONS[axes](width, classes, 1))
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Decoded features of all stages, coarsest first, from the encoder's, finest first."""
-        *skips, x = features
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Decoded features of all stages, coarsest first, from the encoder's, finest first.
+
+        The list is emptied, so that what is not needed any more makes room.
+        """
         decoded = []
+        x = features.pop()
         for upsample, stage in zip(self.transpconvs, self.stages, strict=True):
-            x = stage(torch.cat((upsample(x), skips.pop()), dim=1))
+            x = stage(torch.cat((upsample(x), features.pop()), dim=1))
             decoded.append(x)
         return decoded

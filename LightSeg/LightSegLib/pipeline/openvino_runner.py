@@ -1,0 +1,107 @@
+"""Networks compiled by OpenVINO, where that is installed; what was converted once is kept on disk.
+
+OpenVINO's package for telemetry is kept from being loaded, so nothing is sent.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TELEMETRY = "openvino_telemetry"
+HINTS = {"OpenVINO float32": "f32", "OpenVINO bfloat16": "bf16"}
+
+
+def installed() -> str | None:
+    """OpenVINO's version; None where it is not installed."""
+    if importlib.util.find_spec("openvino") is None:
+        return None
+    from importlib.metadata import version
+
+    return version("openvino")
+
+
+def compiled(
+    network: nn.Module, shape: Sequence[int], hint: str, folder: Path | None, name: str
+) -> Callable[[Tensor], Tensor]:
+    """The network for inputs [B, C, k, j, i] of exactly this shape on the CPU; float32 in and out.
+
+    hint: "f32" or "bf16". folder: where the converted network `name` and OpenVINO's own cache are kept; None for
+    nowhere. Raises whatever OpenVINO raises for a network that it cannot convert.
+    """
+    core = _openvino().Core()
+    properties = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+    if folder is None:
+        request = core.compile_model(_converted(network, shape), "CPU", properties).create_infer_request()
+    else:
+        request = _from_folder(core, network, shape, folder, name, properties).create_infer_request()
+
+    def run(tiles: Tensor) -> Tensor:
+        result = request.infer({0: tiles.contiguous().numpy()}, share_inputs=True)
+        return torch.from_numpy(result[0].copy())
+
+    return run
+
+
+def _from_folder(
+    core: Any, network: nn.Module, shape: Sequence[int], folder: Path, name: str, properties: dict[str, Any]
+) -> Any:
+    """Compiled from the files of an earlier time, or from new ones; a damaged file is replaced."""
+    cached = {**properties, "CACHE_DIR": str(folder)}
+    model = folder / f"{name}.xml"
+    if model.is_file():
+        try:
+            return core.compile_model(str(model), "CPU", cached)
+        except RuntimeError:
+            model.unlink(missing_ok=True)
+    converted = _converted(network, shape)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as part:
+            _openvino().save_model(converted, str(Path(part) / model.name), compress_to_fp16=False)
+            (Path(part) / model.with_suffix(".bin").name).replace(model.with_suffix(".bin"))
+            (Path(part) / model.name).replace(model)
+        return core.compile_model(str(model), "CPU", cached)
+    except (OSError, RuntimeError):  # a full disk or a folder that may not be written to
+        return core.compile_model(converted, "CPU", properties)
+
+
+def _converted(network: nn.Module, shape: Sequence[int]) -> Any:
+    """OpenVINO's model of the network, for inputs of this shape."""
+    _openvino()
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing tells that checks of sizes become constants
+        decoder = TorchScriptPythonDecoder(network, example_input=torch.zeros(tuple(shape)))
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        return frontend.convert(frontend.load(decoder))
+
+
+def _openvino() -> Any:
+    """The package, loaded without its telemetry."""
+    if "openvino" in sys.modules or TELEMETRY in sys.modules:
+        import openvino
+
+        return openvino
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        import openvino
+
+        return openvino
+    finally:
+        del sys.modules[TELEMETRY]
