@@ -87,7 +87,9 @@ def _converted(network: nn.Module, shape: Sequence[int]) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing tells that checks of sizes become constants
-        decoder = TorchScriptPythonDecoder(network, example_input=torch.zeros(tuple(shape)))
+        with torch.inference_mode(False), torch.no_grad():
+            traced = torch.jit.trace(network, torch.zeros(tuple(shape)), check_trace=False)
+        decoder = TorchScriptPythonDecoder(traced)
         frontend = FrontEndManager().load_by_framework("pytorch")
         return frontend.convert(frontend.load(decoder))
 
