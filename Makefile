@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PIP_OPTIONS ?=
 PYTEST_OPTIONS ?=
+BENCHMARK_OPTIONS ?=
 
 VENV := .venv
 PEERS := .venv-peers
@@ -28,8 +29,8 @@ lint: $(DEV_STAMP)
 types: $(DEV_STAMP)
 	$(BIN)/mypy
 
-benchmark: $(RUN_STAMP)  ## speed and memory beside the paper's figures
-	$(BIN)/python Testing/Benchmarks/benchmark.py
+benchmark: $(RUN_STAMP)  ## speed and memory beside published figures, and beside nnU-Net and MONAI after make parity
+	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python Testing/Benchmarks/benchmark.py $(BENCHMARK_OPTIONS)
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache

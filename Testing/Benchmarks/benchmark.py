@@ -1,31 +1,34 @@
-"""`make benchmark`: every network and the bundled model on this machine, beside published figures and our targets.
+"""`make benchmark`: LightSeg's speed and memory on this machine, beside published figures, other programs, targets.
 
-Each measurement runs in a process of its own, so that its peak memory is its own.
+Each measurement runs in a process of its own, so that its peak memory is its own. The other programs, nnU-Net and
+MONAI, are run by the Python that LIGHTSEG_PEERS names (default: the one in .venv-peers); without it their rows say so.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
+import math
+import os
 import platform
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-LIBRARY = REPOSITORY / "LightSeg"
-SAMPLE = LIBRARY / "Resources" / "SampleData"
-sys.path.insert(0, str(LIBRARY))
+from in_process import BUNDLED, SAMPLE
+from measure import MEMORY_MEASURE, Cost, run
+from report import GIGABYTE, HERE, Report, how, sizes, words
 
-MODEL = "hippocampus-mr-lightmedseg"
-RUNS = 5
-BYTES_PER_MAXRSS = 1 if sys.platform == "darwin" else 1024
+PEERS = Path(os.environ.get("LIGHTSEG_PEERS") or HERE.parents[1] / ".venv-peers" / "bin" / "python").absolute()
+CT = (115, 256, 256), (1.5, 1.5, 2.5)  # voxels k, j, i and mm i, j, k
+LONG_CTS = {slices: ((slices, 512, 512), (0.8, 0.8, 1.5)) for slices in (300, 600)}
+GROWING_CTS = [((slices, 128, 128), (1.5, 1.5, 2.5)) for slices in (60, 120, 240, 480)]
+WINDOW = (144, 192, 192)  # voxels at the model's spacing; MONAI's tiles then lie where nnU-Net's do
+FASTER = {"full precision": 1.5, "default without OpenVINO": 4.0, "default with OpenVINO": 7.0}  # than nnU-Net
+VOXEL_BYTES = 5  # two of the CT, one of the labels, and while these are written a copy and what is read back to check
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,6 @@ class Published:
     memory: str = "-"
 
 
-# Networks that no model of the catalogue has with this input: family, arguments, patch [C, k, j, i].
-OTHERS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
-    "lightmedseg": ("lightmedseg", {"in_channels": 4, "classes": 4}, (4, 128, 128, 128)),
-    "slim-unetrv2, 96": (
-        "slim_unetrv2",
-        {"in_channels": 4, "classes": 3, "first_kernel": 2, "slices": [16, 8, 4, 2]},
-        (4, 96, 96, 96),
-    ),
-}
 # One model of every network that differs in cost, and what is published about it.
 NETWORKS = {
     "lightmedseg": Published("0.48M", "14.64G", "0.505 (16 cores)", "1174"),
@@ -60,92 +54,12 @@ NETWORKS = {
 }
 
 
-def network(name: str) -> dict[str, float]:
-    """One patch through the untrained network of a model: parameters, multiply-adds and median seconds."""
-    import torch
-    from LightSegLib.benchmark import multiply_adds
-    from LightSegLib.catalog.store import find_card
-    from LightSegLib.networks import build
-
-    if name in OTHERS:
-        family, arguments, size = OTHERS[name]
-    else:
-        card = find_card(name)
-        family, arguments = card.network, card.network_arguments
-        size = (len(card.channels), *card.inference.patch_size)
-    shape = (1, *size)
-    module = build(family, arguments).eval().to(memory_format=torch.channels_last_3d)
-    patch = torch.randn(shape).contiguous(memory_format=torch.channels_last_3d)
-    with torch.inference_mode():
-        seconds = median_seconds(lambda: module(patch))
-    peak = own_peak()  # before the counter below adds its own
-    return {
-        "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "multiply_adds": multiply_adds(module, shape),
-        "seconds": seconds,
-        "peak_bytes": peak,
-        "patch": "x".join(map(str, size)),
-    }
-
-
-def loaded_model() -> dict[str, float]:
-    """The bundled model on 64x80x64 voxels around the right hippocampus of the sample, once loaded."""
-    from LightSegLib.catalog.store import find_card
-    from LightSegLib.pipeline.region import Region
-    from LightSegLib.segmenter import Segmenter
-    from LightSegLib.volume import read_volume
-
-    volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
-    segmenter = Segmenter(find_card(MODEL), device="cpu")
-    region = Region.from_ras(-6.4, -64.4, -43.4, 57.4, 15.4, 20.4)
-    return {"seconds": median_seconds(lambda: segmenter.segment([volume], roi=region))}
-
-
-def cold_command() -> dict[str, float]:
-    """The whole command `lightseg segment` on the sample, from the start of Python to the written file."""
-    corners = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"][0]["corners"]
-    roi = ",".join(str(number) for corner in corners for number in corner)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "LightSegLib.cli", "segment", str(SAMPLE / "icbm152_t1_1mm.nii.gz")]
-        command += ["--model", MODEL, f"--roi={roi}", "--device", "cpu", "--out", str(Path(folder) / "result.seg.nrrd")]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, cwd=LIBRARY, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * BYTES_PER_MAXRSS
-    return {"seconds": seconds, "peak_bytes": peak}
-
-
-def median_seconds(work: Callable[[], object]) -> float:
-    """Median wall-clock seconds of RUNS calls after one to warm up."""
-    work()
-    seconds = []
-    for _ in range(RUNS):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
-def own_peak() -> int:
-    """Most bytes that this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_PER_MAXRSS
-
-
-def measured(*words: str) -> dict[str, Any]:
-    """Run one measurement in a fresh process."""
-    result = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(result.stdout)  # type: ignore[no-any-return]
-
-
-def report() -> None:
-    import torch
-
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32\n")
+def networks(report: Report) -> None:
     print("One patch; in brackets what is published. Memory with PyTorch (published: the network alone).")
     line = "{:<30} {:<16} {:<18} {:<18} {:<24} {}"
     print(line.format("network of", "patch", "parameters", "multiply-adds", "median seconds", "peak memory, MB"))
     for name, known in NETWORKS.items():
-        here = measured("network", name)
+        here = report.facts("in_process.py", "network", name, "full")
         print(
             line.format(
                 name,
@@ -157,18 +71,161 @@ def report() -> None:
             ),
             flush=True,
         )
-    loaded = measured("loaded_model")
-    print("\nBundled model                                here      target")
-    print(f"  64 x 80 x 64 region, loaded, seconds       {loaded['seconds']:.2f}      below 1")
-    cold = measured("cold_command")
-    print(f"  `lightseg segment`, cold, seconds          {cold['seconds']:.2f}      below 6")
-    print(f"  `lightseg segment`, peak memory, MB        {cold['peak_bytes'] / 1e6:.0f}       below 1200")
+        if name == "lightmedseg":
+            report.claim("LightMedSeg, 4x128x128x128, full precision", here["seconds"], 0.505, " s")
+            here = report.facts("in_process.py", "network", name, "default")
+            print(f"  by default ({here['computed_in']}): {here['seconds']:.2f} s")
+            report.claim(f"LightMedSeg, 4x128x128x128, {here['computed_in']}", here["seconds"], 0.505, " s")
+
+
+def bundled(report: Report) -> None:
+    print("The bundled model on the sample")
+    loaded = report.facts("in_process.py", "loaded_model")["seconds"]
+    corners = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"][0]["corners"]
+    roi = ",".join(str(number) for corner in corners for number in corner)
+    out = report.folder / "sample.seg.nrrd"
+    cold = report.lightseg(BUNDLED, SAMPLE / "icbm152_t1_1mm.nii.gz", out, f"--roi={roi}")
+    print(f"  64 x 80 x 64 region, loaded: {loaded:.2f} s; `lightseg segment`, cold: {words(cold)}")
+    report.claim("Bundled model, 64x80x64, loaded", loaded, 1, " s")
+    report.claim("Bundled model, `lightseg segment`, cold", cold.seconds, 6, " s")
+    report.claim("Bundled model, `lightseg segment`, memory", cold.peak_bytes / 1e6, 1200, " MB")
+
+
+def nnunet(report: Report) -> None:
+    """The same model folder and CT file by both programs, from the start of the program to the written file."""
+    model, image = report.model("flare-sized"), report.ct(*CT)
+    print(
+        f"nnU-Net's model folder and a CT file of {sizes(CT[0])} voxels, {'x'.join(map(str, CT[1]))} mm, file to file: "
+        "FLARE24's U-Net\nwith 14 labels, 1.5 mm, patch 96x128x128, without mirroring; nnU-Net with -npp 1 -nps 1 and "
+        "a thread per CPU"
+    )
+    theirs, their_labels = None, report.folder / "nnunet" / "out" / "case.nii.gz"
+    program = PEERS.with_name("nnUNetv2_predict_from_modelfolder")
+    if program.is_file():
+        files = [program, "-i", image.parent, "-o", their_labels.parent, "-m", model["folder"], "-f", "0"]
+        options = ["-device", "cpu", "--disable_tta", "--disable_progress_bar", "-npp", "1", "-nps", "1"]
+        theirs = run([*files, *options], {"nnUNet_def_n_proc": str(os.cpu_count())})
+        print(f"  {'nnU-Net':<34} {words(theirs)}", flush=True)
+    ways = {"default without OpenVINO": ["--no-openvino"], "full precision": ["--full-precision", "--no-openvino"]}
+    if importlib.util.find_spec("openvino"):
+        ways["default with OpenVINO"] = []
+    else:
+        report.skip("nnU-Net's time over LightSeg's, default with OpenVINO", "the package openvino is not installed")
+    costs: dict[str, Cost] = {}
+    for name, options in ways.items():
+        out = report.folder / f"{name}.seg.nrrd"
+        if name == "full precision" and "float32" in costs:  # it was what runs by default
+            computed_in, notices = "float32", []
+            out = report.folder / "default without OpenVINO.seg.nrrd"
+        else:
+            cost = report.lightseg(model["id"], image, out, *options)
+            computed_in, notices = how(out)
+            if name != "full precision" and computed_in != "float32":  # that run made checks whose outcome is kept
+                print(f"  {f'LightSeg, {name}, first run':<34} {words(cost)}")
+                cost = report.lightseg(model["id"], image, out, *options)
+            costs[computed_in] = cost
+        ours = costs[computed_in]
+        print(f"  {f'LightSeg, {name}':<34} {words(ours)}, {computed_in}", *notices, flush=True)
+        what = f"nnU-Net's time over LightSeg's, {name}"
+        if theirs is None:
+            report.skip(what, f"there is no {program}")
+            continue
+        speed, share = theirs.seconds / ours.seconds, ours.peak_bytes / theirs.peak_bytes
+        equal = report.facts("in_process.py", "agreement", their_labels, out)["equal"]
+        print(f"  {'':<34} {speed:.2f} times faster, {share:.2f} of the memory, {equal:.3%} of voxels equal")
+        if name == "full precision" or "bfloat16" in computed_in:
+            report.claim(what, speed, FASTER[name], "", at_least=True)
+        else:
+            report.claims.append(
+                (what, f"{speed:.3g}", f"at least {FASTER[name]:g}", f"needs bfloat16, not {computed_in}")
+            )
+        report.claim(f"LightSeg's memory over nnU-Net's, {name}", share, 0.5, "")
+
+
+def memory(report: Report) -> None:
+    print("Long CTs, 14 labels, `lightseg segment` by default")
+    costs = {}
+    for name, slices in (("flare-sized", 300), ("thin", 300), ("thin", 600), ("flare-sized", 600)):
+        what = f"{name} network, 512x512x{slices}"
+        if (name, slices) == ("flare-sized", 600) and not report.full:
+            report.skip(what, "it takes long; --full measures it")
+            continue
+        shape, spacing = LONG_CTS[slices]
+        image, out = report.ct(shape, spacing), report.folder / "long.seg.nrrd"
+        costs[name, slices] = report.lightseg(report.model(name)["id"], image, out)
+        print(f"  {what:<44} {words(costs[name, slices])}, {how(out)[0]}", flush=True)
+    report.claim("512x512x300 CT, 14 labels", costs["flare-sized", 300].peak_bytes / GIGABYTE, 3, " GB")
+    for name in ("thin", "flare-sized"):
+        if (name, 600) in costs:
+            grown = costs[name, 600].peak_bytes - costs[name, 300].peak_bytes
+            report.claim(f"Memory for a voxel more, {name} network", grown / (300 * 512 * 512), VOXEL_BYTES, " bytes")
+
+
+def monai(report: Report) -> None:
+    """The same network, patches and prepared volume, in memory and once loaded."""
+    model, size = report.model("flare-sized"), sizes(WINDOW)
+    print(f"The sliding window alone, {size} voxels, FLARE24's U-Net, full precision, the same tiles one by one")
+    out = {name: report.folder / f"{name}.npy" for name in ("lightseg", "monai", "nnunet")}
+    ours = report.facts("in_process.py", "window", model["id"], out["lightseg"], *WINDOW)["seconds"]
+    print(f"  LightSeg, with preparing and labels {ours:.1f} s", flush=True)
+    if not PEERS.is_file() or subprocess.run([PEERS, "-c", "import monai"], capture_output=True).returncode:
+        report.skip("MONAI's time over LightSeg's", f"{PEERS} has no MONAI")
+        return
+    for weights, says in (("monai", "its own weights of a tile"), ("nnunet", "nnU-Net's weights of a tile")):
+        arguments = (model["folder"], out[weights], weights, *WINDOW)
+        theirs = report.facts("monai_window.py", *arguments, python=PEERS)["seconds"]
+        equal = report.facts("in_process.py", "agreement", out[weights], out["lightseg"])["equal"]
+        print(f"  MONAI, {says:<28} {theirs:.1f} s, {theirs / ours:.2f} times LightSeg's, {equal:.4%} of voxels equal")
+        if weights == "monai":
+            report.claim("MONAI's time over LightSeg's", theirs / ours, 1, "", at_least=True)
+        else:
+            report.claim("Voxels as MONAI has them, same weights of a tile", 100 * equal, 99.99, " %", at_least=True)
+
+
+def linear(report: Report) -> None:
+    print("Time and volume, a small U-Net, `lightseg segment`")
+    print(f"  {'voxels':<16} {'Mvoxel':>8} {'seconds':>8} {'s/Mvoxel':>9}", flush=True)
+    measured = []
+    for shape, spacing in GROWING_CTS:
+        cost = report.lightseg(report.model("small")["id"], report.ct(shape, spacing), report.folder / "g.seg.nrrd")
+        millions = math.prod(shape) / 1e6
+        measured.append((millions, cost.seconds))
+        line = f"  {sizes(shape):<16} {millions:>8.1f} {cost.seconds:>8.1f} {cost.seconds / millions:>9.2f}"
+        print(line, flush=True)
+    # Between two volumes, so that the start of the program does not count.
+    (first, start), (second, early), *_, (third, late), (last, end) = measured
+    growth = (end - late) / (last - third) / ((early - start) / (second - first))
+    report.claim("Time for a voxel more, largest volumes over smallest", growth, 1.2, "")
+
+
+PARTS = {work.__name__: work for work in (networks, bundled, nnunet, memory, monai, linear)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--full", action="store_true", help="measure what takes long, too")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(unknown)}")
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
+    if hasattr(os, "getloadavg"):
+        print(f"Load before it began: {os.getloadavg()[0]:.1f}; the times mean little unless that is near 0.")
+    print(f"Peak memory of a command: {MEMORY_MEASURE}.")
+    with tempfile.TemporaryDirectory(prefix="lightseg-benchmark-", ignore_cleanup_errors=True) as folder:
+        report = Report(Path(folder), arguments.full)
+        for name in arguments.parts or PARTS:
+            print(flush=True)
+            try:
+                PARTS[name](report)
+            except (RuntimeError, subprocess.CalledProcessError) as error:  # the others are worth knowing all the same
+                print(f"  failed: {error}")
+                report.claims.append((name, "-", "-", "FAILED"))
+    print(f"\n{'claim':<60} {'measured':>12} {'target':>18}")
+    for what, measured, target, verdict in report.claims:
+        print(f"{what:<60} {measured:>12} {target:>18}  {verdict}")
+    sys.exit(any(verdict == "FAILED" for *_, verdict in report.claims))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        work = {"network": network, "loaded_model": loaded_model, "cold_command": cold_command}[sys.argv[1]]
-        facts = work(*sys.argv[2:])
-        print(json.dumps({"peak_bytes": own_peak(), **facts}))
-    else:
-        report()
+    main()

@@ -1,0 +1,147 @@
+"""The models of the benchmark: nnU-Net v2 folders that need no download.
+
+Speed does not depend on the weights, so they are random numbers from a seed; only, some channels of FLARE_SIZED are
+made to tell labels apart by the image's brightness. So its labels have firm borders, as a trained model's have, and can
+be compared between programs and between precisions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from phantom import BRIGHTNESS, phantom
+from torch import nn
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPOSITORY / "Testing"), str(REPOSITORY / "LightSeg")]
+
+from LightSegLib.networks import build  # noqa: E402 (the path must be set first)
+from LightSegLib.nnunet.plans import settings_from_plans  # noqa: E402
+from nnunet_models import PLAIN_CONV_UNET, make_plans, nnunet_names, write_model  # noqa: E402
+
+SPACING = (1.5, 1.5, 1.5)  # mm
+CLIP, MEAN, STD = (-1024.0, 1000.0), 0.0, 300.0  # HU, of nnU-Net's CTNormalization
+FLARE_SIZED = ((32, 64, 128, 256), (96, 128, 128))  # features of the stages and patch of wholebody-tumor-ct-flare24
+THIN = ((4, 8), FLARE_SIZED[1])  # the same patch, so that as much of the volume is kept, in less time
+SMALL = ((8, 16, 32), (64, 64, 64))
+MODELS = {"flare-sized": FLARE_SIZED, "thin": THIN, "small": SMALL}
+FIRMNESS = 20.0
+
+
+def write_benchmark_model(parent: Path, name: str) -> Path:
+    """Write one of MODELS below `parent`; the folder that nnU-Net and LightSeg take."""
+    features, patch = MODELS[name]
+    plans, dataset = _plans(name, features, patch), _dataset()
+    torch.manual_seed(0)
+    folder = write_model(parent, plans, dataset)
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    network = network_of(folder)
+    if name == "flare-sized":
+        find_labels(network, patch)
+    torch.save(checkpoint | {"network_weights": nnunet_names(network.state_dict())}, file)
+    return folder
+
+
+def network_of(folder: Path) -> nn.Module:
+    """The network of such a folder, plain and ready to run."""
+    plans, dataset = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("plans", "dataset")
+    )
+    settings = settings_from_plans(plans, dataset, "3d_fullres", "nnUNetTrainer", (0, 1, 2))
+    network = build(settings.network, settings.network_arguments)
+    weights = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)["network_weights"]
+    network.load_state_dict({key: weights[key] for key in network.state_dict()})
+    return network.eval()
+
+
+def normalized(voxels: np.ndarray) -> np.ndarray:
+    """HU as the networks take them, float32."""
+    return ((np.clip(voxels, *CLIP).astype(np.float32) - MEAN) / STD).astype(np.float32)
+
+
+def find_labels(network: Any, patch: tuple[int, int, int]) -> None:
+    """Let the network find the label whose brightness is nearest, as far as a tile looks like a phantom's middle.
+
+    Through the finest stages, one channel carries brightness and one its negative, of which the activations take a part
+    each. In the last unit a channel per label begins to rise at the label's brightness; out of three of these, the head
+    makes a tent that is 1 there and 0 from the next labels' brightness on. Its other weights stay, and are small
+    beside FIRMNESS.
+    """
+    k, j, i = patch
+    tile = normalized(phantom((2 * k, 2 * j, 2 * i), seed=1)[k // 2 :, j // 2 :, i // 2 :][:k, :j, :i])
+    peaks = (normalized(np.array(BRIGHTNESS)) - tile.mean()) / tile.std()  # as instance norm makes them
+    units = [*network.encoder.stages[0][0].convs, *network.decoder.stages[-1].convs]
+    head = network.decoder.seg_layers[-1]
+    with torch.no_grad():
+        for number, unit in enumerate(units):
+            positive = unit.conv.in_channels // 2 if number == 2 else 0  # skipped features come after those from below
+            for channel, sign in enumerate([1] * len(peaks) if unit is units[-1] else [1, -1]):
+                unit.conv.weight[channel] = 0
+                unit.conv.weight[channel, positive, 1, 1, 1] = sign
+                if number > 0:
+                    unit.conv.weight[channel, positive + 1, 1, 1, 1] = -sign
+        units[-1].norm.bias[: len(peaks)] = torch.from_numpy(-peaks)
+        head.weight[:, : len(peaks)] = 0
+        head.bias[0] += FIRMNESS
+        order = np.argsort(peaks).tolist()
+        for lower, upper in itertools.pairwise(order):
+            step = FIRMNESS / (peaks[upper] - peaks[lower])
+            for label, sign in ((upper, 1), (lower, -1)):
+                head.weight[label, lower] += sign * step
+                head.weight[label, upper] -= sign * step
+
+
+def _plans(name: str, features: tuple[int, ...], patch: tuple[int, int, int]) -> dict[str, Any]:
+    stages = len(features)
+    arguments = {
+        **PLAIN_CONV_UNET["arch_kwargs"],
+        "n_stages": stages,
+        "features_per_stage": list(features),
+        "kernel_sizes": [[3, 3, 3]] * stages,
+        "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
+        "n_conv_per_stage": [2] * stages,
+        "n_conv_per_stage_decoder": [2] * (stages - 1),
+    }
+    resampling = {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}
+    plans = make_plans(
+        patch_size=list(patch),
+        spacing=list(SPACING),
+        architecture={**PLAIN_CONV_UNET, "arch_kwargs": arguments},
+        resampling_fn_seg="resample_data_or_seg_to_shape",
+        resampling_fn_seg_kwargs=resampling,
+    )
+    intensities = {"percentile_00_5": CLIP[0], "percentile_99_5": CLIP[1], "mean": MEAN, "std": STD}
+    plans["foreground_intensity_properties_per_channel"]["0"] |= intensities
+    return plans | {
+        "dataset_name": f"Dataset900_{name.replace('-', '').title()}",
+        "original_median_spacing_after_transp": list(SPACING),
+        "original_median_shape_after_transp": [200, 256, 256],
+    }
+
+
+def _dataset() -> dict[str, Any]:
+    return {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0} | {f"organ {label}": label for label in range(1, len(BRIGHTNESS))},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+
+
+def main(parent: str, name: str) -> None:
+    """Write a model and add it to LightSeg's own; prints where it lies and LightSeg's id of it, as JSON."""
+    from LightSegLib.catalog.importing import import_model
+
+    folder = write_benchmark_model(Path(parent), name)
+    print(json.dumps({"folder": str(folder), "id": import_model(folder).id}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
