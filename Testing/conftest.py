@@ -33,6 +33,12 @@ HIPPOCAMPUS = Terminology(
 LABELS = (Label(1, "Front", (221, 130, 101), HIPPOCAMPUS), Label(2, "Rück", (10, 200, 255)))
 
 
+@pytest.fixture(autouse=True)
+def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenVINO is installed, what it finds would be kept in the user's own folder."""
+    monkeypatch.setattr("LightSegLib.pipeline.openvino_runner.installed", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes a model folder: LightMedSeg with seeded random weights, 3 classes, patches of 32 voxels."""

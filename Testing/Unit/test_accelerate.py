@@ -193,6 +193,12 @@ def test_dice_is_the_mean_over_labels_that_either_finds() -> None:
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 
 
+@pytest.fixture
+def with_openvino(without_openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is for a user who has it."""
+    monkeypatch.setattr("LightSegLib.pipeline.openvino_runner.installed", lambda: "of any version")
+
+
 @needs_openvino
 @pytest.mark.parametrize("name", NETWORKS)
 def test_openvino_computes_the_same_and_converts_once(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +215,7 @@ def test_openvino_computes_the_same_and_converts_once(name: str, folder: Path, m
 
 @needs_openvino
 def test_openvino_is_chosen_where_it_is_faster_and_other_shapes_run_with_torch(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, with_openvino: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 10.0, 10.0, 11.0])
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
@@ -238,7 +244,7 @@ def test_a_damaged_cache_is_made_again(folder: Path) -> None:
 
 
 @needs_openvino
-def test_a_network_that_openvino_cannot_convert_runs_with_torch() -> None:
+def test_a_network_that_openvino_cannot_convert_runs_with_torch(with_openvino: None) -> None:
     class Unusual(Confident):
         def forward(self, x: Tensor) -> Tensor:
             return self.layer(torch.special.bessel_j0(x)) * 1.0
