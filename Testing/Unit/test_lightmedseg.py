@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from LightSegLib.benchmark import multiply_adds
-from LightSegLib.networks import build
+from LightSegLib.networks import build, lightmedseg_cpu
 from LightSegLib.networks.lightmedseg import (
     AnchorDetector,
     EncoderStage,
@@ -120,3 +120,35 @@ def test_film_with_zero_weights_leaves_the_features_alone() -> None:
         nn.init.zeros_(layer.bias)  # type: ignore[union-attr]
     x = torch.randn(1, 8, 8, 8, 8)
     torch.testing.assert_close(stage(x, torch.rand(1, 8, 3), None), stage(x, None, None))
+
+
+# --- the form for the CPU --------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+@pytest.mark.parametrize(
+    ("samples", "size", "slab"),
+    [(1, (32, 48, 32), 1 << 20), (2, (16, 16, 16), 1), (1, (30, 41, 27), 1 << 12), (1, (64, 80, 64), 1 << 16)],
+)
+def test_the_cpu_form_gives_the_logits_of_the_modules_in_float64(
+    samples: int, size: tuple[int, int, int], slab: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the slabs, down to pairs of rows, and with every norm, bias and recalibration at work."""
+    for name in ("VOXELWISE_BYTES", "MOMENTS_BYTES", "CONVOLVED_BYTES"):
+        monkeypatch.setattr(lightmedseg_cpu, name, slab)
+    monkeypatch.setattr(lightmedseg_cpu, "SMALL", 0)
+    torch.manual_seed(3)
+    network = LightMedSeg(2, 3).eval()
+    volume = torch.randn(samples, 2, *size)
+    with torch.inference_mode():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+        found = lightmedseg_cpu.LightMedSegOnCpu(network)(volume)
+        expected = network.double()(volume.double())
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
+
+
+def test_variants_of_table_4_and_other_networks_have_no_cpu_form() -> None:
+    for without in ({"anchors": 0}, {"structural_prior": False}, {"skip_router": False}, {"ghost": False}):
+        assert not lightmedseg_cpu.LightMedSegOnCpu.takes(LightMedSeg(1, 2, **without))
+    assert not lightmedseg_cpu.LightMedSegOnCpu.takes(nn.Conv3d(1, 2, 1))

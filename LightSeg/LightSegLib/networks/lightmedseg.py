@@ -205,17 +205,20 @@ class PositionBias(nn.Module):
         super().__init__()
         self.projection = nn.Conv3d(anchors, channels, 1)
 
+    def along(self, axis: int, length: int, anchors: Tensor) -> Tensor:
+        """The term of one axis, [B, C, length]; the bias is in none of the three."""
+        position = (torch.arange(length, device=anchors.device, dtype=anchors.dtype) + 0.5) / length
+        offset = position - anchors[:, :, axis, None]  # [B, K, length]
+        return torch.matmul(self.projection.weight.flatten(1).to(offset.dtype), offset)
+
     def forward(self, anchors: Tensor, size: Sequence[int]) -> Tensor:
-        weight = self.projection.weight.flatten(1)  # [C, K]
         bias = self.projection.bias
         assert bias is not None
         result = bias[None, :, None, None, None]
         for axis, length in enumerate(size):
-            position = (torch.arange(length, device=anchors.device, dtype=anchors.dtype) + 0.5) / length
-            offset = position[None, None, :] - anchors[:, :, axis, None]  # [B, K, length]
-            shape = [offset.shape[0], -1, 1, 1, 1]
+            shape = [len(anchors), -1, 1, 1, 1]
             shape[2 + axis] = length
-            result = result + torch.matmul(weight.to(offset.dtype), offset).reshape(shape)
+            result = result + self.along(axis, length, anchors).reshape(shape)
         return result
 
 
@@ -293,14 +296,9 @@ class LightMedSeg(nn.Module):
         self.head = nn.Conv3d(DECODER_WIDTHS[-1], classes, 1)
 
     def forward(self, volume: Tensor) -> Tensor:
-        size = volume.shape[2:]
-        padding = [extra for length in reversed(size) for extra in (0, -length % SIZE_MULTIPLE)]
-        if any(padding):
-            volume = F.pad(volume, padding, mode="replicate")
-        logits = self._forward_padded(volume)
-        return logits[:, :, : size[0], : size[1], : size[2]] if any(padding) else logits
+        return in_multiples(volume, self._logits)
 
-    def _forward_padded(self, volume: Tensor) -> Tensor:
+    def _logits(self, volume: Tensor) -> Tensor:
         stem = self.stem(volume)
         anchors = self.detector(volume) if self.detector is not None else None
         texture, x = self.prior(stem) if self.prior is not None else (None, self.entry(stem))  # type: ignore[misc]
@@ -321,3 +319,13 @@ class LightMedSeg(nn.Module):
                 skip = _resize(self.skips[index](features[3 - index]), out)
             x = stage(x, skip, anchors)
         return self.head(x)
+
+
+def in_multiples(volume: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `compute` makes of [B, C, D, H, W], which it is given padded to sides that are multiples of 16."""
+    size = volume.shape[2:]
+    padding = [extra for length in reversed(size) for extra in (0, -length % SIZE_MULTIPLE)]
+    if not any(padding):
+        return compute(volume)
+    logits = compute(F.pad(volume, padding, mode="replicate"))
+    return logits[:, :, : size[0], : size[1], : size[2]]

@@ -8,7 +8,6 @@ the fastest is kept. What was found is remembered in the user's folder under the
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import json
 import platform
@@ -124,10 +123,7 @@ def _torch(networks: Sequence[nn.Module], name: str) -> Runner:
     dtype = torch.bfloat16 if name == BFLOAT16 else torch.float32
 
     def run(network: nn.Module) -> Network:
-        form = inference_form(network)
-        if dtype != torch.float32:
-            form = copy.deepcopy(form).to(dtype)
-        _channels_last(form)
+        form = _channels_last(inference_form(network, dtype))
         return lambda tiles: form(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
 
     return Runner(name, [run(network.to("cpu")) for network in networks])

@@ -2,7 +2,8 @@
 
 Convolutions reach the processor's peak; what is left to save is the traffic around them. A normalisation and the
 activation after it become one step in place, in parts that stay in the processor's cache, with the channels last as
-the convolutions take and give them. Training and everything else keep the network as it is.
+the convolutions take and give them. LightMedSeg has a form of its own. Training and everything else keep the network
+as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..networks.lightmedseg_cpu import LightMedSegOnCpu
+
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 INSTANCE_NORMS = (nn.InstanceNorm2d, nn.InstanceNorm3d)
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
@@ -20,14 +23,19 @@ ACTIVATIONS = (nn.LeakyReLU, nn.ReLU, nn.SiLU)  # those that work in place
 CACHED_VALUES = 1 << 19  # computed together
 
 
-def inference_form(network: nn.Module) -> nn.Module:
-    """A twin of `network` in evaluation mode that shares its parameters and computes the same."""
+def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A twin of `network` in evaluation mode that computes the same on the CPU, in `dtype`.
+
+    It shares the parameters, as far as they are of that type.
+    """
+    if dtype == torch.float32 and LightMedSegOnCpu.takes(network):
+        return LightMedSegOnCpu(network)
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     twin: nn.Module = copy.deepcopy(network, shared).eval().requires_grad_(False)
     for module in list(twin.modules()):
         if isinstance(module, nn.Sequential):
             _fuse(module)
-    return twin
+    return twin if dtype == torch.float32 else copy.deepcopy(twin).to(dtype)
 
 
 def _fuse(unit: nn.Sequential) -> None:
