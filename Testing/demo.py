@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "Slicer"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import standins
 

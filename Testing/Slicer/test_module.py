@@ -7,45 +7,28 @@ import subprocess
 import sys
 import types
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import slicer
-from LightSegLib.errors import InputError
-from LightSegLib.progress import Progress
 
 import LightSeg
 
 MODULE_FOLDER = Path(LightSeg.__file__).parent
 
 
-@pytest.fixture
-def widget(scene, boxes, model, monkeypatch):
-    """The module's form, with the test model as its only one."""
-    from LightSegLib.catalog import store
-
-    card = replace(store.find_card(model), id="hippocampus-mr-lightmedseg")
-    monkeypatch.setattr(store, "all_cards", lambda: [card])
-    form = LightSeg.LightSegWidget()
-    form.setup()
-    yield form
-    form.cleanup()
-
-
 def test_it_loads_quickly_and_without_torch():
     """Slicer starts before the user has installed PyTorch; the module says so when it is used."""
     story = (
-        f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "import standins; standins.install()\n"
         "import numpy, slicer; before = set(sys.modules)\n"
         "import LightSeg\n"
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))\n"
         "from LightSegLib.errors import LightSegError\n"
         "assert not LightSeg.torchInstalled()\n"
-        "form = LightSeg.LightSegWidget(); form.setup()\n"
         "volume = slicer.util.addVolumeFromArray(numpy.arange(512.0).reshape(8, 8, 8))\n"
         "try: LightSeg.LightSegLogic().segment(volume)\n"
         "except LightSegError as error: print(error)\n"
@@ -77,93 +60,6 @@ def test_what_slicer_shows_of_it(monkeypatch):
     assert (sources[0]["uris"], sources[0]["fileNames"]) == (sample.as_uri(), sample.name)
     assert sources[0]["nodeNames"] == "ICBM152"
     assert sources[0]["checksums"] == f"SHA256:{hashlib.sha256(sample.read_bytes()).hexdigest()}"
-
-
-def test_apply_says_what_is_missing(widget, make_volume):
-    assert not widget.ui.applyButton.enabled
-    assert widget.ui.applyButton.toolTip == "Choose an input volume"
-
-    widget.logic.getParameterNode().inputVolume = make_volume()
-
-    assert widget.ui.applyButton.enabled
-    widget.logic.getParameterNode().modelId = "a-model-of-another-computer"
-    assert not widget.ui.applyButton.enabled
-    assert widget.ui.applyButton.toolTip == "Choose a model"
-    assert widget.ui.modelComboBox.currentIndex == -1
-    widget.ui.modelComboBox.setCurrentIndex(0)
-    assert widget.ui.applyButton.enabled
-
-
-def test_a_new_region_starts_as_large_as_the_volume(widget, make_volume, scene):
-    volume = make_volume()
-    widget.logic.getParameterNode().inputVolume = volume
-    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
-
-    widget.ui.roiSelector.nodeAddedByUser.emit(roi)
-
-    of_volume, of_roi = [0.0] * 6, [0.0] * 6
-    volume.GetRASBounds(of_volume)
-    roi.GetRASBounds(of_roi)
-    assert of_roi == pytest.approx(of_volume)
-    assert roi.GetDisplayNode().GetHandlesInteractive()
-
-
-def test_a_job_that_fails_leaves_no_progress_behind(widget, make_volume, model, monkeypatch):
-    def fail(*arguments, progress, **options):
-        progress(Progress("Segmenting", 5, 12, 8.0))
-        raise InputError("It failed. Try again.")
-
-    widget.logic.getParameterNode().inputVolume = make_volume()
-    monkeypatch.setattr(widget.logic, "segment", fail)
-    with pytest.raises(InputError):
-        widget.ui.applyButton.clicked.emit()
-    assert widget.ui.statusLabel.text == ""
-
-
-def test_apply_segments_into_a_new_node_and_selects_it(widget, make_volume, model, monkeypatch):
-    from LightSegLib.catalog import store
-
-    card = store.find_card(model)
-    monkeypatch.setattr(store, "find_card", lambda name: card)
-    widget.logic.getParameterNode().inputVolume = make_volume()
-
-    widget.ui.applyButton.clicked.emit()
-
-    result = widget.logic.getParameterNode().outputSegmentation
-    assert result.GetSegmentation().GetNumberOfSegments() == 3
-    assert widget.ui.statusLabel.text == "Segmented in 1.5 s on cpu."
-
-
-def test_a_download_starts_after_a_question_that_shows_size_and_licence(
-    widget, make_volume, boxes, tmp_path, monkeypatch
-):
-    from LightSegLib.catalog import store
-    from LightSegLib.catalog.card import Source, Weights
-
-    source = Source("url", url="https://example.org/weights.pth")
-    card = replace(widget._cards[0], weights=Weights("weights.pth", 22_400_000, sources=(source,)), folder=tmp_path)
-    widget._cards = [card]
-    monkeypatch.setattr(store, "find_card", lambda name: card)
-    monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path))
-    widget.logic.getParameterNode().inputVolume = make_volume()
-    questions = []
-    for agreed in (False, True):
-        monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, a=agreed: questions.append(text) or a)
-        widget.ui.applyButton.clicked.emit()
-        assert bool(boxes.volumes) == agreed
-        assert bool(widget.logic.getParameterNode().outputSegmentation) == agreed
-    assert "22 MB" in questions[0] and "CC-BY-SA-4.0" in questions[0]
-
-
-def test_an_open_form_survives_a_closed_scene(widget, make_volume, scene):
-    widget.logic.getParameterNode().inputVolume = make_volume()
-
-    scene.Clear(0)
-
-    assert not widget.ui.applyButton.enabled
-    widget.exit()
-    widget.enter()
-    assert widget.ui.applyButton.toolTip == "Choose an input volume"
 
 
 def test_every_node_selector_of_the_form_knows_the_scene():

@@ -1,0 +1,124 @@
+"""LightSeg's real window in real Qt, on a real MRML scene: the module's class, its .ui file, its worker.
+
+How a test uses it:
+
+    def test_apply_says_what_is_missing(window):
+        assert not window.ui.applyButton.enabled      # properties as in Slicer: no isEnabled()
+        choose(window.ui.inputSelector, "T1")         # as a user opens the list and clicks
+        window.ui.applyButton.click()
+        wait_until(lambda: window.ui.applyButton.text == "Apply", seconds=60)
+
+`window`      LightSegWidget, set up and entered, on an empty scene; closed again afterwards.
+`dialogs`     what was shown: `dialogs.answer("Ok")` before a question, `dialogs.choose_path(path)` before a file
+              dialog, `dialogs.take().text` afterwards, `dialogs.opened` for links. A question without an answer, a
+              message nobody took and an answer nobody asked for fail the test.
+`raised`      exceptions that left a slot or an observer. Slicer prints them; here they fail the test, unless an error
+              message said the same or the test took them out of the list.
+`heartbeat`   with heartbeat: ... ; heartbeat.longest_gap, in seconds, of the event loop while it turned.
+`screenshot`  screenshot("name"): the panel, 400 pixels wide, as PNG in the folder LIGHTSEG_SCREENSHOTS, if it is set.
+`wait_until`, `choose` and `close_and_reopen` are imported from `acting`.
+
+Widgets are as strict as in Slicer, see Testing/standins/strict.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import slicer
+import standins
+
+standins.install()
+from scene_fixtures import *  # noqa: E402, F403 (the scene must be there first)
+
+try:
+    from standins import dialogs as dialog_box
+    from standins import pyside
+
+    NO_QT = ""
+except ImportError as error:
+    NO_QT = f"PySide6 cannot be used on this machine: {error}"
+
+
+@pytest.fixture(autouse=True)
+def qt_is_there() -> None:
+    if NO_QT:
+        pytest.skip(NO_QT)
+
+
+@pytest.fixture(autouse=True)
+def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Downloaded and imported models of this test: none at first, and never those of the user."""
+    monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture(autouse=True)
+def dialogs(qt_is_there: None) -> Iterator[Any]:
+    """Dialogs as a user meets them, answered by the test."""
+    slicer.app.testing = False
+    current = dialog_box.start()
+    yield current
+    slicer.app.testing = True
+    assert not current.shown, "messages nobody took"
+    assert not current.unused(), "answers nobody asked for"
+
+
+@pytest.fixture(autouse=True)
+def raised(dialogs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+    """What left a slot or an observer as an exception."""
+    errors: list[BaseException] = []
+    messages: list[str] = []
+    shown = dialogs.message_box
+
+    def message_box(text: str, *arguments: Any, **options: Any) -> Any:
+        messages.append(text)
+        return shown(text, *arguments, **options)
+
+    monkeypatch.setattr(slicer.util, "messageBox", message_box)
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append(error))
+    yield errors
+    pyside.APPLICATION.processEvents()
+    unsaid = [error for error in errors if not any(str(error) in message for message in messages)]
+    if unsaid:
+        raise unsaid[0]
+
+
+@pytest.fixture
+def window(scene: Any, raised: Any) -> Iterator[Any]:
+    """The module's window as a user opens it."""
+    from acting import close_module, open_module
+
+    opened = open_module()
+    yield opened
+    close_module()
+
+
+@pytest.fixture
+def screenshot() -> Any:
+    """Writes PNGs of the panel into the folder LIGHTSEG_SCREENSHOTS."""
+    from acting import grab_panel
+
+    def save(name: str, widget: Any = None) -> Path | None:
+        picture = grab_panel(widget)
+        if not (folder := os.environ.get("LIGHTSEG_SCREENSHOTS")):
+            return None
+        path = Path(folder).resolve() / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert picture.save(str(path)), f"{path} cannot be written"
+        return path
+
+    return save
+
+
+@pytest.fixture
+def heartbeat(qt_is_there: None) -> Any:
+    """A pulse in the event loop; `longest_gap` tells how long it once stood still."""
+    from acting import Heartbeat
+
+    return Heartbeat()

@@ -1,0 +1,162 @@
+"""The harness is as strict as Slicer: what does not exist there cannot be used here."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import pytest
+import slicer
+from acting import choose, shown_in, turn_event_loop, wait_until
+
+
+@pytest.fixture
+def run_as_module() -> Any:
+    """Run lines as if they stood in a file of the module."""
+
+    def run(lines: str, **names: Any) -> dict[str, Any]:
+        module = types.ModuleType("LightSegLib.window.example")
+        module.__dict__.update(names)
+        exec("import qt, ctk, slicer\n" + lines, module.__dict__)
+        return module.__dict__
+
+    return run
+
+
+def test_properties_work_as_in_slicer(run_as_module):
+    lines = """
+button = qt.QPushButton("Apply")
+button.text = "Cancel"
+button.enabled = False
+seen = button.text, button.enabled
+box = slicer.qMRMLNodeComboBox()
+box.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+"""
+    names = run_as_module(lines)
+    assert names["seen"] == ("Cancel", False)
+    assert list(names["box"].nodeTypes) == ["vtkMRMLScalarVolumeNode"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "qt.QPushButton().txet = 'Apply'",
+        "qt.QPushButton().click = None",
+        "qt.QLabel().repant()",
+        "qt.QTimer().intervall = 5",
+        "qt.QTableWidget(2, 2).horizontalHeader().stretchLast = True",
+        "qt.QLabel().visible()",
+        "qt.QCheckBox().checked()",
+        "qt.QTimer().active = True",
+        "ctk.ctkCollapsibleButton().colapsed = True",
+        "ctk.ctkSearchBox().placeholder = 'Search'",
+        "slicer.qMRMLNodeComboBox().setNodeTypes(['vtkMRMLVolumeNode'])",
+        "slicer.qMRMLNodeComboBox().addItem('T1')",
+        "slicer.qMRMLNodeComboBox()._box = None",
+        "slicer.qMRMLSegmentationShow3DButton().node = None",
+        "slicer.qMRMLTreeView()",
+        "slicer.app.restarted = True",
+        "qt.Signal()",
+        "ctk.ctkWizard()",
+    ],
+)
+def test_what_slicer_lacks_raises(run_as_module, line):
+    with pytest.raises((AttributeError, TypeError)):
+        run_as_module(line)
+
+
+def test_a_class_of_the_module_may_have_attributes_of_its_own(run_as_module):
+    lines = """
+class Row(qt.QWidget):
+    def __init__(self):
+        qt.QWidget.__init__(self)
+        self.card = "a card"
+        self.enabled = False
+row = Row()
+seen = row.card, row.enabled
+"""
+    assert run_as_module(lines)["seen"] == ("a card", False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('class="QPushButton"', 'class="QPushButon"', "no widget class QPushButon"),
+        ('<property name="wordWrap">', '<property name="wordWarp">', "no property wordWarp"),
+    ],
+)
+def test_a_form_with_a_slip_is_refused(tmp_path, old, new, complaint):
+    from standins import MODULE_FOLDER
+
+    text = (MODULE_FOLDER / "Resources" / "UI" / "LightSeg.ui").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "form.ui").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(RuntimeError, match=complaint):
+        slicer.util.loadUI(str(tmp_path / "form.ui"))
+
+
+def test_a_node_selector_follows_the_scene(scene):
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.showChildNodeTypes = False
+    selector.addEnabled = selector.removeEnabled = False
+    selector.setMRMLScene(scene)
+    assert selector.currentNode() is None
+
+    first = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "T1")
+    second = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "T2")
+    scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "not a scalar volume")
+    assert shown_in(selector) == ["T1", "T2"]
+    assert selector.currentNode() is first, "Qt selects the first entry of an empty list"
+
+    choose(selector, "T2")
+    assert selector.currentNodeID == second.GetID()
+    second.SetName("FLAIR")
+    assert shown_in(selector) == ["T1", "FLAIR"]
+    scene.RemoveNode(second)
+    assert selector.currentNode() is first
+
+
+def test_a_node_selector_makes_nodes(scene):
+    made = []
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLMarkupsROINode"]
+    selector.noneEnabled = True
+    selector.baseName = "Region"
+    selector.nodeAddedByUser.connect(made.append)
+    selector.setMRMLScene(scene)
+
+    choose(selector, shown_in(selector)[1])
+
+    assert [node.GetName() for node in made] == ["Region"]
+    assert selector.currentNode() is made[0]
+    choose(selector, "None")
+    assert selector.currentNode() is None
+
+
+def test_the_heart_beats_until_something_stands_in_the_way(heartbeat):
+    import time
+
+    with heartbeat:
+        turn_event_loop(0.1)
+    assert heartbeat.longest_gap < 0.08
+    with heartbeat:
+        turn_event_loop(0.02)
+        time.sleep(0.12)
+        turn_event_loop(0.02)
+    assert 0.12 <= heartbeat.longest_gap < 0.3
+
+
+def test_waiting_ends(dialogs):
+    with pytest.raises(AssertionError, match="not within"):
+        wait_until(lambda: False, seconds=0.05)
+
+
+def test_questions_need_an_answer(dialogs):
+    with pytest.raises(AssertionError, match="Nobody answered: Continue"):
+        slicer.util.confirmOkCancelDisplay("Continue?")
+    dialogs.answer("Cancel")
+    assert not slicer.util.confirmOkCancelDisplay("Continue?")
+    assert dialogs.take().buttons == ("Ok", "Cancel")
+    slicer.util.errorDisplay("Nothing worked.")
+    assert dialogs.take().text == "Nothing worked."

@@ -1,0 +1,54 @@
+"""The window opens from its real form, follows the scene, and shows itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+from acting import choose, close_module, grab_panel, open_module, reload_module
+
+
+def add_volume(name):
+    return slicer.util.addVolumeFromArray(np.zeros((4, 5, 6), np.float32), name=name)
+
+
+def test_apply_waits_for_a_volume(window, screenshot):
+    assert not window.ui.applyButton.enabled
+    assert window.ui.applyButton.toolTip
+    add_volume("T1")
+    volume = add_volume("FLAIR")
+
+    choose(window.ui.inputSelector, "FLAIR")
+
+    assert window.logic.getParameterNode().inputVolume is volume
+    assert window.ui.applyButton.enabled
+    screenshot("panel")
+
+
+def test_what_was_chosen_is_kept_when_the_window_is_opened_again(scene, raised):
+    add_volume("T1")
+    window = open_module()
+    add_volume("FLAIR")
+    choose(window.ui.inputSelector, "FLAIR")
+    close_module()
+
+    window = open_module()
+    assert window.ui.inputSelector.currentNode().GetName() == "FLAIR"
+    window = reload_module()
+    assert window.ui.inputSelector.currentNode().GetName() == "FLAIR"
+    close_module()
+
+
+def test_a_closed_scene_leaves_an_open_window(window, scene):
+    add_volume("T1")
+    choose(window.ui.inputSelector, "T1")
+
+    scene.Clear(0)
+
+    assert window.ui.inputSelector.currentNode() is None
+    assert not window.ui.applyButton.enabled
+
+
+def test_the_panel_is_drawn(window):
+    picture = grab_panel().toImage()
+    colors = {picture.pixel(x, y) for x in range(0, picture.width(), 3) for y in range(0, picture.height(), 3)}
+    assert len(colors) > 20, "text and buttons are drawn"
