@@ -27,7 +27,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -47,11 +47,13 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _output_error(folder / "file", error) from error
+        raise output_error(folder / "file", error) from error
 
 
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+def output_error(path: Path, error: OSError) -> OutputError:
+    """What the user should know of `error`, which came up where `path` was written."""
+    # numpy tells a file that could only be written in part without an errno
+    if error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(
             f"{path.name} could not be written completely: the disk is full or a quota is reached. "
             f"Make room in {path.parent} or choose another folder."

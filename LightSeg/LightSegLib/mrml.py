@@ -30,6 +30,7 @@ from .volume import Geometry, Segmentation, Volume, check_voxels
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SIDES = {"left": Code("SCT", "7771000", "Left"), "right": Code("SCT", "24028007", "Right")}
 LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+CONFIDENCE_ROLE = "LightSeg.Confidence"
 REFERENCE_ROLE = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
 REFERENCE_GEOMETRY = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
 ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
@@ -179,6 +180,15 @@ def _described(thing: Any) -> str:
     return f"{thing.GetName()}, {thing.GetClassName()}" if isinstance(thing, slicer.vtkMRMLNode) else repr(thing)
 
 
+def world_position(volumeNode: Any, index: Sequence[float]) -> tuple[float, float, float]:
+    """Where the voxel index (i, j, k) of a volume lies now, in RAS mm of the world, under any transform."""
+    local = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(local)
+    transform = _transform_between(volumeNode.GetParentTransformNode(), None)
+    r, a, s = _through(transform, _moved(np.array([index], float), _array(local)))[0]
+    return float(r), float(a), float(s)
+
+
 # --- into the scene ----------------------------------------------------------------------------
 
 
@@ -206,7 +216,8 @@ def write_segmentation(
     """Add one segment per label to a segmentation node, a new one where none is given, and return the node.
 
     The segments lie on the voxels of `volumeNode` in the world, whatever transforms the two nodes are under; what
-    the node held before stays. side: "left" or "right" to name the segments and their anatomic region so.
+    the node held before stays. side: "left" or "right" to name the segments and their anatomic region so. Where the
+    segmentation has a confidence, a volume of it is added, to which the node refers in the role CONFIDENCE_ROLE.
 
     Raises InputError for an output that cannot take segments and for a volume that changed its size meanwhile.
     Whatever fails, the scene is left as it was.
@@ -240,10 +251,33 @@ def write_segmentation(
         attributes = _attributes(segmentation.provenance)
         for label in segmentation.labels:
             _add_segment(segments, label, labelmap, side, attributes)
+        if segmentation.confidence is not None:
+            confidence = _add_confidence(segmentation.confidence, volumeNode)
+            segmentationNode.SetNodeReferenceID(CONFIDENCE_ROLE, confidence.GetID())
         _set_attributes(segmentationNode, attributes)
         if fresh:
             _place_beside(volumeNode, segmentationNode)
     return segmentationNode
+
+
+def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
+    """A volume on the voxels of `volumeNode`, 0 to 1, shown so."""
+    scene, ijk_to_ras = volumeNode.GetScene(), vtk.vtkMatrix4x4()
+    image = vtk.vtkImageData()
+    image.SetDimensions(confidence.shape[::-1])
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(confidence.ravel(), deep=True))
+    name = scene.GenerateUniqueName(f"{volumeNode.GetName()} confidence")
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    volumeNode.GetIJKToRASMatrix(ijk_to_ras)
+    node.SetIJKToRASMatrix(ijk_to_ras)
+    node.SetAndObserveImageData(image)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, 1.0)
+    _place_beside(volumeNode, node)
+    return node
 
 
 def _to_segmentation(volumeNode: Any, segmentationNode: Any) -> tuple[np.ndarray, Any]:
@@ -409,6 +443,7 @@ def _snapshot(node: Any) -> Callable[[], None]:
     representation = segments.GetSourceRepresentationName()
     geometry = segments.GetConversionParameter(REFERENCE_GEOMETRY)
     reference, transform = node.GetNodeReferenceID(REFERENCE_ROLE), node.GetTransformNodeID()
+    confidence = node.GetNodeReferenceID(CONFIDENCE_ROLE)
     hierarchy, item = _hierarchy_item(node)
     parent = hierarchy.GetItemParent(item) if item else 0
     attributes = {name: text for name in ATTRIBUTES if (text := node.GetAttribute(name)) is not None}
@@ -419,6 +454,7 @@ def _snapshot(node: Any) -> Callable[[], None]:
         segments.SetSourceRepresentationName(representation)
         segments.SetConversionParameter(REFERENCE_GEOMETRY, geometry)
         node.SetNodeReferenceID(REFERENCE_ROLE, reference)
+        node.SetNodeReferenceID(CONFIDENCE_ROLE, confidence)
         node.SetAndObserveTransformNodeID(transform)
         _set_attributes(node, attributes)
         _put_item_back(node, parent)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .pipeline.accelerate import Runner
-    from .pipeline.inference import Plan
+    from .pipeline.inference import Found, Plan
     from .pipeline.preprocess import Prepared
     from .pipeline.sliding_window import TileSampler
 
@@ -30,10 +30,9 @@ AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial
 
 @dataclass(frozen=True)
 class _Run:
-    """What came out, and how. part: the view of the labels for the used part of the volume."""
+    """What came out, and how."""
 
-    labels: np.ndarray
-    part: np.ndarray
+    found: Found
     plan: Plan
     computed_in: str
     needed: int
@@ -82,12 +81,14 @@ class Segmenter:
         roi: Region | None = None,
         progress: ProgressCallback | None = None,
         cancelled: CancelCallback | None = None,
+        confidence: bool = False,
     ) -> Segmentation:
         """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
 
-        Outside `roi` the result is background. Raises InputError, ModelError, DeviceError (memory that the run needs
-        and this machine lacks), and Cancelled within one tile of `cancelled` returning True, or one batch of small
-        tiles with as many voxels as a large one.
+        Outside `roi` the result is background. confidence: give the probability of each label, too.
+
+        Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Cancelled
+        within one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
         """
         from .pipeline.preprocess import prepare
         from .pipeline.restore import keep_largest_component
@@ -101,23 +102,29 @@ class Segmenter:
         prepared = prepare(volumes, self.card.preprocessing, roi)
         reporter.step("Loading model")
         self._load(progress, cancelled)
-        run = self._run(prepared, reporter)
+        run = self._run(prepared, reporter, confidence)
         reporter.step("Restoring")
+        found = run.found
         if self._largest != "none":
-            run.part[...] = keep_largest_component(run.part, self._largest)
+            kept = keep_largest_component(found.part, self._largest)
+            if found.confidence_part is not None:  # what is removed is background, as far as its label was wrong
+                removed = kept != found.part
+                found.confidence_part[removed] = 1 - found.confidence_part[removed]
+            found.part[...] = kept
         notices = run.notices + self._doubts(volumes[0], roi)
         if self._too_large(prepared):
             notices.append(
                 f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
                 "Expect a wrong result: set a region of interest around the structure."
             )
-        if not run.part.any():
+        if not found.part.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
         return Segmentation(
-            run.labels,
+            found.labels,
             volumes[0].geometry,
             self.card.labels,
             self._provenance(run, notices, time.perf_counter() - started),
+            found.confidence,
         )
 
     def _check(self, volumes: Sequence[Volume]) -> None:
@@ -173,7 +180,7 @@ class Segmenter:
             self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
             self._identity = opened.sha256
 
-    def _run(self, prepared: Prepared, reporter: Reporter) -> _Run:
+    def _run(self, prepared: Prepared, reporter: Reporter, confidence: bool) -> _Run:
         """Labels by the first plan that fits the memory; where it runs out all the same, by the next that does."""
         from .pipeline.devices import choose_device, is_out_of_memory, is_unsupported
         from .pipeline.inference import bytes_needed, label, make_sampler, plans
@@ -189,15 +196,16 @@ class Segmenter:
         shortage = ""
         while ways:
             plan = ways.pop(0)
-            needed, free = bytes_needed(plan, one_pass, prepared, sampler, self.card.outputs), available(plan.device)
+            needed = bytes_needed(plan, one_pass, prepared, sampler, self.card.outputs, confidence)
+            free = available(plan.device)
             if free is not None and needed > free:
                 shortage = f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
                 continue
             reporter.step(f"Segmenting (takes about {needed / 1e9:.1f} GB of memory)")
             try:
                 runner, remarks = self._runner(plan, prepared, sampler)
-                labels, part = label(
-                    prepared, self.card.inference, self.card.outputs, runner, plan, self._mirror, reporter
+                found = label(
+                    prepared, self.card.inference, self.card.outputs, runner, plan, self._mirror, reporter, confidence
                 )
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
@@ -210,7 +218,7 @@ class Segmenter:
             else:
                 if shortage:
                     notices.append(f"Memory was short ({shortage}), so it ran slower: {plan.words}.")
-                return _Run(labels, part, plan, runner.name, needed, notices + remarks)
+                return _Run(found, plan, runner.name, needed, notices + remarks)
         raise DeviceError(
             f"This machine's memory is too small for this volume ({shortage}). "
             "Close other programs or choose a smaller region of interest."

@@ -98,12 +98,15 @@ class Segmentation:
     """Labels on the input's exact grid: `voxels` [k, j, i] of integers, 0 is background.
 
     `provenance` says how the result came about (model, version, weights hash, device, seconds, ...).
+    `confidence`, float32 [k, j, i], is the probability of each voxel's label, 0 where nothing was computed; None if
+    it was not asked for.
     """
 
     voxels: np.ndarray
     geometry: Geometry
     labels: tuple[Label, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
+    confidence: np.ndarray | None = None
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of every label in ml, by label name, in the order of the label table."""

@@ -24,13 +24,14 @@ PICTURE = (
     ("catalog", "weights", "nnunet"),
     ("pipeline",),
     ("segmenter",),
-    ("writers", "evaluation"),
+    ("writers", "evaluation", "certainty", "worker"),
     ("drawing",),
     ("pictures",),
     ("training", "benchmark"),
     ("mrml", "arguments", "printing", "cli_models", "cli"),
+    ("background",),
 )
-SPEAKS_SLICER = {"LightSeg.py", "LightSegLib/mrml.py", "LightSegLib/pictures.py"}
+SPEAKS_SLICER = {"LightSeg.py", "LightSegLib/mrml.py", "LightSegLib/pictures.py", "LightSegLib/background.py"}
 KNOWS_TORCH = ("LightSegLib/networks/", "LightSegLib/pipeline/", "LightSegLib/training/")
 
 

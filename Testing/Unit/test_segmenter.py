@@ -328,3 +328,51 @@ def test_air_around_the_body_is_computed_once(threshold_segmenter: Callable[...,
     result = segmenter.segment([Volume(values, Geometry((32, 32, 32)))])
     np.testing.assert_array_equal(result.voxels, values > 0)
     assert computed == 4 + 1
+
+
+# --- confidence ----------------------------------------------------------------------------------
+
+
+def test_confidence_is_the_softmax_of_the_chosen_label(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """Logits -x, x and -1000: two labels share the probability, by the closed form; outside the region it is 0."""
+    values = np.random.default_rng(1).normal(size=(12, 12, 12)).astype(np.float32)
+    volume = Volume(values, Geometry((12, 12, 12)))
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
+    inside = (slice(2, 9), slice(1, 6), slice(4, 12))
+
+    result = segmenter.segment([volume], roi=Region.from_ras(-4, -1, 2, -20, -5, 8), confidence=True)
+
+    assert result.confidence is not None and result.confidence.dtype == np.float32
+    np.testing.assert_allclose(result.confidence[inside], 1 / (1 + np.exp(-2 * np.abs(values[inside]))), atol=1e-6)
+    assert np.count_nonzero(result.confidence) == values[inside].size
+    assert segmenter.segment([volume]).confidence is None
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_confidence_of_regions_is_that_of_the_last_that_painted(
+    threshold_segmenter: Callable[..., Segmenter], average: str
+) -> None:
+    """Outputs -x, x and -1000 paint the labels 2, 1 and none: where one is likely the other is not."""
+    values = np.random.default_rng(2).normal(size=(8, 8, 8)).astype(np.float32)
+    rules = Inference((8, 8, 8), regions=(2, 1, 1), average=average)  # type: ignore[arg-type]
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), rules)
+
+    result = segmenter.segment([Volume(values, Geometry((8, 8, 8)))], confidence=True)
+
+    np.testing.assert_array_equal(result.voxels, np.where(values > 0, 1, 2))
+    np.testing.assert_allclose(result.confidence, 1 / (1 + np.exp(-np.abs(values))), atol=1e-6)
+
+
+def test_what_the_largest_component_rule_removes_is_as_unsure_as_its_label_was_sure(
+    threshold_segmenter: Callable[..., Segmenter],
+) -> None:
+    values = np.full((8, 8, 8), -1.0, np.float32)
+    values[1:4, 1:4, 1:4] = 1.0
+    values[6, 6, 6] = 2.0
+    rules = Inference((8, 8, 8), largest_component="whole")
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), rules)
+
+    result = segmenter.segment([Volume(values, Geometry((8, 8, 8)))], confidence=True)
+
+    assert result.voxels[6, 6, 6] == 0 and result.confidence is not None
+    assert result.confidence[6, 6, 6] == pytest.approx(1 - 1 / (1 + np.exp(-4)), abs=1e-6)

@@ -257,7 +257,7 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     changed = {
         "preprocessing": Preprocessing(**preprocessing | {"normalization": rules}),
         "inference": Inference(**_with_resampling(fields["inference"])),
-        "labels": tuple(_label(label) for label in fields["labels"]),
+        "labels": tuple(label_from_dict(label) for label in fields["labels"]),
         "weights": Weights(**weights | {"sources": sources}),
     }
     card = Card(**fields | changed, folder=folder)
@@ -320,11 +320,18 @@ def _check_file_name(name: str, where: str) -> None:
         raise FieldError(f"{where} must be a plain file name")
 
 
-def _label(fields: dict[str, Any]) -> Label:
+def label_to_dict(label: Label) -> dict[str, Any]:
+    """The JSON object of a label, without what was left at None."""
+    return dict(_without_none(asdict(label)))
+
+
+def label_from_dict(fields: dict[str, Any]) -> Label:
+    """Label of its JSON object."""
     terminology = fields.get("terminology")
     if terminology is not None:
         terminology = Terminology(**{name: Code(**code) for name, code in terminology.items()})
-    return Label(fields["value"], fields["name"], fields["color"], terminology)
+    red, green, blue = fields["color"]
+    return Label(fields["value"], fields["name"], (red, green, blue), terminology)
 
 
 def _without_empty(source: dict[str, str]) -> dict[str, str]:

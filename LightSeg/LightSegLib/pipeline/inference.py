@@ -53,6 +53,16 @@ class Plan:
 SUMS = {"memory": "in the computer's memory", "disk": "on disk"}
 
 
+@dataclass(frozen=True)
+class Found:
+    """Labels on the input's grid, their probabilities or None, and the views of both for the used part."""
+
+    labels: np.ndarray
+    part: np.ndarray
+    confidence: np.ndarray | None
+    confidence_part: np.ndarray | None
+
+
 def plans(device: torch.device, sampler: TileSampler) -> list[Plan]:
     """Ways to run with the same result, fastest first, each with less of the device's memory than the one before."""
     batch = max(1, BATCH_VOXELS // math.prod(sampler.patch))
@@ -62,7 +72,14 @@ def plans(device: torch.device, sampler: TileSampler) -> list[Plan]:
     return [*ways, Plan(device, 1, "memory"), *plans(torch.device("cpu"), sampler)]
 
 
-def bytes_needed(plan: Plan, one_pass: int, prepared: Prepared, sampler: TileSampler, outputs: int) -> int:
+def bytes_needed(
+    plan: Plan,
+    one_pass: int,
+    prepared: Prepared,
+    sampler: TileSampler,
+    outputs: int,
+    with_confidence: bool = False,
+) -> int:
     """Memory of the plan's device that a run takes, beyond the input and the weights.
 
     one_pass: bytes that the network holds for one tile (see `memory.activations`).
@@ -74,7 +91,7 @@ def bytes_needed(plan: Plan, one_pass: int, prepared: Prepared, sampler: TileSam
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
     if plan.device.type == "cpu":  # the rows of these tiles and of the next, the labels, and logits that become labels
         rows = 2 * 4 * len(prepared.channels) * depth * height * width
-        needed += rows + math.prod(prepared.full_shape) + 6 * SLAB_BYTES
+        needed += rows + (5 if with_confidence else 1) * math.prod(prepared.full_shape) + 6 * SLAB_BYTES
     return needed
 
 
@@ -100,14 +117,16 @@ def label(
     plan: Plan,
     mirror: bool,
     reporter: Reporter,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels on the input's grid, background outside the used part, and the view of them for that part."""
+    with_confidence: bool = False,
+) -> Found:
+    """Labels on the input's grid, background outside the used part, and their probabilities if asked for."""
     largest = max(rules.regions, default=outputs - 1)
     full, part = prepared.blank(np.uint8 if largest <= 255 else np.uint16)
     sampler = make_sampler(prepared, rules)
     picked = nearest_axes(rules.resampling, prepared.working_spacing, prepared.spacing)
     threshold = 0.5 if rules.average == "probabilities" else 0.0
-    restorer = LabelRestorer(prepared.shape, part, rules.regions, threshold, picked)
+    confidence, probabilities = prepared.blank(np.float32) if with_confidence else (None, None)
+    restorer = LabelRestorer(prepared.shape, part, rules.regions, threshold, picked, probabilities)
     evaluate = _Evaluation(network, rules, plan.device, mirror, reporter)
     with ExitStack() as stack:
         # On the CPU the network has all cores: work beside it makes it slower by more than the work takes.
@@ -135,7 +154,7 @@ def label(
         hand_on(aggregator.finish())
         for last in waiting:
             last.result()
-    return full, part
+    return Found(full, part, confidence, probabilities)
 
 
 @torch.inference_mode()

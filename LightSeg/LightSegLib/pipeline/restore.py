@@ -21,7 +21,8 @@ class LabelRestorer:
     labels: the array to write to, of integers that hold every label. The two grids share their outer faces, so row r
     of n output rows lies at (r + 0.5) * m / n - 0.5 of m working rows. Logits are interpolated linearly, as nnU-Net
     does, but along the axes in `nearest_axes` the nearest row is taken. regions: see `Inference`. threshold: what an
-    output must exceed to paint its region, 0 for logits, 0.5 for probabilities.
+    output must exceed to paint its region, 0 for logits, 0.5 for probabilities. confidence: float32, as large as
+    labels, takes the probability of each label.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class LabelRestorer:
         regions: Sequence[int] = (),
         threshold: float = 0.0,
         nearest_axes: Sequence[int] = (),
+        confidence: np.ndarray | None = None,
     ) -> None:
         self._labels = labels
+        self._confidence = confidence
         self._regions = regions
         self._threshold = threshold
         self._depth = working_shape[0]
@@ -80,6 +83,8 @@ class LabelRestorer:
         if logits.shape[2:] != self._labels.shape[1:]:
             logits = F.interpolate(logits, size=self._labels.shape[1:], mode="bilinear", align_corners=False)
         self._labels[self._done : stop] = self._decided(logits).cpu().numpy()
+        if self._confidence is not None:
+            self._confidence[self._done : stop] = self._probability(logits).cpu().numpy()
         self._done = stop
 
     def _decided(self, logits: Tensor) -> Tensor:
@@ -89,6 +94,17 @@ class LabelRestorer:
         for output, label in zip(logits.unbind(1), self._regions, strict=True):
             labels[output > self._threshold] = label
         return labels
+
+    def _probability(self, outputs: Tensor) -> Tensor:
+        """Of the label that `_decided` finds: of the region that painted last, or that none did."""
+        if not self._regions:
+            return (outputs if self._threshold else outputs.softmax(dim=1)).amax(dim=1)
+        probabilities = outputs if self._threshold else outputs.sigmoid()
+        found = 1 - probabilities.amax(dim=1)
+        for output, probability in zip(outputs.unbind(1), probabilities.unbind(1), strict=True):
+            painted = output > self._threshold
+            found[painted] = probability[painted]
+        return found
 
 
 def keep_largest_component(labels: np.ndarray, mode: str) -> np.ndarray:

@@ -1,0 +1,226 @@
+"""The worker process as its owner sees it: volumes in, a segmentation out, and stopped at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import Cancelled, DeviceError, LightSegError
+from ..pipeline.region import Region
+from ..progress import CancelCallback, Progress, ProgressCallback
+from ..volume import Segmentation, Volume
+from . import messages
+
+IDLE_SECONDS = 300.0  # after which a worker with nothing to do ends
+LOG = "log.txt"
+LOG_BYTES = 20_000  # of its end, which are kept
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class Worker:
+    """Runs jobs in one process, which is started at the first job and stays, with the model loaded, for the next.
+
+    python: the interpreter. idle_seconds: after so long without a job the process ends by itself.
+    """
+
+    def __init__(self, python: str = sys.executable, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._python = python
+        self._idle_seconds = idle_seconds
+        self._process: subprocess.Popen[str] | None = None
+        self._session: Path | None = None  # the folder of all files of the process
+        self._changing = threading.Lock()  # a stop comes from another thread than the job
+        self.log = ""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def segment(
+        self,
+        model: str,
+        volumes: Sequence[Volume],
+        roi: Region | None = None,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+        **options: Any,
+    ) -> Segmentation:
+        """As `Segmenter(find_card(model), **options).segment(volumes, roi, progress, cancelled)`, with the same errors.
+
+        `confidence`, among the options, is that of `segment`. `cancelled` is asked in another thread, ten times a
+        second; when it says True the process ends at once. Besides, DeviceError is raised where the process ended by
+        itself, OutputError where the disk is full, and `log` then has the end of what the process has written.
+        One job at a time.
+        """
+        process, session = self._running()
+        answered = False
+        try:
+            with _folder(session) as folder, self._watching(process, cancelled):
+                job = _job(folder, model, volumes, roi, options)
+                for message in _conversation(process, job):
+                    answered = "progress" not in message
+                    if "segmentation" in message:
+                        return messages.segmentation_of(message["segmentation"])
+                    if "error" in message:
+                        raise messages.error_of(message)
+                    if progress is not None:
+                        progress(Progress(**message["progress"]))
+                raise self._ended(process)
+        except Exception:
+            if process is not self._process:  # stopped: whatever failed, failed for that
+                raise Cancelled from None
+            raise
+        finally:
+            self.log = _end_of(session / LOG)
+            if not answered:  # whatever it computes now, nobody waits for it
+                self._end(process)
+
+    def stop(self) -> None:
+        """End the process with all it has started, and remove its files; a job that runs raises Cancelled."""
+        if self._process is not None:
+            self._end(self._process)
+
+    def _end(self, process: subprocess.Popen[str]) -> None:
+        with self._changing:
+            if process is not self._process or self._session is None:
+                return
+            session, self._process, self._session = self._session, None, None
+        _kill(process)
+        shutil.rmtree(session, ignore_errors=True)
+
+    def _running(self) -> tuple[subprocess.Popen[str], Path]:
+        process, session = self._process, self._session
+        if process is not None and session is not None and (process.poll() is not None or not session.is_dir()):
+            self._end(process)  # it has ended, or is about to: it removes its folder first
+        with self._changing:
+            if self._process is None or self._session is None:
+                self._session = Path(tempfile.mkdtemp(prefix="lightseg-"))
+                self._process = _start(self._python, self._session, self._idle_seconds)
+            return self._process, self._session
+
+    @contextmanager
+    def _watching(self, process: subprocess.Popen[str], cancelled: CancelCallback | None) -> Iterator[None]:
+        """End the process as soon as `cancelled` says so."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while cancelled is not None and not done.wait(0.1):
+                if cancelled():
+                    self._end(process)
+                    return
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _ended(self, process: subprocess.Popen[str]) -> LightSegError:
+        """Why the process is gone although it had a job."""
+        code = process.wait()
+        if sys.platform != "win32" and code == -signal.SIGKILL:
+            return DeviceError(
+                "The system ended the computation, most likely because memory ran out. "
+                "Close other programs or choose a smaller region of interest."
+            )
+        return DeviceError(
+            f"The computation ended unexpectedly ({_reason(code)}). "
+            "Try again, with the device CPU if a graphics card was used; the log says more."
+        )
+
+
+def _job(
+    folder: Path, model: str, volumes: Sequence[Volume], roi: Region | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """The message that asks for it; the voxels are written to `folder`."""
+    return {
+        "model": model,
+        "volumes": [messages.volume_message(volume, folder, number) for number, volume in enumerate(volumes)],
+        "region": None if roi is None else roi.corners.tolist(),
+        "options": options,
+        "folder": str(folder),
+    }
+
+
+def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The answers to a job, until one ends it or the process is gone."""
+    assert process.stdin is not None and process.stdout is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    for line in process.stdout:
+        if line.endswith("\n"):  # the last may be cut off
+            yield json.loads(line)
+
+
+def _start(python: str, session: Path, idle_seconds: float) -> subprocess.Popen[str]:
+    """The process, in a group of its own, so that a launcher in between is ended with it."""
+    story = (
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); "
+        f"from {PACKAGE.name}.worker.server import main; main({str(session)!r}, {idle_seconds!r})"
+    )
+    # Its temporary files lie in the session's folder, too, and go with it.
+    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(session))
+    own_group: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    with (session / LOG).open("wb") as log:
+        return subprocess.Popen(
+            [python, "-u", "-c", story],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            encoding="utf-8",
+            env=os.environ | places | {"PYTHONUTF8": "1"},
+            **own_group,
+        )
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """At once, with its children; returns when it is gone."""
+    if sys.platform == "win32":
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+@contextmanager
+def _folder(session: Path) -> Iterator[Path]:
+    """For the files of one job."""
+    folder = session / uuid.uuid4().hex
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_of(log: Path) -> str:
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - LOG_BYTES))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:  # the folder is gone with a stopped process
+        return ""
+
+
+def _reason(code: int) -> str:
+    with suppress(ValueError):
+        if code < 0:
+            return signal.Signals(-code).name
+    return f"exit code {code}"

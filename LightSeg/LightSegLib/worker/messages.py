@@ -1,0 +1,88 @@
+"""What goes between the two processes: JSON objects, one a line; voxels lie beside in files that are mapped.
+
+Client to server, one per job:
+    {"model", "volumes": [volume], "region": [[x, y, z], ...] or null, "options": {...}, "folder"}
+Server to client, any number of the first, then one of the others:
+    {"progress": {...}}
+    {"segmentation": {...}}
+    {"error": class of `errors`, or null for a fault of the program, "message"}
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import errors
+from ..catalog.card import label_from_dict, label_to_dict
+from ..errors import LightSegError
+from ..files import output_error
+from ..volume import Geometry, Segmentation, Volume
+
+
+def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
+    """The voxels are written to `folder`, in the type they have."""
+    return {"voxels": _written(volume.voxels, folder, f"volume-{number}"), "name": volume.name} | {
+        "geometry": asdict(volume.geometry)
+    }
+
+
+def volume_of(message: dict[str, Any]) -> Volume:
+    """The voxels stay in their file, mapped into memory."""
+    return Volume(np.load(message["voxels"], mmap_mode="r"), _geometry(message["geometry"]), message["name"])
+
+
+def segmentation_message(segmentation: Segmentation, folder: Path) -> dict[str, Any]:
+    """The labels, and the confidence where there is one, are written to `folder`."""
+    confidence = segmentation.confidence
+    return {
+        "voxels": _written(segmentation.voxels, folder, "labels"),
+        "confidence": None if confidence is None else _written(confidence, folder, "confidence"),
+        "geometry": asdict(segmentation.geometry),
+        "labels": [label_to_dict(label) for label in segmentation.labels],
+        "provenance": segmentation.provenance,
+    }
+
+
+def segmentation_of(message: dict[str, Any]) -> Segmentation:
+    """In memory of its own, so that the files may be removed."""
+    return Segmentation(
+        np.load(message["voxels"]),
+        _geometry(message["geometry"]),
+        tuple(label_from_dict(label) for label in message["labels"]),
+        message["provenance"],
+        None if message["confidence"] is None else np.load(message["confidence"]),
+    )
+
+
+def error_message(error: BaseException) -> dict[str, Any]:
+    """A fault of the program is told as such; what it was stands in the log."""
+    known = isinstance(error, LightSegError)
+    return {"error": type(error).__name__ if known else None, "message": str(error) or type(error).__name__}
+
+
+def error_of(message: dict[str, Any]) -> LightSegError:
+    """The error as it was raised in the other process."""
+    if message["error"] is None:
+        return LightSegError(
+            f"The computation failed ({message['message']}). Report it together with the log, which says where."
+        )
+    error: LightSegError = getattr(errors, message["error"])(message["message"])
+    return error
+
+
+def _written(voxels: np.ndarray, folder: Path, name: str) -> str:
+    """The file's path. Raises OutputError, of a full disk for one."""
+    path = folder / f"{name}.npy"
+    try:
+        np.save(path, voxels)
+    except OSError as error:
+        raise output_error(path, error) from error
+    return str(path)
+
+
+def _geometry(fields: dict[str, Any]) -> Geometry:
+    return Geometry(**{name: tuple(value) for name, value in fields.items()})

@@ -1,0 +1,216 @@
+"""A job in a process of its own: the same result, warm the second time, and no trace of it whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from LightSegLib.catalog.store import find_card
+from LightSegLib.errors import Cancelled, DeviceError, InputError, LightSegError, OutputError, UnknownModelError
+from LightSegLib.pipeline.region import Region
+from LightSegLib.progress import Progress
+from LightSegLib.segmenter import Segmenter
+from LightSegLib.volume import Geometry, Volume
+from LightSegLib.worker.client import Worker
+
+MODEL = "hippocampus-mr-lightmedseg"
+PLAIN: dict[str, Any] = {"device": "cpu", "openvino": False}  # what is tried with OpenVINO is kept in the user's folder
+LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where all temporary files go: an own folder whose name is a user's."""
+    folder = tmp_path / "Bjørn's temporary files"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def worker(places: Path) -> Iterator[Worker]:
+    worker = Worker()
+    yield worker
+    worker.stop()
+    assert not list(places.iterdir()), "a stopped worker leaves nothing"
+
+
+def brain(*shape: int) -> Volume:
+    """Blobs on an oblique grid, int16 as a scanner stores them."""
+    random = np.random.default_rng(4)
+    turn = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    smooth = np.cumsum(random.normal(size=shape), axis=0) * 50
+    return Volume(smooth.astype(np.int16), Geometry(shape, (1, 1, 1.2), (3, -4, 5), tuple(turn.ravel())), "T1 ä")
+
+
+SMALL, LARGE = brain(32, 48, 32), brain(200, 200, 200)
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    """Whether the process ends within that time; a zombie has ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+        if not state or state.startswith("Z"):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def after_first_tile(act: Callable[[], object]) -> Callable[[Progress], None]:
+    """A progress callback that acts, in a thread as a window would, when the computation has begun."""
+    once: list[threading.Timer] = []
+
+    def report(progress: Progress) -> None:
+        if progress.tiles and not once:
+            once.append(threading.Timer(0.05, act))
+            once[0].start()
+
+    return report
+
+
+def test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time(worker: Worker, places: Path) -> None:
+    region = Region.from_ras(*(SMALL.geometry.index_to_world @ [0, 0, 0, 1])[:3] * (-1, -1, 1), 40, 40, 40)
+    expected = Segmenter(find_card(MODEL), "cpu").segment([SMALL], region, confidence=True)
+    steps: list[Progress] = []
+
+    found = worker.segment(MODEL, [SMALL], region, steps.append, confidence=True, **PLAIN)
+    pid = worker.pid
+    again = worker.segment(MODEL, [SMALL], region, **PLAIN)
+
+    np.testing.assert_array_equal(found.voxels, expected.voxels)
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
+    assert (found.geometry, found.labels) == (expected.geometry, expected.labels)
+    assert found.provenance.keys() == expected.provenance.keys()
+    assert any(step.tiles and step.tile == step.tiles for step in steps)
+    assert worker.pid == pid and again.confidence is None
+    assert again.provenance["seconds"] < found.provenance["seconds"], "the model was loaded already"
+    (session,) = places.iterdir()
+    assert [path.name for path in session.iterdir()] == ["log.txt"], "a job's files go with it"
+
+
+def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker) -> None:
+    with pytest.raises(UnknownModelError, match="There is no model 'hipocampus'"):
+        worker.segment("hipocampus", [SMALL])
+    pid = worker.pid
+    flat = Volume(np.zeros((8, 8, 8), np.int16), Geometry((8, 8, 8)), "flat")
+    with pytest.raises(InputError, match="flat is constant"):
+        worker.segment(MODEL, [flat])
+    assert worker.pid == pid
+    with pytest.raises(LightSegError, match="unexpected keyword") as caught:
+        worker.segment(MODEL, [SMALL], a_fault_of_the_program=True)
+    assert type(caught.value) is LightSegError and "Traceback" in worker.log
+
+
+def test_cancel_ends_the_process_within_a_second(worker: Worker, places: Path) -> None:
+    cancelled, times = threading.Event(), []
+
+    def cancel() -> None:
+        times.append(time.monotonic())
+        cancelled.set()
+
+    pids: list[int | None] = []
+    watch = after_first_tile(cancel)
+
+    def report(progress: Progress) -> None:
+        pids.append(worker.pid)
+        watch(progress)
+
+    with pytest.raises(Cancelled):
+        worker.segment(MODEL, [LARGE], progress=report, cancelled=cancelled.is_set, **PLAIN)
+
+    assert time.monotonic() - times[0] < 1
+    assert worker.pid is None and pids[0] is not None and gone(pids[0], 0.5)
+    assert not list(places.iterdir())
+    assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape, "the next job runs"
+
+
+def test_a_cancel_before_the_process_has_begun_is_not_lost(worker: Worker) -> None:
+    with pytest.raises(Cancelled):
+        worker.segment(MODEL, [LARGE], cancelled=lambda: True, **PLAIN)
+
+
+@NO_SIGNALS
+@pytest.mark.parametrize(
+    ("number", "words"), [("SIGKILL", "most likely because memory ran out"), ("SIGSEGV", "SIGSEGV")]
+)
+def test_a_process_that_dies_is_a_message_and_the_next_job_runs(worker: Worker, number: str, words: str) -> None:
+    def die() -> None:
+        assert worker.pid is not None
+        os.kill(worker.pid, getattr(signal, number))
+
+    with pytest.raises(DeviceError, match=words):
+        worker.segment(MODEL, [LARGE], progress=after_first_tile(die), **PLAIN)
+    assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape
+
+
+@NO_SIGNALS
+def test_a_full_disk_in_the_worker_is_told(places: Path, tmp_path: Path) -> None:
+    """No file of the process may have more than 100 blocks, less than the labels need."""
+    python = tmp_path / "python with a small disk"
+    python.write_text(f'#!/bin/sh\nulimit -f 100\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    worker = Worker(str(python))
+    with pytest.raises(OutputError, match="the disk is full"):
+        worker.segment(MODEL, [brain(64, 64, 32)], **PLAIN)
+    worker.stop()
+
+
+def test_a_full_disk_here_is_told_and_nothing_stays(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        worker.segment(MODEL, [SMALL], **PLAIN)
+
+
+def test_it_ends_by_itself_when_there_is_nothing_to_do(places: Path) -> None:
+    worker = Worker(idle_seconds=0.5)
+    worker.segment(MODEL, [SMALL], **PLAIN)
+    first = worker.pid
+    assert first is not None and gone(first)
+    assert not list(places.iterdir())
+    assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.any() is not None
+    assert worker.pid != first
+    worker.stop()
+
+
+@NO_SIGNALS
+@pytest.mark.parametrize("moment", ["computing", "idle"])
+def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
+    """As when the user ends Slicer in the task manager."""
+    story = (
+        f"import sys, numpy as np; sys.path.insert(0, {str(LIBRARY)!r})\n"
+        "from LightSegLib.volume import Geometry, Volume\n"
+        "from LightSegLib.worker.client import Worker\n"
+        "worker, computing = Worker(), sys.argv[1] == 'computing'\n"
+        "shape = (200,) * 3 if computing else (32,) * 3\n"
+        "voxels = np.random.default_rng(0).integers(0, 99, shape).astype(np.int16)\n"
+        "def report(progress):\n"
+        "    if computing and progress.tiles: print(worker.pid, flush=True)\n"
+        f"worker.segment({MODEL!r}, [Volume(voxels, Geometry(shape))], progress=report, openvino=False)\n"
+        "print(worker.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", story, moment]
+    environment = os.environ | {"TMPDIR": str(places)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as owner:
+        assert owner.stdout is not None
+        worker_pid = int(owner.stdout.readline())
+        assert list(places.iterdir())
+        owner.kill()
+    assert gone(worker_pid)
+    assert not list(places.iterdir())
