@@ -281,6 +281,9 @@ def torchInstalled():
 class LightSegLogic(ScriptedLoadableModuleLogic):
     """What the module does, for the widget and for the Python console alike."""
 
+    _worker = None  # shared, so that the window and the console find the same model loaded
+    _job = None
+
     def getParameterNode(self):
         return LightSegParameterNode(super().getParameterNode())
 
@@ -297,15 +300,22 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         acceptLicence=False,
         fullPrecision=False,
         mirror=False,
+        largestComponent=None,
+        confidence=False,
+        openvino=True,
     ):
         """Segment a volume node, or a list of nodes with one per channel, and return the segmentation node.
+
+        It runs in this process and returns when it is done; `start` does the same beside the application.
 
         model: id of a model, or path of a model folder. segmentationNode: takes the segments beside those it has;
         a new node is made where none is given. roiNode: Markups ROI that limits the work. device: "auto", "cpu",
         "cuda" or "mps". progress: called with a `Progress`. side: "left" or "right" names the segments so.
         cancelled: asked again and again, True stops the job. acceptLicence: agree to a licence that forbids
         commercial use, needed once before such a model is downloaded. fullPrecision: compute in float32 on every
-        device. mirror: average over the flips that the model allows, slower.
+        device. mirror: average over the flips that the model allows, slower. largestComponent: "none", "label" (one
+        piece of every label), "whole" (one piece of all together), or None for what the model says. confidence: add a
+        volume with the probability of every voxel's label, too. openvino: use it on the CPU where it is installed.
 
         Raises LightSegError, with the scene as it was; Cancelled, one of these, after `cancelled` said so.
         """
@@ -321,9 +331,75 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         region = mrml.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
         if not torchInstalled():
             raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
-        segmenter = Segmenter(card, device, fullPrecision, mirror, accept_licence=acceptLicence)
-        segmentation = segmenter.segment(volumes, region, progress, cancelled)
+        segmenter = Segmenter(card, device, fullPrecision, mirror, largestComponent, acceptLicence, openvino)
+        segmentation = segmenter.segment(volumes, region, progress, cancelled, confidence)
         return mrml.write_segmentation(segmentation, volumeNodes[0], segmentationNode, side)
+
+    def start(
+        self,
+        volumeNode,
+        model=DEFAULT_MODEL,
+        segmentationNode=None,
+        roiNode=None,
+        device="auto",
+        side=None,
+        acceptLicence=False,
+        fullPrecision=False,
+        mirror=False,
+        largestComponent=None,
+        confidence=False,
+        openvino=True,
+    ):
+        """As `segment`, in a process of its own: returns a `background.Job` at once, and Slicer stays usable.
+
+        Its signals `progress` and `finished` can be connected, `cancel()` ends it, `wait()` waits. The process stays
+        for some minutes with the model loaded, so that the next job begins at once.
+
+        Raises LightSegError for nodes that cannot be used and while another job runs; what goes wrong later is the
+        job's `error`.
+        """
+        from LightSegLib import background
+        from LightSegLib.errors import LightSegError
+
+        if LightSegLogic._job is not None and LightSegLogic._job.state == "running":
+            raise LightSegError("A segmentation is running already. Wait until it is done, or cancel it.")
+        if not torchInstalled():
+            raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
+        volumeNodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
+        LightSegLogic._job = background.Job(
+            self.worker(),
+            str(model),
+            volumeNodes,
+            segmentationNode,
+            roiNode,
+            side,
+            device=device,
+            accept_licence=acceptLicence,
+            full_precision=fullPrecision,
+            mirror=mirror,
+            largest_component=largestComponent,
+            confidence=confidence,
+            openvino=openvino,
+        )
+        return LightSegLogic._job
+
+    @staticmethod
+    def worker():
+        """The process that computes, the same for all."""
+        from LightSegLib import background
+        from LightSegLib.worker.client import Worker
+
+        if LightSegLogic._worker is None:
+            LightSegLogic._worker = Worker(background.interpreter())
+        return LightSegLogic._worker
+
+    @staticmethod
+    def stopWorker():
+        """Cancel what runs, and end the process that waits for the next job."""
+        if LightSegLogic._job is not None:
+            LightSegLogic._job.cancel()
+        if LightSegLogic._worker is not None:
+            LightSegLogic._worker.stop()
 
 
 class LightSegTest(ScriptedLoadableModuleTest):

@@ -77,10 +77,10 @@ def boxes(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     seen = SimpleNamespace(volumes=[], roi=None, fail=None)
 
     class KnownBoxes:
-        def __init__(self, card: Card, device: str = "auto", *choices: bool, accept_licence: bool = False) -> None:
+        def __init__(self, card: Card, *choices: Any) -> None:
             self.card = card
 
-        def segment(self, volumes: list[Volume], roi: Any, progress: Any, cancelled: Any) -> Segmentation:
+        def segment(self, volumes: list[Volume], roi: Any, *options: Any) -> Segmentation:
             seen.volumes, seen.roi = volumes, roi
             if seen.fail:
                 raise seen.fail

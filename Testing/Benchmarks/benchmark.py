@@ -25,7 +25,7 @@ from report import GIGABYTE, HERE, Report, how, sizes, words
 PEERS = Path(os.environ.get("LIGHTSEG_PEERS") or HERE.parents[1] / ".venv-peers" / "bin" / "python").absolute()
 CT = (115, 256, 256), (1.5, 1.5, 2.5)  # voxels k, j, i and mm i, j, k
 LONG_CTS = {slices: ((slices, 512, 512), (0.8, 0.8, 1.5)) for slices in (300, 600)}
-GROWING_CTS = [((slices, 128, 128), (1.5, 1.5, 2.5)) for slices in (60, 120, 240, 480)]
+GROWING_CTS = [((slices, 192, 192), (1.5, 1.5, 2.5)) for slices in (60, 120, 240, 480)]
 WINDOW = (144, 192, 192)  # voxels at the model's spacing; MONAI's tiles then lie where nnU-Net's do
 FASTER = {"full precision": 1.5, "default without OpenVINO": 4.0, "default with OpenVINO": 7.0}  # than nnU-Net
 VOXEL_BYTES = 5  # two of the CT, one of the labels, and while these are written a copy and what is read back to check
