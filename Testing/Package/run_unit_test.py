@@ -1,0 +1,10 @@
+"""Runs the tests of a module by its name, as Slicer's ctest does: python run_unit_test.py LightSeg."""
+
+import sys
+import unittest
+
+import standins
+
+standins.install()
+tests = unittest.defaultTestLoader.loadTestsFromName(sys.argv[1])
+sys.exit(not unittest.TextTestRunner(verbosity=2).run(tests).wasSuccessful())

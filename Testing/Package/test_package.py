@@ -1,0 +1,133 @@
+"""What reaches a user: the extension is installed by CMake as the Extensions Manager does it, and works from there.
+
+A file that the module's CMakeLists.txt forgets works in every other test, which run from the checkout.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from installing import CTEST, HERE, REPOSITORY, Installed, Refused, install
+
+MODULE = REPOSITORY / "LightSeg"
+# The fast tests of the jobs that need the most of the package's files.
+LOGIC = (
+    "Testing/Unit/test_bundled_model.py",
+    "Testing/Unit/test_cli.py",
+    "Testing/Unit/test_cards.py::test_the_cards_that_ship_fit_the_schema_and_lose_nothing_when_read",
+    "Testing/Slicer/test_module.py",
+)
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+
+
+def of_the_checkout(module: Path = MODULE) -> dict[str, bytes]:
+    """Every file of the module, by its path as CMake writes it."""
+    found = (path for path in module.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".part"))
+    files = {path.relative_to(module).as_posix(): path.read_bytes() for path in found}
+    del files["CMakeLists.txt"]
+    return files
+
+
+def test_the_package_holds_the_whole_module_and_nothing_else(installed: Installed) -> None:
+    packaged, expected = installed.files(), of_the_checkout()
+    assert packaged.keys() == expected.keys()
+    assert packaged == expected
+    outside = {path for path in installed.prefix.rglob("*") if path.is_file()} - set(installed.modules.rglob("*"))
+    assert [path.name for path in outside] == ["LightSeg.s4ext"]
+
+
+def test_the_tests_of_the_logic_pass_on_the_installed_files_alone(installed: Installed, run_away) -> None:
+    done = run_away(installed, *PYTEST, *LOGIC)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 30
+    assert installed.files() == of_the_checkout(), "using the extension changes nothing in Slicer's folder"
+
+
+def test_a_program_that_reads_the_checkout_or_calls_out_is_stopped(installed: Installed, run_away) -> None:
+    """The guard of the tests here, which would be worth nothing if it let everything pass."""
+    done = run_away(installed, "-c", f"import sys; sys.path.insert(0, {str(MODULE)!r}); import LightSegLib.volume")
+    assert "read from the checkout" in done.stderr
+    done = run_away(installed, "-c", "import socket; socket.create_connection(('192.0.2.1', 80), timeout=0.1)")
+    assert "a connection to 192.0.2.1" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["LightSegLib/pipeline/restore.py", "LightSegLib/catalog/schema.json"])
+def test_a_file_that_the_list_forgets_is_missed(file: str, checkout: Path, tmp_path: Path, run_away) -> None:
+    lists = checkout / "LightSeg" / "CMakeLists.txt"
+    change(lists, f"  {file}\n", "")
+    incomplete = install(checkout, tmp_path)
+    assert of_the_checkout(checkout / "LightSeg").keys() - incomplete.files().keys() == {file}
+    done = run_away(incomplete, *PYTEST, "-x", LOGIC[0] if file.endswith(".py") else LOGIC[2])
+    assert done.returncode == 1 and Path(file).stem in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "reason"),
+    [
+        ("LightSeg/CMakeLists.txt", "LightSegLib/volume.py", "LightSegLib/volumes.py", r"LightSegLib/volumes\.py"),
+        ("LightSeg/CMakeLists.txt", "LightSegLib/volume.py", "LightSegLib/weights", "LightSegLib/weights"),
+        ("LightSeg/CMakeLists.txt", "WITH_GENERIC_TESTS", "WITH_TESTS", "WITH_TESTS"),
+        ("Testing/CMakeLists.txt", "LightSeg.py)", "LightSegTest.py)", r"LightSegTest\.py"),
+        ("CMakeLists.txt", "EXTENSION_ICONURL", "EXTENSION_ICON", "EXTENSION_ICON is not known"),
+        ("CMakeLists.txt", "included.", "included; others follow.", "EXTENSION_DESCRIPTION has a semicolon"),
+    ],
+    ids=["no such file", "a folder", "no such option", "no such test", "no such fact", "text that is cut"],
+)
+def test_a_mistake_in_the_lists_is_an_error(
+    name: str, old: str, new: str, reason: str, checkout: Path, tmp_path: Path
+) -> None:
+    change(checkout / name, old, new)
+    with pytest.raises(Refused, match=reason):
+        install(checkout, tmp_path)
+
+
+def test_ctest_runs_the_self_test(installed: Installed, run_away) -> None:
+    """As in Slicer's nightly build, which asks for the tests of the script by its name."""
+    listed = run_away(installed, "-N", "--test-dir", installed.build, python=CTEST)
+    assert re.findall(r"Test\s+#\d+: (\w+)", listed.stdout) == ["py_LightSeg"]
+    done = run_away(installed, "--output-on-failure", "--test-dir", installed.build, python=CTEST)
+    assert done.returncode == 0, done.stdout
+    log = (installed.build / "Testing" / "Temporary" / "LastTest.log").read_text(encoding="utf-8")
+    assert "test_hippocampusOfSample" in log and "OK" in log and "skipped" not in log
+
+
+def test_ctest_without_pytorch_skips_the_self_test_and_says_so(installed: Installed, run_away) -> None:
+    """The machines that build all extensions have no PyTorch; a test that fails there would be reported every night."""
+    program = (
+        "import runpy, sys; sys.modules['torch'] = None; sys.argv = ['', 'LightSeg']; "
+        f"runpy.run_path({str(HERE / 'run_unit_test.py')!r})"
+    )
+    done = run_away(installed, "-c", program)
+    assert done.returncode == 0 and re.search(r"skipped.*PyTorch", done.stderr), done.stderr
+
+
+def test_without_testing_there_is_no_test(checkout: Path, tmp_path: Path, run_away) -> None:
+    quiet = install(checkout, tmp_path, "-DBUILD_TESTING=OFF")
+    assert "Total Tests: 0" in run_away(quiet, "-N", "--test-dir", quiet.build, python=CTEST).stdout
+
+
+def test_loading_the_module_runs_nothing(installed: Installed, run_away) -> None:
+    """Slicer loads it at start-up, whether or not anybody wants to segment: it reads code and does nothing else."""
+    program = (
+        "import sys, standins; standins.install()\n"
+        "seen = []\n"
+        "harmless = ('compile', 'exec', 'import', 'marshal.loads', 'os.listdir', 'os.scandir', 'object.__getattr__',\n"
+        "            'code.__new__', 'sys._getframe', 'object.__setattr__', 'object.__delattr__')\n"
+        "def watch(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith(('.py', '.pyc')): return\n"
+        "    if event not in harmless: seen.append((event, *map(str, arguments)))\n"
+        "sys.addaudithook(watch)\n"
+        "import LightSeg\n"
+        "print(seen)\n"
+    )
+    done = run_away(installed, "-c", program)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def change(path: Path, old: str, new: str) -> None:
+    """Replace a text that is there once or more."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
