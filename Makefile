@@ -17,7 +17,7 @@ demo: $(RUN_STAMP)  ## segment the sample with the bundled model, into demo-outp
 	$(BIN)/python Testing/demo.py
 
 test: $(DEV_STAMP)  ## every test that needs no GPU
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) Testing/Unit Testing/Slicer Testing/Gui
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) Testing/Unit Testing/Slicer Testing/Gui Testing/Package
 
 parity: $(DEV_STAMP) $(PEERS_STAMP)  ## the same answers as nnU-Net's own program
 	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest $(PYTEST_OPTIONS) Testing/Parity

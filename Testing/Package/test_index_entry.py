@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from installing import REPOSITORY, Installed
+from LightSegLib import __version__
 
 ENTRY = REPOSITORY / "Resources" / "LightSeg.json"
 README = REPOSITORY / "README.md"
@@ -106,8 +107,9 @@ def test_the_readme_says_what_the_index_asks_for(sections: dict[str, str], descr
     assert "segments" in purpose and "3D Slicer" in purpose
     assert re.search(r"!\[[^\]]{20,}\]\(\S+\.png\)", top)
     modules = re.findall(r"set\(MODULE_NAME (\w+)\)", (REPOSITORY / "LightSeg" / "CMakeLists.txt").read_text("utf-8"))
-    assert modules and all(re.search(rf"module \*\*{name}\*\*.*\.", sections["In Slicer"]) for name in modules)
-    assert description["homepage"] in sections["How to cite"]
+    whole = "".join(sections.values())
+    assert modules and all(re.search(rf"^The module \*\*{name}\*\* .+\.$", whole, re.MULTILINE) for name in modules)
+    assert f"LightSeg {__version__}" in sections["How to cite"] and description["homepage"] in sections["How to cite"]
     assert re.search(r"doi:10\.\d+/", sections["Publications"])
 
 

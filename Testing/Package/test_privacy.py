@@ -6,20 +6,24 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from http_server import PROXY_VARIABLES, Answer, Server
 from installing import REPOSITORY
 from LightSegLib import __version__
-from LightSegLib.catalog.card import Card, Inference, Label, Preprocessing, Source, Weights
+from LightSegLib.catalog.card import Source, Weights
+from LightSegLib.catalog.store import find_card
 from LightSegLib.weights.store import WeightStore
 
 MODULE = REPOSITORY / "LightSeg"
 CONNECTION = "LightSegLib/weights/connection.py"
 # What can reach another computer: of Python, of what Slicer bundles, and of Qt.
-NETWORK = {"aiohttp", "asyncio", "ftplib", "http", "httpx", "imaplib", "poplib", "requests", "smtplib", "socket",
-           "socketserver", "ssl", "telnetlib", "urllib.request", "urllib3", "webbrowser", "websocket", "xmlrpc"}  # fmt: skip
+NETWORK = {
+    *("aiohttp", "asyncio", "ftplib", "http", "httpx", "imaplib", "poplib", "requests", "smtplib", "socket"),
+    *("socketserver", "ssl", "telnetlib", "urllib.request", "urllib3", "webbrowser", "websocket", "xmlrpc"),
+}
 QT_NETWORK = r"\bQ(Network\w+|\w*Socket|\w*TcpServer)\b|QtNetwork|\burl(open|retrieve)\b"
 
 
@@ -53,7 +57,7 @@ def test_it_only_asks_for_files() -> None:
     """GET, and nothing that could carry a body."""
     text = sources()[CONNECTION]
     assert set(re.findall(r"\bsession\.(\w+)", text)) == {"headers", "close", "get"}
-    assert {name for name in re.findall(r"\brequests\.(\w+)", text)} == {"Session", "Response", "exceptions"}
+    assert set(re.findall(r"\brequests\.(\w+)", text)) == {"Session", "Response", "exceptions"}
     calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     (get,) = [call for call in calls if ast.unparse(call.func).endswith("session.get")]
     assert {keyword.arg for keyword in get.keywords} == {"headers", "stream", "timeout"}
@@ -70,11 +74,7 @@ def test_a_server_learns_which_file_is_wanted_and_by_which_program(
     with Server() as server:
         server.answers["/final.pth"] = Answer(b"PK\x03\x04" + bytes(1000))
         weights = Weights("final.pth", sources=(Source("url", url=f"{server.url}/final.pth"),))
-        card = Card(
-            id="tiny", title="Tiny", version="1", description="", modality="MR", channels=("T1",), network="lightmedseg",
-            network_arguments={}, preprocessing=Preprocessing(), inference=Inference((32, 32, 32)),
-            labels=(Label(1, "a", (1, 2, 3)),), weights=weights, licence="CC0-1.0", citation="", folder=tmp_path / "card",
-        )  # fmt: skip
+        card = replace(find_card("wholebody-tumor-ct-flare24"), weights=weights, folder=tmp_path / "card")
         WeightStore(tmp_path / "weights").ensure(card)
 
     (asked,) = server.asked

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import unittest
+from pathlib import Path
 from typing import Any
-
-from . import MODULE_FOLDER
 
 
 class ScriptedLoadableModule:
@@ -14,7 +14,7 @@ class ScriptedLoadableModule:
         self.moduleName = type(self).__name__
 
     def resourcePath(self, name: str) -> str:
-        return str(MODULE_FOLDER / "Resources" / name)
+        return str(Path(sys.modules[type(self).__module__].__file__ or "").parent / "Resources" / name)
 
 
 class ScriptedLoadableModuleWidget:
@@ -32,7 +32,7 @@ class ScriptedLoadableModuleWidget:
         self.layout = parent.layout()
 
     def resourcePath(self, name: str) -> str:
-        return str(MODULE_FOLDER / "Resources" / name)
+        return str(Path(sys.modules[type(self).__module__].__file__ or "").parent / "Resources" / name)
 
     def setup(self) -> None:
         pass
