@@ -55,7 +55,7 @@ def install(source: Path, folder: Path, *options: str) -> Installed:
         f"-DCMAKE_TOOLCHAIN_FILE={(slicer / 'no_compiler.cmake').as_posix()}",
         f"-DSlicer_DIR={slicer.as_posix()}",
         f"-DSlicer_LAUNCHER_EXECUTABLE={Path(sys.executable).as_posix()}",
-        f"-DSlicer_UNIT_TEST_RUNNER={(HERE / 'run_unit_test.py').as_posix()}",
+        f"-DSlicer_UNIT_TEST_RUNNER={(HERE / 'ctest_runner.py').as_posix()}",
         *options,
     )  # fmt: skip
     if configured.returncode:

@@ -1,4 +1,4 @@
-"""Runs the tests of a module by its name, as Slicer's ctest does: python run_unit_test.py LightSeg."""
+"""Runs the tests of a module by its name, as Slicer's ctest does: python ctest_runner.py LightSeg."""
 
 import sys
 import unittest
