@@ -33,7 +33,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run_away(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Python, as run_away(extension, *words), where only the installed module is within reach.
+    """Runs Python or another program, as run_away(extension, *words), where only the installed module is within reach.
 
     The tests that it finds there are copied away from the checkout, so that none has the module beside itself, and
     `guard` sees to it that nothing is read from the checkout's.
@@ -45,7 +45,7 @@ def run_away(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     for path in (REPOSITORY / "Testing").glob("*.py"):
         shutil.copy(path, away / "Testing")
 
-    def run(extension: Installed, *words: str | Path, python: str | Path = sys.executable) -> Any:
+    def run(extension: Installed, *words: str | Path, program: str | Path = sys.executable) -> Any:
         folders = (HERE / "guard", extension.modules, away / "Testing" / "Slicer")
         environment = {
             **os.environ,
@@ -54,7 +54,7 @@ def run_away(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             "PYTHONUTF8": "1",
             "LIGHTSEG_CHECKOUT": str(REPOSITORY / "LightSeg"),
         }
-        command = [python, *words]
+        command = [program, *words]
         return subprocess.run(command, cwd=away, env=environment, capture_output=True, text=True, encoding="utf-8")
 
     return run

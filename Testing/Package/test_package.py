@@ -1,6 +1,6 @@
-"""What reaches a user: the extension is installed by CMake as the Extensions Manager does it, and works from there.
+"""What reaches a user: the files that CMake installs, as where Slicer's extensions are built, work on their own.
 
-A file that the module's CMakeLists.txt forgets works in every other test, which run from the checkout.
+A file that the module's CMakeLists.txt forgets goes unnoticed by all other tests, which run from the checkout.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def test_the_package_holds_the_whole_module_and_nothing_else(installed: Installe
 def test_the_tests_of_the_logic_pass_on_the_installed_files_alone(installed: Installed, run_away) -> None:
     done = run_away(installed, *PYTEST, *SLOW, *AGAIN, *LOGIC)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 30
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 20
     assert installed.files() == of_the_checkout(), "using the extension changes nothing in Slicer's folder"
 
 
@@ -96,9 +96,9 @@ def test_a_mistake_in_the_lists_is_an_error(
 
 def test_ctest_runs_the_self_test(installed: Installed, run_away) -> None:
     """As in Slicer's nightly build, which asks for the tests of the script by its name."""
-    listed = run_away(installed, "-N", "--test-dir", installed.build, python=CTEST)
+    listed = run_away(installed, "-N", "--test-dir", installed.build, program=CTEST)
     assert re.findall(r"Test\s+#\d+: (\w+)", listed.stdout) == ["py_LightSeg"]
-    done = run_away(installed, "--output-on-failure", "--test-dir", installed.build, python=CTEST)
+    done = run_away(installed, "--output-on-failure", "--test-dir", installed.build, program=CTEST)
     assert done.returncode == 0, done.stdout
     log = (installed.build / "Testing" / "Temporary" / "LastTest.log").read_text(encoding="utf-8")
     assert "test_hippocampusOfSample" in log and "OK" in log and "skipped" not in log
@@ -116,7 +116,7 @@ def test_ctest_without_pytorch_skips_the_self_test_and_says_so(installed: Instal
 
 def test_without_testing_there_is_no_test(checkout: Path, tmp_path: Path, run_away) -> None:
     quiet = install(checkout, tmp_path, "-DBUILD_TESTING=OFF")
-    assert "Total Tests: 0" in run_away(quiet, "-N", "--test-dir", quiet.build, python=CTEST).stdout
+    assert "Total Tests: 0" in run_away(quiet, "-N", "--test-dir", quiet.build, program=CTEST).stdout
 
 
 def test_loading_the_module_runs_nothing(installed: Installed, run_away) -> None:
