@@ -3,10 +3,12 @@
 Slicer loads this file at start-up, so nothing heavy is imported at file scope and torch only by a job.
 """
 
+import enum
 import importlib.util
 import json
 from pathlib import Path
 
+import qt
 import slicer
 import vtk
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -26,7 +28,6 @@ SAMPLE_NAME = "ICBM152"
 SAMPLE_FOLDER = Path(__file__).parent / "Resources" / "SampleData"
 SAMPLE_FILE = SAMPLE_FOLDER / "icbm152_t1_1mm.nii.gz"
 SAMPLE_SHA256 = "12987d68e360c8dc5e287a57b3472df2e03daa05ff6892ea55fac26f9117c3ea"
-TORCH_VERSION = ">=2.6"
 
 
 class LightSeg(ScriptedLoadableModule):
@@ -74,24 +75,76 @@ def sampleRegions():
     return json.loads((SAMPLE_FOLDER / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
 
 
+class Side(enum.Enum):
+    NOT_STATED = None
+    LEFT = "left"
+    RIGHT = "right"
+
+    def label(self):
+        return {Side.NOT_STATED: _("not stated"), Side.LEFT: _("left"), Side.RIGHT: _("right")}[self]
+
+
+class Device(enum.Enum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self):
+        return {
+            Device.AUTO: _("automatic"),
+            Device.CPU: _("CPU"),
+            Device.CUDA: _("NVIDIA graphics card"),
+            Device.MPS: _("Apple graphics"),
+        }[self]
+
+
+class LargestComponent(enum.Enum):
+    AS_MODEL = None
+    NONE = "none"
+    LABEL = "label"
+    WHOLE = "whole"
+
+    def label(self):
+        return {
+            LargestComponent.AS_MODEL: _("as the model says"),
+            LargestComponent.NONE: _("no, keep all"),
+            LargestComponent.LABEL: _("of each segment"),
+            LargestComponent.WHOLE: _("of all segments together"),
+        }[self]
+
+
 @parameterNodeWrapper
 class LightSegParameterNode:
     """What the user chose; saved with the scene.
 
     modelId - id of the model card.
-    inputVolume - the volume to segment.
+    input1, ... - the volumes to segment, one for each channel of the model.
     roi - where to look, the whole volume if none.
-    outputSegmentation - segmentation that takes the segments, a new one if none.
+    output - segmentation that takes the segments, a new one for each run if none.
+    result - the segmentation that the last run has written.
+    side, confidence, device, ... - as the arguments of `LightSegLogic.segment`.
     """
 
     modelId: str = DEFAULT_MODEL
-    inputVolume: vtkMRMLScalarVolumeNode
+    input1: vtkMRMLScalarVolumeNode
+    input2: vtkMRMLScalarVolumeNode
+    input3: vtkMRMLScalarVolumeNode
+    input4: vtkMRMLScalarVolumeNode
     roi: vtkMRMLMarkupsROINode
-    outputSegmentation: vtkMRMLSegmentationNode
+    output: vtkMRMLSegmentationNode
+    result: vtkMRMLSegmentationNode
+    side: Side = Side.NOT_STATED
+    confidence: bool = False
+    device: Device = Device.AUTO
+    largestComponent: LargestComponent = LargestComponent.AS_MODEL
+    fullPrecision: bool = False
+    mirror: bool = False
+    openvino: bool = True
 
 
 class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Model, input, region, output and Apply."""
+    """Brings the parts of the window together: models, inputs, run, result, storage."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -99,27 +152,41 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._cards = []
 
     def setup(self):
+        from LightSegLib.window.inputs import Inputs
+        from LightSegLib.window.models import Models
+        from LightSegLib.window.result import Result
+        from LightSegLib.window.run import Run
+        from LightSegLib.window.storage import Storage
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/LightSeg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LightSegLogic()
-        self._fillModels()
-        self.ui.modelComboBox.currentIndexChanged.connect(self.onModelChanged)
-        self.ui.roiSelector.nodeAddedByUser.connect(self.onRoiAdded)
-        self.ui.applyButton.clicked.connect(self.onApplyButton)
+        self.models = Models(self.ui, self.onModelChosen, self.refresh)
+        self.inputs = Inputs(self.ui, lambda: self._parameterNode)
+        self.result = Result(self.ui, lambda: self._parameterNode.input1)
+        self.storage = Storage(self.ui, self.models)
+        self.run = Run(self.ui, self.start, self.onFinished, self.reason)
+        self.ui.sampleButton.clicked.connect(self.onSample)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
+        self.refresh()
         self.initializeParameterNode()
 
     def cleanup(self):
+        self.models.stop()
+        self.result.show(None)
+        self.logic.stopWorker()
+        self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self):
+        self.refresh()  # the command line and other windows download and import models, too
         self.initializeParameterNode()
 
     def exit(self):
@@ -132,14 +199,16 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        if self._parameterNode and node.IsA("vtkMRMLScalarVolumeNode"):
+            # its name and voxels come after it
+            qt.QTimer.singleShot(0, self.inputs.guess)
+
     def initializeParameterNode(self):
-        """Take the scene's parameters, and its first volume where none is chosen yet."""
+        """Take the scene's parameters, and its volumes where none are chosen yet."""
         self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            images = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
-            if images:
-                self._parameterNode.inputVolume = images[0]
+        self.inputs.guess()
 
     def setParameterNode(self, parameterNode):
         """Show and observe these parameters, or none."""
@@ -151,126 +220,75 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
             self.onParametersModified()
+        else:
+            self.result.show(None)
 
     def onParametersModified(self, caller=None, event=None):
-        """Show the chosen model, and let Apply say why it cannot be pressed."""
-        ids = [card.id for card in self._cards]
-        model = self._parameterNode.modelId
-        self.ui.modelComboBox.setCurrentIndex(ids.index(model) if model in ids else -1)
-        reason = self._missing(ids)
-        self.ui.applyButton.setEnabled(not reason)
-        self.ui.applyButton.setToolTip(reason or _("Segment the volume"))
+        """Let every part show the parameters, and Apply say why it cannot be pressed."""
+        self.models.show(self._parameterNode.modelId)
+        self.inputs.show(self.models.card)
+        self.result.show(self._parameterNode.result)
+        self.ui.mirrorBox.setEnabled(bool(self.models.card and self.models.card.inference.mirror_axes))
+        self.run.show()
 
-    def onModelChanged(self, *_arguments):
-        index = self.ui.modelComboBox.currentIndex
-        if self._parameterNode and index >= 0:
-            self._parameterNode.modelId = self._cards[index].id
+    def refresh(self):
+        """Read again which models there are."""
+        with slicer.util.tryWithErrorDisplay(_("The models could not be read.")):
+            self.models.refresh()
+            self.storage.refresh()
+        if self._parameterNode:
+            self.onParametersModified()
 
-    def onRoiAdded(self, roiNode):
-        """A new region starts as large as the volume, ready to be dragged."""
-        if self._parameterNode and self._parameterNode.inputVolume:
-            bounds = [0.0] * 6
-            self._parameterNode.inputVolume.GetRASBounds(bounds)
-            roiNode.SetCenter([(bounds[axis] + bounds[axis + 1]) / 2 for axis in (0, 2, 4)])
-            roiNode.SetSize([bounds[axis + 1] - bounds[axis] for axis in (0, 2, 4)])
-        roiNode.CreateDefaultDisplayNodes()
-        roiNode.GetDisplayNode().SetHandlesInteractive(True)
+    def onModelChosen(self, model):
+        if self._parameterNode:
+            self._parameterNode.modelId = model
+            self.inputs.guess()
 
-    def onApplyButton(self):
-        parameters = self._parameterNode
-        if not self._ensureTorch() or not self._agreedToDownload(parameters.modelId):
-            return
-        with slicer.util.tryWithErrorDisplay(_("The volume could not be segmented."), waitCursor=True):
-            try:
-                parameters.outputSegmentation = self.logic.segment(
-                    parameters.inputVolume,
-                    parameters.modelId,
-                    parameters.outputSegmentation,
-                    parameters.roi,
-                    progress=self._showProgress,
-                    acceptLicence=True,  # the question before a download shows the licence
-                )
-                self._showResult(parameters.outputSegmentation)
-            except Exception:
-                self.ui.statusLabel.setText("")  # no progress of a job that failed
-                raise
+    def onSample(self):
+        with slicer.util.tryWithErrorDisplay(_("The sample could not be loaded."), waitCursor=True):
+            self._parameterNode.input1 = loadSample()
+            slicer.util.setSliceViewerLayers(background=self._parameterNode.input1, fit=True)
 
-    def _fillModels(self):
-        from LightSegLib.catalog.store import all_cards
-        from LightSegLib.errors import LightSegError
-
-        try:
-            self._cards = all_cards()
-        except LightSegError as error:  # a damaged card must not keep the module from opening
-            self.ui.statusLabel.setText(str(error))
-        for card in self._cards:
-            title = _("{title} (unverified)").format(title=card.title) if card.unverified else card.title
-            self.ui.modelComboBox.addItem(title)
-
-    def _missing(self, ids):
+    def reason(self):
         """What the user has to do before Apply, or nothing."""
-        if self._parameterNode.modelId not in ids:
+        card = self.models.card
+        if self._parameterNode is None or card is None:
             return _("Choose a model")
-        if len(self._cards[ids.index(self._parameterNode.modelId)].channels) > 1:
-            return _("This model needs several volumes: call LightSegLogic().segment() in the Python console")
-        if not self._parameterNode.inputVolume:
-            return _("Choose an input volume")
-        return ""
+        if self.models.state(card) in ("manual", "missing"):
+            return _("The weights of this model must be fetched by hand: press Use a File")
+        return self.inputs.reason()
 
-    def _ensureTorch(self):
-        """True when torch is there, or was installed after the user agreed."""
-        if torchInstalled():
-            return True
-        try:
-            import PyTorchUtils
-        except ImportError:
-            slicer.util.errorDisplay(
-                _("LightSeg needs PyTorch. Install the extension PyTorch in the Extensions Manager and restart Slicer.")
-            )
-            return False
-        question = _("LightSeg needs PyTorch, a download of up to several gigabytes. Install it now?")
-        if not slicer.util.confirmOkCancelDisplay(question):
-            return False
-        with slicer.util.tryWithErrorDisplay(_("PyTorch could not be installed."), waitCursor=True):
-            PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=TORCH_VERSION)
-        return torchInstalled()
+    def start(self):
+        """Begin a job with the parameters; None where the user did not agree to what it needs."""
+        from LightSegLib.window import pytorch
 
-    def _agreedToDownload(self, model):
-        """True when the model's weights are here, or the user agrees to the download and the licence."""
-        from LightSegLib.weights.store import WeightStore
-
-        card = next(card for card in self._cards if card.id == model)
-        if WeightStore().state(card) != "available":
-            return True
-        size = card.weights.size
-        question = _("The weights of '{title}' ({size}) are downloaded once.\n\nLicence: {licence}\n\nContinue?")
-        megabytes = _("{size:.0f} MB").format(size=size / 1e6) if size else _("size not known")
-        return slicer.util.confirmOkCancelDisplay(
-            question.format(title=card.title, size=megabytes, licence=card.licence)
+        card, parameters = self.models.card, self._parameterNode
+        if not pytorch.ensured(self.showStatus) or not self.models.agreed(card):
+            return None
+        return self.logic.start(
+            self.inputs.volumes(),
+            card.id,
+            parameters.output,
+            parameters.roi,
+            parameters.device.value,
+            parameters.side.value,
+            acceptLicence=True,  # the question before a download shows the licence
+            fullPrecision=parameters.fullPrecision,
+            mirror=parameters.mirror and bool(card.inference.mirror_axes),
+            largestComponent=parameters.largestComponent.value,
+            confidence=parameters.confidence,
+            openvino=parameters.openvino,
         )
 
-    def _showProgress(self, progress):
-        text = progress.step
-        if progress.tiles:
-            text = _("{step}: tile {tile} of {tiles}").format(
-                step=progress.step, tile=progress.tile, tiles=progress.tiles
-            )
-        if progress.received:
-            text = _("{step}: {received:.1f} MB, {rate:.1f} MB per second").format(
-                step=progress.step, received=progress.received / 1e6, rate=progress.bytes_per_second / 1e6
-            )
-        if progress.seconds_left is not None:
-            text = _("{step}, {seconds:.0f} s left").format(step=text, seconds=progress.seconds_left)
+    def onFinished(self, job):
+        if job.state == "done" and self._parameterNode:
+            self._parameterNode.result = job.segmentationNode
+            self.result.tell(job)
+        self.refresh()  # a download has changed where the weights are
+
+    def showStatus(self, text):
         self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.repaint()  # at once, without letting the user change the scene meanwhile
-
-    def _showResult(self, segmentationNode):
-        text = _("Segmented in {seconds} s on {device}.").format(
-            seconds=segmentationNode.GetAttribute("LightSeg.Seconds"),
-            device=segmentationNode.GetAttribute("LightSeg.Device"),
-        )
-        notices = json.loads(segmentationNode.GetAttribute("LightSeg.Notices") or "[]")
-        self.ui.statusLabel.setText(" ".join([text, *notices]))
+        self.ui.statusLabel.repaint()
 
 
 def torchInstalled():

@@ -1,4 +1,4 @@
-"""A job in the background of the application: nodes in, the worker process, nodes out, and the scene free meanwhile.
+"""Work beside the application. A job: nodes in, the worker process, nodes out, and the scene is free meanwhile.
 
 The nodes are read when the job begins and written when it ends, both in the application's main thread; in between a
 thread waits for the worker. What the user may do to the scene meanwhile:
@@ -24,7 +24,7 @@ import slicer
 from . import mrml
 from .certainty import DoubtfulSlice, least_certain_slices
 from .errors import Cancelled, InputError, LightSegError
-from .progress import Progress
+from .progress import CancelCallback, Progress, ProgressCallback
 from .volume import Segmentation
 from .worker.client import Worker
 
@@ -45,13 +45,82 @@ class Signal:
             receiver(argument)
 
 
-class Job:
+class Task:
+    """Work in a thread: its reports and its end are told in the main thread.
+
+    progress: signal with a `Progress`. finished: signal with the task itself, once, whatever happened; `state` is then
+    "done" (`result` is what the work returned), "failed" (`error` says why) or "cancelled".
+
+    work: called in the thread with a progress and a cancel callback; it may touch neither the scene nor Qt.
+    """
+
+    def __init__(self, work: Callable[[ProgressCallback, CancelCallback], Any]) -> None:
+        self.progress, self.finished = Signal(), Signal()
+        self.state = "running"
+        self.result: Any = None
+        self.error: LightSegError | None = None
+        self._work = work
+        self._failure: BaseException | None = None
+        self._cancelled = threading.Event()
+        self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._timer = _timer(self._poll)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End the work as soon as it asks; `finished` follows."""
+        self._cancelled.set()
+
+    def wait(self) -> None:
+        """Return when it has finished; the application stays usable meanwhile."""
+        while self.state == "running":
+            slicer.app.processEvents()
+            self._thread.join(POLL_MS / 1000)
+
+    def _run(self) -> None:
+        try:
+            self.result = self._work(self._reports.put, self._cancelled.is_set)
+        except BaseException as error:
+            self._failure = error
+
+    def _poll(self) -> None:
+        # Where the application's event loop keeps the interpreter to itself, this is when the thread has its turn.
+        self._thread.join(0.002)
+        while not self._reports.empty():
+            report = self._reports.get()
+            if not self._cancelled.is_set():
+                self.progress.emit(report)
+        if not self._thread.is_alive() and self.state == "running":
+            self._finish()
+
+    def _finish(self) -> None:
+        self._timer.stop()
+        try:
+            if self._cancelled.is_set():
+                raise Cancelled
+            if self._failure is not None:
+                raise self._failure
+            self._complete()
+            self.state = "done"
+        except Cancelled:
+            self.state = "cancelled"
+        except LightSegError as error:
+            self.state, self.error = "failed", error
+        except Exception as error:  # a fault of the program must not leave the window waiting
+            self.state = "failed"
+            self.error = LightSegError(f"LightSeg failed ({type(error).__name__}: {error}). Report it with the log.")
+        self.finished.emit(self)
+
+    def _complete(self) -> None:
+        """What is to be done with the result, in the main thread."""
+
+
+class Job(Task):
     """One segmentation that runs beside the application.
 
-    progress: signal with a `Progress`. finished: signal with the job itself, once, whatever happened; `state` is then
-    "done", "failed" (`error` and `log` say why) or "cancelled". When done, `segmentationNode` holds the segments,
-    `confidenceNode` the confidence if it was asked for, `provenance` and `notices` say how it came about, and
-    `leastCertain` lists places (r, a, s) in doubt with their confidence.
+    When it is done, `segmentationNode` holds the segments, `confidenceNode` the confidence if it was asked for,
+    `provenance` and `notices` say how it came about, and `leastCertain` lists places (r, a, s) in doubt with their
+    confidence. When it has failed, `log` has what the worker wrote.
 
     Raises at once what `mrml` raises of nodes that cannot be used.
     """
@@ -69,10 +138,6 @@ class Job:
         mrml.check_output(segmentationNode, side)
         volumes = mrml.volumes_from_nodes(volumeNodes)
         region = mrml.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
-        self.progress, self.finished = Signal(), Signal()
-        self.state = "running"
-        self.error: LightSegError | None = None
-        self.log = ""
         self.segmentationNode = segmentationNode
         self.confidenceNode: Any = None
         self.provenance: dict[str, Any] = {}
@@ -80,95 +145,60 @@ class Job:
         self.leastCertain: list[tuple[tuple[float, float, float], float]] = []
         self._worker = worker
         self._side = side
-        self._volumeNode = volumeNodes[0] if volumeNodes else None
         self._versions = [(node, _version(node)) for node in volumeNodes]
-        self._cancelled = threading.Event()
-        self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
-        self._outcome: Segmentation | BaseException | None = None
         self._doubtful: list[DoubtfulSlice] = []
         # The thread has voxels of its own: the user may change those of the scene, or remove them.
         copies = [replace(volume, voxels=volume.voxels.copy()) for volume in volumes]
-        self._thread = threading.Thread(target=self._compute, args=(model, copies, region, options), daemon=True)
-        self._scene, self._closing = slicer.mrmlScene, 0
+
+        def compute(progress: ProgressCallback, cancelled: CancelCallback) -> Segmentation:
+            segmentation = worker.segment(model, copies, region, progress, cancelled, **options)
+            self._doubtful = least_certain_slices(segmentation)
+            return segmentation
+
+        self._scene = slicer.mrmlScene
         self._closing = self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.cancel())
-        self._timer = _timer(self._poll)
-        self._thread.start()
+        super().__init__(compute)
+
+    @property
+    def log(self) -> str:
+        """What the worker process wrote about itself, for a report."""
+        return self._worker.log
 
     def cancel(self) -> None:
         """End the computation; `finished` follows, and the scene is as it was."""
+        super().cancel()
         if self.state == "running":
-            self._cancelled.set()
             self._worker.stop()
 
-    def wait(self) -> None:
-        """Return when the job has finished; the application stays usable meanwhile."""
-        while self.state == "running":
-            slicer.app.processEvents()
-            self._thread.join(POLL_MS / 1000)
-
-    def _compute(self, model: str, volumes: Sequence[Any], region: Any, options: dict[str, Any]) -> None:
-        """In the thread: nothing here may touch the scene or Qt."""
-        try:
-            self._outcome = self._worker.segment(
-                model, volumes, region, self._reports.put, self._cancelled.is_set, **options
-            )
-            self._doubtful = least_certain_slices(self._outcome)
-        except BaseException as error:
-            self._outcome = error
-
-    def _poll(self) -> None:
-        # Where the application's event loop keeps the interpreter to itself, this is when the thread has its turn.
-        self._thread.join(0.002)
-        while not self._reports.empty():
-            report = self._reports.get()
-            if not self._cancelled.is_set():
-                self.progress.emit(report)
-        if not self._thread.is_alive() and self.state == "running":
-            self._finish()
-
     def _finish(self) -> None:
-        self._timer.stop()
         self._scene.RemoveObserver(self._closing)
-        try:
-            if self._cancelled.is_set():
-                raise Cancelled
-            if not isinstance(self._outcome, Segmentation):
-                raise self._outcome or RuntimeError("The job has no outcome")
-            self._write(self._outcome)
-            self.state = "done"
-        except Cancelled:
-            self.state = "cancelled"
-        except LightSegError as error:
-            self.state, self.error, self.log = "failed", error, self._worker.log
-        except Exception as error:  # a fault of the program must not leave the window waiting
-            self.state, self.log = "failed", self._worker.log
-            self.error = LightSegError(f"The job failed ({type(error).__name__}: {error}). Report it with the log.")
-        self._outcome = None
-        self.finished.emit(self)
+        super()._finish()
 
-    def _write(self, segmentation: Segmentation) -> None:
+    def _complete(self) -> None:
         removed = [node for node, _ in self._versions if node.GetScene() is None]
         if removed:
             raise InputError(
                 f"{removed[0].GetName()} was removed from the scene while it was segmented, so the result was dropped. "
                 "Load it and segment it again."
             )
+        segmentation: Segmentation = self.result
+        self.provenance, self.notices = segmentation.provenance, segmentation.provenance["notices"]
         changed = [node.GetName() for node, version in self._versions if _version(node) != version]
         if changed:
-            segmentation.provenance["notices"].append(
+            self.notices.append(
                 f"The voxels of {changed[0]} changed while it was segmented; the result is that of the earlier ones."
             )
         output = self.segmentationNode
         if output is not None and output.GetScene() is None:
             output = None
-        self.segmentationNode = mrml.write_segmentation(segmentation, self._volumeNode, output, self._side)
+        volumeNode = self._versions[0][0]
+        self.segmentationNode = mrml.write_segmentation(segmentation, volumeNode, output, self._side)
         if segmentation.confidence is not None:
             self.confidenceNode = self.segmentationNode.GetNodeReference(mrml.CONFIDENCE_ROLE)
-        self.provenance = segmentation.provenance
-        self.notices = segmentation.provenance["notices"]
         self.leastCertain = [
-            (mrml.world_position(self._volumeNode, place.index), place.confidence) for place in self._doubtful
+            (mrml.world_position(volumeNode, place.index), place.confidence) for place in self._doubtful
         ]
+        self.result = None  # the scene has it now
 
 
 def interpreter() -> str:

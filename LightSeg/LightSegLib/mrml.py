@@ -91,11 +91,15 @@ def volume_from_node(volumeNode: Any) -> Volume:
             f"{name} has {scalars.GetNumberOfComponents()} components per voxel, as colour and vector images have. "
             "Choose a volume with one value per voxel, or convert it with the module Vector to Scalar Volume."
         )
-    i, j, k = image.GetDimensions()
-    voxels = numpy_support.vtk_to_numpy(scalars).reshape(k, j, i)
+    geometry = _geometry(volumeNode)
+    voxels = numpy_support.vtk_to_numpy(scalars).reshape(geometry.shape)
     check_voxels(voxels, name)
-    to_lps = RAS_TO_LPS @ _index_to_ras(volumeNode)
-    return Volume(voxels, Geometry.from_index_to_world(to_lps, (k, j, i)), name)
+    return Volume(voxels, geometry, name)
+
+
+def same_grid(volumeNode: Any, other: Any) -> bool:
+    """Whether the voxels of two volumes lie at the same places in the world."""
+    return _geometry(volumeNode).matches(_geometry(other))
 
 
 def region_from_node(roiNode: Any, volumeNode: Any) -> Region:
@@ -122,6 +126,11 @@ def region_from_node(roiNode: Any, volumeNode: Any) -> Region:
     if not straight:
         points = _enclosing_box(points, _index_to_ras(volumeNode))
     return Region(points @ RAS_TO_LPS[:3, :3])
+
+
+def _geometry(volumeNode: Any) -> Geometry:
+    i, j, k = volumeNode.GetImageData().GetDimensions()
+    return Geometry.from_index_to_world(RAS_TO_LPS @ _index_to_ras(volumeNode), (k, j, i))
 
 
 def _is_scalar_volume(node: Any) -> bool:
@@ -229,7 +238,7 @@ def write_segmentation(
     scene = volumeNode.GetScene()
     with _all_or_nothing(scene, segmentationNode):
         if segmentationNode is None:
-            name = scene.GenerateUniqueName(f"{volumeNode.GetName()} segmentation")
+            name = scene.GenerateUniqueName(segmentation_name(volumeNode, segmentation.provenance.get("title", "")))
             segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         segments = segmentationNode.GetSegmentation()
         fresh = segments.GetNumberOfSegments() == 0
@@ -258,6 +267,11 @@ def write_segmentation(
         if fresh:
             _place_beside(volumeNode, segmentationNode)
     return segmentationNode
+
+
+def segmentation_name(volumeNode: Any, title: str) -> str:
+    """For a new node, from the volume's name and the model's title without what stands in brackets."""
+    return f"{volumeNode.GetName()} {re.sub(r'[(].*?[)]', '', title).strip() or 'segmentation'}"
 
 
 def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
@@ -460,3 +474,48 @@ def _snapshot(node: Any) -> Callable[[], None]:
         _put_item_back(node, parent)
 
     return restore
+
+
+# --- what is in the scene already ----------------------------------------------------------------
+
+
+def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float, float], float]]:
+    """Name, colour and volume in ml of every segment that is stored as voxels; transforms that scale count."""
+    segments, rows = segmentationNode.GetSegmentation(), []
+    parent, to_world = segmentationNode.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    if parent is not None and parent.IsTransformToWorldLinear():
+        parent.GetMatrixTransformToWorld(to_world)
+    counts: dict[Any, np.ndarray] = {}  # segments share their images
+    for number in range(segments.GetNumberOfSegments()):
+        segment, image_to_world = segments.GetNthSegment(number), vtk.vtkMatrix4x4()
+        image = segment.GetRepresentation(LABELMAP)
+        if image is None:
+            continue
+        scalars = image.GetPointData().GetScalars()
+        if image not in counts:
+            counts[image] = _counts(numpy_support.vtk_to_numpy(scalars)) if scalars is not None else np.zeros(1)
+        image.GetImageToWorldMatrix(image_to_world)
+        voxel = abs(np.linalg.det((_array(to_world) @ _array(image_to_world))[:3, :3])) / 1000
+        value = segment.GetLabelValue()
+        found = counts[image][value] if value < len(counts[image]) else 0
+        rows.append((segment.GetName(), segment.GetColor(), float(found * voxel)))
+    return rows
+
+
+def _counts(labels: np.ndarray) -> np.ndarray:
+    """How often each value occurs; part by part, since numpy counts in a copy of 8 bytes a voxel."""
+    parts = np.array_split(labels, max(1, labels.size >> 22))
+    values = int(labels.max(initial=0)) + 1
+    return np.sum([np.bincount(part, minlength=values) for part in parts], axis=0)
+
+
+def provenance_of(segmentationNode: Any) -> dict[str, Any]:
+    """What `write_segmentation` has kept of the provenance; nothing for a segmentation of other origin."""
+    found = {key: segmentationNode.GetAttribute(name) for name, key in ATTRIBUTES.items()}
+    as_json = ("settings", "notices", "seconds")
+    return {key: json.loads(text) if key in as_json else text for key, text in found.items() if text is not None}
+
+
+def reference_volume(segmentationNode: Any) -> Any:
+    """The volume on whose grid a segmentation lies, or None."""
+    return segmentationNode.GetNodeReference(REFERENCE_ROLE)

@@ -1,0 +1,25 @@
+"""The sentence that tells, in a paper or a report, how a segmentation came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> str:
+    """From the provenance of a `Segmentation` and the names of its segments."""
+    settings = provenance.get("settings") or {}
+    ways = [
+        words
+        for name, words in (("full_precision", "in full precision"), ("mirror", "averaged over mirror images"))
+        if settings.get(name)
+    ]
+    how = f", {' and '.join(ways)}" if ways else ""
+    named = f"{', '.join(structures[:-1])} and {structures[-1]}" if len(structures) > 1 else "".join(structures)
+    subject = f"{named[:1].upper()}{named[1:]}" if named else "The structures"
+    verb = "was" if len(structures) == 1 else "were"
+    return (
+        f"{subject} {verb} segmented automatically with LightSeg {provenance['lightseg']} in 3D Slicer "
+        f"(model {provenance['model']}, version {provenance['version']}, "
+        f"weights SHA-256 {str(provenance['weights_sha256'])[:12]}{how}). {provenance['citation']}"
+    )

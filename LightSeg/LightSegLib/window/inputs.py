@@ -1,0 +1,211 @@
+"""Which volumes, one for each channel of the model, and which region of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from .. import mrml
+from ..catalog.card import Card
+from ..catalog.store import resources_folder
+
+SELECTORS = 4
+REGION_MM = (100.0, 100.0, 100.0)  # of models that say nothing about it
+OTHER_NAMES = {  # what channels are also called, in lower case
+    "t1": ("t1w",),
+    "t1w": ("t1", "t1n"),
+    "t1ce": ("t1gd", "t1c", "t1wce", "t1post"),
+    "t1gd": ("t1ce", "t1c", "t1wce", "t1post"),
+    "t2": ("t2w",),
+    "t2w": ("t2",),
+    "flair": ("t2flair", "t2f"),
+    "mri": ("mr",),
+}
+
+
+class Inputs:
+    """parameters: gives the window's parameter node, or None while there is none."""
+
+    def __init__(self, ui: Any, parameters: Callable[[], Any]) -> None:
+        self._ui = ui
+        self._parameters = parameters
+        self._card: Card | None = None
+        numbers = range(1, SELECTORS + 1)
+        self._rows = [(getattr(ui, f"inputLabel{n}"), getattr(ui, f"inputSelector{n}")) for n in numbers]
+        ui.roiSelector.nodeAddedByUser.connect(self._onRoiAdded)
+        ui.roiVolumeButton.clicked.connect(self._onFitToVolume)
+        ui.roiSliceButton.clicked.connect(self._onAroundSlices)
+        ui.roiVisibleBox.toggled.connect(self._onVisible)
+
+    # --- volumes ---
+
+    def show(self, card: Card | None) -> None:
+        """Offer one selector for each channel, and the model's sample."""
+        self._card = card
+        channels = card.channels if card else ("",)
+        for number, (label, selector) in enumerate(self._rows):
+            used = number < len(channels)
+            label.setVisible(used)
+            selector.setVisible(used)
+            if used:
+                label.setText(_("{channel}:").format(channel=channels[number] or _("Volume")))
+        self._ui.sampleButton.setVisible(card is not None and sampleFile(card) is not None)
+        roi = self._parameters().roi if self._parameters() else None
+        self._ui.roiVisibleBox.setEnabled(roi is not None)
+        blocked = self._ui.roiVisibleBox.blockSignals(True)
+        self._ui.roiVisibleBox.setChecked(roi is not None and bool(roi.GetDisplayVisibility()))
+        self._ui.roiVisibleBox.blockSignals(blocked)
+        first = self.volumes()[0] if self.volumes() else None
+        self._ui.roiVolumeButton.setEnabled(first is not None)
+        self._ui.outputSelector.baseName = (
+            mrml.segmentation_name(first, card.title) if first and card else "Segmentation"
+        )
+
+    def volumes(self) -> list[Any]:
+        """The chosen nodes, None where none is chosen, in the order of the channels."""
+        parameters = self._parameters()
+        if parameters is None or self._card is None:
+            return []
+        return [getattr(parameters, f"input{n + 1}") for n in range(len(self._card.channels))]
+
+    def guess(self) -> None:
+        """Fill selectors that are empty: by names where these are clear, a lone channel with the first volume."""
+        parameters, card = self._parameters(), self._card
+        if parameters is None or card is None:
+            return
+        nodes = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+        ]
+        matches = matched(card.channels, [node.GetName() or "" for node in nodes])
+        if len(card.channels) == 1 and matches[0] is None and nodes:
+            matches = [0]
+        for number, (given, match) in enumerate(zip(self.volumes(), matches, strict=True), start=1):
+            if given is None and match is not None and nodes[match] not in self.volumes():
+                setattr(parameters, f"input{number}", nodes[match])
+
+    def reason(self) -> str:
+        """Why these volumes cannot be segmented, or nothing."""
+        assert self._card is not None
+        volumes = self.volumes()
+        for number, (channel, node) in enumerate(zip(self._card.channels, volumes, strict=True)):
+            if node is None:
+                return _("Choose the volume for {channel}").format(channel=channel)
+            problem = unsuitable(node)
+            if problem:
+                return _("{channel}: {problem}").format(channel=channel, problem=problem)
+            if node in volumes[:number]:
+                return _("{name} is chosen twice: choose one volume for each channel").format(name=node.GetName())
+            if not mrml.same_grid(node, volumes[0]):
+                return _("{name} and {other} do not lie on the same grid: resample one of them").format(
+                    name=node.GetName(), other=volumes[0].GetName()
+                )
+        return ""
+
+    # --- region ---
+
+    def _onFitToVolume(self) -> None:
+        roi = self._region()
+        if roi is not None:
+            self._fit(roi)
+
+    def _onRoiAdded(self, roi: Any) -> None:
+        """A new region starts as large as the volume, ready to be dragged."""
+        self._fit(roi)
+
+    def _onAroundSlices(self) -> None:
+        roi = self._region()
+        if roi is not None:
+            roi.SetCenterWorld(whereSlicesCross())
+            roi.SetSize((self._card.region_mm if self._card else None) or REGION_MM)
+            prepare(roi)
+
+    def _onVisible(self, visible: bool) -> None:
+        roi = self._parameters().roi if self._parameters() else None
+        if roi is not None:
+            roi.SetDisplayVisibility(visible)
+
+    def _region(self) -> Any:
+        """The chosen region, or a new one that is chosen now."""
+        parameters = self._parameters()
+        if parameters is None:
+            return None
+        if parameters.roi is None:
+            name = slicer.mrmlScene.GenerateUniqueName(_("Region"))
+            parameters.roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+        return parameters.roi
+
+    def _fit(self, roi: Any) -> None:
+        volume = next((node for node in self.volumes() if node is not None), None)
+        if volume is not None:
+            bounds = [0.0] * 6
+            volume.GetRASBounds(bounds)
+            roi.SetCenterWorld([(bounds[axis] + bounds[axis + 1]) / 2 for axis in (0, 2, 4)])
+            roi.SetSize([bounds[axis + 1] - bounds[axis] for axis in (0, 2, 4)])
+        prepare(roi)
+
+
+def prepare(roi: Any) -> None:
+    """Show a region with handles to drag."""
+    roi.CreateDefaultDisplayNodes()
+    roi.GetDisplayNode().SetHandlesInteractive(True)
+    roi.SetDisplayVisibility(True)
+
+
+def whereSlicesCross() -> list[float]:
+    """The point, in RAS mm, that the red, green and yellow slices share."""
+    manager = slicer.app.layoutManager()
+    planes = []
+    for name in manager.sliceViewNames():
+        matrix = slicer.util.arrayFromVTKMatrix(manager.sliceWidget(name).mrmlSliceNode().GetSliceToRAS())
+        planes.append((matrix[:3, 2], matrix[:3, 2] @ matrix[:3, 3]))
+    normals, distances = np.array([normal for normal, _d in planes[:3]]), [distance for _n, distance in planes[:3]]
+    point: list[float] = np.linalg.lstsq(normals, np.array(distances), rcond=None)[0].tolist()
+    return point
+
+
+def unsuitable(node: Any) -> str:
+    """What keeps a node from being an input, or nothing; cheap enough to be asked at every change."""
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        return _("{name} is a label map, choose an image").format(name=node.GetName())
+    image = node.GetImageData()
+    if image is None or not image.GetNumberOfPoints():
+        return _("{name} has no voxels, load it again").format(name=node.GetName())
+    if image.GetNumberOfScalarComponents() != 1:
+        return _("{name} has several values per voxel (a colour image or a time series), choose one of them").format(
+            name=node.GetName()
+        )
+    if min(image.GetDimensions()) < 2:
+        return _("{name} is a single slice, choose a volume").format(name=node.GetName())
+    return ""
+
+
+def matched(channels: Sequence[str], names: Sequence[str]) -> list[int | None]:
+    """For each channel the number of the one name that speaks of it and of no other channel; else None."""
+    spoken = [_channel_of(name, channels) for name in names]
+    return [spoken.index(channel) if spoken.count(channel) == 1 else None for channel in channels]
+
+
+def _channel_of(name: str, channels: Sequence[str]) -> str | None:
+    """The channel with the longest word that stands in a name, so that "T1 CE" is not T1."""
+    words = re.findall(r"[a-z]+\d*[a-z]*|\d+", name.lower())
+    words += [first + second for first, second in zip(words, words[1:], strict=False)]
+    found = [
+        (len(word), channel)
+        for channel in channels
+        for word in (channel.lower(), *OTHER_NAMES.get(channel.lower(), ()))
+        if word in words
+    ]
+    return max(found)[1] if found else None
+
+
+def sampleFile(card: Card) -> Any:
+    """The image that comes with LightSeg for this model, or None."""
+    path = resources_folder() / "SampleData" / card.sample
+    return path if card.sample and path.is_file() else None

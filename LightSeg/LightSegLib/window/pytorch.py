@@ -1,0 +1,50 @@
+"""PyTorch, which comes through the extension of that name and never by any other way."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+VERSION = ">=2.6"
+
+
+def ensured(status: Callable[[str], None]) -> bool:
+    """Whether PyTorch is here, or was installed after the user agreed. status: shows a line at once."""
+    if _installed():
+        return True
+    try:
+        import PyTorchUtils
+    except ImportError:
+        _offerExtension()
+        return False
+    question = _("LightSeg needs PyTorch, a download of up to several gigabytes. Install it now?")
+    if not slicer.util.confirmOkCancelDisplay(question):
+        return False
+    status(_("Installing PyTorch. This takes some minutes, in which Slicer does not respond."))
+    with slicer.util.tryWithErrorDisplay(_("PyTorch could not be installed."), waitCursor=True):
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=VERSION)
+    status("")
+    return _installed()
+
+
+def _installed() -> bool:
+    importlib.invalidate_caches()
+    return importlib.util.find_spec("torch") is not None
+
+
+def _offerExtension() -> None:
+    model = getattr(slicer.app, "extensionsManagerModel", None)
+    manager: Any = model() if model is not None else None
+    if not hasattr(manager, "installExtensionFromServer"):  # a Slicer built without it
+        slicer.util.errorDisplay(
+            _("LightSeg needs PyTorch. Install the extension PyTorch in the Extensions Manager and restart Slicer.")
+        )
+        return
+    question = _("LightSeg needs the extension PyTorch. Install it now? Slicer asks to restart afterwards.")
+    if slicer.util.confirmOkCancelDisplay(question):
+        with slicer.util.tryWithErrorDisplay(_("The extension could not be installed."), waitCursor=True):
+            manager.installExtensionFromServer("PyTorch")

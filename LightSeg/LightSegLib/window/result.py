@@ -1,0 +1,113 @@
+"""What came out: segments with their volumes, words for a paper, and where to look first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from .. import mrml
+from ..background import Job
+from ..methods import methods_sentence
+
+REFRESH_MS = 300  # after an edit, so that a stroke of the brush is not held up
+
+
+class Result(VTKObservationMixin):  # type: ignore[misc]
+    """volume: gives the node on which the Segment Editor should work, for a segmentation that names none."""
+
+    def __init__(self, ui: Any, volume: Callable[[], Any]) -> None:
+        VTKObservationMixin.__init__(self)
+        self._ui = ui
+        self._volume = volume
+        self._node: Any = None
+        self._places: list[tuple[float, float, float]] = []
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REFRESH_MS)
+        self._timer.timeout.connect(self._fill)
+        ui.copyTableButton.clicked.connect(self._onCopyTable)
+        ui.copyMethodsButton.clicked.connect(self._onCopyMethods)
+        ui.doubtList.itemClicked.connect(self._onDoubt)
+        ui.editButton.clicked.connect(self._onEdit)
+        self.show(None)
+
+    def show(self, segmentationNode: Any) -> None:
+        """Show this segmentation, or nothing; follow its changes."""
+        if segmentationNode is not self._node:
+            self.removeObservers()
+            self._node = segmentationNode
+            self._showDoubts([])
+            self._ui.noticesLabel.setText("")
+            if segmentationNode is not None:
+                segments = segmentationNode.GetSegmentation()
+                for event in (
+                    slicer.vtkSegmentation.SegmentAdded,
+                    slicer.vtkSegmentation.SegmentRemoved,
+                    slicer.vtkSegmentation.SegmentModified,
+                    slicer.vtkSegmentation.SourceRepresentationModified,
+                ):
+                    self.addObserver(segments, event, self._onChanged)
+        self._fill()
+
+    def tell(self, job: Job) -> None:
+        """Add what only the run itself knows."""
+        self._ui.noticesLabel.setText(" ".join(job.notices))
+        self._showDoubts(job.leastCertain)
+
+    def _onChanged(self, *_arguments: object) -> None:
+        self._timer.start()
+
+    def _fill(self) -> None:
+        node, table = self._node, self._ui.resultTable
+        rows = mrml.segment_volumes(node) if node is not None else []
+        table.setRowCount(len(rows))
+        for number, (name, color, volume) in enumerate(rows):
+            square = qt.QPixmap(12, 12)
+            square.fill(qt.QColor(*(round(255 * part) for part in color)))
+            item = qt.QTableWidgetItem(name)
+            item.setIcon(qt.QIcon(square))
+            table.setItem(number, 0, item)
+            table.setItem(number, 1, qt.QTableWidgetItem(f"{volume:.2f}"))
+        table.resizeColumnToContents(0)
+        self._ui.resultSection.setVisible(node is not None)
+        provenance = mrml.provenance_of(node) if node is not None else {}
+        self._ui.methodsLabel.setText(methods_sentence(provenance, [row[0] for row in rows]) if provenance else "")
+        for button in (self._ui.copyTableButton, self._ui.editButton):
+            button.setEnabled(bool(rows))
+        self._ui.copyMethodsButton.setEnabled(bool(provenance))
+        self._ui.show3DButton.setSegmentationNode(node)
+
+    def _showDoubts(self, places: list[tuple[tuple[float, float, float], float]]) -> None:
+        self._places = [place for place, _sure in places]
+        self._ui.doubtList.clear()
+        for (r, a, s), sure in places:
+            self._ui.doubtList.addItem(
+                _("{percent:.0f} % certain at {r:.0f}, {a:.0f}, {s:.0f} mm (R, A, S)").format(
+                    percent=100 * sure, r=r, a=a, s=s
+                )
+            )
+        self._ui.doubtLabel.setVisible(bool(places))
+        self._ui.doubtList.setVisible(bool(places))
+
+    def _onDoubt(self, _item: object) -> None:
+        r, a, s = self._places[self._ui.doubtList.currentRow]
+        slicer.modules.markups.logic().JumpSlicesToLocation(r, a, s, True)
+
+    def _onCopyTable(self) -> None:
+        rows = [(name, f"{volume:.3f}") for name, _color, volume in mrml.segment_volumes(self._node)]
+        text = "\n".join("\t".join(row) for row in [(_("Segment"), _("Volume, ml")), *rows])
+        qt.QApplication.clipboard().setText(text)
+
+    def _onCopyMethods(self) -> None:
+        qt.QApplication.clipboard().setText(self._ui.methodsLabel.text)
+
+    def _onEdit(self) -> None:
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.SegmentEditorWidget.editor
+        editor.setSegmentationNode(self._node)
+        editor.setSourceVolumeNode(mrml.reference_volume(self._node) or self._volume())
