@@ -21,8 +21,10 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def scene() -> Any:
-    """An empty scene; as in the application it has its subject hierarchy."""
-    slicer.mrmlScene.Clear(1)
+    """An empty scene; as in the application it keeps colours, views and its subject hierarchy when it is closed."""
+    slicer.mrmlScene.Clear(0)
+    for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):  # of the test before
+        slicer.mrmlScene.RemoveNode(node)
     slicer.mrmlScene.GetSubjectHierarchyNode()
     return slicer.mrmlScene
 

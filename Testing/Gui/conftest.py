@@ -15,8 +15,11 @@ How a test uses it:
 `raised`      exceptions that left a slot or an observer. Slicer prints them; here they fail the test, unless an error
               message said the same or the test took them out of the list.
 `heartbeat`   with heartbeat: ... ; heartbeat.longest_gap, in seconds, of the event loop while it turned.
-`screenshot`  screenshot("name"): the panel, 400 pixels wide, as PNG in the folder LIGHTSEG_SCREENSHOTS, if it is set.
-`wait_until`, `choose` and `close_and_reopen` are imported from `acting`.
+`screenshot`  screenshot("name"): a PNG of the panel, 400 pixels wide, in the folder LIGHTSEG_SCREENSHOTS, or in a
+              temporary one if that is not set. `pictures` is that folder, for views.draw_views(...): slices and 3D.
+`make_volume`, `model`, `boxes` are those of Testing/scene_fixtures.py.
+
+`wait_until`, `turn_event_loop`, `choose`, `shown_in` and `reload_module` are imported from `acting`.
 
 Widgets are as strict as in Slicer, see Testing/standins/strict.py.
 """
@@ -25,7 +28,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +85,10 @@ def raised(dialogs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseE
 
     monkeypatch.setattr(slicer.util, "messageBox", message_box)
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append(error))
+    pyside.WARNINGS.clear()
     yield errors
     pyside.APPLICATION.processEvents()
+    assert not pyside.WARNINGS, "Qt complained"
     unsaid = [error for error in errors if not any(str(error) in message for message in messages)]
     if unsaid:
         raise unsaid[0]
@@ -100,17 +105,25 @@ def window(scene: Any, raised: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def screenshot() -> Any:
-    """Writes PNGs of the panel into the folder LIGHTSEG_SCREENSHOTS."""
-    from acting import grab_panel
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures go: the folder LIGHTSEG_SCREENSHOTS if it is set, else a temporary one."""
+    folder = Path(os.environ.get("LIGHTSEG_SCREENSHOTS") or tmp_path / "pictures").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
-    def save(name: str, widget: Any = None) -> Path | None:
-        picture = grab_panel(widget)
-        if not (folder := os.environ.get("LIGHTSEG_SCREENSHOTS")):
-            return None
-        path = Path(folder).resolve() / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        assert picture.save(str(path)), f"{path} cannot be written"
+
+@pytest.fixture
+def screenshot(pictures: Path) -> Callable[..., Path]:
+    """Writes a PNG of the panel, or of a widget as it is: screenshot(name), screenshot(name, widget)."""
+    from acting import grab_panel
+    from PySide6.QtGui import QFontDatabase
+
+    if not QFontDatabase.families():
+        pytest.skip("There is no font on this machine; on Linux the package fonts-dejavu-core has one.")
+
+    def save(name: str, widget: Any = None) -> Path:
+        path = pictures / f"{name}.png"
+        assert grab_panel(widget).save(str(path)), f"{path} cannot be written"
         return path
 
     return save

@@ -160,3 +160,16 @@ def test_questions_need_an_answer(dialogs):
     assert dialogs.take().buttons == ("Ok", "Cancel")
     slicer.util.errorDisplay("Nothing worked.")
     assert dialogs.take().text == "Nothing worked."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "qt.QDialog().exec()",
+        "qt.QMessageBox.question(None, 'LightSeg', 'Continue?')",
+        "qt.QInputDialog.getText(None, 'LightSeg', 'Name')",
+    ],
+)
+def test_nothing_waits_for_a_user(run_as_module, line):
+    with pytest.raises(AssertionError, match="wait for a user"):
+        run_as_module(line)

@@ -105,3 +105,18 @@ class DesktopServices:
     def openUrl(url: QtCore.QUrl) -> bool:
         CURRENT.opened.append(url.toString())
         return True
+
+
+def refuse_to_wait() -> None:
+    """Let every dialog fail that waits for a user and is not answered here."""
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("a dialog would wait for a user; ask through slicer.util, or show it without exec")
+
+    for kind in (QtWidgets.QDialog, QtWidgets.QMessageBox, QtWidgets.QInputDialog):
+        for name in [name for name in vars(kind) if name in WAITING]:
+            setattr(kind, name, staticmethod(refuse))
+
+
+WAITING = ("exec", "exec_", "about", "critical", "information", "question", "warning")
+WAITING += ("getDouble", "getInt", "getItem", "getMultiLineText", "getText")

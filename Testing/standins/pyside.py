@@ -20,9 +20,20 @@ APPLICATION = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slic
 strict.install(QtCore, QtGui, QtWidgets, QtUiTools)
 MAIN_WINDOW = QtWidgets.QMainWindow()
 
-from .dialogs import DesktopServices, FileDialog  # noqa: E402 (classes are derived from strict ones)
+from .dialogs import DesktopServices, FileDialog, refuse_to_wait  # noqa: E402 (classes are derived from strict ones)
 from .forms import UiLoader  # noqa: E402
 
+WARNINGS: list[str] = []  # what Qt complained about: a signal that does not exist, a second layout, ...
+HARMLESS = "This plugin does not support propagateSizeHints()"  # of the platform without a screen
+
+
+def _keep_warning(kind: Any, context: Any, text: str) -> None:
+    if text != HARMLESS:
+        WARNINGS.append(text)
+
+
+QtCore.qInstallMessageHandler(_keep_warning)
+refuse_to_wait()
 NAMES: dict[str, Any] = {
     name: getattr(module, name) for module in (QtCore, QtGui, QtWidgets) for name in dir(module) if name.startswith("Q")
 }

@@ -14,6 +14,11 @@ def make_scene() -> None:
     scene = slicer.mrmlScene = slicer.vtkMRMLScene()
     application = slicer.app.applicationLogic()
     application.SetMRMLScene(scene)
+    for kind in ("vtkMRMLSelectionNode", "vtkMRMLInteractionNode"):
+        node = scene.CreateNodeByClass(kind)
+        node.SetSingletonTag("Singleton")
+        scene.AddNode(node)
+        node.UnRegister(None)
     colors = slicer.vtkMRMLColorLogic()
     colors.SetMRMLScene(scene)
     colors.AddDefaultColorNodes()
