@@ -10,14 +10,14 @@ from typing import Any
 import qt
 import slicer
 
+import LightSeg
+
 PANEL_WIDTH = 400
 _panels: list[Any] = []  # the open one; Qt's parent has to outlive the window
 
 
 def open_module() -> Any:
     """Open the module as the application does: set up in the panel, shown, entered. Returns the LightSegWidget."""
-    import LightSeg
-
     panel = slicer.qSlicerScriptedLoadableModuleWidget()
     _panels.append(panel)
     window = panel.open(LightSeg.LightSegWidget)
@@ -32,6 +32,7 @@ def open_module() -> Any:
 def close_module() -> None:
     """Leave the module and delete its window, as the application does at its end."""
     panel = _panels.pop()
+    sys.modules["LightSeg"] = LightSeg  # the one that the tests have imported, should it have been reloaded
     panel.exit()
     panel.self().cleanup()
     panel.hide()
@@ -42,17 +43,9 @@ def close_module() -> None:
 
 def reload_module() -> Any:
     """The developer's button Reload: LightSeg.py is read anew, in the same panel. Returns the new LightSegWidget."""
-    import importlib
-
     panel = _panels[-1]
-    panel.exit()
-    panel.self().cleanup()
-    while item := panel.layout().takeAt(0):
-        item.widget().hide()
-        item.widget().setParent(None)
-    window = panel.open(importlib.reload(sys.modules["LightSeg"]).LightSegWidget)
-    panel.enter()
-    return window
+    panel.self().onReload()
+    return panel.self()
 
 
 def choose(selector: Any, text: str) -> None:

@@ -48,6 +48,8 @@ box.nodeTypes = ["vtkMRMLScalarVolumeNode"]
         "qt.QLabel().visible()",
         "qt.QCheckBox().checked()",
         "qt.QTimer().active = True",
+        "qt.QTableWidgetItem().text = 'Liver'",
+        "qt.QListWidgetItem().card = 'a card'",
         "ctk.ctkCollapsibleButton().colapsed = True",
         "ctk.ctkSearchBox().placeholder = 'Search'",
         "slicer.qMRMLNodeComboBox().setNodeTypes(['vtkMRMLVolumeNode'])",

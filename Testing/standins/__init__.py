@@ -38,6 +38,8 @@ def install() -> None:
     slicer.util.settingsValue = lambda key, default, converter=None: default
     slicer.util.mainWindow = application.main_window
     slicer.util.selectModule = application.select_module
+    slicer.util.getModuleWidget = application.module_widget
+    slicer.util.reloadScriptedModule = module.reload_scripted_module
     slicer.__dict__["__getattr__"] = _slicer_widget
     sys.modules["qt"] = _Lazy("qt", "standins.pyside")
     sys.modules["ctk"] = _Lazy("ctk", "standins.ctk_widgets")

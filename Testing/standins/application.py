@@ -33,14 +33,14 @@ class Application:
     a user does.
     """
 
-    __slots__ = ("_extensions", "_layout", "_logic", "startupCompleted", "testing")
+    __slots__ = ("_extensions", "_layout", "_logic", "aboutToQuit", "startupCompleted", "testing")
 
     applicationName = "Slicer"
 
     def __init__(self) -> None:
         import slicer
 
-        self.startupCompleted = Signal()
+        self.startupCompleted, self.aboutToQuit = Signal(), Signal()
         self._logic = slicer.vtkSlicerApplicationLogic()
         self.testing = True
         self._layout = LayoutManager()
@@ -170,12 +170,20 @@ SELECTED: list[str] = []  # the modules that were opened, last one last
 
 
 def select_module(module: str) -> None:
-    """`slicer.util.selectModule`; the Segment Editor gets a window, with the nodes that it was given."""
+    """`slicer.util.selectModule`, for the one module that LightSeg leads to."""
+    assert module == "SegmentEditor", f"these tests know no module {module}"
+    SELECTED.append(module)
+    module_widget(module)
+
+
+def module_widget(module: str) -> Any:
+    """`slicer.util.getModuleWidget`: the module's window, made when it is first asked for."""
     import slicer
 
-    SELECTED.append(module)
-    if module == "SegmentEditor":
+    assert module == "SegmentEditor", f"these tests know no module {module}"
+    if not hasattr(slicer.modules, "SegmentEditorWidget"):
         slicer.modules.SegmentEditorWidget = SimpleNamespace(editor=SegmentEditor())
+    return slicer.modules.SegmentEditorWidget
 
 
 class SegmentEditor:

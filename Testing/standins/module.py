@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import unittest
 from pathlib import Path
 from typing import Any
+
+
+def reload_scripted_module(name: str) -> Any:
+    """`slicer.util.reloadScriptedModule`: the file is read anew, then the old window ends and a new one is set up.
+
+    As in Slicer the window is neither left nor entered, and only the module's own file is read again.
+    """
+    import slicer
+
+    specification = importlib.util.spec_from_file_location(name, sys.modules[name].__file__ or "")
+    module = sys.modules[name] = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
+    specification.loader.exec_module(module)  # type: ignore[union-attr]
+    old = getattr(slicer.modules, f"{name}Widget")
+    old.parent.hide_children()
+    old.cleanup()
+    old.parent.open(getattr(module, f"{name}Widget"))
+    return module
 
 
 class ScriptedLoadableModule:
@@ -41,7 +59,10 @@ class ScriptedLoadableModuleWidget:
         pass
 
     def onReload(self) -> None:
-        self.parent.reload()
+        """The developer's button Reload."""
+        import slicer
+
+        slicer.util.reloadScriptedModule(self.moduleName)
 
 
 class ScriptedLoadableModuleLogic:

@@ -82,6 +82,12 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         self._entered = False
         self._python.exit()
 
+    def hide_children(self) -> None:
+        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly):
+            child.hide()
+        while self.layout().count():
+            self.layout().takeAt(0)
+
     def open(self, kind: type) -> Any:
         """Make the Python object and set it up, as the application does before a module is first shown."""
         self._python = kind(self)

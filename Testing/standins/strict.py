@@ -25,8 +25,9 @@ def install(*modules: Any) -> None:
     for module in modules:
         for name in dir(module):
             kind = getattr(module, name)
-            if isinstance(kind, type) and issubclass(kind, QObject):
-                _add_properties(kind)
+            if isinstance(kind, type(QObject)):  # and so are items, icons and colours, which have no properties
+                if issubclass(kind, QObject):
+                    _add_properties(kind)
                 kind.__setattr__ = set_attribute  # type: ignore[method-assign]
 
 
