@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import slicer
+import vtk
 from acting import choose, shown_in, turn_event_loop, wait_until
 
 
@@ -175,3 +176,79 @@ def test_questions_need_an_answer(dialogs):
 def test_nothing_waits_for_a_user(run_as_module, line):
     with pytest.raises(AssertionError, match="wait for a user"):
         run_as_module(line)
+
+
+def test_a_section_folds(run_as_module):
+    lines = """
+section = ctk.ctkCollapsibleButton("Inputs")
+rows = qt.QVBoxLayout(section)
+shown, hidden = qt.QLabel("shown"), qt.QLabel("hidden")
+rows.addWidget(shown)
+rows.addWidget(hidden)
+hidden.visible = False
+section.show()
+open_height = section.height
+section.collapsed = True
+"""
+    names = run_as_module(lines)
+    section, shown, hidden = names["section"], names["shown"], names["hidden"]
+    assert section.collapsed and not shown.visible
+    assert section.maximumHeight < names["open_height"]
+    section.click()
+    assert not section.collapsed and shown.visible and not hidden.visible
+
+
+def test_text_is_as_high_as_what_it_says(run_as_module):
+    lines = """
+panel = qt.QWidget()
+rows = qt.QVBoxLayout(panel)
+text = ctk.ctkFittedTextBrowser()
+rows.addWidget(text)
+rows.addStretch(1)
+panel.resize(300, 600)
+panel.show()
+text.plainText = "one line"
+slicer.app.processEvents()
+low = text.height
+text.plainText = "many words " * 40
+slicer.app.processEvents()
+high = text.height
+"""
+    names = run_as_module(lines)
+    assert names["low"] < 60 < 120 < names["high"] < 400
+
+
+def test_show_3d_is_pressed_while_there_are_surfaces(scene):
+    button = slicer.qMRMLSegmentationShow3DButton()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    node.CreateDefaultDisplayNodes()
+    button.setSegmentationNode(node)
+    assert not button.enabled, "there is nothing to show"
+    sphere = vtk.vtkSphereSource()
+    sphere.Update()
+    node.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "ball", [1, 0, 0])
+    node.GetSegmentation().CreateRepresentation("Binary labelmap")
+    node.GetSegmentation().SetSourceRepresentationName("Binary labelmap")
+    assert button.enabled and button.checked
+
+    button.click()
+    assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
+    button.click()
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+    node.GetSegmentation().RemoveRepresentation("Closed surface")
+    assert not button.checked
+
+
+def test_the_slice_views_have_their_nodes(scene):
+    names = slicer.app.layoutManager().sliceViewNames()
+    nodes = [slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode() for name in names]
+    assert [node.GetID() for node in nodes] == [f"vtkMRMLSliceNode{name}" for name in names]
+
+    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, 10, 20, 30)
+
+    positions = {node.GetOrientation(): node.GetSliceToRAS() for node in nodes}
+    assert positions["Axial"].GetElement(2, 3) == 30
+    assert positions["Coronal"].GetElement(1, 3) == 20
+    assert positions["Sagittal"].GetElement(0, 3) == 10
+    scene.Clear(0)
+    assert scene.GetNodeByID("vtkMRMLSliceNodeRed") is nodes[0], "views stay when a scene is closed"
