@@ -58,6 +58,15 @@ def choose(selector: Any, text: str) -> None:
     box.activated.emit(entries.index(text))
 
 
+def type_into(widget: Any, text: str) -> None:
+    """Click into a widget and type."""
+    from PySide6.QtTest import QTest
+
+    assert widget.enabled, "the widget is disabled"
+    widget.setFocus()
+    QTest.keyClicks(widget, text)
+
+
 def shown_in(selector: Any) -> list[str]:
     """The entries of a list, without separators."""
     box = selector if isinstance(selector, qt.QComboBox) else selector.findChild(qt.QComboBox)

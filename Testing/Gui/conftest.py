@@ -17,9 +17,10 @@ How a test uses it:
 `heartbeat`   with heartbeat: ... ; heartbeat.longest_gap, in seconds, of the event loop while it turned.
 `screenshot`  screenshot("name"): a PNG of the panel, 400 pixels wide, in the folder LIGHTSEG_SCREENSHOTS, or in a
               temporary one if that is not set. `pictures` is that folder, for views.draw_views(...): slices and 3D.
-`make_volume`, `model`, `boxes` are those of Testing/scene_fixtures.py.
+`extensions`, `other_modules`  what was asked of the Extensions Manager, and which other modules were opened.
+`make_volume`, `model`, `boxes` are those of Testing/scene_fixtures.py, `tiny_model` is that of Testing/conftest.py.
 
-`wait_until`, `turn_event_loop`, `choose`, `shown_in` and `reload_module` are imported from `acting`.
+`wait_until`, `turn_event_loop`, `choose`, `type_into`, `shown_in` and `reload_module` are imported from `acting`.
 
 Widgets are as strict as in Slicer, see Testing/standins/strict.py.
 """
@@ -30,6 +31,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,6 +129,25 @@ def screenshot(pictures: Path) -> Callable[..., Path]:
         return path
 
     return save
+
+
+@pytest.fixture
+def extensions() -> Any:
+    """The Extensions Manager: `installed` names the extensions that are there, `requested` those it was to install."""
+    model = slicer.app.extensionsManagerModel()
+    model._installed.clear()
+    model._requested.clear()
+    return SimpleNamespace(installed=model._installed, requested=model._requested)
+
+
+@pytest.fixture
+def other_modules() -> list[str]:
+    """Names of other modules that were opened; the Segment Editor's window is `slicer.modules.SegmentEditorWidget`."""
+    from standins.application import SELECTED
+
+    SELECTED.clear()
+    vars(slicer.modules).pop("SegmentEditorWidget", None)
+    return SELECTED
 
 
 @pytest.fixture

@@ -252,3 +252,26 @@ def test_the_slice_views_have_their_nodes(scene):
     assert positions["Sagittal"].GetElement(0, 3) == 10
     scene.Clear(0)
     assert scene.GetNodeByID("vtkMRMLSliceNodeRed") is nodes[0], "views stay when a scene is closed"
+
+
+def test_a_user_types(run_as_module):
+    from acting import type_into
+
+    box = run_as_module("box = ctk.ctkSearchBox()\nbox.show()\nbox.text = 'he'")["box"]
+    type_into(box, "art")
+    assert box.text == "heart"
+
+
+def test_the_segment_editor_takes_nodes(scene, other_modules):
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    slicer.util.selectModule("SegmentEditor")
+    slicer.modules.SegmentEditorWidget.editor.setSourceVolumeNode(volume)
+    assert other_modules == ["SegmentEditor"]
+    assert slicer.util.getModuleWidget("SegmentEditor").editor.sourceVolumeNode() is volume
+
+
+def test_the_extensions_manager_is_asked(extensions):
+    extensions.installed.add("PyTorch")
+    assert slicer.app.extensionsManagerModel().isExtensionInstalled("PyTorch")
+    assert slicer.app.extensionsManagerModel().installExtensionFromServer("SlicerIGT")
+    assert extensions.requested == ["SlicerIGT"]

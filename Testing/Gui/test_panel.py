@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import slicer
 from acting import choose, close_module, grab_panel, open_module, reload_module
+
+FOLDER = Path(__file__).parent
 
 
 def add_volume(name):
@@ -52,3 +58,18 @@ def test_the_panel_is_drawn(window):
     picture = grab_panel().toImage()
     colors = {picture.pixel(x, y) for x in range(0, picture.width(), 3) for y in range(0, picture.height(), 3)}
     assert len(colors) > 20, "text and buttons are drawn"
+
+
+def test_it_opens_without_torch():
+    """The user may look around before PyTorch is installed."""
+    story = (
+        f"import sys; sys.modules['torch'] = None; sys.path[:0] = {[str(FOLDER.parent), str(FOLDER)]!r}\n"
+        "import standins; standins.install()\n"
+        "from acting import open_module\n"
+        "import LightSeg\n"
+        "assert not LightSeg.torchInstalled()\n"
+        "print(open_module().ui.applyButton.visible)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True)
+
+    assert done.stdout.split() == ["True"], done.stderr
