@@ -4,7 +4,7 @@ How a test uses it:
 
     def test_apply_says_what_is_missing(window):
         assert not window.ui.applyButton.enabled      # properties as in Slicer: no isEnabled()
-        choose(window.ui.inputSelector, "T1")         # as a user opens the list and clicks
+        choose(window.ui.inputSelector1, "T1")         # as a user opens the list and clicks
         window.ui.applyButton.click()
         wait_until(lambda: window.ui.applyButton.text == "Apply", seconds=60)
 

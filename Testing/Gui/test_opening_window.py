@@ -23,9 +23,9 @@ def test_apply_waits_for_a_volume(window, screenshot):
     add_volume("T1")
     volume = add_volume("FLAIR")
 
-    choose(window.ui.inputSelector, "FLAIR")
+    choose(window.ui.inputSelector1, "FLAIR")
 
-    assert window.logic.getParameterNode().inputVolume is volume
+    assert window.logic.getParameterNode().input1 is volume
     assert window.ui.applyButton.enabled
     screenshot("panel")
 
@@ -34,23 +34,23 @@ def test_what_was_chosen_is_kept_when_the_window_is_opened_again(scene, raised):
     add_volume("T1")
     window = open_module()
     add_volume("FLAIR")
-    choose(window.ui.inputSelector, "FLAIR")
+    choose(window.ui.inputSelector1, "FLAIR")
     close_module()
 
     window = open_module()
-    assert window.ui.inputSelector.currentNode().GetName() == "FLAIR"
+    assert window.ui.inputSelector1.currentNode().GetName() == "FLAIR"
     window = reload_module()
-    assert window.ui.inputSelector.currentNode().GetName() == "FLAIR"
+    assert window.ui.inputSelector1.currentNode().GetName() == "FLAIR"
     close_module()
 
 
 def test_a_closed_scene_leaves_an_open_window(window, scene):
     add_volume("T1")
-    choose(window.ui.inputSelector, "T1")
+    choose(window.ui.inputSelector1, "T1")
 
     scene.Clear(0)
 
-    assert window.ui.inputSelector.currentNode() is None
+    assert window.ui.inputSelector1.currentNode() is None
     assert not window.ui.applyButton.enabled
 
 
