@@ -9,7 +9,7 @@ from typing import Any
 import vtk
 from PySide6 import QtWidgets
 
-from .mrml_widgets import qMRMLNodeComboBox
+from .node_selector import qMRMLNodeComboBox
 
 NUMBERS = ((QtWidgets.QSpinBox, int), (QtWidgets.QSlider, int), (QtWidgets.QDoubleSpinBox, float))
 
