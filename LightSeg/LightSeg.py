@@ -179,7 +179,8 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def cleanup(self):
-        self.models.stop()
+        self.models.close()
+        self.run.close()
         self.result.show(None)
         self.logic.stopWorker()
         self.setParameterNode(None)

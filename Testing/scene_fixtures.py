@@ -104,3 +104,15 @@ def boxes(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     monkeypatch.setattr(segmenter, "Segmenter", KnownBoxes)
     return seen
+
+
+@pytest.fixture
+def make_transform(scene: Any) -> Make:
+    """Adds a linear transform node from a 4x4 matrix in RAS."""
+
+    def make(to_parent: np.ndarray) -> Any:
+        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(to_parent))
+        return node
+
+    return make

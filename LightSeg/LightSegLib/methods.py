@@ -15,7 +15,8 @@ def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> st
         if settings.get(name)
     ]
     how = f", {' and '.join(ways)}" if ways else ""
-    named = f"{', '.join(structures[:-1])} and {structures[-1]}" if len(structures) > 1 else "".join(structures)
+    names = [_within_sentence(name) for name in structures]
+    named = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
     subject = f"{named[:1].upper()}{named[1:]}" if named else "The structures"
     verb = "was" if len(structures) == 1 else "were"
     return (
@@ -23,3 +24,8 @@ def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> st
         f"(model {provenance['model']}, version {provenance['version']}, "
         f"weights SHA-256 {str(provenance['weights_sha256'])[:12]}{how}). {provenance['citation']}"
     )
+
+
+def _within_sentence(name: str) -> str:
+    """Without its capital, unless it is an abbreviation."""
+    return name[0].lower() + name[1:] if name[1:2].islower() else name

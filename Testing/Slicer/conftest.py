@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import slicer
 import standins
 import vtk
 import vtk.util.numpy_support
@@ -17,18 +16,6 @@ standins.install()
 from scene_fixtures import *  # noqa: E402, F403 (the scene must be there first)
 
 Make = Callable[..., Any]
-
-
-@pytest.fixture
-def make_transform(scene: Any) -> Make:
-    """Adds a linear transform node from a 4x4 matrix in RAS."""
-
-    def make(to_parent: np.ndarray) -> Any:
-        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-        node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(to_parent))
-        return node
-
-    return make
 
 
 @pytest.fixture

@@ -24,14 +24,16 @@ PICTURE = (
     ("catalog", "weights", "nnunet"),
     ("pipeline",),
     ("segmenter",),
-    ("writers", "evaluation", "certainty", "worker"),
+    ("writers", "evaluation", "certainty", "methods", "worker"),
     ("drawing",),
     ("pictures",),
     ("training", "benchmark"),
     ("mrml", "arguments", "printing", "cli_models", "cli"),
     ("background",),
+    ("window",),
 )
 SPEAKS_SLICER = {"LightSeg.py", "LightSegLib/mrml.py", "LightSegLib/pictures.py", "LightSegLib/background.py"}
+SPEAKS_SLICER |= {path.relative_to(MODULE).as_posix() for path in LIBRARY.glob("window/*.py")}
 KNOWS_TORCH = ("LightSegLib/networks/", "LightSegLib/pipeline/", "LightSegLib/training/")
 
 

@@ -16,16 +16,13 @@ from ..catalog.store import resources_folder
 
 SELECTORS = 4
 REGION_MM = (100.0, 100.0, 100.0)  # of models that say nothing about it
-OTHER_NAMES = {  # what channels are also called, in lower case
-    "t1": ("t1w",),
-    "t1w": ("t1", "t1n"),
-    "t1ce": ("t1gd", "t1c", "t1wce", "t1post"),
-    "t1gd": ("t1ce", "t1c", "t1wce", "t1post"),
-    "t2": ("t2w",),
-    "t2w": ("t2",),
-    "flair": ("t2flair", "t2f"),
-    "mri": ("mr",),
-}
+SYNONYMS = (  # what channels are also called, in lower case
+    {"t1", "t1w", "t1n"},
+    {"t1ce", "t1gd", "t1c", "t1wce", "t1post"},
+    {"t2", "t2w"},
+    {"flair", "t2flair", "t2f"},
+    {"mri", "mr"},
+)
 
 
 class Inputs:
@@ -196,13 +193,12 @@ def _channel_of(name: str, channels: Sequence[str]) -> str | None:
     """The channel with the longest word that stands in a name, so that "T1 CE" is not T1."""
     words = re.findall(r"[a-z]+\d*[a-z]*|\d+", name.lower())
     words += [first + second for first, second in zip(words, words[1:], strict=False)]
-    found = [
-        (len(word), channel)
-        for channel in channels
-        for word in (channel.lower(), *OTHER_NAMES.get(channel.lower(), ()))
-        if word in words
-    ]
+    found = [(len(word), channel) for channel in channels for word in _names(channel.lower()) if word in words]
     return max(found)[1] if found else None
+
+
+def _names(channel: str) -> set[str]:
+    return next((names for names in SYNONYMS if channel in names), {channel})
 
 
 def sampleFile(card: Card) -> Any:

@@ -177,15 +177,20 @@ class Models:
         self._task.finished.connect(self._onFinished)
         self.show(self.card.id if self.card else "")
 
-    def stop(self) -> None:
-        """End a download; what has arrived of it is kept."""
+    def close(self) -> None:
+        """The window is closed: end a download, of which what has arrived is kept."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
 
     def _onProgress(self, progress: Progress) -> None:
+        if self._task is None:
+            return
         self._ui.statusLabel.setText(progressText(progress))
 
     def _onFinished(self, task: Task) -> None:
+        if task is not self._task:
+            return
         self._ui.statusLabel.setText("")
         self._changed()
         if isinstance(task.result, Card):

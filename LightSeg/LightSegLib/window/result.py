@@ -38,6 +38,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
 
     def show(self, segmentationNode: Any) -> None:
         """Show this segmentation, or nothing; follow its changes."""
+        self._timer.stop()
         if segmentationNode is not self._node:
             self.removeObservers()
             self._node = segmentationNode

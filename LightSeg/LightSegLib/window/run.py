@@ -46,6 +46,10 @@ class Run:
             self._ui.statusLabel.setText(reason)
         self._shown = reason
 
+    def close(self) -> None:
+        """The window is closed: a job that still ends has nothing to show."""
+        self._job = None
+
     def _onApply(self) -> None:
         if self._job is not None and self.running:
             self._job.cancel()
@@ -60,6 +64,8 @@ class Run:
         self.show()
 
     def _onProgress(self, progress: Progress) -> None:
+        if self._job is None:
+            return
         done = fraction(progress)
         self._ui.progressBar.setRange(0, 0 if done is None else 1000)
         if done is not None:
@@ -67,6 +73,8 @@ class Run:
         self._ui.statusLabel.setText(progressText(progress))
 
     def _onFinished(self, job: Job) -> None:
+        if job is not self._job:
+            return
         self._ui.statusLabel.setText(_("Cancelled. Nothing was changed.") if job.state == "cancelled" else "")
         if job.state == "done":
             how, memory = job.provenance["computed_in"], job.provenance["memory_estimate_mb"] / 1000

@@ -1,0 +1,169 @@
+"""Volumes for the channels of a model, and the region: filled where it is clear, refused with the reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+from acting import choose, shown_in, wait_until
+
+BRATS = "brain-tumor-mr-slim-unetrv2"  # T1, T1ce, T2, FLAIR
+HIPPOCAMPUS = "hippocampus-mr-lightmedseg"
+
+
+def add_volume(name, shape=(6, 7, 8), spacing=1.0):
+    node = slicer.util.addVolumeFromArray(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), name=name)
+    node.SetSpacing(spacing, spacing, spacing)
+    return node
+
+
+def chosen(window):
+    return [node.GetName() if node else None for node in window.inputs.volumes()]
+
+
+@pytest.fixture
+def brats(window):
+    window.logic.getParameterNode().modelId = BRATS
+    return window
+
+
+def test_each_channel_has_a_selector_with_its_name(brats):
+    labels = [brats.ui.inputLabel1, brats.ui.inputLabel2, brats.ui.inputLabel3, brats.ui.inputLabel4]
+    assert [label.text for label in labels] == ["T1:", "T1ce:", "T2:", "FLAIR:"]
+    assert all(label.visible for label in labels)
+    brats.logic.getParameterNode().modelId = HIPPOCAMPUS
+    assert [label.visible for label in labels] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("BraTS-0001_t1", "BraTS-0001_t1ce", "BraTS-0001_t2", "BraTS-0001_flair"),
+        ("3: AX T1", "7: AX T1 GD", "4: AX T2", "5: AX T2 FLAIR"),
+        ("t1n", "t1c", "t2w", "t2f"),
+    ],
+)
+def test_volumes_are_matched_by_their_names_in_any_order(brats, names):
+    for name in reversed(names):
+        add_volume(name)
+    wait_until(lambda: None not in chosen(brats))
+    assert chosen(brats) == list(names)
+
+
+def test_what_is_not_clear_is_left_to_the_user(brats):
+    add_volume("T1")
+    add_volume("T1 repeated")
+    add_volume("Localizer")
+    slicer.app.processEvents()
+    assert chosen(brats) == [None] * 4
+
+
+def test_a_single_channel_takes_the_first_volume_and_keeps_what_the_user_chose(window):
+    add_volume("Anything")
+    wait_until(lambda: chosen(window) == ["Anything"])
+    add_volume("T1")
+    slicer.app.processEvents()
+    assert chosen(window) == ["Anything"]
+
+
+def test_apply_names_the_channel_that_is_missing_and_one_that_is_chosen_twice(brats):
+    add_volume("Scan")
+    assert brats.ui.applyButton.toolTip == brats.ui.statusLabel.text == "Choose the volume for T1"
+    for number in (1, 2):
+        choose(getattr(brats.ui, f"inputSelector{number}"), "Scan")
+    assert not brats.ui.applyButton.enabled
+    assert brats.ui.applyButton.toolTip == "Scan is chosen twice: choose one volume for each channel"
+
+
+def test_channels_on_different_grids_are_refused_wherever_the_difference_comes_from(brats):
+    parameters = brats.logic.getParameterNode()
+    parameters.input1 = add_volume("A")
+    parameters.input2 = moved = add_volume("B")
+    reason = "B and A do not lie on the same grid"
+    assert reason not in brats.ui.applyButton.toolTip
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[0, 3] = 5
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    moved.SetAndObserveTransformNodeID(transform.GetID())
+    brats.onParametersModified()
+    assert reason in brats.ui.applyButton.toolTip
+    parameters.input2 = None
+    coarse = add_volume("B", spacing=2.0)
+    parameters.input2 = coarse
+    assert reason in brats.ui.applyButton.toolTip
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((6, 7, 8, 3), "several values per voxel"), ((1, 7, 8), "is a single slice")],
+)
+def test_images_that_are_no_volumes_are_refused(window, shape, words):
+    kind = "vtkMRMLVectorVolumeNode" if len(shape) == 4 else "vtkMRMLScalarVolumeNode"
+    node = slicer.util.addVolumeFromArray(np.zeros(shape, np.uint8), name="Picture", nodeClassName=kind)
+    window.logic.getParameterNode().input1 = node
+    assert words in window.ui.applyButton.toolTip and not window.ui.applyButton.enabled
+
+
+def test_label_maps_are_not_offered_and_refused_from_python(window):
+    labels = slicer.util.addVolumeFromArray(
+        np.zeros((6, 7, 8), np.uint8), name="Drawn", nodeClassName="vtkMRMLLabelMapVolumeNode"
+    )
+    assert "Drawn" not in shown_in(window.ui.inputSelector1)
+    window.logic.getParameterNode().input1 = labels
+    assert "label map" in window.ui.applyButton.toolTip or window.inputs.volumes() == [None]
+
+
+# --- the region ----------------------------------------------------------------------------------
+
+
+def bounds(node):
+    found = [0.0] * 6
+    node.GetRASBounds(found)
+    return found
+
+
+def test_a_new_region_starts_as_large_as_the_volume(window):
+    volume = add_volume("T1")
+    wait_until(lambda: chosen(window) == ["T1"])
+
+    choose(window.ui.roiSelector, "Create new ROI")
+
+    roi = window.logic.getParameterNode().roi
+    assert bounds(roi) == pytest.approx(bounds(volume))
+    assert roi.GetDisplayNode().GetHandlesInteractive()
+
+
+def test_a_region_can_be_fitted_hidden_and_placed_where_the_slices_cross(window):
+    volume = add_volume("T1")
+    wait_until(lambda: chosen(window) == ["T1"])
+    for name in slicer.app.layoutManager().sliceViewNames():
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSlice(25, -30, -12)
+
+    window.ui.roiSliceButton.click()
+
+    roi = window.logic.getParameterNode().roi
+    centre = [0.0] * 3
+    roi.GetCenterWorld(centre)
+    assert centre == pytest.approx([25, -30, -12])
+    assert roi.GetSize() == pytest.approx((35, 50, 40)), "as large as the model was made for"
+    assert window.ui.roiVisibleBox.checked
+
+    window.ui.roiVisibleBox.click()
+    assert not roi.GetDisplayVisibility()
+    window.ui.roiVolumeButton.click()
+    assert bounds(roi) == pytest.approx(bounds(volume))
+    assert roi is window.logic.getParameterNode().roi and roi.GetDisplayVisibility()
+
+
+def test_a_region_of_a_moved_volume_lies_around_it_in_the_world(window, make_transform):
+    volume = add_volume("T1")
+    matrix = np.eye(4)
+    matrix[:3, 3] = 40, 50, 60
+    volume.SetAndObserveTransformNodeID(make_transform(matrix).GetID())
+    wait_until(lambda: chosen(window) == ["T1"])
+
+    window.ui.roiVolumeButton.click()
+
+    assert bounds(window.logic.getParameterNode().roi) == pytest.approx(bounds(volume))
+    assert bounds(volume)[0] == pytest.approx(39.5)

@@ -1,0 +1,151 @@
+"""Finding a model, and its weights: from a server, from a file, away again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import qt
+from acting import wait_until
+from http_server import Answer, Server
+
+SLIM, LUNG = "heart-ct-slim-unetrv2", "lung-tumor-ct-unetrpp"
+
+
+def shown(window):
+    """The models that the list shows, by title."""
+    tree, titles = window.ui.modelTree, []
+    for number in range(tree.topLevelItemCount):
+        group = tree.topLevelItem(number)
+        titles += [group.child(n).text(0) for n in range(group.childCount()) if not group.child(n).isHidden()]
+    return titles
+
+
+def click(window, title):
+    """Click a model in the list."""
+    tree = window.ui.modelTree
+    (item,) = [i for i in tree.findItems(title, qt.Qt.MatchRecursive | qt.Qt.MatchStartsWith) if not i.isHidden()]
+    tree.setCurrentItem(item)
+
+
+def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
+    tree = window.ui.modelTree
+    assert [tree.topLevelItem(n).text(0) for n in range(tree.topLevelItemCount)] == ["CT", "MR"]
+    assert len(shown(window)) == 9
+    window.ui.modelSearch.setText("heart ct")
+    assert shown(window) == ["Whole heart (CT, MM-WHS, Slim UNETRV2)"]
+    assert tree.topLevelItem(1).isHidden(), "no empty groups"
+    screenshot("search")
+    click(window, "Whole heart")
+    assert window.logic.getParameterNode().modelId == SLIM
+    page = window.ui.modelDetails.plainText
+    assert "left ventricle" in page.lower() and "Licence:" in page and "Unverified" in page
+    window.ui.modelSearch.setText("nothing like this")
+    assert shown(window) == []
+    window.ui.modelSearch.setText("")
+    assert len(shown(window)) == 9 and window.logic.getParameterNode().modelId == SLIM
+
+
+def test_the_bundled_model_says_what_was_measured(window):
+    page = window.ui.modelDetails.plainText
+    assert "Dice 0.88 on 30 cases" in page and "CC-BY-SA" in page
+    buttons = (window.ui.downloadButton, window.ui.useFileButton, window.ui.deleteButton)
+    assert not any(button.enabled for button in buttons), "nothing to fetch, nothing to delete"
+
+
+def test_a_model_whose_weights_come_by_hand_says_so(window):
+    window.logic.getParameterNode().modelId = LUNG
+    assert "fetched by hand" in window.ui.applyButton.toolTip
+    assert window.ui.useFileButton.enabled and not window.ui.downloadButton.enabled
+
+
+@pytest.fixture
+def downloadable(make_model, tmp_path, monkeypatch):
+    """A model folder of the user's whose weights lie on a local server."""
+    import dataclasses
+    import hashlib
+
+    from LightSegLib.catalog.card import Source, Weights, read_card, write_card
+    from LightSegLib.catalog.store import CARD_NAME
+
+    made = make_model()
+    weights = (made / "weights.pt").read_bytes()
+    with Server() as server:
+        server.answers["/weights.pt"] = Answer(weights)
+        card = dataclasses.replace(
+            read_card(made / CARD_NAME),
+            title="Tiny model of a server",
+            weights=Weights(
+                "weights.pt",
+                len(weights),
+                hashlib.sha256(weights).hexdigest(),
+                sources=(Source("url", url=f"{server.url}/weights.pt"),),
+            ),
+        )
+        folder = tmp_path / "users models" / card.id
+        folder.mkdir(parents=True)
+        write_card(card, folder / CARD_NAME)
+        monkeypatch.setenv("LIGHTSEG_MODELS", str(folder.parent))
+        yield card.id, made / "weights.pt"
+
+
+def test_download_use_a_file_and_delete(window, downloadable, dialogs, screenshot):
+    _model, file = downloadable
+    window.refresh()
+    click(window, "Tiny model of a server")
+    assert window.ui.modelTree.currentItem().text(1).endswith("MB to download")
+
+    dialogs.answer("Cancel", "Ok")
+    window.ui.downloadButton.click()
+    assert "Licence:" in dialogs.take().text
+    assert window.ui.downloadButton.enabled, "the user did not agree, nothing has happened"
+    window.ui.downloadButton.click()
+    dialogs.take()
+    wait_until(lambda: window.ui.modelTree.currentItem().text(1) == "downloaded")
+    assert not window.ui.downloadButton.enabled
+    assert window.ui.storedTable.rowCount == 1
+    assert float(window.ui.storedTable.item(0, 1).text()) == pytest.approx(file.stat().st_size / 1e6, abs=0.1)
+
+    dialogs.answer("No", "Yes")
+    window.ui.deleteButton.click()
+    assert "MB" in dialogs.take().text
+    window.ui.deleteButton.click()
+    dialogs.take()
+    assert window.ui.modelTree.currentItem().text(1).endswith("to download") and window.ui.storedTable.rowCount == 0
+
+    dialogs.choose_path(file)
+    window.ui.useFileButton.click()
+    wait_until(lambda: window.ui.modelTree.currentItem().text(1) == "downloaded")
+
+
+def test_a_file_of_another_model_is_refused_with_the_reason(window, downloadable, dialogs, tmp_path):
+    window.refresh()
+    click(window, "Tiny model of a server")
+    wrong = tmp_path / "wrong.pt"
+    wrong.write_bytes(b"something else")
+    dialogs.choose_path(wrong)
+    window.ui.useFileButton.click()
+    wait_until(lambda: dialogs.shown)
+    assert "wrong.pt" in dialogs.take().text
+    assert window.ui.modelTree.currentItem().text(1).endswith("to download")
+
+
+def test_import_open_and_delete_a_model_of_ones_own(window, make_model, dialogs, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "users models"))
+    folder = Path(shutil.copytree(make_model(), tmp_path / "given"))
+    window.ui.advancedSection.collapsed = False
+    dialogs.choose_path(folder)
+    window.ui.importFolderButton.click()
+    wait_until(lambda: "Tiny" in shown(window), seconds=30)
+    assert window.models.card.title == "Tiny", "the new model is the chosen one"
+    assert window.ui.storedTable.rowCount == 1
+    window.ui.storedTable.setCurrentCell(0, 0)
+    dialogs.answer("Yes")
+    window.ui.deleteStoredButton.click()
+    dialogs.take()
+    assert "Tiny" not in shown(window) and window.ui.storedTable.rowCount == 0
+    dialogs.choose_path("")
+    window.ui.importFileButton.click()
+    window.ui.openFolderButton.click()
+    assert dialogs.opened and dialogs.opened[0].startswith("file:")

@@ -1,0 +1,55 @@
+"""The panel as a whole: every control explains itself, it fits, and the keyboard goes through it in order."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import qt
+import slicer
+
+import LightSeg
+
+CONTROLS = ("QPushButton", "QCheckBox", "QComboBox", "qMRMLNodeComboBox", "ctkSearchBox", "QTreeWidget", "QTableWidget")
+CONTROLS += ("QListWidget", "qMRMLSegmentationShow3DButton")
+
+
+def form():
+    path = Path(LightSeg.__file__).parent / "Resources" / "UI" / "LightSeg.ui"
+    return ElementTree.parse(path).getroot()
+
+
+def test_every_control_has_a_tooltip_and_a_place_in_the_tab_order():
+    controls = [widget for widget in form().iter("widget") if widget.attrib["class"] in CONTROLS]
+    assert len(controls) > 25
+    for widget in controls:
+        texts = [p.findtext("string") for p in widget.findall("property") if p.attrib["name"] == "toolTip"]
+        assert texts and len(texts[0]) > 10, widget.attrib["name"]
+    stops = [stop.text for stop in form().iter("tabstop")]
+    names = [widget.attrib["name"] for widget in controls]
+    assert sorted(stops) == sorted(names)
+    # Apply comes between output and result; all others are reached in the order of the form
+    assert stops == names
+
+
+def test_it_fits_into_a_narrow_panel(window):
+    window.ui.advancedSection.collapsed = False
+    for node in ("A volume with a name that is much longer than what a panel can show at once", "T1"):
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", node)
+    slicer.app.processEvents()
+    assert window.parent.minimumSizeHint.width() <= 400
+
+
+def test_what_was_chosen_is_saved_with_the_scene(window):
+    window.ui.confidenceBox.click()
+    window.ui.sideBox.setCurrentIndex(1)
+    node = slicer.mrmlScene.GetSingletonNode("LightSeg", "vtkMRMLScriptedModuleNode")
+    assert node.GetParameter("confidence") == "True" and node.GetParameter("side") == "LEFT"
+    window.exit()
+    window.enter()
+    assert window.ui.confidenceBox.checked and window.ui.sideBox.currentText == "left"
+
+
+def test_nothing_of_the_panel_is_styled():
+    assert not [p for p in form().iter("property") if p.attrib["name"] == "styleSheet"]
+    assert qt is not None

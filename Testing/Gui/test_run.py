@@ -1,0 +1,203 @@
+"""The main job by clicks: choose, Apply, watch, review; and all that can come between."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+
+import pytest
+import qt
+import slicer
+from acting import choose, close_module, open_module, wait_until
+
+import LightSeg
+
+ANTERIOR, POSTERIOR = "Anterior hippocampus", "Posterior hippocampus"
+
+
+@pytest.fixture
+def ready(window):
+    """The sample is loaded and a region lies around its right hippocampus; all by clicks but the slices' place."""
+    window.ui.openvinoBox.setChecked(False)
+    choose(window.ui.deviceBox, "CPU")
+    window.ui.sampleButton.click()
+    let_slices_cross_at(25, -25, -12)
+    window.ui.roiSliceButton.click()
+    return window
+
+
+def let_slices_cross_at(r, a, s):
+    for name in slicer.app.layoutManager().sliceViewNames():
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSlice(r, a, s)
+
+
+def apply_and_wait(window, seconds=60):
+    window.ui.applyButton.click()
+    wait_until(lambda: not window.run.running, seconds=seconds)
+
+
+def table(window):
+    cells = window.ui.resultTable
+    return [[cells.item(row, column).text() for column in range(2)] for row in range(cells.rowCount)]
+
+
+def test_from_the_sample_to_a_segmentation(ready, screenshot):
+    assert ready.ui.applyButton.enabled, ready.ui.applyButton.toolTip
+    seen = []
+    ready.ui.applyButton.click()
+    assert ready.ui.applyButton.text == "Cancel" and ready.ui.progressBar.visible
+    wait_until(lambda: seen.append(ready.ui.statusLabel.text) or "tile" in ready.ui.statusLabel.text, seconds=30)
+    screenshot("running")
+    wait_until(lambda: not ready.run.running, seconds=60)
+
+    assert ready.ui.applyButton.text == "Apply" and not ready.ui.progressBar.visible
+    assert ready.ui.statusLabel.text.startswith("Segmented in ")
+    assert "float32" in ready.ui.lastRunLabel.text and "GB of memory" in ready.ui.lastRunLabel.text
+    node = ready.logic.getParameterNode().result
+    assert node.GetName() == "ICBM152 Hippocampus"
+    assert ready.logic.getParameterNode().output is None, "the next run makes a new one, too"
+    (first, volume), (second, _other) = table(ready)
+    assert (first, second) == (ANTERIOR, POSTERIOR) and 1.5 < float(volume) < 3.5
+    screenshot("result")
+
+    ready.ui.copyTableButton.click()
+    lines = qt.QApplication.clipboard().text().splitlines()
+    assert lines[0] == "Segment\tVolume, ml" and lines[1].startswith(f"{ANTERIOR}\t{float(volume):.1f}")
+    ready.ui.copyMethodsButton.click()
+    sentence = qt.QApplication.clipboard().text()
+    assert "hippocampus-mr-lightmedseg, version 1.0" in sentence and "Decathlon" in sentence
+
+    ready.ui.show3DButton.click()
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+    ready.ui.editButton.click()
+    editor = slicer.modules.SegmentEditorWidget.editor
+    assert editor.segmentationNode() is node
+    assert editor.sourceVolumeNode() is ready.logic.getParameterNode().input1
+
+
+def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, screenshot):
+    places = []
+    logic = types.SimpleNamespace(JumpSlicesToLocation=lambda *place: places.append(place))
+    monkeypatch.setattr(slicer.modules, "markups", types.SimpleNamespace(logic=lambda: logic), raising=False)
+    ready.ui.confidenceBox.click()
+    apply_and_wait(ready)
+    doubts = ready.ui.doubtList
+    assert doubts.visible and 1 <= doubts.count <= 5 and "% certain at 2" in doubts.item(0).text()
+    screenshot("confidence")
+    doubts.setCurrentRow(0)
+    doubts.itemClicked.emit(doubts.item(0))
+    ((r, a, s, centred),) = places
+    assert centred and 7 < r < 43 and -50 < a < 0 and -32 < s < 8
+    assert slicer.mrmlScene.GetFirstNodeByName("ICBM152 confidence")
+
+
+def test_both_sides_in_one_segmentation(ready):
+    choose(ready.ui.outputSelector, "Create new Segmentation")
+    for side, place in (("right", 25.0), ("left", -25.0)):
+        let_slices_cross_at(place, -25, -12)
+        ready.ui.roiSliceButton.click()
+        choose(ready.ui.sideBox, side)
+        apply_and_wait(ready)
+    names = [row[0] for row in table(ready)]
+    assert names == [f"{side} {part}" for side in ("Right", "Left") for part in (ANTERIOR.lower(), POSTERIOR.lower())]
+
+
+def test_an_edit_changes_the_table(ready):
+    apply_and_wait(ready)
+    node = ready.logic.getParameterNode().result
+    node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(0))
+    wait_until(lambda: [row[0] for row in table(ready)] == [POSTERIOR], seconds=3)
+
+
+def test_cancel_by_the_same_button(ready, screenshot):
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    ready.logic.getParameterNode().roi = None
+    ready.ui.applyButton.click()
+    wait_until(lambda: "tile" in ready.ui.statusLabel.text, seconds=60)
+    ready.ui.applyButton.click()
+    wait_until(lambda: not ready.run.running, seconds=2)
+    assert ready.ui.statusLabel.text == "Cancelled. Nothing was changed."
+    assert ready.ui.applyButton.text == "Apply" and ready.ui.applyButton.enabled
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_what_goes_wrong_is_a_message_and_the_next_apply_works(ready, dialogs):
+    roi = ready.logic.getParameterNode().roi
+    roi.SetCenterWorld([500, 500, 500])
+    apply_and_wait(ready)
+    assert "lies outside the volume" in dialogs.take().text
+    ready.ui.roiSliceButton.click()
+    apply_and_wait(ready)
+    assert len(table(ready)) == 2
+
+
+def test_a_scene_that_is_closed_while_it_runs(ready):
+    ready.logic.getParameterNode().roi = None
+    ready.ui.applyButton.click()
+    slicer.mrmlScene.Clear(0)
+    wait_until(lambda: not ready.run.running, seconds=2)
+    assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert not ready.ui.applyButton.enabled and ready.ui.applyButton.text == "Apply"
+
+
+def test_a_window_that_is_closed_ends_the_worker(scene, raised):
+    window = open_module()
+    window.ui.openvinoBox.setChecked(False)
+    window.ui.sampleButton.click()
+    window.ui.applyButton.click()
+    worker = window.logic.worker()
+    wait_until(lambda: worker.pid is not None)
+    close_module()
+    assert worker.pid is None
+    assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
+# --- PyTorch -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_torch(monkeypatch):
+    """PyTorch is not installed until `install` is called."""
+    import importlib.util
+
+    real, here = importlib.util.find_spec, []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: real(name) if name != "torch" or here else None)
+    return lambda: here.append(True)
+
+
+def test_without_pytorch_apply_asks_and_installs_it(ready, without_torch, dialogs, monkeypatch):
+    asked = []
+
+    class Logic:
+        def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
+            asked.append((torchVersionRequirement, ready.ui.statusLabel.text))
+            without_torch()
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
+    dialogs.answer("Cancel", "Ok")
+    ready.ui.applyButton.click()
+    assert "needs PyTorch" in dialogs.take().text and not asked and not ready.run.running
+    apply_and_wait(ready)
+    assert "needs PyTorch" in dialogs.take().text
+    assert asked[0][0] == ">=2.6" and "takes some minutes" in asked[0][1]
+    assert len(table(ready)) == 2
+
+
+def test_without_the_extension_it_offers_to_install_that(ready, without_torch, dialogs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    requested = []
+    manager = types.SimpleNamespace(installExtensionFromServer=requested.append)
+    monkeypatch.setattr(type(slicer.app), "extensionsManagerModel", lambda self: manager)
+    dialogs.answer("Ok")
+    ready.ui.applyButton.click()
+    assert "the extension PyTorch" in dialogs.take().text and requested == ["PyTorch"]
+    assert not ready.run.running
+
+
+def test_the_result_tells_where_it_came_from(ready):
+    apply_and_wait(ready)
+    node = ready.logic.getParameterNode().result
+    settings = json.loads(node.GetAttribute("LightSeg.Settings"))
+    assert settings == {"full_precision": False, "mirror": False, "largest_component": "whole"}
+    assert node.GetAttribute("LightSeg.Model") == LightSeg.DEFAULT_MODEL
