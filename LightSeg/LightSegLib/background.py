@@ -28,7 +28,7 @@ from .progress import CancelCallback, Progress, ProgressCallback
 from .volume import Segmentation
 from .worker.client import Worker
 
-POLL_MS = 50
+POLL_MS = 20
 
 
 class Signal:

@@ -39,14 +39,14 @@ def run_away(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     `guard` sees to it that nothing is read from the checkout's.
     """
     away = tmp_path / "away"
-    for folder in ("Unit", "Slicer"):
+    for folder in ("Unit", "Slicer", "Gui", "standins"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / "Testing" / folder, away / "Testing" / folder, ignore=ignored)
     for path in (REPOSITORY / "Testing").glob("*.py"):
         shutil.copy(path, away / "Testing")
 
     def run(extension: Installed, *words: str | Path, program: str | Path = sys.executable) -> Any:
-        folders = (HERE / "guard", extension.modules, away / "Testing" / "Slicer")
+        folders = (HERE / "guard", extension.modules, away / "Testing")
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, folders)),

@@ -15,6 +15,7 @@ MODULE = REPOSITORY / "LightSeg"
 BUNDLED = "Testing/Unit/test_bundled_model.py"
 CARDS = "Testing/Unit/test_cards.py::test_the_cards_that_ship_fit_the_schema_and_lose_nothing_when_read"
 WORKER = "Testing/Unit/test_worker.py::test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time"
+WINDOW = "Testing/Gui/test_run.py::test_from_the_sample_to_a_segmentation"
 COMMANDS = [
     f"Testing/Unit/test_cli.py::test_{story}"
     for story in (
@@ -27,7 +28,7 @@ COMMANDS = [
     )
 ]
 # Fast tests of what needs the most of the package's files. The self-test is run by ctest.
-LOGIC = [BUNDLED, CARDS, WORKER, *COMMANDS, "Testing/Slicer/test_module.py"]
+LOGIC = [BUNDLED, CARDS, WORKER, *COMMANDS, "Testing/Slicer/test_module.py", WINDOW]
 SLOW = ["--deselect", f"{BUNDLED}::test_a_whole_head_without_a_region_is_warned_of"]
 AGAIN = ["--deselect", "Testing/Slicer/test_module.py::test_the_self_test_of_the_module"]
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
