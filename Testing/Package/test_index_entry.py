@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,25 @@ def test_the_readme_says_what_the_index_asks_for(sections: dict[str, str], descr
     assert modules and all(re.search(rf"^The module \*\*{name}\*\* .+\.$", whole, re.MULTILINE) for name in modules)
     assert f"LightSeg {__version__}" in sections["How to cite"] and description["homepage"] in sections["How to cite"]
     assert re.search(r"doi:10\.\d+/", sections["Publications"])
+
+
+def test_the_tutorial_leads_from_the_sample_to_a_result(sections: dict[str, str]) -> None:
+    """Numbered steps with pictures of the window; what is bold in them is written so in the window."""
+    (tutorial,) = [text for heading, text in sections.items() if heading.startswith("Tutorial")]
+    steps = re.findall(r"^(\d+)\. ", tutorial, re.MULTILINE)
+    assert steps == [str(number) for number in range(1, len(steps) + 1)] and len(steps) >= 5
+    files = [
+        REPOSITORY / "LightSeg" / "LightSeg.py",
+        *(REPOSITORY / "LightSeg" / "LightSegLib" / "window").glob("*.py"),
+    ]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
+    assert re.search(r'SAMPLE_NAME = "(\w+)"', source)[1] in tutorial
+    assert len(re.findall(r"!\[[^\]]+\]\(\S+\.png\)", tutorial)) >= 2
+    form = ElementTree.parse(REPOSITORY / "LightSeg" / "Resources" / "UI" / "LightSeg.ui")
+    texts = [text.text or "" for text in form.iter("string")] + re.findall(r'_\(\s*"([^"]+)"', source)
+    texts = {text.removesuffix(":").replace("&", "") for text in texts}
+    named = set(re.findall(r"\*\*([^*]+)\*\*", tutorial))
+    assert named and named <= texts, named - texts
 
 
 def test_every_picture_and_page_of_the_readme_is_in_the_repository() -> None:
