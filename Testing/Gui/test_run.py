@@ -10,6 +10,7 @@ import pytest
 import qt
 import slicer
 from acting import choose, close_module, open_module, wait_until
+from LightSegLib.pictures import opengl_works
 
 import LightSeg
 
@@ -42,7 +43,7 @@ def table(window):
     return [[cells.item(row, column).text() for column in range(2)] for row in range(cells.rowCount)]
 
 
-def test_from_the_sample_to_a_segmentation(ready, screenshot):
+def test_from_the_sample_to_a_segmentation(ready, screenshot, pictures):
     assert ready.ui.applyButton.enabled, ready.ui.applyButton.toolTip
     seen = []
     ready.ui.applyButton.click()
@@ -70,6 +71,10 @@ def test_from_the_sample_to_a_segmentation(ready, screenshot):
 
     ready.ui.show3DButton.click()
     assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+    if opengl_works():
+        from views import draw_views  # its displayable managers need OpenGL
+
+        draw_views(ready.logic.getParameterNode().input1, node, pictures / "views of the result.png")
     ready.ui.editButton.click()
     editor = slicer.modules.SegmentEditorWidget.editor
     assert editor.segmentationNode() is node
