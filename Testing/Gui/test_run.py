@@ -180,6 +180,8 @@ def test_without_pytorch_apply_asks_and_installs_it(ready, without_torch, dialog
             without_torch()
 
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
+    ready.enter()
+    assert "PyTorch is not here yet" in ready.ui.statusLabel.text and ready.ui.applyButton.enabled
     dialogs.answer("Cancel", "Ok")
     ready.ui.applyButton.click()
     assert "needs PyTorch" in dialogs.take().text and not asked and not ready.run.running

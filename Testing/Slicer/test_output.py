@@ -236,12 +236,12 @@ def test_a_job_that_fails_leaves_the_scene_alone(error, existing, make_volume, s
     assert fingerprint() == before
 
 
-@pytest.mark.parametrize("failing", ["_add_segment", "_set_attributes", "_place_beside"])
+@pytest.mark.parametrize("failing", ["_add_segment", "set_attributes", "_place_beside"])
 @pytest.mark.parametrize("existing", ["none", "empty", "filled"])
 def test_an_output_that_fails_midway_is_taken_back(
     failing, existing, make_volume, make_transform, segment, scene, fingerprint, monkeypatch
 ):
-    from LightSegLib import mrml
+    from LightSegLib.mrml import segmentations
 
     volume = make_volume(transform=make_transform(np.diag([2.0, 2, 2, 1])))
     hierarchy = scene.GetSubjectHierarchyNode()
@@ -250,7 +250,7 @@ def test_an_output_that_fails_midway_is_taken_back(
     if existing == "filled":
         segment(volume, output)
     before = fingerprint()
-    original, calls = getattr(mrml, failing), []
+    original, calls = getattr(segmentations, failing), []
 
     def fail_late(*arguments):
         calls.append(arguments)
@@ -258,7 +258,7 @@ def test_an_output_that_fails_midway_is_taken_back(
         if len(calls) == (2 if failing == "_add_segment" else 1):
             raise RuntimeError("disk on fire")
 
-    monkeypatch.setattr(mrml, failing, fail_late)
+    monkeypatch.setattr(segmentations, failing, fail_late)
     if (failing, existing) == ("_place_beside", "filled"):
         segment(volume, output)
         assert not calls, "a node that the user has placed is not moved"

@@ -32,8 +32,10 @@ PICTURE = (
     ("background",),
     ("window",),
 )
-SPEAKS_SLICER = {"LightSeg.py", "LightSegLib/mrml.py", "LightSegLib/pictures.py", "LightSegLib/background.py"}
-SPEAKS_SLICER |= {path.relative_to(MODULE).as_posix() for path in LIBRARY.glob("window/*.py")}
+SPEAKS_SLICER = {"LightSeg.py", "LightSegLib/pictures.py", "LightSegLib/background.py"}
+SPEAKS_SLICER |= {
+    f"LightSegLib/{folder}/{path.name}" for folder in ("mrml", "window") for path in (LIBRARY / folder).glob("*.py")
+}
 KNOWS_TORCH = ("LightSegLib/networks/", "LightSegLib/pipeline/", "LightSegLib/training/")
 
 

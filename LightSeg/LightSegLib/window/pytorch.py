@@ -14,7 +14,7 @@ VERSION = ">=2.6"
 
 def ensured(status: Callable[[str], None]) -> bool:
     """Whether PyTorch is here, or was installed after the user agreed. status: shows a line at once."""
-    if _installed():
+    if installed():
         return True
     try:
         import PyTorchUtils
@@ -28,10 +28,11 @@ def ensured(status: Callable[[str], None]) -> bool:
     with slicer.util.tryWithErrorDisplay(_("PyTorch could not be installed."), waitCursor=True):
         PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=VERSION)
     status("")
-    return _installed()
+    return installed()
 
 
-def _installed() -> bool:
+def installed() -> bool:
+    """Whether it can be imported; does not import it."""
     importlib.invalidate_caches()
     return importlib.util.find_spec("torch") is not None
 

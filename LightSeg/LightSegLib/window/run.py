@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ..background import Job
 from ..progress import Progress
+from . import pytorch
 from .words import fraction, progressText
 
 
@@ -42,9 +43,12 @@ class Run:
         self._ui.applyButton.setEnabled(not reason)
         self._ui.applyButton.setToolTip(reason or action)
         self._ui.progressBar.setVisible(self.running)
-        if reason or self._ui.statusLabel.text == self._shown:
-            self._ui.statusLabel.setText(reason)
-        self._shown = reason
+        shown = reason or (
+            "" if pytorch.installed() else _("PyTorch is not here yet: Apply asks before it installs it.")
+        )
+        if not self.running and (shown or self._ui.statusLabel.text == self._shown):
+            self._ui.statusLabel.setText(shown)
+        self._shown = shown
 
     def close(self) -> None:
         """The window is closed: a job that still ends has nothing to show."""

@@ -1,0 +1,28 @@
+"""Between the MRML scene and LightSeg: the only part of the library that turns nodes into volumes and back.
+
+MRML states positions in RAS, the library in LPS; both in mm. What the network sees is the anatomy as it lies in
+the world: a linear parent transform of the volume is part of the geometry. Through a non-linear one a grid does
+not stay a grid, so such a volume keeps its own, local coordinates.
+"""
+
+from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, provenance_of
+from .coordinates import world_position
+from .results import reference_volume, segment_volumes
+from .segmentations import check_output, segmentation_name, write_segmentation
+from .volumes import region_from_node, same_grid, volume_from_node, volumes_from_nodes
+
+__all__ = [
+    "ATTRIBUTES",
+    "CONFIDENCE_ROLE",
+    "check_output",
+    "provenance_of",
+    "reference_volume",
+    "region_from_node",
+    "same_grid",
+    "segment_volumes",
+    "segmentation_name",
+    "volume_from_node",
+    "volumes_from_nodes",
+    "world_position",
+    "write_segmentation",
+]

@@ -1,0 +1,48 @@
+"""How a segmentation node says where it came from, and the names that Slicer has for what it holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import slicer
+import slicer.util
+
+LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+CONFIDENCE_ROLE = "LightSeg.Confidence"
+REFERENCE_ROLE = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+REFERENCE_GEOMETRY = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
+    "LightSeg.Model": "model",
+    "LightSeg.Version": "version",
+    "LightSeg.WeightsSHA256": "weights_sha256",
+    "LightSeg.Device": "device",
+    "LightSeg.Settings": "settings",
+    "LightSeg.Seconds": "seconds",
+    "LightSeg.Licence": "licence",
+    "LightSeg.Citation": "citation",
+    "LightSeg.SoftwareVersion": "lightseg",
+    "LightSeg.Notices": "notices",
+}
+
+
+def attributes_of(provenance: dict[str, Any]) -> dict[str, str]:
+    """Node attributes: text as it is, anything else as JSON."""
+    present = {name: provenance[key] for name, key in ATTRIBUTES.items() if provenance.get(key) not in (None, [])}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in present.items()}
+
+
+def set_attributes(node: Any, attributes: dict[str, str]) -> None:
+    """Replace all of LightSeg's attributes, so that none of an earlier run stays."""
+    for name in ATTRIBUTES:
+        if name in attributes:
+            node.SetAttribute(name, attributes[name])
+        else:
+            node.RemoveAttribute(name)
+
+
+def provenance_of(segmentationNode: Any) -> dict[str, Any]:
+    """What `write_segmentation` has kept of the provenance; nothing for a segmentation of other origin."""
+    found = {key: segmentationNode.GetAttribute(name) for name, key in ATTRIBUTES.items()}
+    as_json = ("settings", "notices", "seconds")
+    return {key: json.loads(text) if key in as_json else text for key, text in found.items() if text is not None}

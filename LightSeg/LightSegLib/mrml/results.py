@@ -1,0 +1,47 @@
+"""What a segmentation node holds: the volumes of its segments, and on which image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import vtk
+from vtk.util import numpy_support
+
+from .attributes import LABELMAP, REFERENCE_ROLE
+from .coordinates import array_of
+
+
+def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float, float], float]]:
+    """Name, colour and volume in ml of every segment that is stored as voxels; transforms that scale count."""
+    segments, rows = segmentationNode.GetSegmentation(), []
+    parent, to_world = segmentationNode.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    if parent is not None and parent.IsTransformToWorldLinear():
+        parent.GetMatrixTransformToWorld(to_world)
+    counts: dict[Any, np.ndarray] = {}  # segments share their images
+    for number in range(segments.GetNumberOfSegments()):
+        segment, image_to_world = segments.GetNthSegment(number), vtk.vtkMatrix4x4()
+        image = segment.GetRepresentation(LABELMAP)
+        if image is None:
+            continue
+        scalars = image.GetPointData().GetScalars()
+        if image not in counts:
+            counts[image] = _counts(numpy_support.vtk_to_numpy(scalars)) if scalars is not None else np.zeros(1)
+        image.GetImageToWorldMatrix(image_to_world)
+        voxel = abs(np.linalg.det((array_of(to_world) @ array_of(image_to_world))[:3, :3])) / 1000
+        value = segment.GetLabelValue()
+        found = counts[image][value] if value < len(counts[image]) else 0
+        rows.append((segment.GetName(), segment.GetColor(), float(found * voxel)))
+    return rows
+
+
+def _counts(labels: np.ndarray) -> np.ndarray:
+    """How often each value occurs; part by part, since numpy counts in a copy of 8 bytes a voxel."""
+    parts = np.array_split(labels, max(1, labels.size >> 22))
+    values = int(labels.max(initial=0)) + 1
+    return np.sum([np.bincount(part, minlength=values) for part in parts], axis=0)
+
+
+def reference_volume(segmentationNode: Any) -> Any:
+    """The volume on whose grid a segmentation lies, or None."""
+    return segmentationNode.GetNodeReference(REFERENCE_ROLE)
