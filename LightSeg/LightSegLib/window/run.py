@@ -95,4 +95,5 @@ class Run:
         self._finished(job)
         self.show()
         if job.state == "failed":
-            slicer.util.errorDisplay(str(job.error), detailedText=job.log or None)
+            log = {"detailedText": job.log} if job.log else {}
+            slicer.util.errorDisplay(str(job.error), **log)
