@@ -167,13 +167,14 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LightSegLogic()
         self.models = Models(self.ui, self.onModelChosen, self.refresh)
-        self.inputs = Inputs(self.ui, lambda: self._parameterNode)
-        self.result = Result(self.ui, lambda: self._parameterNode.input1)
+        self.inputs = Inputs(self.ui, lambda: self._parameterNode, self.onInputsChanged)
+        self.result = Result(self.ui)
         self.storage = Storage(self.ui, self.models)
         self.run = Run(self.ui, self.start, self.onFinished, self.reason)
         self.ui.sampleButton.clicked.connect(self.onSample)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.refresh()
         self.initializeParameterNode()
@@ -181,7 +182,6 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         self.models.close()
         self.run.close()
-        self.result.show(None)
         self.logic.stopWorker()
         self.setParameterNode(None)
         self.removeObservers()
@@ -198,6 +198,12 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, caller, event):
         if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller, event):
+        """The parameters of the scene that was opened, whose nodes are only there now."""
+        if self._parameterNode:
+            self.setParameterNode(None)
             self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -218,11 +224,26 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
         self._parameterNode = parameterNode
         if self._parameterNode:
+            self._dropUnknownChoices()
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
             self.onParametersModified()
         else:
+            self.inputs.follow([])
             self.result.show(None)
+
+    def _dropUnknownChoices(self):
+        """A scene of another version may name a choice that is not one here; its default takes its place."""
+        node = self._parameterNode.parameterNode
+        for name, choices in (("side", Side), ("device", Device), ("largestComponent", LargestComponent)):
+            if node.GetParameter(name) not in ("", *choices.__members__):
+                node.SetParameter(name, next(iter(choices)).name)
+
+    def onInputsChanged(self):
+        """A chosen volume has changed, or a region is shown or hidden elsewhere."""
+        if self._parameterNode:
+            self.inputs.show(self.models.card)
+            self.run.show()
 
     def onParametersModified(self, caller=None, event=None):
         """Let every part show the parameters, and Apply say why it cannot be pressed."""
@@ -282,9 +303,8 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
 
     def onFinished(self, job):
-        if job.state == "done" and self._parameterNode:
-            self._parameterNode.result = job.segmentationNode
-            self.result.tell(job)
+        if job.state == "done":  # also while the user is in another module
+            self.logic.getParameterNode().result = job.segmentationNode
         self.refresh()  # a download has changed where the weights are
 
     def showStatus(self, text):
@@ -299,9 +319,6 @@ def torchInstalled():
 
 class LightSegLogic(ScriptedLoadableModuleLogic):
     """What the module does, for the widget and for the Python console alike."""
-
-    _worker = None  # shared, so that the window and the console find the same model loaded
-    _job = None
 
     def getParameterNode(self):
         return LightSegParameterNode(super().getParameterNode())
@@ -380,13 +397,10 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         from LightSegLib import background
         from LightSegLib.errors import LightSegError
 
-        if LightSegLogic._job is not None and LightSegLogic._job.state == "running":
-            raise LightSegError("A segmentation is running already. Wait until it is done, or cancel it.")
         if not torchInstalled():
             raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
         volumeNodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
-        LightSegLogic._job = background.Job(
-            self.worker(),
+        return background.start(
             str(model),
             volumeNodes,
             segmentationNode,
@@ -400,25 +414,13 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
             confidence=confidence,
             openvino=openvino,
         )
-        return LightSegLogic._job
-
-    @staticmethod
-    def worker():
-        """The process that computes, the same for all."""
-        from LightSegLib import background
-        from LightSegLib.worker.client import Worker
-
-        if LightSegLogic._worker is None:
-            LightSegLogic._worker = Worker(background.interpreter())
-        return LightSegLogic._worker
 
     @staticmethod
     def stopWorker():
-        """Cancel what runs, and end the process that waits for the next job."""
-        if LightSegLogic._job is not None:
-            LightSegLogic._job.cancel()
-        if LightSegLogic._worker is not None:
-            LightSegLogic._worker.stop()
+        """End the process that waits for the next job; one that works is left alone."""
+        from LightSegLib import background
+
+        background.stop()
 
 
 class LightSegTest(ScriptedLoadableModuleTest):

@@ -22,7 +22,6 @@ from typing import Any
 import slicer
 
 from . import mrml
-from .certainty import DoubtfulSlice, least_certain_slices
 from .errors import Cancelled, InputError, LightSegError
 from .progress import CancelCallback, Progress, ProgressCallback
 from .volume import Segmentation
@@ -59,12 +58,12 @@ class Task:
         self.state = "running"
         self.result: Any = None
         self.error: LightSegError | None = None
-        self._work = work
+        self._work: Callable[[ProgressCallback, CancelCallback], Any] | None = work
         self._failure: BaseException | None = None
         self._cancelled = threading.Event()
         self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._timer = _timer(self._poll)
+        self._timer: Any = _timer(self._poll)
         self._thread.start()
 
     def cancel(self) -> None:
@@ -78,6 +77,7 @@ class Task:
             self._thread.join(POLL_MS / 1000)
 
     def _run(self) -> None:
+        assert self._work is not None
         try:
             self.result = self._work(self._reports.put, self._cancelled.is_set)
         except BaseException as error:
@@ -95,6 +95,9 @@ class Task:
 
     def _finish(self) -> None:
         self._timer.stop()
+        self._timer.timeout.disconnect(self._poll)  # Qt would hold this object, and all it has, for ever
+        self._timer = None
+        self._work = None
         try:
             if self._cancelled.is_set():
                 raise Cancelled
@@ -106,7 +109,7 @@ class Task:
             self.state = "cancelled"
         except LightSegError as error:
             self.state, self.error = "failed", error
-        except Exception as error:  # a fault of the program must not leave the window waiting
+        except BaseException as error:  # a fault of the program must not leave the window waiting
             self.state = "failed"
             self.error = LightSegError(f"LightSeg failed ({type(error).__name__}: {error}). Report it with the log.")
         self.finished.emit(self)
@@ -146,14 +149,11 @@ class Job(Task):
         self._worker = worker
         self._side = side
         self._versions = [(node, _version(node)) for node in volumeNodes]
-        self._doubtful: list[DoubtfulSlice] = []
         # The thread has voxels of its own: the user may change those of the scene, or remove them.
         copies = [replace(volume, voxels=volume.voxels.copy()) for volume in volumes]
 
         def compute(progress: ProgressCallback, cancelled: CancelCallback) -> Segmentation:
-            segmentation = worker.segment(model, copies, region, progress, cancelled, **options)
-            self._doubtful = least_certain_slices(segmentation)
-            return segmentation
+            return worker.segment(model, copies, region, progress, cancelled, **options)
 
         self._scene = slicer.mrmlScene
         self._closing = self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.cancel())
@@ -173,6 +173,7 @@ class Job(Task):
     def _finish(self) -> None:
         self._scene.RemoveObserver(self._closing)
         super()._finish()
+        self._versions = []
 
     def _complete(self) -> None:
         removed = [node for node, _ in self._versions if node.GetScene() is None]
@@ -196,9 +197,44 @@ class Job(Task):
         if segmentation.confidence is not None:
             self.confidenceNode = self.segmentationNode.GetNodeReference(mrml.CONFIDENCE_ROLE)
         self.leastCertain = [
-            (mrml.world_position(volumeNode, place.index), place.confidence) for place in self._doubtful
+            (mrml.world_position(volumeNode, index), confidence)
+            for *index, confidence in self.provenance.get("least_certain", [])
         ]
         self.result = None  # the scene has it now
+
+
+# The one worker of the application, so that window and console find the same model loaded; it is here because the
+# module's own file may be loaded anew at any time.
+_worker: Worker | None = None
+_job: Job | None = None
+
+
+def start(model: str, volumeNodes: Sequence[Any], *nodes: Any, **options: Any) -> Job:
+    """A `Job` in the application's worker. Raises LightSegError while another one runs, and as `Job` does."""
+    global _job
+    if running():
+        raise LightSegError("A segmentation is running already. Wait until it is done, or cancel it.")
+    _job = Job(worker(), model, volumeNodes, *nodes, **options)
+    return _job
+
+
+def running() -> bool:
+    """Whether a job runs."""
+    return _job is not None and _job.state == "running"
+
+
+def worker() -> Worker:
+    """The process that computes."""
+    global _worker
+    if _worker is None:
+        _worker = Worker(interpreter())
+    return _worker
+
+
+def stop() -> None:
+    """End the process that waits for the next job; one that works is left alone."""
+    if _worker is not None and not running():
+        _worker.stop()
 
 
 def interpreter() -> str:

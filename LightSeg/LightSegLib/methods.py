@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+FACTS = (("model", "model {}"), ("version", "version {}"), ("weights_sha256", "weights SHA-256 {:.12}"))
+
 
 def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> str:
     """From the provenance of a `Segmentation` and the names of its segments."""
@@ -19,11 +21,20 @@ def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> st
     named = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
     subject = f"{named[:1].upper()}{named[1:]}" if named else "The structures"
     verb = "was" if len(structures) == 1 else "were"
+    known = [
+        words.format(provenance[key])
+        for key, words in (
+            ("model", "model {}"),
+            ("version", "version {}"),
+            ("weights_sha256", "weights SHA-256 {:.12}"),
+        )
+        if provenance.get(key)
+    ]
+    software = f"LightSeg {provenance.get('lightseg', '')}".strip()
+    citation = provenance.get("citation", "")
     return (
-        f"{subject} {verb} segmented automatically with LightSeg {provenance['lightseg']} in 3D Slicer "
-        f"(model {provenance['model']}, version {provenance['version']}, "
-        f"weights SHA-256 {str(provenance['weights_sha256'])[:12]}{how}). {provenance['citation']}"
-    )
+        f"{subject} {verb} segmented automatically with {software} in 3D Slicer ({', '.join(known)}{how}). {citation}"
+    ).rstrip()
 
 
 def _within_sentence(name: str) -> str:

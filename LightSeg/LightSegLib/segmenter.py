@@ -11,6 +11,7 @@ import numpy as np
 
 from . import __version__
 from .catalog.card import Card
+from .certainty import least_certain_slices
 from .errors import DeviceError, InputError, ModelError
 from .pipeline.region import Region
 from .progress import CancelCallback, ProgressCallback, Reporter
@@ -85,7 +86,8 @@ class Segmenter:
     ) -> Segmentation:
         """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
 
-        Outside `roi` the result is background. confidence: give the probability of each label, too.
+        Outside `roi` the result is background. confidence: give the probability of each label, too, and in the
+        provenance the least certain slices, each as voxel index i, j, k and confidence.
 
         Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Cancelled
         within one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
@@ -119,13 +121,11 @@ class Segmenter:
             )
         if not found.part.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
-        return Segmentation(
-            found.labels,
-            volumes[0].geometry,
-            self.card.labels,
-            self._provenance(run, notices, time.perf_counter() - started),
-            found.confidence,
-        )
+        provenance = self._provenance(run, notices, time.perf_counter() - started)
+        if found.confidence is not None:
+            doubtful = least_certain_slices(found.labels, found.confidence)
+            provenance["least_certain"] = [[*place.index, place.confidence] for place in doubtful]
+        return Segmentation(found.labels, volumes[0].geometry, self.card.labels, provenance, found.confidence)
 
     def _check(self, volumes: Sequence[Volume]) -> None:
         wanted = self.card.channels

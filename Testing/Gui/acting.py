@@ -35,6 +35,7 @@ def close_module() -> None:
     sys.modules["LightSeg"] = LightSeg  # the one that the tests have imported, should it have been reloaded
     panel.exit()
     panel.self().cleanup()
+    slicer.modules.LightSegWidget = None
     panel.hide()
     panel.deleteLater()
     qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete)

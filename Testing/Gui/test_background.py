@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import slicer
 from acting import wait_until
+from LightSegLib import background
 from LightSegLib.errors import InputError
 
 import LightSeg
@@ -26,6 +27,7 @@ def logic() -> Iterator[Any]:
     logic = LightSeg.LightSegLogic()
     yield logic
     logic.stopWorker()
+    assert background.worker().pid is None
 
 
 @pytest.fixture
@@ -168,8 +170,8 @@ def test_closing_the_scene_cancels(start, logic):
 def test_cancel_takes_less_than_a_second_and_leaves_nothing(start, logic):
     before = nodes()
     job = start(roiNode=None)
-    wait_until(lambda: logic.worker().pid is not None, seconds=10)
-    pid = logic.worker().pid
+    wait_until(lambda: background.worker().pid is not None, seconds=10)
+    pid = background.worker().pid
     moments = []
     job.progress.connect(lambda report: report.tiles and not moments and moments.append(time.monotonic()))
     wait_until(lambda: bool(moments), seconds=60)
@@ -186,14 +188,14 @@ def test_a_worker_that_dies_is_a_message_and_the_next_job_runs(start, logic):
     before = nodes()
     job = start(roiNode=None)
     job.progress.connect(
-        lambda report: report.tiles and logic.worker().pid and os.kill(logic.worker().pid, signal.SIGSEGV)
+        lambda report: report.tiles and background.worker().pid and os.kill(background.worker().pid, signal.SIGSEGV)
     )
     finished(job)
     assert job.state == "failed" and "SIGSEGV" in str(job.error) and nodes() == before
     assert finished(start()).state == "done"
 
 
-def test_the_event_loop_keeps_turning_and_a_warm_job_adds_little(start, logic, scene, heartbeat):
+def test_the_event_loop_keeps_turning_and_a_warm_job_adds_little(window, logic, heartbeat):
     """A volume of 256 x 256 x 256 voxels."""
     random = np.random.default_rng(0)
     blobs = np.cumsum(random.normal(size=(256, 256, 256)), axis=0).astype(np.float32)
@@ -205,6 +207,7 @@ def test_the_event_loop_keeps_turning_and_a_warm_job_adds_little(start, logic, s
     finished(logic.start(large, MODEL, **options))
     added = []
     with heartbeat:
+        finished(logic.start(large, MODEL, confidence=True, **options))
         for _ in range(5):
             begun = time.monotonic()
             job = finished(logic.start(large, MODEL, **options))

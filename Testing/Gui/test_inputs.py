@@ -41,6 +41,8 @@ def test_each_channel_has_a_selector_with_its_name(brats):
         ("BraTS-0001_t1", "BraTS-0001_t1ce", "BraTS-0001_t2", "BraTS-0001_flair"),
         ("3: AX T1", "7: AX T1 GD", "4: AX T2", "5: AX T2 FLAIR"),
         ("t1n", "t1c", "t2w", "t2f"),
+        ("T1 MPRAGE", "T1 MPRAGE POST", "T2w", "sub-01_FLAIR"),
+        ("sub-01_T1w", "sub-01_ce-gadolinium_T1w", "sub-01_T2w", "sub-01_FLAIR"),
     ],
 )
 def test_volumes_are_matched_by_their_names_in_any_order(brats, names):
@@ -86,7 +88,6 @@ def test_channels_on_different_grids_are_refused_wherever_the_difference_comes_f
     matrix[0, 3] = 5
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     moved.SetAndObserveTransformNodeID(transform.GetID())
-    brats.onParametersModified()
     assert reason in brats.ui.applyButton.toolTip
     parameters.input2 = None
     coarse = add_volume("B", spacing=2.0)
@@ -105,13 +106,29 @@ def test_images_that_are_no_volumes_are_refused(window, shape, words):
     assert words in window.ui.applyButton.toolTip and not window.ui.applyButton.enabled
 
 
-def test_label_maps_are_not_offered_and_refused_from_python(window):
-    labels = slicer.util.addVolumeFromArray(
+def test_label_maps_are_not_offered(window):
+    slicer.util.addVolumeFromArray(
         np.zeros((6, 7, 8), np.uint8), name="Drawn", nodeClassName="vtkMRMLLabelMapVolumeNode"
     )
     assert "Drawn" not in shown_in(window.ui.inputSelector1)
-    window.logic.getParameterNode().input1 = labels
-    assert "label map" in window.ui.applyButton.toolTip or window.inputs.volumes() == [None]
+    wait_until(lambda: window.ui.applyButton.toolTip == "Choose the volume for T1")
+
+
+def test_a_volume_that_gets_its_voxels_later_can_be_segmented_then(window):
+    node = add_volume("T1", shape=(1, 7, 8))
+    wait_until(lambda: "is a single slice" in window.ui.applyButton.toolTip)
+    slicer.util.updateVolumeFromArray(node, np.arange(504.0).reshape(9, 7, 8))
+    assert window.ui.applyButton.enabled
+
+
+def test_a_model_of_more_channels_than_the_window_has_says_where_it_runs(window, make_model, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(make_model(5), tmp_path / "users models" / "tiny-5")
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "users models"))
+    window.refresh()
+    window.logic.getParameterNode().modelId = "tiny-5"
+    assert "needs 5 volumes" in window.ui.applyButton.toolTip and not window.ui.applyButton.enabled
 
 
 # --- the region ----------------------------------------------------------------------------------

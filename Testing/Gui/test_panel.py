@@ -5,7 +5,6 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-import qt
 import slicer
 
 import LightSeg
@@ -52,4 +51,11 @@ def test_what_was_chosen_is_saved_with_the_scene(window):
 
 def test_nothing_of_the_panel_is_styled():
     assert not [p for p in form().iter("property") if p.attrib["name"] == "styleSheet"]
-    assert qt is not None
+
+
+def test_choices_of_another_version_of_lightseg_are_replaced_by_the_defaults(window):
+    node = slicer.mrmlScene.GetSingletonNode("LightSeg", "vtkMRMLScriptedModuleNode")
+    window.exit()
+    node.SetParameter("device", "TPU")
+    window.enter()
+    assert window.ui.deviceBox.currentText == "automatic"

@@ -10,6 +10,7 @@ import pytest
 import qt
 import slicer
 from acting import choose, close_module, open_module, wait_until
+from LightSegLib import background
 from LightSegLib.pictures import opengl_works
 
 import LightSeg
@@ -79,6 +80,9 @@ def test_from_the_sample_to_a_segmentation(ready, screenshot, pictures):
     editor = slicer.modules.SegmentEditorWidget.editor
     assert editor.segmentationNode() is node
     assert editor.sourceVolumeNode() is ready.logic.getParameterNode().input1
+    assert not ready.parent.isEntered
+    ready.parent.enter()
+    assert [row[0] for row in table(ready)] == [ANTERIOR, POSTERIOR], "it is all there when the user comes back"
 
 
 def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, screenshot):
@@ -94,7 +98,60 @@ def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, scre
     doubts.itemClicked.emit(doubts.item(0))
     ((r, a, s, centred),) = places
     assert centred and 7 < r < 43 and -50 < a < 0 and -32 < s < 8
-    assert slicer.mrmlScene.GetFirstNodeByName("ICBM152 confidence")
+    confidence = slicer.mrmlScene.GetFirstNodeByName("ICBM152 confidence")
+    assert confidence.GetDisplayNode().GetWindow() == 1
+    ready.parent.exit()
+    ready.parent.enter()
+    assert doubts.visible and doubts.count >= 1, "the list is there again"
+
+
+def test_a_job_that_ends_while_the_user_is_elsewhere_shows_its_result_later(ready):
+    ready.ui.applyButton.click()
+    ready.parent.exit()
+    wait_until(lambda: not ready.run.running, seconds=60)
+    ready.parent.enter()
+    assert [row[0] for row in table(ready)] == [ANTERIOR, POSTERIOR]
+
+
+def test_a_scene_that_is_saved_and_opened_again_shows_its_result(ready, tmp_path):
+    ready.ui.confidenceBox.click()
+    apply_and_wait(ready)
+    expected, count = table(ready), ready.ui.doubtList.count
+    scene = slicer.mrmlScene
+    for kind, ending, storage in (
+        ("vtkMRMLScalarVolumeNode", ".nrrd", "vtkMRMLVolumeArchetypeStorageNode"),
+        ("vtkMRMLSegmentationNode", ".seg.nrrd", "vtkMRMLSegmentationStorageNode"),
+    ):
+        for number, node in enumerate(slicer.util.getNodesByClass(kind)):
+            writer = scene.AddNewNodeByClass(storage)
+            writer.SetFileName(str(tmp_path / f"{kind}-{number}{ending}"))
+            node.SetAndObserveStorageNodeID(writer.GetID())
+            assert writer.WriteData(node)
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    scene.Commit()
+    scene.Clear(0)
+    assert not table(ready)
+    scene.Connect()
+    wait_until(lambda: table(ready) == expected, seconds=5)
+    assert ready.ui.doubtList.count == count
+    assert ready.inputs.volumes()[0].GetName() == "ICBM152" and ready.ui.applyButton.enabled
+
+
+def test_the_sentence_for_a_paper_names_no_segment_of_another_origin(ready):
+    apply_and_wait(ready)
+    node = ready.logic.getParameterNode().result
+    node.GetSegmentation().AddEmptySegment("drawn", "Tumour drawn by hand")
+    wait_until(lambda: len(table(ready)) == 3, seconds=3)
+    assert ready.ui.methodsLabel.text.startswith("Anterior hippocampus and posterior hippocampus were")
+
+
+def test_a_second_window_leaves_the_job_of_the_first_alone(ready):
+    ready.ui.applyButton.click()
+    second = LightSeg.LightSegWidget(slicer.qSlicerScriptedLoadableModuleWidget())
+    second.setup()
+    second.cleanup()
+    wait_until(lambda: not ready.run.running, seconds=60)
+    assert len(table(ready)) == 2
 
 
 def test_both_sides_in_one_segmentation(ready):
@@ -104,6 +161,7 @@ def test_both_sides_in_one_segmentation(ready):
         ready.ui.roiSliceButton.click()
         choose(ready.ui.sideBox, side)
         apply_and_wait(ready)
+    wait_until(lambda: len(table(ready)) == 4, seconds=3)
     names = [row[0] for row in table(ready)]
     assert names == [f"{side} {part}" for side in ("Right", "Left") for part in (ANTERIOR.lower(), POSTERIOR.lower())]
 
@@ -151,7 +209,7 @@ def test_a_window_that_is_closed_ends_the_worker(scene, raised):
     window.ui.openvinoBox.setChecked(False)
     window.ui.sampleButton.click()
     window.ui.applyButton.click()
-    worker = window.logic.worker()
+    worker = background.worker()
     wait_until(lambda: worker.pid is not None)
     close_module()
     assert worker.pid is None
@@ -194,7 +252,7 @@ def test_without_pytorch_apply_asks_and_installs_it(ready, without_torch, dialog
 def test_without_the_extension_it_offers_to_install_that(ready, without_torch, dialogs, monkeypatch):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     requested = []
-    manager = types.SimpleNamespace(installExtensionFromServer=requested.append)
+    manager = types.SimpleNamespace(installExtensionFromServer=lambda name: requested.append(name) or True)
     monkeypatch.setattr(type(slicer.app), "extensionsManagerModel", lambda self: manager)
     dialogs.answer("Ok")
     ready.ui.applyButton.click()

@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from LightSegLib.catalog.card import Label
 from LightSegLib.certainty import least_certain_slices
-from LightSegLib.volume import Geometry, Segmentation
 
 SHAPE = (12, 20, 20)
 
 
-def segmentation(means: dict[int, float]) -> Segmentation:
-    """A square column, sure but for the slices in `means`; its first slice has a single, hopeless voxel."""
+def column(means: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and confidence of a square column, sure but for the slices in `means`; its first slice has a single,
+    hopeless voxel."""
     labels, confidence = np.zeros(SHAPE, np.uint8), np.full(SHAPE, 0.99, np.float32)
     labels[1:, 5:11, 5:11] = 1
     labels[0, 9, 9], confidence[0, 9, 9] = 1, 0.1
     for k, mean in means.items():
         confidence[k, 5:11, 5:11] = mean
-    return Segmentation(labels, Geometry(SHAPE), (Label(1, "Column", (1, 2, 3)),), {}, confidence)
+    return labels, confidence
 
 
 def test_doubtful_slices_come_first_and_neighbours_once() -> None:
-    found = least_certain_slices(segmentation({4: 0.6, 5: 0.55, 9: 0.7}), count=2)
+    found = least_certain_slices(*column({4: 0.6, 5: 0.55, 9: 0.7}), count=2)
     assert [(place.index[2], pytest.approx(place.confidence)) for place in found] == [(5, 0.55), (9, 0.7)]
     np.testing.assert_allclose(found[0].index, (7.5, 7.5, 5))
 
 
 def test_the_place_is_where_the_doubt_is() -> None:
-    doubtful = segmentation({})
-    assert doubtful.confidence is not None
-    doubtful.confidence[:] = 1
-    doubtful.confidence[6, 10, 5] = 0.2
-    assert least_certain_slices(doubtful, count=1)[0].index == (5, 10, 6)
+    labels, confidence = column({})
+    confidence[:] = 1
+    confidence[6, 10, 5] = 0.2
+    assert least_certain_slices(labels, confidence, count=1)[0].index == (5, 10, 6)
 
 
-def test_without_confidence_or_labels_there_is_nothing_to_show() -> None:
-    labels = np.zeros(SHAPE, np.uint8)
-    assert least_certain_slices(Segmentation(labels, Geometry(SHAPE), ())) == []
-    assert least_certain_slices(Segmentation(labels, Geometry(SHAPE), (), {}, np.ones(SHAPE, np.float32))) == []
+def test_without_labels_there_is_nothing_to_show() -> None:
+    assert least_certain_slices(np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.float32)) == []

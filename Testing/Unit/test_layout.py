@@ -19,12 +19,12 @@ LIBRARY = MODULE / "LightSegLib"
 # Bottom to top; a file imports from its own row and from rows below it.
 PICTURE = (
     ("errors",),
-    ("volume", "headers", "progress", "files"),
+    ("volume", "headers", "progress", "files", "certainty"),
     ("networks",),
     ("catalog", "weights", "nnunet"),
     ("pipeline",),
     ("segmenter",),
-    ("writers", "evaluation", "certainty", "methods", "worker"),
+    ("writers", "evaluation", "methods", "worker"),
     ("drawing",),
     ("pictures",),
     ("training", "benchmark"),

@@ -172,7 +172,12 @@ SELECTED: list[str] = []  # the modules that were opened, last one last
 def select_module(module: str) -> None:
     """`slicer.util.selectModule`, for the one module that LightSeg leads to."""
     assert module == "SegmentEditor", f"these tests know no module {module}"
+    import slicer
+
     SELECTED.append(module)
+    shown = getattr(slicer.modules, "LightSegWidget", None)
+    if shown is not None and shown.parent.isEntered:
+        shown.parent.exit()  # the panel shows one module at a time
     module_widget(module)
 
 

@@ -10,6 +10,7 @@ import slicer.util
 
 LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 CONFIDENCE_ROLE = "LightSeg.Confidence"
+INPUT_ROLE = "LightSeg.Input"
 REFERENCE_ROLE = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
 REFERENCE_GEOMETRY = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
 ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
@@ -23,7 +24,10 @@ ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
     "LightSeg.Citation": "citation",
     "LightSeg.SoftwareVersion": "lightseg",
     "LightSeg.Notices": "notices",
+    "LightSeg.LeastCertain": "least_certain",
 }
+
+SEGMENT_TAGS = ("LightSeg.Model", "LightSeg.Version", "LightSeg.WeightsSHA256")
 
 
 def attributes_of(provenance: dict[str, Any]) -> dict[str, str]:
@@ -44,5 +48,5 @@ def set_attributes(node: Any, attributes: dict[str, str]) -> None:
 def provenance_of(segmentationNode: Any) -> dict[str, Any]:
     """What `write_segmentation` has kept of the provenance; nothing for a segmentation of other origin."""
     found = {key: segmentationNode.GetAttribute(name) for name, key in ATTRIBUTES.items()}
-    as_json = ("settings", "notices", "seconds")
+    as_json = ("settings", "notices", "seconds", "least_certain")
     return {key: json.loads(text) if key in as_json else text for key, text in found.items() if text is not None}

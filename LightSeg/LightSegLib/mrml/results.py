@@ -8,7 +8,7 @@ import numpy as np
 import vtk
 from vtk.util import numpy_support
 
-from .attributes import LABELMAP, REFERENCE_ROLE
+from .attributes import INPUT_ROLE, LABELMAP, SEGMENT_TAGS
 from .coordinates import array_of
 
 
@@ -42,6 +42,18 @@ def _counts(labels: np.ndarray) -> np.ndarray:
     return np.sum([np.bincount(part, minlength=values) for part in parts], axis=0)
 
 
-def reference_volume(segmentationNode: Any) -> Any:
-    """The volume on whose grid a segmentation lies, or None."""
-    return segmentationNode.GetNodeReference(REFERENCE_ROLE)
+def input_volume(segmentationNode: Any) -> Any:
+    """The volume that was segmented last, or None."""
+    return segmentationNode.GetNodeReference(INPUT_ROLE)
+
+
+def names_of_last_run(segmentationNode: Any) -> list[str]:
+    """Segments of the model that the node's attributes name: none that was drawn by hand or by another model."""
+    segments, found = segmentationNode.GetSegmentation(), []
+    for number in range(segments.GetNumberOfSegments()):
+        segment = segments.GetNthSegment(number)
+        tags = {name: vtk.reference("") for name in SEGMENT_TAGS}
+        has = all(segment.GetTag(name, text) for name, text in tags.items())
+        if has and all(str(text) == segmentationNode.GetAttribute(name) for name, text in tags.items()):
+            found.append(segment.GetName())
+    return found

@@ -18,13 +18,21 @@ from ..catalog.card import Code, Label, Terminology
 from ..catalog.terminology import TAG, terminology_entry
 from ..errors import InputError
 from ..volume import Segmentation
-from .attributes import CONFIDENCE_ROLE, LABELMAP, REFERENCE_GEOMETRY, REFERENCE_ROLE, attributes_of, set_attributes
+from .attributes import (
+    CONFIDENCE_ROLE,
+    INPUT_ROLE,
+    LABELMAP,
+    REFERENCE_GEOMETRY,
+    REFERENCE_ROLE,
+    SEGMENT_TAGS,
+    attributes_of,
+    set_attributes,
+)
 from .coordinates import array_of, moved, through, transform_between
 from .undo import all_or_nothing, hierarchy_item
 from .volumes import _described
 
 SIDES = {"left": Code("SCT", "7771000", "Left"), "right": Code("SCT", "24028007", "Right")}
-SEGMENT_TAGS = ("LightSeg.Model", "LightSeg.Version", "LightSeg.WeightsSHA256")
 
 
 def check_output(segmentationNode: Any, side: str | None = None) -> None:
@@ -52,7 +60,8 @@ def write_segmentation(
 
     The segments lie on the voxels of `volumeNode` in the world, whatever transforms the two nodes are under; what
     the node held before stays. side: "left" or "right" to name the segments and their anatomic region so. Where the
-    segmentation has a confidence, a volume of it is added, to which the node refers in the role CONFIDENCE_ROLE.
+    segmentation has a confidence, a volume of it is added, to which the node refers in the role CONFIDENCE_ROLE; it
+    refers to `volumeNode` in the role INPUT_ROLE.
 
     Raises InputError for an output that cannot take segments and for a volume that changed its size meanwhile.
     Whatever fails, the scene is left as it was.
@@ -86,6 +95,7 @@ def write_segmentation(
         attributes = attributes_of(segmentation.provenance)
         for label in segmentation.labels:
             _add_segment(segments, label, labelmap, side, attributes)
+        segmentationNode.SetNodeReferenceID(INPUT_ROLE, volumeNode.GetID())
         if segmentation.confidence is not None:
             confidence = _add_confidence(segmentation.confidence, volumeNode)
             segmentationNode.SetNodeReferenceID(CONFIDENCE_ROLE, confidence.GetID())
@@ -110,12 +120,13 @@ def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     volumeNode.GetIJKToRASMatrix(ijk_to_ras)
     node.SetIJKToRASMatrix(ijk_to_ras)
-    node.SetAndObserveImageData(image)
-    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    node.CreateDefaultDisplayNodes()
+    node.SetAttribute(CONFIDENCE_ROLE, "1")  # so that nobody takes it for an image
+    node.CreateDefaultDisplayNodes()  # before the voxels, over which it would look for a window
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0.0, 1.0)
+    node.SetAndObserveImageData(image)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     _place_beside(volumeNode, node)
     return node
 

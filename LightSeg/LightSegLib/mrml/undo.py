@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, REFERENCE_GEOMETRY, REFERENCE_ROLE, set_attributes
+from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, INPUT_ROLE, REFERENCE_GEOMETRY, REFERENCE_ROLE, set_attributes
 
 
 def hierarchy_item(node: Any) -> tuple[Any, int]:
@@ -49,8 +49,8 @@ def _snapshot(node: Any) -> Callable[[], None]:
     identifiers = set(segments.GetSegmentIDs())
     representation = segments.GetSourceRepresentationName()
     geometry = segments.GetConversionParameter(REFERENCE_GEOMETRY)
-    reference, transform = node.GetNodeReferenceID(REFERENCE_ROLE), node.GetTransformNodeID()
-    confidence = node.GetNodeReferenceID(CONFIDENCE_ROLE)
+    transform = node.GetTransformNodeID()
+    references = {role: node.GetNodeReferenceID(role) for role in (REFERENCE_ROLE, CONFIDENCE_ROLE, INPUT_ROLE)}
     hierarchy, item = hierarchy_item(node)
     parent = hierarchy.GetItemParent(item) if item else 0
     attributes = {name: text for name in ATTRIBUTES if (text := node.GetAttribute(name)) is not None}
@@ -60,8 +60,8 @@ def _snapshot(node: Any) -> Callable[[], None]:
             segments.RemoveSegment(identifier)
         segments.SetSourceRepresentationName(representation)
         segments.SetConversionParameter(REFERENCE_GEOMETRY, geometry)
-        node.SetNodeReferenceID(REFERENCE_ROLE, reference)
-        node.SetNodeReferenceID(CONFIDENCE_ROLE, confidence)
+        for role, identifier in references.items():
+            node.SetNodeReferenceID(role, identifier)
         node.SetAndObserveTransformNodeID(transform)
         set_attributes(node, attributes)
         _put_item_back(node, parent)

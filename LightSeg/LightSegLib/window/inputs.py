@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
 
 from .. import mrml
 from ..catalog.card import Card
@@ -23,13 +25,18 @@ SYNONYMS = (  # what channels are also called, in lower case
     {"flair", "t2flair", "t2f"},
     {"mri", "mr"},
 )
+CONTRAST = {"gd", "ce", "post", "contrast", "km", "+c"}  # words that make a T1 one with contrast agent
 
 
-class Inputs:
-    """parameters: gives the window's parameter node, or None while there is none."""
+class Inputs(VTKObservationMixin):  # type: ignore[misc]
+    """parameters: gives the window's parameter node, or None while there is none. changed: called when a chosen volume
+    or the display of the region changes elsewhere."""
 
-    def __init__(self, ui: Any, parameters: Callable[[], Any]) -> None:
+    def __init__(self, ui: Any, parameters: Callable[[], Any], changed: Callable[[], None]) -> None:
+        VTKObservationMixin.__init__(self)
         self._ui = ui
+        self._changed = changed
+        self._followed: list[Any] = []
         self._parameters = parameters
         self._card: Card | None = None
         numbers = range(1, SELECTORS + 1)
@@ -57,18 +64,32 @@ class Inputs:
         blocked = self._ui.roiVisibleBox.blockSignals(True)
         self._ui.roiVisibleBox.setChecked(roi is not None and bool(roi.GetDisplayVisibility()))
         self._ui.roiVisibleBox.blockSignals(blocked)
+        self.follow([*self.volumes(), roi.GetDisplayNode() if roi is not None else None])
         first = self.volumes()[0] if self.volumes() else None
         self._ui.roiVolumeButton.setEnabled(first is not None)
         self._ui.outputSelector.baseName = (
             mrml.segmentation_name(first, card.title) if first and card else "Segmentation"
         )
 
+    def follow(self, nodes: Sequence[Any]) -> None:
+        """Notice what happens to these nodes, and to no others."""
+        wanted = [node for node in nodes if node is not None]
+        if wanted != self._followed:
+            self.removeObservers()
+            self._followed = wanted
+            for node in wanted:
+                events = [vtk.vtkCommand.ModifiedEvent]
+                if node.IsA("vtkMRMLVolumeNode"):
+                    events += [node.ImageDataModifiedEvent, node.TransformModifiedEvent]
+                for event in events:
+                    self.addObserver(node, event, lambda *_arguments: self._changed())
+
     def volumes(self) -> list[Any]:
         """The chosen nodes, None where none is chosen, in the order of the channels."""
         parameters = self._parameters()
         if parameters is None or self._card is None:
             return []
-        return [getattr(parameters, f"input{n + 1}") for n in range(len(self._card.channels))]
+        return [getattr(parameters, f"input{n + 1}") for n in range(min(len(self._card.channels), SELECTORS))]
 
     def guess(self) -> None:
         """Fill selectors that are empty: by names where these are clear, a lone channel with the first volume."""
@@ -78,12 +99,14 @@ class Inputs:
         nodes = [
             node
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+            if node.GetClassName() == "vtkMRMLScalarVolumeNode"
+            and not node.GetHideFromEditors()
+            and not node.GetAttribute(mrml.CONFIDENCE_ROLE)
         ]
         matches = matched(card.channels, [node.GetName() or "" for node in nodes])
         if len(card.channels) == 1 and matches[0] is None and nodes:
             matches = [0]
-        for number, (given, match) in enumerate(zip(self.volumes(), matches, strict=True), start=1):
+        for number, (given, match) in enumerate(zip(self.volumes(), matches, strict=False), start=1):
             if given is None and match is not None and nodes[match] not in self.volumes():
                 setattr(parameters, f"input{number}", nodes[match])
 
@@ -91,6 +114,10 @@ class Inputs:
         """Why these volumes cannot be segmented, or nothing."""
         assert self._card is not None
         volumes = self.volumes()
+        if len(self._card.channels) > SELECTORS:
+            return _("This model needs {count} volumes: call LightSegLogic().start in the Python console").format(
+                count=len(self._card.channels)
+            )
         for number, (channel, node) in enumerate(zip(self._card.channels, volumes, strict=True)):
             if node is None:
                 return _("Choose the volume for {channel}").format(channel=channel)
@@ -119,6 +146,7 @@ class Inputs:
     def _onAroundSlices(self) -> None:
         roi = self._region()
         if roi is not None:
+            roi.SetAndObserveTransformNodeID(None)  # a box of its own, along the axes of the world
             roi.SetCenterWorld(whereSlicesCross())
             roi.SetSize((self._card.region_mm if self._card else None) or REGION_MM)
             prepare(roi)
@@ -143,6 +171,7 @@ class Inputs:
         if volume is not None:
             bounds = [0.0] * 6
             volume.GetRASBounds(bounds)
+            roi.SetAndObserveTransformNodeID(None)
             roi.SetCenterWorld([(bounds[axis] + bounds[axis + 1]) / 2 for axis in (0, 2, 4)])
             roi.SetSize([bounds[axis + 1] - bounds[axis] for axis in (0, 2, 4)])
         prepare(roi)
@@ -191,7 +220,9 @@ def matched(channels: Sequence[str], names: Sequence[str]) -> list[int | None]:
 
 def _channel_of(name: str, channels: Sequence[str]) -> str | None:
     """The channel with the longest word that stands in a name, so that "T1 CE" is not T1."""
-    words = re.findall(r"[a-z]+\d*[a-z]*|\d+", name.lower())
+    words = re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", name.lower())
+    if any(word in CONTRAST or word.startswith("gad") for word in words):
+        words = ["t1ce" if word in ("t1", "t1w") else word for word in words]
     words += [first + second for first, second in zip(words, words[1:], strict=False)]
     found = [(len(word), channel) for channel in channels for word in _names(channel.lower()) if word in words]
     return max(found)[1] if found else None

@@ -17,6 +17,7 @@ from ..catalog.store import all_cards, remove_model, search
 from ..progress import Progress
 from ..weights.sources import origin
 from ..weights.store import State, WeightStore
+from . import pytorch
 from .words import megabytes, progressText
 
 
@@ -31,6 +32,8 @@ class Models:
         self._states: dict[str, State] = {}
         self._items: dict[str, Any] = {}
         self._task: Task | None = None
+        self._cancellable = False
+        self._page: Card | None = None
         self.card: Card | None = None
         ui.modelTree.header().setStretchLastSection(False)
         ui.modelTree.header().setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -84,13 +87,19 @@ class Models:
         blocked = self._ui.modelTree.blockSignals(True)
         self._ui.modelTree.setCurrentItem(self._items.get(model))
         self._ui.modelTree.blockSignals(blocked)
-        self._ui.modelDetails.setHtml(details(self.card) if self.card else _("Choose a model."))
+        if self.card is None or self.card is not self._page:  # else the reader keeps the place
+            self._ui.modelDetails.setHtml(details(self.card) if self.card else _("Choose a model."))
+            self._page = self.card
         state = self.state(self.card) if self.card else "missing"
         busy = self._task is not None and self._task.state == "running"
-        self._ui.downloadButton.text = _("Cancel Download") if busy else _("Download")
-        self._ui.downloadButton.setEnabled(busy or state == "available")
+        cancel = busy and self._cancellable
+        self._ui.downloadButton.text = _("Cancel Download") if cancel else _("Download")
+        self._ui.downloadButton.setEnabled(cancel or (not busy and state == "available"))
+        for button in (self._ui.importFolderButton, self._ui.importFileButton):
+            button.setEnabled(not busy)
         self._ui.useFileButton.setEnabled(not busy and state in ("available", "manual"))
         self._ui.deleteButton.setEnabled(not busy and state in ("downloaded", "user"))
+        self._ui.deleteStoredButton.setEnabled(not busy and self._ui.storedTable.currentRow() >= 0)
 
     def _onSearch(self, *_arguments: object) -> None:
         found = {card.id for card in search(self.cards, self._ui.modelSearch.text)}
@@ -130,7 +139,8 @@ class Models:
         elif self.card is not None and self.agreed(self.card):
             card = self.card
             self._start(
-                lambda progress, cancelled: WeightStore().ensure(card, progress, cancelled, accept_licence=True)
+                lambda progress, cancelled: WeightStore().ensure(card, progress, cancelled, accept_licence=True),
+                cancellable=True,
             )
 
     def _onUseFile(self) -> None:
@@ -168,11 +178,12 @@ class Models:
         self._changed()
 
     def add(self, path: str) -> None:
-        """Import a model from a folder, a zip file or a checkpoint."""
-        self._start(lambda progress, cancelled: import_model(path))
+        """Import a model from a folder, a zip file or a checkpoint, which needs PyTorch."""
+        if pytorch.ensured(self._ui.statusLabel.setText):
+            self._start(lambda progress, cancelled: import_model(path))
 
-    def _start(self, work: Callable[..., Any]) -> None:
-        self._task = Task(work)
+    def _start(self, work: Callable[..., Any], cancellable: bool = False) -> None:
+        self._task, self._cancellable = Task(work), cancellable
         self._task.progress.connect(self._onProgress)
         self._task.finished.connect(self._onFinished)
         self.show(self.card.id if self.card else "")

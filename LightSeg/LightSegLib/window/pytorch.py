@@ -48,4 +48,5 @@ def _offerExtension() -> None:
     question = _("LightSeg needs the extension PyTorch. Install it now? Slicer asks to restart afterwards.")
     if slicer.util.confirmOkCancelDisplay(question):
         with slicer.util.tryWithErrorDisplay(_("The extension could not be installed."), waitCursor=True):
-            manager.installExtensionFromServer("PyTorch")
+            if not manager.installExtensionFromServer("PyTorch"):
+                raise RuntimeError(_("Install the extension PyTorch in the Extensions Manager and restart Slicer."))

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from .. import mrml
-from ..background import Job
 from ..methods import methods_sentence
 
 REFRESH_MS = 300  # after an edit, so that a stroke of the brush is not held up
 
 
 class Result(VTKObservationMixin):  # type: ignore[misc]
-    """volume: gives the node on which the Segment Editor should work, for a segmentation that names none."""
+    """All that is shown is read from the segmentation node, so that it is there again in a scene that was saved."""
 
-    def __init__(self, ui: Any, volume: Callable[[], Any]) -> None:
+    def __init__(self, ui: Any) -> None:
         VTKObservationMixin.__init__(self)
         self._ui = ui
-        self._volume = volume
         self._node: Any = None
-        self._places: list[tuple[float, float, float]] = []
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(REFRESH_MS)
@@ -38,13 +35,12 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
 
     def show(self, segmentationNode: Any) -> None:
         """Show this segmentation, or nothing; follow its changes."""
-        self._timer.stop()
-        if segmentationNode is not self._node:
+        if segmentationNode is not self._node or segmentationNode is None:
+            self._timer.stop()
             self.removeObservers()
             self._node = segmentationNode
-            self._showDoubts([])
-            self._ui.noticesLabel.setText("")
             if segmentationNode is not None:
+                self.addObserver(segmentationNode, vtk.vtkCommand.ModifiedEvent, self._onChanged)
                 segments = segmentationNode.GetSegmentation()
                 for event in (
                     slicer.vtkSegmentation.SegmentAdded,
@@ -53,12 +49,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
                     slicer.vtkSegmentation.SourceRepresentationModified,
                 ):
                     self.addObserver(segments, event, self._onChanged)
-        self._fill()
-
-    def tell(self, job: Job) -> None:
-        """Add what only the run itself knows."""
-        self._ui.noticesLabel.setText(" ".join(job.notices))
-        self._showDoubts(job.leastCertain)
+            self._fill()
 
     def _onChanged(self, *_arguments: object) -> None:
         self._timer.start()
@@ -77,14 +68,24 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         table.resizeColumnToContents(0)
         self._ui.resultSection.setVisible(node is not None)
         provenance = mrml.provenance_of(node) if node is not None else {}
-        self._ui.methodsLabel.setText(methods_sentence(provenance, [row[0] for row in rows]) if provenance else "")
+        names = mrml.names_of_last_run(node) if node is not None else []
+        self._ui.methodsLabel.setText(methods_sentence(provenance, names) if provenance else "")
+        self._ui.noticesLabel.setText(" ".join(provenance.get("notices", [])))
         for button in (self._ui.copyTableButton, self._ui.editButton):
             button.setEnabled(bool(rows))
         self._ui.copyMethodsButton.setEnabled(bool(provenance))
         self._ui.show3DButton.setSegmentationNode(node)
+        self._showDoubts(self._places())
+
+    def _places(self) -> list[tuple[tuple[float, float, float], float]]:
+        """Where the network was least sure, in RAS mm as the volume lies now, and how sure."""
+        volume = mrml.input_volume(self._node) if self._node is not None else None
+        if volume is None:
+            return []
+        found = mrml.provenance_of(self._node).get("least_certain", [])
+        return [(mrml.world_position(volume, index), confidence) for *index, confidence in found]
 
     def _showDoubts(self, places: list[tuple[tuple[float, float, float], float]]) -> None:
-        self._places = [place for place, _sure in places]
         self._ui.doubtList.clear()
         for (r, a, s), sure in places:
             self._ui.doubtList.addItem(
@@ -96,7 +97,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         self._ui.doubtList.setVisible(bool(places))
 
     def _onDoubt(self, _item: object) -> None:
-        r, a, s = self._places[self._ui.doubtList.currentRow]
+        (r, a, s), _sure = self._places()[self._ui.doubtList.currentRow]
         slicer.modules.markups.logic().JumpSlicesToLocation(r, a, s, True)
 
     def _onCopyTable(self) -> None:
@@ -108,7 +109,8 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         qt.QApplication.clipboard().setText(self._ui.methodsLabel.text)
 
     def _onEdit(self) -> None:
+        node, volume = self._node, mrml.input_volume(self._node)  # the window is left before the other one opens
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.SegmentEditorWidget.editor
-        editor.setSegmentationNode(self._node)
-        editor.setSourceVolumeNode(mrml.reference_volume(self._node) or self._volume())
+        editor.setSegmentationNode(node)
+        editor.setSourceVolumeNode(volume)

@@ -51,8 +51,10 @@ class Run:
         self._shown = shown
 
     def close(self) -> None:
-        """The window is closed: a job that still ends has nothing to show."""
-        self._job = None
+        """The window is closed: its job ends, and has nothing to show."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.cancel()
 
     def _onApply(self) -> None:
         if self._job is not None and self.running:

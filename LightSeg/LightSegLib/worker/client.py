@@ -86,6 +86,7 @@ class Worker:
             self.log = _end_of(session / LOG)
             if not answered:  # whatever it computes now, nobody waits for it
                 self._end(process)
+                shutil.rmtree(session, ignore_errors=True)  # what was written while it was stopped
 
     def stop(self) -> None:
         """End the process with all it has started, and remove its files; a job that runs raises Cancelled."""
@@ -130,9 +131,9 @@ class Worker:
     def _ended(self, process: subprocess.Popen[str]) -> LightSegError:
         """Why the process is gone although it had a job."""
         code = process.wait()
-        if sys.platform != "win32" and code == -signal.SIGKILL:
+        if sys.platform == "win32" or code in (-signal.SIGKILL, 1):  # 1 is all that Slicer's launcher tells of any end
             return DeviceError(
-                "The system ended the computation, most likely because memory ran out. "
+                f"The system ended the computation ({_reason(code)}), most likely because memory ran out. "
                 "Close other programs or choose a smaller region of interest."
             )
         return DeviceError(
@@ -157,11 +158,11 @@ def _job(
 def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The answers to a job, until one ends it or the process is gone."""
     assert process.stdin is not None and process.stdout is not None
-    with suppress(BrokenPipeError):
+    with suppress(OSError):  # of a process that is gone: Windows does not say a broken pipe
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
     for line in process.stdout:
-        if line.endswith("\n"):  # the last may be cut off
+        with suppress(ValueError):  # a line that is cut off, or what a launcher says
             yield json.loads(line)
 
 
@@ -191,7 +192,8 @@ def _start(python: str, session: Path, idle_seconds: float) -> subprocess.Popen[
 def _kill(process: subprocess.Popen[str]) -> None:
     """At once, with its children; returns when it is gone."""
     if sys.platform == "win32":
-        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
+        words = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+        subprocess.run(words, capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW)
     else:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
