@@ -351,7 +351,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         commercial use, needed once before such a model is downloaded. fullPrecision: compute in float32 on every
         device. mirror: average over the flips that the model allows, slower. largestComponent: "none", "label" (one
         piece of every label), "whole" (one piece of all together), or None for what the model says. confidence: add a
-        volume with the probability of every voxel's label, too. openvino: use it on the CPU where it is installed.
+        volume of every voxel's probability in percent, too. openvino: use it on the CPU where it is installed.
 
         Raises LightSegError, with the scene as it was; Cancelled, one of these, after `cancelled` said so.
         """

@@ -19,9 +19,11 @@ class DoubtfulSlice:
 
 
 def least_certain_slices(labels: np.ndarray, confidence: np.ndarray, count: int = 5) -> list[DoubtfulSlice]:
-    """At most `count` slices along k, least certain first, of labels and their probabilities, both [k, j, i]."""
-    pairs = zip(labels, confidence, strict=True)
-    sums = [(int(np.count_nonzero(found)), float(sure[found > 0].sum())) for found, sure in pairs]
+    """At most `count` slices along k, least certain first, of labels and their probabilities in percent, both [k, j, i]."""
+    sums = [
+        (int(np.count_nonzero(found)), float(sure[found > 0].sum()) / 100)
+        for found, sure in zip(labels, confidence, strict=True)
+    ]
     fullest = max(voxels for voxels, _ in sums)
     means = {k: total / voxels for k, (voxels, total) in enumerate(sums) if voxels > FEW * fullest}
     chosen: list[int] = []
@@ -34,6 +36,6 @@ def least_certain_slices(labels: np.ndarray, confidence: np.ndarray, count: int 
 def _middle(labels: np.ndarray, confidence: np.ndarray) -> tuple[float, float]:
     """Mean place (i, j) of the labelled voxels of a slice [j, i], weighted by their doubt."""
     labelled = np.argwhere(labels)
-    doubt = 1 - confidence[tuple(labelled.T)]
+    doubt = 100.0 - confidence[tuple(labelled.T)]
     j, i = np.average(labelled, axis=0, weights=doubt if doubt.sum() > 0 else None)
     return float(i), float(j)

@@ -111,7 +111,7 @@ class Segmenter:
             kept = keep_largest_component(found.part, self._largest)
             if found.confidence_part is not None:  # what is removed is background, as far as its label was wrong
                 removed = kept != found.part
-                found.confidence_part[removed] = 1 - found.confidence_part[removed]
+                found.confidence_part[removed] = 100 - found.confidence_part[removed]
             found.part[...] = kept
         notices = run.notices + self._doubts(volumes[0], roi)
         if self._too_large(prepared):

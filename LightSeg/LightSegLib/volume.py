@@ -98,8 +98,8 @@ class Segmentation:
     """Labels on the input's exact grid: `voxels` [k, j, i] of integers, 0 is background.
 
     `provenance` says how the result came about (model, version, weights hash, device, seconds, ...).
-    `confidence`, float32 [k, j, i], is the probability of each voxel's label, 0 where nothing was computed; None if
-    it was not asked for.
+    `confidence`, uint8 [k, j, i], is the probability of each voxel's label in percent, 0 where nothing was computed;
+    None if it was not asked for.
     """
 
     voxels: np.ndarray

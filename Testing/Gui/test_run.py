@@ -99,7 +99,7 @@ def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, scre
     ((r, a, s, centred),) = places
     assert centred and 7 < r < 43 and -50 < a < 0 and -32 < s < 8
     confidence = slicer.mrmlScene.GetFirstNodeByName("ICBM152 confidence")
-    assert confidence.GetDisplayNode().GetWindow() == 1
+    assert confidence.GetDisplayNode().GetWindow() == 100
     ready.parent.exit()
     ready.parent.enter()
     assert doubts.visible and doubts.count >= 1, "the list is there again"

@@ -12,11 +12,11 @@ SHAPE = (12, 20, 20)
 def column(means: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and confidence of a square column, sure but for the slices in `means`; its first slice has a single,
     hopeless voxel."""
-    labels, confidence = np.zeros(SHAPE, np.uint8), np.full(SHAPE, 0.99, np.float32)
+    labels, confidence = np.zeros(SHAPE, np.uint8), np.full(SHAPE, 99, np.uint8)
     labels[1:, 5:11, 5:11] = 1
-    labels[0, 9, 9], confidence[0, 9, 9] = 1, 0.1
+    labels[0, 9, 9], confidence[0, 9, 9] = 1, 10
     for k, mean in means.items():
-        confidence[k, 5:11, 5:11] = mean
+        confidence[k, 5:11, 5:11] = 100 * mean
     return labels, confidence
 
 
@@ -28,10 +28,10 @@ def test_doubtful_slices_come_first_and_neighbours_once() -> None:
 
 def test_the_place_is_where_the_doubt_is() -> None:
     labels, confidence = column({})
-    confidence[:] = 1
-    confidence[6, 10, 5] = 0.2
+    confidence[:] = 100
+    confidence[6, 10, 5] = 20
     assert least_certain_slices(labels, confidence, count=1)[0].index == (5, 10, 6)
 
 
 def test_without_labels_there_is_nothing_to_show() -> None:
-    assert least_certain_slices(np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.float32)) == []
+    assert least_certain_slices(np.zeros(SHAPE, np.uint8), np.full(SHAPE, 100, np.uint8)) == []

@@ -342,8 +342,8 @@ def test_confidence_is_the_softmax_of_the_chosen_label(threshold_segmenter: Call
 
     result = segmenter.segment([volume], roi=Region.from_ras(-4, -1, 2, -20, -5, 8), confidence=True)
 
-    assert result.confidence is not None and result.confidence.dtype == np.float32
-    np.testing.assert_allclose(result.confidence[inside], 1 / (1 + np.exp(-2 * np.abs(values[inside]))), atol=1e-6)
+    assert result.confidence is not None and result.confidence.dtype == np.uint8
+    np.testing.assert_allclose(result.confidence[inside], 100 / (1 + np.exp(-2 * np.abs(values[inside]))), atol=0.51)
     assert np.count_nonzero(result.confidence) == values[inside].size
     assert segmenter.segment([volume]).confidence is None
 
@@ -360,7 +360,7 @@ def test_confidence_of_regions_is_that_of_the_last_that_painted(
     result = segmenter.segment([Volume(values, Geometry((8, 8, 8)))], confidence=True)
 
     np.testing.assert_array_equal(result.voxels, np.where(values > 0, 1, 2))
-    np.testing.assert_allclose(result.confidence, 1 / (1 + np.exp(-np.abs(values))), atol=1e-6)
+    np.testing.assert_allclose(result.confidence, 100 / (1 + np.exp(-np.abs(values))), atol=0.51)
 
 
 def test_what_the_largest_component_rule_removes_is_as_unsure_as_its_label_was_sure(
@@ -375,4 +375,4 @@ def test_what_the_largest_component_rule_removes_is_as_unsure_as_its_label_was_s
     result = segmenter.segment([Volume(values, Geometry((8, 8, 8)))], confidence=True)
 
     assert result.voxels[6, 6, 6] == 0 and result.confidence is not None
-    assert result.confidence[6, 6, 6] == pytest.approx(1 - 1 / (1 + np.exp(-4)), abs=1e-6)
+    assert result.confidence[6, 6, 6] == pytest.approx(100 - 100 / (1 + np.exp(-4)), abs=0.51)

@@ -111,7 +111,7 @@ def segmentation_name(volumeNode: Any, title: str) -> str:
 
 
 def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
-    """A volume on the voxels of `volumeNode`, 0 to 1, shown so."""
+    """A volume on the voxels of `volumeNode`, 0 to 100 percent, shown so."""
     scene, ijk_to_ras = volumeNode.GetScene(), vtk.vtkMatrix4x4()
     image = vtk.vtkImageData()
     image.SetDimensions(confidence.shape[::-1])
@@ -124,7 +124,7 @@ def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
     node.CreateDefaultDisplayNodes()  # before the voxels, over which it would look for a window
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(0.0, 1.0)
+    display.SetWindowLevelMinMax(0, 100)
     node.SetAndObserveImageData(image)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     _place_beside(volumeNode, node)

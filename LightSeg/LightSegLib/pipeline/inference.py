@@ -91,7 +91,7 @@ def bytes_needed(
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
     if plan.device.type == "cpu":  # the rows of these tiles and of the next, the labels, and logits that become labels
         rows = 2 * 4 * len(prepared.channels) * depth * height * width
-        needed += rows + (5 if with_confidence else 1) * math.prod(prepared.full_shape) + 6 * SLAB_BYTES
+        needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape) + 6 * SLAB_BYTES
     return needed
 
 
@@ -125,7 +125,7 @@ def label(
     sampler = make_sampler(prepared, rules)
     picked = nearest_axes(rules.resampling, prepared.working_spacing, prepared.spacing)
     threshold = 0.5 if rules.average == "probabilities" else 0.0
-    confidence, probabilities = prepared.blank(np.float32) if with_confidence else (None, None)
+    confidence, probabilities = prepared.blank(np.uint8) if with_confidence else (None, None)
     restorer = LabelRestorer(prepared.shape, part, rules.regions, threshold, picked, probabilities)
     evaluate = _Evaluation(network, rules, plan.device, mirror, reporter)
     with ExitStack() as stack:

@@ -21,8 +21,8 @@ class LabelRestorer:
     labels: the array to write to, of integers that hold every label. The two grids share their outer faces, so row r
     of n output rows lies at (r + 0.5) * m / n - 0.5 of m working rows. Logits are interpolated linearly, as nnU-Net
     does, but along the axes in `nearest_axes` the nearest row is taken. regions: see `Inference`. threshold: what an
-    output must exceed to paint its region, 0 for logits, 0.5 for probabilities. confidence: float32, as large as
-    labels, takes the probability of each label.
+    output must exceed to paint its region, 0 for logits, 0.5 for probabilities. confidence: uint8, as large as
+    labels, takes the probability of each label in percent.
     """
 
     def __init__(
@@ -84,7 +84,8 @@ class LabelRestorer:
             logits = F.interpolate(logits, size=self._labels.shape[1:], mode="bilinear", align_corners=False)
         self._labels[self._done : stop] = self._decided(logits).cpu().numpy()
         if self._confidence is not None:
-            self._confidence[self._done : stop] = self._probability(logits).cpu().numpy()
+            percent = self._probability(logits).mul(100).round()
+            self._confidence[self._done : stop] = percent.to(torch.uint8).cpu().numpy()
         self._done = stop
 
     def _decided(self, logits: Tensor) -> Tensor:
