@@ -19,7 +19,7 @@ class DoubtfulSlice:
 
 
 def least_certain_slices(labels: np.ndarray, confidence: np.ndarray, count: int = 5) -> list[DoubtfulSlice]:
-    """At most `count` slices along k, least certain first, of labels and their probabilities in percent, both [k, j, i]."""
+    """At most `count` slices along k, least certain first, of labels and their percentages, both [k, j, i]."""
     sums = [
         (int(np.count_nonzero(found)), float(sure[found > 0].sum()) / 100)
         for found, sure in zip(labels, confidence, strict=True)

@@ -98,7 +98,8 @@ def _segment(arguments: argparse.Namespace) -> None:
     for notice in provenance["notices"]:
         print(f"lightseg: {notice}", file=sys.stderr)
     print(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
-    print(f"{out} written ({provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']})")
+    how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"
+    print(f"{out} written ({how}, about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate)")
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -184,7 +184,7 @@ class Segmenter:
         """Labels by the first plan that fits the memory; where it runs out all the same, by the next that does."""
         from .pipeline.devices import choose_device, is_out_of_memory, is_unsupported
         from .pipeline.inference import bytes_needed, label, make_sampler, plans
-        from .pipeline.memory import activations, available
+        from .pipeline.memory import activations, available, gigabytes
 
         sampler = make_sampler(prepared, self.card.inference)
         ways = plans(choose_device(self._device_name), sampler)
@@ -199,9 +199,9 @@ class Segmenter:
             needed = bytes_needed(plan, one_pass, prepared, sampler, self.card.outputs, confidence)
             free = available(plan.device)
             if free is not None and needed > free:
-                shortage = f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+                shortage = f"about {gigabytes(needed)} are needed, {gigabytes(free)} are free"
                 continue
-            reporter.step(f"Segmenting (takes about {needed / 1e9:.1f} GB of memory)")
+            reporter.step(f"Segmenting (takes about {gigabytes(needed)} of memory)")
             try:
                 runner, remarks = self._runner(plan, prepared, sampler)
                 found = label(
@@ -209,7 +209,7 @@ class Segmenter:
                 )
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
-                    shortage = f"{needed / 1e9:.1f} GB did not suffice"
+                    shortage = f"{gigabytes(needed)} did not suffice"
                 elif plan.device.type != "cpu" and is_unsupported(error):
                     notices.append(f"This build of PyTorch lacks an operation on {plan.device}; the CPU was used.")
                     ways = [way for way in ways if way.device != plan.device]

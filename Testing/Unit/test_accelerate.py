@@ -87,7 +87,16 @@ def test_norms_after_convolutions_work_in_place_and_share_their_weights() -> Non
     form = inference_form(original)
     norms = [part for part in form.modules() if isinstance(part, NormInPlace)]
     assert len(norms) == 5 and not any(isinstance(part, nn.InstanceNorm3d) for part in form.modules())
-    assert {id(p) for p in form.parameters()} <= {id(p) for p in original.parameters()}
+    assert {p.data_ptr() for p in form.parameters()} <= {p.data_ptr() for p in original.parameters()}
+
+
+def test_a_network_that_was_run_can_still_be_trained() -> None:
+    original, x = network(), tiles()
+    runner, _ = accelerate([original], CPU, True, lambda: x, None)
+    with torch.inference_mode():
+        runner(x)
+    original(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in original.parameters())
 
 
 def test_a_large_mean_costs_no_digits() -> None:

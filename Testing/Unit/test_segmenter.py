@@ -269,19 +269,31 @@ def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_
     assert "ran slower: on cpu, one tile at a time" in ways[1][0] and "on disk" in ways[2][0]
 
     refused_above(limit, monkeypatch)
-    with pytest.raises(DeviceError, match=r"about 0\.\d GB are needed, 0\.\d GB are free.*smaller region"):
+    with pytest.raises(DeviceError, match=r"about \d+ MB are needed, \d+ MB are free.*smaller region"):
         segmenter.segment([volume])
 
 
-def test_a_spacing_that_would_fill_the_memory_is_refused_with_the_numbers(
-    threshold_segmenter: Callable[..., Segmenter],
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("spacing", "grid"), [(1000.0, "20000 x 20000 x 20000"), (0.001, "1 x 1 x 1")])
+def test_a_spacing_that_cannot_be_right_is_refused_and_named(
+    threshold_segmenter: Callable[..., Segmenter], first: bool, spacing: float, grid: str
 ) -> None:
-    """Millimetres taken for metres: 20 voxels of 1 m become 20,000 of 1 mm along each axis."""
-    volume = ramp((20, 20, 20), spacing=(1000.0, 1000.0, 1000.0))
-    segmenter = threshold_segmenter(Preprocessing("RAS", spacing=(1.0, 1.0, 1.0)), Inference((64, 64, 64)))
-    segmenter.card = replace(segmenter.card, preprocessing=replace(segmenter.card.preprocessing, normalize_first=True))
-    with pytest.raises(DeviceError, match=r"memory is too small .*GB are needed"):
-        segmenter.segment([volume])
+    """Millimetres taken for metres, and metres for millimetres."""
+    volume = ramp((20, 20, 20), spacing=(spacing,) * 3)
+    rules = Preprocessing("RAS", spacing=(1.0, 1.0, 1.0), normalize_first=first)
+    with pytest.raises(InputError, match=rf"voxels of {spacing:g} x .* mm, .* 1 x 1 x 1 mm, would see {grid} voxels"):
+        threshold_segmenter(rules, Inference((64, 64, 64))).segment([volume])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_volume_for_which_the_memory_is_too_small_is_refused_with_the_numbers(
+    threshold_segmenter: Callable[..., Segmenter], first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("memory", "preprocess"):
+        monkeypatch.setattr(f"LightSegLib.pipeline.{module}.available", lambda device: 3_000_000)
+    rules = Preprocessing("RAS", spacing=(0.2, 0.2, 0.2), normalize_first=first)
+    with pytest.raises(DeviceError, match=r"memory is too small .*MB are needed.*3 MB are free"):
+        threshold_segmenter(rules, Inference((64, 64, 64))).segment([ramp((20, 20, 20))])
 
 
 def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(

@@ -123,7 +123,7 @@ def _torch(networks: Sequence[nn.Module], name: str) -> Runner:
     dtype = torch.bfloat16 if name == BFLOAT16 else torch.float32
 
     def run(network: nn.Module) -> Network:
-        form = _channels_last(inference_form(network, dtype))
+        form = _channels_last(inference_form(_channels_last(network), dtype))  # in this order they share their memory
         return lambda tiles: form(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
 
     return Runner(name, [run(network.to("cpu")) for network in networks])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,8 +92,9 @@ def bytes_needed(
     if plan.sums == "device":
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
     if plan.device.type == "cpu":  # the rows of these tiles and of the next, the labels, and logits that become labels
-        rows = 2 * 4 * len(prepared.channels) * depth * height * width
-        needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape) + 6 * SLAB_BYTES
+        rows = 4 * (2 * len(prepared.channels) * depth + depth + 3 * outputs * SLAB_ROWS) * height * width
+        row = 4 * outputs * math.prod(prepared.inner_shape[1:])
+        needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape) + 3 * max(2 * SLAB_BYTES, row)
     return needed
 
 
@@ -269,9 +272,14 @@ class _Rows:
     def _file(self, shape: tuple[int, ...]) -> Tensor:
         file = Path(self._folder.name) / "sums"
         try:
+            if shutil.disk_usage(self._folder.name).free < 4 * math.prod(shape):
+                raise OSError(f"{4 * math.prod(shape) / 1e9:.1f} GB are needed")
             with file.open("wb") as stream:  # written, since a full disk would end the program when a map is used
                 for _ in range(self._depth):
                     np.zeros(shape[1:], np.float32).tofile(stream)
         except OSError as error:
             raise MemoryError(f"{self._folder.name} has no room for the sums ({error})") from error
-        return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
+        places = np.memmap(file, np.float32, "r+", shape=shape)
+        if os.name == "posix":  # the map keeps it; so it is gone however the program ends
+            file.unlink()
+        return torch.from_numpy(places)

@@ -30,8 +30,10 @@ def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     """
     if dtype == torch.float32 and LightMedSegOnCpu.takes(network):
         return LightMedSegOnCpu(network)
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    twin: nn.Module = copy.deepcopy(network, shared).eval().requires_grad_(False)
+    # The same memory, but objects of their own: the network may go on training.
+    shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in network.parameters()}
+    shared |= {id(buffer): buffer for buffer in network.buffers()}
+    twin: nn.Module = copy.deepcopy(network, shared).eval()
     for module in list(twin.modules()):
         if isinstance(module, nn.Sequential):
             _fuse(module)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content
     if rule.method in ("zscore", "percentile") and rule.lower is not None and rule.upper is not None:
         lower, upper = np.percentile(image if content is None else image[content], (rule.lower, rule.upper))
     else:
-        ranges = [(values.min(), values.max()) for values in _chunks(image, content)]
+        ranges = [(values.min(), values.max()) for values in _counted(image, content)]
         lower, upper = min(low for low, _ in ranges), max(high for _, high in ranges)
     if not upper > lower:
         raise InputError(
@@ -63,10 +63,10 @@ def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content
     if rule.method != "zscore":
         return Scale(lower, upper, lower, upper - lower)
     # float64 sums, in two passes: a float32 mean over millions of large values is off in the third digit
-    sums = [(values.size, np.clip(values, lower, upper).sum(dtype=np.float64)) for values in _chunks(image, content)]
+    sums = [(values.size, np.clip(values, lower, upper).sum(dtype=np.float64)) for values in _counted(image, content)]
     count = sum(size for size, _ in sums)
     mean = float(sum(part for _, part in sums)) / count
-    squares = [np.square(np.clip(values, lower, upper) - mean).sum() for values in _chunks(image, content)]
+    squares = [np.square(np.clip(values, lower, upper) - mean).sum() for values in _counted(image, content)]
     return Scale(lower, upper, mean, math.sqrt(float(sum(squares)) / count))
 
 
@@ -76,11 +76,15 @@ def normalized(image: np.ndarray, rows: slice, scale: Scale, content: np.ndarray
     return values if content is None else values.masked_fill_(torch.from_numpy(~content[rows]), 0.0)
 
 
-def _chunks(image: np.ndarray, content: np.ndarray | None) -> Iterator[np.ndarray]:
+def chunks(shape: Sequence[int]) -> Iterator[slice]:
+    """All rows of an array [k, j, i], some at a time."""
+    depth = max(1, CHUNK_VOXELS // max(1, shape[1] * shape[2]))
+    return (slice(row, min(row + depth, shape[0])) for row in range(0, shape[0], depth))
+
+
+def _counted(image: np.ndarray, content: np.ndarray | None) -> Iterator[np.ndarray]:
     """The voxels that count, as float64, some rows at a time."""
-    depth = max(1, CHUNK_VOXELS // max(1, image[0].size))
-    for row in range(0, len(image), depth):
-        part = slice(row, row + depth)
+    for part in chunks(image.shape):
         values = image[part] if content is None else image[part][content[part]]
         if values.size:
             yield values.astype(np.float64)

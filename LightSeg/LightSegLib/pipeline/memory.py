@@ -27,10 +27,16 @@ def available(device: torch.device) -> int | None:
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     free = int(fields["MemAvailable"].split()[0]) * 1024
     try:
-        limit, used = ((CGROUP / name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no group, or "max" for no limit
+        limit, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        return min(free, limit - used + int(stat["inactive_file"]))  # files that were read may be dropped again
+    except (OSError, ValueError, KeyError):  # no group, or "max" for no limit
         return free
+
+
+def gigabytes(size: int) -> str:
+    """In words, with as many digits as tell two sizes apart."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _windows() -> int:

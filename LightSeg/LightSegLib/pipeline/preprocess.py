@@ -7,7 +7,8 @@ nnU-Net's order needs no float copy of the image: rows of the network's input ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +17,17 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..catalog.card import Normalization, Preprocessing
-from ..errors import InputError
+from ..errors import DeviceError, InputError
 from ..volume import Geometry, Volume
-from .intensities import Scale, fit, normalized
+from .intensities import CHUNK_VOXELS, Scale, chunks, fit, normalized
+from .memory import available, gigabytes
 from .region import Region, Slices
 from .resample import Resampler, Shape, resample_labels, resampled_shape, separate_axis
 
 WORLD_AXES = {"R": (0, -1), "L": (0, 1), "A": (1, -1), "P": (1, 1), "S": (2, 1), "I": (2, -1)}  # axis, sign in LPS
-CHUNK_VOXELS = 4_000_000  # of the image, computed on together
+LARGEST_GRID = 1_000_000_000  # voxels, and GROWTH times those of the image: more comes of a wrong spacing
+GROWTH = 100
+SLICES = 8  # that an image has at least along an axis which must not become a single voxel
 
 Spacing = tuple[float, float, float]
 
@@ -61,7 +65,7 @@ class Prepared:
 
     shape: of the working grid [k, j, i]. full_shape: the input's. region: the part of the input that was used.
     order, flips: how its array axes were transposed and then reversed. spacing: the input's, in mm along the axes so
-    ordered. inner: the non-zero part after orientation. resampled: the input's spacing and the working grid's, in mm.
+    ordered. inner: the non-zero part after orientation. working_spacing: that of the working grid, in mm.
     """
 
     channels: tuple[Channel, ...]
@@ -120,6 +124,9 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
     spacing = (k, j, i)
     target = _target(preprocessing.spacing, spacing)
     shape = resampled_shape(images[0].shape, spacing, target)
+    _check_grid(volumes[0].name, images[0].shape, shape, spacing, target)
+    if not preprocessing.normalize_first:
+        _check_memory(4 * 2 * len(images) * math.prod(shape))
     axis = separate_axis(preprocessing.resampling, spacing, target)
     resampler = Resampler(images[0].shape, shape, preprocessing.resampling, axis)
     content = None
@@ -132,6 +139,29 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
         for image, rule, volume in zip(images, preprocessing.normalization, volumes, strict=True)
     )
     return Prepared(channels, shape, geometry.shape, region, order, flips, inner, spacing, target)
+
+
+def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target: Spacing) -> None:
+    """Raise InputError where the spacing cannot be right: it would blow the image up, or shrink it to nothing."""
+    huge = math.prod(after) > max(LARGEST_GRID, GROWTH * math.prod(before))
+    flat = any(new == 1 and old >= SLICES for old, new in zip(before, after, strict=True))
+    if huge or flat:
+        own, wanted = (" x ".join(f"{mm:g}" for mm in lengths[::-1]) for lengths in (spacing, target))
+        grid = " x ".join(map(str, after[::-1]))
+        raise InputError(
+            f"{name} has voxels of {own} mm, so that the model, which works on {wanted} mm, would see {grid} voxels. "
+            "Correct the spacing in the file's header, or choose another model."
+        )
+
+
+def _check_memory(needed: int) -> None:
+    """Raise DeviceError where an array of so many bytes does not fit."""
+    free = available(torch.device("cpu"))
+    if free is not None and needed > free:
+        raise DeviceError(
+            f"This machine's memory is too small for this volume ({gigabytes(needed)} are needed to prepare it, "
+            f"{gigabytes(free)} are free). Close other programs or choose a smaller region of interest."
+        )
 
 
 def _normalized_first(
@@ -164,7 +194,7 @@ def _bounds(
     across = resampler.axis
     others = tuple(axis for axis in range(3) if axis != across)
     lower, upper = [], []
-    for rows in _chunks(image.shape):
+    for rows in chunks(image.shape):
         scaled = normalized(image, rows, scale, content)
         lower.append(scaled.amin(others, keepdim=True))
         upper.append(scaled.amax(others, keepdim=True))
@@ -212,17 +242,11 @@ def _everything(shape: Sequence[int]) -> Slices:
     return k, j, i
 
 
-def _chunks(shape: Sequence[int]) -> Iterator[slice]:
-    """All rows of an array [k, j, i], some at a time."""
-    depth = max(1, CHUNK_VOXELS // (shape[1] * shape[2]))
-    return (slice(row, min(row + depth, shape[0])) for row in range(0, shape[0], depth))
-
-
 def _non_zero(images: Sequence[np.ndarray]) -> Slices:
     """The box around the voxels that are not 0 in every channel; everything where there are none."""
     occupied = [np.zeros(length, bool) for length in images[0].shape]
     for image in images:
-        for rows in _chunks(image.shape):
+        for rows in chunks(image.shape):
             part = image[rows] != 0
             for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
                 along = occupied[axis][rows] if axis == 0 else occupied[axis]
