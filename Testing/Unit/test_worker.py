@@ -160,9 +160,8 @@ def test_a_process_that_dies_is_a_message_and_the_next_job_runs(worker: Worker, 
 def test_through_a_launcher_that_tells_nothing_of_the_end_memory_is_named(places: Path, tmp_path: Path) -> None:
     """As Slicer's, which stands between, passes the pipes on and ends with 1 whatever ended the program."""
     launcher = tmp_path / "PythonSlicer"
-    launcher.write_text(
-        f'#!/bin/sh\nexec 3<&0\n"{sys.executable}" "$@" <&3 &\necho $! > "{tmp_path}/pid"\nwait $! || exit 1\n'
-    )
+    story = f'exec 3<&0\n"{sys.executable}" "$@" <&3 &\necho $! > "{tmp_path}/pid"\nwait $! || exit 1\n'
+    launcher.write_text(f"#!/bin/sh\n{story}", encoding="utf-8")
     launcher.chmod(0o755)
     worker = Worker(str(launcher))
 
@@ -181,7 +180,7 @@ def test_through_a_launcher_that_tells_nothing_of_the_end_memory_is_named(places
 def test_a_full_disk_in_the_worker_is_told(places: Path, tmp_path: Path) -> None:
     """No file of the process may have more than 100 blocks, less than the labels need."""
     python = tmp_path / "python with a small disk"
-    python.write_text(f'#!/bin/sh\nulimit -f 100\nexec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nulimit -f 100\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     python.chmod(0o755)
     worker = Worker(str(python))
     with pytest.raises(OutputError, match="the disk is full"):
