@@ -173,6 +173,31 @@ def test_a_region_can_be_fitted_hidden_and_placed_where_the_slices_cross(window)
     assert roi is window.logic.getParameterNode().roi and roi.GetDisplayVisibility()
 
 
+def test_slices_that_lie_side_by_side_to_compare_do_not_matter(window, monkeypatch):
+    from standins.application import SliceWidget
+
+    manager = slicer.app.layoutManager()
+    for name in manager.sliceViewNames():
+        manager.sliceWidget(name).mrmlSliceNode().JumpSlice(25, -30, -12)
+    beside = {name: SliceWidget(name, "Axial") for name in ("Compare1", "Compare2")}
+    monkeypatch.setattr(manager, "_widgets", {**beside, **manager._widgets})
+    window.ui.roiSliceButton.click()
+    centre = [0.0] * 3
+    window.logic.getParameterNode().roi.GetCenterWorld(centre)
+    assert centre == pytest.approx([25, -30, -12])
+
+
+def test_a_layout_with_one_slice_alone_gives_a_point_on_it(window, monkeypatch):
+    manager = slicer.app.layoutManager()
+    red = manager.sliceWidget("Red")
+    red.mrmlSliceNode().JumpSlice(0, 0, 17)
+    monkeypatch.setattr(manager, "_widgets", {"Red": red})
+    window.ui.roiSliceButton.click()
+    centre = [0.0] * 3
+    window.logic.getParameterNode().roi.GetCenterWorld(centre)
+    assert centre[2] == pytest.approx(17)
+
+
 def test_a_region_of_a_moved_volume_lies_around_it_in_the_world(window, make_transform):
     volume = add_volume("T1")
     matrix = np.eye(4)

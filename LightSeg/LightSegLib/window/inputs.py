@@ -17,6 +17,7 @@ from ..catalog.card import Card
 from ..catalog.store import resources_folder
 
 SELECTORS = 4
+SLICE_VIEWS = ("Red", "Yellow", "Green")  # which cross; others, of layouts that compare, may lie side by side
 REGION_MM = (100.0, 100.0, 100.0)  # of models that say nothing about it
 SYNONYMS = (  # what channels are also called, in lower case
     {"t1", "t1w", "t1n"},
@@ -185,14 +186,15 @@ def prepare(roi: Any) -> None:
 
 
 def whereSlicesCross() -> list[float]:
-    """The point, in RAS mm, that the red, green and yellow slices share."""
-    manager = slicer.app.layoutManager()
-    planes = []
-    for name in manager.sliceViewNames():
-        matrix = slicer.util.arrayFromVTKMatrix(manager.sliceWidget(name).mrmlSliceNode().GetSliceToRAS())
-        planes.append((matrix[:3, 2], matrix[:3, 2] @ matrix[:3, 3]))
-    normals, distances = np.array([normal for normal, _d in planes[:3]]), [distance for _n, distance in planes[:3]]
-    point: list[float] = np.linalg.lstsq(normals, np.array(distances), rcond=None)[0].tolist()
+    """The point, in RAS mm, that the red, yellow and green slices share; of several, that next to the red's middle."""
+    widgets = [slicer.app.layoutManager().sliceWidget(name) for name in SLICE_VIEWS]
+    nodes = [widget.mrmlSliceNode() for widget in widgets if widget is not None]
+    planes = np.array([slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS()) for node in nodes]).reshape(-1, 4, 4)
+    if not len(planes):
+        return [0.0, 0.0, 0.0]
+    normals, origins = planes[:, :3, 2], planes[:, :3, 3]
+    distances = ((origins - origins[0]) * normals).sum(axis=1)
+    point: list[float] = (origins[0] + np.linalg.lstsq(normals, distances, rcond=None)[0]).tolist()
     return point
 
 
