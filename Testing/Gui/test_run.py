@@ -249,15 +249,30 @@ def test_without_pytorch_apply_asks_and_installs_it(ready, without_torch, dialog
     assert len(table(ready)) == 2
 
 
-def test_without_the_extension_it_offers_to_install_that(ready, without_torch, dialogs, monkeypatch):
+def test_without_the_extension_it_offers_to_install_that(ready, without_torch, dialogs, extensions, monkeypatch):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    requested = []
-    manager = types.SimpleNamespace(installExtensionFromServer=lambda name: requested.append(name) or True)
-    monkeypatch.setattr(type(slicer.app), "extensionsManagerModel", lambda self: manager)
+    dialogs.answer("Cancel", "Ok")
+    ready.ui.applyButton.click()
+    assert "the extension PyTorch" in dialogs.take().text and not extensions.requested
+    ready.ui.applyButton.click()
+    dialogs.take()
+    assert extensions.requested == ["PyTorch"] and "restart Slicer" in dialogs.take().text
+    assert slicer.app.extensionsManagerModel().interactive, "the user's other installations are still asked about"
+
+    extensions.installed.add("PyTorch")
+    ready.ui.applyButton.click()
+    assert "restart Slicer" in dialogs.take().text and len(extensions.requested) == 1
+    assert not ready.run.running
+
+
+def test_an_extension_that_cannot_be_installed_is_a_message(ready, without_torch, dialogs, extensions, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    manager = type(slicer.app.extensionsManagerModel())
+    monkeypatch.setattr(manager, "installExtensionFromServer", lambda self, name, restart: False)
     dialogs.answer("Ok")
     ready.ui.applyButton.click()
-    assert "the extension PyTorch" in dialogs.take().text and requested == ["PyTorch"]
-    assert not ready.run.running
+    dialogs.take()
+    assert "could not be installed" in dialogs.take().text
 
 
 def test_the_result_tells_where_it_came_from(ready):

@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+EXTENSION = "PyTorch"
 VERSION = ">=2.6"
 
 
@@ -45,8 +46,25 @@ def _offerExtension() -> None:
             _("LightSeg needs PyTorch. Install the extension PyTorch in the Extensions Manager and restart Slicer.")
         )
         return
-    question = _("LightSeg needs the extension PyTorch. Install it now? Slicer asks to restart afterwards.")
-    if slicer.util.confirmOkCancelDisplay(question):
-        with slicer.util.tryWithErrorDisplay(_("The extension could not be installed."), waitCursor=True):
-            if not manager.installExtensionFromServer("PyTorch"):
-                raise RuntimeError(_("Install the extension PyTorch in the Extensions Manager and restart Slicer."))
+    restart = _("The extension PyTorch is installed. Save your work, restart Slicer, and press Apply again.")
+    if manager.isExtensionInstalled(EXTENSION):
+        slicer.util.infoDisplay(restart)
+        return
+    question = _("LightSeg needs the extension PyTorch. Install it now? Slicer must be restarted afterwards.")
+    if not slicer.util.confirmOkCancelDisplay(question):
+        return
+    interactive = manager.interactive
+    manager.interactive = False  # the user has just been asked; then the manager only logs what goes wrong
+    try:
+        done = manager.installExtensionFromServer(EXTENSION, False)  # without a restart: the scene may not be saved
+    finally:
+        manager.interactive = interactive
+    if done:
+        slicer.util.infoDisplay(restart)
+    else:
+        slicer.util.errorDisplay(
+            _(
+                "The extension PyTorch could not be installed. Check the network connection, "
+                "or install it in the Extensions Manager."
+            )
+        )
