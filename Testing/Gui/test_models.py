@@ -36,10 +36,11 @@ def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
     window.ui.modelSearch.setText("heart ct")
     assert shown(window) == ["Whole heart (CT, MM-WHS, Slim UNETRV2)"]
     assert tree.topLevelItem(1).isHidden(), "no empty groups"
-    screenshot("search")
     click(window, "Whole heart")
+    screenshot("search")
     assert window.logic.getParameterNode().modelId == SLIM
     page = window.ui.modelDetails.plainText
+    assert page.startswith("Whole heart (CT, MM-WHS, Slim UNETRV2)"), "the list may have no room for the whole title"
     assert "left ventricle" in page.lower() and "Licence:" in page and "Unverified" in page
     window.ui.modelSearch.setText("nothing like this")
     assert shown(window) == []
@@ -88,6 +89,21 @@ def downloadable(make_model, tmp_path, monkeypatch):
         write_card(card, folder / CARD_NAME)
         monkeypatch.setenv("LIGHTSEG_MODELS", str(folder.parent))
         yield card.id, made / "weights.pt"
+
+
+def test_a_model_whose_weights_are_lost_takes_them_from_a_file(window, make_model, dialogs, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(make_model(), tmp_path / "users models" / "tiny-1"))
+    file = (folder / "weights.pt").rename(tmp_path / "kept.pt")
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(folder.parent))
+    window.refresh()
+    click(window, "Tiny")
+    assert window.ui.modelTree.currentItem().text(1) == "missing"
+    assert "press Use a File" in window.ui.applyButton.toolTip
+
+    dialogs.choose_path(file)
+    window.ui.useFileButton.click()
+    wait_until(lambda: window.ui.modelTree.currentItem().text(1) == "downloaded")
+    assert "Use a File" not in window.ui.applyButton.toolTip
 
 
 def test_download_use_a_file_and_delete(window, downloadable, dialogs, screenshot):

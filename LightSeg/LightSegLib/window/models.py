@@ -76,7 +76,7 @@ class Models:
         item = qt.QTreeWidgetItem([card.title, stateText(card, self.state(card))])
         group.addChild(item)
         item.setData(0, qt.Qt.UserRole, card.id)
-        item.setToolTip(0, card.description)
+        item.setToolTip(0, f"{card.title}\n{card.description}")  # the list may have no room for the title
         if card.unverified:
             item.setToolTip(1, _("* Unverified: not everything that the result depends on is known."))
         return item
@@ -97,7 +97,9 @@ class Models:
         self._ui.downloadButton.setEnabled(cancel or (not busy and state == "available"))
         for button in (self._ui.importFolderButton, self._ui.importFileButton):
             button.setEnabled(not busy)
-        self._ui.useFileButton.setEnabled(not busy and state in ("available", "manual"))
+        self._ui.useFileButton.setEnabled(
+            not busy and self.card is not None and state in ("available", "manual", "missing")
+        )
         self._ui.deleteButton.setEnabled(not busy and state in ("downloaded", "user"))
         self._ui.deleteStoredButton.setEnabled(not busy and self._ui.storedTable.currentRow() >= 0)
 
@@ -239,19 +241,20 @@ def details(card: Card) -> str:
         f'<span style="color: rgb{tuple(label.color)}">&#9632;</span>&nbsp;{html.escape(label.name)}'
         for label in card.labels
     )
+    channels = f"{card.modality}: {', '.join(card.channels)}"
     rows = {
         _("Segments"): labels,
-        _("Input"): html.escape(f"{card.modality}: {', '.join(card.channels)}"),
+        _("Input"): html.escape(card.modality if card.channels == (card.modality,) else channels),
         _("Accuracy"): html.escape(accuracy(card)),
         _("Weights"): html.escape(megabytes(card.weights.size)) if card.weights.size else "",
         _("Limits"): html.escape(card.limitations),
-        _("Unverified, since not known"): html.escape(" ".join(card.not_known)),
+        _("* Unverified, since not known"): html.escape(" ".join(card.not_known)),
         _("Licence"): html.escape(card.licence),
         _("Cite"): html.escape(card.citation),
     }
     link = f' <a href="{html.escape(card.homepage)}">{_("Homepage")}</a>' if card.homepage else ""
     body = "".join(f"<p><b>{name}:</b> {text}</p>" for name, text in rows.items() if text)
-    return f"<p>{html.escape(card.description)}{link}</p>{body}"
+    return f"<p><b>{html.escape(card.title)}</b></p><p>{html.escape(card.description)}{link}</p>{body}"
 
 
 def accuracy(card: Card) -> str:

@@ -21,6 +21,9 @@ class Storage:
         self._ui = ui
         self._models = models
         self._stored: list[str] = []
+        header = ui.storedTable.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         ui.storedTable.itemSelectionChanged.connect(self._onSelection)
         ui.deleteStoredButton.clicked.connect(self._onDelete)
         ui.openFolderButton.clicked.connect(self._onOpenFolder)
