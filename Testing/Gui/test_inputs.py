@@ -131,6 +131,24 @@ def test_a_model_of_more_channels_than_the_window_has_says_where_it_runs(window,
     assert "needs 5 volumes" in window.ui.applyButton.toolTip and not window.ui.applyButton.enabled
 
 
+def test_hints_about_a_frame_of_a_sequence_and_a_missing_region(window):
+    volume = add_volume("Beating heart")
+    wait_until(lambda: chosen(window) == ["Beating heart"])
+    assert window.ui.inputHint.text == "This model was made for a region of 35 x 50 x 40 mm, not for a whole volume."
+    window.ui.roiSliceButton.click()
+    assert not window.ui.inputHint.visible
+
+    sequence = slicer.mrmlScene.AddNode(slicer.vtkMRMLSequenceNode())
+    sequence.SetDataNodeAtValue(volume, "0")
+    browser = slicer.mrmlScene.AddNode(slicer.vtkMRMLSequenceBrowserNode())
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    browser.AddProxyNode(volume, sequence, False)
+    window.logic.getParameterNode().input1 = None
+    window.logic.getParameterNode().input1 = volume
+    assert "Beating heart is one frame of a sequence" in window.ui.inputHint.text and window.ui.inputHint.visible
+    assert window.ui.applyButton.enabled
+
+
 # --- the region ----------------------------------------------------------------------------------
 
 

@@ -71,6 +71,9 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         self._ui.outputSelector.baseName = (
             mrml.segmentation_name(first, card.title) if first and card else "Segmentation"
         )
+        hints = self._hints()
+        self._ui.inputHint.setText("\n".join(hints))
+        self._ui.inputHint.setVisible(bool(hints))
 
     def follow(self, nodes: Sequence[Any]) -> None:
         """Notice what happens to these nodes, and to no others."""
@@ -132,6 +135,18 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
                     name=node.GetName(), other=volumes[0].GetName()
                 )
         return ""
+
+    def _hints(self) -> list[str]:
+        """What is allowed but may not be what the user wants."""
+        parameters, card = self._parameters(), self._card
+        if parameters is None or card is None:
+            return []
+        frame = _("{name} is one frame of a sequence: only the frame that is shown is segmented.")
+        hints = [frame.format(name=node.GetName()) for node in self.volumes() if node is not None and isFrame(node)]
+        if card.region_mm and parameters.roi is None:
+            size = " x ".join(f"{side:.0f}" for side in card.region_mm)
+            hints.append(_("This model was made for a region of {size} mm, not for a whole volume.").format(size=size))
+        return hints
 
     # --- region ---
 
@@ -196,6 +211,12 @@ def whereSlicesCross() -> list[float]:
     distances = ((origins - origins[0]) * normals).sum(axis=1)
     point: list[float] = (origins[0] + np.linalg.lstsq(normals, distances, rcond=None)[0]).tolist()
     return point
+
+
+def isFrame(node: Any) -> bool:
+    """Whether a node shows the current frame of a sequence."""
+    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+    return any(browser.IsProxyNodeID(node.GetID()) for browser in browsers)
 
 
 def unsuitable(node: Any) -> str:
