@@ -6,6 +6,7 @@ Slicer loads this file at start-up, so nothing heavy is imported at file scope a
 import enum
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import qt
@@ -23,6 +24,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+ITEM_FLAGS_ROLE = 255  # Qt::UserRole - 1, where the entries of a combo box keep their flags; 0 disables
 DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
 SAMPLE_NAME = "ICBM152"
 SAMPLE_FOLDER = Path(__file__).parent / "Resources" / "SampleData"
@@ -97,6 +99,10 @@ class Device(enum.Enum):
             Device.CUDA: _("NVIDIA graphics card"),
             Device.MPS: _("Apple graphics"),
         }[self]
+
+    def isPossible(self):
+        """Whether this kind of computer can have it; whether this computer has it, only torch knows."""
+        return self is not (Device.CUDA if sys.platform == "darwin" else Device.MPS)
 
 
 class LargestComponent(enum.Enum):
@@ -226,6 +232,9 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             self._dropUnknownChoices()
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            for number, device in enumerate(Device):  # the box was just filled with them
+                if not device.isPossible():
+                    self.ui.deviceBox.setItemData(number, 0, ITEM_FLAGS_ROLE)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
             self.onParametersModified()
         else:
@@ -251,7 +260,16 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.show(self.models.card)
         self.result.show(self._parameterNode.result)
         self.ui.mirrorBox.setEnabled(bool(self.models.card and self.models.card.inference.mirror_axes))
+        self.ui.sideLabel.setVisible(self.hasSide())
+        self.ui.sideBox.setVisible(self.hasSide())
         self.run.show()
+
+    def hasSide(self):
+        """Whether left or right can be said of what the chosen model segments."""
+        from LightSegLib.catalog.anatomy import may_have_side
+
+        card = self.models.card
+        return card is not None and any(may_have_side(label.name, label.terminology) for label in card.labels)
 
     def refresh(self):
         """Read again which models there are."""
@@ -293,7 +311,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.output,
             parameters.roi,
             parameters.device.value,
-            parameters.side.value,
+            parameters.side.value if self.hasSide() else None,
             acceptLicence=True,  # the question before a download shows the licence
             fullPrecision=parameters.fullPrecision,
             mirror=parameters.mirror and bool(card.inference.mirror_axes),

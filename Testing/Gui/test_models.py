@@ -55,6 +55,13 @@ def test_the_bundled_model_says_what_was_measured(window):
     assert not any(button.enabled for button in buttons), "nothing to fetch, nothing to delete"
 
 
+def test_a_side_is_asked_for_where_there_are_two(window):
+    assert window.ui.sideBox.visible, "a hippocampus is left or right"
+    for model in (SLIM, LUNG, "abdomen-ct-unetrpp", "brain-tumor-mr-unetrpp"):
+        window.logic.getParameterNode().modelId = model
+        assert not window.ui.sideBox.visible, model
+
+
 def test_a_model_whose_weights_come_by_hand_says_so(window):
     window.logic.getParameterNode().modelId = LUNG
     assert "fetched by hand" in window.ui.applyButton.toolTip

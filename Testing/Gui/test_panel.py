@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
 import slicer
 
 import LightSeg
@@ -47,6 +48,15 @@ def test_what_was_chosen_is_saved_with_the_scene(window):
     window.exit()
     window.enter()
     assert window.ui.confidenceBox.checked and window.ui.sideBox.currentText == "left"
+
+
+@pytest.mark.parametrize(("system", "missing"), [("darwin", 2), ("linux", 3), ("win32", 3)])
+def test_only_devices_that_the_system_can_have_are_offered(window, monkeypatch, system, missing):
+    monkeypatch.setattr("sys.platform", system)
+    window.exit()
+    window.enter()
+    offered = [window.ui.deviceBox.model().item(number).isEnabled() for number in range(window.ui.deviceBox.count)]
+    assert [number for number, enabled in enumerate(offered) if not enabled] == [missing]
 
 
 def test_nothing_of_the_panel_is_styled():

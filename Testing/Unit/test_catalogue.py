@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LightSegLib.catalog.anatomy import generic_color, look_up
+from LightSegLib.catalog.anatomy import generic_color, look_up, may_have_side
 from LightSegLib.catalog.card import Card, card_to_dict
 from LightSegLib.catalog.store import CARD_NAME, all_cards, find_card, search
 from LightSegLib.catalog.terminology import terminology_entry
@@ -142,6 +142,23 @@ def test_a_structure_is_known_however_a_data_set_writes_it(name: str) -> None:
         "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^64033007^Kidney"
         "~SCT^24028007^Right~Anatomic codes - DICOM master list~^^~^^"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Kidney", True),
+        ("Anterior hippocampus", True),
+        ("Something that nobody has listed", True),
+        ("Left kidney", False),
+        ("kidney_R", False),
+        ("Right something that nobody has listed", False),
+        ("Liver", False),
+        ("Myocardium", False),
+    ],
+)
+def test_a_side_can_be_said_of_what_is_paired_and_does_not_say_it(name, expected):
+    assert may_have_side(name, look_up(name)[0]) is expected
 
 
 def test_right_and_left_differ_and_neither_is_guessed() -> None:

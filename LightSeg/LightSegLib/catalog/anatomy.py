@@ -35,6 +35,13 @@ def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
     return None, generic_color(value)
 
 
+def may_have_side(name: str, terminology: Terminology | None) -> bool:
+    """Whether "left" or "right" can be said of a label that does not say it: what is paired, and what is not known."""
+    if set(_sides()) & set(_key(name)):
+        return False
+    return terminology is None or terminology.type.value in _paired_types()
+
+
 def generic_color(value: int) -> Color:
     """A colour for a label of which nothing is known but its value; neighbouring values differ clearly."""
     hue = value * GOLDEN_RATIO % 1  # the golden ratio spreads any number of hues
@@ -70,12 +77,23 @@ def _structures() -> dict[tuple[str, ...], tuple[Terminology, Color]]:
             red, green, blue = entry["color"]
             modifiers: dict[str, Code | None] = {"": _code(entry, "modifier")}
             if entry.get("paired"):
-                modifiers |= {side: Code(*code) for side, code in _file()["sides"].items()}
+                modifiers |= _sides()
             for side, modifier in modifiers.items():
                 terms = Terminology(category, Code(*entry["type"]), modifier, _code(entry, "region"))
                 for name in (entry["name"], *entry["aliases"]):
                     result[_key(f"{side} {name}")] = terms, (red, green, blue)
     return result
+
+
+@functools.cache
+def _paired_types() -> set[str]:
+    """Codes of the structures of which there are two."""
+    structures = [entry for group in _file()["groups"] for entry in group["structures"]]
+    return {entry["type"][1] for entry in structures if entry.get("paired")}
+
+
+def _sides() -> dict[str, Code]:
+    return {side: Code(*code) for side, code in _file()["sides"].items()}
 
 
 def _code(entry: dict[str, Any], name: str) -> Code | None:
