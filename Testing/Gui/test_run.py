@@ -96,7 +96,9 @@ def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, scre
     screenshot("confidence")
     doubts.setCurrentRow(0)
     doubts.itemClicked.emit(doubts.item(0))
-    ((r, a, s, centred),) = places
+    doubts.itemActivated.emit(doubts.item(0))
+    (r, a, s, centred), again = places
+    assert again == (r, a, s, centred), "Enter does as a click"
     assert centred and 7 < r < 43 and -50 < a < 0 and -32 < s < 8
     confidence = slicer.mrmlScene.GetFirstNodeByName("ICBM152 confidence")
     assert confidence.GetDisplayNode().GetWindow() == 100
@@ -111,6 +113,7 @@ def test_a_job_that_ends_while_the_user_is_elsewhere_shows_its_result_later(read
     wait_until(lambda: not ready.run.running, seconds=60)
     ready.parent.enter()
     assert [row[0] for row in table(ready)] == [ANTERIOR, POSTERIOR]
+    assert ready.ui.statusLabel.text.startswith("Segmented in ") and ready.ui.applyButton.enabled
 
 
 def test_a_scene_that_is_saved_and_opened_again_shows_its_result(ready, tmp_path):

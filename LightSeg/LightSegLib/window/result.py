@@ -30,6 +30,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         ui.copyTableButton.clicked.connect(self._onCopyTable)
         ui.copyMethodsButton.clicked.connect(self._onCopyMethods)
         ui.doubtList.itemClicked.connect(self._onDoubt)
+        ui.doubtList.itemActivated.connect(self._onDoubt)  # the keyboard's click
         ui.editButton.clicked.connect(self._onEdit)
         self.show(None)
 

@@ -81,7 +81,11 @@ class Run:
     def _onFinished(self, job: Job) -> None:
         if job is not self._job:
             return
-        self._ui.statusLabel.setText(_("Cancelled. Nothing was changed.") if job.state == "cancelled" else "")
+        self._ui.statusLabel.setText("")
+        self._finished(job)
+        self.show()
+        if job.state == "cancelled":
+            self._ui.statusLabel.setText(_("Cancelled. Nothing was changed."))
         if job.state == "done":
             how, memory = job.provenance["computed_in"], job.provenance["memory_estimate_mb"] / 1000
             self._ui.statusLabel.setText(
@@ -94,8 +98,6 @@ class Run:
                     device=job.provenance["device"], how=how, memory=memory
                 )
             )
-        self._finished(job)
-        self.show()
         if job.state == "failed":
             log = {"detailedText": job.log} if job.log else {}
             slicer.util.errorDisplay(str(job.error), **log)
