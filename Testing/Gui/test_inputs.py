@@ -205,15 +205,15 @@ def test_slices_that_lie_side_by_side_to_compare_do_not_matter(window, monkeypat
     assert centre == pytest.approx([25, -30, -12])
 
 
-def test_a_layout_with_one_slice_alone_gives_a_point_on_it(window, monkeypatch):
+def test_a_layout_with_one_slice_alone_gives_the_middle_of_it(window, monkeypatch):
     manager = slicer.app.layoutManager()
     red = manager.sliceWidget("Red")
-    red.mrmlSliceNode().JumpSlice(0, 0, 17)
+    red.mrmlSliceNode().JumpSliceByCentering(30, -20, 17)
     monkeypatch.setattr(manager, "_widgets", {"Red": red})
     window.ui.roiSliceButton.click()
     centre = [0.0] * 3
     window.logic.getParameterNode().roi.GetCenterWorld(centre)
-    assert centre[2] == pytest.approx(17)
+    assert centre == pytest.approx([30, -20, 17])
 
 
 def test_a_region_of_a_moved_volume_lies_around_it_in_the_world(window, make_transform):
