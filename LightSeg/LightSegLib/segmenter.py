@@ -69,12 +69,14 @@ class Segmenter:
         self._largest = card.inference.largest_component if largest_component is None else largest_component
         self._networks: tuple[nn.Module, ...] = ()
         self._identity: str | None = None  # under which facts about these weights are kept
+        self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
         self._runners: dict[tuple[torch.device, int, tuple[int, int, int]], tuple[Runner, list[str]]] = {}
 
     def use_network(self, network: nn.Module) -> None:
         """Run this network instead of the card's weights; training validates with it."""
         self._networks, self._identity = (network,), None
         self._runners.clear()
+        self._one_pass.clear()
 
     def segment(
         self,
@@ -189,7 +191,10 @@ class Segmenter:
         sampler = make_sampler(prepared, self.card.inference)
         ways = plans(choose_device(self._device_name), sampler)
         try:
-            one_pass = activations(self._networks[0], (1, len(self.card.channels), *sampler.patch))
+            if sampler.patch not in self._one_pass:
+                shape = (1, len(self.card.channels), *sampler.patch)
+                self._one_pass[sampler.patch] = activations(self._networks[0], shape)
+            one_pass = self._one_pass[sampler.patch]
         except ValueError as error:  # how the networks refuse a size
             raise ModelError(f"The patch size of '{self.card.id}' does not fit its network. {error}") from error
         notices: list[str] = []

@@ -33,6 +33,14 @@ def test_a_pass_holds_what_is_still_needed(batch: int) -> None:
     assert activations(Fork(), (batch, 1, 16, 16, 32)) == batch * 16 * 16 * 32 * 4 * (1 + 6 + 3)
 
 
+def test_a_small_patch_is_measured_as_it_is() -> None:
+    """The bundled model's: a smaller one would be padded to it, and the padding counted many times."""
+    network = build("lightmedseg", {"in_channels": 1, "classes": 3})
+    tile, four = (activations(network, (1, 1, *sides)) for sides in ((32, 48, 32), (64, 96, 32)))
+    assert tile < 20e6
+    assert 3 * tile < four < 5 * tile
+
+
 def test_a_network_for_one_size_alone_is_measured_by_shapes() -> None:
     class Fixed(Fork):
         def forward(self, x: Tensor) -> Tensor:

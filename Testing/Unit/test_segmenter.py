@@ -297,8 +297,10 @@ def test_a_volume_for_which_the_memory_is_too_small_is_refused_with_the_numbers(
 
 
 def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(
-    threshold_segmenter: Callable[..., Segmenter],
+    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("LightSegLib.pipeline.memory.SMALL", 0)  # the estimate does not see the whole tile
+
     class Hungry(Threshold):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             if len(x) > 1:
@@ -322,8 +324,11 @@ def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(
         segmenter.segment([Volume(values, Geometry((16, 16, 16)))])
 
 
-def test_air_around_the_body_is_computed_once(threshold_segmenter: Callable[..., Segmenter]) -> None:
+def test_air_around_the_body_is_computed_once(
+    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Clipping makes it one value; of 4 x 4 x 4 tiles, 4 hold the body."""
+    monkeypatch.setattr("LightSegLib.pipeline.memory.SMALL", 0)  # the estimate takes no tile of this size
     computed = 0
 
     class Counting(Threshold):

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+PADDED = 16  # voxels, to which some networks pad a shorter side
+SMALL = 1 << 16  # voxels of a patch that is run as it is
 CGROUP = Path("/sys/fs/cgroup")  # version 2, where containers on Linux have their limit
 
 
@@ -60,14 +62,18 @@ def _windows() -> int:
 def activations(network: nn.Module, shape: Sequence[int]) -> int:
     """Most bytes that one pass of an input [B, C, k, j, i] through the network holds at a time, without its weights.
 
-    A small input is run, since memory grows with the voxels; a network that takes whole patches alone runs on torch's
-    meta device, shapes without numbers, for which torch must first load its compiler.
+    A small input is run, since memory grows with the voxels, and a small patch as it is, since networks pad what is
+    smaller; a network that takes whole patches alone runs on torch's meta device, shapes without numbers, for which
+    torch must first load its compiler.
     """
     channels, *sides = shape[1:]
     device = next(network.parameters(), torch.empty(0)).device
-    for divisor in (8, 4, 2):
+    if math.prod(sides) <= SMALL:
+        return shape[0] * _most_held(network, torch.zeros((1, *shape[1:]), device=device))
+    ways = [(divisor, least) for least in (PADDED, 1) for divisor in (8, 4, 2)]
+    for divisor, least in ways:
         small = [max(1, side // divisor) for side in sides]
-        if any(side % divisor and side > 1 for side in sides):
+        if any((side % divisor or side // divisor < least) and side > 1 for side in sides):
             continue
         try:
             measured = _most_held(network, torch.zeros((1, channels, *small), device=device))
