@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from . import __version__
+from .batch.settings import FORMATS
 from .training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -80,11 +81,29 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
     _add_device(segment)
     _add_licence(segment)
-    segment.add_argument("--full-precision", action="store_true", help="compute in float32 on every device")
-    segment.add_argument("--no-openvino", action="store_true", help="do without OpenVINO, where it is installed")
-    segment.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
-    segment.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")
+    _add_computing(segment)
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    batch = command("batch", "Segment many cases.")
+    batch.add_argument(
+        "input",
+        metavar="INPUT",
+        help="folder of volumes, CSV file (case, one column per channel) or tree of DICOM files",
+    )
+    batch.add_argument("--model", required=True, help="model id, or the path of a model folder")
+    batch.add_argument(
+        "--out", required=True, metavar="DIR", help="folder of the results; cases done there are skipped"
+    )
+    batch.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="of the segmentations (default: %(default)s)"
+    )
+    batch.add_argument("--workers", type=_count, metavar="N", help="processes (default: what fits cores and memory)")
+    batch.add_argument("--threads", type=_count, metavar="N", help="of each process (default: the cores among them)")
+    _add_device(batch)
+    _add_licence(batch)
+    _add_computing(batch)
+    batch.add_argument("--no-pictures", action="store_true", help="draw no picture of each case")
+    batch.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     train = command("train", "Train a model on labelled volumes.")
     train.add_argument("dataset", metavar="DATASET", help="folder in nnU-Net's raw layout, or with images/ and labels/")
@@ -157,6 +176,13 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
+def _add_computing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--full-precision", action="store_true", help="compute in float32 on every device")
+    parser.add_argument("--no-openvino", action="store_true", help="do without OpenVINO, where it is installed")
+    parser.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
+    parser.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")
+
+
 def _add_option(parser: argparse.ArgumentParser, name: str, default: object) -> None:
     """The flag of one field of TrainingOptions."""
     flag = f"--{name.replace('_', '-')}"
@@ -180,6 +206,12 @@ def _region(text: str) -> Region:
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not six numbers R,A,S,R,A,S in mm, joined by commas") from None
     return Region.from_ras(r1, a1, s1, r2, a2, s2)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return int(text)
 
 
 def _size(text: str) -> tuple[int, int, int]:

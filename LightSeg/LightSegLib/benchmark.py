@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .catalog.card import Card
+from .machine import peak_memory
 from .segmenter import Segmenter
 from .volume import Geometry, Volume
 
@@ -33,13 +33,14 @@ def benchmark_model(card: Card, device: str = "auto") -> dict[str, str]:
         used_device = segmenter.segment(volumes).provenance["device"]
         seconds.append(time.perf_counter() - started)
     first, *others = seconds
+    peak = peak_memory()
     return {
         "Model": card.id,
         "Device": used_device,
         "Region": " x ".join(map(str, SHAPE)) + " voxels",
         "First run, model loaded": f"{first:.2f} s",
         f"Median of {RUNS} runs": f"{statistics.median(others):.3f} s",
-        "Peak memory": peak_memory(),
+        "Peak memory": "unknown" if peak is None else f"{peak / (1 << 20):.0f} MiB",
     }
 
 
@@ -54,13 +55,3 @@ def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network.to("meta")(torch.empty(tuple(shape), device="meta"))
     return counter.get_total_flops() // 2
-
-
-def peak_memory() -> str:
-    """Most memory that this process ever held, where the system tells."""
-    if sys.platform == "win32":
-        return "unknown"
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f"{peak / (1 << 20 if sys.platform == 'darwin' else 1 << 10):.0f} MiB"

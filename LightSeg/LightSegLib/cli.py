@@ -18,9 +18,10 @@ from pathlib import Path
 
 from .arguments import build_parser, join_region
 from .catalog.store import find_card
+from .cli_batch import BATCH_JOBS
 from .cli_models import MODEL_JOBS
 from .errors import InputError, LightSegError
-from .printing import ProgressLine, nested, table
+from .printing import ProgressLine, nested, silence_itk, table
 from .training.options import TrainingOptions
 
 DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
@@ -67,7 +68,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     from .volume import read_volume
     from .writers import check_holds, check_output, write_segmentation
 
-    _silence_itk()
+    silence_itk()
     out = Path(arguments.out)
     check_output(out)
     inputs = [Path(path) for path in arguments.inputs]
@@ -105,7 +106,7 @@ def _segment(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from .training.trainer import EpochReport, train
 
-    _silence_itk()
+    silence_itk()
     progress = ProgressLine()
 
     drawing = importlib.util.find_spec("vtk") is not None
@@ -135,7 +136,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from .files import write_table
     from .writers import check_output
 
-    _silence_itk()
+    silence_itk()
     predictions = Path(arguments.predictions)
     folder = predictions if predictions.is_dir() else predictions.parent
     out = Path(arguments.out) if arguments.out else folder / "evaluation.csv"
@@ -165,17 +166,10 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     print(table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
 
 
-JOBS = MODEL_JOBS | {"segment": _segment, "train": _train, "evaluate": _evaluate, "benchmark": _benchmark}
+JOBS = MODEL_JOBS | BATCH_JOBS | {"segment": _segment, "train": _train, "evaluate": _evaluate, "benchmark": _benchmark}
 
 
 # --- printing ----------------------------------------------------------------------------------
-
-
-def _silence_itk() -> None:
-    """Keep ITK's own warnings off standard error: what matters is raised, and told in one message."""
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def _draw_curves(folder: Path) -> None:

@@ -35,6 +35,10 @@ class OutputError(InputError):
     """The result cannot be written where the user wants it."""
 
 
+class DiskFullError(OutputError):
+    """The result cannot be written for now: there is no room on the disk."""
+
+
 class DeviceError(LightSegError):
     """The computation does not fit or does not run on any device of this machine."""
 

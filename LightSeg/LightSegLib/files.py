@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import OutputError
+from .errors import DiskFullError, OutputError
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
     """What the user should know of `error`, which came up where `path` was written."""
     # numpy tells a file that could only be written in part without an errno
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(
+        return DiskFullError(
             f"{path.name} could not be written completely: the disk is full or a quota is reached. "
             f"Make room in {path.parent} or choose another folder."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,22 +13,31 @@ WIDTH = 120  # columns for running text
 
 
 class ProgressLine:
-    """One line on standard error that is overwritten; silent where nobody watches."""
+    """A line on standard error, or several, overwritten by the next; silent where nobody watches."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._shown = not quiet and sys.stderr.isatty()
+        self._lines = 1
 
     def __call__(self, progress: Progress) -> None:
         if self._shown:
             self.show(progress.text())
 
-    def show(self, text: str) -> None:
+    def show(self, *lines: str) -> None:
         if self._shown:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be overwritten
+            texts = lines if len(lines) == 1 else tuple(line[:width] for line in lines)
+            print(self._erased() + "\n".join(texts), end="", file=sys.stderr, flush=True)
+            self._lines = len(lines)
 
     def clear(self) -> None:
         if self._shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print(self._erased(), end="", file=sys.stderr, flush=True)
+            self._lines = 1
+
+    def _erased(self) -> str:
+        """To the beginning of the first line, and nothing below."""
+        return "\r" + "\033[A" * (self._lines - 1) + ("\033[J" if self._lines > 1 else "\033[K")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -70,3 +80,10 @@ def nested(facts: Mapping[str, object], indent: str = "  ") -> str:
 def megabytes(size: int | None) -> str:
     """A file size for people, in MB of a million bytes."""
     return "size not known" if size is None else f"{size / 1e6:.{2 if size < 1e7 else 0}f} MB"
+
+
+def silence_itk() -> None:
+    """Keep ITK's own warnings off standard error: what matters is raised, and told in one message."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,17 +170,19 @@ def _triple(values: Any) -> tuple[float, float, float]:
 # --- files -------------------------------------------------------------------------------------
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, series: Sequence[Path] = ()) -> Volume:
     """Read NIfTI, NRRD, MetaImage or a folder with one DICOM series through SimpleITK.
+
+    series: the files, in the order of the slices, of the one to read among several DICOM series in the folder.
 
     Raises InputError when the path is missing, unreadable, or holds anything but one scalar 3D image.
     """
-    voxels, geometry = read_grid(path)
+    voxels, geometry = read_grid(path, series)
     check_voxels(voxels, Path(path).name)
     return Volume(voxels, geometry, Path(path).name.split(".")[0] or "volume")
 
 
-def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
+def read_grid(path: str | Path, series: Sequence[Path] = ()) -> tuple[np.ndarray, Geometry]:
     """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant)."""
     import SimpleITK as sitk
 
@@ -189,7 +192,7 @@ def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
             raise InputError(f"{path} does not exist. Check the path and the spelling.")
         if path.is_file():
             check_header(path)
-        image = _read_dicom(path) if path.is_dir() else sitk.ReadImage(str(path))
+        image = _read_dicom(path, series) if path.is_dir() else sitk.ReadImage(str(path))
     except OSError as error:
         raise InputError(
             f"{path} cannot be opened ({error.strerror or error}). Check its permissions or choose another file."
@@ -232,22 +235,28 @@ def to_sitk(voxels: np.ndarray, geometry: Geometry) -> Any:
     return image
 
 
-def _read_dicom(folder: Path) -> Any:
+def _read_dicom(folder: Path, files: Sequence[Path]) -> Any:
     import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
+    reader.SetFileNames([str(file) for file in files] or _only_series(folder))
+    reader.MetaDataDictionaryArrayUpdateOn()
+    image = reader.Execute()
+    _check_slices(reader, folder, image.GetSize()[2])
+    return image
+
+
+def _only_series(folder: Path) -> Sequence[str]:
+    import SimpleITK as sitk
+
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not series:
         raise InputError(f"{folder.name} holds no DICOM series. Choose the folder that contains the .dcm files.")
     if len(series) > 1:
         raise InputError(
             f"{folder.name} holds {len(series)} DICOM series. Put the one to segment in a folder of its own."
         )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    reader.MetaDataDictionaryArrayUpdateOn()
-    image = reader.Execute()
-    _check_slices(reader, folder, image.GetSize()[2])
-    return image
+    return sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
 
 
 def _check_slices(reader: Any, folder: Path, count: int) -> None:

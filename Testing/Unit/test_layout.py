@@ -19,7 +19,7 @@ LIBRARY = MODULE / "LightSegLib"
 # Bottom to top; a file imports from its own row and from rows below it.
 PICTURE = (
     ("errors",),
-    ("volume", "headers", "progress", "files", "certainty"),
+    ("volume", "headers", "progress", "files", "certainty", "machine"),
     ("networks",),
     ("catalog", "weights", "nnunet"),
     ("pipeline",),
@@ -27,8 +27,8 @@ PICTURE = (
     ("writers", "evaluation", "methods", "worker"),
     ("drawing",),
     ("pictures",),
-    ("training", "benchmark"),
-    ("mrml", "arguments", "printing", "cli_models", "cli"),
+    ("training", "benchmark", "batch"),
+    ("mrml", "arguments", "printing", "cli_models", "cli_batch", "cli"),
     ("background",),
     ("window",),
 )

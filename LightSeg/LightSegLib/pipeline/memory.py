@@ -4,59 +4,29 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..machine import free_memory
+
 PADDED = 16  # voxels, to which some networks pad a shorter side
 SMALL = 1 << 16  # voxels of a patch that is run as it is
-CGROUP = Path("/sys/fs/cgroup")  # version 2, where containers on Linux have their limit
 
 
 def available(device: torch.device) -> int | None:
     """Bytes that a run on `device` may still take; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    if sys.platform == "win32":
-        return _windows()
-    if sys.platform == "darwin":
-        return None
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-    free = int(fields["MemAvailable"].split()[0]) * 1024
-    try:
-        limit, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
-        return min(free, limit - used + int(stat["inactive_file"]))  # files that were read may be dropped again
-    except (OSError, ValueError, KeyError):  # no group, or "max" for no limit
-        return free
+    return free_memory()
 
 
 def gigabytes(size: int) -> str:
     """In words, with as many digits as tell two sizes apart."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-def _windows() -> int:
-    import ctypes
-
-    class Status(ctypes.Structure):
-        """MEMORYSTATUSEX of the Windows API."""
-
-        _fields_ = [
-            ("length", ctypes.c_ulong),
-            ("load", ctypes.c_ulong),
-            *((name, ctypes.c_ulonglong) for name in ("total", "free", "page_total", "page_free", "v", "vf", "e")),
-        ]
-
-    status = Status()
-    status.length = ctypes.sizeof(status)
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
-    return int(status.free)
 
 
 def activations(network: nn.Module, shape: Sequence[int]) -> int:

@@ -1,1 +1,1 @@
-"""A job in a process of its own: `client.Worker` starts it and talks to it, `server` is what runs there."""
+"""A job in a process of its own: `client.Worker` starts it and talks to it, `server` and `segmenting` run there."""

@@ -11,10 +11,10 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import Cancelled, DeviceError, LightSegError
 from ..pipeline.region import Region
@@ -26,17 +26,23 @@ IDLE_SECONDS = 300.0  # after which a worker with nothing to do ends
 LOG = "log.txt"
 LOG_BYTES = 20_000  # of its end, which are kept
 PACKAGE = Path(__file__).resolve().parents[1]
+SEGMENTING = (f"{PACKAGE.name}.worker.segmenting", "Segmenting")
+T = TypeVar("T")
 
 
 class Worker:
     """Runs jobs in one process, which is started at the first job and stays, with the model loaded, for the next.
 
-    python: the interpreter. idle_seconds: after so long without a job the process ends by itself.
+    python: the interpreter. idle_seconds: after so long without a job the process ends by itself. work: the class,
+    by its module and its name, whose one object does the jobs there (see `server.main`).
     """
 
-    def __init__(self, python: str = sys.executable, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, python: str = sys.executable, idle_seconds: float = IDLE_SECONDS, work: tuple[str, str] = SEGMENTING
+    ) -> None:
         self._python = python
         self._idle_seconds = idle_seconds
+        self._work = work
         self._process: subprocess.Popen[str] | None = None
         self._session: Path | None = None  # the folder of all files of the process
         self._changing = threading.Lock()  # a stop comes from another thread than the job
@@ -59,22 +65,40 @@ class Worker:
     ) -> Segmentation:
         """As `Segmenter(find_card(model), **options).segment(volumes, roi, progress, cancelled)`, with the same errors.
 
-        `confidence`, among the options, is that of `segment`. `cancelled` is asked in another thread, ten times a
-        second; when it says True the process ends at once. Besides, DeviceError is raised where the process ended by
-        itself, OutputError where the disk is full, and `log` then has the end of what the process has written.
-        One job at a time.
+        `confidence`, among the options, is that of `segment`. Raises what `ask` raises, too.
+        """
+
+        def job(folder: Path) -> dict[str, Any]:
+            return _job(folder, model, volumes, roi, options)
+
+        def read(answer: dict[str, Any]) -> Segmentation:
+            return messages.segmentation_of(answer["segmentation"])
+
+        return self.ask(job, read, progress, cancelled)
+
+    def ask(
+        self,
+        job: Callable[[Path], dict[str, Any]],
+        read: Callable[[dict[str, Any]], T],
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> T:
+        """What `read` makes of the answer to a job. `job` makes its message; both may use files in a folder until then.
+
+        `cancelled` is asked in another thread, ten times a second; when it says True the process ends at once.
+        Raises the errors of the work as they were raised there, DeviceError where the process ended by itself,
+        OutputError where the disk is full; `log` then has the end of what the process has written. One job at a time.
         """
         process, session = self._running()
         answered = False
         try:
             with _folder(session) as folder, self._watching(process, cancelled):
-                job = _job(folder, model, volumes, roi, options)
-                for message in _conversation(process, job):
+                for message in _conversation(process, job(folder)):
                     answered = "progress" not in message
-                    if "segmentation" in message:
-                        return messages.segmentation_of(message["segmentation"])
                     if "error" in message:
                         raise messages.error_of(message)
+                    if answered:
+                        return read(message)
                     if progress is not None:
                         progress(Progress(**message["progress"]))
                 raise self._ended(process)
@@ -108,7 +132,7 @@ class Worker:
         with self._changing:
             if self._process is None or self._session is None:
                 self._session = Path(tempfile.mkdtemp(prefix="lightseg-"))
-                self._process = _start(self._python, self._session, self._idle_seconds)
+                self._process = _start(self._python, self._session, self._idle_seconds, self._work)
             return self._process, self._session
 
     @contextmanager
@@ -166,11 +190,12 @@ def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterat
             yield json.loads(line)
 
 
-def _start(python: str, session: Path, idle_seconds: float) -> subprocess.Popen[str]:
+def _start(python: str, session: Path, idle_seconds: float, work: tuple[str, str]) -> subprocess.Popen[str]:
     """The process, in a group of its own, so that a launcher in between is ended with it."""
     story = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); "
-        f"from {PACKAGE.name}.worker.server import main; main({str(session)!r}, {idle_seconds!r})"
+        f"from {PACKAGE.name}.worker.server import main; from {work[0]} import {work[1]}; "
+        f"main({str(session)!r}, {idle_seconds!r}, {work[1]}())"
     )
     # Its temporary files lie in the session's folder, too, and go with it.
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(session))

@@ -1,4 +1,4 @@
-"""The process that computes: reads jobs from its input, answers on its output, and keeps the last model loaded.
+"""The process that computes: reads jobs from its input, answers on its output; what it does is its owner's choice.
 
 It ends when it has had nothing to do for a while and at once when its input is closed, as it is when the client is
 gone, however that ended; the session's folder is removed then. What libraries print goes to the log.
@@ -13,30 +13,31 @@ import shutil
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-import numpy as np
-
+from ..progress import Progress, ProgressCallback
 from . import messages
 
-if TYPE_CHECKING:
-    from ..segmenter import Segmenter
+Work = Callable[[dict[str, Any], ProgressCallback], dict[str, Any]]
 
 
-def main(session: str, idle_seconds: float) -> None:
-    """Serve until there is nothing to do. session: folder of this process's files; removed at the end."""
+def main(session: str, idle_seconds: float, work: Work) -> None:
+    """Serve until there is nothing to do. session: folder of this process's files; removed at the end.
+
+    work: from a job's message and a progress callback to the message that answers it.
+    """
     answers = _private_output()
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read, args=(jobs, session), daemon=True).start()
-    server = _Server(answers)
     while True:
         try:
             job = jobs.get(timeout=idle_seconds)
         except queue.Empty:
             _end(session)
-        server.work(job)
+        _say(answers, _answer(job, work, answers))
 
 
 def _private_output() -> TextIO:
@@ -59,46 +60,18 @@ def _end(session: str) -> None:
     os._exit(0)
 
 
-class _Server:
-    """Works one job at a time and keeps the last model for the next."""
+def _answer(job: dict[str, Any], work: Work, answers: TextIO) -> dict[str, Any]:
+    def report(progress: Progress) -> None:
+        _say(answers, {"progress": asdict(progress)})
 
-    def __init__(self, answers: TextIO) -> None:
-        self._answers = answers
-        self._segmenter: Segmenter | None = None
-        self._made_for: tuple[Any, ...] = ()
-
-    def work(self, job: dict[str, Any]) -> None:
-        try:
-            answer = {"segmentation": self._segment(job)}
-        except Exception as error:
+    try:
+        return work(job, report)
+    except Exception as error:
+        with suppress(OSError):  # the log may lie on the disk that is full
             traceback.print_exc()
-            answer = messages.error_message(error)
-        self._say(answer)
+        return messages.error_message(error)
 
-    def _segment(self, job: dict[str, Any]) -> dict[str, Any]:
-        from ..catalog.store import find_card
-        from ..pipeline.region import Region
 
-        card = find_card(job["model"])
-        options = dict(job["options"])
-        confidence = options.pop("confidence", False)
-        segmenter = self._loaded((card, tuple(sorted(options.items()))), card, options)
-        segmentation = segmenter.segment(
-            [messages.volume_of(volume) for volume in job["volumes"]],
-            None if job["region"] is None else Region(np.array(job["region"])),
-            lambda progress: self._say({"progress": asdict(progress)}),
-            confidence=confidence,
-        )
-        return messages.segmentation_message(segmentation, Path(job["folder"]))
-
-    def _loaded(self, key: tuple[Any, ...], card: Any, options: dict[str, Any]) -> Segmenter:
-        from ..segmenter import Segmenter
-
-        if self._segmenter is None or self._made_for != key:
-            self._segmenter = None  # two models do not lie in memory at a time
-            self._segmenter, self._made_for = Segmenter(card, **options), key
-        return self._segmenter
-
-    def _say(self, message: dict[str, Any]) -> None:
-        self._answers.write(json.dumps(message) + "\n")
-        self._answers.flush()
+def _say(answers: TextIO, message: dict[str, Any]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()

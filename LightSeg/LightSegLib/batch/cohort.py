@@ -1,0 +1,121 @@
+"""From an input to segmentations, a table and a page: plan, run, report; interrupted at any moment, it goes on."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..catalog.card import Card
+from ..catalog.store import find_card
+from ..files import write_table
+from ..progress import CancelCallback, ProgressCallback, Reporter
+from ..weights.lock import locked
+from ..weights.store import WeightStore
+from . import local, records
+from .cases import RECORDS, Case, Misfit, find_cases
+from .overview import Overview, State, StateCallback
+from .settings import Batch, Settings, model_sha256
+
+MISFITS = "misfits.csv"
+LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done. The cases lie in a file, for there may be many."""
+
+    card: Card
+    batch: Batch
+    listed: Path
+    count: int
+    misfits: list[Misfit] = field(default_factory=list)
+
+    def cases(self) -> Iterator[Case]:
+        with self.listed.open(encoding="utf-8") as stream:
+            for line in stream:
+                yield Case.from_json(json.loads(line))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a batch: numbers of cases, what was left out, and the table."""
+
+    state: State
+    misfits: list[Misfit]
+    table: Path
+
+
+@contextmanager
+def planned(
+    given: str | Path,
+    model: str,
+    out: str | Path,
+    settings: Settings,
+    accept_licence: bool = False,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelCallback | None = None,
+) -> Iterator[Plan]:
+    """Find the cases, and fetch the weights where they are not here.
+
+    Raises InputError of the input, and what `WeightStore.ensure` raises.
+    """
+    given, card = Path(given).absolute(), find_card(model)
+    reporter = Reporter(progress, cancelled)
+    with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
+        listed = Path(folder) / "cases.jsonl"
+        count, misfits = 0, []
+        with listed.open("w", encoding="utf-8") as stream:
+            for one in find_cases(given, card):
+                if isinstance(one, Misfit):
+                    misfits.append(one)
+                    continue
+                stream.write(json.dumps(one.to_json()) + "\n")
+                count += 1
+                if count % 100 == 0:
+                    reporter.step(f"Searching, {count} cases")
+        WeightStore().ensure(card, progress, cancelled, accept_licence)
+        place = str(Path(model).absolute()) if Path(model).exists() else model
+        batch = Batch(place, model_sha256(card), Path(out).absolute(), settings)
+        yield Plan(card, batch, listed, count, misfits)
+
+
+def segment_files(
+    given: str | Path,
+    model: str,
+    out: str | Path,
+    settings: Settings | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    accept_licence: bool = False,
+    progress: ProgressCallback | None = None,
+    tell: StateCallback | None = None,
+    cancelled: CancelCallback | None = None,
+    python: str = sys.executable,
+    work: tuple[str, str] = local.WORK,
+) -> Outcome:
+    """Segment all cases of an input (see `find_cases`) into the folder `out`; those done before are skipped.
+
+    workers, threads: processes, and threads of each; None for what fits this computer. progress: of what comes before
+    the first case; tell: of the cases. Raises LightSegError for what keeps all cases from being done; Cancelled.
+    """
+    with planned(given, model, out, settings or Settings(), accept_licence, progress, cancelled) as plan:
+        batch = plan.batch
+        records.make_folders(batch)
+        size, overview = local.Size(workers, threads), Overview(plan.count, tell)
+        with locked(batch.out / RECORDS / LOCK, Reporter(progress, cancelled), str(batch.out), wait=False):
+            try:
+                for answer in local.run(plan.cases(), batch, size, overview, cancelled, python, work):
+                    overview.finished(answer.row.status, answer.skipped, answer.row.seconds, size.workers)
+            finally:  # also of what was done until an interruption
+                _report(plan)
+        return Outcome(overview.state, plan.misfits, batch.out / records.TABLE)
+
+
+def _report(plan: Plan) -> None:
+    records.write_results(plan.batch, [label.name for label in plan.card.labels])
+    write_table([("what", "reason"), *((one.what, one.reason) for one in plan.misfits)], plan.batch.out / MISFITS)

@@ -1,0 +1,84 @@
+"""How far a batch is: as a whole and in each worker, with the time left."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from ..progress import Progress
+
+
+@dataclass(frozen=True)
+class State:
+    """At one moment. working: what each worker is at, by its number. seconds_left: None before one case was done."""
+
+    cases: int
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    seconds_left: float | None = None
+    working: dict[int, tuple[str, Progress]] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> int:
+        return self.done + self.skipped + self.failed
+
+    def text(self) -> str:
+        """The whole in words."""
+        words = [f"{self.finished} of {self.cases} cases"]
+        words += [
+            f"{number} {word}" for number, word in ((self.skipped, "done before"), (self.failed, "failed")) if number
+        ]
+        if self.seconds_left is not None and self.finished < self.cases:
+            words.append(f"{duration(self.seconds_left)} left")
+        return ", ".join(words)
+
+    def lines(self) -> list[str]:
+        """The whole, and a line for each worker."""
+        return [self.text()] + [
+            f"  {number}: {case}, {progress.text()}" for number, (case, progress) in sorted(self.working.items())
+        ]
+
+
+StateCallback = Callable[[State], None]
+
+
+class Overview:
+    """Counts, and tells every change; called by several threads, it tells one at a time."""
+
+    def __init__(self, cases: int, tell: StateCallback | None = None) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._seconds = 0.0  # of the cases that were done, in all workers together
+        self.state = State(cases)
+
+    def working(self, number: int, case: str, progress: Progress) -> None:
+        with self._lock:
+            self._change(working=self.state.working | {number: (case, progress)})
+
+    def idle(self, number: int) -> None:
+        with self._lock:
+            self._change(working={other: what for other, what in self.state.working.items() if other != number})
+
+    def finished(self, status: str, skipped: bool, seconds: float, workers: int) -> None:
+        """One case more; `workers` share what is left."""
+        with self._lock:
+            which = "skipped" if skipped else status
+            self.state = replace(self.state, **{which: getattr(self.state, which) + 1})
+            if which == "done":
+                self._seconds += seconds
+            left = self.state.cases - self.state.finished
+            computed = self.state.done
+            self._change(seconds_left=self._seconds / computed * left / workers if computed else None)
+
+    def _change(self, **values: object) -> None:
+        self.state = replace(self.state, **values)  # type: ignore[arg-type]
+        if self._tell is not None:
+            self._tell(self.state)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    return str(datetime.timedelta(seconds=max(1, round(seconds))))

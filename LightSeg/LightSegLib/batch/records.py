@@ -1,0 +1,112 @@
+"""What is known of every case: a small file each, written last, and the table that is made of them.
+
+A case is done when its record is there, says so, and agrees with the input, the model and the settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..files import output_error, whole_file, write_table
+from .cases import RECORDS
+from .settings import Batch
+
+TABLE, PICTURES = "results.csv", "pictures"
+DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case. ml: volume of every label. confidence: mean probability of the labelled voxels, if there are any.
+    peak_mb: most memory that the process held meanwhile. error: why a failed one has no result."""
+
+    case: str
+    status: str
+    model: str
+    model_sha256: str
+    settings_sha256: str
+    input_sha256: str = ""
+    ml: dict[str, float] | None = None
+    confidence: float | None = None
+    seconds: float = 0.0
+    peak_mb: float | None = None
+    error: str = ""
+
+
+def segmentation_path(batch: Batch, case: str) -> Path:
+    return batch.out / f"{case}.{batch.settings.format}"
+
+
+def picture_path(batch: Batch, case: str) -> Path:
+    return batch.out / PICTURES / f"{case}.png"
+
+
+def failed(case: str, batch: Batch, error: str, **facts: object) -> Row:
+    """The row of a case without a result."""
+    known = (batch.model, batch.model_sha256, batch.settings.sha256())
+    return Row(case, FAILED, *known, error=error, **facts)  # type: ignore[arg-type]
+
+
+def write_record(row: Row, out: Path) -> None:
+    """Raises OutputError."""
+    with whole_file(out / RECORDS / f"{row.case}.json") as part:
+        part.write_text(json.dumps(asdict(row), ensure_ascii=False), encoding="utf-8")
+
+
+def read_record(path: Path) -> Row | None:
+    """None where there is none or it cannot be understood."""
+    try:
+        return Row(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def finished(case: str, input_sha256: str, batch: Batch) -> Row | None:
+    """The row of a case that needs no work any more: same input, model and settings, and the files are there."""
+    row = read_record(batch.out / RECORDS / f"{case}.json")
+    if row is None or row.status != DONE or row.input_sha256 != input_sha256 or not _of(row, batch):
+        return None
+    files = [segmentation_path(batch, case)] + ([picture_path(batch, case)] if batch.settings.picture else [])
+    return row if all(path.is_file() for path in files) else None
+
+
+def rows(batch: Batch) -> Iterator[Row]:
+    """Of all cases with this model and these settings, by name."""
+    for path in sorted((batch.out / RECORDS).glob("*.json")):
+        row = read_record(path)
+        if row is not None and _of(row, batch):
+            yield row
+
+
+def write_results(batch: Batch, labels: Sequence[str]) -> None:
+    """The table of all rows. Raises OutputError."""
+    last = ("confidence", "seconds", "peak_mb", "model", "model_sha256", "settings_sha256", "input_sha256", "error")
+
+    def lines() -> Iterator[Sequence[object]]:
+        yield ("case", "status", *(f"{label} (ml)" for label in labels), *last)
+        for row in rows(batch):
+            ml = [(row.ml or {}).get(label, "") for label in labels]
+            yield (row.case, row.status, *ml, *("" if (v := getattr(row, name)) is None else v for name in last))
+
+    write_table(lines(), batch.out / TABLE)
+
+
+def make_folders(batch: Batch) -> None:
+    """And remove the parts of files that an interrupted run has left. Raises OutputError."""
+    folders = [batch.out, batch.out / RECORDS] + ([batch.out / PICTURES] if batch.settings.picture else [])
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(folder, error) from error
+        for part in folder.glob(".*.part*"):
+            with suppress(OSError):
+                part.unlink()
+
+
+def _of(row: Row, batch: Batch) -> bool:
+    return (row.model_sha256, row.settings_sha256) == (batch.model_sha256, batch.settings.sha256())

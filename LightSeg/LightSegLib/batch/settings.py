@@ -1,0 +1,62 @@
+"""What all cases of a batch have in common: the model, the settings and the place of the results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..catalog.card import Card, card_to_dict
+from ..catalog.store import as_shipped
+from ..weights.store import WeightStore
+
+FORMATS = ("seg.nrrd", "nrrd", "nii.gz")
+WHERE = ("device", "openvino")  # how it is computed; another computer goes on with the results of this one
+
+
+@dataclass(frozen=True)
+class Settings:
+    """As the arguments of `Segmenter`; format: ending of the segmentations; picture: draw one of each case."""
+
+    device: str = "auto"
+    full_precision: bool = False
+    mirror: bool = False
+    largest_component: str | None = None
+    openvino: bool = True
+    format: str = FORMATS[0]
+    picture: bool = True
+
+    def sha256(self) -> str:
+        """Of all on which the results depend."""
+        return _hash({name: value for name, value in asdict(self).items() if name not in WHERE})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """model: id, or path of a model folder. out: folder of the results."""
+
+    model: str
+    model_sha256: str
+    out: Path
+    settings: Settings
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"out": str(self.out)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Batch:
+        settings = Settings(**data["settings"])
+        return cls(data["model"], data["model_sha256"], Path(data["out"]), settings)
+
+
+def model_sha256(card: Card) -> str:
+    """Of the card and its weights, which are on this computer already."""
+    record = WeightStore().record(card)
+    weights = card.weights.sha256 or (record.published.sha256 if record else None)
+    return _hash({"card": card_to_dict(as_shipped(card)), "weights": weights})
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,140 @@
+"""One case from its files to its files, in the process that computes."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from .. import machine
+from ..errors import DiskFullError, LightSegError
+from ..progress import Progress, ProgressCallback
+from ..worker.segmenting import KeptSegmenter
+from . import records
+from .cases import Case
+from .records import DONE, Row
+from .settings import Batch
+
+if TYPE_CHECKING:
+    from ..volume import Segmentation, Volume
+
+PATIENCE = 600.0  # seconds that a finished segmentation waits for room on the disk
+AGAIN = 2.0  # seconds between two attempts to write
+
+
+class CaseWork:
+    """Does the jobs of a worker process: {"case", "batch", "threads"}; the model stays loaded.
+
+    The answer: {"row", "skipped": it was done before, "device": where it was computed, if it was}. All that is wrong
+    with a case stands in its row; OutputError is raised where that cannot be written.
+    """
+
+    def __init__(self) -> None:
+        self._kept = KeptSegmenter()
+        self._device: str | None = None
+        self._threads = 0
+
+    def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
+        case, batch = Case.from_json(job["case"]), Batch.from_json(job["batch"])
+        self._device = None
+        started = time.perf_counter()
+        machine.forget_peak()
+        input_sha256 = ""
+        try:
+            input_sha256 = case.sha256()
+            if row := records.finished(case.id, input_sha256, batch):
+                return {"row": asdict(row), "skipped": True, "device": None}
+            row = self._segmented(case, batch, job["threads"], progress, input_sha256, started)
+        except Exception as error:
+            with suppress(OSError):
+                traceback.print_exc()
+            known = isinstance(error, LightSegError)
+            words = str(error) if known else f"The computation failed ({type(error).__name__}: {error})."
+            row = records.failed(case.id, batch, words, input_sha256=input_sha256, **_cost(started))
+        _patiently(lambda: records.write_record(row, batch.out), progress)
+        return {"row": asdict(row), "skipped": False, "device": self._device}
+
+    def _segmented(
+        self,
+        case: Case,
+        batch: Batch,
+        threads: int,
+        progress: ProgressCallback,
+        input_sha256: str,
+        started: float,
+    ) -> Row:
+        from ..writers import check_holds, write_segmentation
+
+        progress(Progress("Reading"))
+        volumes = [source.read() for source in case.channels]
+        path = records.segmentation_path(batch, case.id)
+        check_holds(path, volumes[0].geometry)
+        segmentation = self.segment(volumes, batch, threads, progress)
+        progress(Progress("Writing"))
+        _patiently(lambda: write_segmentation(segmentation, path), progress)
+        self._device = segmentation.provenance["device"]
+        return Row(
+            case.id,
+            DONE,
+            batch.model,
+            batch.model_sha256,
+            batch.settings.sha256(),
+            input_sha256,
+            {name: round(ml, 6) for name, ml in segmentation.volumes_ml().items()},
+            mean_confidence(segmentation),
+            **_cost(started),
+        )
+
+    def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
+        """With the confidence."""
+        import SimpleITK as sitk
+        import torch
+
+        from ..catalog.store import find_card
+
+        if threads != self._threads:  # what runs the network is made for a number of threads
+            torch.set_num_threads(threads)
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+            self._kept, self._threads = KeptSegmenter(), threads
+        settings = batch.settings
+        segmenter = self._kept.get(
+            find_card(batch.model),
+            device=settings.device,
+            full_precision=settings.full_precision,
+            mirror=settings.mirror,
+            largest_component=settings.largest_component,
+            openvino=settings.openvino,
+        )
+        return segmenter.segment(volumes, progress=progress, confidence=True)
+
+
+def mean_confidence(segmentation: Segmentation) -> float | None:
+    """Over the labelled voxels; None where nothing is labelled."""
+    labelled = segmentation.voxels > 0
+    if segmentation.confidence is None or not labelled.any():
+        return None
+    return round(float(segmentation.confidence[labelled].mean(dtype=float)), 6)
+
+
+def _cost(started: float) -> dict[str, Any]:
+    peak = machine.peak_memory()
+    return {
+        "seconds": round(time.perf_counter() - started, 3),
+        "peak_mb": None if peak is None else round(peak / 1e6, 1),
+    }
+
+
+def _patiently(write: Callable[[], None], progress: ProgressCallback) -> None:
+    """Write, and while the disk is full wait for room: what took long to compute is worth it."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return write()
+        except DiskFullError:
+            if time.monotonic() > until:
+                raise
+        progress(Progress("Waiting for room on the disk"))
+        time.sleep(AGAIN)

@@ -1,0 +1,35 @@
+"""Which image is which channel of a model, by what people call them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+SYNONYMS = (  # what channels are also called, in lower case
+    {"t1", "t1w", "t1n"},
+    {"t1ce", "t1gd", "t1c", "t1wce", "t1post"},
+    {"t2", "t2w"},
+    {"flair", "t2flair", "t2f"},
+    {"mri", "mr"},
+)
+CONTRAST = {"gd", "ce", "post", "contrast", "km", "+c"}  # words that make a T1 one with contrast agent
+
+
+def matched(channels: Sequence[str], names: Sequence[str]) -> list[int | None]:
+    """For each channel the number of the one name that speaks of it and of no other channel; else None."""
+    spoken = [_channel_of(name, channels) for name in names]
+    return [spoken.index(channel) if spoken.count(channel) == 1 else None for channel in channels]
+
+
+def _channel_of(name: str, channels: Sequence[str]) -> str | None:
+    """The channel with the longest word that stands in a name, so that "T1 CE" is not T1."""
+    words = re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", name.lower())
+    if any(word in CONTRAST or word.startswith("gad") for word in words):
+        words = ["t1ce" if word in ("t1", "t1w") else word for word in words]
+    words += [first + second for first, second in zip(words, words[1:], strict=False)]
+    found = [(len(word), channel) for channel in channels for word in _names(channel.lower()) if word in words]
+    return max(found)[1] if found else None
+
+
+def _names(channel: str) -> set[str]:
+    return next((names for names in SYNONYMS if channel in names), {channel})
