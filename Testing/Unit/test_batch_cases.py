@@ -1,0 +1,180 @@
+"""What a cohort is made of: folders, manifests and DICOM trees as they lie on people's disks."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from batch_cases import blobs, write_series, write_volume
+from LightSegLib.batch.cases import Case, Misfit, Source, file_name, find_cases
+from LightSegLib.catalog.card import Card
+from LightSegLib.catalog.store import find_card
+from LightSegLib.errors import InputError
+
+HIPPOCAMPUS = find_card("hippocampus-mr-lightmedseg")
+GLIOMA = find_card("brain-tumor-mr-slim-unetrv2")  # T1, T1ce, T2, FLAIR
+
+
+def found(given: Path, card: Card = HIPPOCAMPUS) -> tuple[dict[str, Case], dict[str, str]]:
+    """Cases by id; reasons by the name of what was left out."""
+    every = list(find_cases(given, card))
+    cases = [one for one in every if isinstance(one, Case)]
+    assert len({case.id for case in cases}) == len(cases)
+    return {case.id: case for case in cases}, {one.what: one.reason for one in every if isinstance(one, Misfit)}
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def names(case: Case) -> list[str]:
+    return [path.name for source in case.channels for path in source.paths]
+
+
+# --- folders -----------------------------------------------------------------------------------
+
+
+def test_every_image_of_a_folder_and_its_folders_is_a_case(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii.gz", "Bjørn 2.NRRD", "site 1/sub-01/T1.mha", "notes.txt", ".hidden.nii.gz", "c_0000.nii.gz")
+    touch(tmp_path, "a.seg.nrrd", "out/.records/a.json", "out/a.nii.gz")
+    cases, misfits = found(tmp_path)
+    assert set(cases) == {"a", "Bjørn 2", "site 1_sub-01_T1", "c"}
+    assert misfits == {str(tmp_path / "a.seg.nrrd"): "is a segmentation"}, "results of a batch are none of its inputs"
+
+
+def test_two_cases_of_the_same_name_are_told_apart_on_every_disk(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"case,T1\np,1.nii\nP,2.nii\np,3.nii\n{composed},4.nii\n{decomposed},5.nii\n", encoding="utf-8")
+    cases, _ = found(manifest)
+    assert [names(case)[0] for case in cases.values()] == [f"{number}.nii" for number in range(1, 6)]
+    assert list(cases) == ["p", "P (2)", "p (3)", composed, f"{decomposed} (2)"]
+    touch(tmp_path / "x", "a.nii", "a.nrrd")
+    assert list(found(tmp_path / "x")[0]) == ["a", "a (2)"]
+
+
+def test_channels_are_joined_by_their_numbers_and_what_is_incomplete_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"whole_000{n}.nii.gz" for n in range(4)), *(f"part_000{n}.nii.gz" for n in (0, 1, 3)), "x.nii")
+    cases, misfits = found(tmp_path, GLIOMA)
+    assert names(cases["whole"]) == [f"whole_000{n}.nii.gz" for n in range(4)] and len(cases) == 1
+    assert misfits[str(tmp_path / "part_0000.nii.gz")] == "belongs to a case without part_0002 (T2)"
+    assert "is not clearly one of T1, T1ce, T2, FLAIR" in misfits[str(tmp_path / "x.nii")]
+
+
+def test_channels_are_joined_by_names_in_a_folder_for_each_case(tmp_path: Path) -> None:
+    """As BraTS has them."""
+    touch(tmp_path, *(f"BraTS-7/BraTS-7-{name}.nii.gz" for name in ("t1c", "t1n", "t2f", "t2w", "seg")))
+    cases, misfits = found(tmp_path, GLIOMA)
+    assert names(cases["BraTS-7"]) == [f"BraTS-7-{name}.nii.gz" for name in ("t1n", "t1c", "t2w", "t2f")]
+    assert list(misfits) == [str(tmp_path / "BraTS-7" / "BraTS-7-seg.nii.gz")]
+
+
+def test_what_is_neither_folder_nor_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a folder nor a CSV file"):
+        list(find_cases(tmp_path / "nowhere", HIPPOCAMPUS))
+
+
+# --- manifests ---------------------------------------------------------------------------------
+
+
+def test_a_manifest_names_its_columns_in_any_order(tmp_path: Path) -> None:
+    manifest = tmp_path / "cohort ä.csv"
+    lines = [
+        "age;FLAIR;Case;t1;T1ce;T2",
+        "61;f.nii;erste Ä;/data/1.nii;c.nii;2.nii",
+        "",
+        "52;f.nii;second;;c.nii;2.nii",
+    ]
+    manifest.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    cases, misfits = found(manifest, GLIOMA)
+    paths = [source.paths[0] for source in cases["erste Ä"].channels]
+    assert paths == [Path("/data/1.nii"), *(tmp_path / name for name in ("c.nii", "2.nii", "f.nii"))]
+    assert misfits == {"second": "has no file for T1"}
+
+
+def test_a_manifest_with_one_column_too_few_is_refused(tmp_path: Path) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("case,T1,T2\n1,2,3\n")
+    with pytest.raises(InputError, match=r"has the columns case, T1, T2\. Name them case, T1, T1ce, T2, FLAIR"):
+        list(find_cases(manifest, GLIOMA))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("../../x", "_.._x"), ("con.1", "_con.1"), ("a:b*c ", "a_b_c"), ("", "_"), ("ü" * 200, "ü" * 90)]
+)
+def test_names_fit_every_file_system(text: str, name: str) -> None:
+    assert file_name(text) == name
+
+
+# --- content -----------------------------------------------------------------------------------
+
+
+def test_a_case_is_recognised_by_its_bytes_alone(tmp_path: Path) -> None:
+    first, moved = write_volume(tmp_path / "a.mha"), write_volume(tmp_path / "elsewhere" / "b.mha")
+    other = write_volume(tmp_path / "c.mha", seed=1)
+
+    def content(*paths: Path) -> str:
+        return Case("any", (Source(paths),)).sha256()
+
+    assert content(first) == content(moved) != content(other)
+    header = write_volume(tmp_path / "split.mhd")
+    before = content(header)
+    with (tmp_path / "split.raw").open("r+b") as voxels:
+        voxels.write(b"changed")
+    assert content(header) != before, "the voxels lie beside the header"
+    with pytest.raises(InputError, match=r"missing\.nii does not exist"):
+        content(tmp_path / "missing.nii")
+
+
+# --- DICOM -------------------------------------------------------------------------------------
+
+
+def test_a_tree_of_dicom_has_a_case_for_each_series_that_fits(tmp_path: Path) -> None:
+    study = tmp_path / "Müller" / "study 1"
+    write_series(study, 0)
+    write_series(study, 1, description="T1 again", number="7")
+    write_series(study, 2, modality="CT", description="CT")
+    write_series(study, 3, image_type="ORIGINAL\\PRIMARY\\LOCALIZER", description="scout")
+    write_series(study, 4, slices=1, description="one")
+    write_series(tmp_path / "P2", 5, patient="P2", study="1.2.3.5")
+    touch(study, "readme.txt", "DICOMDIR")
+
+    cases, misfits = found(tmp_path)
+
+    assert set(cases) == {"P1_20200131_1", "P1_20200131_7", "P2_20200131_6"}
+    volume = cases["P1_20200131_7"].channels[0].read()
+    np.testing.assert_array_equal(volume.voxels, blobs(1))
+    assert volume.geometry.spacing == (1, 1, 1.5)
+    reasons = {what.rsplit(" ", 1)[1]: reason for what, reason in misfits.items()}
+    assert reasons == {"CT": "is CT, and the model takes MR", "scout": "is a localizer", "one": "is a single slice"}
+    assert Case.from_json(cases["P1_20200131_1"].to_json()) == cases["P1_20200131_1"]
+
+
+def test_the_channels_of_a_study_are_found_by_what_its_series_are_called(tmp_path: Path) -> None:
+    for number, description in enumerate(("AX T2", "AX T1", "FLAIR cor", "AX T1 +C post", "DWI")):
+        name = "T1ce" if "+C" in description else description
+        write_series(tmp_path / f"s{number}", number, description=name, slices=2)
+    write_series(tmp_path / "s9", 9, description="AX T1", study="1.2.9", patient="P9", slices=2)
+    cases, misfits = found(tmp_path, GLIOMA)
+    assert [source.paths[0].parent.name for source in cases["P1_20200131"].channels] == ["s1", "s3", "s0", "s2"]
+    assert len(cases) == 1
+    assert misfits[f"{tmp_path / 's4'}, series DWI"] == "is not used"
+    assert misfits[f"{tmp_path / 's9'}, series AX T1"].endswith("no single series for T1ce, T2, FLAIR")
+
+
+def test_a_long_manifest_is_read_as_it_is_needed(tmp_path: Path) -> None:
+    """A fault far down shows only when it is reached."""
+    manifest = tmp_path / "long.csv"
+    with manifest.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("case", "T1"), *((f"c{n}", "x.nii") for n in range(10_000))])
+    with manifest.open("ab") as stream:
+        stream.write(b"\xff\xfe,y.nii\n")
+    cases = find_cases(manifest, HIPPOCAMPUS)
+    assert next(cases) == Case("c0", (Source((tmp_path / "x.nii",)),))
+    with pytest.raises(InputError, match="Save it as CSV in UTF-8"):
+        list(cases)

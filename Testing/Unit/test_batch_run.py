@@ -1,0 +1,268 @@
+"""A batch with real processes: everything is done exactly once, whatever dies, fills up or is interrupted meanwhile."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from batch_cases import DEADLY, SLOW, write_volume
+from LightSegLib import cli
+from LightSegLib.batch.cohort import Outcome, segment_files
+from LightSegLib.batch.overview import State
+from LightSegLib.batch.settings import Settings
+from LightSegLib.catalog.store import find_card
+from LightSegLib.errors import Cancelled, InputError
+from LightSegLib.progress import Progress
+from LightSegLib.segmenter import Segmenter
+from LightSegLib.volume import read_volume
+
+MODEL = "hippocampus-mr-lightmedseg"
+PLAIN = Settings(device="cpu", openvino=False, picture=False)
+QUICK, MORTAL = ("batch_cases", "QuickWork"), ("batch_cases", "MortalWork")
+TESTING = Path(__file__).resolve().parents[1]
+NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+
+
+@pytest.fixture
+def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of three cases; workers find the tests' own kinds of work."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTING))
+    folder = tmp_path / "Kohorte äöü"
+    for number in range(3):
+        write_volume(folder / f"Fall {number}.nii.gz", number)
+    return folder
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    """Lines of results.csv by case; what they say of files agrees with these, and nothing else lies there."""
+    with (out / "results.csv").open(newline="", encoding="utf-8") as stream:
+        lines = list(csv.DictReader(stream))
+    rows = {line["case"]: line for line in lines}
+    assert len(rows) == len(lines), "one line for each case"
+    done = {case for case, row in rows.items() if row["status"] == "done"}
+    assert {path.name for path in out.glob("*.nrrd")} == {f"{case}.seg.nrrd" for case in done}
+    assert not [*out.rglob("*.part*")], "no half files"
+    for case in done:
+        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(out / f"{case}.seg.nrrd")))
+        ml = [float(text) for name, text in rows[case].items() if name.endswith("(ml)")]
+        np.testing.assert_allclose(ml, [np.count_nonzero(voxels == value) * 0.0015 for value in (1, 2)], atol=1e-6)
+    return rows
+
+
+def records(out: Path) -> dict[str, int]:
+    """When the record of each case was written."""
+    return {path.stem: path.stat().st_mtime_ns for path in (out / ".records").glob("*.json")}
+
+
+def counts(outcome: Outcome) -> tuple[int, int, int]:
+    return outcome.state.done, outcome.state.skipped, outcome.state.failed
+
+
+def worker_pids(out: Path) -> list[int]:
+    return [int(path.name.split("-")[1]) for path in out.glob("pid-*")]
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    words = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return not words or words.startswith("Z")
+
+
+def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_done_again(
+    cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One file is damaged at first, then got again."""
+    (cohort / "Fall 1.nii.gz").write_bytes(b"not an image")
+    out = tmp_path / "Ergebnisse"
+    line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--device", "cpu", "--workers", "1"]
+    line += ["--no-openvino", "--no-pictures"]
+
+    assert cli.main(line) == 1
+    assert "1 of 3 cases failed. The reasons stand in" in capfd.readouterr().err
+    rows = table(out)
+    assert {case: row["status"] for case, row in rows.items()} == {
+        "Fall 0": "done",
+        "Fall 1": "failed",
+        "Fall 2": "done",
+    }
+    assert "cannot be read as an image" in rows["Fall 1"]["error"]
+    expected = Segmenter(find_card(MODEL), "cpu").segment([read_volume(cohort / "Fall 0.nii.gz")], confidence=True)
+    written = sitk.ReadImage(str(out / "Fall 0.seg.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), expected.voxels)
+    assert written.GetMetaData("Segment0_Name") == "Anterior hippocampus"
+    sure = expected.confidence[expected.voxels > 0].mean()
+    assert float(rows["Fall 0"]["confidence"]) == pytest.approx(sure, abs=1e-4)
+    assert float(rows["Fall 0"]["seconds"]) > 0 and len(rows["Fall 0"]["model_sha256"]) == 64
+
+    before = records(out)
+    write_volume(cohort / "Fall 1.nii.gz", 1)
+    assert cli.main(line) == 0
+    assert "3 of 3 cases, 2 done before" in capfd.readouterr().out
+    assert {case for case, when in records(out).items() if when != before[case]} == {"Fall 1"}
+    assert len(table(out)) == 3
+
+
+def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def run(settings: Settings = PLAIN) -> tuple[int, int, int]:
+        return counts(segment_files(cohort, MODEL, out, settings, work=QUICK))
+
+    assert run() == (3, 0, 0)
+    assert run() == (0, 3, 0)
+    write_volume(cohort / "Fall 2.nii.gz", 7)
+    assert run() == (1, 2, 0), "another input"
+    (out / "Fall 0.seg.nrrd").unlink()
+    assert run() == (1, 2, 0), "a segmentation that is gone"
+    assert run(replace(PLAIN, device="auto")) == (0, 3, 0), "another computer, perhaps"
+    assert run(replace(PLAIN, mirror=True)) == (3, 0, 0), "other settings"
+    (out / ".records" / "Fall 1.json").write_text("{", encoding="utf-8")
+    assert run(replace(PLAIN, mirror=True)) == (1, 2, 0), "a damaged record"
+    table(out)
+
+
+@NO_SIGNALS
+def test_a_worker_that_is_killed_costs_no_case(cohort: Path, tmp_path: Path) -> None:
+    """As by the system when memory is short: SIGKILL while it computes."""
+    out = tmp_path / "out"
+    write_volume(cohort / "Fall 1.nii.gz", 1, SLOW)
+
+    def kill() -> None:
+        until(lambda: slow.is_set())
+        os.kill(worker_pids(out)[0], signal.SIGKILL)
+
+    slow, killer = threading.Event(), threading.Thread(target=kill)
+    killer.start()
+
+    def tell(state: State) -> None:
+        if any(case == "Fall 1" and worker_pids(out) for case, _ in state.working.values()):
+            slow.set()
+
+    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, tell=tell, work=MORTAL)
+    killer.join()
+    assert counts(outcome) == (3, 0, 0)
+    assert len(worker_pids(out)) == 2, "another worker took its place"
+    assert len(table(out)) == 3
+
+
+@NO_SIGNALS
+def test_a_case_that_kills_its_workers_is_given_up_and_the_others_are_done(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_volume(cohort / "Fall 0.nii.gz", 1, DEADLY)
+    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL)
+    assert counts(outcome) == (2, 0, 1)
+    assert len(worker_pids(out)) == 3, "the second did the others before it was killed, too"
+    error = table(out)["Fall 0"]["error"]
+    assert error.startswith("Given up after 3 tries. The system ended the computation")
+
+
+@NO_SIGNALS
+def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path) -> None:
+    """The client is killed in mid-case, and started again."""
+    out = tmp_path / "out"
+    write_volume(cohort / "Fall 2.nii.gz", 2, SLOW)
+    story = (
+        f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
+        "from LightSegLib.batch.cohort import segment_files\n"
+        "from LightSegLib.batch.settings import Settings\n"
+        "settings = Settings(device='cpu', openvino=False, picture=False)\n"
+        f"segment_files({str(cohort)!r}, {MODEL!r}, {str(out)!r}, settings, workers=1, work={MORTAL!r})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", story]) as client:
+        until(lambda: len(records(out)) == 2)
+        time.sleep(0.5)  # into the slow one
+        client.kill()
+    assert client.returncode == -signal.SIGKILL
+    (worker,) = worker_pids(out)
+    until(lambda: gone(worker), 10)
+    before = records(out)
+    assert len(before) == 2 and not (out / "Fall 2.seg.nrrd").exists()
+    (out / ".0123.part.seg.nrrd").write_bytes(b"half")  # as if it had been killed while writing
+
+    outcome = segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+
+    assert counts(outcome) == (1, 2, 0)
+    assert {case: records(out)[case] for case in before} == before, "none is done twice"
+    assert len(table(out)) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(cohort: Path, tmp_path: Path) -> None:
+    """No file of the worker may grow beyond 100 bytes until it waits for room."""
+    import resource
+
+    out = tmp_path / "out"
+    write_volume(cohort / "Fall 1.nii.gz", 1, SLOW)
+    waited, limited = threading.Event(), threading.Event()
+
+    def limit(size: int) -> None:
+        for pid in worker_pids(out):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def tell(state: State) -> None:
+        for case, progress in state.working.values():
+            if case == "Fall 1" and not limited.is_set() and worker_pids(out):
+                limited.set()
+                limit(100)
+            if progress == Progress("Waiting for room on the disk"):
+                waited.set()
+                limit(resource.RLIM_INFINITY)
+
+    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, tell=tell, work=MORTAL)
+    assert waited.is_set()
+    assert counts(outcome) == (3, 0, 0)
+    assert len(table(out)) == 3
+
+
+@NO_SIGNALS
+def test_cancel_ends_the_workers_and_leaves_what_is_done(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for number in (1, 2):
+        write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
+    with pytest.raises(Cancelled):
+        segment_files(cohort, MODEL, out, PLAIN, cancelled=lambda: bool(records(out)), work=MORTAL)
+    assert all(gone(pid) for pid in worker_pids(out))
+    assert set(table(out)) == set(records(out)) == {"Fall 0"}
+
+
+def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    failures = []
+
+    def meanwhile(state: State) -> None:
+        if not failures:
+            with pytest.raises(InputError) as caught:
+                segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+            failures.append(str(caught.value))
+
+    segment_files(cohort, MODEL, out, PLAIN, tell=meanwhile, work=QUICK)
+    assert failures[0].startswith("Another LightSeg is at work on")
+
+
+def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path) -> None:
+    states: list[State] = []
+    segment_files(cohort, MODEL, tmp_path / "out", PLAIN, workers=2, threads=1, tell=states.append, work=QUICK)
+    assert any(len(state.working) == 2 for state in states)
+    (timed, *_) = [state for state in states if state.done and state.finished < 3]
+    assert timed.seconds_left is not None and timed.lines()[0].endswith("left")
+    assert states[-1].text() == "3 of 3 cases"
+    row = json.loads((tmp_path / "out" / ".records" / "Fall 0.json").read_text(encoding="utf-8"))
+    assert row["peak_mb"] is None or 50 < row["peak_mb"] < 5000
