@@ -433,6 +433,66 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
             openvino=openvino,
         )
 
+    def segmentFiles(
+        self,
+        inputPath,
+        model,
+        outputFolder,
+        device="auto",
+        progress=None,
+        cancelled=None,
+        acceptLicence=False,
+        fullPrecision=False,
+        mirror=False,
+        largestComponent=None,
+        openvino=True,
+        format="seg.nrrd",  # noqa: A002 (as the command line has it)
+        picture=True,
+        workers=None,
+        threads=None,
+    ):
+        """Segment many volumes from files to files, as `lightseg batch`; returns when it is done, Slicer stays usable.
+
+        inputPath: folder of volumes, CSV file (case, one column per channel) or tree of DICOM files. outputFolder:
+        takes the segmentations, `results.csv` and `report.html`; cases that are done there are skipped. progress:
+        called with a `State` of the batch, whose `text()` says it in words. cancelled: asked again and again, True
+        stops the batch, and the next call goes on. format: "seg.nrrd", "nrrd" or "nii.gz". picture: draw one of each
+        case. workers, threads: processes and threads of each, what fits this computer if None. Others: as in `segment`.
+
+        Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `misfits` and `table` (a path).
+        Raises LightSegError for what keeps all cases from being done; a case that fails is told in the table.
+        """
+        from LightSegLib import background
+        from LightSegLib.batch.cohort import segment_files
+        from LightSegLib.batch.settings import Settings
+        from LightSegLib.errors import Cancelled, LightSegError
+
+        if not torchInstalled():
+            raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
+        settings = Settings(device, fullPrecision, mirror, largestComponent, openvino, format, picture)
+        task = background.Task(
+            lambda report, stopped: segment_files(
+                inputPath,
+                model,
+                outputFolder,
+                settings,
+                workers,
+                threads,
+                acceptLicence,
+                tell=report,
+                cancelled=lambda: stopped() or (cancelled is not None and cancelled()),
+                python=background.interpreter(),
+            )
+        )
+        if progress is not None:
+            task.progress.connect(progress)
+        task.wait()
+        if task.state == "cancelled":
+            raise Cancelled
+        if task.error is not None:
+            raise task.error
+        return task.result
+
     @staticmethod
     def stopWorker():
         """End the process that waits for the next job; one that works is left alone."""

@@ -103,6 +103,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     _add_licence(batch)
     _add_computing(batch)
     batch.add_argument("--no-pictures", action="store_true", help="draw no picture of each case")
+    batch.add_argument("--dry-run", action="store_true", help="list what would be done, and how long it would take")
     batch.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     train = command("train", "Train a model on labelled volumes.")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from .errors import LightSegError
 from .printing import ProgressLine, silence_itk
+
+if TYPE_CHECKING:
+    from .batch.settings import Settings
 
 
 def _batch(arguments: argparse.Namespace) -> None:
@@ -24,6 +28,8 @@ def _batch(arguments: argparse.Namespace) -> None:
         not arguments.no_pictures,
     )
     progress = ProgressLine(arguments.quiet)
+    if arguments.dry_run:
+        return _preview(arguments, settings, progress)
     try:
         outcome = segment_files(
             arguments.input,
@@ -48,6 +54,36 @@ def _batch(arguments: argparse.Namespace) -> None:
             f"{state.failed} of {state.cases} cases failed. "
             f"The reasons stand in {outcome.table}; run the same command again to try these once more."
         )
+    return None
+
+
+def _preview(arguments: argparse.Namespace, settings: Settings, progress: ProgressLine) -> None:
+    from .batch.cohort import planned
+    from .batch.overview import duration
+    from .batch.preview import estimate, steps
+
+    given = (arguments.input, arguments.model, arguments.out, settings, arguments.accept_licence, progress)
+    with planned(*given) as plan:
+        progress.clear()
+        to_do = 0
+        for case, done in steps(plan):
+            to_do += not done
+            print("done before" if done else "to do", case.id, *(source.paths[0] for source in case.channels), sep="\t")
+        for misfit in plan.misfits:
+            print("left out", misfit.what, misfit.reason, sep="\t")
+        words = f"{to_do} of {plan.count} cases to do, {len(plan.misfits)} left out"
+        if to_do:
+            try:
+                found = estimate(plan, arguments.workers, arguments.threads, lambda s: progress.show(*s.lines()))
+            finally:
+                progress.clear()
+            if found is None:
+                words += "; no estimate, since the first cases fail"
+            else:
+                source = "a case measured now" if found.measured else "the cases done before"
+                time = f"about {duration(found.of(to_do))} with {found.workers} worker(s)"
+                words += f"; {time}, by {source} ({found.seconds:.1f} s each)"
+        print(words)
 
 
 BATCH_JOBS = {"batch": _batch}

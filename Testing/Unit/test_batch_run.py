@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from batch_cases import DEADLY, SLOW, write_volume
-from LightSegLib import cli
+from LightSegLib import cli, machine
 from LightSegLib.batch.cohort import Outcome, segment_files
+from LightSegLib.batch.local import Answer, Size
 from LightSegLib.batch.overview import State
+from LightSegLib.batch.records import Row
 from LightSegLib.batch.settings import Settings
 from LightSegLib.catalog.store import find_card
 from LightSegLib.errors import Cancelled, InputError
@@ -266,3 +268,47 @@ def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path
     assert states[-1].text() == "3 of 3 cases"
     row = json.loads((tmp_path / "out" / ".records" / "Fall 0.json").read_text(encoding="utf-8"))
     assert row["peak_mb"] is None or 50 < row["peak_mb"] < 5000
+
+
+def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
+    cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By a first measurement, or later by the cases that are done."""
+    (cohort / "Fall 1_segmentation.seg.nrrd").touch()
+    out = tmp_path / "out"
+    line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino", "--dry-run"]
+    assert cli.main(line) == 0
+    told = capfd.readouterr().out.splitlines()
+    assert told[0].split("\t") == ["to do", "Fall 0", str(cohort / "Fall 0.nii.gz")]
+    assert told[3].split("\t") == ["left out", str(cohort / "Fall 1_segmentation.seg.nrrd"), "is a segmentation"]
+    assert told[4].startswith("3 of 3 cases to do, 1 left out; about 0:00:0") and "a case measured now" in told[4]
+    assert not out.exists()
+
+    (cohort / "Fall 2.nii.gz").rename(tmp_path / "later.nii.gz")
+    segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+    (tmp_path / "later.nii.gz").rename(cohort / "Fall 2.nii.gz")
+    assert cli.main(line) == 0
+    told = capfd.readouterr().out.splitlines()
+    assert [words.split("\t")[0] for words in told[:3]] == ["done before", "done before", "to do"]
+    assert told[4].startswith("1 of 3 cases to do") and "by the cases done before" in told[4]
+    assert set(records(out)) == {"Fall 0", "Fall 1"}
+
+
+def test_workers_fit_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One until a case has shown what it takes; fewer when a larger one comes; a graphics card has one."""
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "free_memory", lambda: 10_000_000_000)
+
+    def sizes(*cases: tuple[float, str], **fixed: int) -> list[tuple[int, int]]:
+        size = Size(**fixed)
+        found = [(size.workers, size.threads)]
+        for peak_mb, device in cases:
+            size.learn(Answer(Row("case", "done", "m", "", "", peak_mb=peak_mb), device=device))
+            found.append((size.workers, size.threads))
+        return found
+
+    assert sizes((500, "cpu"), (1500, "cpu"), (100, "cpu")) == [(1, 8), (8, 1), (6, 1), (6, 1)]
+    assert sizes((4000, "cpu"), (20_000, "cpu")) == [(1, 8), (2, 4), (1, 8)]
+    assert sizes((500, "cuda")) == [(1, 8), (1, 8)]
+    assert sizes((20_000, "cpu"), workers=3) == [(3, 2), (3, 2)]
+    assert sizes((500, "cpu"), threads=2) == [(1, 2), (8, 2)]

@@ -1,0 +1,65 @@
+"""What a batch would do, and how long it would take; nothing is written where the results will lie."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from ..errors import InputError
+from . import local, records
+from .cases import Case
+from .cohort import Plan
+from .overview import Overview, StateCallback
+
+MEASURED = 2  # cases: the first loads the model, the second tells how long one takes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """seconds of one case in one of `workers`. measured: just now, else in earlier cases of the same batch."""
+
+    seconds: float
+    workers: int
+    measured: bool
+
+    def of(self, cases: int) -> float:
+        """Seconds for so many cases."""
+        return self.seconds * cases / min(self.workers, max(1, cases))
+
+
+def steps(plan: Plan) -> Iterator[tuple[Case, bool]]:
+    """Every case, and whether it is done already."""
+    for case in plan.cases():
+        try:
+            done = records.finished(case.id, case.sha256(), plan.batch) is not None
+        except InputError:  # it would fail, which is for its row in the table to tell
+            done = False
+        yield case, done
+
+
+def estimate(
+    plan: Plan,
+    workers: int | None = None,
+    threads: int | None = None,
+    tell: StateCallback | None = None,
+) -> Estimate | None:
+    """By earlier cases, or by the first ones that are to be done, into a temporary folder; None where these fail."""
+    size = local.Size(None, threads)
+    answers = [local.Answer(row) for row in records.rows(plan.batch) if row.status == records.DONE]
+    measured = not answers
+    if measured:
+        with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
+            batch = replace(plan.batch, out=Path(folder))
+            records.make_folders(batch)
+            first = islice((case for case, done in steps(plan) if not done), MEASURED)
+            found = local.run(first, batch, size, Overview(MEASURED, tell))
+            answers = [answer for answer in found if answer.row.status == records.DONE][-1:]
+    for answer in answers:
+        size.learn(answer)
+    if not answers:
+        return None
+    mean = sum(answer.row.seconds for answer in answers) / len(answers)
+    return Estimate(mean, workers or size.workers, measured)

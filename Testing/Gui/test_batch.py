@@ -1,0 +1,40 @@
+"""Many files from the Python console, while the application stays usable."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import qt
+from batch_cases import write_volume
+from LightSegLib.errors import Cancelled
+
+import LightSeg
+
+PLAIN: dict[str, Any] = {"device": "cpu", "openvino": False, "picture": False, "workers": 1}
+
+
+def test_a_folder_is_segmented_while_the_application_goes_on(scene: Any, tmp_path: Path) -> None:
+    """A timer ticks meanwhile; the batch is cancelled after its first case, and then goes on."""
+    for name in ("first ä", "second", "third"):
+        write_volume(tmp_path / "in" / f"{name}.nii.gz", len(name))
+    logic, ticks, states = LightSeg.LightSegLogic(), [], []
+    given = (str(tmp_path / "in"), LightSeg.DEFAULT_MODEL, str(tmp_path / "out"))
+    timer = qt.QTimer()
+    timer.timeout.connect(lambda: ticks.append(1))
+    timer.start(20)
+
+    with pytest.raises(Cancelled):
+        logic.segmentFiles(*given, progress=states.append, cancelled=lambda: bool(states and states[-1].done), **PLAIN)
+    assert len(ticks) > 10
+    done = states[-1].done
+    assert 1 <= done < 3
+
+    outcome = logic.segmentFiles(*given, **PLAIN)
+    timer.stop()
+    assert (outcome.state.skipped, outcome.state.done, outcome.state.failed) == (done, 3 - done, 0)
+    with outcome.table.open(newline="", encoding="utf-8") as stream:
+        assert [line["case"] for line in csv.DictReader(stream)] == ["first ä", "second", "third"]
+    assert not scene.GetNodesByClass("vtkMRMLSegmentationNode").GetNumberOfItems(), "the scene is not touched"
