@@ -60,7 +60,9 @@ class Report:
             check=True,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | self.environment,
+            env=os.environ
+            | self.environment
+            | {"PYTHONPATH": str(HERE.parent)},  # workers import the tests' kinds of work
         )
         return json.loads(result.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
