@@ -11,7 +11,6 @@ import numpy as np
 import SimpleITK as sitk
 from LightSegLib.batch.settings import Batch
 from LightSegLib.batch.work import CaseWork
-from LightSegLib.catalog.store import find_card
 from LightSegLib.progress import ProgressCallback
 from LightSegLib.volume import Geometry, Segmentation, Volume, to_sitk
 
@@ -74,8 +73,8 @@ class QuickWork(CaseWork):
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         (volume,) = volumes
         labels = (volume.voxels > 0).astype(np.uint8)
-        sure = np.full(labels.shape, 0.75, np.float32)
-        return Segmentation(labels, volume.geometry, find_card(batch.model).labels, {"device": "cpu"}, sure)
+        sure = np.full(labels.shape, 75, np.uint8)
+        return Segmentation(labels, volume.geometry, self.card(batch).labels, {"device": "cpu"}, sure)
 
 
 class MortalWork(QuickWork):

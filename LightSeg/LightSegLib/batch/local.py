@@ -7,10 +7,10 @@ has killed three workers.
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,10 +65,6 @@ class Size:
         """Of each worker; all cores as long as there is one."""
         return self._threads or max(1, self._cores // self.workers)
 
-    @property
-    def most(self) -> int:
-        return self._fixed or self._cores
-
     def learn(self, answer: Answer) -> None:
         """From what a case has taken."""
         known = self._peak > 0
@@ -101,8 +97,23 @@ class _Pool:
         self.all.append(Worker(self.python, work=self.work))
         return len(self.all), self.all[-1]
 
-    def do(self, number: int, worker: Worker, task: Task, threads: int) -> Answer:
-        """In a thread of its own."""
+    def begin(self, task: Task, threads: int) -> Future[Answer]:
+        """In a thread that keeps no program from ending."""
+        number, worker = self.take()
+        future: Future[Answer] = Future()
+
+        def work() -> None:
+            try:
+                answer = self._do(number, worker, task, threads)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(answer)
+
+        threading.Thread(target=work, daemon=True).start()
+        return future
+
+    def _do(self, number: int, worker: Worker, task: Task, threads: int) -> Answer:
         job = {"case": task.case.to_json(), "batch": self.batch.to_json(), "threads": threads}
 
         def report(progress: Progress) -> None:
@@ -140,13 +151,14 @@ def run(
     again: deque[Task] = deque()
     running: dict[Future[Answer], Task] = {}
     pool = _Pool(batch, python, work, overview, cancelled)
-    threads = ThreadPoolExecutor(size.most)
     try:
         while True:
             while len(running) < size.workers and (case := next(waiting, None)) is not None:
-                _begin(Task(case), pool, threads, size, running)
+                task = Task(case)
+                running[pool.begin(task, size.threads)] = task
             if not running and again:
-                _begin(again.popleft(), pool, threads, size, running)
+                task = again.popleft()
+                running[pool.begin(task, size.threads)] = task
             if not running:
                 return
             done, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
@@ -168,15 +180,6 @@ def run(
                 yield answer
     finally:
         pool.stop()
-        with suppress(RuntimeError):
-            threads.shutdown(cancel_futures=True)
-
-
-def _begin(
-    task: Task, pool: _Pool, threads: ThreadPoolExecutor, size: Size, running: dict[Future[Answer], Task]
-) -> None:
-    number, worker = pool.take()
-    running[threads.submit(pool.do, number, worker, task, size.threads)] = task
 
 
 def _given_up(task: Task, batch: Batch, error: LightSegError) -> Row:

@@ -19,6 +19,7 @@ from .records import DONE, Row
 from .settings import Batch
 
 if TYPE_CHECKING:
+    from ..catalog.card import Card
     from ..volume import Segmentation, Volume
 
 PATIENCE = 600.0  # seconds that a finished segmentation waits for room on the disk
@@ -34,6 +35,7 @@ class CaseWork:
 
     def __init__(self) -> None:
         self._kept = KeptSegmenter()
+        self._cards: dict[str, Card] = {}  # by their hashes; reading them takes longer than a small case
         self._device: str | None = None
         self._threads = 0
 
@@ -88,12 +90,17 @@ class CaseWork:
             **_cost(started),
         )
 
+    def card(self, batch: Batch) -> Card:
+        from ..catalog.store import find_card
+
+        if batch.model_sha256 not in self._cards:
+            self._cards[batch.model_sha256] = find_card(batch.model)
+        return self._cards[batch.model_sha256]
+
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         """With the confidence."""
         import SimpleITK as sitk
         import torch
-
-        from ..catalog.store import find_card
 
         if threads != self._threads:  # what runs the network is made for a number of threads
             torch.set_num_threads(threads)
@@ -101,7 +108,7 @@ class CaseWork:
             self._kept, self._threads = KeptSegmenter(), threads
         settings = batch.settings
         segmenter = self._kept.get(
-            find_card(batch.model),
+            self.card(batch),
             device=settings.device,
             full_precision=settings.full_precision,
             mirror=settings.mirror,
@@ -112,11 +119,11 @@ class CaseWork:
 
 
 def mean_confidence(segmentation: Segmentation) -> float | None:
-    """Over the labelled voxels; None where nothing is labelled."""
+    """Probability, 0 to 1, over the labelled voxels; None where nothing is labelled."""
     labelled = segmentation.voxels > 0
     if segmentation.confidence is None or not labelled.any():
         return None
-    return round(float(segmentation.confidence[labelled].mean(dtype=float)), 6)
+    return round(float(segmentation.confidence[labelled].mean(dtype=float)) / 100, 4)
 
 
 def _cost(started: float) -> dict[str, Any]:
