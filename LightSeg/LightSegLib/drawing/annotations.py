@@ -28,12 +28,20 @@ LEGEND_LEFT, LEGEND_RIGHT = 1240, 1576
 
 def annotate_slice(canvas: Canvas, plane: Plane, color: Color, corner: tuple[int, int], framing: Framing) -> None:
     """Name, position, orientation letters and a scale bar on a slice."""
-    (x, y), (width, height) = corner, PANEL_SIZE
-    canvas.rectangle(x, y - 4, width, 4, color)
+    x, y = corner
+    canvas.rectangle(x, y - 4, PANEL_SIZE[0], 4, color)
     position = framing.focus[plane.normal]
     letter = ("RL", "AP", "SI")[plane.normal][0 if position >= 0 else 1]
     canvas.text(plane.name, x + 14, y + 22, 22, BRIGHT, bold=True, halo=PANEL)
     canvas.text(f"{letter} {abs(position):.1f} mm", x + 14, y + 50, 18, BRIGHT, halo=PANEL)
+    mark_slice(canvas, plane, corner, PANEL_SIZE, framing.mm_per_pixel)
+
+
+def mark_slice(
+    canvas: Canvas, plane: Plane, corner: tuple[int, int], size: tuple[int, int], mm_per_pixel: float
+) -> None:
+    """Orientation letters and a scale bar on a slice: what it takes to read it right."""
+    (x, y), (width, height) = corner, size
     left, right, top, bottom = plane.letters
     for words, at_x, at_y in (
         (left, x + 24, y + height / 2),
@@ -42,9 +50,9 @@ def annotate_slice(canvas: Canvas, plane: Plane, color: Color, corner: tuple[int
         (bottom, x + width / 2, y + height - 22),
     ):
         canvas.text(words, at_x, at_y, 24, LETTER, bold=True, align="center", halo=PANEL)
-    bar_mm = max(mm for mm in (1, 2, 5, 10, 20, 50, 100, 200) if mm / framing.mm_per_pixel < width / 4 or mm == 1)
+    bar_mm = max(mm for mm in (1, 2, 5, 10, 20, 50, 100, 200) if mm / mm_per_pixel < width / 4 or mm == 1)
     end = x + width - 16
-    start = end - bar_mm / framing.mm_per_pixel
+    start = end - bar_mm / mm_per_pixel
     for bar_color, thickness in ((PANEL, 5.0), (BRIGHT, 2.5)):
         canvas.polyline([(start, y + height - 18), (end, y + height - 18)], bar_color, thickness)
     canvas.text(f"{bar_mm} mm", end, y + height - 36, 18, BRIGHT, align="right", halo=PANEL)

@@ -1,0 +1,288 @@
+"""report.html: one page on a batch, for any browser, from the file system, without a network.
+
+Style, script and drawings are in the page. So are the pictures where they are few, for such a page can be sent to a
+colleague; of a large cohort they stay files that are loaded when a case is opened, which keeps the page light. The
+content security policy forbids the page to ask anything of the network, and to run any script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from html import escape
+from itertools import accumulate
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from .. import __version__
+from ..catalog.card import Card
+from ..files import whole_file
+from . import volumes
+from .cases import Misfit
+from .records import DONE, PICTURES, TABLE, Row, picture_path
+from .settings import Batch, Settings
+
+PAGE = "report.html"
+EMBEDDED = 20_000_000  # bytes of pictures, as files, that a page takes in: with more no mail takes the page
+LARGEST = 20_000  # rows: what a browser opens in seconds; results.csv has all
+NAMED = 20  # outliers named below a histogram
+OTHER_COLOR = (110, 120, 130)
+RESEARCH = "LightSeg and its models are not medical devices and must not be used for diagnosis or treatment."
+
+
+def write_report(
+    card: Card,
+    weights_sha256: str | None,
+    batch: Batch,
+    rows: Callable[[], Iterable[Row]],
+    misfits: Sequence[Misfit] = (),
+) -> Path:
+    """Write OUT/report.html, whole or not at all. Raises OutputError.
+
+    rows: called twice, for what is usual must be known before the first row is written; only those shown are kept.
+    misfits: what was left out, with the reasons.
+    """
+    cohort, shown = _survey(card, rows()), _shown(rows())
+    path = batch.out / PAGE
+    with whole_file(path) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
+        for words in _page(card, weights_sha256, batch, cohort, shown, misfits):
+            page.write(words + "\n")
+    return path
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """What is known of all rows together. ml: volumes of every label [cases]. names: cases in the same order."""
+
+    colors: dict[str, Sequence[int]]
+    ml: dict[str, np.ndarray]
+    spreads: dict[str, volumes.Spread]
+    outliers: dict[str, list[tuple[float, str]]]
+    unusual_cases: int
+    done: int
+    failed: int
+
+    @property
+    def cases(self) -> int:
+        return self.done + self.failed
+
+    def unusual(self, row: Row) -> dict[str, str]:
+        """Labels of a case whose volume is "low" or "high"."""
+        found = {name: self.spreads[name].unusual(ml) for name, ml in (row.ml or {}).items()}
+        return {name: side for name, side in found.items() if side}
+
+
+def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
+    colors: dict[str, Sequence[int]] = {label.name: label.color for label in card.labels}
+    found: dict[str, array[float]] = {}
+    names: dict[str, list[str]] = {}
+    done = failed = 0
+    for row in rows:
+        done, failed = done + (row.status == DONE), failed + (row.status != DONE)
+        for name, value in (row.ml or {}).items():
+            found.setdefault(name, array("d")).append(value)
+            names.setdefault(name, []).append(row.case)
+    ml = {name: np.array(found[name]) for name in [*colors, *(set(found) - set(colors))] if name in found}
+    spreads = {name: volumes.spread(values) for name, values in ml.items()}
+    outliers = {
+        name: [
+            (value, case) for value, case in zip(ml[name].tolist(), names[name], strict=True) if usual.unusual(value)
+        ]
+        for name, usual in spreads.items()
+    }
+    unusual_cases = len({case for entries in outliers.values() for _, case in entries})
+    return _Cohort(colors, ml, spreads, outliers, unusual_cases, done, failed)
+
+
+def _shown(rows: Iterable[Row]) -> list[Row]:
+    """Those that failed first, in their order, as many as a page holds."""
+    failed: list[Row] = []
+    done: list[Row] = []
+    for row in rows:
+        kept = done if row.status == DONE else failed
+        if len(kept) < LARGEST:
+            kept.append(row)
+    return (failed + done)[:LARGEST]
+
+
+def _page(
+    card: Card,
+    weights_sha256: str | None,
+    batch: Batch,
+    cohort: _Cohort,
+    shown: Sequence[Row],
+    misfits: Sequence[Misfit],
+) -> Iterator[str]:
+    """The page, piece by piece."""
+    here = Path(__file__).parent
+    style, script = ((here / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    mark = 'document.documentElement.classList.add("js")'
+    title = escape(f"{card.title}: {cohort.cases} {'case' if cohort.cases == 1 else 'cases'}")
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "img-src 'self' file: data:",
+            f"style-src {_source(style)}",
+            f"script-src {_source(script)} {_source(mark)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>{title}</title><style>{style}</style><script>{mark}</script></head><body>"
+    yield f"<header><h1>{title}</h1>"
+    yield f'<p class="soft">Segmented with LightSeg {__version__}, {datetime.now(timezone.utc):%d %B %Y, %H:%M} UTC</p>'
+    yield f'<p class="research"><strong>Research software.</strong> {escape(RESEARCH)}</p>'
+    yield '<ul class="sums">'
+    sums = [("done", cohort.done, "done"), ("failed", cohort.failed, "failed")]
+    sums += [("outlier", cohort.unusual_cases, "with an outlier")]
+    yield from (f'<li class="{css if number else "none"}"><b>{number}</b>{words}</li>' for css, number, words in sums)
+    yield "</ul></header><main>"
+    yield from _charts(cohort, batch)
+    yield from _table(cohort, batch, shown)
+    yield from _left_out(misfits)
+    yield from _facts(card, weights_sha256, batch.settings)
+    yield "</main>"
+    yield f'<footer class="soft"><p>All numbers: <a href="{TABLE}">{TABLE}</a></p></footer>'
+    yield DIALOG
+    yield '<script type="application/json" id="pictures">'
+    yield from _embedded(batch, shown)
+    yield f"</script><script>{script}</script></body></html>"
+
+
+DIALOG = """<dialog id="case" aria-labelledby="name"><div class="bar"><h2 id="name"></h2>
+<button type="button" id="previous">Previous</button><button type="button" id="next">Next</button>
+<button type="button" id="close">Close</button></div>
+<img id="picture" alt=""><p id="missing" class="bar" hidden>The picture is not beside this page any more.</p>
+<dl class="facts" id="facts"></dl></dialog>"""
+
+TOOLS = """<div class="tools scripted"><label>Filter <input id="text" type="search" autocomplete="off"></label>
+<label>Status <select id="status"><option value="">All</option><option value="done">Done</option>
+<option value="failed">Failed</option><option value="outlier">With an outlier</option></select></label>
+<p id="count" role="status"></p>
+<p class="pages"><button type="button" id="before">Previous page</button>
+<button type="button" id="after">Next page</button></p></div>"""
+
+
+def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
+    """A histogram for each label, with the outliers' names."""
+    if not cohort.ml:
+        return
+    yield f'<h2>Volumes</h2><p class="soft">Outliers (○) lie {escape(volumes.RULE)}; '
+    yield f"they are not wrong, but worth a look. With fewer than {volumes.FEWEST} cases none is marked.</p>"
+    yield '<div class="charts">'
+    for name, ml in cohort.ml.items():
+        usual, outliers = cohort.spreads[name], sorted(cohort.outliers[name])
+        color = cohort.colors.get(name, OTHER_COLOR)
+        yield f"<section><h3>{_swatch(color)}{escape(name)}</h3>{volumes.draw_histogram(name, ml, usual, color)}"
+        if outliers:
+            half = NAMED // 2
+            chosen = outliers if len(outliers) <= NAMED else outliers[:half] + outliers[-half:]
+            names = ", ".join(f"{_case(case, batch)} ({_number(value)})" for value, case in chosen)
+            more = f" and {len(outliers) - len(chosen)} between them" if len(chosen) < len(outliers) else ""
+            yield f"<p>{len(outliers)} {'outlier' if len(outliers) == 1 else 'outliers'}: {names}{more}</p>"
+        yield "</section>"
+    yield "</div>"
+
+
+def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]:
+    """A line for each case."""
+    yield f"<h2>Cases</h2>{TOOLS}"
+    yield '<div class="wide" tabindex="0" role="region" aria-label="Cases"><table id="cases"><thead><tr>'
+    heads = [("", "Case"), ("", "Status")]
+    heads += [("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{escape(name)} (ml)") for name in cohort.ml]
+    heads += [("", "Outliers"), ("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)"), ("", "Error")]
+    yield "".join(f'<th scope="col" class="{css}">{words}</th>' for css, words in heads)
+    yield '</tr></thead><tbody class="waiting">'
+    yield from (_line(row, cohort, batch) for row in shown)
+    yield "</tbody></table></div>"
+    if cohort.cases > len(shown):
+        yield f"<p>The first {len(shown)} of {cohort.cases} cases are shown; {TABLE} has all.</p>"
+
+
+def _line(row: Row, cohort: _Cohort, batch: Batch) -> str:
+    unusual, ml = cohort.unusual(row), row.ml or {}
+    cells = [f'<th scope="row">{_case(row.case, batch) if row.status == DONE else escape(row.case)}</th>']
+    cells.append(f"<td>{escape(row.status)}")
+    cells += [_value(ml.get(name), _number, unusual.get(name, "")) for name in cohort.ml]
+    cells.append(f"<td class=text>{escape(', '.join(f'{name} {side}' for name, side in unusual.items()))}")
+    cells += [_value(row.confidence, "{:.3f}".format), _value(row.seconds, "{:.1f}".format)]
+    cells += [_value(row.peak_mb, "{:.0f}".format), f"<td class=text>{escape(row.error)}"]
+    css = f"{escape(row.status)}{' outlier' if unusual else ''}"
+    return f'<tr class="{css}">{"".join(cells)}'  # HTML closes cells and rows by itself, thousands of them
+
+
+def _value(value: float | None, words: Callable[[float], str], css: str = "") -> str:
+    return "<td>" if value is None else f'<td class="n{" " + css if css else ""}" data-v="{value!r}">{words(value)}'
+
+
+def _number(ml: float) -> str:
+    """Two decimals, more where these would hide a small volume."""
+    return f"{ml:.2f}" if ml == 0 or ml >= 0.1 else f"{ml:.2g}"
+
+
+def _case(case: str, batch: Batch) -> str:
+    """The name, leading to the picture where there are pictures."""
+    if not batch.settings.picture:
+        return escape(case)
+    return f'<a href="{PICTURES}/{quote(case)}.png" data-case="{escape(case)}">{escape(case)}</a>'
+
+
+def _swatch(color: Sequence[int]) -> str:
+    """A little square; a drawing, since the page's policy forbids styles of single elements."""
+    square = f'<path fill="rgb{tuple(color)}" d="M0 0H1V1H0"/>'
+    return f'<svg class="swatch" viewBox="0 0 1 1" aria-hidden="true">{square}</svg>'
+
+
+def _left_out(misfits: Sequence[Misfit]) -> Iterator[str]:
+    if misfits:
+        yield f"<h2>Left out</h2><details><summary>{len(misfits)} inputs that the model does not fit</summary>"
+        yield '<div class="wide"><table><thead><tr><th scope="col">Input<th scope="col">Reason</thead><tbody>'
+        yield from (f'<tr><th scope="row">{escape(one.what)}<td class=text>{escape(one.reason)}' for one in misfits)
+        yield "</tbody></table></div></details>"
+
+
+def _facts(card: Card, weights_sha256: str | None, settings: Settings) -> Iterator[str]:
+    """How the results came about."""
+    facts = [
+        ("Model", f"{card.title} ({card.id})"),
+        ("Version", card.version),
+        ("Weights (SHA-256)", weights_sha256 or "not known"),
+        ("Licence", card.licence),
+        ("Citation", card.citation),
+        ("Limitations", card.limitations),
+        ("Precision", "full (float32)" if settings.full_precision else "as fast as the device allows"),
+        ("Mirror images", "averaged over" if settings.mirror else "not used"),
+        ("Largest component", settings.largest_component or "as the model says"),
+        ("Device", settings.device),
+        ("OpenVINO", "used where it is installed" if settings.openvino else "not used"),
+        ("Format", settings.format),
+        ("Software", f"LightSeg {__version__}"),
+    ]
+    yield '<h2>How these results came about</h2><dl class="facts">'
+    yield from (f"<dt>{name}</dt><dd>{escape(words)}</dd>" for name, words in facts if words)
+    yield "</dl>"
+
+
+def _embedded(batch: Batch, shown: Sequence[Row]) -> Iterator[str]:
+    """JSON of the pictures by case, empty where they are too large together."""
+    paths = {row.case: picture_path(batch, row.case) for row in shown if batch.settings.picture and row.status == DONE}
+    sizes = (path.stat().st_size for path in paths.values() if path.is_file())
+    if any(total > EMBEDDED for total in accumulate(sizes)):
+        paths = {}
+    pictures = {case: base64.b64encode(path.read_bytes()).decode() for case, path in paths.items() if path.is_file()}
+    yield json.dumps(pictures, indent=0).replace("<", "\\u003c")  # a name must not end the script
+
+
+def _source(text: str) -> str:
+    """What a content security policy says of one style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,76 @@
+"""The volumes of one label over a cohort: which are unusual, and their histogram as a drawing (SVG)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+FEWEST = 5  # cases: quartiles of fewer say nothing about what is usual
+FENCE = 1.5  # interquartile ranges
+RULE = "below the first or above the third quartile by more than 1.5 times the distance between them (Tukey's fences)"
+WIDTH, HEIGHT, MARGIN, BASE = 420, 190, 14, 150  # of the drawing, in pixels; BASE: where the bars stand
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of volumes in ml. low, high: the fences between which a volume is usual; None with too few cases."""
+
+    median: float
+    low: float | None
+    high: float | None
+
+    def unusual(self, ml: float) -> str:
+        """ "low", "high" or nothing."""
+        if self.low is None or self.high is None:
+            return ""
+        return "low" if ml < self.low else "high" if ml > self.high else ""
+
+
+def spread(ml: np.ndarray) -> Spread:
+    """Of at least one volume. J. W. Tukey, Exploratory Data Analysis (1977); quartiles interpolated linearly."""
+    first, median, third = (float(value) for value in np.percentile(ml, (25, 50, 75)))
+    if len(ml) < FEWEST:
+        return Spread(median, None, None)
+    return Spread(median, first - FENCE * (third - first), third + FENCE * (third - first))
+
+
+def histogram(ml: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts [n] and edges [n + 1] of 5 to 30 bins, more where there are more cases."""
+    return np.histogram(ml, bins=int(np.clip(np.ceil(np.sqrt(len(ml))), 5, 30)))
+
+
+def draw_histogram(name: str, ml: np.ndarray, usual: Spread, color: Sequence[int]) -> str:
+    """SVG: a bar for each bin, lines at median and fences, a dot for each unusual case."""
+    counts, edges = histogram(ml)
+
+    def x(value: float) -> float:
+        return MARGIN + (value - edges[0]) / (edges[-1] - edges[0]) * (WIDTH - 2 * MARGIN)
+
+    unusual = [value for value in ml.tolist() if usual.unusual(value)]
+    words = f"{name}: {len(ml)} cases, {edges[0]:.2f} to {edges[-1]:.2f} ml, median {usual.median:.2f} ml"
+    words += f", {len(unusual)} outliers" if usual.low is not None else ""
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">']
+    for count, left, right in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
+        height = count / counts.max() * (BASE - 26)
+        parts.append(
+            f'<rect x="{x(left) + 0.5:.1f}" y="{BASE - height:.1f}" width="{x(right) - x(left) - 1:.1f}" '
+            f'height="{height:.1f}" fill="rgb{tuple(color)}" data-count="{count}">'
+            f"<title>{left:.3f} to {right:.3f} ml: {count} cases</title></rect>"
+        )
+    parts.append(f'<path class="axis" d="M{MARGIN} {BASE}H{WIDTH - MARGIN}"/>')
+    for css, value in (("median", usual.median), ("fence", usual.low), ("fence", usual.high)):
+        if value is not None and edges[0] <= value <= edges[-1]:
+            parts.append(f'<path class="{css}" d="M{x(value):.1f} 18V{BASE}"/>')
+    parts += [f'<circle cx="{x(value):.1f}" cy="{BASE + 9}" r="3.5"/>' for value in unusual]
+    middle = min(max(x(usual.median), 60), WIDTH - 60)
+    parts += [
+        f'<text x="{middle:.1f}" y="12" text-anchor="middle">median {usual.median:.2f} ml</text>',
+        f'<text x="{MARGIN}" y="{HEIGHT - 8}">{edges[0]:.2f}</text>',
+        f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 8}" text-anchor="end">{edges[-1]:.2f} ml</text>',
+        f'<text x="{MARGIN}" y="24">{counts.max()}</text>',
+        "</svg>",
+    ]
+    return "".join(parts)
