@@ -122,6 +122,19 @@ def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_don
     assert len(table(out)) == 3
 
 
+def test_pictures_and_the_page_come_with_the_segmentations(cohort: Path, tmp_path: Path) -> None:
+    """A picture that is gone is drawn again."""
+    out = tmp_path / "out"
+    drawn = replace(PLAIN, picture=True)
+    assert counts(segment_files(cohort, MODEL, out, drawn, work=QUICK)) == (3, 0, 0)
+    pictures = sorted((out / "pictures").iterdir())
+    assert [path.name for path in pictures] == [f"Fall {number}.png" for number in range(3)]
+    assert "Fall 2" in (out / "report.html").read_text(encoding="utf-8")
+    assert counts(segment_files(cohort, MODEL, out, drawn, work=QUICK)) == (0, 3, 0)
+    pictures[1].unlink()
+    assert counts(segment_files(cohort, MODEL, out, drawn, work=QUICK)) == (1, 2, 0)
+
+
 def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 

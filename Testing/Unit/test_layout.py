@@ -92,7 +92,7 @@ def test_every_python_file_is_packaged():
 
 def test_every_resource_is_packaged():
     """Cards, form, icons, sample and weights: what is missing in the list is missing on the user's computer."""
-    files = present("Resources/**/*", "LightSegLib/**/*.json")
+    files = present("Resources/**/*", *(f"LightSegLib/**/*.{ending}" for ending in ("json", "css", "js")))
     assert listed("MODULE_PYTHON_RESOURCES") == {name for name in files if (MODULE / name).is_file()}
 
 

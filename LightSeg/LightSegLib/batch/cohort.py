@@ -19,7 +19,8 @@ from ..weights.store import WeightStore
 from . import local, records
 from .cases import RECORDS, Case, Misfit, find_cases
 from .overview import Overview, State, StateCallback
-from .settings import Batch, Settings, model_sha256
+from .report import write_report
+from .settings import Batch, Settings, model_sha256, weights_sha256
 
 MISFITS = "misfits.csv"
 LOCK = "lock"
@@ -118,4 +119,5 @@ def segment_files(
 
 def _report(plan: Plan) -> None:
     records.write_results(plan.batch, [label.name for label in plan.card.labels])
+    write_report(plan.card, weights_sha256(plan.card), plan.batch, lambda: records.rows(plan.batch), plan.misfits)
     write_table([("what", "reason"), *((one.what, one.reason) for one in plan.misfits)], plan.batch.out / MISFITS)

@@ -53,9 +53,13 @@ class Batch:
 
 def model_sha256(card: Card) -> str:
     """Of the card and its weights, which are on this computer already."""
+    return _hash({"card": card_to_dict(as_shipped(card)), "weights": weights_sha256(card)})
+
+
+def weights_sha256(card: Card) -> str | None:
+    """Of the weights file as its authors published it."""
     record = WeightStore().record(card)
-    weights = card.weights.sha256 or (record.published.sha256 if record else None)
-    return _hash({"card": card_to_dict(as_shipped(card)), "weights": weights})
+    return card.weights.sha256 or (record.published.sha256 if record else None)
 
 
 def _hash(value: object) -> str:

@@ -68,6 +68,7 @@ class CaseWork:
         input_sha256: str,
         started: float,
     ) -> Row:
+        from ..drawing.case import draw_case
         from ..writers import check_holds, write_segmentation
 
         progress(Progress("Reading"))
@@ -77,6 +78,8 @@ class CaseWork:
         segmentation = self.segment(volumes, batch, threads, progress)
         progress(Progress("Writing"))
         _patiently(lambda: write_segmentation(segmentation, path), progress)
+        if batch.settings.picture:
+            _patiently(lambda: draw_case(volumes[0], segmentation, records.picture_path(batch, case.id)), progress)
         self._device = segmentation.provenance["device"]
         return Row(
             case.id,
