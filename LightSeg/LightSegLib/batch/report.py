@@ -140,7 +140,7 @@ def _page(
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{title}</title><style>{style}</style><script>{mark}</script></head><body>"
     yield f"<header><h1>{title}</h1>"
-    yield f'<p class="soft">Segmented with LightSeg {__version__}, {datetime.now(timezone.utc):%d %B %Y, %H:%M} UTC</p>'
+    yield f'<p class="soft">Segmented with LightSeg {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC</p>'
     yield f'<p class="research"><strong>Research software.</strong> {escape(RESEARCH)}</p>'
     yield '<ul class="sums">'
     sums = [("done", cohort.done, "done"), ("failed", cohort.failed, "failed")]
@@ -198,9 +198,9 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
     """A line for each case."""
     yield f"<h2>Cases</h2>{TOOLS}"
     yield '<div class="wide" tabindex="0" role="region" aria-label="Cases"><table id="cases"><thead><tr>'
-    heads = [("", "Case"), ("", "Status")]
+    heads = [("", "Case"), ("", "Status"), ("", "Error, outliers")]
     heads += [("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{escape(name)} (ml)") for name in cohort.ml]
-    heads += [("", "Outliers"), ("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)"), ("", "Error")]
+    heads += [("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)")]
     yield "".join(f'<th scope="col" class="{css}">{words}</th>' for css, words in heads)
     yield '</tr></thead><tbody class="waiting">'
     yield from (_line(row, cohort, batch) for row in shown)
@@ -212,17 +212,19 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
 def _line(row: Row, cohort: _Cohort, batch: Batch) -> str:
     unusual, ml = cohort.unusual(row), row.ml or {}
     cells = [f'<th scope="row">{_case(row.case, batch) if row.status == DONE else escape(row.case)}</th>']
-    cells.append(f"<td>{escape(row.status)}")
+    remark = row.error or ", ".join(f"{name} {side}" for name, side in unusual.items())
+    cells += [f"<td>{escape(row.status)}</td>", f'<td class="text">{escape(remark)}</td>' if remark else "<td></td>"]
     cells += [_value(ml.get(name), _number, unusual.get(name, "")) for name in cohort.ml]
-    cells.append(f"<td class=text>{escape(', '.join(f'{name} {side}' for name, side in unusual.items()))}")
     cells += [_value(row.confidence, "{:.3f}".format), _value(row.seconds, "{:.1f}".format)]
-    cells += [_value(row.peak_mb, "{:.0f}".format), f"<td class=text>{escape(row.error)}"]
+    cells += [_value(row.peak_mb, "{:.0f}".format)]
     css = f"{escape(row.status)}{' outlier' if unusual else ''}"
-    return f'<tr class="{css}">{"".join(cells)}'  # HTML closes cells and rows by itself, thousands of them
+    return f'<tr class="{css}">{"".join(cells)}</tr>'
 
 
 def _value(value: float | None, words: Callable[[float], str], css: str = "") -> str:
-    return "<td>" if value is None else f'<td class="n{" " + css if css else ""}" data-v="{value!r}">{words(value)}'
+    if value is None:
+        return "<td></td>"
+    return f'<td class="n{" " + css if css else ""}" data-v="{value!r}">{words(value)}</td>'
 
 
 def _number(ml: float) -> str:
@@ -246,8 +248,10 @@ def _swatch(color: Sequence[int]) -> str:
 def _left_out(misfits: Sequence[Misfit]) -> Iterator[str]:
     if misfits:
         yield f"<h2>Left out</h2><details><summary>{len(misfits)} inputs that the model does not fit</summary>"
-        yield '<div class="wide"><table><thead><tr><th scope="col">Input<th scope="col">Reason</thead><tbody>'
-        yield from (f'<tr><th scope="row">{escape(one.what)}<td class=text>{escape(one.reason)}' for one in misfits)
+        yield '<div class="wide"><table><thead><tr><th scope="col">Input</th><th scope="col">Reason</th></tr></thead>'
+        yield "<tbody>"
+        for one in misfits:
+            yield f'<tr><th scope="row">{escape(one.what)}</th><td class="text">{escape(one.reason)}</td></tr>'
         yield "</tbody></table></div></details>"
 
 

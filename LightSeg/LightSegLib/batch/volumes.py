@@ -38,8 +38,8 @@ def spread(ml: np.ndarray) -> Spread:
 
 
 def histogram(ml: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Counts [n] and edges [n + 1] of 5 to 30 bins, more where there are more cases."""
-    return np.histogram(ml, bins=int(np.clip(np.ceil(np.sqrt(len(ml))), 5, 30)))
+    """Counts [n] and edges [n + 1] of 5 to 40 bins, more where there are more cases."""
+    return np.histogram(ml, bins=int(np.clip(2 * np.sqrt(len(ml)), 5, 40)))
 
 
 def draw_histogram(name: str, ml: np.ndarray, usual: Spread, color: Sequence[int]) -> str:
@@ -70,7 +70,7 @@ def draw_histogram(name: str, ml: np.ndarray, usual: Spread, color: Sequence[int
         f'<text x="{middle:.1f}" y="12" text-anchor="middle">median {usual.median:.2f} ml</text>',
         f'<text x="{MARGIN}" y="{HEIGHT - 8}">{edges[0]:.2f}</text>',
         f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 8}" text-anchor="end">{edges[-1]:.2f} ml</text>',
-        f'<text x="{MARGIN}" y="24">{counts.max()}</text>',
+        f'<text x="{MARGIN}" y="24">{counts.max()} cases</text>',
         "</svg>",
     ]
     return "".join(parts)
