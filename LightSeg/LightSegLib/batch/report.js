@@ -30,10 +30,10 @@
   }
 
   function filter() {
-    const parts = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = text.value.trim().toLowerCase();
     const fits = (row) => {
       const content = (row.searched ??= [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase());
-      return parts.every((part) => content.includes(part));
+      return content.includes(wanted);
     };
     shown = all.filter((row) => (!status.value || row.classList.contains(status.value)) && fits(row));
     turn(0);

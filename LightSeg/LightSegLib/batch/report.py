@@ -32,7 +32,7 @@ from .settings import Batch, Settings
 PAGE = "report.html"
 EMBEDDED = 20_000_000  # bytes of pictures, as files, that a page takes in: with more no mail takes the page
 LARGEST = 20_000  # rows: what a browser opens in seconds; results.csv has all
-NAMED = 20  # outliers named below a histogram
+NAMED = 12  # outliers named below a histogram
 OTHER_COLOR = (110, 120, 130)
 RESEARCH = "LightSeg and its models are not medical devices and must not be used for diagnosis or treatment."
 

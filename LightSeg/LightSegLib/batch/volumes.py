@@ -63,7 +63,7 @@ def draw_histogram(name: str, ml: np.ndarray, usual: Spread, color: Sequence[int
     parts.append(f'<path class="axis" d="M{MARGIN} {BASE}H{WIDTH - MARGIN}"/>')
     for css, value in (("median", usual.median), ("fence", usual.low), ("fence", usual.high)):
         if value is not None and edges[0] <= value <= edges[-1]:
-            parts.append(f'<path class="{css}" d="M{x(value):.1f} 18V{BASE}"/>')
+            parts.append(f'<path class="{css}" d="M{x(value):.1f} {18 if css == "median" else 30}V{BASE}"/>')
     parts += [f'<circle cx="{x(value):.1f}" cy="{BASE + 9}" r="3.5"/>' for value in unusual]
     middle = min(max(x(usual.median), 60), WIDTH - 60)
     parts += [
