@@ -178,7 +178,8 @@ def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
     if not cohort.ml:
         return
     yield f'<h2>Volumes</h2><p class="soft">Outliers (○) lie {escape(volumes.RULE)}; '
-    yield f"they are not wrong, but worth a look. With fewer than {volumes.FEWEST} cases none is marked.</p>"
+    yield "an outlier need not be wrong, but is worth a look. "
+    yield f"With fewer than {volumes.FEWEST} cases none is marked.</p>"
     yield '<div class="charts">'
     for name, ml in cohort.ml.items():
         usual, outliers = cohort.spreads[name], sorted(cohort.outliers[name])

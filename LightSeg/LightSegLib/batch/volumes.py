@@ -65,12 +65,14 @@ def draw_histogram(name: str, ml: np.ndarray, usual: Spread, color: Sequence[int
         if value is not None and edges[0] <= value <= edges[-1]:
             parts.append(f'<path class="{css}" d="M{x(value):.1f} {18 if css == "median" else 30}V{BASE}"/>')
     parts += [f'<circle cx="{x(value):.1f}" cy="{BASE + 9}" r="3.5"/>' for value in unusual]
+    # the highest bar's count, away from the median
+    most, side = (MARGIN, "start") if x(usual.median) > WIDTH / 2 else (WIDTH - MARGIN, "end")
     middle = min(max(x(usual.median), 60), WIDTH - 60)
     parts += [
         f'<text x="{middle:.1f}" y="12" text-anchor="middle">median {usual.median:.2f} ml</text>',
         f'<text x="{MARGIN}" y="{HEIGHT - 8}">{edges[0]:.2f}</text>',
         f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 8}" text-anchor="end">{edges[-1]:.2f} ml</text>',
-        f'<text x="{MARGIN}" y="24">{counts.max()} cases</text>',
+        f'<text x="{most}" y="24" text-anchor="{side}">{counts.max()} cases</text>',
         "</svg>",
     ]
     return "".join(parts)
