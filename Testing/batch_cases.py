@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from LightSegLib.batch.settings import Batch
+from LightSegLib.batch.cohort import Outcome
+from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.work import CaseWork
 from LightSegLib.progress import ProgressCallback
 from LightSegLib.volume import Geometry, Segmentation, Volume, to_sitk
 
+TESTING = Path(__file__).resolve().parent
+MODEL = "hippocampus-mr-lightmedseg"
+PLAIN = Settings(device="cpu", openvino=False, picture=False)
+QUICK, MORTAL = ("batch_cases", "QuickWork"), ("batch_cases", "MortalWork")  # kinds of work, below
 SHAPE = (32, 48, 32)
 DEADLY = 666  # in the first voxel: the worker that reads it dies
+DEADLIER = 667  # and this one takes along who started the worker
 SLOW = 1000  # in the first voxel: the worker takes its time
 
 
@@ -33,6 +42,12 @@ def write_volume(path: Path, seed: int = 0, first_voxel: int | None = None) -> P
     path.parent.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(to_sitk(blobs(seed, first_voxel), Geometry(SHAPE, (1, 1, 1.5))), str(path))
     return path
+
+
+def write_cohort(folder: Path, cases: int = 3) -> Path:
+    for number in range(cases):
+        write_volume(folder / f"Fall {number}.nii.gz", number)
+    return folder
 
 
 def write_series(folder: Path, seed: int = 0, modality: str = "MR", slices: int = 32, **tags: str) -> None:
@@ -67,6 +82,9 @@ def write_series(folder: Path, seed: int = 0, modality: str = "MR", slices: int 
         writer.Execute(image)
 
 
+# --- kinds of work ---
+
+
 class QuickWork(CaseWork):
     """As in a batch, with a threshold in place of the network: what is measured or tested is all the rest."""
 
@@ -78,13 +96,59 @@ class QuickWork(CaseWork):
 
 
 class MortalWork(QuickWork):
-    """A DEADLY case kills its worker, and a SLOW one takes its time; workers leave their numbers among the results."""
+    """A DEADLY case kills its worker, a SLOW one takes its time. Workers leave their numbers among the results."""
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         (batch.out / f"pid-{os.getpid()}").touch()
         first = volumes[0].voxels[0, 0, 0]
-        if first == DEADLY:
+        if first == DEADLIER:
+            os.kill(os.getppid(), signal.SIGKILL)
+        if first in (DEADLY, DEADLIER):
             os.kill(os.getpid(), signal.SIGKILL)
         if first == SLOW:
             time.sleep(1.5)
         return super().segment(volumes, batch, threads, progress)
+
+
+# --- what has become of a batch ---
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    """Lines of results.csv by case; what they say of files agrees with these, and nothing else lies there."""
+    with (out / "results.csv").open(newline="", encoding="utf-8") as stream:
+        lines = list(csv.DictReader(stream))
+    rows = {line["case"]: line for line in lines}
+    assert len(rows) == len(lines), "one line for each case"
+    done = {case for case, row in rows.items() if row["status"] == "done"}
+    assert {path.name for path in out.glob("*.nrrd")} == {f"{case}.seg.nrrd" for case in done}
+    assert not [*out.rglob("*.part*")], "no half files"
+    for case in done:
+        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(out / f"{case}.seg.nrrd")))
+        ml = [float(text) for name, text in rows[case].items() if name.endswith("(ml)")]
+        np.testing.assert_allclose(ml, [np.count_nonzero(voxels == value) * 0.0015 for value in (1, 2)], atol=1e-6)
+    return rows
+
+
+def records(out: Path) -> dict[str, int]:
+    """When the record of each case was written."""
+    return {path.stem: path.stat().st_mtime_ns for path in (out / ".records").glob("*.json")}
+
+
+def counts(outcome: Outcome) -> tuple[int, int, int]:
+    return outcome.state.done, outcome.state.skipped, outcome.state.failed
+
+
+def worker_pids(out: Path) -> list[int]:
+    return [int(path.name.split("-")[1]) for path in out.glob("pid-*")]
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    words = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return not words or words.startswith("Z")

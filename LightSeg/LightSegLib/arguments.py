@@ -99,6 +99,12 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     )
     batch.add_argument("--workers", type=_count, metavar="N", help="processes (default: what fits cores and memory)")
     batch.add_argument("--threads", type=_count, metavar="N", help="of each process (default: the cores among them)")
+    batch.add_argument(
+        "--engine", choices=("local", "dask"), default="local", help="dask: workers of a Dask cluster (default: local)"
+    )
+    batch.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://host:8786; else one is started here"
+    )
     _add_device(batch)
     _add_licence(batch)
     _add_computing(batch)

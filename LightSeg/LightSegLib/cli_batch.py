@@ -41,6 +41,8 @@ def _batch(arguments: argparse.Namespace) -> None:
             arguments.accept_licence,
             progress,
             lambda state: progress.show(*state.lines()),
+            engine=arguments.engine,
+            scheduler=arguments.scheduler,
         )
     finally:
         progress.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -10,16 +9,31 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from batch_cases import DEADLY, SLOW, write_volume
+from batch_cases import (
+    DEADLY,
+    MODEL,
+    MORTAL,
+    PLAIN,
+    QUICK,
+    SLOW,
+    TESTING,
+    counts,
+    gone,
+    records,
+    table,
+    until,
+    worker_pids,
+    write_cohort,
+    write_volume,
+)
 from LightSegLib import cli, machine
-from LightSegLib.batch.cohort import Outcome, segment_files
+from LightSegLib.batch.cohort import segment_files
 from LightSegLib.batch.local import Answer, Size
 from LightSegLib.batch.overview import State
 from LightSegLib.batch.records import Row
@@ -30,62 +44,15 @@ from LightSegLib.progress import Progress
 from LightSegLib.segmenter import Segmenter
 from LightSegLib.volume import read_volume
 
-MODEL = "hippocampus-mr-lightmedseg"
-PLAIN = Settings(device="cpu", openvino=False, picture=False)
-QUICK, MORTAL = ("batch_cases", "QuickWork"), ("batch_cases", "MortalWork")
-TESTING = Path(__file__).resolve().parents[1]
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+BOTH_ENGINES = pytest.mark.parametrize("engine", ["local", "dask"])
 
 
 @pytest.fixture
 def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of three cases; workers find the tests' own kinds of work."""
     monkeypatch.setenv("PYTHONPATH", str(TESTING))
-    folder = tmp_path / "Kohorte äöü"
-    for number in range(3):
-        write_volume(folder / f"Fall {number}.nii.gz", number)
-    return folder
-
-
-def table(out: Path) -> dict[str, dict[str, str]]:
-    """Lines of results.csv by case; what they say of files agrees with these, and nothing else lies there."""
-    with (out / "results.csv").open(newline="", encoding="utf-8") as stream:
-        lines = list(csv.DictReader(stream))
-    rows = {line["case"]: line for line in lines}
-    assert len(rows) == len(lines), "one line for each case"
-    done = {case for case, row in rows.items() if row["status"] == "done"}
-    assert {path.name for path in out.glob("*.nrrd")} == {f"{case}.seg.nrrd" for case in done}
-    assert not [*out.rglob("*.part*")], "no half files"
-    for case in done:
-        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(out / f"{case}.seg.nrrd")))
-        ml = [float(text) for name, text in rows[case].items() if name.endswith("(ml)")]
-        np.testing.assert_allclose(ml, [np.count_nonzero(voxels == value) * 0.0015 for value in (1, 2)], atol=1e-6)
-    return rows
-
-
-def records(out: Path) -> dict[str, int]:
-    """When the record of each case was written."""
-    return {path.stem: path.stat().st_mtime_ns for path in (out / ".records").glob("*.json")}
-
-
-def counts(outcome: Outcome) -> tuple[int, int, int]:
-    return outcome.state.done, outcome.state.skipped, outcome.state.failed
-
-
-def worker_pids(out: Path) -> list[int]:
-    return [int(path.name.split("-")[1]) for path in out.glob("pid-*")]
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.02)
-
-
-def gone(pid: int) -> bool:
-    words = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-    return not words or words.startswith("Z")
+    return write_cohort(tmp_path / "Kohorte äöü")
 
 
 def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_done_again(
@@ -154,8 +121,9 @@ def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> No
     table(out)
 
 
+@BOTH_ENGINES
 @NO_SIGNALS
-def test_a_worker_that_is_killed_costs_no_case(cohort: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_costs_no_case(cohort: Path, tmp_path: Path, engine: str) -> None:
     """As by the system when memory is short: SIGKILL while it computes."""
     out = tmp_path / "out"
     write_volume(cohort / "Fall 1.nii.gz", 1, SLOW)
@@ -171,18 +139,21 @@ def test_a_worker_that_is_killed_costs_no_case(cohort: Path, tmp_path: Path) -> 
         if any(case == "Fall 1" and worker_pids(out) for case, _ in state.working.values()):
             slow.set()
 
-    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, tell=tell, work=MORTAL)
+    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, tell=tell, work=MORTAL, engine=engine)
     killer.join()
     assert counts(outcome) == (3, 0, 0)
     assert len(worker_pids(out)) == 2, "another worker took its place"
     assert len(table(out)) == 3
 
 
+@BOTH_ENGINES
 @NO_SIGNALS
-def test_a_case_that_kills_its_workers_is_given_up_and_the_others_are_done(cohort: Path, tmp_path: Path) -> None:
+def test_a_case_that_kills_its_workers_is_given_up_and_the_others_are_done(
+    cohort: Path, tmp_path: Path, engine: str
+) -> None:
     out = tmp_path / "out"
     write_volume(cohort / "Fall 0.nii.gz", 1, DEADLY)
-    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL)
+    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL, engine=engine)
     assert counts(outcome) == (2, 0, 1)
     assert len(worker_pids(out)) == 3, "the second did the others before it was killed, too"
     error = table(out)["Fall 0"]["error"]
@@ -219,8 +190,11 @@ def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path)
     assert len(table(out)) == 3
 
 
+@BOTH_ENGINES
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
-def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(cohort: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(
+    cohort: Path, tmp_path: Path, engine: str
+) -> None:
     """No file of the worker may grow beyond 100 bytes until it waits for room."""
     import resource
 
@@ -241,19 +215,20 @@ def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(co
                 waited.set()
                 limit(resource.RLIM_INFINITY)
 
-    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, tell=tell, work=MORTAL)
+    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, tell=tell, work=MORTAL, engine=engine)
     assert waited.is_set()
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
 
 
+@BOTH_ENGINES
 @NO_SIGNALS
-def test_cancel_ends_the_workers_and_leaves_what_is_done(cohort: Path, tmp_path: Path) -> None:
+def test_cancel_ends_the_workers_and_leaves_what_is_done(cohort: Path, tmp_path: Path, engine: str) -> None:
     out = tmp_path / "out"
     for number in (1, 2):
         write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
     with pytest.raises(Cancelled):
-        segment_files(cohort, MODEL, out, PLAIN, cancelled=lambda: bool(records(out)), work=MORTAL)
+        segment_files(cohort, MODEL, out, PLAIN, cancelled=lambda: bool(records(out)), work=MORTAL, engine=engine)
     assert all(gone(pid) for pid in worker_pids(out))
     assert set(table(out)) == set(records(out)) == {"Fall 0"}
 
@@ -272,9 +247,13 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
     assert failures[0].startswith("Another LightSeg is at work on")
 
 
-def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path) -> None:
+@BOTH_ENGINES
+def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path, engine: str) -> None:
     states: list[State] = []
-    segment_files(cohort, MODEL, tmp_path / "out", PLAIN, workers=2, threads=1, tell=states.append, work=QUICK)
+    for number in (0, 1):
+        write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
+    out = tmp_path / "out"
+    segment_files(cohort, MODEL, out, PLAIN, workers=2, threads=1, tell=states.append, work=MORTAL, engine=engine)
     assert any(len(state.working) == 2 for state in states)
     (timed, *_) = [state for state in states if state.done and state.finished < 3]
     assert timed.seconds_left is not None and timed.lines()[0].endswith("left")

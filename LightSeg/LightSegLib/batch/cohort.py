@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from ..files import write_table
 from ..progress import CancelCallback, ProgressCallback, Reporter
 from ..weights.lock import locked
 from ..weights.store import WeightStore
-from . import local, records
+from . import cluster, local, records
 from .cases import RECORDS, Case, Misfit, find_cases
 from .overview import Overview, State, StateCallback
 from .report import write_report
 from .settings import Batch, Settings, model_sha256, weights_sha256
+from .size import Size
+from .tasks import WORK
 
 MISFITS = "misfits.csv"
 LOCK = "lock"
@@ -81,7 +84,7 @@ def planned(
                     reporter.step(f"Searching, {count} cases")
         WeightStore().ensure(card, progress, cancelled, accept_licence)
         place = str(Path(model).absolute()) if Path(model).exists() else model
-        batch = Batch(place, model_sha256(card), Path(out).absolute(), settings)
+        batch = Batch(place, model_sha256(card), Path(out).absolute(), settings, uuid.uuid4().hex)
         yield Plan(card, batch, listed, count, misfits)
 
 
@@ -97,20 +100,29 @@ def segment_files(
     tell: StateCallback | None = None,
     cancelled: CancelCallback | None = None,
     python: str = sys.executable,
-    work: tuple[str, str] = local.WORK,
+    work: tuple[str, str] = WORK,
+    engine: str = "local",
+    scheduler: str | None = None,
 ) -> Outcome:
     """Segment all cases of an input (see `find_cases`) into the folder `out`; those done before are skipped.
 
     workers, threads: processes, and threads of each; None for what fits this computer. progress: of what comes before
-    the first case; tell: of the cases. Raises LightSegError for what keeps all cases from being done; Cancelled.
+    the first case; tell: of the cases. python: of the workers. engine: "local", or "dask" for the cluster at the
+    address `scheduler` or one on this computer (see `cluster.run`). Raises LightSegError for what keeps all cases from
+    being done; Cancelled.
     """
     with planned(given, model, out, settings or Settings(), accept_licence, progress, cancelled) as plan:
         batch = plan.batch
         records.make_folders(batch)
-        size, overview = local.Size(workers, threads), Overview(plan.count, tell)
+        size, overview = Size(workers, threads), Overview(plan.count, tell)
         with locked(batch.out / RECORDS / LOCK, Reporter(progress, cancelled), str(batch.out), wait=False):
             try:
-                for answer in local.run(plan.cases(), batch, size, overview, cancelled, python, work):
+                given_to = (plan.cases(), batch, size, overview, cancelled)
+                if engine == "dask" or scheduler:
+                    answers = cluster.run(*given_to, scheduler, work)
+                else:
+                    answers = local.run(*given_to, python, work)
+                for answer in answers:
                     overview.finished(answer.row.status, answer.skipped, answer.row.seconds, size.workers)
             finally:  # also of what was done until an interruption
                 _report(plan)

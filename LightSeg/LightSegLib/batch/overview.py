@@ -12,7 +12,8 @@ from ..progress import Progress
 
 @dataclass(frozen=True)
 class State:
-    """At one moment. working: what each worker is at, by its number. seconds_left: None before one case was done."""
+    """At one moment. working: what each worker is at, by its number. seconds_left: None before one case was done.
+    waiting: for what the whole waits, if it does."""
 
     cases: int
     done: int = 0
@@ -20,6 +21,7 @@ class State:
     failed: int = 0
     seconds_left: float | None = None
     working: dict[int, tuple[str, Progress]] = field(default_factory=dict)
+    waiting: str = ""
 
     @property
     def finished(self) -> int:
@@ -37,7 +39,7 @@ class State:
 
     def lines(self) -> list[str]:
         """The whole, and a line for each worker."""
-        return [self.text()] + [
+        return [self.text(), *filter(None, [self.waiting])] + [
             f"  {number}: {case}, {progress.text()}" for number, (case, progress) in sorted(self.working.items())
         ]
 
@@ -56,11 +58,18 @@ class Overview:
 
     def working(self, number: int, case: str, progress: Progress) -> None:
         with self._lock:
-            self._change(working=self.state.working | {number: (case, progress)})
+            self._change(working=self._without(case) | {number: (case, progress)})
 
-    def idle(self, number: int) -> None:
+    def waiting(self, words: str) -> None:
+        """Or, without words, no longer."""
         with self._lock:
-            self._change(working={other: what for other, what in self.state.working.items() if other != number})
+            if words != self.state.waiting:
+                self._change(waiting=words)
+
+    def idle(self, case: str) -> None:
+        """No worker is at it any more."""
+        with self._lock:
+            self._change(working=self._without(case))
 
     def finished(self, status: str, skipped: bool, seconds: float, workers: int) -> None:
         """One case more; `workers` share what is left."""
@@ -72,6 +81,9 @@ class Overview:
             left = self.state.cases - self.state.finished
             computed = self.state.done
             self._change(seconds_left=self._seconds / computed * left / workers if computed else None)
+
+    def _without(self, case: str) -> dict[int, tuple[str, Progress]]:
+        return {number: what for number, what in self.state.working.items() if what[0] != case}
 
     def _change(self, **values: object) -> None:
         self.state = replace(self.state, **values)  # type: ignore[arg-type]

@@ -13,6 +13,8 @@ from . import local, records
 from .cases import Case
 from .cohort import Plan
 from .overview import Overview, StateCallback
+from .size import Size
+from .tasks import Answer
 
 MEASURED = 2  # cases: the first loads the model, the second tells how long one takes
 
@@ -47,8 +49,8 @@ def estimate(
     tell: StateCallback | None = None,
 ) -> Estimate | None:
     """By earlier cases, or by the first ones that are to be done, into a temporary folder; None where these fail."""
-    size = local.Size(None, threads)
-    answers = [local.Answer(row) for row in records.rows(plan.batch) if row.status == records.DONE]
+    size = Size(None, threads)
+    answers = [Answer(row) for row in records.rows(plan.batch) if row.status == records.DONE]
     measured = not answers
     if measured:
         with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:

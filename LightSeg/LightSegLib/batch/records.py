@@ -22,7 +22,7 @@ DONE, FAILED = "done", "failed"
 @dataclass(frozen=True)
 class Row:
     """One case. ml: volume of every label. confidence: mean probability of the labelled voxels, if there are any.
-    peak_mb: most memory that the process held meanwhile. error: why a failed one has no result."""
+    peak_mb: most memory that the process held meanwhile. error: why a failed one has no result. run: as in `Batch`."""
 
     case: str
     status: str
@@ -35,6 +35,7 @@ class Row:
     seconds: float = 0.0
     peak_mb: float | None = None
     error: str = ""
+    run: str = ""
 
 
 def segmentation_path(batch: Batch, case: str) -> Path:
@@ -48,7 +49,7 @@ def picture_path(batch: Batch, case: str) -> Path:
 def failed(case: str, batch: Batch, error: str, **facts: object) -> Row:
     """The row of a case without a result."""
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
-    return Row(case, FAILED, *known, error=error, **facts)  # type: ignore[arg-type]
+    return Row(case, FAILED, *known, error=error, run=batch.run, **facts)  # type: ignore[arg-type]
 
 
 def write_record(row: Row, out: Path) -> None:

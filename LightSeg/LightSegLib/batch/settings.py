@@ -35,12 +35,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Batch:
-    """model: id, or path of a model folder. out: folder of the results."""
+    """model: id, or path of a model folder. out: folder of the results. run: tells what is done now from before."""
 
     model: str
     model_sha256: str
     out: Path
     settings: Settings
+    run: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"out": str(self.out)}
@@ -48,7 +49,7 @@ class Batch:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Batch:
         settings = Settings(**data["settings"])
-        return cls(data["model"], data["model_sha256"], Path(data["out"]), settings)
+        return cls(data["model"], data["model_sha256"], Path(data["out"]), settings, data["run"])
 
 
 def model_sha256(card: Card) -> str:

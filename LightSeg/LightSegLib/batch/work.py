@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .. import machine
-from ..errors import DiskFullError, LightSegError
+from ..errors import DiskFullError, LightSegError, ModelError
 from ..progress import Progress, ProgressCallback
 from ..worker.segmenting import KeptSegmenter
 from . import records
@@ -48,7 +48,7 @@ class CaseWork:
         try:
             input_sha256 = case.sha256()
             if row := records.finished(case.id, input_sha256, batch):
-                return {"row": asdict(row), "skipped": True, "device": None}
+                return {"row": asdict(row), "skipped": row.run != batch.run, "device": None}
             row = self._segmented(case, batch, job["threads"], progress, input_sha256, started)
         except Exception as error:
             with suppress(OSError):
@@ -90,14 +90,25 @@ class CaseWork:
             input_sha256,
             {name: round(ml, 6) for name, ml in segmentation.volumes_ml().items()},
             mean_confidence(segmentation),
+            run=batch.run,
             **_cost(started),
         )
 
     def card(self, batch: Batch) -> Card:
+        """Raises ModelError where the model is another than the batch was begun with."""
         from ..catalog.store import find_card
+        from ..weights.store import WeightStore
+        from .settings import model_sha256
 
         if batch.model_sha256 not in self._cards:
-            self._cards[batch.model_sha256] = find_card(batch.model)
+            card = find_card(batch.model)
+            WeightStore().ensure(card)
+            if model_sha256(card) != batch.model_sha256:
+                raise ModelError(
+                    f"The model {card.id} of this computer is not the one with which the batch was begun. "
+                    "Have the same version of LightSeg and of the model on all computers."
+                )
+            self._cards[batch.model_sha256] = card
         return self._cards[batch.model_sha256]
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:

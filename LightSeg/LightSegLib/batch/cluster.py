@@ -1,0 +1,357 @@
+"""Many cases at a time on the workers of a Dask cluster, each of which keeps the model loaded in a process of its own.
+
+The client sends a parcel of cases to each worker and the next when that is done, so its memory and the scheduler's
+stay flat however many there are. Input, results and this package are found
+under the same paths and names on all computers. A case is computed only as long as somebody wants it: what a client,
+a scheduler or a worker was at when it was lost is not finished behind the back of the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import Cancelled, DeviceError, InputError, LightSegError
+from ..progress import CancelCallback, Progress
+from ..worker import messages
+from ..worker.client import Worker
+from .cases import Case
+from .overview import Overview
+from .settings import Batch
+from .size import Size
+from .tasks import WORK, Answer, Task, Tasks
+
+if TYPE_CHECKING:
+    from distributed import Client, Future, LocalCluster
+
+AHEAD = 2  # parcels of cases for each worker: the next waits there for the one before
+PARCEL = 1.0  # seconds that one shall take; to a worker and back it is some hundredths
+LARGEST_PARCEL = 100  # cases
+CONNECTING = 10.0  # seconds of one attempt to reach the scheduler
+PATIENCE = 600.0  # seconds that a scheduler may be away
+LOST = (OSError, TimeoutError, CancelledError)  # raised when the connection breaks
+GOING = ("closing", "closed", "failed", "stopping")  # states of a worker that takes its process along
+NOTICE = 1.0  # seconds between two looks at the cluster, and between two words of one worker
+
+
+def run(
+    cases: Iterable[Case],
+    batch: Batch,
+    size: Size,
+    overview: Overview,
+    cancelled: CancelCallback | None = None,
+    scheduler: str | None = None,
+    work: tuple[str, str] = WORK,
+) -> Iterator[Answer]:
+    """As `local.run`, on the cluster of a scheduler; without its address, on one that is started on this computer.
+
+    Raises, too, InputError where distributed is not installed or no scheduler answers, and DeviceError where its
+    workers lack this version of LightSeg or it stays away for more than `PATIENCE`.
+    """
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            'The engine dask needs the package distributed. Install it with: pip install "lightseg[cluster]".'
+        ) from error
+    tasks = Tasks(cases, batch)
+    patience = 0.0
+    own_cluster: AbstractContextManager[LocalCluster | None] = nullcontext() if scheduler else _own_cluster(size)
+    with own_cluster as own:
+        address = scheduler or (own.scheduler_address if own else "")
+        while True:
+            with _connected(address, patience, overview, cancelled) as client:
+                session = _Session(client, own, tasks, batch, size, overview, work)
+                try:
+                    yield from session.run(cancelled)
+                    return
+                except _SchedulerLost:
+                    tasks.give_back(chain(*session.running.values()))
+                    patience = PATIENCE
+
+
+class _SchedulerLost(Exception):
+    """The connection broke; nobody knows what becomes of the cases that were on their way."""
+
+
+class _Session:
+    """One connection to a scheduler."""
+
+    def __init__(
+        self,
+        client: Client,
+        own: LocalCluster | None,
+        tasks: Tasks,
+        batch: Batch,
+        size: Size,
+        overview: Overview,
+        work: tuple[str, str],
+    ) -> None:
+        self.running: dict[Future, list[Task]] = {}
+        self._client, self._own, self._tasks = client, own, tasks
+        self._batch, self._size, self._overview, self._work = batch, size, overview, work
+        self._topic = f"lightseg-{uuid.uuid4().hex}"
+        self._numbers: dict[str, int] = {}  # of workers, by their addresses
+        self._looked = 0.0
+        self._answers, self._seconds = 0, 0.0  # that all of them took
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def run(self, cancelled: CancelCallback | None) -> Iterator[Answer]:
+        self._client.subscribe_topic(self._topic, self._events.put)
+        try:
+            while True:
+                self._look()
+                while len(self.running) < AHEAD * self._size.workers and (parcel := self._parcel()):
+                    self._submit(parcel)
+                if not self.running and (task := self._tasks.alone()) is not None:
+                    self._submit([task])
+                if not self.running:
+                    return
+                event = None
+                with suppress(queue.Empty):
+                    event = self._events.get(timeout=0.1)
+                if cancelled is not None and cancelled():
+                    raise Cancelled
+                if self._client.status != "running":
+                    raise _SchedulerLost
+                if isinstance(event, tuple):
+                    self._tell(event[1])
+                elif event is not None:
+                    yield from self._learned(self._finished(event))
+        finally:
+            for task in self._tasks_running():
+                self._overview.idle(task.case.id)
+            with suppress(*LOST):
+                self._client.cancel(list(self.running), force=True)
+
+    def _look(self) -> None:
+        """How many workers there are; of an own cluster, how many there shall be."""
+        if self._own is not None:
+            if len(self._own.worker_spec) != self._size.workers:
+                self._own.scale(self._size.workers)
+        elif time.monotonic() > self._looked + NOTICE:
+            self._looked = time.monotonic()
+            try:
+                found = len(self._client.nthreads())
+            except LOST as error:
+                raise _SchedulerLost from error
+            self._size.workers = max(1, min(found, self._size.fixed or found))
+            self._overview.waiting("" if found else "Waiting for workers of the cluster")
+
+    def _parcel(self) -> list[Task]:
+        number = int(PARCEL * self._answers / max(self._seconds, 1e-3))
+        return list(islice(iter(self._tasks.fresh, None), min(max(1, number), LARGEST_PARCEL)))
+
+    def _submit(self, parcel: list[Task]) -> None:
+        threads = self._size.fixed_threads if self._own is None else self._size.threads
+        future = self._client.submit(
+            _do,
+            [task.message(self._batch, threads) for task in parcel],
+            self._work,
+            self._topic,
+            key=f"lightseg-{uuid.uuid4().hex}",
+            pure=False,
+        )
+        self.running[future] = parcel
+        future.add_done_callback(self._events.put)
+
+    def _tell(self, said: dict[str, Any]) -> None:
+        """What a worker says of its case."""
+        if any(task.case.id == said["case"] for task in self._tasks_running()):
+            number = self._numbers.setdefault(said["worker"], len(self._numbers) + 1)
+            self._overview.working(number, said["case"], Progress(**said["progress"]))
+
+    def _finished(self, future: Future) -> Iterator[Answer]:
+        """The answers of a parcel; the cases that are tried again have none."""
+        from distributed.scheduler import KilledWorker
+
+        error, said = _outcome(future)
+        parcel = self.running.pop(future)
+        for task in parcel:
+            self._overview.idle(task.case.id)
+        if error is not None:
+            deaths = 1
+            words = f"The worker failed ({error}). Its log may tell why."
+            if isinstance(error, KilledWorker):
+                words = "The workers that computed it were lost. Their logs may tell why."
+                alone = len(parcel) == 1 and not self.running
+                deaths = error.allowed_failures + 1 if alone else 1  # else it may have been another's fault
+            for task in parcel:
+                yield from self._failed(task, DeviceError(words), deaths)
+            return
+        self._tasks.give_back(parcel[len(said) :])
+        for task, message in zip(parcel, said, strict=False):
+            if "error" in message:
+                yield from self._failed(task, messages.error_of(message))
+            else:
+                yield Answer.of(message)
+
+    def _tasks_running(self) -> Iterator[Task]:
+        return chain.from_iterable(self.running.values())
+
+    def _failed(self, task: Task, error: LightSegError, deaths: int = 1) -> Iterator[Answer]:
+        found = self._tasks.failed(task, error, deaths)
+        if found is not None:
+            yield found
+
+    def _learned(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """From what they took: the size of a parcel, and of a cluster of our own."""
+        for found in answers:
+            self._answers += 1
+            self._seconds += 0 if found.skipped else found.row.seconds
+            if self._own is not None:
+                self._size.learn(found)
+            yield found
+
+
+def _outcome(future: Future) -> tuple[BaseException | None, Any]:
+    """Its error or its value."""
+    try:
+        if future.status in ("cancelled", "lost"):
+            raise _SchedulerLost
+        error = future.exception()
+        return error, None if error is not None else future.result()
+    except LOST as lost:
+        raise _SchedulerLost from lost
+
+
+@contextmanager
+def _own_cluster(size: Size) -> Iterator[LocalCluster]:
+    """On this computer, reached from nowhere else."""
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # `Tasks` counts
+        LocalCluster(
+            n_workers=size.workers,
+            threads_per_worker=1,
+            memory_limit=0,  # the memory is that of the workers' own processes
+            host="127.0.0.1",
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@contextmanager
+def _connected(address: str, patience: float, overview: Overview, cancelled: CancelCallback | None) -> Iterator[Client]:
+    """A client of a scheduler whose workers have this package."""
+    until = time.monotonic() + patience
+    overview.waiting(f"Waiting for the scheduler at {address}")
+    while (client := _client(address)) is None:
+        if time.monotonic() > until:
+            raise InputError(
+                f"No Dask scheduler answers at {address}. Start one, or check the address; what is done stays done."
+            )
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        time.sleep(NOTICE)
+    overview.waiting("")
+    try:
+        yield client
+    finally:
+        client.close(timeout=CONNECTING)
+
+
+def _client(address: str) -> Client | None:
+    """None where no scheduler answers."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=CONNECTING, set_as_default=False)
+    except (*LOST, ValueError):
+        return None
+    try:
+        versions = client.run(_version, on_error="return")
+    except LOST:
+        client.close(timeout=CONNECTING)
+        return None
+    for worker, version in versions.items():
+        if version != __version__ and not isinstance(version, OSError):  # a worker that is about to go
+            client.close(timeout=CONNECTING)
+            raise DeviceError(
+                f"The worker {worker} has not LightSeg {__version__} ({version}). "
+                "Install the same version of lightseg for all workers of the cluster, then start again."
+            )
+    return client
+
+
+# --- what runs on the workers ------------------------------------------------------------------
+
+
+def _version() -> str:
+    return __version__
+
+
+class _Kept:
+    """The process of one worker, which does one case at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.work: tuple[str, str] | None = None
+        self.process: Worker | None = None
+
+    def for_work(self, work: tuple[str, str]) -> Worker:
+        if self.process is None or self.work != work:
+            if self.process is not None:
+                self.process.stop()
+            self.process, self.work = Worker(work=work), work
+        return self.process
+
+
+_kept: dict[str, _Kept] = {}  # by the workers' addresses, for one process may hold several
+_keeping = threading.Lock()
+
+
+def _do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str) -> list[dict[str, Any]]:
+    """Cases on a worker of the cluster: what its process answers to each, or why it gave none; fewer when cancelled."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+    told = 0.0
+
+    def unwanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state != "executing" or worker.status.name in GOING
+
+    def report(case: str, progress: Progress) -> None:
+        nonlocal told
+        if time.monotonic() > told + NOTICE:
+            told = time.monotonic()
+            worker.log_event(topic, {"case": case, "worker": worker.address, "progress": vars(progress)})
+
+    # The worker's nanny sets it; each large array would be new memory from the system, at half the speed.
+    os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
+    with _keeping:
+        kept = _kept.setdefault(worker.address, _Kept())
+    answers = []
+    with kept.lock:
+        for message in parcel:
+            case = message["case"]["id"]
+            job = message if message["threads"] else message | {"threads": worker.state.nthreads}
+            try:
+                said = kept.for_work(work).ask(partial(_unchanged, job), dict, partial(report, case), unwanted)
+            except Cancelled:
+                break
+            except LightSegError as error:
+                said = messages.error_message(error)
+            answers.append(said)
+    return answers
+
+
+def _unchanged(job: dict[str, Any], _folder: object) -> dict[str, Any]:
+    return job

@@ -1,0 +1,40 @@
+"""How many workers this computer takes."""
+
+from __future__ import annotations
+
+from .. import machine
+from .tasks import Answer
+
+SHARE = 0.9  # of the free memory that the workers may take together
+
+
+class Size:
+    """How many workers fit this computer: one until a case has shown what it takes, then by cores and memory.
+
+    workers, threads: fixed by the user, or None. `workers` may be set where something else knows better.
+    """
+
+    def __init__(self, workers: int | None = None, threads: int | None = None) -> None:
+        self._cores = machine.cores()
+        self._free = machine.free_memory()
+        self.fixed = workers
+        self.fixed_threads = threads
+        self._peak: float = 0
+        self.workers = workers or 1
+
+    @property
+    def threads(self) -> int:
+        """Of each worker; all cores as long as there is one."""
+        return self.fixed_threads or max(1, self._cores // self.workers)
+
+    def learn(self, answer: Answer) -> None:
+        """From what a case has taken."""
+        known = self._peak > 0
+        self._peak = max(self._peak, (answer.row.peak_mb or 0) * 1e6)
+        if self.fixed or not self._peak:
+            return
+        if answer.device not in (None, "cpu"):  # a graphics card is busy with one
+            self.workers = 1
+            return
+        fitting = self._cores if self._free is None else int(SHARE * self._free / self._peak)
+        self.workers = max(1, min(fitting, self.workers if known else self._cores))

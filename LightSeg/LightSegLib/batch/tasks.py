@@ -1,0 +1,81 @@
+"""What both engines have in common: the cases on their way, and how often a worker may die of one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import LightSegError
+from . import records
+from .cases import Case
+from .records import Row
+from .settings import Batch
+
+TRIES = 3
+WORK = (f"{__package__}.work", "CaseWork")  # module and class of what a worker process does
+
+
+@dataclass(frozen=True)
+class Answer:
+    """row: as it was recorded. skipped: the case was done before. device: where it was computed, if it was."""
+
+    row: Row
+    skipped: bool = False
+    device: str | None = None
+
+    @classmethod
+    def of(cls, message: dict[str, Any]) -> Answer:
+        """What a worker has answered."""
+        return cls(Row(**message["row"]), message["skipped"], message["device"])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One case, and how many workers that had it have died."""
+
+    case: Case
+    deaths: int = 0
+
+    def message(self, batch: Batch, threads: int | None) -> dict[str, Any]:
+        """What asks a worker for it."""
+        return {"case": self.case.to_json(), "batch": batch.to_json(), "threads": threads}
+
+
+class Tasks:
+    """The cases in their order; those whose worker died are done alone, with all the memory and harming no other."""
+
+    def __init__(self, cases: Iterable[Case], batch: Batch) -> None:
+        self._waiting = iter(cases)
+        self._batch = batch
+        self._returned: deque[Task] = deque()
+        self._alone: deque[Task] = deque()
+
+    def fresh(self) -> Task | None:
+        """One that may run beside others."""
+        if self._returned:
+            return self._returned.popleft()
+        case = next(self._waiting, None)
+        return None if case is None else Task(case)
+
+    def alone(self) -> Task | None:
+        """One that may run when no other does."""
+        return self._alone.popleft() if self._alone else None
+
+    def give_back(self, tasks: Iterable[Task]) -> None:
+        """Those that were interrupted through no fault of theirs."""
+        self._returned.extend(tasks)
+
+    def failed(self, task: Task, error: LightSegError, deaths: int = 1) -> Answer | None:
+        """Its worker died, or could not write what became of it: the answer if it is given up, else it comes back.
+
+        Raises OutputError where that cannot be written either.
+        """
+        task = Task(task.case, task.deaths + deaths)
+        if task.deaths < TRIES:
+            self._alone.append(task)
+            return None
+        row = records.failed(task.case.id, self._batch, f"Given up after {task.deaths} tries. {error}")
+        records.write_record(row, self._batch.out)
+        return Answer(row)

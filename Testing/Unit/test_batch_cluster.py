@@ -1,0 +1,242 @@
+"""A batch on a Dask cluster of real processes, any of which may be lost: every case is done, and none is done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from batch_cases import (
+    DEADLIER,
+    MODEL,
+    MORTAL,
+    PLAIN,
+    QUICK,
+    SLOW,
+    TESTING,
+    counts,
+    gone,
+    records,
+    table,
+    until,
+    worker_pids,
+    write_cohort,
+    write_volume,
+)
+from LightSegLib import cli
+from LightSegLib.batch import cluster
+from LightSegLib.batch.cohort import segment_files
+from LightSegLib.batch.overview import State
+from LightSegLib.errors import DeviceError, InputError
+
+pytest.importorskip("distributed", reason="the extra cluster is not installed")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+
+
+class Cluster:
+    """A scheduler and workers as they are started by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        with closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self._folder = folder
+        self._all: list[subprocess.Popen[bytes]] = []
+        self.scheduler = self.start_scheduler()
+
+    def start_scheduler(self) -> subprocess.Popen[bytes]:
+        port = self.address.rpartition(":")[2]
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", port, "--dashboard-address", ":0")
+        return self.scheduler
+
+    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Without a nanny, so that it dies when it is killed."""
+        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(self._folder))
+        return self._start("worker", self.address, *options, **environment)
+
+    def _start(self, what: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-m", f"distributed.cli.dask_{what}", *options]
+        paths = os.pathsep.join(map(str, (TESTING, TESTING.parent / "LightSeg")))
+        with (self._folder / f"{what} {len(self._all)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                line, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": paths} | environment
+            )
+        self._all.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in self._all:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[Cluster]:
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    running = Cluster(folder)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", str(TESTING))
+    return write_cohort(tmp_path / "Kohorte äöü")
+
+
+def test_a_cluster_gives_what_this_computer_gives(
+    cohort: Path, tmp_path: Path, dask: Cluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And what was begun here is gone on with there."""
+    line = ["batch", str(cohort), "--model", MODEL, "--device", "cpu", "--no-openvino", "--no-pictures", "--out"]
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert cli.main([*line, str(here)]) == 0
+    dask.start_worker()
+    assert cli.main([*line, str(there), "--scheduler", dask.address]) == 0
+    assert "3 of 3 cases" in capfd.readouterr().out
+    assert table(there).keys() == table(here).keys()
+    for number in range(3):
+        first, second = (sitk.ReadImage(str(out / f"Fall {number}.seg.nrrd")) for out in (here, there))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(first), sitk.GetArrayFromImage(second))
+    assert cli.main([*line, str(here), "--scheduler", dask.address]) == 0
+    assert "3 of 3 cases, 3 done before" in capfd.readouterr().out
+
+
+def test_every_worker_has_one_process_that_keeps_the_model(cohort: Path, tmp_path: Path, dask: Cluster) -> None:
+    """Progress names the workers and their cases."""
+    for number in range(3, 12):
+        write_volume(cohort / f"Fall {number}.nii.gz", number)
+    for number in (3, 4):
+        write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
+    dask.start_worker()
+    dask.start_worker()
+    states: list[State] = []
+    outcome = segment_files(
+        cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, work=MORTAL, tell=states.append
+    )
+    assert counts(outcome) == (12, 0, 0)
+    assert 1 <= len(worker_pids(tmp_path / "out")) <= 2
+    assert {case for state in states for case, _ in state.working.values()} >= {"Fall 3", "Fall 4"}
+    assert not states[-1].working
+
+
+def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
+    cohort: Path, tmp_path: Path, dask: Cluster
+) -> None:
+    out = tmp_path / "out"
+    write_volume(cohort / "Fall 0.nii.gz", 0, SLOW)
+    first = dask.start_worker()
+
+    def tell(state: State) -> None:
+        if first.poll() is None and worker_pids(out):
+            first.kill()
+            dask.start_worker()
+
+    outcome = segment_files(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, tell=tell)
+    assert first.wait() == -signal.SIGKILL
+    assert counts(outcome) == (3, 0, 0)
+    assert len(table(out)) == 3
+    assert all(gone(pid) for pid in worker_pids(out)[:1])
+
+
+def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(cohort: Path, tmp_path: Path) -> None:
+    """Three times, on a cluster of its own, whose workers come back."""
+    out = tmp_path / "out"
+    write_volume(cohort / "Fall 1.nii.gz", 1, DEADLIER)
+    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, engine="dask", work=MORTAL)
+    assert counts(outcome) == (2, 0, 1)
+    error = table(out)["Fall 1"]["error"]
+    assert error == "Given up after 3 tries. The workers that computed it were lost. Their logs may tell why."
+
+
+def test_the_scheduler_is_restarted(cohort: Path, tmp_path: Path, dask: Cluster) -> None:
+    """Its workers end with it, as those of Dask do, and new ones come."""
+    out = tmp_path / "out"
+    for number in (1, 2):
+        write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
+    dask.start_worker()
+    waited: list[str] = []
+
+    def tell(state: State) -> None:
+        if state.waiting:
+            waited.append(state.waiting)
+
+    def restart() -> None:
+        until(lambda: len(records(out)) == 1)
+        time.sleep(0.3)  # into the second case
+        dask.scheduler.kill()
+        dask.scheduler.wait()
+        until(lambda: all(map(gone, worker_pids(out))), 20)
+        dask.start_scheduler()
+        dask.start_worker()
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    outcome = segment_files(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, tell=tell)
+    restarting.join()
+    assert outcome.state.done == 3 and outcome.state.failed == 0
+    assert len(worker_pids(out)) == 2, "one of each time"
+    assert len(table(out)) == 3
+    assert f"Waiting for the scheduler at {dask.address}" in waited
+
+
+def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
+    cohort: Path, tmp_path: Path, dask: Cluster
+) -> None:
+    out = tmp_path / "out"
+    write_volume(cohort / "Fall 1.nii.gz", 1, SLOW)
+    dask.start_worker()
+    story = (
+        f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
+        "from batch_cases import MODEL, MORTAL, PLAIN\n"
+        "from LightSegLib.batch.cohort import segment_files\n"
+        f"segment_files({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, scheduler={dask.address!r}, work=MORTAL)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", story]) as client:
+        until(lambda: len(records(out)) == 1)
+        time.sleep(0.3)  # into the slow one
+        client.kill()
+    (worker,) = worker_pids(out)
+    until(lambda: gone(worker), 5)
+    before = records(out)
+    assert set(before) == {"Fall 0"}
+
+    outcome = segment_files(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=QUICK)
+
+    assert counts(outcome) == (2, 1, 0)
+    assert {case: records(out)[case] for case in before} == before, "none is done twice"
+    assert len(table(out)) == 3
+
+
+def test_what_is_wrong_with_a_cluster_is_said_before_the_first_case(
+    cohort: Path, tmp_path: Path, dask: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "CONNECTING", 1.0)
+    with pytest.raises(InputError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1\. Start one"):
+        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler="tcp://127.0.0.1:1")
+    monkeypatch.setattr(cluster, "CONNECTING", 10.0)
+    dask.start_worker(PYTHONPATH=str(TESTING))
+    from distributed import Client
+
+    with Client(dask.address, set_as_default=False) as client:
+        client.wait_for_workers(1)
+    with pytest.raises(DeviceError, match=r"The worker tcp://\S+ has not LightSeg .*LightSegLib"):
+        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address)
+    assert not records(tmp_path / "out")
+
+
+def test_without_dask_it_is_said_how_to_get_it(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r'pip install "lightseg\[cluster\]"'):
+        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, engine="dask")
