@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from .errors import LightSegError
 from .printing import ProgressLine, silence_itk
 
 if TYPE_CHECKING:
+    from .batch.overview import State
     from .batch.settings import Settings
+
+MINUTE = 60.0
 
 
 def _batch(arguments: argparse.Namespace) -> None:
@@ -40,7 +44,7 @@ def _batch(arguments: argparse.Namespace) -> None:
             arguments.threads,
             arguments.accept_licence,
             progress,
-            lambda state: progress.show(*state.lines()),
+            _Teller(progress),
             engine=arguments.engine,
             scheduler=arguments.scheduler,
         )
@@ -57,6 +61,20 @@ def _batch(arguments: argparse.Namespace) -> None:
             f"The reasons stand in {outcome.table}; run the same command again to try these once more."
         )
     return None
+
+
+class _Teller:
+    """Shows the state of a batch; where nobody watches, as in the log of a job, a line every minute."""
+
+    def __init__(self, progress: ProgressLine) -> None:
+        self._progress = progress
+        self._told = time.monotonic()
+
+    def __call__(self, state: State) -> None:
+        self._progress.show(*state.lines())
+        if time.monotonic() > self._told + MINUTE:
+            self._told = time.monotonic()
+            self._progress.log(f"lightseg: {state.text()}")
 
 
 def _preview(arguments: argparse.Namespace, settings: Settings, progress: ProgressLine) -> None:
@@ -76,7 +94,7 @@ def _preview(arguments: argparse.Namespace, settings: Settings, progress: Progre
         words = f"{to_do} of {plan.count} cases to do, {len(plan.misfits)} left out"
         if to_do:
             try:
-                found = estimate(plan, arguments.workers, arguments.threads, lambda s: progress.show(*s.lines()))
+                found = estimate(plan, arguments.workers, arguments.threads, _Teller(progress))
             finally:
                 progress.clear()
             if found is None:

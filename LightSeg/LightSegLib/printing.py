@@ -17,6 +17,7 @@ class ProgressLine:
 
     def __init__(self, quiet: bool = False) -> None:
         self._shown = not quiet and sys.stderr.isatty()
+        self._logged = not quiet and not self._shown
         self._lines = 1
 
     def __call__(self, progress: Progress) -> None:
@@ -29,6 +30,11 @@ class ProgressLine:
             texts = lines if len(lines) == 1 else tuple(line[:width] for line in lines)
             print(self._erased() + "\n".join(texts), end="", file=sys.stderr, flush=True)
             self._lines = len(lines)
+
+    def log(self, line: str) -> None:
+        """For a file: what a terminal need not be told."""
+        if self._logged:
+            print(line, file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._shown:

@@ -1,9 +1,10 @@
-"""A batch beside one program for each case, two workers beside one, and what a case costs besides its computation."""
+"""How many cases a batch does in a second, with either engine, and what a case costs besides its computation."""
 
 from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -20,40 +21,53 @@ MODEL = "hippocampus-mr-lightmedseg"
 SETTINGS = Settings(device="cpu", openvino=False, picture=False)
 
 
-def cohort(folder: Path, cases: int) -> Path:
-    """Generated volumes of 32 x 48 x 32 voxels, about as large as the hippocampus crops of the Decathlon."""
+REAL = HERE.parents[2] / "shared" / "data" / "hippocampus" / "images"
+
+
+def cohort(folder: Path, cases: int) -> dict[str, str]:
+    """Crops of the Decathlon's hippocampus where these are, or generated ones of about their size."""
+    if REAL.is_dir() and len(list(REAL.iterdir())) >= cases:
+        folder.mkdir()
+        for path in sorted(REAL.iterdir())[:cases]:
+            shutil.copy(path, folder)
+        return {"folder": str(folder), "what": "crops of the hippocampus"}
     for number in range(cases):
         write_volume(folder / f"{number:04d}.nii.gz", number)
-    return folder
+    return {"folder": str(folder), "what": "generated volumes"}
 
 
-def throughput(given: Path, out: Path, workers: int | None, threads: int | None) -> float:
+def throughput(given: Path, out: Path, engine: str, workers: int | None, threads: int | None) -> float:
     """Cases per second, the start of the workers included."""
     started = time.perf_counter()
-    outcome = segment_files(given, MODEL, out, SETTINGS, workers, threads)
+    outcome = segment_files(given, MODEL, out, SETTINGS, workers, threads, engine=engine)
     assert outcome.state.done == outcome.state.cases
     return outcome.state.done / (time.perf_counter() - started)
 
 
-def overhead(folder: Path, cases: int) -> dict[str, float]:
-    """Milliseconds a case of a long manifest with a threshold in place of the network, and the client's peak memory."""
+def overhead(folder: Path, engine: str, cases: int) -> dict[str, float]:
+    """Milliseconds a case of a long manifest with a threshold in place of the network, and the client's peak memory.
+
+    The scheduler of a Dask cluster that is started for the batch lies in the client.
+    """
     image = write_volume(folder / "image.nii.gz")
     manifest = folder / "manifest.csv"
     with manifest.open("w", newline="") as stream:
         csv.writer(stream).writerows([("case", "T1"), *((f"case {number:06d}", image.name) for number in range(cases))])
     started = time.perf_counter()
-    outcome = segment_files(manifest, MODEL, folder / "out", SETTINGS, 2, 1, work=("batch_cases", "QuickWork"))
+    outcome = segment_files(
+        manifest, MODEL, folder / "out", SETTINGS, 2, 1, work=("batch_cases", "QuickWork"), engine=engine
+    )
     assert outcome.state.done == cases
     return {"ms": (time.perf_counter() - started) / cases * 1e3, "client_bytes": own_peak()}
 
 
 if __name__ == "__main__":
-    job, folder, *numbers = sys.argv[1:]
+    job, folder, *words = sys.argv[1:]
     if job == "cohort":
-        print(json.dumps({"folder": str(cohort(Path(folder), int(numbers[0])))}))
+        print(json.dumps(cohort(Path(folder), int(words[0]))))
     elif job == "throughput":
-        given, *options = numbers
-        workers, threads = (int(text) or None for text in options)
-        print(json.dumps({"cases_per_second": throughput(Path(given), Path(folder), workers, threads)}))
+        given, engine, *numbers = words
+        workers, threads = (int(text) or None for text in numbers)
+        print(json.dumps({"cases_per_second": throughput(Path(given), Path(folder), engine, workers, threads)}))
     elif job == "overhead":
-        print(json.dumps(overhead(Path(folder), int(numbers[0]))))
+        print(json.dumps(overhead(Path(folder), words[0], int(words[1]))))

@@ -26,7 +26,7 @@ PEERS = Path(os.environ.get("LIGHTSEG_PEERS") or HERE.parents[1] / ".venv-peers"
 CT = (115, 256, 256), (1.5, 1.5, 2.5)  # voxels k, j, i and mm i, j, k
 LONG_CTS = {slices: ((slices, 512, 512), (0.8, 0.8, 1.5)) for slices in (300, 600)}
 GROWING_CTS = [((slices, 192, 192), (1.5, 1.5, 2.5)) for slices in (60, 120, 240, 480)]
-BATCH_CASES, SINGLE_CASES = 200, 5
+BATCH_CASES, SINGLE_CASES, LONG_MANIFEST = 200, 5, 100_000
 WINDOW = (144, 192, 192)  # voxels at the model's spacing; MONAI's tiles then lie where nnU-Net's do
 FASTER = {"full precision": 1.5, "default without OpenVINO": 4.0, "default with OpenVINO": 7.0}  # than nnU-Net
 VOXEL_BYTES = 5  # two of the CT, one of the labels, and while these are written a copy and what is read back to check
@@ -202,32 +202,38 @@ def linear(report: Report) -> None:
 
 
 def batch(report: Report) -> None:
-    print("Batch: crops of the hippocampus, generated; without OpenVINO")
-    given = Path(report.facts("batch.py", "cohort", report.folder / "crops", BATCH_CASES)["folder"])
+    crops = report.facts("batch.py", "cohort", report.folder / "crops", BATCH_CASES)
+    given = Path(crops["folder"])
+    print(f"Batch: {BATCH_CASES} {crops['what']}; without OpenVINO")
     images = sorted(given.iterdir())[:SINGLE_CASES]
     single = sum(
         report.lightseg(BUNDLED, image, report.folder / "c.seg.nrrd", "--no-openvino").seconds for image in images
     )
     alone = SINGLE_CASES / single
     print(f"  one `lightseg segment` for each case: {alone:.2f} cases a second", flush=True)
-    found = {}
-    ways = {"lightseg batch": (0, 0), "one worker of one thread": (1, 1), "two workers of one thread": (2, 1)}
-    for name, (workers, threads) in ways.items():
-        out = report.folder / name
-        found[name] = report.facts("batch.py", "throughput", out, given, workers, threads)["cases_per_second"]
-        print(f"  {name}: {found[name]:.2f} cases a second", flush=True)
-    together, one, two = found.values()
-    report.claim("Throughput of a batch over a program a case", together / alone, 8, "", at_least=True)
-    if (os.cpu_count() or 1) < 2:
-        report.skip("Throughput of two workers over one", "this machine has one core")
-    else:
-        report.claim("Throughput of two workers over one", two / one, 1.8, "", at_least=True)
-    rows = 100_000 if report.full else 2_000
-    cost = report.facts("batch.py", "overhead", report.folder / "long", rows)
-    peak = cost["client_bytes"]
-    print(f"  a manifest of {rows} rows: {cost['ms']:.2f} ms a case, {peak / 1e6:.0f} MB in the client", flush=True)
-    report.claim(f"What a case costs besides its computation, {rows} rows", cost["ms"], 10, " ms")
-    report.claim(f"The client's memory, {rows} rows", peak / 1e6, 500, " MB")
+
+    def throughput(engine: str, workers: int = 0, threads: int = 0) -> float:
+        out = report.folder / f"{engine} {workers}"
+        found = report.facts("batch.py", "throughput", out, given, engine, workers, threads)["cases_per_second"]
+        how_many = f"{workers} worker(s) of one thread" if workers else "as many workers as fit"
+        print(f"  {engine}, {how_many}: {found:.2f} cases a second", flush=True)
+        return float(found)
+
+    report.claim("Throughput of a batch over a program a case", throughput("local") / alone, 8, "", at_least=True)
+    for engine in ("local", "dask"):
+        if engine == "dask" and importlib.util.find_spec("distributed") is None:
+            report.skip("The engine dask", "distributed is not installed")
+            continue
+        what = f"Throughput of two workers over one, {engine}"
+        if (os.cpu_count() or 1) < 2:
+            report.skip(what, "this machine has one core")
+        else:
+            one = throughput(engine, 1, 1)
+            report.claim(what, throughput(engine, 2, 1) / one, 1.8, "", at_least=True)
+        rows = LONG_MANIFEST if report.full else LONG_MANIFEST // 50
+        cost = report.facts("batch.py", "overhead", report.folder / f"long {engine}", engine, rows)
+        report.claim(f"A case without its computation, {rows} rows, {engine}", cost["ms"], 10, " ms")
+        report.claim(f"Memory of the client, {rows} rows, {engine}", cost["client_bytes"] / 1e6, 500, " MB")
 
 
 PARTS = {work.__name__: work for work in (networks, bundled, batch, nnunet, memory, monai, linear)}

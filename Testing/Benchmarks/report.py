@@ -60,9 +60,7 @@ class Report:
             check=True,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ
-            | self.environment
-            | {"PYTHONPATH": str(HERE.parent)},  # workers import the tests' kinds of work
+            env=os.environ | self.environment | {"PYTHONPATH": str(HERE.parent)},  # of the tests' kinds of work
         )
         return json.loads(result.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 

@@ -247,6 +247,21 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
     assert failures[0].startswith("Another LightSeg is at work on")
 
 
+def test_what_cannot_be_a_batch_is_said_at_once(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        InputError, match=r"empty has no case for Hippocampus \(T1 MRI\)\. Give a folder, .* MR volumes"
+    ):
+        segment_files(tmp_path / "empty", MODEL, out, PLAIN)
+    (tmp_path / "empty" / "a.seg.nrrd").touch()
+    with pytest.raises(InputError, match=r"1 do not fit: \S+a\.seg\.nrrd is a segmentation\."):
+        segment_files(tmp_path / "empty", MODEL, out, PLAIN)
+    with pytest.raises(InputError, match="Choose another folder for the results"):
+        segment_files(cohort, MODEL, cohort, PLAIN)
+    assert not out.exists() and len(list(cohort.iterdir())) == 3
+
+
 @BOTH_ENGINES
 def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path, engine: str) -> None:
     states: list[State] = []

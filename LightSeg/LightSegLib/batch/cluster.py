@@ -63,7 +63,7 @@ def run(
         import distributed  # noqa: F401
     except ImportError as error:
         raise InputError(
-            'The engine dask needs the package distributed. Install it with: pip install "lightseg[cluster]".'
+            "The engine dask needs the package distributed. Install it with: pip install distributed."
         ) from error
     tasks = Tasks(cases, batch)
     patience = 0.0

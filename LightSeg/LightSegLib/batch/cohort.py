@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.store import find_card
+from ..errors import InputError
 from ..files import write_table
 from ..progress import CancelCallback, ProgressCallback, Reporter
 from ..weights.lock import locked
@@ -54,6 +55,12 @@ class Outcome:
     table: Path
 
 
+def _no_case(given: Path, card: Card, misfits: list[Misfit]) -> str:
+    found = f" {len(misfits)} do not fit: {misfits[0].what} {misfits[0].reason}." if misfits else ""
+    kind = f"{card.modality} volumes" if len(card.channels) == 1 else f"cases with {', '.join(card.channels)}"
+    return f"{given} has no case for {card.title}.{found} Give a folder, a CSV file or a DICOM tree with {kind}."
+
+
 @contextmanager
 def planned(
     given: str | Path,
@@ -68,7 +75,11 @@ def planned(
 
     Raises InputError of the input, and what `WeightStore.ensure` raises.
     """
-    given, card = Path(given).absolute(), find_card(model)
+    given, out, card = Path(given).absolute(), Path(out).absolute(), find_card(model)
+    if given.resolve() == out.resolve():
+        raise InputError(
+            f"{given} is the input. Choose another folder for the results, which would be inputs next time."
+        )
     reporter = Reporter(progress, cancelled)
     with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
         listed = Path(folder) / "cases.jsonl"
@@ -82,9 +93,11 @@ def planned(
                 count += 1
                 if count % 100 == 0:
                     reporter.step(f"Searching, {count} cases")
+        if count == 0:
+            raise InputError(_no_case(given, card, misfits))
         WeightStore().ensure(card, progress, cancelled, accept_licence)
         place = str(Path(model).absolute()) if Path(model).exists() else model
-        batch = Batch(place, model_sha256(card), Path(out).absolute(), settings, uuid.uuid4().hex)
+        batch = Batch(place, model_sha256(card), out, settings, uuid.uuid4().hex)
         yield Plan(card, batch, listed, count, misfits)
 
 
