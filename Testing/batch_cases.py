@@ -28,10 +28,10 @@ DEADLIER = 667  # and this one takes along who started the worker
 SLOW = 1000  # in the first voxel: the worker takes its time
 
 
-def blobs(seed: int, first_voxel: int | None = None) -> np.ndarray:
+def blobs(seed: int, first_voxel: int | None = None, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
     """Voxels [k, j, i] in which the bundled model finds something."""
     random = np.random.default_rng(seed)
-    voxels = (np.cumsum(random.normal(size=SHAPE), axis=0) * 50).astype(np.int16)
+    voxels = (np.cumsum(random.normal(size=shape), axis=0) * 50).astype(np.int16)
     if first_voxel is not None:
         voxels[0, 0, 0] = first_voxel
     return voxels

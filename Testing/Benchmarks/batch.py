@@ -12,15 +12,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "LightSeg")]
 
-from batch_cases import write_volume  # noqa: E402 (the path must be set first)
+import SimpleITK as sitk  # noqa: E402 (the path must be set first)
+from batch_cases import blobs, write_volume  # noqa: E402
 from LightSegLib.batch.cohort import segment_files  # noqa: E402
 from LightSegLib.batch.settings import Settings  # noqa: E402
+from LightSegLib.volume import Geometry, to_sitk  # noqa: E402
 from measure import own_peak  # noqa: E402
 
 MODEL = "hippocampus-mr-lightmedseg"
 SETTINGS = Settings(device="cpu", openvino=False, picture=False)
-
-
+TINY = (16, 16, 16)
 REAL = HERE.parents[2] / "shared" / "data" / "hippocampus" / "images"
 
 
@@ -45,11 +46,13 @@ def throughput(given: Path, out: Path, engine: str, workers: int | None, threads
 
 
 def overhead(folder: Path, engine: str, cases: int) -> dict[str, float]:
-    """Milliseconds a case of a long manifest with a threshold in place of the network, and the client's peak memory.
+    """Milliseconds a case of a long manifest, tiny and with a threshold for a network, and the client's peak memory.
 
     The scheduler of a Dask cluster that is started for the batch lies in the client.
     """
-    image = write_volume(folder / "image.nii.gz")
+    folder.mkdir()
+    image = folder / "image.nii.gz"
+    sitk.WriteImage(to_sitk(blobs(0, shape=TINY), Geometry(TINY, (1, 1, 1.5))), str(image))
     manifest = folder / "manifest.csv"
     with manifest.open("w", newline="") as stream:
         csv.writer(stream).writerows([("case", "T1"), *((f"case {number:06d}", image.name) for number in range(cases))])
