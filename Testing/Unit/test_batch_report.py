@@ -56,7 +56,9 @@ def make_rows(card: Card, number: int = 30) -> list[Row]:
     rows = []
     for n in range(number):
         ml = {label.name: float(random.normal(2, 0.1)) for label in card.labels}
-        rows.append(Row(f"case {n:03d}", DONE, MODEL, "a" * 64, "b" * 64, "c" * 64, ml, 0.9, 1.5 + n, 700.0))
+        rows.append(
+            Row(f"case {n:03d}", DONE, MODEL, "a" * 64, "b" * 64, "/data/a.nii", "c" * 64, ml, 0.9, 1.5 + n, 700.0)
+        )
     first = card.labels[0].name
     rows[3].ml[first], rows[4].ml[first] = 9.25, 0.0123
     error = "The image is constant: <b>every</b> voxel is 0 & nothing else. Check it."

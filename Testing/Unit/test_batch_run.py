@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ from batch_cases import (
     until,
     worker_pids,
     write_cohort,
+    write_series,
     write_volume,
 )
 from LightSegLib import cli, machine
@@ -245,6 +247,26 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
 
     segment_files(cohort, MODEL, out, PLAIN, tell=meanwhile, work=QUICK)
     assert failures[0].startswith("Another LightSeg is at work on")
+
+
+def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: Path) -> None:
+    """So that they can become DICOM segmentations: each slice lies where its file says; what does not fit is listed."""
+    tree, out = tmp_path / "export", tmp_path / "out"
+    write_series(tree / "A", seed=1, patient="A")
+    write_series(tree / "B", seed=2, patient="B", modality="CT")
+    outcome = segment_files(tree, MODEL, out, PLAIN)
+    assert counts(outcome) == (1, 0, 0)
+    (case,) = table(out)
+    assert table(out)[case]["input"] == str(tree / "A")
+    written = sitk.ReadImage(str(out / f"{case}.seg.nrrd"))
+    files = sorted((tree / "A").iterdir())
+    assert written.GetSize()[2] == len(files)
+    for k, path in enumerate(files):
+        position = [float(text) for text in sitk.ReadImage(str(path)).GetMetaData("0020|0032").split("\\")]
+        np.testing.assert_allclose(written.TransformIndexToPhysicalPoint((0, 0, k)), position, atol=1e-6)
+    with (out / "misfits.csv").open(newline="", encoding="utf-8") as stream:
+        (left_out,) = csv.DictReader(stream)
+    assert left_out["what"].startswith(str(tree / "B")) and left_out["reason"] == "is CT, and the model takes MR"
 
 
 def test_what_cannot_be_a_batch_is_said_at_once(cohort: Path, tmp_path: Path) -> None:

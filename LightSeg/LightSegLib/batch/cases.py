@@ -60,6 +60,12 @@ class Case:
     id: str
     channels: tuple[Source, ...]
 
+    @property
+    def where(self) -> str:
+        """The files, or the folder of a series, of each channel."""
+        places = (source.paths[0].parent if len(source.paths) > 1 else source.paths[0] for source in self.channels)
+        return "; ".join(map(str, places))
+
     def sha256(self) -> str:
         """Of the bytes of all files. Raises InputError for one that cannot be read."""
         digest = hashlib.sha256()

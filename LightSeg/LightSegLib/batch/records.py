@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..files import output_error, whole_file, write_table
-from .cases import RECORDS
+from .cases import RECORDS, Case
 from .settings import Batch
 
 TABLE, PICTURES = "results.csv", "pictures"
@@ -21,14 +21,18 @@ DONE, FAILED = "done", "failed"
 
 @dataclass(frozen=True)
 class Row:
-    """One case. ml: volume of every label. confidence: mean probability of the labelled voxels, if there are any.
-    peak_mb: most memory that the process held meanwhile. error: why a failed one has no result. run: as in `Batch`."""
+    """One case. input: where it was found. ml: volume of every label. run: as in `Batch`.
+
+    confidence: mean probability of the labelled voxels, if there are any. peak_mb: most memory that the process held
+    meanwhile. error: why a failed one has no result.
+    """
 
     case: str
     status: str
     model: str
     model_sha256: str
     settings_sha256: str
+    input: str = ""
     input_sha256: str = ""
     ml: dict[str, float] | None = None
     confidence: float | None = None
@@ -46,10 +50,10 @@ def picture_path(batch: Batch, case: str) -> Path:
     return batch.out / PICTURES / f"{case}.png"
 
 
-def failed(case: str, batch: Batch, error: str, **facts: object) -> Row:
+def failed(case: Case, batch: Batch, error: str, **facts: object) -> Row:
     """The row of a case without a result."""
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
-    return Row(case, FAILED, *known, error=error, run=batch.run, **facts)  # type: ignore[arg-type]
+    return Row(case.id, FAILED, *known, case.where, error=error, run=batch.run, **facts)  # type: ignore[arg-type]
 
 
 def write_record(row: Row, out: Path) -> None:
@@ -85,7 +89,17 @@ def rows(batch: Batch) -> Iterator[Row]:
 
 def write_results(batch: Batch, labels: Sequence[str]) -> None:
     """The table of all rows. Raises OutputError."""
-    last = ("confidence", "seconds", "peak_mb", "model", "model_sha256", "settings_sha256", "input_sha256", "error")
+    last = (
+        "confidence",
+        "seconds",
+        "peak_mb",
+        "input",
+        "input_sha256",
+        "model",
+        "model_sha256",
+        "settings_sha256",
+        "error",
+    )
 
     def lines() -> Iterator[Sequence[object]]:
         yield ("case", "status", *(f"{label} (ml)" for label in labels), *last)

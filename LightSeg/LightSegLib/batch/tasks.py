@@ -76,6 +76,6 @@ class Tasks:
         if task.deaths < TRIES:
             self._alone.append(task)
             return None
-        row = records.failed(task.case.id, self._batch, f"Given up after {task.deaths} tries. {error}")
+        row = records.failed(task.case, self._batch, f"Given up after {task.deaths} tries. {error}")
         records.write_record(row, self._batch.out)
         return Answer(row)

@@ -55,7 +55,7 @@ class CaseWork:
                 traceback.print_exc()
             known = isinstance(error, LightSegError)
             words = str(error) if known else f"The computation failed ({type(error).__name__}: {error})."
-            row = records.failed(case.id, batch, words, input_sha256=input_sha256, **_cost(started))
+            row = records.failed(case, batch, words, input_sha256=input_sha256, **_cost(started))
         _patiently(lambda: records.write_record(row, batch.out), progress)
         return {"row": asdict(row), "skipped": False, "device": self._device}
 
@@ -87,6 +87,7 @@ class CaseWork:
             batch.model,
             batch.model_sha256,
             batch.settings.sha256(),
+            case.where,
             input_sha256,
             {name: round(ml, 6) for name, ml in segmentation.volumes_ml().items()},
             mean_confidence(segmentation),
