@@ -241,9 +241,12 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
 
     def meanwhile(state: State) -> None:
         if not failures:
+            part = out / ".0123.part.seg.nrrd"
+            part.write_bytes(b"half")
             with pytest.raises(InputError) as caught:
                 segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
             failures.append(str(caught.value))
+            assert part.exists(), "it is the other's"
 
     segment_files(cohort, MODEL, out, PLAIN, tell=meanwhile, work=QUICK)
     assert failures[0].startswith("Another LightSeg is at work on")

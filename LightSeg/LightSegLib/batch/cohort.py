@@ -129,6 +129,7 @@ def segment_files(
         records.make_folders(batch)
         size, overview = Size(workers, threads), Overview(plan.count, tell)
         with locked(batch.out / RECORDS / LOCK, Reporter(progress, cancelled), str(batch.out), wait=False):
+            records.remove_parts(batch)
             try:
                 given_to = (plan.cases(), batch, size, overview, cancelled)
                 if engine == "dask" or scheduler:

@@ -111,16 +111,24 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
 
 
 def make_folders(batch: Batch) -> None:
-    """And remove the parts of files that an interrupted run has left. Raises OutputError."""
-    folders = [batch.out, batch.out / RECORDS] + ([batch.out / PICTURES] if batch.settings.picture else [])
-    for folder in folders:
+    """Raises OutputError."""
+    for folder in _folders(batch):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise output_error(folder, error) from error
+
+
+def remove_parts(batch: Batch) -> None:
+    """Of files that an interrupted run has left; of one that is still running, too."""
+    for folder in _folders(batch):
         for part in folder.glob(".*.part*"):
             with suppress(OSError):
                 part.unlink()
+
+
+def _folders(batch: Batch) -> list[Path]:
+    return [batch.out, batch.out / RECORDS] + ([batch.out / PICTURES] if batch.settings.picture else [])
 
 
 def _of(row: Row, batch: Batch) -> bool:
