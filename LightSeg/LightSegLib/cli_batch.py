@@ -78,6 +78,7 @@ class _Teller:
 
 
 def _preview(arguments: argparse.Namespace, settings: Settings, progress: ProgressLine) -> None:
+    from .batch.cluster import count_workers
     from .batch.cohort import planned
     from .batch.overview import duration
     from .batch.preview import estimate, steps
@@ -94,7 +95,10 @@ def _preview(arguments: argparse.Namespace, settings: Settings, progress: Progre
         words = f"{to_do} of {plan.count} cases to do, {len(plan.misfits)} left out"
         if to_do:
             try:
-                found = estimate(plan, arguments.workers, arguments.threads, _Teller(progress))
+                workers = arguments.workers
+                if arguments.scheduler and not workers:
+                    workers = max(1, count_workers(arguments.scheduler))
+                found = estimate(plan, workers, arguments.threads, _Teller(progress))
             finally:
                 progress.clear()
             if found is None:

@@ -113,6 +113,20 @@ def test_a_cluster_gives_what_this_computer_gives(
     assert "3 of 3 cases, 3 done before" in capfd.readouterr().out
 
 
+def test_a_dry_run_asks_the_cluster_for_its_size(
+    cohort: Path, tmp_path: Path, dask: Cluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from distributed import Client
+
+    dask.start_worker()
+    dask.start_worker()
+    with Client(dask.address, set_as_default=False) as client:
+        client.wait_for_workers(2)
+    line = ["batch", str(cohort), "--model", MODEL, "--out", str(tmp_path / "out"), "--no-pictures", "--no-openvino"]
+    assert cli.main([*line, "--dry-run", "--scheduler", dask.address]) == 0
+    assert "with 2 worker(s), by a case measured now" in capfd.readouterr().out
+
+
 def test_every_worker_has_one_process_that_keeps_the_model(cohort: Path, tmp_path: Path, dask: Cluster) -> None:
     """Progress names the workers and their cases."""
     for number in range(3, 12):

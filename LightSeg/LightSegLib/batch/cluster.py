@@ -59,12 +59,7 @@ def run(
     Raises, too, InputError where distributed is not installed or no scheduler answers, and DeviceError where its
     workers lack this version of LightSeg or it stays away for more than `PATIENCE`.
     """
-    try:
-        import distributed  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "The engine dask needs the package distributed. Install it with: pip install distributed."
-        ) from error
+    _check_installed()
     tasks = Tasks(cases, batch)
     patience = 0.0
     own_cluster: AbstractContextManager[LocalCluster | None] = nullcontext() if scheduler else _own_cluster(size)
@@ -79,6 +74,22 @@ def run(
                 except _SchedulerLost:
                     tasks.give_back(chain(*session.running.values()))
                     patience = PATIENCE
+
+
+def count_workers(scheduler: str) -> int:
+    """Of the cluster now. Raises InputError and DeviceError as `run`."""
+    _check_installed()
+    with _connected(scheduler, 0.0, Overview(0), None) as client:
+        return len(client.nthreads())
+
+
+def _check_installed() -> None:
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "The engine dask needs the package distributed. Install it with: pip install distributed."
+        ) from error
 
 
 class _SchedulerLost(Exception):
