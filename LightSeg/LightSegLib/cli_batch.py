@@ -69,11 +69,12 @@ class _Teller:
     def __init__(self, progress: ProgressLine) -> None:
         self._progress = progress
         self._told = time.monotonic()
+        self._waiting = ""
 
     def __call__(self, state: State) -> None:
         self._progress.show(*state.lines())
-        if time.monotonic() > self._told + MINUTE:
-            self._told = time.monotonic()
+        if time.monotonic() > self._told + MINUTE or (state.waiting and state.waiting != self._waiting):
+            self._told, self._waiting = time.monotonic(), state.waiting
             self._progress.log(f"lightseg: {state.text()}")
 
 
@@ -89,7 +90,7 @@ def _preview(arguments: argparse.Namespace, settings: Settings, progress: Progre
         to_do = 0
         for case, done in steps(plan):
             to_do += not done
-            print("done before" if done else "to do", case.id, *(source.paths[0] for source in case.channels), sep="\t")
+            print("done before" if done else "to do", case.id, case.where, sep="\t")
         for misfit in plan.misfits:
             print("left out", misfit.what, misfit.reason, sep="\t")
         words = f"{to_do} of {plan.count} cases to do, {len(plan.misfits)} left out"

@@ -34,7 +34,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 def write_table(rows: Iterable[Iterable[object]], path: str | Path) -> None:
     """Write rows, the header first, as CSV. Raises OutputError as `whole_file` does."""
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         csv.writer(stream).writerows(rows)
 
 

@@ -47,6 +47,26 @@ def test_every_image_of_a_folder_and_its_folders_is_a_case(tmp_path: Path) -> No
     assert misfits == {str(tmp_path / "a.seg.nrrd"): "is a segmentation"}, "results of a batch are none of its inputs"
 
 
+def test_nothing_of_a_folder_vanishes_without_a_word(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a_0000.nii.gz", "in/a_0000.nrrd", "elsewhere/b.nii.gz")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
+    cases, misfits = found(tmp_path / "in")
+    assert set(cases) == {"a", "link_b"}
+    assert misfits == {str(tmp_path / "in" / "a_0000.nrrd"): "has the name of a_0000.nii.gz, which is taken"}
+
+
+@pytest.mark.parametrize("data", ["a.raw", "a.raw.gz", "b.bin"])
+def test_voxels_beside_their_header_are_part_of_the_content(tmp_path: Path, data: str) -> None:
+    (tmp_path / "a.mhd").write_text(f"NDims = 3\nElementDataFile = {data}\n", encoding="utf-8")
+    (tmp_path / "a").mkdir()
+    (tmp_path / data).write_bytes(b"1")
+    case = Case("a", (Source((tmp_path / "a.mhd",)),))
+    before = case.sha256()
+    (tmp_path / data).write_bytes(b"2")
+    assert case.sha256() != before
+
+
 def test_two_cases_of_the_same_name_are_told_apart_on_every_disk(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
     manifest = tmp_path / "list.csv"

@@ -54,9 +54,11 @@ class Cluster:
         self._all: list[subprocess.Popen[bytes]] = []
         self.scheduler = self.start_scheduler()
 
-    def start_scheduler(self) -> subprocess.Popen[bytes]:
+    def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
         port = self.address.rpartition(":")[2]
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", port, "--dashboard-address", ":0")
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", port, "--dashboard-address", ":0", **environment
+        )
         return self.scheduler
 
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
@@ -161,7 +163,7 @@ def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
     assert first.wait() == -signal.SIGKILL
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
-    assert all(gone(pid) for pid in worker_pids(out)[:1])
+    until(lambda: [gone(pid) for pid in worker_pids(out)].count(True) == 1)
 
 
 def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(cohort: Path, tmp_path: Path) -> None:
@@ -233,6 +235,23 @@ def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
     assert len(table(out)) == 3
 
 
+def test_ctrl_c_ends_a_cluster_of_our_own_without_a_traceback(cohort: Path, tmp_path: Path) -> None:
+    """A terminal sends it to all processes."""
+    out = tmp_path / "out"
+    for number in range(3, 60):
+        write_volume(cohort / f"Fall {number}.nii.gz", number)
+    line = [sys.executable, "-m", "LightSegLib.cli", "batch", str(cohort), "--model", MODEL, "--out", str(out)]
+    line += ["--device", "cpu", "--no-openvino", "--no-pictures", "--engine", "dask", "--workers", "1"]
+    environment = os.environ | {"PYTHONPATH": str(TESTING.parent / "LightSeg")}
+    with subprocess.Popen(line, stderr=subprocess.PIPE, env=environment, start_new_session=True, text=True) as client:
+        until(lambda: records(out))
+        os.killpg(client.pid, signal.SIGINT)
+        _, words = client.communicate(timeout=60)
+    assert client.returncode == 1
+    assert words == "lightseg: Stopped before the job was done.\n"
+    assert len(table(out)) == len(records(out))
+
+
 def test_what_is_wrong_with_a_cluster_is_said_before_the_first_case(
     cohort: Path, tmp_path: Path, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +265,11 @@ def test_what_is_wrong_with_a_cluster_is_said_before_the_first_case(
     with Client(dask.address, set_as_default=False) as client:
         client.wait_for_workers(1)
     with pytest.raises(DeviceError, match=r"The worker tcp://\S+ has not LightSeg .*LightSegLib"):
+        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address)
+    dask.scheduler.kill()
+    dask.scheduler.wait()
+    dask.start_scheduler(PYTHONPATH=str(TESTING))
+    with pytest.raises(DeviceError, match=r"The scheduler has not LightSeg .*LightSegLib"):
         segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address)
     assert not records(tmp_path / "out")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from batch_cases import (
     QUICK,
     SLOW,
     TESTING,
+    QuickWork,
     counts,
     gone,
     records,
@@ -35,16 +38,17 @@ from batch_cases import (
     write_volume,
 )
 from LightSegLib import cli, machine
-from LightSegLib.batch.cohort import segment_files
-from LightSegLib.batch.local import Answer, Size
+from LightSegLib.batch.cohort import planned, segment_files
 from LightSegLib.batch.overview import State
-from LightSegLib.batch.records import Row
-from LightSegLib.batch.settings import Settings
+from LightSegLib.batch.records import Row, make_folders
+from LightSegLib.batch.settings import Batch, Settings
+from LightSegLib.batch.size import Size
+from LightSegLib.batch.tasks import Answer, Task
 from LightSegLib.catalog.store import find_card
 from LightSegLib.errors import Cancelled, InputError
 from LightSegLib.progress import Progress
 from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import read_volume
+from LightSegLib.volume import Segmentation, read_volume
 
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 BOTH_ENGINES = pytest.mark.parametrize("engine", ["local", "dask"])
@@ -123,6 +127,68 @@ def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> No
     table(out)
 
 
+def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The input changed, and then came back as it had been."""
+    out, input_path = tmp_path / "out", cohort / "Fall 1.nii.gz"
+    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
+    first = input_path.read_bytes()
+    write_volume(input_path, 9)
+
+    def killed(row: Row, batch: Batch) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, planned(cohort, MODEL, out, PLAIN) as plan:
+        patch.setattr("LightSegLib.batch.records.write_record", killed)
+        (case,) = (case for case in plan.cases() if case.id == "Fall 1")
+        with pytest.raises(KeyboardInterrupt):
+            QuickWork()(Task(case).message(plan.batch, 1), lambda progress: None)
+    input_path.write_bytes(first)
+    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
+    table(out)
+
+
+def test_a_case_that_fails_now_keeps_no_segmentation_of_its_earlier_input(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+    (cohort / "Fall 1.nii.gz").write_bytes(b"not an image")
+    (cohort / "Fall 2.nii.gz").rename(tmp_path / "away.nii.gz")
+    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 1, 1)
+    assert {case: row["status"] for case, row in table(out).items()} == {
+        "Fall 0": "done",
+        "Fall 1": "failed",
+        "Fall 2": "done",
+    }
+    (cohort / "Fall 1.nii.gz").unlink()
+    segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+    assert set(table(out)) == {"Fall 0", "Fall 2"}, "what failed then and is gone now"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
+def test_a_name_that_is_no_text_stops_no_other_case(cohort: Path, tmp_path: Path) -> None:
+    """SimpleITK cannot open such a file."""
+    (cohort / "Fall 1.nii.gz").rename(cohort / os.fsdecode(b"caf\xe9.nii.gz"))
+    assert counts(segment_files(cohort, MODEL, tmp_path / "out", PLAIN, work=QUICK)) == (2, 0, 1)
+    assert table(tmp_path / "out")["caf_"]["input"].endswith("caf\\udce9.nii.gz")
+
+
+def test_temporary_files_wait_for_room_too(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("LightSegLib.batch.work.AGAIN", 0.0)
+    told: list[Progress] = []
+
+    class Full(QuickWork):
+        def segment(self, *given: Any) -> Segmentation:
+            if Progress("Waiting for room on the disk") not in told:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().segment(*given)
+
+    with planned(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
+        make_folders(plan.batch)
+        answer = Full()(Task(next(plan.cases())).message(plan.batch, 1), told.append)
+    assert answer["row"]["status"] == "done"
+
+
 @BOTH_ENGINES
 @NO_SIGNALS
 def test_a_worker_that_is_killed_costs_no_case(cohort: Path, tmp_path: Path, engine: str) -> None:
@@ -169,7 +235,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path)
     write_volume(cohort / "Fall 2.nii.gz", 2, SLOW)
     story = (
         f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
-        "from LightSegLib.batch.cohort import segment_files\n"
+        "from LightSegLib.batch.cohort import planned, segment_files\n"
         "from LightSegLib.batch.settings import Settings\n"
         "settings = Settings(device='cpu', openvino=False, picture=False)\n"
         f"segment_files({str(cohort)!r}, {MODEL!r}, {str(out)!r}, settings, workers=1, work={MORTAL!r})\n"
@@ -335,12 +401,16 @@ def test_workers_fit_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         size = Size(**fixed)
         found = [(size.workers, size.threads)]
         for peak_mb, device in cases:
-            size.learn(Answer(Row("case", "done", "m", "", "", peak_mb=peak_mb), device=device))
+            size.learn(Answer(Row("case", "done", "m", "", "", peak_mb=peak_mb, device=device)))
             found.append((size.workers, size.threads))
         return found
 
     assert sizes((500, "cpu"), (1500, "cpu"), (100, "cpu")) == [(1, 8), (8, 1), (6, 1), (6, 1)]
     assert sizes((4000, "cpu"), (20_000, "cpu")) == [(1, 8), (2, 4), (1, 8)]
-    assert sizes((500, "cuda")) == [(1, 8), (1, 8)]
+    assert sizes((500, "cuda:0")) == [(1, 8), (1, 8)]
+    size = Size()
+    size.learn(Answer(Row("case", "done", "m", "", "", peak_mb=100, device="cpu"), skipped=True))
+    size.learn(Answer(Row("case", "failed", "m", "", "", peak_mb=100)))
+    assert size.workers == 1, "these show not what a case takes"
     assert sizes((20_000, "cpu"), workers=3) == [(3, 2), (3, 2)]
     assert sizes((500, "cpu"), threads=2) == [(1, 2), (8, 2)]

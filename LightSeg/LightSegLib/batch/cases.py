@@ -49,8 +49,17 @@ class Source:
         if first.is_dir():
             return sorted(path for path in first.iterdir() if path.is_file())
         if first.suffix.lower() in HEADERS:
-            return sorted(path for path in first.parent.iterdir() if path.stem == first.stem)
+            return sorted(path for path in first.parent.iterdir() if _belongs(path, first))
         return [first]
+
+
+def _belongs(path: Path, header: Path) -> bool:
+    """Whether a file may hold the voxels of a header: by its name, or because the header names it."""
+    if not path.is_file():
+        return False
+    words = header.read_bytes()[:BLOCK].decode("utf-8", "replace")
+    named = re.search(r"^(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", words, re.MULTILINE | re.IGNORECASE)
+    return path.name.startswith(f"{header.stem}.") or (named is not None and path.name == named[1])
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Case:
     def where(self) -> str:
         """The files, or the folder of a series, of each channel."""
         places = (source.paths[0].parent if len(source.paths) > 1 else source.paths[0] for source in self.channels)
-        return "; ".join(map(str, places))
+        return _written("; ".join(map(str, places)))
 
     def sha256(self) -> str:
         """Of the bytes of all files. Raises InputError for one that cannot be read."""
@@ -76,6 +85,8 @@ class Case:
                     with path.open("rb") as stream:
                         while block := stream.read(BLOCK):
                             digest.update(block)
+            except ValueError as error:
+                raise InputError(f"{self.where!r} is no path ({error}). Check the spelling.") from error
             except FileNotFoundError as error:
                 raise InputError(f"{error.filename} does not exist. Check the path and the spelling.") from error
             except OSError as error:
@@ -116,7 +127,7 @@ def _uniquely_named(found: Iterable[Case | Misfit]) -> Iterator[Case | Misfit]:
     taken: set[bytes] = set()
     for one in found:
         if isinstance(one, Misfit):
-            yield one
+            yield Misfit(_written(one.what), one.reason)
             continue
         name = wanted = file_name(one.id)
         number = 1
@@ -127,13 +138,19 @@ def _uniquely_named(found: Iterable[Case | Misfit]) -> Iterator[Case | Misfit]:
         yield Case(name, one.channels)
 
 
+def _written(text: str) -> str:
+    """A path as it can be written: names of files may hold bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _key(name: str) -> bytes:
     return hashlib.blake2b(unicodedata.normalize("NFC", name).casefold().encode(), digest_size=16).digest()
 
 
 def file_name(text: str) -> str:
     """As close to the text as every file system allows."""
-    name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", text).strip(". ")
+    name = text.encode("utf-8", "replace").decode()
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(". ")
     name = name.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore").strip(". ")
     reserved = re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE)
     return f"_{name}" if reserved or not name else name
@@ -186,7 +203,13 @@ def _in_folder(top: Path, card: Card) -> Iterator[Case | Misfit]:
     from .dicom import Series, studies
 
     series: list[Series] = []
-    for place, folders, names in os.walk(top):
+    unreadable: list[OSError] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(top, onerror=unreadable.append, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if name[0] != "." and not (Path(place, name) / RECORDS).is_dir())
         visible = [Path(place, name) for name in sorted(names) if name[0] != "."]
         images = [path for path in visible if path.name.lower().endswith(IMAGE_ENDINGS)]
@@ -199,6 +222,7 @@ def _in_folder(top: Path, card: Card) -> Iterator[Case | Misfit]:
                 else:
                     yield Case(one.case, (one.source,)) if isinstance(one, Series) else one
     yield from studies(series, card)
+    yield from (Misfit(str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable)
 
 
 def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | Misfit]:
@@ -210,7 +234,9 @@ def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | 
         if path.name.lower().endswith(SEGMENTATION):
             yield Misfit(str(path), "is a segmentation")
         elif parts and (int(parts[2]) < len(card.channels) or len(card.channels) > 1):
-            numbered.setdefault(parts[1], {})[int(parts[2])] = path
+            same = numbered.setdefault(parts[1], {}).setdefault(int(parts[2]), path)
+            if same != path:
+                yield Misfit(str(path), f"has the name of {same.name}, which is taken")
         else:
             single.append(path)
     wanted = range(len(card.channels))

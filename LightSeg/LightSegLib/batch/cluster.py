@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
@@ -53,7 +54,7 @@ def run(
     cancelled: CancelCallback | None = None,
     scheduler: str | None = None,
     work: tuple[str, str] = WORK,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """As `local.run`, on the cluster of a scheduler; without its address, on one that is started on this computer.
 
     Raises, too, InputError where distributed is not installed or no scheduler answers, and DeviceError where its
@@ -171,6 +172,7 @@ class _Session:
             [task.message(self._batch, threads) for task in parcel],
             self._work,
             self._topic,
+            __version__,
             key=f"lightseg-{uuid.uuid4().hex}",
             pure=False,
         )
@@ -191,16 +193,15 @@ class _Session:
         parcel = self.running.pop(future)
         for task in parcel:
             self._overview.idle(task.case.id)
-        if error is not None:
-            deaths = 1
-            words = f"The worker failed ({error}). Its log may tell why."
-            if isinstance(error, KilledWorker):
-                words = "The workers that computed it were lost. Their logs may tell why."
-                alone = len(parcel) == 1 and not self.running
-                deaths = error.allowed_failures + 1 if alone else 1  # else it may have been another's fault
+        if isinstance(error, KilledWorker):
+            words = "The workers that computed it were lost. Their logs may tell why."
+            alone = len(parcel) == 1 and not self.running
+            deaths = error.allowed_failures + 1 if alone else 1  # else it may have been another's fault
             for task in parcel:
                 yield from self._failed(task, DeviceError(words), deaths)
             return
+        if error is not None:  # what is wrong with a case is told by its process
+            raise _another_version("A part of the cluster", error)
         self._tasks.give_back(parcel[len(said) :])
         for task, message in zip(parcel, said, strict=False):
             if "error" in message:
@@ -247,6 +248,7 @@ def _own_cluster(size: Size) -> Iterator[LocalCluster]:
         "distributed.scheduler.allowed-failures": 0,  # `Tasks` counts
         # What Dask observes of itself takes a tenth of the time from workers that share the cores with it.
         "distributed.worker.profile.enabled": False,
+        "distributed.worker.preload": [__name__],
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "10s",
     }
@@ -258,7 +260,7 @@ def _own_cluster(size: Size) -> Iterator[LocalCluster]:
             memory_limit=0,  # the memory is that of the workers' own processes
             host="127.0.0.1",
             dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
+            silence_logs=logging.CRITICAL + 1,
         ) as cluster,
     ):
         yield cluster
@@ -268,7 +270,7 @@ def _own_cluster(size: Size) -> Iterator[LocalCluster]:
 def _connected(address: str, patience: float, overview: Overview, cancelled: CancelCallback | None) -> Iterator[Client]:
     """A client of a scheduler whose workers have this package."""
     until = time.monotonic() + patience
-    overview.waiting(f"Waiting for the scheduler at {address}")
+    overview.waiting(f"Waiting for the scheduler at {address}" if patience else "")
     while (client := _client(address)) is None:
         if time.monotonic() > until:
             raise InputError(
@@ -293,18 +295,26 @@ def _client(address: str) -> Client | None:
     except (*LOST, ValueError):
         return None
     try:
-        versions = client.run(_version, on_error="return")
-    except LOST:
+        found = client.run_on_scheduler(_version)
+        if found != __version__:
+            raise _another_version("The scheduler", found)
+        for worker, version in client.run(_version, on_error="return").items():
+            if version != __version__ and not isinstance(version, OSError):  # of a worker that is about to go
+                raise _another_version(f"The worker {worker}", version)
+    except Exception as error:
         client.close(timeout=CONNECTING)
-        return None
-    for worker, version in versions.items():
-        if version != __version__ and not isinstance(version, OSError):  # a worker that is about to go
-            client.close(timeout=CONNECTING)
-            raise DeviceError(
-                f"The worker {worker} has not LightSeg {__version__} ({version}). "
-                "Install the same version of lightseg for all workers of the cluster, then start again."
-            )
+        if isinstance(error, LOST):
+            return None
+        raise error if isinstance(error, LightSegError) else _another_version("The scheduler", error) from error
     return client
+
+
+def _another_version(who: str, found: object) -> DeviceError:
+    first = next(iter(str(found).splitlines()), type(found).__name__)
+    return DeviceError(
+        f"{who} has not LightSeg {__version__} ({first}). "
+        "Install the same version for the scheduler and all workers of the cluster, then start again."
+    )
 
 
 # --- what runs on the workers ------------------------------------------------------------------
@@ -312,6 +322,11 @@ def _client(address: str) -> Client | None:
 
 def _version() -> str:
     return __version__
+
+
+def dask_setup(worker: object) -> None:
+    """Called by Dask in the processes of a cluster of our own: Ctrl-C is for the client, which then ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Kept:
@@ -334,10 +349,12 @@ _kept: dict[str, _Kept] = {}  # by the workers' addresses, for one process may h
 _keeping = threading.Lock()
 
 
-def _do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str) -> list[dict[str, Any]]:
+def _do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, version: str) -> list[dict[str, Any]]:
     """Cases on a worker of the cluster: what its process answers to each, or why it gave none; fewer when cancelled."""
     from distributed import get_worker
 
+    if version != __version__:
+        raise RuntimeError(__version__)
     worker = get_worker()
     key = worker.get_current_task()
     told = 0.0

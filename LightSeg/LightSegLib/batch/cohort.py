@@ -7,7 +7,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,8 +136,9 @@ def segment_files(
                     answers = cluster.run(*given_to, scheduler, work)
                 else:
                     answers = local.run(*given_to, python, work)
-                for answer in answers:
-                    overview.finished(answer.row.status, answer.skipped, answer.row.seconds, size.workers)
+                with closing(answers):
+                    for answer in answers:
+                        overview.finished(answer.row.status, answer.skipped, answer.row.seconds, size.workers)
             finally:  # also of what was done until an interruption
                 _report(plan)
         return Outcome(overview.state, plan.misfits, batch.out / records.TABLE)

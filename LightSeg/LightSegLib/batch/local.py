@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
@@ -82,7 +82,7 @@ def run(
     cancelled: CancelCallback | None = None,
     python: str = sys.executable,
     work: tuple[str, str] = WORK,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """The answers as they come; every case has one. Raises Cancelled, and OutputError where no record can be written.
 
     python, work: the interpreter and the class of the workers. `cases` is drawn on as workers become free.

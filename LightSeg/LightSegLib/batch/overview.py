@@ -35,11 +35,12 @@ class State:
         ]
         if self.seconds_left is not None and self.finished < self.cases:
             words.append(f"{duration(self.seconds_left)} left")
+        words += [self.waiting] if self.waiting else []
         return ", ".join(words)
 
     def lines(self) -> list[str]:
         """The whole, and a line for each worker."""
-        return [self.text(), *filter(None, [self.waiting])] + [
+        return [self.text()] + [
             f"  {number}: {case}, {progress.text()}" for number, (case, progress) in sorted(self.working.items())
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from .size import Size
 from .tasks import Answer
 
 MEASURED = 2  # cases: the first loads the model, the second tells how long one takes
+TRIED = 10  # cases, at most, some of which may fail
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def steps(plan: Plan) -> Iterator[tuple[Case, bool]]:
     """Every case, and whether it is done already."""
     for case in plan.cases():
         try:
-            done = records.finished(case.id, case.sha256(), plan.batch) is not None
+            done = records.finished(case, plan.batch) is not None
         except InputError:  # it would fail, which is for its row in the table to tell
             done = False
         yield case, done
@@ -56,9 +58,10 @@ def estimate(
         with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
             batch = replace(plan.batch, out=Path(folder))
             records.make_folders(batch)
-            first = islice((case for case, done in steps(plan) if not done), MEASURED)
-            found = local.run(first, batch, size, Overview(MEASURED, tell))
-            answers = [answer for answer in found if answer.row.status == records.DONE][-1:]
+            first = islice((case for case, done in steps(plan) if not done), TRIED)
+            with closing(local.run(first, batch, size, Overview(TRIED, tell))) as found:
+                good = islice((answer for answer in found if answer.row.status == records.DONE), MEASURED)
+                answers = list(good)[-1:]
     for answer in answers:
         size.learn(answer)
     if not answers:

@@ -24,7 +24,7 @@ class Row:
     """One case. input: where it was found. ml: volume of every label. run: as in `Batch`.
 
     confidence: mean probability of the labelled voxels, if there are any. peak_mb: most memory that the process held
-    meanwhile. error: why a failed one has no result.
+    meanwhile. device: where it was computed. error: why a failed one has no result.
     """
 
     case: str
@@ -38,6 +38,7 @@ class Row:
     confidence: float | None = None
     seconds: float = 0.0
     peak_mb: float | None = None
+    device: str | None = None
     error: str = ""
     run: str = ""
 
@@ -56,10 +57,23 @@ def failed(case: Case, batch: Batch, error: str, **facts: object) -> Row:
     return Row(case.id, FAILED, *known, case.where, error=error, run=batch.run, **facts)  # type: ignore[arg-type]
 
 
-def write_record(row: Row, out: Path) -> None:
-    """Raises OutputError."""
-    with whole_file(out / RECORDS / f"{row.case}.json") as part:
-        part.write_text(json.dumps(asdict(row), ensure_ascii=False), encoding="utf-8")
+def write_record(row: Row, batch: Batch) -> None:
+    """Raises OutputError. What an earlier input has given goes when the case now has none."""
+    with whole_file(_record_path(batch, row.case)) as part:
+        part.write_text(json.dumps(asdict(row)), encoding="utf-8")
+    if row.status == FAILED and row.input_sha256:  # else the input may be out of reach for the moment only
+        for path in (segmentation_path(batch, row.case), picture_path(batch, row.case)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def forget(case: str, batch: Batch) -> None:
+    """Before its files are changed: from now on it is not done. Raises OutputError."""
+    path = _record_path(batch, case)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def read_record(path: Path) -> Row | None:
@@ -70,20 +84,25 @@ def read_record(path: Path) -> Row | None:
         return None
 
 
-def finished(case: str, input_sha256: str, batch: Batch) -> Row | None:
-    """The row of a case that needs no work any more: same input, model and settings, and the files are there."""
-    row = read_record(batch.out / RECORDS / f"{case}.json")
-    if row is None or row.status != DONE or row.input_sha256 != input_sha256 or not _of(row, batch):
+def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
+    """The row of a case that needs no work any more: same input, model and settings, and the files are there.
+
+    input_sha256: of the case, if it is known; reading the input takes long. Raises InputError as `Case.sha256`.
+    """
+    row = read_record(_record_path(batch, case.id))
+    if row is None or row.status != DONE or not _of(row, batch):
         return None
-    files = [segmentation_path(batch, case)] + ([picture_path(batch, case)] if batch.settings.picture else [])
-    return row if all(path.is_file() for path in files) else None
+    files = [segmentation_path(batch, case.id)] + ([picture_path(batch, case.id)] if batch.settings.picture else [])
+    if not all(path.is_file() and path.stat().st_size for path in files):  # empty ones come from a power cut
+        return None
+    return row if row.input_sha256 == (input_sha256 or case.sha256()) else None
 
 
 def rows(batch: Batch) -> Iterator[Row]:
-    """Of all cases with this model and these settings, by name."""
+    """Of all cases that are done with this model and these settings, and of those that failed now; by name."""
     for path in sorted((batch.out / RECORDS).glob("*.json")):
         row = read_record(path)
-        if row is not None and _of(row, batch):
+        if row is not None and _of(row, batch) and (row.status == DONE or row.run == batch.run):
             yield row
 
 
@@ -125,6 +144,10 @@ def remove_parts(batch: Batch) -> None:
         for part in folder.glob(".*.part*"):
             with suppress(OSError):
                 part.unlink()
+
+
+def _record_path(batch: Batch, case: str) -> Path:
+    return batch.out / RECORDS / f"{case}.json"
 
 
 def _folders(batch: Batch) -> list[Path]:

@@ -248,7 +248,7 @@ def _swatch(color: Sequence[int]) -> str:
 
 def _left_out(misfits: Sequence[Misfit]) -> Iterator[str]:
     if misfits:
-        yield f"<h2>Left out</h2><details><summary>{len(misfits)} inputs that the model does not fit</summary>"
+        yield f"<h2>Left out</h2><details><summary>Not fit for the model: {len(misfits)}</summary>"
         yield '<div class="wide"><table><thead><tr><th scope="col">Input</th><th scope="col">Reason</th></tr></thead>'
         yield "<tbody>"
         for one in misfits:

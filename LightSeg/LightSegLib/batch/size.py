@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import machine
+from .records import DONE
 from .tasks import Answer
 
 SHARE = 0.9  # of the free memory that the workers may take together
@@ -28,12 +29,12 @@ class Size:
         return self.fixed_threads or max(1, self._cores // self.workers)
 
     def learn(self, answer: Answer) -> None:
-        """From what a case has taken."""
+        """From what a case has taken that was computed now."""
         known = self._peak > 0
-        self._peak = max(self._peak, (answer.row.peak_mb or 0) * 1e6)
-        if self.fixed or not self._peak:
+        if self.fixed or answer.skipped or answer.row.status != DONE or not answer.row.peak_mb:
             return
-        if answer.device not in (None, "cpu"):  # a graphics card is busy with one
+        self._peak = max(self._peak, answer.row.peak_mb * 1e6)
+        if answer.row.device != "cpu":  # a graphics card is busy with one
             self.workers = 1
             return
         fitting = self._cores if self._free is None else int(SHARE * self._free / self._peak)

@@ -19,16 +19,15 @@ WORK = (f"{__package__}.work", "CaseWork")  # module and class of what a worker 
 
 @dataclass(frozen=True)
 class Answer:
-    """row: as it was recorded. skipped: the case was done before. device: where it was computed, if it was."""
+    """row: as it was recorded. skipped: the case was done before."""
 
     row: Row
     skipped: bool = False
-    device: str | None = None
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Answer:
         """What a worker has answered."""
-        return cls(Row(**message["row"]), message["skipped"], message["device"])
+        return cls(Row(**message["row"]), message["skipped"])
 
 
 @dataclass(frozen=True)
@@ -77,5 +76,5 @@ class Tasks:
             self._alone.append(task)
             return None
         row = records.failed(task.case, self._batch, f"Given up after {task.deaths} tries. {error}")
-        records.write_record(row, self._batch.out)
+        records.write_record(row, self._batch)
         return Answer(row)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import machine
 from ..errors import DiskFullError, LightSegError, ModelError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..catalog.card import Card
     from ..volume import Segmentation, Volume
 
+T = TypeVar("T")
 PATIENCE = 600.0  # seconds that a finished segmentation waits for room on the disk
 AGAIN = 2.0  # seconds between two attempts to write
 
@@ -29,26 +31,24 @@ AGAIN = 2.0  # seconds between two attempts to write
 class CaseWork:
     """Does the jobs of a worker process: {"case", "batch", "threads"}; the model stays loaded.
 
-    The answer: {"row", "skipped": it was done before, "device": where it was computed, if it was}. All that is wrong
-    with a case stands in its row; OutputError is raised where that cannot be written.
+    The answer: {"row", "skipped": it was done before}. All that is wrong with a case stands in its row; OutputError is
+    raised where that cannot be written.
     """
 
     def __init__(self) -> None:
         self._kept = KeptSegmenter()
         self._cards: dict[str, Card] = {}  # by their hashes; reading them takes longer than a small case
-        self._device: str | None = None
         self._threads = 0
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
         case, batch = Case.from_json(job["case"]), Batch.from_json(job["batch"])
-        self._device = None
         started = time.perf_counter()
         machine.forget_peak()
         input_sha256 = ""
         try:
             input_sha256 = case.sha256()
-            if row := records.finished(case.id, input_sha256, batch):
-                return {"row": asdict(row), "skipped": row.run != batch.run, "device": None}
+            if row := records.finished(case, batch, input_sha256):
+                return {"row": asdict(row), "skipped": row.run != batch.run}
             row = self._segmented(case, batch, job["threads"], progress, input_sha256, started)
         except Exception as error:
             with suppress(OSError):
@@ -56,8 +56,8 @@ class CaseWork:
             known = isinstance(error, LightSegError)
             words = str(error) if known else f"The computation failed ({type(error).__name__}: {error})."
             row = records.failed(case, batch, words, input_sha256=input_sha256, **_cost(started))
-        _patiently(lambda: records.write_record(row, batch.out), progress)
-        return {"row": asdict(row), "skipped": False, "device": self._device}
+        _patiently(lambda: records.write_record(row, batch), progress)
+        return {"row": asdict(row), "skipped": False}
 
     def _segmented(
         self,
@@ -75,12 +75,12 @@ class CaseWork:
         volumes = [source.read() for source in case.channels]
         path = records.segmentation_path(batch, case.id)
         check_holds(path, volumes[0].geometry)
-        segmentation = self.segment(volumes, batch, threads, progress)
+        segmentation = _patiently(lambda: self.segment(volumes, batch, threads, progress), progress)
         progress(Progress("Writing"))
+        records.forget(case.id, batch)
         _patiently(lambda: write_segmentation(segmentation, path), progress)
         if batch.settings.picture:
             _patiently(lambda: draw_case(volumes[0], segmentation, records.picture_path(batch, case.id)), progress)
-        self._device = segmentation.provenance["device"]
         return Row(
             case.id,
             DONE,
@@ -91,6 +91,7 @@ class CaseWork:
             input_sha256,
             {name: round(ml, 6) for name, ml in segmentation.volumes_ml().items()},
             mean_confidence(segmentation),
+            device=segmentation.provenance["device"],
             run=batch.run,
             **_cost(started),
         )
@@ -149,14 +150,15 @@ def _cost(started: float) -> dict[str, Any]:
     }
 
 
-def _patiently(write: Callable[[], None], progress: ProgressCallback) -> None:
-    """Write, and while the disk is full wait for room: what took long to compute is worth it."""
+def _patiently(write: Callable[[], T], progress: ProgressCallback) -> T:
+    """Do what needs room on a disk, that of temporary files or of the results, and wait for it where there is none."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
             return write()
-        except DiskFullError:
-            if time.monotonic() > until:
+        except (DiskFullError, OSError) as error:
+            full = isinstance(error, DiskFullError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if not full or time.monotonic() > until:
                 raise
         progress(Progress("Waiting for room on the disk"))
         time.sleep(AGAIN)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import Cancelled, DeviceError, LightSegError
+from ..files import output_error
 from ..pipeline.region import Region
 from ..progress import CancelCallback, Progress, ProgressCallback
 from ..volume import Segmentation, Volume
@@ -89,7 +90,10 @@ class Worker:
         Raises the errors of the work as they were raised there, DeviceError where the process ended by itself,
         OutputError where the disk is full; `log` then has the end of what the process has written. One job at a time.
         """
-        process, session = self._running()
+        try:
+            process, session = self._running()
+        except OSError as error:
+            raise output_error(Path(tempfile.gettempdir()) / LOG, error) from error
         answered = False
         try:
             with _folder(session) as folder, self._watching(process, cancelled):
@@ -230,7 +234,10 @@ def _kill(process: subprocess.Popen[str]) -> None:
 def _folder(session: Path) -> Iterator[Path]:
     """For the files of one job."""
     folder = session / uuid.uuid4().hex
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise output_error(folder, error) from error
     try:
         yield folder
     finally:
