@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
 AHEAD = 2  # parcels of cases for each worker: the next waits there for the one before
-PARCEL = 1.0  # seconds that one shall take; to a worker and back it is some hundredths
+PARCEL = 0.5  # seconds that one shall take; to a worker and back it is some hundredths
 LARGEST_PARCEL = 100  # cases
 CONNECTING = 10.0  # seconds of one attempt to reach the scheduler
 PATIENCE = 600.0  # seconds that a scheduler may be away
