@@ -131,7 +131,7 @@ def table(out: Path) -> dict[str, dict[str, str]]:
 
 def records(out: Path) -> dict[str, int]:
     """When the record of each case was written."""
-    return {path.stem: path.stat().st_mtime_ns for path in (out / ".records").glob("*.json")}
+    return {path.stem: path.stat().st_mtime_ns for path in (out / ".records").glob("[!.]*.json")}
 
 
 def counts(outcome: Outcome) -> tuple[int, int, int]:

@@ -240,15 +240,15 @@ def _outcome(future: Future) -> tuple[BaseException | None, Any]:
 
 @contextmanager
 def _own_cluster(size: Size) -> Iterator[LocalCluster]:
-    """On this computer, reached from nowhere else."""
+    """On this computer, reached from no other."""
     import dask
     from distributed import LocalCluster
 
     settings = {
         "distributed.scheduler.allowed-failures": 0,  # `Tasks` counts
+        "distributed.worker.preload": [__name__],  # for `dask_setup`
         # What Dask observes of itself takes a tenth of the time from workers that share the cores with it.
         "distributed.worker.profile.enabled": False,
-        "distributed.worker.preload": [__name__],
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "10s",
     }

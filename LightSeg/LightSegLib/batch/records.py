@@ -100,7 +100,7 @@ def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
 
 def rows(batch: Batch) -> Iterator[Row]:
     """Of all cases that are done with this model and these settings, and of those that failed now; by name."""
-    for path in sorted((batch.out / RECORDS).glob("*.json")):
+    for path in sorted((batch.out / RECORDS).glob("[!.]*.json")):
         row = read_record(path)
         if row is not None and _of(row, batch) and (row.status == DONE or row.run == batch.run):
             yield row
