@@ -6,6 +6,7 @@ import csv
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,23 @@ def counts(outcome: Outcome) -> tuple[int, int, int]:
 
 def worker_pids(out: Path) -> list[int]:
     return [int(path.name.split("-")[1]) for path in out.glob("pid-*")]
+
+
+def kill_a_client(cohort: Path, out: Path, done: int, options: str) -> None:
+    """Start a batch in a process of its own and kill it in the SLOW case, after `done` others; its worker ends, too."""
+    story = (
+        f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
+        "from batch_cases import MODEL, MORTAL, PLAIN\n"
+        "from LightSegLib.batch.cohort import segment_files\n"
+        f"segment_files({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, work=MORTAL, {options})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", story]) as client:
+        until(lambda: len(records(out)) == done)
+        time.sleep(0.4)  # into the slow one
+        client.kill()
+    assert client.returncode == -signal.SIGKILL
+    (worker,) = worker_pids(out)
+    until(lambda: gone(worker), 10)
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:

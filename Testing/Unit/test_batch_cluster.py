@@ -26,6 +26,7 @@ from batch_cases import (
     TESTING,
     counts,
     gone,
+    kill_a_client,
     records,
     table,
     until,
@@ -213,18 +214,7 @@ def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
     out = tmp_path / "out"
     write_volume(cohort / "Fall 1.nii.gz", 1, SLOW)
     dask.start_worker()
-    story = (
-        f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
-        "from batch_cases import MODEL, MORTAL, PLAIN\n"
-        "from LightSegLib.batch.cohort import segment_files\n"
-        f"segment_files({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, scheduler={dask.address!r}, work=MORTAL)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", story]) as client:
-        until(lambda: len(records(out)) == 1)
-        time.sleep(0.3)  # into the slow one
-        client.kill()
-    (worker,) = worker_pids(out)
-    until(lambda: gone(worker), 5)
+    kill_a_client(cohort, out, 1, f"scheduler={dask.address!r}")
     before = records(out)
     assert set(before) == {"Fall 0"}
 

@@ -7,10 +7,8 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from batch_cases import (
     QuickWork,
     counts,
     gone,
+    kill_a_client,
     records,
     table,
     until,
@@ -233,20 +232,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path)
     """The client is killed in mid-case, and started again."""
     out = tmp_path / "out"
     write_volume(cohort / "Fall 2.nii.gz", 2, SLOW)
-    story = (
-        f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
-        "from LightSegLib.batch.cohort import planned, segment_files\n"
-        "from LightSegLib.batch.settings import Settings\n"
-        "settings = Settings(device='cpu', openvino=False, picture=False)\n"
-        f"segment_files({str(cohort)!r}, {MODEL!r}, {str(out)!r}, settings, workers=1, work={MORTAL!r})\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", story]) as client:
-        until(lambda: len(records(out)) == 2)
-        time.sleep(0.5)  # into the slow one
-        client.kill()
-    assert client.returncode == -signal.SIGKILL
-    (worker,) = worker_pids(out)
-    until(lambda: gone(worker), 10)
+    kill_a_client(cohort, out, 2, "workers=1")
     before = records(out)
     assert len(before) == 2 and not (out / "Fall 2.seg.nrrd").exists()
     (out / ".0123.part.seg.nrrd").write_bytes(b"half")  # as if it had been killed while writing
