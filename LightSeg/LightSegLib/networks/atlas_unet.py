@@ -288,11 +288,11 @@ class Doubled(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="trilinear")
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: D102
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         for axis in (2, 3, 4):
             first, second = gradient.unflatten(axis, (-1, 2)).unbind(axis + 1)
             half = 0.75 * (first + second)
@@ -306,7 +306,7 @@ class Doubled(torch.autograd.Function):
 
 
 class Pointwise(nn.Linear):
-    """1x1x1 convolution of [B, C, k, j, i]: as a matrix product it keeps the channels last, which what follows likes."""
+    """1x1x1 convolution of [B, C, k, j, i]: as a matrix product it keeps the channels last, as convolutions do."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
@@ -352,7 +352,9 @@ def _standardized(image: Tensor, within: Tensor) -> Tensor:
 
 def _log_gaussian(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """Log-density [tissues, voxels] of intensities [voxels]; the background's, tissue 0, is constant."""
-    density = -((x[None] - mean[:, None]) ** 2) / (2 * variance[:, None]) - 0.5 * (2 * math.pi * variance[:, None]).log()
+    density = (
+        -((x[None] - mean[:, None]) ** 2) / (2 * variance[:, None]) - 0.5 * (2 * math.pi * variance[:, None]).log()
+    )
     density[0] = BACKGROUND
     return density
 

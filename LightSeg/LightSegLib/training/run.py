@@ -44,13 +44,20 @@ class EpochReport:
 class RunOptions(Protocol):
     """What every kind of training can be told; see the options of each."""
 
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    warmup_epochs: int
-    ema_decay: float
-    validate_every: int
-    resume: bool
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warmup_epochs(self) -> int: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def validate_every(self) -> int: ...
+    @property
+    def resume(self) -> bool: ...
 
 
 class Run(ABC):
@@ -69,6 +76,8 @@ class Run(ABC):
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.best = copy.deepcopy(self.average.state_dict())
         self.best_dice, self.best_epoch = -1.0, 0
+        self.scores: dict[str, dict[str, float]] = {}  # of the last validation, in more detail where there is any
+        self.best_scores: dict[str, dict[str, float]] = {}
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, betas=betas
         )
@@ -115,6 +124,7 @@ class Run(ABC):
             row |= {f"validation_dice_{name}": f"{value:.5f}" for name, value in scores.items()}
             if score > self.best_dice:
                 self.best, self.best_dice, self.best_epoch = copy.deepcopy(self.average.state_dict()), score, self.epoch
+                self.best_scores = self.scores
         seconds = time.perf_counter() - started
         row["seconds"] = f"{seconds:.2f}"
         self.rows.append(row)
@@ -177,6 +187,7 @@ class Run(ABC):
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best_dice": self.best_dice,
+            "best_scores": self.best_scores,
             "best_epoch": self.best_epoch,
             "epoch": self.epoch,
             "step": self.step,
@@ -198,7 +209,7 @@ class Run(ABC):
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.best = state["best"]
+        self.best, self.best_scores = state["best"], state.get("best_scores", {})
         self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
         self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
 

@@ -34,8 +34,9 @@ from .synthesis.generator import IGNORED, Generator, Sample, Wish
 from .synthesis.grid import Layout, choose_grid
 from .synthesis.label_maps import LabelMap, read_label_maps
 from .synthesis.options import SynthesisOptions
+from .synthesis.preview import draw_preview
 from .synthesis.settings import Settings, find_settings, read_settings
-from .synthetic_options import SyntheticTrainingOptions
+from .synthetic_options import SyntheticTrainingOptions, synthetic_command
 
 RESOLUTIONS = {"1 mm": 0.0, "5 mm slices": 5.0}
 TYPICAL_POSE = 0.5  # of a registration that went well
@@ -102,20 +103,38 @@ def train_synthetic(
     material = prepare(folder, options)
     run = SyntheticRun(material, Path(out), options, synthesis or SynthesisOptions())
     reporter = Reporter(None, cancelled)
+    name = Path(folder).resolve().name
+    command = synthetic_command(name, Path(out), options, run.synthesis)
     card: Card | None = None
     written = -1
     for epoch in range(run.epoch, options.epochs):
         reporter.step("Training")
         report = run.train_epoch(epoch)
         if run.best_epoch not in (0, written):
-            card, written = write_model(run, Path(folder).resolve().name), run.best_epoch
+            card, written = write_model(run, name, command), run.best_epoch
         if on_epoch is not None:
             on_epoch(report)
         if options.hours and time.monotonic() - started > options.hours * 3600:
             break
     if run.best_epoch and card is None:
-        card = write_model(run, Path(folder).resolve().name)
+        card = write_model(run, name, command)
     return card
+
+
+def preview(
+    folder: str | Path, out: str | Path, options: SyntheticTrainingOptions, synthesis: SynthesisOptions, count: int = 8
+) -> None:
+    """Write a picture of images that a training would see: from its beginning to its end, one row each.
+
+    Raises InputError as a training does, OutputError for a picture that cannot be written.
+    """
+    material = prepare(folder, options)
+    generator = material.generator(material.training, 3 * options.seed)
+    samples = [
+        generator.sample(number, material.layout.grid, synthesis.at(number / max(count - 1, 1)))
+        for number in range(count)
+    ]
+    draw_preview(samples, material.settings, Path(out))
 
 
 class SyntheticRun(Run):
@@ -137,7 +156,6 @@ class SyntheticRun(Run):
         lookup[: self.network.classes] = 0  # the other side's
         lookup[self.network.half_classes] = torch.arange(len(self.network.half_classes), dtype=torch.uint8)
         self.half_class = lookup
-        self.by_structure: dict[str, dict[str, float]] = {}
         self.open_folder()
         if self.step == 0:
             self._start()
@@ -182,9 +200,7 @@ class SyntheticRun(Run):
     def _train_image(self, image: Tensor, classes: Tensor, number: int) -> float:
         random = torch.Generator().manual_seed((self.options.seed << 40) + number)
         labels = classes.flatten().long()
-        chosen, weights = drawn_voxels(
-            labels, len(self.network.half_classes), self.options.voxels_per_class, random
-        )
+        chosen, weights = drawn_voxels(labels, len(self.network.half_classes), self.options.voxels_per_class, random)
         labels, chosen, weights = (part.to(self.device) for part in (labels[chosen], chosen, weights))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16()):
             logits = self.network.half_logits(image.to(self.device), chosen)
@@ -204,15 +220,13 @@ class SyntheticRun(Run):
     # --- validation ----------------------------------------------------------------------------
 
     def validate(self) -> dict[str, float]:
-        """Mean Dice over the structures by contrast and resolution; by structure in `by_structure`."""
+        """Mean Dice over the structures by contrast and resolution; by structure in `scores`."""
         scores: dict[str, list[list[float]]] = {}
         for name, sample in self.validation_samples():
             scores.setdefault(name, []).append(self._dice(sample))
         names = [value.name for value in self.material.settings.structures]
         mean = {name: np.nanmean(rows, 0) for name, rows in scores.items()}
-        self.by_structure = {
-            name: dict(zip(names, map(float, values), strict=True)) for name, values in mean.items()
-        }
+        self.scores = {name: dict(zip(names, map(float, values), strict=True)) for name, values in mean.items()}
         return {name: float(np.nanmean(values)) for name, values in mean.items()}
 
     def validated(self) -> list[str]:
@@ -227,7 +241,10 @@ class SyntheticRun(Run):
             for resolution, slices in RESOLUTIONS.items():
                 for subject in range(len(self.material.validation)):
                     wish = Wish(subject, kind, slices, TYPICAL_POSE, whole=True)
-                    yield f"{kind} {resolution}", generator.sample(number, self.material.layout.grid, self.synthesis, wish)
+                    yield (
+                        f"{kind} {resolution}",
+                        generator.sample(number, self.material.layout.grid, self.synthesis, wish),
+                    )
                     number += 1
 
     def _kinds(self) -> tuple[str, ...]:
@@ -241,7 +258,17 @@ class SyntheticRun(Run):
 
     def fingerprint(self) -> str:
         """Options and label maps; how long it lasts and how fast it runs may change."""
-        free = ("epochs", "hours", "validate_every", "device", "threads", "nice", "resume", "settings", "initial_weights")
+        free = (
+            "epochs",
+            "hours",
+            "validate_every",
+            "device",
+            "threads",
+            "nice",
+            "resume",
+            "settings",
+            "initial_weights",
+        )
         fixed = {name: value for name, value in vars(self.options).items() if name not in free}
         maps = [self.material.maps[n].name for n in self.material.training]
         fixed["from weights"] = bool(self.options.initial_weights)

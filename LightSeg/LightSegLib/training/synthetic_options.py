@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 from ..errors import InputError
 from .options import check_least
+from .synthesis.options import SynthesisOptions
 
 
 @dataclass(frozen=True)
@@ -71,3 +75,47 @@ class SyntheticTrainingOptions:
             raise InputError(f"ema_decay is {self.ema_decay}, but must lie between 0 and 1. Choose another value.")
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise InputError(f"widths is {self.widths}, but must be two positive numbers at least. Choose others.")
+
+
+def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
+    """Options of the synthesis from words such as "rotation=10" or "noise=0,0.1".
+
+    Raises InputError for a name that does not exist or a value of another kind.
+    """
+    defaults = {field.name: getattr(SynthesisOptions(), field.name) for field in fields(SynthesisOptions)}
+    given: dict[str, object] = {}
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        if name not in defaults:
+            raise InputError(f"'{name}' is no option of the synthesis. They are: {', '.join(defaults)}.")
+        default = defaults[name]
+        count = len(default) if isinstance(default, tuple) else 1
+        kind = type(default[0]) if isinstance(default, tuple) else type(default)
+        try:
+            values = tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            numbers = "a number" if count == 1 else f"{count} numbers joined by a comma"
+            raise InputError(f"{name} is '{text}', but must be {numbers}. Choose another value.")
+        given[name] = values if isinstance(default, tuple) else values[0]
+    return SynthesisOptions(**given)  # type: ignore[arg-type]
+
+
+def synthetic_command(dataset: str, out: Path, options: SyntheticTrainingOptions, synthesis: SynthesisOptions) -> str:
+    """The command line that repeats a run, without options at their defaults."""
+    words = ["lightseg", "train", "--synthesize", dataset, "--out", out.name]
+    for name, default in vars(SyntheticTrainingOptions()).items():
+        value = getattr(options, name)
+        if name in ("resume", "device", "threads", "nice", "hours") or value == default:
+            continue
+        value = Path(value).name if name in ("settings", "initial_weights") else value
+        words += [f"--{name.replace('_', '-')}", _text(value)]
+    for name, default in vars(SynthesisOptions()).items():
+        if getattr(synthesis, name) != default:
+            words += ["--set", f"{name}={_text(getattr(synthesis, name))}"]
+    return shlex.join(words)
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

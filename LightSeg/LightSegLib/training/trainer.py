@@ -1,6 +1,7 @@
 """Training on labelled images: patches, validation through the inference pipeline, and the model folder at the end.
 
-The model folder gets `model.json` and the weights (the best by validation Dice) beside what every run leaves (`run.py`).
+The model folder gets `model.json` and the weights (the best by validation Dice) beside what every run leaves
+(`run.py`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .loss import SegmentationLoss
 from .model_card import starting_card
 from .options import TrainingOptions, training_command
 from .run import EpochReport, Run
+
 
 def train(
     dataset_folder: str | Path,

@@ -1,8 +1,8 @@
 """A common space for label maps, the template's: an affine map from it to each subject by the structures' places.
 
-Landmarks are the centroids of the structures and the extents of all of them together, but for the rim. The template is their mean
-over the subjects; it is unbiased, since the mean of the affine maps to the subjects is the identity, and it is its
-own mirror image where structures are paired. Every landmark weighs by how well it agrees among the subjects.
+Landmarks are the centroids of the structures and the extents of all of them together, but for the rim. The template
+is their mean over the subjects; it is unbiased, since the mean of the affine maps to the subjects is the identity, and
+it is its own mirror image where structures are paired. Every landmark weighs by how well it agrees among subjects.
 """
 
 from __future__ import annotations

@@ -32,9 +32,7 @@ def prior(generator: Generator, layout: Layout, labels: list[int], step: int, sa
     return counts / samples
 
 
-def mean_image(
-    generator: Generator, settings: Settings, grid: Grid, symmetric: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def mean_image(generator: Generator, settings: Settings, grid: Grid, symmetric: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean of all subjects with typical intensities, and probability of any structure but the rim: uint8 [k, j, i].
 
     The intensities are those of the settings' first contrast (random ones by tissue where it has none); 255 stands
@@ -49,7 +47,7 @@ def mean_image(
             mean = shape.mean(of_source)
             total += mean + mean.flip(-1) if symmetric else 2 * mean
     scale = 2 * len(generator.subjects)
-    return tuple((part / scale).clamp(0, 255).round().byte().numpy() for part in (image, 255 * focus))  # type: ignore[return-value]
+    return tuple((part / scale).clamp(0, 255).round().byte().numpy() for part in (image, 255 * focus))
 
 
 def surrounding(grid: Grid, margin: float, spacing: float) -> Grid:
@@ -70,4 +68,3 @@ def _typical(settings: Settings) -> Tensor:
         levels = [1.0 + names.index(value.tissue) for value in settings.values]
     most = max(level for level, value in zip(levels, settings.values, strict=True) if value.name)
     return torch.tensor([0.0, *levels]) * BRIGHTEST / most
-

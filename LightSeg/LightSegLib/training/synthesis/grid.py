@@ -36,7 +36,9 @@ class Layout:
         return self.grid.part(self.grid.size[2] // 2 - self.overlap) if self.overlap else self.grid
 
 
-def choose_grid(box: np.ndarray, spacing: float, margin: float, multiple: int, overlap: float, symmetric: bool) -> Layout:
+def choose_grid(
+    box: np.ndarray, spacing: float, margin: float, multiple: int, overlap: float, symmetric: bool
+) -> Layout:
     """The grid around a box [2, 3] (LPS mm) with a margin in mm, its computed part a multiple of voxels long.
 
     overlap: mm beyond the middle that each half needs at least. With symmetry the grid's middle is x = 0.

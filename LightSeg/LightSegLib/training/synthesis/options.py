@@ -48,7 +48,8 @@ class SynthesisOptions:
     of the head's motion and the reader's resampling [M].
     noise: standard deviation, Rician as in magnitude images (Gudbjartsson and Patz 1995,
     doi:10.1002/mrm.1910340618) [P]; the span is [M].
-    cut, cut_share: share of images whose field of view ends within the grid, and the share of the grid that is lost [M].
+    cut, cut_share: share of images whose field of view ends within the grid, and the share of the grid that is lost
+    [M].
     gamma: standard deviation of the logarithm of the exponent applied to the intensities; [S] has 0.4 [M].
     """
 
@@ -110,7 +111,7 @@ class SynthesisOptions:
             )
 
     def at(self, progress: float) -> SynthesisOptions:
-        """Options of a training that is `progress` (0 to 1) done: the first contrast alone, then wider; clean, then not.
+        """Options of a training that is `progress` (0 to 1) done: the first contrast alone, then wider.
 
         In the first half the shares of contrasts and the disturbances grow to what they are here.
         """

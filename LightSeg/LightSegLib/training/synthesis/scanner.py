@@ -106,7 +106,7 @@ def _profiles(
         sizes[draw.choice(3)] = (thickness, thickness / (1 - draw.span(options.gap)))
     elif draw.happens(options.coarse):
         voxel = draw.span(options.coarse_voxel)
-        sizes = {axis: (voxel, voxel) for axis in range(3)}
+        sizes = dict.fromkeys(range(3), (voxel, voxel))
     result = {}
     for axis, (thickness, distance) in sizes.items():
         if distance <= spacing:

@@ -47,7 +47,7 @@ class Settings:
 
     The program numbers what it meets twice: a *source* is 0 for the background or 1 + the position of a value in
     `values`; a *class* is 0 or 1 + the position of a structure among the named values. Classes are the labels of the
-    model.
+    model. totals: names of sums of structures, with their values.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Settings:
     tissues: dict[str, Tissue]
     license: str = ""
     citation: str = ""
+    totals: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @functools.cached_property
     def structures(self) -> tuple[Value, ...]:
@@ -147,7 +148,9 @@ def settings_from_dict(data: Any) -> Settings:
     fields = conform(data, schema)
     tissues = {name: _tissue(name, entry, schema) for name, entry in fields["tissues"].items()}
     values = tuple(_value(n, entry, tissues) for n, entry in enumerate(fields["values"]))
-    settings = Settings(**fields | {"values": values, "mirrored": fields.get("mirrored", ()), "tissues": tissues})
+    totals = tuple((total["name"], total["values"]) for total in fields.get("totals", ()))
+    parts = {"values": values, "mirrored": fields.get("mirrored", ()), "tissues": tissues, "totals": totals}
+    settings = Settings(**fields | parts)
     _check_values(settings)
     _check_mirrored(settings)
     for name, tissue in tissues.items():
@@ -191,6 +194,12 @@ def _check_values(settings: Settings) -> None:
         if value.structure and value.structure not in structures:
             raise FieldError(f"values[{n}].counts_as must be the value of a structure, and {value.structure} is not")
         names.add(value.name.casefold())
+    for n, (name, parts) in enumerate(settings.totals):
+        if not set(parts) <= structures:
+            raise FieldError(f"totals[{n}].values must be the values of structures")
+        if name.casefold() in names:
+            raise FieldError(f"totals[{n}].name must differ from the others, and '{name}' is listed before")
+        names.add(name.casefold())
 
 
 def _check_mirrored(settings: Settings) -> None:

@@ -24,7 +24,9 @@ class Shape:
     that its labels have to change sides.
     """
 
-    def __init__(self, label_map: LabelMap, affine: np.ndarray, grid: Grid, options: SynthesisOptions, draw: Draw) -> None:
+    def __init__(
+        self, label_map: LabelMap, affine: np.ndarray, grid: Grid, options: SynthesisOptions, draw: Draw
+    ) -> None:
         self._sources, self._grid = label_map.sources, grid
         self.mirrored = draw.happens(options.mirrored)
         pose = draw.span(options.pose)
@@ -40,7 +42,9 @@ class Shape:
         k, j, i = (torch.arange(length, dtype=torch.float32) for length in grid.size)
         self._positions = []  # along k, j, i of the label map
         for row in (2, 1, 0):
-            position = matrix[row, 2] * k[:, None, None] + matrix[row, 1] * j[:, None] + (matrix[row, 0] * i + matrix[row, 3])
+            position = (
+                matrix[row, 2] * k[:, None, None] + matrix[row, 1] * j[:, None] + (matrix[row, 0] * i + matrix[row, 3])
+            )
             if bend is not None:
                 position = position + torch.tensordot(step[row], bend, 1)
             self._positions.append(position)
