@@ -263,8 +263,10 @@ class Segmenter:
         key = (plan.device, plan.batch, sampler.patch)
         if key not in self._runners:
             regions = bool(self.card.inference.regions)
+            # a network that looks at an image's values to decide how to compute cannot be compiled for all images
+            openvino = self._openvino and self.card.preprocessing.alignment is None
             self._runners[key] = accelerate(
-                self._networks, plan.device, self._full_precision, example, self._identity, self._openvino, regions
+                self._networks, plan.device, self._full_precision, example, self._identity, openvino, regions
             )
         return self._runners[key]
 
