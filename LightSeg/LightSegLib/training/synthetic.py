@@ -30,6 +30,7 @@ from .loss import drawn_loss, drawn_voxels
 from .run import EpochReport, Run
 from .synthesis.alignment import TemplateSpace, align, landmarks
 from .synthesis.atlas import prior
+from .synthesis.draw import random_generator
 from .synthesis.generator import IGNORED, Generator, Sample, Wish
 from .synthesis.grid import Layout, choose_grid
 from .synthesis.label_maps import LabelMap, read_label_maps
@@ -167,7 +168,6 @@ class SyntheticRun(Run):
             state = read_checkpoint(path).state
             for network in (self.network, self.average):
                 load_state(network, state, path.name)
-            return
         counted = prior(
             self.material.generator(self.material.training, 3 * self.options.seed + PRIOR_STREAM),
             self.material.layout,
@@ -176,7 +176,7 @@ class SyntheticRun(Run):
             self.options.prior_images,
         )
         for network in (self.network, self.average):
-            network.set_prior(counted.to(self.device))
+            network.set_prior(counted.to(self.device))  # that of these label maps, whatever was in the weights
 
     # --- training ------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class SyntheticRun(Run):
         return iter(loader)
 
     def _train_image(self, image: Tensor, classes: Tensor, number: int) -> float:
-        random = torch.Generator().manual_seed((self.options.seed << 40) + number)
+        random = random_generator(self.options.seed, number)
         labels = classes.flatten().long()
         chosen, weights = drawn_voxels(labels, len(self.network.half_classes), self.options.voxels_per_class, random)
         labels, chosen, weights = (part.to(self.device) for part in (labels[chosen], chosen, weights))
