@@ -29,6 +29,9 @@ SHELL, BARE = (8.0, 16.0), 0.1  # mm around the focus, where a bare image is dar
 WIDE, NARROW = 22.0, 8.0  # mm around the focus where the coarse and the fine levels look
 PERCENTILES = (0.5, 99.8)  # of intensities that become 0 and 1
 BINS = 32
+RANKS, FEWEST = 16, 50  # classes, and voxels without which there is no information within the focus
+LEAST_INFORMATION, LEAST_INNER_INFORMATION, LEAST_INSIDE = 0.13, 0.045, 0.3
+SCALES = (0.6, 1.5)
 FINE_SHARE = 0.1
 UNIT = 60.0  # mm, near the radius of a head: rotations, scales and shifts then move voxels by as much
 SEED = 7
@@ -42,11 +45,12 @@ class Registration:
 
     matrix: 4x4, from a place in the template to that in the image, LPS mm. information: mutual information of the two
     in nats, per voxel of the focus with a margin of `WIDE`; what lies outside the image counts as nothing known.
-    inside: share of the focus within the image.
+    inner_information: the same within the focus alone. inside: share of the focus within the image.
     """
 
     matrix: np.ndarray
     information: float
+    inner_information: float
     inside: float
 
     @property
@@ -54,6 +58,17 @@ class Registration:
         """How much larger the image shows what is in the template, along three right angles; largest first."""
         a, b, c = np.linalg.svd(self.matrix[:3, :3])[1]
         return float(a), float(b), float(c)
+
+    @property
+    def credible(self) -> bool:
+        """Whether the image shows what the template does, and enough of it."""
+        largest, _, smallest = self.scales
+        return (
+            self.information >= LEAST_INFORMATION
+            and self.inner_information >= LEAST_INNER_INFORMATION
+            and self.inside >= LEAST_INSIDE
+            and SCALES[0] <= smallest <= largest <= SCALES[1]
+        )
 
 
 def register(volume: Volume, template: Template, check: Check = lambda: None) -> Registration:
@@ -70,7 +85,7 @@ def register(volume: Volume, template: Template, check: Check = lambda: None) ->
     check()
     starts = _starts(middle, template, check)
     if not starts:  # less of the image than any place of the template needs
-        return Registration(np.eye(4), 0.0, 0.0)
+        return Registration(np.eye(4), 0.0, 0.0, 0.0)
     form = _Form(template, bare=_is_bare(middle, template, starts[0]))
     rough = _scaled(_averaged(*middle, COARSE))
     found = []
@@ -89,7 +104,7 @@ def register(volume: Volume, template: Template, check: Check = lambda: None) ->
     matrix[:3, :3] = np.reshape(affine.GetMatrix(), (3, 3))
     matrix[:3, 3] = np.multiply(affine.GetTranslation(), UNIT)
     around, inside = _shares_inside(template, matrix, volume.geometry)
-    return Registration(matrix, -value * around, inside)
+    return Registration(matrix, -value * around, _inner_information(middle, template, matrix) * inside, inside)
 
 
 class _Form:
@@ -113,17 +128,23 @@ def _image(template: Template, bare: bool) -> np.ndarray:
 
 def _is_bare(middle: Level, template: Template, start: np.ndarray) -> bool:
     """Whether there is nothing around the focus in the image, as around a brain whose skull was removed."""
-    import SimpleITK as sitk
-
-    grid = to_sitk(template.image, template.geometry)
-    image = sitk.GetArrayFromImage(
-        sitk.Resample(_sitk(middle), grid, _affine(start), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
-    )
+    image = _moved(middle, (template.image, template.geometry), start)
     away, known = template.away, image >= 0
     near, within = known & (away > SHELL[0]) & (away <= SHELL[1]), known & (away == 0)
     if not near.any() or not within.any():
         return False
     return bool(image[near].mean() < BARE * image[within].mean())
+
+
+def _moved(level: Level, grid: Level, matrix: np.ndarray) -> np.ndarray:
+    """An image interpolated on the grid of another, to which `matrix` goes from there; -1 outside."""
+    import SimpleITK as sitk
+
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    moved = sitk.Resample(_sitk(level), _sitk(grid), transform, sitk.sitkLinear, -1.0, sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(moved)
 
 
 def _starts(middle: Level, template: Template, check: Check) -> list[np.ndarray]:
@@ -266,15 +287,6 @@ def _similarity(start: np.ndarray) -> Any:
     return transform
 
 
-def _affine(matrix: np.ndarray) -> Any:
-    import SimpleITK as sitk
-
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
-    transform.SetTranslation(matrix[:3, 3].tolist())
-    return transform
-
-
 def _refined(
     fixed: Any, mask: Any, moving: Any, transform: Any, steps: int, rate: float, share: float = 1.0
 ) -> tuple[float, Any]:
@@ -305,6 +317,30 @@ def _refined(
     value, position = min(zip(values, positions[: len(values)], strict=True))  # it ends where it happens to be
     transform.SetParameters(position)
     return value, transform
+
+
+def _inner_information(middle: Level, template: Template, matrix: np.ndarray) -> float:
+    """Mutual information in nats within the focus, of classes with as many voxels each."""
+    fixed, geometry = _averaged(template.image.astype(np.float32), template.geometry, MIDDLE)
+    focus = _averaged(template.focus.astype(np.float32), template.geometry, MIDDLE)[0]
+    image = _moved(middle, (fixed, geometry), matrix)
+    used = (focus >= 128) & (image >= 0)
+    count = int(np.count_nonzero(used))
+    if count < FEWEST:
+        return 0.0
+    ranked = []
+    for values in (fixed[used], image[used]):
+        limits = np.unique(np.sort(values)[np.arange(1, RANKS) * count // RANKS])
+        ranked.append(np.searchsorted(limits, values, side="right"))
+    joint = np.bincount(ranked[0] * RANKS + ranked[1], minlength=RANKS**2).reshape(RANKS, RANKS) / count
+    sides = joint.sum(axis=1), joint.sum(axis=0)
+    bias = math.prod(np.count_nonzero(side) - 1 for side in sides) / (2 * count)
+    return _entropy(sides[0]) + _entropy(sides[1]) - _entropy(joint) - bias
+
+
+def _entropy(shares: np.ndarray) -> float:
+    known = shares[shares > 0]
+    return -float((known * np.log(known)).sum())
 
 
 def _shares_inside(template: Template, matrix: np.ndarray, geometry: Geometry) -> tuple[float, float]:

@@ -49,7 +49,11 @@ class DisplacementSearch:
         values = information[tuple(places.T)]
         order = np.argsort(-values, kind="stable")[:peaks]
         offset = np.array(self._reach) - 1
-        return [Peak(tuple(map(int, places[n] - offset)), float(values[n])) for n in order]
+        found = []
+        for n in order:
+            k, j, i = (int(step) for step in places[n] - offset)
+            found.append(Peak((k, j, i), float(values[n])))
+        return found
 
     def _information(self, classes: np.ndarray) -> np.ndarray:
         """Mutual information, -inf where the overlap is too small, for displacements from -reach + 1 on; [k, j, i]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +11,14 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from ..catalog.card import Card
+from ..catalog.store import template_path
 from ..errors import ModelError
 from ..files import whole_file
 from ..volume import Geometry
+from ..weights.files import sha256
 
-COMPONENTS = 2  # of a voxel in the file: intensity, focus
+LARGEST = 1 << 25  # voxels: a template is small, whatever a damaged header says
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,30 @@ class Template:
         return Template(image, focus, Geometry.from_index_to_world(matrix, (k, j, i)))
 
 
+def open_template(card: Card) -> Template:
+    """The template of a card that aligns images. Raises ModelError for a file that is missing or not the card's."""
+    path, alignment = template_path(card), card.preprocessing.alignment
+    if path is None or alignment is None:
+        raise ValueError(f"{card.id} does not align images")
+    if not path.is_file() or sha256(path) != alignment.template_sha256:
+        raise ModelError(
+            f"The template {path} of '{card.id}' is missing or is not the one its card describes. "
+            "Restore the file or import the model again."
+        )
+    return read_template(path)
+
+
 def read_template(path: Path) -> Template:
     """Raises ModelError for a file that is missing or is no template."""
     import SimpleITK as sitk
 
     try:
-        image = sitk.ReadImage(str(path))
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        if math.prod(reader.GetSize()) > LARGEST:
+            raise RuntimeError("its header claims more voxels than a template has")
+        image = reader.Execute()
     except RuntimeError as error:
         raise ModelError(
             f"The template {path} is missing or cannot be read. Restore the file or import the model again."
@@ -79,4 +102,7 @@ def write_template(template: Template, path: Path) -> None:
     image.SetSpacing(template.geometry.spacing)
     image.SetOrigin(template.geometry.origin)
     with whole_file(path) as part:
-        sitk.WriteImage(image, str(part), True)
+        try:
+            sitk.WriteImage(image, str(part), True)
+        except RuntimeError as error:  # ITK's own word for a write that failed
+            raise OSError(errno.ENOSPC, str(error)) from error
