@@ -96,14 +96,17 @@ def test_a_mirror_image_gives_the_mirrored_answer_with_the_sides_exchanged(train
 @pytest.mark.parametrize("trained", [False, True])
 def test_gray_levels_have_no_scale_and_no_zero(trained: bool) -> None:
     made = network(trained=trained)
-    torch.testing.assert_close(
-        logits(made, image() * 37 - 900), logits(made, image()), atol=2e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(logits(made, image() * 37 - 900), logits(made, image()), atol=2e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
     "x",
-    [torch.zeros(1, 1, *SIZE), torch.full((1, 1, *SIZE), 7.0), torch.randn(1, 1, *SIZE), torch.eye(16).expand(1, 1, *SIZE)],
+    [
+        torch.zeros(1, 1, *SIZE),
+        torch.full((1, 1, *SIZE), 7.0),
+        torch.randn(1, 1, *SIZE),
+        torch.eye(16).expand(1, 1, *SIZE),
+    ],
     ids=["empty", "constant", "noise", "almost empty"],
 )
 def test_an_image_without_anything_in_it_gives_numbers_all_the_same(x: torch.Tensor) -> None:
@@ -152,7 +155,13 @@ def test_the_gradient_of_the_doubled_grid_is_that_of_interpolation() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": (16, 16, 18)}, {"tissues": [0, 1, 2]}, {"tissues": [1, 1, 2, 1]}, {"pairs": [(1, 1)]}, {"pairs": [(1, 9)]}],
+    [
+        {"size": (16, 16, 18)},
+        {"tissues": [0, 1, 2]},
+        {"tissues": [1, 1, 2, 1]},
+        {"pairs": [(1, 1)]},
+        {"pairs": [(1, 9)]},
+    ],
 )
 def test_arguments_that_do_not_fit_together_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="Correct network_arguments"):

@@ -93,9 +93,7 @@ def test_the_pose_turns_and_shifts_as_far_as_it_says() -> None:
     options = dataclasses.replace(options, shift=8.0, bending=(0.0, 0.0), wrinkling=(0.0, 0.0))
     images = generator(1)
     middle = np.argwhere(generator(1).sample(0, GRID, SynthesisOptions(**STILL | CLEAN)).classes.numpy() == 1).mean(0)
-    moved = [
-        np.argwhere(images.sample(n, GRID, options).classes.numpy() == 1).mean(0) - middle for n in range(12)
-    ]
+    moved = [np.argwhere(images.sample(n, GRID, options).classes.numpy() == 1).mean(0) - middle for n in range(12)]
     assert 1.2 < np.abs(moved).max() < 2.1 and np.abs(np.mean(moved)) < 0.7
 
 
@@ -257,6 +255,14 @@ def test_the_brain_has_thirty_two_structures_with_standard_terms() -> None:
     for left, right in brain.mirrored:
         if left in names:
             assert names[left].replace("Left", "Right") == names[right]
+
+
+def test_the_tutorial_shows_settings_that_work() -> None:
+    page = Path(__file__).parents[2] / "Documentation" / "training-from-label-maps.md"
+    example = page.read_text(encoding="utf-8").split("```json")[1].split("```")[0]
+    knee = settings_from_dict(json.loads(example))
+    assert [value.name for value in knee.structures] == ["Femur", "Tibia", "Patella", "Cartilage"]
+    assert knee.contrasts == ("T1", "PD fat-saturated") and knee.class_pairs == ()
 
 
 # --- bad input -----------------------------------------------------------------------------------

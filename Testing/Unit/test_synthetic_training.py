@@ -49,7 +49,9 @@ def test_from_label_maps_to_the_organs_of_a_new_phantom(maps: Path, tmp_path: Pa
     """Nobody in the label maps looks like the new subject, whose contrast, noise, size and place are others."""
     out = tmp_path / "organs"
     flags = "--validation-maps 1 --spacing 4 --overlap 8 --widths 8,12 --prior-images 40 --voxels-per-class 500"
-    schedule = "--epochs 4 --images-per-epoch 40 --validate-every 4 --ema-decay 0.9 --learning-rate 0.01 --nice 0 --device cpu"
+    schedule = (
+        "--epochs 4 --images-per-epoch 40 --validate-every 4 --ema-decay 0.9 --learning-rate 0.01 --nice 0 --device cpu"
+    )
     assert main(["train", "--synthesize", str(maps), "--out", str(out), *flags.split(), *schedule.split()]) == 0
     card = read_card(out / CARD_NAME)
     assert [label.name for label in card.labels] == ["Liver", "Left kidney", "Right kidney"]
@@ -77,9 +79,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(maps: Path, tmp_path: Pat
     whole = train_synthetic(maps, tmp_path / "whole", QUICK)
     done: list[EpochReport] = []
     with pytest.raises(Cancelled):
-        train_synthetic(
-            maps, tmp_path / "parts", QUICK, on_epoch=done.append, cancelled=lambda: len(done) == 3
-        )
+        train_synthetic(maps, tmp_path / "parts", QUICK, on_epoch=done.append, cancelled=lambda: len(done) == 3)
     with pytest.raises(OutputError, match="--resume"):
         train_synthetic(maps, tmp_path / "parts", QUICK)
     other = SyntheticTrainingOptions(**{**vars(QUICK), "seed": 6, "resume": True})
