@@ -121,7 +121,7 @@ def test_texture_is_as_rough_as_the_contrast_says() -> None:
     contrasts = [Contrast(SETTINGS, options, Draw(0, number)) for number in range(400)]
     deviations = torch.stack([contrast.deviations for contrast in contrasts])
     assert float((deviations[:, 1] ** 2).mean().sqrt()) == pytest.approx(0.08 / math.sqrt(3), rel=0.08)
-    assert 0 <= float(deviations.min()) and float(deviations.max()) <= 0.08
+    assert float(deviations.min()) >= 0 and float(deviations.max()) <= 0.08
 
 
 def test_left_and_right_look_alike_whatever_the_contrast() -> None:

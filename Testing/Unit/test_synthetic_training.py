@@ -100,7 +100,7 @@ def test_a_run_goes_on_from_weights_alone(maps: Path, tmp_path: Path) -> None:
     )
     train_synthetic(maps, tmp_path / "second", onward)
     last = list(csv.DictReader((tmp_path / "first" / "training.csv").open(encoding="utf-8")))[-1]
-    first = list(csv.DictReader((tmp_path / "second" / "training.csv").open(encoding="utf-8")))[0]
+    first = next(iter(csv.DictReader((tmp_path / "second" / "training.csv").open(encoding="utf-8"))))
     assert float(first["validation_dice"]) == pytest.approx(float(last["validation_dice"]), abs=2e-3)
     wider = SyntheticTrainingOptions(**{**vars(onward), "widths": (8, 16)})
     with pytest.raises(ModelError):

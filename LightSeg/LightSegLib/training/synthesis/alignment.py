@@ -87,10 +87,7 @@ def align(subjects: Sequence[Landmarks], settings: Settings) -> TemplateSpace:
         back = [_apply(np.linalg.inv(affine), places) for affine, places in zip(affines, found, strict=True)]
         mean = np.nanmean(back, 0)
         error = np.sqrt(np.nanmean([((places - mean) ** 2).sum(1) for places in back], 0))
-        if weights is not None:
-            weights = 1 / (np.nan_to_num(error, nan=np.inf) ** 2 + SURE**2)
-        else:
-            weights = np.ones(len(mean))
+        weights = 1 / (np.nan_to_num(error, nan=np.inf) ** 2 + SURE**2) if weights is not None else np.ones(len(mean))
         bias = np.mean(affines, 0)  # towards a mean of the affine maps that is the identity
         bias[:3, 3] = 0
         mean = _symmetric(_apply(bias, mean), swap)
