@@ -30,6 +30,7 @@ from .loss import drawn_loss, drawn_voxels
 from .run import EpochReport, Run
 from .synthesis.alignment import TemplateSpace, align, landmarks
 from .synthesis.atlas import prior
+from .synthesis.draw import random_generator
 from .synthesis.generator import IGNORED, Generator, Sample, Wish
 from .synthesis.grid import Layout, choose_grid
 from .synthesis.label_maps import LabelMap, read_label_maps
@@ -156,6 +157,7 @@ class SyntheticRun(Run):
         lookup[: self.network.classes] = 0  # the other side's
         lookup[self.network.half_classes] = torch.arange(len(self.network.half_classes), dtype=torch.uint8)
         self.half_class = lookup
+        self.images: Iterator[tuple[Tensor, Tensor]] | None = None
         self.open_folder()
         if self.step == 0:
             self._start()
@@ -167,7 +169,6 @@ class SyntheticRun(Run):
             state = read_checkpoint(path).state
             for network in (self.network, self.average):
                 load_state(network, state, path.name)
-            return
         counted = prior(
             self.material.generator(self.material.training, 3 * self.options.seed + PRIOR_STREAM),
             self.material.layout,
@@ -176,29 +177,30 @@ class SyntheticRun(Run):
             self.options.prior_images,
         )
         for network in (self.network, self.average):
-            network.set_prior(counted.to(self.device))
+            network.set_prior(counted.to(self.device))  # that of these label maps, whatever was in the weights
 
     # --- training ------------------------------------------------------------------------------
 
     def train_steps(self, epoch: int) -> list[float]:
         """One step for each image."""
-        count = self.options.images_per_epoch
-        first = epoch * count
+        first = epoch * self.options.images_per_epoch
+        if self.images is None:
+            self.images = self._stream(first)
         losses = []
-        for number, (image, classes) in enumerate(self._images(first, first + count), start=first):
-            losses.append(self._train_image(image, classes, number))
+        for number in range(first, first + self.options.images_per_epoch):
+            losses.append(self._train_image(*next(self.images), number))
         return losses
 
-    def _images(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Half images and their half classes, made in a process beside this one."""
-        stream = ImageStream(self, first)
+    def _stream(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Half images and their half classes from number `first` to the last, made in a process beside this one."""
+        left = self.options.epochs * self.options.images_per_epoch - first
         loader = torch.utils.data.DataLoader(
-            stream, batch_size=None, sampler=range(last - first), num_workers=1, prefetch_factor=QUEUE
+            ImageStream(self, first), batch_size=None, sampler=range(left), num_workers=1, prefetch_factor=QUEUE
         )
         return iter(loader)
 
     def _train_image(self, image: Tensor, classes: Tensor, number: int) -> float:
-        random = torch.Generator().manual_seed((self.options.seed << 40) + number)
+        random = random_generator(self.options.seed, number)
         labels = classes.flatten().long()
         chosen, weights = drawn_voxels(labels, len(self.network.half_classes), self.options.voxels_per_class, random)
         labels, chosen, weights = (part.to(self.device) for part in (labels[chosen], chosen, weights))
@@ -210,12 +212,6 @@ class SyntheticRun(Run):
         if self.device.type == "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return self.device.type == "cpu" and native_bfloat16()
-
-    def progress(self, number: int) -> float:
-        """Share of the training that is done with image `number`; a start from weights has no easy beginning."""
-        if self.options.initial_weights:
-            return 1.0
-        return number / (self.options.epochs * self.options.images_per_epoch)
 
     # --- validation ----------------------------------------------------------------------------
 
@@ -275,17 +271,28 @@ class SyntheticRun(Run):
         return f"{fixed} {self.synthesis} {self.material.settings} {maps}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Share of a training that is done with image `number`; a start from weights has no easy beginning."""
+
+    options: SyntheticTrainingOptions
+
+    def __call__(self, number: int) -> float:
+        if self.options.initial_weights:
+            return 1.0
+        return number / (self.options.epochs * self.options.images_per_epoch)
+
+
 class ImageStream(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     """Training images from number `first` on: half image [k, j, i] and its half classes, uint8."""
 
     def __init__(self, run: SyntheticRun, first: int) -> None:
         self._generator, self._grid, self._half_class = run.generator, run.material.layout.half, run.half_class
-        self._synthesis, self._first = run.synthesis, first
-        self._progress = [run.progress(first + n) for n in range(run.options.images_per_epoch)]
+        self._synthesis, self._first, self._progress = run.synthesis, first, Progress(run.options)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        options = self._synthesis.at(self._progress[index])
-        sample = self._generator.sample(self._first + index, self._grid, options)
+        number = self._first + index
+        sample = self._generator.sample(number, self._grid, self._synthesis.at(self._progress(number)))
         return sample.image, self._half_class[sample.classes.long()]
 
 

@@ -1,8 +1,9 @@
 """A common space for label maps, the template's: an affine map from it to each subject by the structures' places.
 
-Landmarks are the centroids of the structures and the extents of all of them together, but for the rim. The template
-is their mean over the subjects; it is unbiased, since the mean of the affine maps to the subjects is the identity, and
-it is its own mirror image where structures are paired. Every landmark weighs by how well it agrees among subjects.
+Landmarks are the centroids of the structures and the extents, along the template's axes, of all of them together but
+for the rim. The template is their mean over the subjects; it is unbiased, since the mean of the affine maps to the
+subjects is the identity, and it is its own mirror image where structures are paired. Every landmark weighs by how well
+it agrees among the subjects.
 """
 
 from __future__ import annotations
@@ -15,18 +16,37 @@ import numpy as np
 from .label_maps import LabelMap
 from .settings import Settings
 
-ROUNDS = 6
+ROUNDS = 8
 EXTENT = (0.5, 99.5)  # percentiles of the structures' voxels along each axis
 SURE = 1.0  # mm: no landmark is trusted more than one with this error
+POINTS = 20000  # of a subject, for its extents
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Positions in LPS mm of one subject: centroids [structures, 3], NaN for a structure that it lacks.
+
+    points: [n, 3] evenly spread over the structures but for the rim.
+    """
+
+    centroids: np.ndarray
+    points: np.ndarray
+
+    def positions(self, affine: np.ndarray) -> np.ndarray:
+        """Centroids and extents [structures + 6, 3] as `affine` (4x4, template to subject, mm) turns the axes."""
+        turned = _apply(np.linalg.inv(affine), self.points)
+        extents = np.repeat(turned.mean(0)[None], 6, 0)
+        for axis in range(3):
+            extents[2 * axis : 2 * axis + 2, axis] = np.percentile(turned[:, axis], EXTENT)
+        return np.concatenate((self.centroids, _apply(affine, extents)))
 
 
 @dataclass(frozen=True)
 class TemplateSpace:
-    """mean: landmarks [landmarks, 3] in template space, LPS mm. affines: 4x4 from template to each subject's mm.
+    """mean: landmarks [structures + 6, 3] in template space, LPS mm. affines: 4x4 from template to each subject's mm.
 
     residuals: distance in mm between each subject's landmarks and the mapped mean ones, root of the weighted mean
-    square.
-    box: least and largest position [2, 3] of the structures over all subjects (percentiles as in EXTENT).
+    square. box: least and largest position [2, 3] of the structures over all subjects (percentiles as in EXTENT).
     """
 
     mean: np.ndarray
@@ -35,57 +55,54 @@ class TemplateSpace:
     box: np.ndarray
 
 
-def landmarks(label_map: LabelMap, settings: Settings) -> np.ndarray:
-    """Positions [structures + 6, 3] in LPS mm of one label map; NaN for a structure that it lacks."""
+def landmarks(label_map: LabelMap, settings: Settings) -> Landmarks:
+    """The landmarks of one label map."""
     classes = np.array(settings.source_classes)[label_map.sources.numpy()]
-    index = np.argwhere(classes > 0)
-    label = classes[tuple(index.T)]
-    matrix = label_map.index_to_world
-    world = index[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3]
+    index = np.nonzero(classes)
+    label = classes[index]
     count = len(settings.structures)
     voxels = np.bincount(label, minlength=count + 1)[1:]
     with np.errstate(invalid="ignore"):
-        centroids = np.stack([np.bincount(label, world[:, axis], count + 1)[1:] / voxels for axis in range(3)], 1)
+        means = np.stack([np.bincount(label, part, count + 1)[1:] / voxels for part in index[::-1]], 1)
     rim = [n for n, value in enumerate(settings.structures, start=1) if value.rim]
-    world = world[~np.isin(label, rim)] if len(rim) < count else world
-    extents = np.repeat(world.mean(0)[None], 6, 0)
-    for axis in range(3):
-        extents[2 * axis : 2 * axis + 2, axis] = np.percentile(world[:, axis], EXTENT)
-    return np.concatenate((centroids, extents))
+    inner = np.flatnonzero(~np.isin(label, rim)) if len(rim) < count else np.arange(len(label))
+    if not len(inner):  # of this subject there is nothing but the rim
+        inner = np.arange(len(label))
+    inner = inner[:: max(1, len(inner) // POINTS)]
+    matrix = label_map.index_to_world
+    return Landmarks(_apply(matrix, means), _apply(matrix, np.stack([part[inner] for part in index[::-1]], 1)))
 
 
-def align(points: Sequence[np.ndarray], settings: Settings) -> TemplateSpace:
+def align(subjects: Sequence[Landmarks], settings: Settings) -> TemplateSpace:
     """The template space of subjects with the given landmarks."""
-    centers = [np.nanmean(subject, 0) for subject in points]
-    centered = [subject - center for subject, center in zip(points, centers, strict=True)]
     swap = _mirrored_landmarks(settings)
-    mean = np.nanmean(centered, 0)
-    weights = np.ones(len(mean))
+    affines = []
+    for subject in subjects:  # the first guess: where it lies
+        affine = np.eye(4)
+        affine[:3, 3] = np.nanmean(subject.positions(affine), 0)
+        affines.append(affine)
+    weights: np.ndarray | None = None
     for _ in range(ROUNDS):
-        mean = _symmetric(mean, swap)
-        affines = [_fit(mean, subject, weights) for subject in centered]
-        back = [_apply(np.linalg.inv(affine), subject) for affine, subject in zip(affines, centered, strict=True)]
+        found = [subject.positions(affine) for subject, affine in zip(subjects, affines, strict=True)]
+        back = [_apply(np.linalg.inv(affine), places) for affine, places in zip(affines, found, strict=True)]
         mean = np.nanmean(back, 0)
-        error = np.sqrt(np.nanmean([((subject - mean) ** 2).sum(1) for subject in back], 0))
-        weights = 1 / (np.nan_to_num(error, nan=np.inf) ** 2 + SURE**2)
-        mean = _apply(np.mean(affines, 0), mean)  # towards a mean of the affine maps that is the identity
-    mean = _symmetric(mean, swap)
-    mean = mean - np.where(swap is not None, [0.0, 1.0, 1.0], 1.0) * _middle(mean)
-    affines = [_fit(mean, subject, weights) for subject in points]
+        error = np.sqrt(np.nanmean([((places - mean) ** 2).sum(1) for places in back], 0))
+        weights = 1 / (np.nan_to_num(error, nan=np.inf) ** 2 + SURE**2) if weights is not None else np.ones(len(mean))
+        bias = np.mean(affines, 0)  # towards a mean of the affine maps that is the identity
+        bias[:3, 3] = 0
+        mean = _symmetric(_apply(bias, mean), swap)
+        middle = (mean[-6:].min(0) + mean[-6:].max(0)) / 2
+        mean = mean - (middle if swap is None else middle * [0.0, 1.0, 1.0])
+        affines = [_fit(mean, places, weights) for places in found]
+    assert weights is not None
     residuals, corners = [], []
-    for affine, subject in zip(affines, points, strict=True):
-        square = ((_apply(affine, mean) - subject) ** 2).sum(1)
+    for affine, places in zip(affines, found, strict=True):
+        square = ((_apply(affine, mean) - places) ** 2).sum(1)
         known = ~np.isnan(square)
         residuals.append(float(np.sqrt(np.average(square[known], weights=weights[known]))))
-        corners.append(_apply(np.linalg.inv(affine), subject[-6:]))
+        corners.append(_apply(np.linalg.inv(affine), places[-6:]))
     box = np.stack((np.min(corners, (0, 1)), np.max(corners, (0, 1))))
     return TemplateSpace(mean, tuple(affines), tuple(residuals), box)
-
-
-def _middle(mean: np.ndarray) -> np.ndarray:
-    """Middle of the extents, the template's origin; where there is symmetry, x is zero already."""
-    extents = mean[-6:]
-    return (extents.min(0) + extents.max(0)) / 2
 
 
 def _mirrored_landmarks(settings: Settings) -> np.ndarray | None:

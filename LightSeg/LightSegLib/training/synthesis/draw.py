@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,12 +12,16 @@ from torch import Tensor
 from .options import Span
 
 
+def random_generator(*seeds: int) -> torch.Generator:
+    """A generator of torch for several seeds, of which it would itself take in the lowest 32 bits alone."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+
+
 class Draw:
     """Draws for the image `number` of the stream `seed`."""
 
     def __init__(self, seed: int, number: int) -> None:
-        # 2^40 images a stream: the streams of different seeds never meet
-        self._generator = torch.Generator().manual_seed((seed << 40) + number)
+        self._generator = random_generator(seed, number)
 
     def uniform(self, low: float, high: float) -> float:
         """A number between two."""
