@@ -195,7 +195,7 @@ def _inner_information(middle: Level, template: Template, matrix: np.ndarray) ->
     joint = np.bincount(ranked[0] * RANKS + ranked[1], minlength=RANKS**2).reshape(RANKS, RANKS) / count
     sides = joint.sum(axis=1), joint.sum(axis=0)
     bias = math.prod(np.count_nonzero(side) - 1 for side in sides) / (2 * count)
-    return _entropy(sides[0]) + _entropy(sides[1]) - _entropy(joint) - bias
+    return float(_entropy(sides[0]) + _entropy(sides[1]) - _entropy(joint) - bias)
 
 
 def _entropy(shares: np.ndarray) -> float:
