@@ -6,16 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from LightSegLib.catalog.store import find_card, resources_folder, template_path, weights_path
 from LightSegLib.errors import NothingToAlignError
 from LightSegLib.segmenter import Segmenter
 from LightSegLib.volume import Segmentation, read_grid, read_volume
 
 MODEL = "brain-mr-atlas-unet"
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-DATA, EXPECTED = SHARED / "data", SHARED / "models" / "expected"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the real volumes, which are not part of the project")
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +57,13 @@ def test_the_bundled_head_is_found_and_left_is_left(segmenter: Segmenter) -> Non
     check_anatomy(result)
 
 
-@needs_data
-def test_a_head_agrees_with_another_model(segmenter: Segmenter) -> None:
-    result = segmenter.segment([read_volume(DATA / "heads" / "head_b_t1.nii.gz")])
+def test_a_head_agrees_with_another_model(segmenter: Segmenter, shared_data: Path) -> None:
+    result = segmenter.segment([read_volume(shared_data / "heads" / "head_b_t1.nii.gz")])
     check_anatomy(result)
-    if not EXPECTED.is_dir():
-        pytest.skip("needs the labels of MeshNet, which are not part of the project")
-    theirs, _ = read_grid(EXPECTED / "brain-structures-meshnet__head_b.nii.gz")
+    expected = shared_data.parent / "models" / "expected"
+    if not expected.is_dir():
+        pytest.skip("the labels of MeshNet are not on this machine")
+    theirs, _ = read_grid(expected / "brain-structures-meshnet__head_b.nii.gz")
     for names, number, least in (
         (("Left thalamus", "Right thalamus"), 7, 0.75),
         (("Left putamen", "Right putamen"), 9, 0.75),
@@ -78,14 +74,12 @@ def test_a_head_agrees_with_another_model(segmenter: Segmenter) -> None:
         assert 2 * (ours & (theirs == number)).sum() / (ours.sum() + (theirs == number).sum()) > least, names
 
 
-@needs_data
 @pytest.mark.parametrize("order", ["RAI", "ASL", "LIP"])
-def test_the_order_of_the_axes_changes_nothing(segmenter: Segmenter, order: str) -> None:
-    result = segmenter.segment([read_volume(DATA / "other" / "orientations" / f"{order}.nii.gz")])
+def test_the_order_of_the_axes_changes_nothing(segmenter: Segmenter, order: str, shared_data: Path) -> None:
+    result = segmenter.segment([read_volume(shared_data / "other" / "orientations" / f"{order}.nii.gz")])
     check_anatomy(result)
 
 
-@needs_data
 @pytest.mark.parametrize(
     "file",
     [
@@ -95,6 +89,6 @@ def test_the_order_of_the_axes_changes_nothing(segmenter: Segmenter, order: str)
         "hippocampus/images/hippocampus_001.nii.gz",
     ],
 )
-def test_what_is_no_head_is_refused(segmenter: Segmenter, file: str) -> None:
+def test_what_is_no_head_is_refused(segmenter: Segmenter, file: str, shared_data: Path) -> None:
     with pytest.raises(NothingToAlignError, match="No head was found"):
-        segmenter.segment([read_volume(DATA / file)])
+        segmenter.segment([read_volume(shared_data / file)])
