@@ -93,7 +93,11 @@ class QuickWork(CaseWork):
         (volume,) = volumes
         labels = (volume.voxels > 0).astype(np.uint8)
         sure = np.full(labels.shape, 75, np.uint8)
-        return Segmentation(labels, volume.geometry, self.card(batch).labels, {"device": "cpu"}, sure)
+        how = {"device": "cpu", "computed_in": "float32", "processor": "any", "libraries": {"numpy": np.__version__}}
+        return Segmentation(labels, volume.geometry, self.card(batch).labels, how, sure)
+
+    def form(self, batch: Batch) -> str:
+        return batch.form or "float32"
 
 
 class MortalWork(QuickWork):

@@ -282,5 +282,5 @@ def test_the_result_tells_where_it_came_from(ready):
     apply_and_wait(ready)
     node = ready.logic.getParameterNode().result
     settings = json.loads(node.GetAttribute("LightSeg.Settings"))
-    assert settings == {"full_precision": False, "mirror": False, "largest_component": "whole"}
+    assert settings == {"precision": "auto", "mirror": False, "largest_component": "whole", "region_lps": None}
     assert node.GetAttribute("LightSeg.Model") == LightSeg.DEFAULT_MODEL

@@ -131,7 +131,7 @@ def test_every_case_is_in_the_table_with_its_numbers(card: Card, batch: Batch) -
 
 
 def test_it_says_what_the_results_depend_on(card: Card, batch: Batch) -> None:
-    batch = dataclasses.replace(batch, settings=Settings(mirror=True, full_precision=True))
+    batch = dataclasses.replace(batch, settings=Settings(mirror=True, precision="float32"))
     words = Page(write(card, batch, make_rows(card), (Misfit("scout.dcm", "It has one slice."),))).text
     for fact in (card.title, card.version, "f" * 64, card.licence, card.citation, "float32", "averaged over"):
         assert fact in words

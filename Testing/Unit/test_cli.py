@@ -101,7 +101,7 @@ def test_segment_writes_labels_on_the_inputs_grid(
 
 def test_segment_quietly(run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path) -> None:
     words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd", "--quiet")
-    assert run(*words, "--mirror", "--largest-component", "--full-precision") == (0, "", "")
+    assert run(*words, "--mirror", "--largest-component", "--precision", "float32") == (0, "", "")
 
 
 def test_segment_two_channels(
@@ -181,6 +181,43 @@ def test_damaged_weights_are_not_bad_input(
     code, _, err = run("segment", write_image(), "--model", tmp_path / "model", "--out", tmp_path / "out.nrrd")
     assert code == 1
     assert "is damaged or was replaced" in err and "Install the model again" in err
+
+
+# --- reproduce ---------------------------------------------------------------------------------
+
+
+def test_a_result_is_computed_again_as_it_says_and_found_the_same(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the flips, the box and the precision of the first time, of which the second command says nothing."""
+    image, out = write_image(), tmp_path / "Ergebnis ü.seg.nrrd"
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tiny_model.parent))
+    words = ("--mirror", "--largest-component", "--precision", "float32", "--roi", "-2,-3,2,-12,-17,9")
+    assert run("segment", image, "--model", tiny_model, "--out", out, *words, "--quiet") == (0, "", "")
+    code, printed, problems = run("reproduce", out, image)
+    assert (code, problems) == (0, "")
+    assert printed == "The labels are the same in all 3840 voxels (float32).\n"
+
+
+def test_a_result_that_was_edited_or_made_of_another_image_is_told_from_one_that_was_not(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, out = write_image(), tmp_path / "out.seg.nrrd"
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tiny_model.parent))
+    assert run("segment", image, "--model", tiny_model, "--out", out, "--quiet")[0] == 0
+    edited = sitk.ReadImage(str(out))
+    edited[3, 4, 5] = 2 if edited[3, 4, 5] != 2 else 0
+    edited.SetMetaData("LightSeg_Provenance", edited.GetMetaData("LightSeg_Provenance").replace("torch", "tarch"))
+    sitk.WriteImage(edited, str(out))
+    code, _, problems = run("reproduce", out, image)
+    assert code == 1
+    assert "1 of 3840 voxels have another label" in problems and "torch: not stated then" in problems
+
+    smaller = write_image("other.nii.gz", np.eye(8, dtype=np.float32)[None] * np.ones((8, 1, 1), np.float32))
+    code, _, problems = run("reproduce", out, smaller)
+    assert code == 2 and "do not lie on the same grid" in problems
+    code, _, problems = run("reproduce", image, image)
+    assert code == 2 and "does not say how it was made" in problems
 
 
 # --- evaluate and train ------------------------------------------------------------------------

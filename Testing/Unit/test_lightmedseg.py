@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from LightSegLib.benchmark import multiply_adds
 from LightSegLib.networks import build, lightmedseg_cpu
 from LightSegLib.networks.lightmedseg import (
     AnchorDetector,
@@ -16,6 +15,7 @@ from LightSegLib.networks.lightmedseg import (
     PositionBias,
     standard_conv3d,
 )
+from LightSegLib.pipeline.forms import multiply_adds
 from torch import nn
 
 

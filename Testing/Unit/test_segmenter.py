@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,10 +106,8 @@ def test_progress_counts_tiles_and_cancel_stops_within_one(threshold_segmenter: 
     assert all(report.seconds_left is not None for report in reports if report.tile)
 
 
-def test_cancel_stops_before_the_next_network_call(
-    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tiles as large as a batch, so that each is a call: cancelled during the second, there is no third."""
+def test_cancel_stops_after_the_tiles_that_have_begun(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """Cancelled at the second of 64 tiles: what is in the threads, and one tile that waits, may still be computed."""
     calls = 0
 
     class Counting(Threshold):
@@ -117,12 +116,14 @@ def test_cancel_stops_before_the_next_network_call(
             calls += 1
             return super().forward(x)
 
-    monkeypatch.setattr("LightSegLib.pipeline.inference.BATCH_VOXELS", 8**3)
     segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
-    segmenter.use_network(Counting())
+    network = Counting()
+    segmenter.use_network(network)
+    segmenter.segment([ramp((8, 8, 8))])  # what is measured before the first tile is over
+    calls = 0
     with pytest.raises(Cancelled):
-        segmenter.segment([ramp((16, 16, 16))], cancelled=lambda: calls == 2)
-    assert calls == 2
+        segmenter.segment([ramp((32, 32, 32))], cancelled=lambda: calls >= 2)
+    assert 2 <= calls <= 2 + torch.get_num_threads() + 1
 
 
 def test_a_gpu_that_lacks_an_operation_hands_over_to_the_cpu(
@@ -249,13 +250,12 @@ def refused_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_told(
     threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First as many tiles at a time as are fast, then one, then with sums on disk; then a refusal."""
+    """First a tile in each thread, then one at a time, then with sums on disk; then a refusal."""
     monkeypatch.setattr("LightSegLib.pipeline.inference.SLAB_BYTES", 0)
-    values = np.random.default_rng(5).normal(size=(40, 60, 60)).astype(np.float32)
+    values = np.random.default_rng(5).normal(size=(80, 120, 120)).astype(np.float32)
     volume = Volume(values, Geometry(values.shape))
-    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), Inference((32,) * 3))
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), Inference((64,) * 3))
     needed, ways = [], []
-    monkeypatch.setattr("LightSegLib.pipeline.inference.BATCH_VOXELS", 8 * 32**3)
     limit = 10**12
     for _ in range(3):
         refused_above(limit, monkeypatch)
@@ -300,11 +300,17 @@ def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(
     threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("LightSegLib.pipeline.memory.SMALL", 0)  # the estimate does not see the whole tile
+    arrived = threading.Event()
 
     class Hungry(Threshold):
+        """Too large for two at a time: the second thread finds no memory while the first has its own."""
+
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if len(x) > 1:
+            thread = threading.current_thread().name
+            if thread.endswith("_1"):
+                arrived.set()
                 raise torch.OutOfMemoryError("CUDA out of memory")
+            assert thread == "MainThread" or arrived.wait(60)
             return super().forward(x)
 
     class Starving(Threshold):
