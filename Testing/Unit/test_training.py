@@ -111,7 +111,8 @@ def test_it_learns_the_balls(raw_dataset: Path, tmp_path: Path) -> None:
 def test_validation_runs_the_pipeline_that_users_run(raw_dataset: Path, tmp_path: Path) -> None:
     card = train(raw_dataset, tmp_path / "model", QUICK)
     name = card.training["validation_cases"][0]
-    segmentation = Segmenter(card).segment([read_volume(raw_dataset / "imagesTr" / f"{name}_0000.nii.gz")])
+    volume = read_volume(raw_dataset / "imagesTr" / f"{name}_0000.nii.gz")
+    segmentation = Segmenter(card, "cpu", full_precision=True).segment([volume])
     labels = read_volume(raw_dataset / "labelsTr" / f"{name}.nii.gz").voxels
     for label in card.labels:
         a, b = segmentation.voxels == label.value, labels == label.value
