@@ -33,7 +33,7 @@ lint: $(DEV_STAMP)
 types: $(DEV_STAMP)
 	$(BIN)/mypy
 
-benchmark: $(RUN_STAMP)  ## speed and memory beside published figures, and beside nnU-Net and MONAI after make parity
+benchmark: $(DEV_STAMP)  ## speed and memory beside published figures, and beside nnU-Net and MONAI after make parity
 	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python Testing/Benchmarks/benchmark.py $(BENCHMARK_OPTIONS)
 
 clean:

@@ -35,8 +35,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import slicer
-import standins
+from needs_slicer import skip_without_slicer
+
+skip_without_slicer()
+import slicer  # noqa: E402
+import standins  # noqa: E402
 
 standins.install()
 from scene_fixtures import *  # noqa: E402, F403 (the scene must be there first)
