@@ -18,7 +18,7 @@ ALLOWED = (
     "this PyTorch has no oneDNN",
     # tests of one operating system
     "Windows has no signals",
-    "elsewhere a process does not tell its own peak alone",
+    "only Linux tells the memory of a process and of a container",
     "names are text on other systems",
     "needs a folder that even root cannot write to",
     "needs a limit on file sizes",

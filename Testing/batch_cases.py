@@ -96,7 +96,7 @@ class QuickWork(CaseWork):
 
 
 class MortalWork(QuickWork):
-    """A DEADLY case kills its worker, a SLOW one lasts until `let_go`. Workers leave their numbers among the results."""
+    """A DEADLY case kills its worker, a SLOW one lasts until `let_go`. Workers leave their numbers in the results."""
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         (batch.out / f"pid-{os.getpid()}").touch()

@@ -15,6 +15,7 @@ sys.path.insert(0, str(REPOSITORY / "LightSeg"))
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # runs beside others: their threads would wait for one another's cores
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from allowed_skips import OnlyAllowedSkips  # noqa: E402 (the path must be set first)
 from LightSegLib.catalog.card import (  # noqa: E402 (the path must be set first)
@@ -39,7 +40,9 @@ LABELS = (Label(1, "Front", (221, 130, 101), HIPPOCAMPUS), Label(2, "Rück", (10
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--only-allowed-skips", action="store_true", help="fail where a test is skipped for another reason")
+    parser.addoption(
+        "--only-allowed-skips", action="store_true", help="fail where a test is skipped for another reason"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -19,8 +19,8 @@ class Answer:
     """How one request is answered.
 
     cut: bytes of the body after which the connection ends; stall: bytes after which nothing more comes, -1 for not
-    even a header; drip: seconds between single bytes; hold: what is waited for before the answer. ranges, if_range: whether
-    these headers are understood. length: what the header claims; framing: "length", "chunked" or "none".
+    even a header; drip: seconds between single bytes; hold: what is waited for before the answer. ranges, if_range:
+    whether these headers are understood. length: what the header claims; framing: "length", "chunked" or "none".
     """
 
     content: bytes = b""

@@ -219,7 +219,7 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
         "voxels = np.random.default_rng(0).integers(0, 99, shape).astype(np.int16)\n"
         "def report(progress):\n"
         "    if computing and progress.tiles: print(worker.pid, flush=True)\n"
-        f"worker.segment({MODEL!r}, [Volume(voxels, Geometry(shape))], progress=report, full_precision=True, openvino=False)\n"
+        f"worker.segment({MODEL!r}, [Volume(voxels, Geometry(shape))], progress=report, **{PLAIN!r})\n"
         "print(worker.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
