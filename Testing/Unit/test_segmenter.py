@@ -105,10 +105,12 @@ def test_progress_counts_tiles(threshold_segmenter: Callable[..., Segmenter]) ->
     assert all(report.seconds_left is not None for report in reports if report.tile)
 
 
+@pytest.mark.parametrize("mirror", [False, True])
 def test_cancel_stops_before_the_next_network_call(
-    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch, mirror: bool
 ) -> None:
-    """Tiles as large as a batch, so that each is a call: cancelled during the second, there is no third."""
+    """Tiles as large as a batch, so that each, or each mirror image of one, is a call: cancelled during the second,
+    there is no third."""
     calls = 0
 
     class Counting(Threshold):
@@ -118,7 +120,8 @@ def test_cancel_stops_before_the_next_network_call(
             return super().forward(x)
 
     monkeypatch.setattr("LightSegLib.pipeline.inference.BATCH_VOXELS", 8**3)
-    segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
+    card = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0, mirror_axes=(0, 1, 2))).card
+    segmenter = Segmenter(card, "cpu", full_precision=True, mirror=mirror)
     segmenter.use_network(Counting())
     with pytest.raises(Cancelled):
         segmenter.segment([ramp((16, 16, 16))], cancelled=lambda: calls == 2)
