@@ -51,6 +51,7 @@ def test_the_package_holds_the_whole_module_and_nothing_else(installed: Installe
     assert [path.name for path in outside] == ["LightSeg.s4ext"]
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_logic_pass_on_the_installed_files_alone(installed: Installed, run_away) -> None:
     done = run_away(installed, *PYTEST, *SLOW, *AGAIN, *LOGIC)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -96,6 +97,7 @@ def test_a_mistake_in_the_lists_is_an_error(
         install(checkout, tmp_path)
 
 
+@pytest.mark.slow
 @needs_slicer
 def test_ctest_runs_the_self_test(installed: Installed, run_away) -> None:
     """As in Slicer's nightly build, which asks for the tests of the script by its name."""

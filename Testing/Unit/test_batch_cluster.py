@@ -124,6 +124,7 @@ def test_a_cluster_gives_what_this_computer_gives(
     assert "3 of 3 cases, 3 done before" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_dry_run_asks_the_cluster_for_its_size(
     cohort: Path, tmp_path: Path, dask: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:

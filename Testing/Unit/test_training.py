@@ -100,6 +100,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_pa
     assert parts.performance == whole.performance
 
 
+@pytest.mark.slow
 def test_it_learns_the_balls(raw_dataset: Path, tmp_path: Path) -> None:
     """Thirty passes over five small images are enough to find the ball in a sixth."""
     options = TrainingOptions(epochs=30, batch_size=2, patch_size=(16, 16, 16), learning_rate=5e-3, ema_decay=0.9)

@@ -64,7 +64,7 @@ SMALL = brain(32, 48, 32)
 @cache
 def large() -> Volume:
     """So large that a job is still at it whenever the test does something to it."""
-    return brain(200, 200, 200)
+    return brain(128, 128, 128)
 
 
 def after_first_tile(act: Callable[[], object]) -> Callable[[Progress], None]:
@@ -215,7 +215,7 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
         "from LightSegLib.volume import Geometry, Volume\n"
         "from LightSegLib.worker.client import Worker\n"
         "worker, computing = Worker(), sys.argv[1] == 'computing'\n"
-        "shape = (200,) * 3 if computing else (32,) * 3\n"
+        "shape = (128,) * 3 if computing else (32,) * 3\n"
         "voxels = np.random.default_rng(0).integers(0, 99, shape).astype(np.int16)\n"
         "def report(progress):\n"
         "    if computing and progress.tiles: print(worker.pid, flush=True)\n"
