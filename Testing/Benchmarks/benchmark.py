@@ -236,7 +236,23 @@ def batch(report: Report) -> None:
         report.claim(f"Memory of the client, {rows} rows, {engine}", cost["client_bytes"] / 1e6, 500, " MB")
 
 
-PARTS = {work.__name__: work for work in (networks, bundled, batch, nnunet, memory, monai, linear)}
+def responsiveness(report: Report) -> None:
+    print("The window while a job runs, a volume of 256x256x256 voxels, a region of 48x64x48 mm; best of 6 runs")
+    missing = [name for name in ("slicer", "PySide6") if importlib.util.find_spec(name) is None]
+    if missing:
+        report.skip("The window while a job runs", f"{' and '.join(missing)} not installed")
+        return
+    found = report.facts("responsiveness.py")
+    for name, what, target in (
+        ("gap", "Longest standstill of the window during a job", 100),
+        ("added", "What a warm job takes besides its computation", 200),
+        ("cancel", "From the click on Cancel to the end of a job", 1000),
+        ("download", "From the click on Cancel to the end of a download", 1000),
+    ):
+        report.claim(what, found[name], target, " ms")
+
+
+PARTS = {work.__name__: work for work in (networks, bundled, responsiveness, batch, nnunet, memory, monai, linear)}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, re
 from LightSegLib.catalog.store import CARD_NAME
 from LightSegLib.errors import Cancelled, DeviceError, InputError, ModelError
 from LightSegLib.networks import build
+from LightSegLib.pipeline.inference import _Evaluation
 from LightSegLib.pipeline.region import Region
 from LightSegLib.progress import Progress
 from LightSegLib.segmenter import Segmenter
@@ -41,7 +42,7 @@ def threshold_segmenter(tiny_model: Path) -> Callable[..., Segmenter]:
     def make(preprocessing: Preprocessing, inference: Inference | None = None) -> Segmenter:
         card = read_card(tiny_model / CARD_NAME)
         card = replace(card, preprocessing=preprocessing, inference=inference or Inference((8, 8, 8)))
-        segmenter = Segmenter(card, device="cpu")
+        segmenter = Segmenter(card, device="cpu", precision="float32")
         segmenter.use_network(Threshold())
         return segmenter
 
@@ -96,7 +97,7 @@ def test_outside_the_region_is_background_and_a_region_elsewhere_is_refused(
         segmenter.segment([volume], roi=Region.from_ras(50, 50, 50, 60, 60, 60))
 
 
-def test_progress_counts_tiles_and_cancel_stops_within_one(threshold_segmenter: Callable[..., Segmenter]) -> None:
+def test_progress_counts_tiles(threshold_segmenter: Callable[..., Segmenter]) -> None:
     segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
     volume = ramp((16, 16, 16))
     reports: list[Progress] = []
@@ -124,6 +125,24 @@ def test_cancel_stops_after_the_tiles_that_have_begun(threshold_segmenter: Calla
     with pytest.raises(Cancelled):
         segmenter.segment([ramp((32, 32, 32))], cancelled=lambda: calls >= 2)
     assert 2 <= calls <= 2 + torch.get_num_threads() + 1
+
+
+def test_cancel_stops_before_the_next_mirror_image_of_a_tile() -> None:
+    """The network is told to stop while it computes the second of eight."""
+    calls, stopped = 0, threading.Event()
+
+    def network(tiles: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            stopped.set()
+        return tiles
+
+    rules = Inference((8, 8, 8), mirror_axes=(0, 1, 2))
+    evaluate = _Evaluation(network, rules, torch.device("cpu"), True, stopped)
+    with pytest.raises(Cancelled):
+        evaluate([torch.arange(8.0**3).view(1, 8, 8, 8)])
+    assert calls == 2
 
 
 def test_a_gpu_that_lacks_an_operation_hands_over_to_the_cpu(
@@ -169,7 +188,7 @@ def test_mirroring_averages_over_all_allowed_flips(threshold_segmenter: Callable
 
     base = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), mirror_axes=(2,)))
     for mirror, expected in ((False, True), (True, False)):
-        segmenter = Segmenter(base.card, device="cpu", mirror=mirror)
+        segmenter = Segmenter(base.card, device="cpu", precision="float32", mirror=mirror)
         segmenter.use_network(Biased())
         assert bool(segmenter.segment([ramp((8, 8, 8))]).voxels.any()) is expected
 
@@ -206,7 +225,7 @@ def test_probabilities_and_logits_are_averaged_as_the_model_asks(
     for average in ("logits", "probabilities"):
         rules = Inference((4, 4, 4), mirror_axes=(0, 1, 2), average=average)
         card = threshold_segmenter(Preprocessing("input", normalization=(Normalization("none"),)), rules).card
-        segmenter = Segmenter(card, device="cpu", mirror=True)
+        segmenter = Segmenter(card, device="cpu", precision="float32", mirror=True)
         segmenter.use_network(Contrary())
         found[average] = set(np.unique(segmenter.segment([ramp((4, 4, 4))]).voxels))
     assert found == {"logits": {0}, "probabilities": {1}}
