@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from LightSegLib.batch.cohort import Outcome
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.work import CaseWork
+from LightSegLib.errors import DeviceError
 from LightSegLib.progress import Progress, ProgressCallback
 from LightSegLib.volume import Geometry, Segmentation, Volume, to_sitk
 from waiting import gone, wait_until
@@ -22,6 +23,7 @@ TESTING = Path(__file__).resolve().parent
 MODEL = "hippocampus-mr-lightmedseg"
 PLAIN = Settings(device="cpu", precision="float32", openvino=False, picture=False)
 QUICK, MORTAL = ("batch_cases", "QuickWork"), ("batch_cases", "MortalWork")  # kinds of work, below
+BFLOAT, UNABLE = ("batch_cases", "BfloatWork"), ("batch_cases", "UnableWork")
 SHAPE = (32, 48, 32)
 DEADLY = 666  # in the first voxel: the worker that reads it dies
 DEADLIER = 667  # and this one takes along who started the worker
@@ -88,15 +90,37 @@ def write_series(folder: Path, seed: int = 0, modality: str = "MR", slices: int 
 class QuickWork(CaseWork):
     """As in a batch, with a threshold in place of the network: what is measured or tested is all the rest."""
 
+    own_form = "float32"
+
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         (volume,) = volumes
         labels = (volume.voxels > 0).astype(np.uint8)
         sure = np.full(labels.shape, 75, np.uint8)
-        how = {"device": "cpu", "computed_in": "float32", "processor": "any", "libraries": {"numpy": np.__version__}}
+        how = {
+            "device": "cpu",
+            "computed_in": self.form(batch),
+            "processor": "any",
+            "libraries": {"numpy": np.__version__},
+        }
         return Segmentation(labels, volume.geometry, self.card(batch).labels, how, sure)
 
     def form(self, batch: Batch) -> str:
-        return batch.form or "float32"
+        return batch.form or self.own_form
+
+
+class BfloatWork(QuickWork):
+    """Of a computer that computes in bfloat16."""
+
+    own_form = "bfloat16"
+
+
+class UnableWork(BfloatWork):
+    """Of a cluster in which one computer decides for bfloat16, which the others lack."""
+
+    def form(self, batch: Batch) -> str:
+        if batch.form:
+            raise DeviceError("This computer does not compute in bfloat16. Choose the precision float32.")
+        return self.own_form
 
 
 class MortalWork(QuickWork):

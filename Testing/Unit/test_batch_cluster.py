@@ -23,6 +23,7 @@ from batch_cases import (
     QUICK,
     SLOW,
     TESTING,
+    UNABLE,
     computing,
     counts,
     kill_a_client,
@@ -103,6 +104,21 @@ def dask(tmp_path: Path) -> Iterator[Cluster]:
 def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(TESTING))
     return write_cohort(tmp_path / "Kohorte äöü")
+
+
+def test_a_worker_that_computes_otherwise_says_so_before_it_takes_a_case(
+    cohort: Path, tmp_path: Path, dask: Cluster
+) -> None:
+    """Two computers with other processors: one decides, the other cannot."""
+    for _ in range(2):
+        dask.start_worker()
+    for number in range(3, 30):
+        write_volume(cohort / f"Fall {number}.nii.gz", number)
+    wait_until(lambda: cluster.count_workers(dask.address) == 2)
+    with pytest.raises(DeviceError, match=r"worker tcp://.* cannot take part\. .*does not compute in bfloat16"):
+        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, work=UNABLE, scheduler=dask.address)
+    assert {row["computed_in"] for row in table(tmp_path / "out").values()} <= {"bfloat16"}
+    assert len(records(tmp_path / "out")) < 30
 
 
 def test_a_cluster_gives_what_this_computer_gives(

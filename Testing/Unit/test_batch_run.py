@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from batch_cases import (
+    BFLOAT,
     DEADLY,
     MODEL,
     MORTAL,
@@ -24,6 +25,7 @@ from batch_cases import (
     QUICK,
     SLOW,
     TESTING,
+    UNABLE,
     QuickWork,
     computing,
     counts,
@@ -44,7 +46,7 @@ from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.size import Size
 from LightSegLib.batch.tasks import Answer, Task
 from LightSegLib.catalog.store import find_card
-from LightSegLib.errors import Cancelled, InputError
+from LightSegLib.errors import Cancelled, DeviceError, InputError
 from LightSegLib.progress import Progress
 from LightSegLib.segmenter import Segmenter
 from LightSegLib.volume import Segmentation, read_volume
@@ -94,6 +96,22 @@ def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_don
     assert "3 of 3 cases, 2 done before" in capfd.readouterr().out
     assert {case for case, when in records(out).items() if when != before[case]} == {"Fall 1"}
     assert len(table(out)) == 3
+
+
+def test_a_batch_keeps_the_form_in_which_it_was_begun_or_refuses(cohort: Path, tmp_path: Path) -> None:
+    """Begun on a processor with bfloat16, continued on one without, where new cases would be computed otherwise."""
+    out = tmp_path / "out"
+    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=BFLOAT)) == (3, 0, 0)
+    write_volume(cohort / "Fall 3.nii.gz", 3)
+    before = records(out)
+    with pytest.raises(DeviceError, match=r"does not compute in bfloat16\. Choose the precision float32"):
+        segment_files(cohort, MODEL, out, PLAIN, work=UNABLE)
+    assert records(out) == before
+    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 3, 0)
+    rows = table(out).values()
+    assert {row["computed_in"] for row in rows} == {"bfloat16"}
+    assert {row["libraries"] for row in rows} == {f"numpy {np.__version__}"}
+    assert "bfloat16 on cpu, any (numpy" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_pictures_and_the_page_come_with_the_segmentations(cohort: Path, tmp_path: Path) -> None:
