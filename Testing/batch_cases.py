@@ -98,7 +98,7 @@ class QuickWork(CaseWork):
         sure = np.full(labels.shape, 75, np.uint8)
         how = {
             "device": "cpu",
-            "computed_in": self.form(batch),
+            "computed_in": batch.form or self.own_form,
             "processor": "any",
             "libraries": {"numpy": np.__version__},
         }
