@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from . import __version__
 from .batch.settings import FORMATS
 from .training.options import TrainingOptions
+from .training.synthetic_options import SyntheticTrainingOptions
 
 if TYPE_CHECKING:
     from .pipeline.region import Region
@@ -19,7 +20,7 @@ Job = Callable[[argparse.Namespace], None]
 PRECISIONS = ("auto", "float32")
 TRAINING_HELP = {
     "card": "model whose card is the starting point: id, card file or model folder",
-    "epochs": "passes over the training cases",
+    "epochs": "passes over the training cases; with label maps, parts of the training",
     "batch_size": "patches per step",
     "patch_size": "voxels K,J,I of a patch",
     "learning_rate": "highest learning rate",
@@ -33,6 +34,23 @@ TRAINING_HELP = {
     "validate_every": "epochs between validations",
     "seed": "seed of all random numbers",
     "resume": "go on with an interrupted training in MODEL_FOLDER",
+}
+SYNTHESIS_HELP = {
+    "settings": "what the values of the label maps are: a file, or the name of one that LightSeg has, such as brain "
+    "(default: synthesis.json beside the label maps)",
+    "images_per_epoch": "images made and learnt from in one epoch",
+    "hours": "pause after so many hours, 0 for never; --resume goes on",
+    "voxels_per_class": "of each image, drawn at random for the objective",
+    "validation_maps": "label maps kept for validation",
+    "spacing": "mm of the network's grid",
+    "margin": "mm around the structures that the network sees",
+    "overlap": "mm beyond the middle that each half sees",
+    "widths": "channels of the network's levels, joined by commas",
+    "fine_channels": "channels of the network at full resolution",
+    "prior_images": "label maps in random poses from which the prior is counted",
+    "initial_weights": "start from the weights in this file",
+    "threads": "of the training; the images are made in a process beside it",
+    "nice": "how far to step back behind other programs, 0 to 19",
 }
 
 
@@ -119,11 +137,28 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     batch.add_argument("--dry-run", action="store_true", help="list what would be done, and how long it would take")
     batch.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
-    train = command("train", "Train a model on labelled volumes.")
-    train.add_argument("dataset", metavar="DATASET", help="folder in nnU-Net's raw layout, or with images/ and labels/")
+    train = command("train", "Train a model on labelled volumes, or on images synthesized from label maps.")
+    train.add_argument(
+        "dataset", nargs="?", metavar="DATASET", help="folder in nnU-Net's raw layout, or with images/ and labels/"
+    )
     train.add_argument("--out", required=True, metavar="MODEL_FOLDER", help="where the model is written")
     for name, default in vars(TrainingOptions()).items():
-        _add_option(train, name, default)
+        _add_option(train, name, default, TRAINING_HELP)
+    synthesis = train.add_argument_group("training on label maps")
+    synthesis.add_argument("--synthesize", metavar="LABELMAPS", help="folder of label maps to make images from")
+    for name, default in vars(SyntheticTrainingOptions()).items():
+        if name not in vars(TrainingOptions()):
+            _add_option(synthesis, name, default, SYNTHESIS_HELP)
+    synthesis.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the synthesis, such as noise=0,0.1",
+    )
+    synthesis.add_argument(
+        "--preview", action="store_true", help="write preview.png with images as the training sees them, and stop"
+    )
 
     evaluate = command("evaluate", "Compare segmentations with expert labels.")
     evaluate.add_argument("predictions", metavar="PREDICTIONS", help="folder of label maps, or one file")
@@ -203,17 +238,21 @@ def _add_computing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")
 
 
-def _add_option(parser: argparse.ArgumentParser, name: str, default: object) -> None:
-    """The flag of one field of TrainingOptions."""
+def _add_option(parser: argparse._ActionsContainer, name: str, default: object, helps: Mapping[str, str]) -> None:
+    """The flag of one field of a training's options; what is not given is not in the result."""
     flag = f"--{name.replace('_', '-')}"
     if name == "device":
-        _add_device(parser)
+        parser.add_argument(flag, type=_device, default=argparse.SUPPRESS, help="auto, cpu, cuda, cuda:N or mps")
     elif isinstance(default, bool):
-        parser.add_argument(flag, action="store_true", help=TRAINING_HELP[name])
+        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=helps[name])
     else:
-        text = TRAINING_HELP[name] + ("" if default in ("", None) else f" (default: {default})")
-        kind = _size if name == "patch_size" else _axes if name == "flip_axes" else type(default)
-        parser.add_argument(flag, type=kind, default=default, help=text)
+        text = helps[name] + ("" if default in ("", None) else f" (default: {_words(default)})")
+        kinds = {"patch_size": _size, "flip_axes": _axes, "widths": _counts}
+        parser.add_argument(flag, type=kinds.get(name, type(default)), default=argparse.SUPPRESS, help=text)
+
+
+def _words(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _region(text: str) -> Region:
@@ -240,6 +279,12 @@ def _size(text: str) -> tuple[int, int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not three whole numbers K,J,I, joined by commas") from None
     return k, j, i
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers above 0, joined by commas")
+    return tuple(int(part) for part in text.split(","))
 
 
 def _axes(text: str) -> tuple[int, ...]:

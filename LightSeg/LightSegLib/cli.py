@@ -7,6 +7,7 @@ Results go to standard output, progress to standard error where that is a termin
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import importlib.util
 import io
@@ -15,14 +16,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from .arguments import build_parser, join_region
 from .catalog.store import find_card
 from .cli_batch import BATCH_JOBS
 from .cli_models import MODEL_JOBS
 from .errors import InputError, LightSegError
+from .machine import step_back
 from .printing import ProgressLine, nested, silence_itk, table
 from .training.options import TrainingOptions
+from .training.synthetic_options import SyntheticTrainingOptions, synthesis_options
 
 DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
 
@@ -127,31 +131,76 @@ def _reproduce(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from .training.trainer import EpochReport, train
+    from .training.run import EpochReport
+    from .training.trainer import train
 
     silence_itk()
+    out = Path(arguments.out)
+    if arguments.synthesize is not None and arguments.dataset is not None:
+        raise InputError("DATASET and --synthesize are two kinds of training. Give one of them.")
+    if arguments.preview and arguments.synthesize is not None:
+        _preview(arguments)
+        return
     progress = ProgressLine()
-
     drawing = importlib.util.find_spec("vtk") is not None
 
     def on_epoch(report: EpochReport) -> None:
         if drawing and report.validation_dice is not None:
-            _draw_curves(Path(arguments.out))
+            _draw_curves(out)
         left = str(datetime.timedelta(seconds=round(report.seconds_left)))
         progress.show(
             f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, "
             f"best validation Dice {max(report.best_dice, 0):.4f}, {left} left"
         )
 
-    given = {name: getattr(arguments, name) for name in vars(TrainingOptions())}
     try:
-        card = train(arguments.dataset, arguments.out, TrainingOptions(**given), on_epoch)
+        if arguments.synthesize is not None:
+            from .training.synthetic import train_synthetic
+
+            options = _options(arguments, SyntheticTrainingOptions, TrainingOptions)
+            step_back(options.nice)
+            card = train_synthetic(arguments.synthesize, out, options, synthesis_options(arguments.set), on_epoch)
+        elif arguments.dataset is not None:
+            options_of_images = _options(arguments, TrainingOptions, SyntheticTrainingOptions)
+            card = train(arguments.dataset, out, options_of_images, on_epoch)
+        else:
+            raise InputError("There is nothing to train on. Give DATASET, or label maps with --synthesize.")
     finally:
         progress.clear()
+    if card is None:
+        print(f"{out} holds a training without a validation yet; go on with --resume")
+        return
     print(nested(card.performance))
     if not drawing:
         print("lightseg: The training curves were not drawn. Install the package vtk to have them.", file=sys.stderr)
     print(f"{arguments.out} holds the model; use it with --model {shlex.quote(arguments.out)}")
+
+
+Options = TypeVar("Options")
+
+
+def _options(arguments: argparse.Namespace, kind: type[Options], other: type) -> Options:
+    """The options that were given, of one kind of training. Raises InputError for one of the other kind."""
+    given = vars(arguments)
+    own = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for field in dataclasses.fields(other):
+        if field.name in given and field.name not in own:
+            flag = f"--{field.name.replace('_', '-')}"
+            which = "without" if kind is SyntheticTrainingOptions else "with"
+            raise InputError(f"{flag} is for a training {which} --synthesize. Leave it out.")
+    return kind(**{name: given[name] for name in own if name in given})
+
+
+def _preview(arguments: argparse.Namespace) -> None:
+    from .files import check_folder
+    from .training.synthetic import preview
+
+    out = Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
+    options = _options(arguments, SyntheticTrainingOptions, TrainingOptions)
+    preview(arguments.synthesize, out / "preview.png", options, synthesis_options(arguments.set))
+    print(f"{out / 'preview.png'} shows images as the training sees them, from its beginning to its end")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

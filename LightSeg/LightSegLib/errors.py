@@ -19,6 +19,10 @@ class InputError(LightSegError):
     exit_code = 2
 
 
+class NothingToAlignError(InputError):
+    """The image does not show what a model's template shows, or not enough of it."""
+
+
 class ModelError(LightSegError):
     """A model card or its weights are missing, damaged or do not fit together."""
 

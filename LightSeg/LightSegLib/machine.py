@@ -17,6 +17,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def step_back(nice: int) -> None:
+    """Let other programs go first: lower this process's priority to `nice` (0 to 19), where the system can."""
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), nice))
+
+
 def free_memory() -> int | None:
     """Bytes that a process may still take; None where the system does not tell."""
     if sys.platform == "win32":

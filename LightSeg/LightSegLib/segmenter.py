@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from .pipeline.accelerate import Model, Runner
     from .pipeline.inference import Found, Plan
-    from .pipeline.preprocess import Prepared
+    from .pipeline.preprocess import NetworkInput
     from .pipeline.sliding_window import TileSampler
+    from .pipeline.template import Template
 
 UNSIGNED = ("percentile", "minmax")  # normalizations to the range from 0 to 1
+HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
 
 
@@ -74,6 +76,7 @@ class Segmenter:
         self._openvino = openvino
         self._largest = card.inference.largest_component if largest_component is None else largest_component
         self._networks: tuple[nn.Module, ...] = ()
+        self._template: Template | None = None
         self._identity: str | None = None  # under which facts about these weights are kept
         self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
         self._runners: dict[tuple[torch.device, int, tuple[int, int, int]], Runner] = {}
@@ -129,7 +132,6 @@ class Segmenter:
         confidence: bool,
         threads: int,
     ) -> Segmentation:
-        from .pipeline.preprocess import prepare
         from .pipeline.restore import keep_largest_component
 
         started = time.perf_counter()
@@ -138,7 +140,7 @@ class Segmenter:
             self._load(progress, cancelled)
         self._check(volumes)
         reporter.step("Preparing")
-        prepared = prepare(volumes, self.card.preprocessing, roi)
+        prepared = self._prepare(volumes, roi, reporter)
         reporter.step("Loading model")
         self._load(progress, cancelled)
         run = self._run(prepared, reporter, confidence, threads)
@@ -150,7 +152,7 @@ class Segmenter:
                 removed = kept != found.part
                 found.confidence_part[removed] = 100 - found.confidence_part[removed]
             found.part[...] = kept
-        notices = run.notices + self._doubts(volumes[0], roi)
+        notices = run.notices + prepared.notices + self._doubts(volumes[0], roi)
         if self._too_large(prepared):
             notices.append(
                 f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
@@ -158,11 +160,26 @@ class Segmenter:
             )
         if not found.part.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
-        provenance = self._provenance(run, roi, notices, time.perf_counter() - started)
+        provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
         if found.confidence is not None:
             doubtful = least_certain_slices(found.labels, found.confidence)
             provenance["least_certain"] = [[*place.index, place.confidence] for place in doubtful]
-        return Segmentation(found.labels, volumes[0].geometry, self.card.labels, provenance, found.confidence)
+        return Segmentation(
+            found.labels, volumes[0].geometry, self.card.labels, provenance, found.confidence, self.card.totals
+        )
+
+    def _prepare(self, volumes: Sequence[Volume], roi: Region | None, reporter: Reporter) -> NetworkInput:
+        from .pipeline.alignment import align
+        from .pipeline.preprocess import prepare
+        from .pipeline.template import open_template
+
+        rules = self.card.preprocessing.alignment
+        if rules is None:
+            return prepare(volumes, self.card.preprocessing, roi)
+        if self._template is None:
+            self._template = open_template(self.card)
+        reporter.step(f"Finding the {rules.subject}")
+        return align(volumes, rules, self._template, roi, reporter.check_cancelled)
 
     def _check(self, volumes: Sequence[Volume]) -> None:
         wanted = self.card.channels
@@ -194,6 +211,11 @@ class Segmenter:
                 f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
                 "Expect a wrong result unless it was trained on such slices."
             )
+        if card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
+            found.append(
+                f"{volume.name} has voxels far below 0, as CT has in Hounsfield units, and this model is made for MR. "
+                "Expect a wrong result unless it is an MR image."
+            )
         of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
         if roi is not None and of_image and card.region_mm is None:
             found.append(
@@ -202,7 +224,7 @@ class Segmenter:
             )
         return found
 
-    def _too_large(self, prepared: Prepared) -> bool:
+    def _too_large(self, prepared: NetworkInput) -> bool:
         """Whether the used part is more than twice as long, along any axis, as the region the model was made for."""
         if self.card.region_mm is None:
             return False
@@ -217,7 +239,7 @@ class Segmenter:
             self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
             self._identity = opened.sha256
 
-    def _run(self, prepared: Prepared, reporter: Reporter, confidence: bool, threads: int) -> _Run:
+    def _run(self, prepared: NetworkInput, reporter: Reporter, confidence: bool, threads: int) -> _Run:
         """Labels by the first plan that fits the memory; where it runs out all the same, by the next that does."""
         from .pipeline.devices import choose_device, is_out_of_memory, is_unsupported
         from .pipeline.inference import bytes_needed, label, make_sampler, plans
@@ -229,7 +251,8 @@ class Segmenter:
         try:
             if sampler.patch not in self._one_pass:
                 shape = (1, len(self.card.channels), *sampler.patch)
-                self._one_pass[sampler.patch] = activations(self._networks[0], shape)
+                aligned = self.card.preprocessing.alignment is not None
+                self._one_pass[sampler.patch] = activations(self._networks[0], shape, whole=aligned)
             one_pass = self._one_pass[sampler.patch]
         except ValueError as error:  # how the networks refuse a size
             raise ModelError(f"The patch size of '{self.card.id}' does not fit its network. {error}") from error
@@ -285,7 +308,8 @@ class Segmenter:
             self._networks,
             len(card.channels),
             card.inference.patch_size,
-            self._identity,
+            # A network that fits distributions to its input, as for aligned images, needs the digits of float32.
+            None if card.preprocessing.alignment else self._identity,
             signed=all(rule.method not in UNSIGNED for rule in card.preprocessing.normalization),
             regions=bool(card.inference.regions),
         )
@@ -315,4 +339,10 @@ class Segmenter:
             "citation": card.citation,
             "lightseg": __version__,
             "notices": notices,
+            **({"totals": self._totals()} if card.totals else {}),
         }
+
+    def _totals(self) -> dict[str, list[str]]:
+        """Names of the labels that make up each total."""
+        names = {label.value: label.name for label in self.card.labels}
+        return {total.name: [names[value] for value in total.labels] for total in self.card.totals}

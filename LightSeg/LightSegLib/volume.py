@@ -13,7 +13,7 @@ from .errors import InputError
 from .headers import check_header
 
 if TYPE_CHECKING:
-    from .catalog.card import Label
+    from .catalog.card import Label, Total
 
 IMAGE_POSITION = "0020|0032"  # DICOM tag of a slice's position in mm
 LARGEST_LABEL = 32767
@@ -100,7 +100,7 @@ class Segmentation:
 
     `provenance` says how the result came about (model, version, weights hash, device, seconds, ...).
     `confidence`, uint8 [k, j, i], is the probability of each voxel's label in percent, 0 where nothing was computed;
-    None if it was not asked for.
+    None if it was not asked for. `totals` are sums of labels.
     """
 
     voxels: np.ndarray
@@ -108,13 +108,16 @@ class Segmentation:
     labels: tuple[Label, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
     confidence: np.ndarray | None = None
+    totals: tuple[Total, ...] = ()
 
     def volumes_ml(self) -> dict[str, float]:
-        """Volume of every label in ml, by label name, in the order of the label table."""
+        """Volume of every label in ml, by name and in the order of the label table, then of every total."""
         values = max(label.value for label in self.labels) + 1
         # slice by slice: numpy counts in a copy of 8 bytes a voxel
         counts = np.sum([np.bincount(part.ravel(), minlength=values) for part in self.voxels], axis=0)
-        return {label.name: float(counts[label.value]) * self.geometry.voxel_volume_ml for label in self.labels}
+        ml = counts * self.geometry.voxel_volume_ml
+        single = {label.name: float(ml[label.value]) for label in self.labels}
+        return single | {total.name: float(ml[list(total.labels)].sum()) for total in self.totals}
 
 
 def check_voxels(voxels: np.ndarray, name: str) -> None:

@@ -145,6 +145,7 @@ def segment_files(
 
 
 def _report(plan: Plan) -> None:
-    records.write_results(plan.batch, [label.name for label in plan.card.labels])
+    names = [label.name for label in plan.card.labels] + [total.name for total in plan.card.totals]
+    records.write_results(plan.batch, names)
     write_report(plan.card, weights_sha256(plan.card), plan.batch, lambda: records.rows(plan.batch), plan.misfits)
     write_table([("what", "reason"), *((one.what, one.reason) for one in plan.misfits)], plan.batch.out / MISFITS)

@@ -2,7 +2,9 @@
 
 Codes, meanings and recommended colours are those of 3D Slicer's terminology lists ("Segmentation category and type -
 DICOM master list", "Anatomic codes - DICOM master list") and, where these lack a structure or a colour, those of the
-extension TotalSegmentator. The heart's chambers have colours of our own: the lists' browns look alike.
+extension TotalSegmentator. The parts of the brain have the codes of DICOM's context groups 7153 and 7140 (PS3.16);
+SNOMED CT has none for the ventral diencephalon. The heart's chambers and some parts of the brain have colours of our
+own: the lists' look alike.
 """
 
 from __future__ import annotations

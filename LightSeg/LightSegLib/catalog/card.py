@@ -92,6 +92,31 @@ class Resampling:
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """How an image comes to lie as the network's training images did: an affine registration of a template to it.
+
+    The network then sees one grid, whose axes run along L, P and S of the template: size in voxels, spacing in mm, and
+    origin, the place of the first voxel in mm (LPS), each along x, y, z. Its input is not normalized beforehand.
+    template: file beside the weights (see `pipeline.template`), with its SHA-256. subject: what the template shows.
+    """
+
+    template: str
+    template_sha256: str
+    subject: str
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Total:
+    """A volume that is the sum of labels, for tables: its name and the labels' values."""
+
+    name: str
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """Steps before the network, in this order: orientation, crop, resampling, normalisation.
 
@@ -99,6 +124,7 @@ class Preprocessing:
     "input" to leave the array as it is stored. transpose: then the array axes that become k, j, i.
     spacing: mm along the resulting i, j, k axes; None, for all or for one of them, keeps the input's.
     normalize_first: normalise before resampling, as nnU-Net v2 does.
+    alignment: in place of all that, where a model needs its images in one position.
     """
 
     orientation: str = "RAS"
@@ -108,6 +134,7 @@ class Preprocessing:
     transpose: tuple[int, int, int] = (0, 1, 2)
     resampling: Resampling = Resampling()
     normalize_first: bool = False
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +200,7 @@ class Card:
     not_known: what the authors have not stated, one sentence each; such a model is "unverified".
     self_describing: the weights file carries preprocessing, inference and labels, which replace the card's.
     non_commercial: the licence forbids commercial use, so it must be accepted before a download.
+    totals: sums of labels that tables list after the labels.
     """
 
     id: str
@@ -198,6 +226,7 @@ class Card:
     not_known: tuple[str, ...] = ()
     self_describing: bool = False
     non_commercial: bool = False
+    totals: tuple[Total, ...] = ()
     folder: Path | None = field(default=None, compare=False)
 
     @property
@@ -253,12 +282,15 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     _check(fields)
     preprocessing, weights = _with_resampling(fields["preprocessing"]), fields["weights"]
     rules = tuple(Normalization(**rule) for rule in preprocessing["normalization"])
+    if alignment := preprocessing.get("alignment"):
+        preprocessing = preprocessing | {"alignment": Alignment(**alignment)}
     sources = tuple(Source(**source) for source in weights.get("sources", ()))
     changed = {
         "preprocessing": Preprocessing(**preprocessing | {"normalization": rules}),
         "inference": Inference(**_with_resampling(fields["inference"])),
         "labels": tuple(label_from_dict(label) for label in fields["labels"]),
         "weights": Weights(**weights | {"sources": sources}),
+        "totals": tuple(Total(**total) for total in fields.get("totals", ())),
     }
     card = Card(**fields | changed, folder=folder)
     for name, number, things in (
@@ -304,6 +336,16 @@ def _check(fields: dict[str, Any]) -> None:
             raise FieldError(f"inference.regions[{n}] must be the value of a label")
     for n, source in enumerate(fields["weights"].get("sources", ())):
         _require(source, NEEDED_FACTS[source["kind"]], f"weights.sources[{n}]", source["kind"])
+    names = [label["name"] for label in fields["labels"]]
+    for n, total in enumerate(fields.get("totals", ())):
+        if total["name"] in names + [other["name"] for other in fields["totals"][:n]]:
+            raise FieldError(f"totals[{n}].name must differ from the names of labels and other totals")
+        if not set(total["labels"]) <= set(values):
+            raise FieldError(f"totals[{n}].labels must be values of labels")
+    if alignment := fields["preprocessing"].get("alignment"):
+        _check_file_name(alignment["template"], "preprocessing.alignment.template")
+        if fields["inference"]["patch_size"] != alignment["size"][::-1]:
+            raise FieldError("inference.patch_size must be preprocessing.alignment.size in reverse order")
     _check_file_name(fields["weights"]["file"], "weights.file")
     if fields.get("sample"):
         _check_file_name(fields["sample"], "sample")

@@ -38,10 +38,14 @@ ACCEPTED = (
 
 @dataclass(frozen=True)
 class _Model:
-    """A model that fits together. card: with the name of the weights file. write_weights: writes that file."""
+    """A model that fits together. card: with the name of the weights file. write_weights: writes that file.
+
+    template: file to be copied beside it.
+    """
 
     card: Card
     write_weights: Callable[[Path], object]
+    template: Path | None = None
 
 
 def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | str] = ()) -> Card:
@@ -128,7 +132,16 @@ def _from_card(folder: Path) -> _Model:
     checkpoint = read_checkpoint(file)
     card = complete(card, checkpoint) if card.self_describing else card
     _check(card, checkpoint, [file.name, *(f"{file.name} (network {2 + n})" for n in range(len(checkpoint.further)))])
-    return _Model(card, partial(shutil.copyfile, file))
+    alignment = card.preprocessing.alignment
+    if alignment is None:
+        return _Model(card, partial(shutil.copyfile, file))
+    template = folder / alignment.template
+    if not template.is_file() or sha256(template) != alignment.template_sha256:
+        raise ModelError(
+            f"The template {alignment.template} in {folder} is missing or is not the one its card describes "
+            "(SHA-256 differs). Copy the model again."
+        )
+    return _Model(card, partial(shutil.copyfile, file), template)
 
 
 # --- nnU-Net v2 ----------------------------------------------------------------------------------
@@ -188,6 +201,8 @@ def _install(model: _Model, replace: bool) -> Card:
             new.mkdir()
             file = new / model.card.weights.file
             model.write_weights(file)
+            if model.template is not None:
+                shutil.copyfile(model.template, new / model.template.name)
             weights = Weights(file.name, file.stat().st_size, sha256(file))
             write_card(dataclasses.replace(model.card, weights=weights), new / CARD_NAME)
             _put(new, folder)

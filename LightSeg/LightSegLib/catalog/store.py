@@ -159,5 +159,15 @@ def _meaning(label: Label) -> str:
 
 def weights_path(card: Card) -> Path:
     """Where the card's weights should lie: beside the card, else in `Resources/Models`."""
-    beside = (card.folder or Path()) / card.weights.file
-    return beside if beside.is_file() else resources_folder() / "Models" / card.weights.file
+    return _beside(card, card.weights.file)
+
+
+def template_path(card: Card) -> Path | None:
+    """Where the template should lie of a card that aligns images; as the weights."""
+    alignment = card.preprocessing.alignment
+    return None if alignment is None else _beside(card, alignment.template)
+
+
+def _beside(card: Card, name: str) -> Path:
+    beside = (card.folder or Path()) / name
+    return beside if beside.is_file() else resources_folder() / "Models" / name

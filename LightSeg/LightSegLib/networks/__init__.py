@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FAMILIES = {
+    "atlas_unet": ("atlas_unet", "AtlasUNet"),
     "lightmedseg": ("lightmedseg", "LightMedSeg"),
     "plain_conv_unet": ("unet", "PlainConvUNet"),
     "residual_encoder_unet": ("unet", "ResidualEncoderUNet"),

@@ -27,9 +27,8 @@ from torch import Tensor
 from ..catalog.card import Inference
 from ..errors import Cancelled
 from ..progress import Reporter
-from .preprocess import Prepared
-from .resample import nearest_axes
-from .restore import SLAB_BYTES, LabelRestorer
+from .preprocess import NetworkInput
+from .restore import Restorer
 from .sliding_window import SLAB_ROWS, Position, TileAggregator, TileSampler
 from .threads import AtOnce, pool
 
@@ -94,7 +93,7 @@ def plans(device: torch.device, sampler: TileSampler, threads: int, batches: boo
 def bytes_needed(
     plan: Plan,
     one_pass: int,
-    prepared: Prepared,
+    prepared: NetworkInput,
     sampler: TileSampler,
     outputs: int,
     with_confidence: bool = False,
@@ -110,19 +109,19 @@ def bytes_needed(
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
     if plan.device.type == "cpu":  # the rows of these tiles and of the next, the labels, and logits that become labels
         rows = 4 * (2 * len(prepared.channels) * depth + depth + 3 * outputs * SLAB_ROWS) * height * width
-        row = 4 * outputs * math.prod(prepared.inner_shape[1:])
-        needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape) + 3 * max(2 * SLAB_BYTES, row)
+        needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape)
+        needed += prepared.bytes_to_restore(outputs)
     return needed
 
 
-def make_sampler(prepared: Prepared, rules: Inference) -> TileSampler:
+def make_sampler(prepared: NetworkInput, rules: Inference) -> TileSampler:
     """The tiles of a model on a prepared volume."""
     return TileSampler(prepared.shape, rules.patch_size, rules.overlap, rules.pad_to_patch)
 
 
 @torch.inference_mode()
 def label(
-    prepared: Prepared,
+    prepared: NetworkInput,
     rules: Inference,
     outputs: int,
     network: Network,
@@ -135,10 +134,8 @@ def label(
     largest = max(rules.regions, default=outputs - 1)
     full, part = prepared.blank(np.uint8 if largest <= 255 else np.uint16)
     sampler = make_sampler(prepared, rules)
-    picked = nearest_axes(rules.resampling, prepared.working_spacing, prepared.spacing)
-    threshold = 0.5 if rules.average == "probabilities" else 0.0
     confidence, probabilities = prepared.blank(np.uint8) if with_confidence else (None, None)
-    restorer = LabelRestorer(prepared.shape, part, rules.regions, threshold, picked, probabilities)
+    restorer = prepared.restorer(rules, part, probabilities)
     stopped = threading.Event()
     evaluate = _Evaluation(network, rules, plan.device, mirror, stopped)
     on_cpu = plan.device.type == "cpu"
@@ -209,11 +206,11 @@ def _result(
 
 
 @torch.inference_mode()
-def _add(restorer: LabelRestorer, slab: Tensor) -> None:
+def _add(restorer: Restorer, slab: Tensor) -> None:
     restorer.add(slab)
 
 
-def _tiles(prepared: Prepared, sampler: TileSampler, ahead: Executor) -> Iterator[tuple[Position, Tensor]]:
+def _tiles(prepared: NetworkInput, sampler: TileSampler, ahead: Executor) -> Iterator[tuple[Position, Tensor]]:
     """Every tile [C, k, j, i] with its position; the rows of the next are computed meanwhile."""
     depth = sampler.tile_size[0]
     compute = torch.inference_mode()(prepared.rows)

@@ -29,16 +29,16 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def activations(network: nn.Module, shape: Sequence[int]) -> int:
+def activations(network: nn.Module, shape: Sequence[int], whole: bool = False) -> int:
     """Most bytes that one pass of an input [B, C, k, j, i] through the network holds at a time, without its weights.
 
     A small input is run, since memory grows with the voxels, and a small patch as it is, since networks pad what is
     smaller; a network that takes whole patches alone runs on torch's meta device, shapes without numbers, for which
-    torch must first load its compiler.
+    torch must first load its compiler. whole: run all of the input; for networks that look at its values.
     """
     channels, *sides = shape[1:]
     device = next(network.parameters(), torch.empty(0)).device
-    if math.prod(sides) <= SMALL:
+    if whole or math.prod(sides) <= SMALL:
         return shape[0] * _most_held(network, torch.zeros((1, *shape[1:]), device=device))
     ways = [(divisor, least) for least in (PADDED, 1) for divisor in (8, 4, 2)]
     for divisor, least in ways:

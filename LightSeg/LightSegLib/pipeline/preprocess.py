@@ -10,19 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..catalog.card import Normalization, Preprocessing
+from ..catalog.card import Inference, Normalization, Preprocessing
 from ..errors import DeviceError, InputError
 from ..volume import Geometry, Volume
 from .intensities import CHUNK_VOXELS, Scale, chunks, fit, normalized
 from .memory import available, gigabytes
 from .region import Region, Slices
-from .resample import Resampler, Shape, resample_labels, resampled_shape, separate_axis
+from .resample import Resampler, Shape, nearest_axes, resample_labels, resampled_shape, separate_axis
+from .restore import SLAB_BYTES, Decision, LabelRestorer, Restorer
 
 WORLD_AXES = {"R": (0, -1), "L": (0, 1), "A": (1, -1), "P": (1, 1), "S": (2, 1), "I": (2, -1)}  # axis, sign in LPS
 LARGEST_GRID = 1_000_000_000  # voxels, and GROWTH times those of the image: more comes of a wrong spacing
@@ -57,6 +59,45 @@ class Channel:
             scaled = normalized(self.image, slice(first, last), self.scale, self.content)
             rows[row - start : after - start] = self.resampler(scaled, row, after, self.bounds)
         return rows
+
+
+class NetworkInput(Protocol):
+    """Volumes on the grid on which a network works, and the way back.
+
+    shape: of that grid [k, j, i]. full_shape: the input's. inner_shape, spacing: voxels and mm of the part of the input
+    that is labelled, in the order of `blank`'s second array.
+    """
+
+    @property
+    def channels(self) -> Sequence[object]: ...
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def full_shape(self) -> Shape: ...
+    @property
+    def inner_shape(self) -> Shape: ...
+    @property
+    def spacing(self) -> Spacing: ...
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
+
+    def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros on the input's grid, and the view of them for the part to be labelled."""
+
+    def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> Restorer:
+        """What writes to such views; see `Restorer`."""
+
+    def bytes_to_restore(self, outputs: int) -> int:
+        """Memory that the restorer takes."""
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user should know about this input."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What belongs into the provenance."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +138,25 @@ class Prepared:
         """Zeros on the input's grid, and the view of them [k, j, i] of `inner_shape` for the used part."""
         full = np.zeros(self.full_shape, dtype)
         return full, _orient(full[self.region], self.order, self.flips)[self.inner]
+
+    def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> LabelRestorer:
+        """Takes logits of the working grid, decides labels at the input's resolution."""
+        picked = nearest_axes(rules.resampling, self.working_spacing, self.spacing)
+        return LabelRestorer(self.shape, labels, Decision.of(rules), picked, confidence)
+
+    def bytes_to_restore(self, outputs: int) -> int:
+        """Memory that the restorer takes."""
+        return 3 * max(2 * SLAB_BYTES, 4 * outputs * math.prod(self.inner_shape[1:]))
+
+    @property
+    def notices(self) -> list[str]:
+        """None."""
+        return []
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """None."""
+        return {}
 
 
 def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region | None = None) -> Prepared:

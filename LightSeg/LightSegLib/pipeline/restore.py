@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,9 +12,54 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from ..catalog.card import Inference
 from .resample import Shape, nearest
 
 SLAB_BYTES = 32 * 2**20  # resampled logits held at once
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How outputs become labels. regions: see `Inference`. threshold: what an output must exceed to paint its region,
+    0 for logits, 0.5 for probabilities."""
+
+    regions: Sequence[int] = ()
+    threshold: float = 0.0
+
+    @classmethod
+    def of(cls, rules: Inference) -> Decision:
+        """What a card says."""
+        return cls(rules.regions, 0.5 if rules.average == "probabilities" else 0.0)
+
+    def labels(self, outputs: Tensor) -> Tensor:
+        """Labels [n, ...] of outputs [n, outputs, ...]."""
+        if not self.regions:
+            return outputs.argmax(dim=1)
+        labels = torch.zeros_like(outputs[:, 0], dtype=torch.int32)
+        for output, label in zip(outputs.unbind(1), self.regions, strict=True):
+            labels[output > self.threshold] = label
+        return labels
+
+    def percent(self, outputs: Tensor) -> Tensor:
+        """Probability of each label, uint8 [n, ...]: of the region that painted last, or that none did."""
+        return self._probability(outputs).mul(100).round().to(torch.uint8)
+
+    def _probability(self, outputs: Tensor) -> Tensor:
+        if not self.regions:
+            return (outputs if self.threshold else outputs.softmax(dim=1)).amax(dim=1)
+        probabilities = outputs if self.threshold else outputs.sigmoid()
+        found = 1 - probabilities.amax(dim=1)
+        for output, probability in zip(outputs.unbind(1), probabilities.unbind(1), strict=True):
+            painted = output > self.threshold
+            found[painted] = probability[painted]
+        return found
+
+
+class Restorer(Protocol):
+    """Makes labels on the input's grid of a network's outputs."""
+
+    def add(self, slab: Tensor) -> None:
+        """The next working rows [outputs, rows, J, I]."""
 
 
 class LabelRestorer:
@@ -20,24 +67,21 @@ class LabelRestorer:
 
     labels: the array to write to, of integers that hold every label. The two grids share their outer faces, so row r
     of n output rows lies at (r + 0.5) * m / n - 0.5 of m working rows. Logits are interpolated linearly, as nnU-Net
-    does, but along the axes in `nearest_axes` the nearest row is taken. regions: see `Inference`. threshold: what an
-    output must exceed to paint its region, 0 for logits, 0.5 for probabilities. confidence: uint8, as large as
-    labels, takes the probability of each label in percent.
+    does, but along the axes in `nearest_axes` the nearest row is taken. confidence: uint8, as large as labels, takes
+    the probability of each label in percent.
     """
 
     def __init__(
         self,
         working_shape: Shape,
         labels: np.ndarray,
-        regions: Sequence[int] = (),
-        threshold: float = 0.0,
+        decision: Decision = Decision(),
         nearest_axes: Sequence[int] = (),
         confidence: np.ndarray | None = None,
     ) -> None:
         self._labels = labels
         self._confidence = confidence
-        self._regions = regions
-        self._threshold = threshold
+        self._decision = decision
         self._depth = working_shape[0]
         if 0 in nearest_axes:
             self._rows = nearest(working_shape[0], labels.shape[0]).astype(float)
@@ -82,30 +126,10 @@ class LabelRestorer:
         logits = logits.permute(0, 3, 1, 2)
         if logits.shape[2:] != self._labels.shape[1:]:
             logits = F.interpolate(logits, size=self._labels.shape[1:], mode="bilinear", align_corners=False)
-        self._labels[self._done : stop] = self._decided(logits).cpu().numpy()
+        self._labels[self._done : stop] = self._decision.labels(logits).cpu().numpy()
         if self._confidence is not None:
-            percent = self._probability(logits).mul(100).round()
-            self._confidence[self._done : stop] = percent.to(torch.uint8).cpu().numpy()
+            self._confidence[self._done : stop] = self._decision.percent(logits).cpu().numpy()
         self._done = stop
-
-    def _decided(self, logits: Tensor) -> Tensor:
-        if not self._regions:
-            return logits.argmax(dim=1)
-        labels = torch.zeros_like(logits[:, 0], dtype=torch.int32)
-        for output, label in zip(logits.unbind(1), self._regions, strict=True):
-            labels[output > self._threshold] = label
-        return labels
-
-    def _probability(self, outputs: Tensor) -> Tensor:
-        """Of the label that `_decided` finds: of the region that painted last, or that none did."""
-        if not self._regions:
-            return (outputs if self._threshold else outputs.softmax(dim=1)).amax(dim=1)
-        probabilities = outputs if self._threshold else outputs.sigmoid()
-        found = 1 - probabilities.amax(dim=1)
-        for output, probability in zip(outputs.unbind(1), probabilities.unbind(1), strict=True):
-            painted = output > self._threshold
-            found[painted] = probability[painted]
-        return found
 
 
 def keep_largest_component(labels: np.ndarray, mode: str) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""The training objective of LightMedSeg (section 3.7, eq. 22): Dice + cross-entropy + boundary.
+"""Training objectives.
 
-The paper does not state the weights of the three terms; all are 1 here.
+`SegmentationLoss` is that of LightMedSeg (section 3.7, eq. 22): Dice + cross-entropy + boundary. The paper does not
+state the weights of the three terms; all are 1 here. `drawn_loss` is cross-entropy + Dice over drawn voxels, for many
+classes of very different size.
 """
 
 from __future__ import annotations
@@ -60,3 +62,34 @@ def boundary_region(target: Tensor, dilation: int) -> Tensor:
         size[axis], padding[axis] = 2 * dilation + 1, dilation
         present = F.max_pool3d(present, size, stride=1, padding=padding)
     return (present.sum(dim=1, keepdim=True) > 1).to(target.dtype)
+
+
+def drawn_voxels(labels: Tensor, classes: int, each: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Indices [n] into the flat labels, about `each` of every class, and how many voxels each of them stands for [n].
+
+    Labels [voxels] of `classes` or above are never drawn. Small structures keep all their voxels: a step costs
+    little, and sums weighted by what each voxel stands for are those of the whole image in the mean.
+    """
+    counts = torch.bincount(labels, minlength=classes)[:classes]
+    share = torch.cat(((each / counts.clamp(min=1)).clamp(max=1), torch.zeros(1)))
+    probability = share[labels.clamp(max=classes)]
+    chosen = (torch.rand(len(labels), generator=random) < probability).nonzero()[:, 0]
+    return chosen, 1 / probability[chosen]
+
+
+def drawn_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Cross entropy plus one minus the mean soft Dice of the structures present, over drawn voxels.
+
+    logits [n, classes], labels [n], weights [n]: how many voxels each one stands for. Class 0, the background, has no
+    Dice of its own.
+    """
+    logarithms = logits.log_softmax(1)
+    entropy = (F.nll_loss(logarithms, labels, reduction="none") * weights).sum() / weights.sum()
+    probabilities = logarithms.exp() * weights[:, None]
+    classes = logits.shape[1]
+    size = torch.zeros(classes, device=logits.device).index_add_(0, labels, weights)
+    hit = probabilities.gather(1, labels[:, None])[:, 0]
+    overlap = torch.zeros(classes, device=logits.device).index_add_(0, labels, hit)
+    score = (2 * overlap + 1) / (probabilities.sum(0) + size + 1)
+    present = (size > 0) & (torch.arange(classes, device=logits.device) > 0)
+    return entropy + (1 - score[present].mean() if present.any() else 0)

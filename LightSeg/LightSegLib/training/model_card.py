@@ -41,11 +41,16 @@ def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, opt
         )
     return dataclasses.replace(
         card,
-        id=re.sub(r"[^a-z0-9_.-]+", "-", out.name.lower()).strip("-_.") or "model",
+        id=model_id(out),
         inference=dataclasses.replace(card.inference, mirror_axes=options.flip_axes),  # no flip that was not trained
         network_arguments={**card.network_arguments, "in_channels": len(card.channels), "classes": card.classes},
         folder=out,
     )
+
+
+def model_id(out: Path) -> str:
+    """Id of the model in a folder, by the folder's name."""
+    return re.sub(r"[^a-z0-9_.-]+", "-", out.name.lower()).strip("-_.") or "model"
 
 
 def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:

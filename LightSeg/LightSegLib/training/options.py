@@ -38,12 +38,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """Raise InputError for a value with which no training is possible."""
-        least = {"epochs": 1, "batch_size": 1, "validate_every": 1, "warmup_epochs": 0, "seed": 0}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}, but must be at least {minimum}. Choose another value."
-                )
+        check_least(self, epochs=1, batch_size=1, validate_every=1, warmup_epochs=0, seed=0)
         if self.patch_size is not None and min(self.patch_size) < 1:
             raise InputError(f"patch_size is {self.patch_size}, but must be positive. Choose another value.")
         if not self.learning_rate > 0:
@@ -53,6 +48,15 @@ class TrainingOptions:
                 raise InputError(
                     f"{name} is {getattr(self, name)}, but must lie between 0 and 1. Choose another value."
                 )
+
+
+def check_least(options: object, **least: float) -> None:
+    """Raise InputError for the first of the named fields that is below its minimum."""
+    for name, minimum in least.items():
+        if getattr(options, name) < minimum:
+            raise InputError(
+                f"{name} is {getattr(options, name)}, but must be at least {minimum}. Choose another value."
+            )
 
 
 def training_command(dataset: str, out: Path, options: TrainingOptions) -> str:

@@ -1,29 +1,23 @@
-"""The training run: epochs, validation through the inference pipeline, resuming, and the model folder at the end.
+"""Training on labelled images: patches, validation through the inference pipeline, and the model folder at the end.
 
-The model folder gets `model.json` and the weights (the best by validation Dice), `training.csv` (one line per
-epoch), and `checkpoint.pt`, from which an interrupted run goes on with the same result as without.
+The model folder gets `model.json` and the weights (the best by validation Dice) beside what every run leaves
+(`run.py`).
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..catalog.card import Card, Weights, write_card
 from ..catalog.store import CARD_NAME
-from ..errors import InputError, OutputError
+from ..errors import InputError
 from ..evaluation import dice
-from ..files import check_folder, write_table
 from ..networks import build
 from ..pipeline.devices import choose_device
 from ..pipeline.preprocess import orientation_steps, prepare
@@ -31,29 +25,13 @@ from ..pipeline.resample import resample_labels
 from ..progress import CancelCallback, Reporter
 from ..segmenter import Segmenter
 from ..volume import Volume
-from ..weights.files import save_torch, save_weights, sha256
+from ..weights.files import save_weights, sha256
 from .augment import Augmentation, random_patch
 from .dataset import Case, Dataset, read_dataset
 from .loss import SegmentationLoss
 from .model_card import starting_card
 from .options import TrainingOptions, training_command
-
-CHECKPOINT = "checkpoint.pt"
-LOG = "training.csv"
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One finished epoch: what the log holds, and the seconds that the rest will take."""
-
-    epoch: int
-    epochs: int
-    learning_rate: float
-    train_loss: float
-    validation_dice: float | None
-    best_dice: float
-    seconds: float
-    seconds_left: float
+from .run import EpochReport, Run
 
 
 def train(
@@ -81,8 +59,10 @@ def train(
     return run.finish(dataset.name, training_command(Path(dataset_folder).resolve().name, out, options))
 
 
-class _Run:
-    """State of a training run; everything that `checkpoint.pt` must hold lives here."""
+class _Run(Run):
+    """A run on the patches of a training set."""
+
+    options: TrainingOptions
 
     def __init__(
         self,
@@ -92,8 +72,7 @@ class _Run:
         out: Path,
         options: TrainingOptions,
     ) -> None:
-        self.card, self.out, self.options = card, out, options
-        self.device = choose_device(options.device)
+        self.card, self.options = card, options
         self.training, self.validation = _split(dataset.cases, options)
         self.loaded = loaded
         if not any(loaded[case.name][1].any() for case in self.validation):
@@ -103,60 +82,20 @@ class _Run:
             )
         self.prepared = [_training_arrays(card, *loaded[case.name]) for case in self.training]
         torch.manual_seed(options.seed)
-        self.network = build(card.network, card.network_arguments)
-        self.network.to(device=self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self.best = copy.deepcopy(self.average.state_dict())
-        self.best_dice, self.best_epoch = -1.0, 0
+        super().__init__(out, options, build(card.network, card.network_arguments), choose_device(options.device))
         self.loss = SegmentationLoss(self._frequencies(), options.class_weight_exponent).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == "cuda")
-        self.rows: list[dict[str, Any]] = []
-        self.epoch, self.step = 0, 0
-        self._open_folder()
+        self.open_folder()
 
-    # --- one epoch -----------------------------------------------------------------------------
-
-    def train_epoch(self, epoch: int) -> EpochReport:
-        """One pass over the training cases; every random number follows from the seed and the epoch."""
-        started = time.perf_counter()
+    def train_steps(self, epoch: int) -> list[float]:
+        """One pass over the training cases."""
         options = self.options
         random = np.random.default_rng((options.seed, epoch))
         order = random.permutation(len(self.prepared))
         batches = [order[n : n + options.batch_size] for n in range(0, len(order), options.batch_size)]
-        self.network.train()
-        losses = []
-        for index, batch in enumerate(batches):
-            rate = self._learning_rate(epoch + index / len(batches))
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            losses.append(self._train_batch(*self._batch(batch, random)))
-            self._update_average()
-        self.epoch = epoch + 1
-        row: dict[str, Any] = {
-            "epoch": self.epoch,
-            "learning_rate": f"{rate:.3g}",
-            "train_loss": f"{np.mean(losses):.5f}",
-        }
-        score = None
-        if self.epoch % options.validate_every == 0 or self.epoch == options.epochs:
-            by_label = self._validate()
-            score = float(np.mean(list(by_label.values())))
-            row["validation_dice"] = f"{score:.5f}"
-            row |= {f"validation_dice_{name}": f"{value:.5f}" for name, value in by_label.items()}
-            if score > self.best_dice:
-                self.best, self.best_dice, self.best_epoch = copy.deepcopy(self.average.state_dict()), score, self.epoch
-        seconds = time.perf_counter() - started
-        row["seconds"] = f"{seconds:.2f}"
-        self.rows.append(row)
-        self._save()
-        mean_seconds = float(np.mean([float(entry["seconds"]) for entry in self.rows]))
-        left = mean_seconds * (options.epochs - self.epoch)
-        return EpochReport(
-            self.epoch, options.epochs, rate, float(np.mean(losses)), score, self.best_dice, seconds, left
-        )
+        return [
+            self._train_batch(*self._batch(batch, random), epoch + index / len(batches))
+            for index, batch in enumerate(batches)
+        ]
 
     def _batch(self, indices: np.ndarray, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         patch_size = self.options.patch_size or self.card.inference.patch_size
@@ -177,37 +116,12 @@ class _Run:
         targets = torch.stack([labels for _, labels in pairs]).to(self.device)
         return images.contiguous(memory_format=torch.channels_last_3d), targets
 
-    def _train_batch(self, images: Tensor, labels: Tensor) -> float:
+    def _train_batch(self, images: Tensor, labels: Tensor, epoch: float) -> float:
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             logits = self.network(images)
-        loss = self.loss(logits, labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.step += 1
-        return float(loss.detach())
+        return self.update(self.loss(logits, labels), epoch)
 
-    def _update_average(self) -> None:
-        # early on, a short memory: the first weights are worth nothing
-        decay = min(self.options.ema_decay, self.step / (self.step + 10))
-        with torch.no_grad():
-            for average, current in zip(
-                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-            ):
-                average.lerp_(current, 1 - decay)
-
-    def _learning_rate(self, epoch: float) -> float:
-        """Linear warm-up, then a cosine to a hundredth."""
-        options = self.options
-        if epoch < options.warmup_epochs:
-            return options.learning_rate * (epoch + 0.1) / (options.warmup_epochs + 0.1)
-        share = (epoch - options.warmup_epochs) / max(1e-9, options.epochs - options.warmup_epochs)
-        return options.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
-
-    def _validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """Mean Dice by label of the averaged weights, through the same pipeline that users run."""
         segmenter = Segmenter(self.card, device=str(self.device))
         segmenter.use_network(self.average.eval())
@@ -220,64 +134,18 @@ class _Run:
         self.average.to(self.device)  # lack of memory may have moved it to the CPU
         return {name: float(np.nanmean(values)) for name, values in scores.items() if not np.isnan(values).all()}
 
+    def validated(self) -> list[str]:
+        """The labels' names."""
+        return [label.name for label in self.card.labels]
+
     def _frequencies(self) -> list[float]:
         counts = np.zeros(self.card.classes)
         for _, labels in self.prepared:
             counts += np.bincount(labels.numpy().ravel().astype(np.int64), minlength=self.card.classes)
         return [float(share) for share in counts / counts.sum()]
 
-    # --- files ---------------------------------------------------------------------------------
-
-    def _open_folder(self) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"The model folder {self.out} cannot be made ({error.strerror}). Choose another folder."
-            ) from error
-        check_folder(self.out)
-        checkpoint = self.out / CHECKPOINT
-        if self.options.resume and checkpoint.is_file():
-            self._restore(torch.load(checkpoint, map_location=self.device, weights_only=True))
-        elif checkpoint.is_file():
-            raise OutputError(
-                f"{self.out} already holds a training run. Continue it with --resume or choose another folder."
-            )
-
-    def _save(self) -> None:
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "best_dice": self.best_dice,
-            "best_epoch": self.best_epoch,
-            "epoch": self.epoch,
-            "step": self.step,
-            "rows": self.rows,
-            "fingerprint": self._fingerprint(),
-        }
-        save_torch(state, self.out / CHECKPOINT)
-        names = ["validation_dice", *(f"validation_dice_{label.name}" for label in self.card.labels)]
-        header = ["epoch", "learning_rate", "train_loss", *names, "seconds"]
-        write_table([header, *([row.get(name, "") for name in header] for row in self.rows)], self.out / LOG)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        if state["fingerprint"] != self._fingerprint():
-            raise InputError(
-                f"The run in {self.out} was started with other options or data. "
-                "Resume it with the same command or choose another folder."
-            )
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.best = state["best"]
-        self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
-        self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
-
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
+        """Options and cases."""
         options = dataclasses.replace(self.options, resume=False, device="")
         return f"{options} {[case.name for case in self.training]}"
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import errors
-from ..catalog.card import label_from_dict, label_to_dict
+from ..catalog.card import Total, label_from_dict, label_to_dict
 from ..errors import LightSegError
 from ..files import output_error
 from ..volume import Geometry, Segmentation, Volume
@@ -43,6 +43,7 @@ def segmentation_message(segmentation: Segmentation, folder: Path) -> dict[str, 
         "confidence": None if confidence is None else _written(confidence, folder, "confidence"),
         "geometry": asdict(segmentation.geometry),
         "labels": [label_to_dict(label) for label in segmentation.labels],
+        "totals": [asdict(total) for total in segmentation.totals],
         "provenance": segmentation.provenance,
     }
 
@@ -55,6 +56,7 @@ def segmentation_of(message: dict[str, Any]) -> Segmentation:
         tuple(label_from_dict(label) for label in message["labels"]),
         message["provenance"],
         None if message["confidence"] is None else np.load(message["confidence"]),
+        tuple(Total(total["name"], tuple(total["labels"])) for total in message["totals"]),
     )
 
 

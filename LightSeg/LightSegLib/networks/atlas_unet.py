@@ -1,0 +1,363 @@
+"""A small U-Net for images that were aligned with a template: it refines what an atlas and the image's own tissue
+intensities say.
+
+Three sources of knowledge add up to the logits, for a whole grid or, where structures are paired, for the left half
+and the mirrored right half by the same weights:
+
+1. the prior: how often each structure lies at each place of the template (an atlas);
+2. the tissues: Gaussian intensities of a few tissue groups, fitted to the image at hand by expectation maximization,
+   as in atlas-based segmentation (Van Leemput et al. 1999, doi:10.1109/42.811270; Ashburner and Friston 2005,
+   doi:10.1016/j.neuroimage.2005.02.018);
+3. the network: a U-Net on every second voxel and one convolution level on every voxel, which starts at zero and so
+   at the answer of the first two.
+
+One network for both sides sees twice the examples and cannot confuse left and right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CLIP = 4.0  # standard deviations from the mean at which intensities are cut
+WITHIN = 0.7  # prior probability of any structure from which a voxel counts in the statistics of the intensities
+FEWEST = 64  # voxels for statistics; with fewer valid ones, all voxels count
+EM_STEPS = 8
+EM_WITHIN = 0.3  # like WITHIN, for the fit of the tissues: includes the rim
+EM_STRIDE = 2  # the fit looks at every second voxel along each axis
+TEMPER = 0.5  # power of the likelihood in the offset: neighboring voxels are not independent observations
+EM_TEMPER = 0.7  # and in the fit
+BACKGROUND = -math.log(2 * CLIP)  # log-likelihood of what belongs to no tissue: any intensity alike
+LOWEST = -8.0  # log-likelihood of a tissue to which a voxel cannot belong
+WIDTH, WIDTH_COUNT, LEAST_WIDTH = 0.15, 30.0, 0.01  # variance expected of a tissue, voxels it counts for, its least
+RARE = 1e-4  # least prior probability
+NEVER = 1e-6  # least probability of an offset
+UNLIKELY = 1e-5  # least probability in the combined logits
+
+
+class AtlasUNet(nn.Module):
+    """Network on a template's grid; see the module's text.
+
+    classes: with the background, class 0. size: voxels [k, j, i] of the grid, i running from right to left through
+    the plane of symmetry in the middle. tissues: for each class the number of its tissue group, 0 for the
+    background's. pairs: classes (left, right) that mirror each other; none for a grid without symmetry. overlap:
+    voxels of the other side that each half sees. widths: channels of the U-Net's levels, the first at every second
+    voxel. fine_channels: of the level at every voxel. prior_step: voxels of the grid to one of the stored prior.
+
+    The buffer `prior`, uint8 [1, half classes - 1, k, j, i], holds 255 times the square root of each probability: the
+    root spends the 256 steps on the rare.
+
+    Raises ValueError for arguments that do not fit together.
+    """
+
+    prior: Tensor
+
+    def __init__(
+        self,
+        classes: int,
+        size: Sequence[int],
+        tissues: Sequence[int],
+        pairs: Sequence[Sequence[int]] = (),
+        overlap: int = 8,
+        widths: Sequence[int] = (24, 44, 64, 80),
+        fine_channels: int = 8,
+        prior_step: int = 2,
+    ) -> None:
+        super().__init__()
+        self.classes, self.size, self.pairs = classes, tuple(size), tuple((left, right) for left, right in pairs)
+        self.overlap, self.prior_step = overlap, prior_step
+        _check_classes(classes, tissues, self.pairs)
+        rights = {right for _, right in self.pairs}
+        self.half_classes = [label for label in range(classes) if label not in rights]
+        k, j, i = self.size
+        self.half_size = (k, j, i // 2 + overlap) if self.pairs else self.size
+        multiple = 2 ** len(widths)
+        if any(length % multiple or length < multiple for length in self.half_size) or (self.pairs and i % 2):
+            raise ValueError(f"size {self.half_size} of the part that is computed must be multiples of {multiple}")
+        if any(length % prior_step for length in self.half_size):
+            raise ValueError(f"size {self.half_size} must be multiples of prior_step {prior_step}")
+        self.half_tissues = [tissues[label] for label in self.half_classes]
+        self.tissue_count = max(tissues) + 1
+        stored = [length // prior_step for length in self.half_size]
+        self.register_buffer("prior", torch.zeros(1, len(self.half_classes) - 1, *stored, dtype=torch.uint8))
+        channels = self.tissue_count  # the intensity, and the tissues but the background
+        outputs = len(self.half_classes)
+        self.fine = ConvNormAct(channels, fine_channels, norm=False)
+        self.down = nn.Conv3d(fine_channels, widths[0], 3, stride=2, padding=1)
+        self.place = Pointwise(outputs, widths[0])
+        self.coarse = CoarseUNet(channels + 3, widths)
+        self.lateral = Pointwise(widths[0], fine_channels)
+        self.mix = ConvNormAct(fine_channels, fine_channels)
+        self.coarse_head = Pointwise(widths[0], outputs)
+        self.fine_head = Pointwise(fine_channels, outputs)
+        self.offset_scale = nn.Parameter(torch.ones(outputs))
+        for head in (self.coarse_head, self.fine_head):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+        self._atlas: Atlas | None = None
+        self.register_load_state_dict_post_hook(_forget_atlas)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, classes, K, J, I] of aligned images [B, 1, K, J, I] of any intensities."""
+        return torch.stack([self._logits(image[0].float()) for image in images])
+
+    def _logits(self, image: Tensor) -> Tensor:
+        if not self.pairs:
+            return self.half_logits(image).reshape(*self.size, self.classes).movedim(-1, 0)
+        first = self.size[2] - self.half_size[2]
+        left, right = (
+            self.half_logits(side[..., first:].contiguous()).softmax(1).T.reshape(-1, *self.half_size)
+            for side in (image, image.flip(-1))
+        )
+        return self._join(left, right.flip(-1))
+
+    def half_logits(self, image: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Logits [voxels, half classes] of one half [k, j, i], of the voxels with the flat indices `chosen` or all."""
+        with torch.autocast(image.device.type, enabled=False):
+            inputs, likelihood = self.inputs(image)
+            offset = self.offset(likelihood, chosen)
+        return self.refine(inputs, offset, chosen)
+
+    # --- what the atlas and the image say ----------------------------------------------------------
+
+    @property
+    def atlas(self) -> Atlas:
+        """The prior in the forms that the computation needs; made once."""
+        if self._atlas is None or self._atlas.classes.device != self.prior.device:
+            self._atlas = Atlas(self)
+        return self._atlas
+
+    def set_prior(self, probabilities: Tensor) -> None:
+        """Take probabilities [half classes - 1, k, j, i] (each 0 to 1) on the stored prior's grid."""
+        self.prior.copy_((probabilities[None].clamp(0, 1).sqrt() * 255).round())
+        self._atlas = None
+
+    @torch.no_grad()
+    def inputs(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Channels [tissues, k, j, i] of one half's image [k, j, i], and its tissues' log-likelihoods of that shape.
+
+        The channels are the intensity in standard deviations (halved) and the posterior of each tissue. Voxels at
+        the image's minimum (no tissue, or outside of the field of view) do not count in its statistics. The result
+        is the same for image * a + b with any a > 0.
+        """
+        atlas = self.atlas
+        inside = image > image.min()
+        x = _standardized(image, inside & (atlas.any > WITHIN))
+        likelihood = self._fit_tissues(x, inside)
+        posterior = (atlas.log_tissues + likelihood).softmax(0)
+        return torch.cat((x[None] * 0.5, posterior[1:])), likelihood
+
+    def _fit_tissues(self, x: Tensor, inside: Tensor) -> Tensor:
+        """Tempered log-likelihood [tissues, k, j, i] by EM for a Gaussian of each tissue, from the prior's place."""
+        stride = (slice(None, None, EM_STRIDE),) * 3
+        prior = self.atlas.tissues[(slice(None), *stride)].flatten(1)
+        known = ((self.atlas.any > EM_WITHIN) & inside)[stride].flatten()
+        if int(known.sum()) < FEWEST:
+            known = torch.ones_like(known)
+        prior, y = prior[:, known], x[stride].flatten()[known]
+        weight = prior**2  # the first step trusts the places where the prior is sure
+        for step in range(EM_STEPS):
+            count = weight.sum(1) + 1e-3
+            mean = weight @ y / count
+            variance = (weight @ (y * y) / count - mean**2).clamp(min=0)
+            variance = (variance * count + WIDTH * WIDTH_COUNT) / (count + WIDTH_COUNT) + LEAST_WIDTH
+            if step < EM_STEPS - 1:
+                weight = prior * (EM_TEMPER * _log_gaussian(y, mean, variance)).exp()
+                weight = weight / weight.sum(0).clamp(min=1e-30)
+        return (TEMPER * _log_gaussian(x.flatten(), mean, variance)).clamp(min=LOWEST).reshape(-1, *x.shape)
+
+    @torch.no_grad()
+    def offset(self, likelihood: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Log of prior times likelihood, normalized: [voxels, half classes]. The other side is background."""
+        evidence = likelihood.flatten(1)
+        classes, others = self.atlas.classes, self.atlas.others
+        if chosen is not None:
+            evidence, classes, others = evidence[:, chosen], classes[:, chosen], others[:, chosen]
+        evidence = evidence.exp()
+        joint = classes * evidence[self.half_tissues]
+        joint[0] += (others * evidence).sum(0)
+        return (joint / joint.sum(0)).clamp(min=NEVER).log().T
+
+    # --- what the network adds ---------------------------------------------------------------------
+
+    def refine(self, inputs: Tensor, offset: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Logits [voxels, half classes] of channels [tissues, k, j, i] and the offset of the chosen voxels."""
+        x = inputs[None].to(self.fine.conv.weight.dtype).contiguous(memory_format=torch.channels_last_3d)
+        fine = self.fine(x)
+        known = torch.cat((F.avg_pool3d(x, 2), self.atlas.position.to(x.dtype)), 1)
+        start = self.down(fine) + self.place(self.atlas.places.to(x.dtype))
+        features = self.coarse(known.contiguous(memory_format=torch.channels_last_3d), start)
+        fine = self.mix(F.interpolate(self.lateral(features), scale_factor=2.0, mode="nearest") + fine)
+        coarse = Doubled.apply(self.coarse_head(features))
+        fine, coarse = (t.squeeze(0).movedim(0, -1).flatten(0, 2) for t in (fine, coarse))
+        if chosen is not None:
+            fine, coarse = fine[chosen], coarse[chosen]
+        fine = F.linear(fine, self.fine_head.weight, self.fine_head.bias)
+        return fine.float() + coarse.float() + self.offset_scale.float() * offset
+
+    def _join(self, left: Tensor, right: Tensor) -> Tensor:
+        """Logits [classes, K, J, I] of both halves' probabilities [half classes, k, j, i], each at its place."""
+        width = self.half_size[2]
+        result = left.new_zeros(self.classes, *self.size)
+        partner = dict(self.pairs)
+        share = left.new_zeros(self.size[2])  # where both halves know, each counts half
+        share[-width:] += 1
+        share[:width] += 1
+        for number, label in enumerate(self.half_classes[1:], start=1):
+            if label in partner:
+                result[label, ..., -width:] = left[number]
+                result[partner[label], ..., :width] = right[number]
+            else:
+                result[label, ..., -width:] += left[number]
+                result[label, ..., :width] += right[number]
+                result[label] /= share
+        result[0] = 1 - result.sum(0)
+        result = result.clamp(min=UNLIKELY)
+        return (result / result.sum(0)).log()
+
+
+class Atlas:
+    """The prior on the network's own grid [k, j, i], flat where voxels are chosen.
+
+    classes: [half classes, voxels] with the background. others: [tissues, voxels] of the other side's structures.
+    tissues, log_tissues: [tissues, k, j, i]. any: probability of any structure. places: logarithm of the prior,
+    [1, half classes, k/2, j/2, i/2]; position: -1 to 1 along each axis, [1, 3, k/2, j/2, i/2].
+    """
+
+    def __init__(self, network: AtlasUNet) -> None:
+        stored = (network.prior.float() / 255) ** 2
+        structures = F.interpolate(stored, scale_factor=float(network.prior_step), mode="trilinear")[0]
+        device = stored.device
+        of_tissue = torch.tensor(network.half_tissues, device=device)
+        others = structures.new_zeros(network.tissue_count, *network.half_size)
+        mirrored = 2 * network.overlap  # columns of a half that its mirror image shares
+        lefts = {left for left, _ in network.pairs}
+        for number, label in enumerate(network.half_classes[1:]):
+            if label in lefts and mirrored:
+                tissue = network.half_tissues[number + 1]
+                others[tissue, ..., :mirrored] += structures[number, ..., :mirrored].flip(-1)
+        background = (1 - structures.sum(0) - others.sum(0)).clamp(min=RARE)
+        classes = torch.cat((background[None], structures)).clamp(min=RARE)
+        tissues = others.index_add(0, of_tissue, classes)
+        self.any = 1 - background
+        self.tissues = tissues / tissues.sum(0)
+        self.log_tissues = self.tissues.clamp(min=RARE).log()
+        axes = [torch.linspace(-1, 1, length // 2, device=device) for length in network.half_size]
+        self.position = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+        self.places = (F.avg_pool3d(classes[None], 2) + 1e-3).log() / 4
+        self.classes, self.others = classes.flatten(1), others.flatten(1)
+
+
+class CoarseUNet(nn.Module):
+    """U-Net on every second voxel: channels [1, C, k, j, i] and something to add at its first level."""
+
+    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(channels, widths[0], 3, padding=1)
+        steps = list(zip(widths[:-1], widths[1:], strict=True))
+        self.encoder = nn.ModuleList(
+            nn.Sequential(ConvNormAct(above, below, stride=2), ConvNormAct(below, below)) for above, below in steps
+        )
+        self.lateral = nn.ModuleList(Pointwise(below, above) for above, below in steps)
+        # the first level is the largest: it adds what others join
+        self.decoder = nn.ModuleList(
+            ConvNormAct(above if number == 0 else 2 * above, above) for number, (above, _) in enumerate(steps)
+        )
+
+    def forward(self, x: Tensor, start: Tensor) -> Tensor:
+        x = F.leaky_relu(self.stem(x) + start, 0.01)
+        skips = []
+        for stage in self.encoder:
+            skips.append(x)
+            x = stage(x)
+        for number in reversed(range(len(skips))):
+            x = F.interpolate(self.lateral[number](x), scale_factor=2.0, mode="nearest")
+            x = self.decoder[number](x + skips[0] if number == 0 else torch.cat((x, skips[number]), 1))
+        return x
+
+
+class Doubled(torch.autograd.Function):
+    """Twice as many voxels along each axis by trilinear interpolation, of [1, C, k, j, i] with the channels last.
+
+    Its gradient is that of F.interpolate, computed as sums over whole slices, which is several times faster on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode="trilinear")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        for axis in (2, 3, 4):
+            first, second = gradient.unflatten(axis, (-1, 2)).unbind(axis + 1)
+            half = 0.75 * (first + second)
+            length = half.shape[axis]
+            half.narrow(axis, 0, length - 1).add_(first.narrow(axis, 1, length - 1), alpha=0.25)
+            half.narrow(axis, 1, length - 1).add_(second.narrow(axis, 0, length - 1), alpha=0.25)
+            half.narrow(axis, 0, 1).add_(first.narrow(axis, 0, 1), alpha=0.25)  # beyond the edge is the edge
+            half.narrow(axis, length - 1, 1).add_(second.narrow(axis, length - 1, 1), alpha=0.25)
+            gradient = half
+        return gradient
+
+
+class Pointwise(nn.Linear):
+    """1x1x1 convolution of [B, C, k, j, i]: as a matrix product it keeps the channels last, as convolutions do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class ConvNormAct(nn.Module):
+    """3x3x3 convolution, normalization over the volume, leaky ReLU; for a batch of one.
+
+    Batch norm by the batch's own statistics is instance norm there, without its copies of the data.
+    """
+
+    def __init__(self, channels: int, out: int, stride: int = 1, norm: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, out, 3, stride=stride, padding=1, bias=not norm)
+        self.weight = nn.Parameter(torch.ones(out)) if norm else None
+        self.bias = nn.Parameter(torch.zeros(out)) if norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.weight is not None:
+            x = F.batch_norm(x, None, None, self.weight, self.bias, training=True)
+        return F.leaky_relu(x, 0.01)
+
+
+def _check_classes(classes: int, tissues: Sequence[int], pairs: Sequence[tuple[int, int]]) -> None:
+    paired = [label for pair in pairs for label in pair]
+    if len(tissues) != classes or min(tissues) < 0 or tissues[0] != 0:
+        raise ValueError("tissues must have one number for each class, 0 for the background")
+    if len(set(paired)) != len(paired) or any(not 0 < label < classes for label in paired):
+        raise ValueError("pairs must have two different classes each, and no class twice")
+
+
+def _standardized(image: Tensor, within: Tensor) -> Tensor:
+    """The image [k, j, i] in standard deviations from the mean of the 98 % of middle intensities within a mask."""
+    values = image[within]
+    if len(values) < FEWEST:
+        values = image.flatten()
+    values = values.sort().values
+    margin = len(values) // 100
+    values = values[margin : len(values) - margin]
+    return ((image - values.mean()) / values.std().clamp(min=1e-12)).clamp(-CLIP, CLIP)
+
+
+def _log_gaussian(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Log-density [tissues, voxels] of intensities [voxels]; the background's, tissue 0, is constant."""
+    density = (
+        -((x[None] - mean[:, None]) ** 2) / (2 * variance[:, None]) - 0.5 * (2 * math.pi * variance[:, None]).log()
+    )
+    density[0] = BACKGROUND
+    return density
+
+
+def _forget_atlas(network: Any, _: Any) -> None:
+    network._atlas = None

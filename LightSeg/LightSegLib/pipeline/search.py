@@ -1,0 +1,83 @@
+"""Where in an image a template fits best, over all displacements at once.
+
+The mutual information of the two for every displacement follows from cross-correlations of the images' grey-level
+classes, which the fast Fourier transform computes: Öfverstedt, Lindblad and Sladoje, "Fast computation of mutual
+information in the frequency domain with applications to global multimodal image alignment", Pattern Recognition
+Letters 159 (2022), doi:10.1016/j.patrec.2022.05.022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+
+LEAST_OVERLAP = 0.35  # of the template's voxels that must lie in the image
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A displacement of the template by whole voxels [k, j, i], and the mutual information there in nats."""
+
+    shift: tuple[int, int, int]
+    information: float
+
+
+class DisplacementSearch:
+    """Finds templates of at most `reach` voxels [k, j, i] in one image, whose transforms are computed once.
+
+    classes: number of each voxel's grey-level class, int [k, j, i]; -1 where there is no image.
+    """
+
+    def __init__(self, classes: np.ndarray, reach: tuple[int, int, int]) -> None:
+        self._shape = tuple(
+            fft.next_fast_len(length + other - 1, real=True) for length, other in zip(classes.shape, reach, strict=True)
+        )
+        self._reach = reach
+        self._count = int(classes.max()) + 1
+        self._spectra = [self._spectrum(classes == number) for number in range(self._count)]
+
+    def __call__(self, classes: np.ndarray, peaks: int) -> list[Peak]:
+        """The best displacements of a template, whose classes [k, j, i] are given as for the image.
+
+        Peaks are local maxima, best first. A displacement takes template voxel x to image voxel x + shift.
+        """
+        information = self._information(classes)
+        best = ndimage.maximum_filter(information, size=5, mode="constant", cval=-np.inf)
+        places = np.argwhere((information == best) & np.isfinite(information))
+        values = information[tuple(places.T)]
+        order = np.argsort(-values, kind="stable")[:peaks]
+        offset = np.array(self._reach) - 1
+        found = []
+        for n in order:
+            k, j, i = (int(step) for step in places[n] - offset)
+            found.append(Peak((k, j, i), float(values[n])))
+        return found
+
+    def _information(self, classes: np.ndarray) -> np.ndarray:
+        """Mutual information, -inf where the overlap is too small, for displacements from -reach + 1 on; [k, j, i]."""
+        kinds = [self._spectrum(classes == number).conj() for number in range(int(classes.max()) + 1)]
+        voxels = np.count_nonzero(classes >= 0)
+        counted = np.arange(voxels + 1, dtype=np.float32)
+        n_log_n = counted * np.log(np.maximum(counted, 1))
+        joint = np.zeros(self._shape, np.float32)
+        of_template = np.zeros((len(kinds), *self._shape), np.int32)
+        of_image = np.zeros((self._count, *self._shape), np.int32)
+        for a, kind in enumerate(kinds):
+            for b, spectrum in enumerate(self._spectra):
+                # whole numbers again, so that the result does not depend on how the transform rounds
+                counts = np.rint(fft.irfftn(kind * spectrum, self._shape)).astype(np.int32)
+                np.maximum(counts, 0, out=counts)
+                joint += n_log_n[counts]
+                of_template[a] += counts
+                of_image[b] += counts
+        overlap = of_template.sum(axis=0)
+        information = joint - n_log_n[of_template].sum(axis=0) - n_log_n[of_image].sum(axis=0) + n_log_n[overlap]
+        # what few voxels share by chance, the bias of Miller and Madow
+        information = (information - (len(kinds) - 1) * (self._count - 1) / 2) / np.maximum(overlap, 1)
+        information[overlap < LEAST_OVERLAP * voxels] = -np.inf
+        return np.roll(information, [reach - 1 for reach in self._reach], axis=(0, 1, 2))
+
+    def _spectrum(self, mask: np.ndarray) -> np.ndarray:
+        return fft.rfftn(mask.astype(np.float32), self._shape)

@@ -1,0 +1,222 @@
+"""A training run in epochs: learning rate, averaged weights, the best by validation, a log, and its interruption.
+
+What a step and a validation are is up to the kind of training. The model folder gets `training.csv` (one line per
+epoch) and `checkpoint.pt`, from which an interrupted run goes on with the same result as without.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, OutputError
+from ..files import check_folder, write_table
+from ..weights.files import save_torch
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "training.csv"
+STEEPEST = 5.0  # norm at which gradients are cut
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One finished epoch: what the log holds, and the seconds that the rest will take."""
+
+    epoch: int
+    epochs: int
+    learning_rate: float
+    train_loss: float
+    validation_dice: float | None
+    best_dice: float
+    seconds: float
+    seconds_left: float
+
+
+class RunOptions(Protocol):
+    """What every kind of training can be told; see the options of each."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warmup_epochs(self) -> int: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def validate_every(self) -> int: ...
+    @property
+    def resume(self) -> bool: ...
+
+
+class Run(ABC):
+    """State of a training run; everything that `checkpoint.pt` must hold lives here."""
+
+    def __init__(
+        self,
+        out: Path,
+        options: RunOptions,
+        network: nn.Module,
+        device: torch.device,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        self.out, self.run_options, self.device = out, options, device
+        self.network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.best = copy.deepcopy(self.average.state_dict())
+        self.best_dice, self.best_epoch = -1.0, 0
+        self.scores: dict[str, dict[str, float]] = {}  # of the last validation, in more detail where there is any
+        self.best_scores: dict[str, dict[str, float]] = {}
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, betas=betas
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+        self.rows: list[dict[str, Any]] = []
+        self.epoch, self.step = 0, 0
+
+    @abstractmethod
+    def train_steps(self, epoch: int) -> list[float]:
+        """Losses of the steps of one epoch; every random number follows from the seed and the epoch."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Dice of the averaged weights by what the log names it."""
+
+    @abstractmethod
+    def validated(self) -> list[str]:
+        """The names that `validate` may give."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """What must not differ between the parts of a run."""
+
+    # --- one epoch -----------------------------------------------------------------------------
+
+    def train_epoch(self, epoch: int) -> EpochReport:
+        """Train, validate where it is time to, and keep the state."""
+        started = time.perf_counter()
+        options = self.run_options
+        self.network.train()
+        losses = self.train_steps(epoch)
+        self.epoch = epoch + 1
+        rate = self.optimizer.param_groups[0]["lr"]
+        row: dict[str, Any] = {
+            "epoch": self.epoch,
+            "learning_rate": f"{rate:.3g}",
+            "train_loss": f"{np.mean(losses):.5f}",
+        }
+        score = None
+        if self.epoch % options.validate_every == 0 or self.epoch == options.epochs:
+            scores = self.validate()
+            score = float(np.mean(list(scores.values())))
+            row["validation_dice"] = f"{score:.5f}"
+            row |= {f"validation_dice_{name}": f"{value:.5f}" for name, value in scores.items()}
+            if score > self.best_dice:
+                self.best, self.best_dice, self.best_epoch = copy.deepcopy(self.average.state_dict()), score, self.epoch
+                self.best_scores = self.scores
+        seconds = time.perf_counter() - started
+        row["seconds"] = f"{seconds:.2f}"
+        self.rows.append(row)
+        self._save()
+        mean_seconds = float(np.mean([float(entry["seconds"]) for entry in self.rows]))
+        left = mean_seconds * (options.epochs - self.epoch)
+        return EpochReport(
+            self.epoch, options.epochs, rate, float(np.mean(losses)), score, self.best_dice, seconds, left
+        )
+
+    def update(self, loss: Tensor, epoch: float) -> float:
+        """One step of the optimizer and of the average; `epoch` with the share of it that is done."""
+        rate = learning_rate(self.run_options, epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), STEEPEST)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        # early on, a short memory: the first weights are worth nothing
+        decay = min(self.run_options.ema_decay, self.step / (self.step + 10))
+        with torch.no_grad():
+            for average, current in zip(
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            ):
+                if average.is_floating_point():
+                    average.lerp_(current, 1 - decay)
+        return float(loss.detach())
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def open_folder(self) -> None:
+        """Make the model folder, or go on with the run in it.
+
+        Raises OutputError for a folder that cannot be written or holds a run, InputError for a run of another kind.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"The model folder {self.out} cannot be made ({error.strerror}). Choose another folder."
+            ) from error
+        check_folder(self.out)
+        checkpoint = self.out / CHECKPOINT
+        if self.run_options.resume and checkpoint.is_file():
+            self._restore(torch.load(checkpoint, map_location=self.device, weights_only=True))
+        elif checkpoint.is_file():
+            raise OutputError(
+                f"{self.out} already holds a training run. Continue it with --resume or choose another folder."
+            )
+
+    def _save(self) -> None:
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best_dice": self.best_dice,
+            "best_scores": self.best_scores,
+            "best_epoch": self.best_epoch,
+            "epoch": self.epoch,
+            "step": self.step,
+            "rows": self.rows,
+            "fingerprint": self.fingerprint(),
+        }
+        save_torch(state, self.out / CHECKPOINT)
+        names = ["validation_dice", *(f"validation_dice_{name}" for name in self.validated())]
+        header = ["epoch", "learning_rate", "train_loss", *names, "seconds"]
+        write_table([header, *([row.get(name, "") for name in header] for row in self.rows)], self.out / LOG)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state["fingerprint"] != self.fingerprint():
+            raise InputError(
+                f"The run in {self.out} was started with other options or data. "
+                "Resume it with the same command or choose another folder."
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best, self.best_scores = state["best"], state.get("best_scores", {})
+        self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
+        self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
+
+
+def learning_rate(options: RunOptions, epoch: float) -> float:
+    """Linear warm-up, then a cosine to a hundredth."""
+    if epoch < options.warmup_epochs:
+        return options.learning_rate * (epoch + 0.1) / (options.warmup_epochs + 0.1)
+    share = (epoch - options.warmup_epochs) / max(1e-9, options.epochs - options.warmup_epochs)
+    return options.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))

@@ -1,0 +1,97 @@
+"""A folder of label maps, read, checked and numbered by its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...volume import LARGEST_LABEL, Geometry, check_labels, read_grid
+from ..dataset import ENDINGS
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """sources: number of each voxel's value in the settings, uint8 [k, j, i], cropped to what is not background.
+
+    The outermost voxels are background. world_to_index: 4x4 matrix from LPS positions in mm to indices (i, j, k) of
+    the cropped array.
+    """
+
+    name: str
+    sources: Tensor
+    world_to_index: np.ndarray
+
+    @property
+    def index_to_world(self) -> np.ndarray:
+        """4x4 matrix from indices (i, j, k) to LPS positions in mm."""
+        return np.linalg.inv(self.world_to_index)
+
+
+def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
+    """The label maps in a folder, by name.
+
+    Raises InputError for a folder with fewer than two, for files that are no label maps, that have values which the
+    settings do not know or no structure at all, and for grids of different size, spacing or direction.
+    """
+    if not folder.is_dir():
+        raise InputError(f"The folder {folder} does not exist. Check the path and the spelling.")
+    paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS))
+    if len(paths) < 2:
+        raise InputError(
+            f"{folder} holds {len(paths)} label maps, but training needs two at least: one to learn from, one to "
+            f"validate on. Use files that end in {', '.join(ENDINGS)}."
+        )
+    if len(settings.values) > 255:
+        raise InputError("The settings list more than 255 values. Join some of them in the label maps.")
+    numbers = np.zeros(LARGEST_LABEL + 1, np.uint8)
+    numbers[[value.value for value in settings.values]] = np.arange(1, len(settings.values) + 1)
+    classes = np.array(settings.source_classes)
+    result: list[LabelMap] = []
+    first: Geometry | None = None
+    for path in paths:
+        voxels, geometry = read_grid(path)
+        check_labels(voxels, path.name)
+        first = first or geometry
+        if not _same_grid(geometry, first):
+            raise InputError(
+                f"{path.name} and {paths[0].name} have grids of different size, spacing or direction. "
+                "Resample the label maps to one grid, by the nearest neighbor."
+            )
+        sources = numbers[voxels.astype(np.int64)]
+        unknown = np.unique(voxels[(sources == 0) & (voxels != 0)])
+        if len(unknown):
+            raise InputError(
+                f"{path.name} has voxels of the value {int(unknown[0])}, which the settings do not list. "
+                "Add it to values, or correct the label map."
+            )
+        if not classes[sources].any():
+            raise InputError(f"{path.name} has no voxel of any structure. Correct or remove this label map.")
+        result.append(_cropped(path.name.split(".")[0], sources, geometry))
+    return result
+
+
+def _same_grid(a: Geometry, b: Geometry) -> bool:
+    """Whether two grids are alike but for their position."""
+    return (
+        a.shape == b.shape
+        and np.allclose(a.spacing, b.spacing, rtol=1e-3)
+        and np.allclose(a.direction, b.direction, atol=1e-3)
+    )
+
+
+def _cropped(name: str, sources: np.ndarray, geometry: Geometry) -> LabelMap:
+    bounds = []
+    for axis in range(3):
+        filled = np.flatnonzero(sources.any(axis=tuple(other for other in range(3) if other != axis)))
+        bounds.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    k, j, i = (bound.start - 1 for bound in bounds)  # one voxel of background around
+    index_to_world = geometry.index_to_world
+    index_to_world[:3, 3] += index_to_world[:3, :3] @ np.array([i, j, k], float)
+    padded = np.pad(sources[bounds[0], bounds[1], bounds[2]], 1)
+    return LabelMap(name, torch.from_numpy(padded), np.linalg.inv(index_to_world))

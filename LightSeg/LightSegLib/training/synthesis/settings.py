@@ -1,0 +1,229 @@
+"""What the values of label maps are and how they look: `synthesis.json`, read and checked.
+
+The format is described in `schema.json`; `brain.json` beside it is a complete example.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...catalog.schema import FieldError, conform
+from ...errors import InputError
+
+FILE_NAME = "synthesis.json"
+SHIPPED = Path(__file__).parent
+BACKGROUND = 0
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of the label maps. structure: the value it counts as (its own for a structure), 0 for background."""
+
+    value: int
+    tissue: str
+    name: str = ""
+    structure: int = BACKGROUND
+    inside: bool = False
+    rim: bool = False
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """How a tissue looks. intensity: mean by contrast. between, share: where it lies in any other contrast."""
+
+    intensity: dict[str, float] = field(default_factory=dict)
+    between: tuple[str, str] | None = None
+    share: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Label maps as data.
+
+    The program numbers what it meets twice: a *source* is 0 for the background or 1 + the position of a value in
+    `values`; a *class* is 0 or 1 + the position of a structure among the named values. Classes are the labels of the
+    model. totals: names of sums of structures, with their values.
+    """
+
+    name: str
+    subject: str
+    modality: str
+    channel: str
+    values: tuple[Value, ...]
+    mirrored: tuple[tuple[int, int], ...]
+    tissues: dict[str, Tissue]
+    license: str = ""
+    citation: str = ""
+    totals: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @functools.cached_property
+    def structures(self) -> tuple[Value, ...]:
+        """The values that the model segments, in the order of their classes (from 1)."""
+        return tuple(value for value in self.values if value.name)
+
+    @functools.cached_property
+    def source_classes(self) -> tuple[int, ...]:
+        """Class of each source."""
+        number = {value.value: n for n, value in enumerate(self.structures, start=1)} | {BACKGROUND: 0}
+        return (0, *(number[value.structure] for value in self.values))
+
+    @functools.cached_property
+    def source_tissues(self) -> tuple[str | None, ...]:
+        """Tissue of each source; None for the background."""
+        return (None, *(value.tissue for value in self.values))
+
+    @functools.cached_property
+    def mirrored_sources(self) -> tuple[int, ...]:
+        """The source that each source becomes in a mirror image."""
+        return _swapped(len(self.values) + 1, self._pairs([value.value for value in self.values]))
+
+    @functools.cached_property
+    def class_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Classes (left, right) that mirror each other."""
+        return self._pairs([value.value for value in self.structures])
+
+    @functools.cached_property
+    def mirrored_classes(self) -> tuple[int, ...]:
+        """The class that each class becomes in a mirror image."""
+        return _swapped(len(self.structures) + 1, self.class_pairs)
+
+    @functools.cached_property
+    def tissue_groups(self) -> tuple[str, ...]:
+        """Tissues of the structures, in the order of `tissues`: those that a network tells apart."""
+        used = {value.tissue for value in self.structures}
+        return tuple(name for name in self.tissues if name in used)
+
+    @functools.cached_property
+    def class_tissues(self) -> tuple[int, ...]:
+        """Number of each class's tissue group, from 1; 0 for the background."""
+        return (0, *(1 + self.tissue_groups.index(value.tissue) for value in self.structures))
+
+    @functools.cached_property
+    def contrasts(self) -> tuple[str, ...]:
+        """Contrasts of which the intensity of every tissue is known."""
+        first = next(iter(self.tissues.values())).intensity
+        return tuple(name for name in first if all(name in tissue.intensity for tissue in self.tissues.values()))
+
+    def _pairs(self, values: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        position = {value: n for n, value in enumerate(values, start=1)}
+        return tuple((position[a], position[b]) for a, b in self.mirrored if a in position and b in position)
+
+
+def find_settings(folder: Path, given: str = "") -> Path:
+    """The settings file: a given path or the name of one that ships with LightSeg, else the one beside the maps.
+
+    Raises InputError where there is none.
+    """
+    if given:
+        shipped = SHIPPED / f"{given}.json"
+        path = shipped if shipped.is_file() and shipped.stem != "schema" else Path(given)
+    else:
+        path = folder / FILE_NAME
+    if not path.is_file():
+        raise InputError(
+            f"{path} does not exist, so it is not known what the values of the label maps are. "
+            f"Write {FILE_NAME} beside the label maps or name one with --settings."
+        )
+    return path
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and check a settings file. Raises InputError that names the file and the field."""
+    try:
+        return settings_from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path.name} cannot be read ({error}). Correct the file.") from error
+    except FieldError as error:
+        raise InputError(f"{path.name} is not valid: {error}. Correct this field.") from error
+
+
+def settings_from_dict(data: Any) -> Settings:
+    """Settings of a JSON object. Raises FieldError that names the field."""
+    schema = dict(json.loads((SHIPPED / "schema.json").read_text(encoding="utf-8")))
+    fields = conform(data, schema)
+    tissues = {name: _tissue(name, entry, schema) for name, entry in fields["tissues"].items()}
+    values = tuple(_value(n, entry, tissues) for n, entry in enumerate(fields["values"]))
+    totals = tuple((total["name"], total["values"]) for total in fields.get("totals", ()))
+    parts = {"values": values, "mirrored": fields.get("mirrored", ()), "tissues": tissues, "totals": totals}
+    settings = Settings(**fields | parts)
+    _check_values(settings)
+    _check_mirrored(settings)
+    for name, tissue in tissues.items():
+        for other in tissue.between or ():
+            if other not in tissues or tissues[other].between is not None or other == name:
+                raise FieldError(f"tissues.{name}.between must name two other tissues that lie between none")
+    return settings
+
+
+def _tissue(name: str, entry: Any, schema: dict[str, Any]) -> Tissue:
+    where = f"tissues.{name}"
+    fields = conform(entry, schema["$defs"]["tissue"], where, schema)
+    for contrast, mean in fields.get("intensity", {}).items():
+        conform(mean, {"type": "number", "minimum": 0}, f"{where}.intensity.{contrast}")
+    low, high = fields.get("share", (0.0, 1.0))
+    if low > high:
+        raise FieldError(f"{where}.share must be the least, then the largest")
+    return Tissue(**fields)
+
+
+def _value(number: int, entry: dict[str, Any], tissues: dict[str, Tissue]) -> Value:
+    where = f"values[{number}]"
+    if entry["tissue"] not in tissues:
+        raise FieldError(f"{where}.tissue must be a name in tissues, and '{entry['tissue']}' is not")
+    if "name" in entry and "counts_as" in entry:
+        raise FieldError(f"{where} must have a name or counts_as, not both")
+    counts_as = entry.pop("counts_as", BACKGROUND)
+    return Value(**entry, structure=entry["value"] if entry.get("name") else counts_as)
+
+
+def _check_values(settings: Settings) -> None:
+    names: set[str] = set()
+    structures = {value.value for value in settings.values if value.name}
+    if not structures:
+        raise FieldError("values must have at least one entry with a name: there is nothing to segment")
+    for n, value in enumerate(settings.values):
+        if value.value in [other.value for other in settings.values[:n]]:
+            raise FieldError(f"values[{n}].value must differ from the others, and {value.value} is listed before")
+        if value.name and value.name.casefold() in names:
+            raise FieldError(f"values[{n}].name must differ from the others, and '{value.name}' is listed before")
+        if value.structure and value.structure not in structures:
+            raise FieldError(f"values[{n}].counts_as must be the value of a structure, and {value.structure} is not")
+        names.add(value.name.casefold())
+    for n, (name, parts) in enumerate(settings.totals):
+        if not set(parts) <= structures:
+            raise FieldError(f"totals[{n}].values must be the values of structures")
+        if name.casefold() in names:
+            raise FieldError(f"totals[{n}].name must differ from the others, and '{name}' is listed before")
+        names.add(name.casefold())
+
+
+def _check_mirrored(settings: Settings) -> None:
+    known = {value.value: value for value in settings.values}
+    partners: dict[int, int] = {}
+    for n, (left, right) in enumerate(settings.mirrored):
+        if left == right:
+            raise FieldError(f"mirrored[{n}] pairs {left} with itself")
+        for value in (left, right):
+            if value not in known:
+                raise FieldError(f"mirrored[{n}] has {value}, which is not listed in values")
+            if value in partners:
+                raise FieldError(f"mirrored[{n}] has {value}, which is in another pair")
+        if known[left].tissue != known[right].tissue:
+            raise FieldError(f"mirrored[{n}] pairs values of different tissues")
+        partners |= {left: right, right: left}
+    for n, (left, right) in enumerate(settings.mirrored):
+        structure = known[left].structure
+        if known[right].structure != partners.get(structure, structure):
+            raise FieldError(f"mirrored[{n}] pairs values that do not count as a pair of structures")
+
+
+def _swapped(count: int, pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    result = list(range(count))
+    for a, b in pairs:
+        result[a], result[b] = b, a
+    return tuple(result)

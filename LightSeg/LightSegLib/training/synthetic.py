@@ -1,0 +1,310 @@
+"""Training on images synthesized from label maps, on the grid of a template with which images are aligned later.
+
+The model folder gets the card, the averaged weights that were best on the validation, and the template, as soon as
+there is a first validation, beside what every run leaves (`run.py`). Validation images are those of label maps that
+were set aside: each contrast with voxels of 1 mm and with slices of 5 mm, misaligned as by a typical registration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..catalog.card import Card
+from ..errors import InputError
+from ..evaluation import dice
+from ..networks import build
+from ..networks.atlas_unet import AtlasUNet
+from ..pipeline.devices import choose_device
+from ..pipeline.forms import native_bfloat16
+from ..progress import CancelCallback, Reporter
+from ..weights.checkpoint import read_checkpoint
+from ..weights.matching import load_state
+from .loss import drawn_loss, drawn_voxels
+from .run import EpochReport, Run
+from .synthesis.alignment import TemplateSpace, align, landmarks
+from .synthesis.atlas import prior
+from .synthesis.draw import random_generator
+from .synthesis.generator import IGNORED, Generator, Sample, Wish
+from .synthesis.grid import Layout, choose_grid
+from .synthesis.label_maps import LabelMap, read_label_maps
+from .synthesis.options import SynthesisOptions
+from .synthesis.preview import draw_preview
+from .synthesis.settings import Settings, find_settings, read_settings
+from .synthetic_options import SyntheticTrainingOptions, synthetic_command
+
+RESOLUTIONS = {"1 mm": 0.0, "5 mm slices": 5.0}
+TYPICAL_POSE = 0.5  # of a registration that went well
+QUEUE = 4  # images made ahead
+VALIDATION_STREAM, PRIOR_STREAM = 1, 2  # beside that of the training
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """All that a training on label maps starts from. training, validation: positions in `maps`."""
+
+    settings: Settings
+    maps: list[LabelMap]
+    space: TemplateSpace
+    layout: Layout
+    training: tuple[int, ...]
+    validation: tuple[int, ...]
+
+    def generator(self, chosen: Sequence[int], seed: int) -> Generator:
+        """Images of some of the maps."""
+        affines = [self.space.affines[n] for n in chosen]
+        return Generator([self.maps[n] for n in chosen], affines, self.settings, seed)
+
+
+def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
+    """Read and align the label maps. Raises InputError for what cannot be used."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"The folder {folder} does not exist. Check the path and the spelling.")
+    settings = read_settings(find_settings(folder, options.settings))
+    maps = read_label_maps(folder, settings)
+    if len(maps) <= options.validation_maps:
+        raise InputError(
+            f"{folder.name} holds {len(maps)} label maps, of which {options.validation_maps} are to be set aside for "
+            "the validation: none is left. Add label maps or set fewer aside."
+        )
+    space = align([landmarks(label_map, settings) for label_map in maps], settings)
+    symmetric = bool(settings.class_pairs)
+    layout = choose_grid(
+        space.box, options.spacing, options.margin, 2 ** len(options.widths), options.overlap, symmetric
+    )
+    order = np.random.default_rng(options.seed).permutation(len(maps)).tolist()
+    held_out = sorted(order[: options.validation_maps])
+    training = tuple(n for n in range(len(maps)) if n not in held_out)
+    return Material(settings, maps, space, layout, training, tuple(held_out))
+
+
+def train_synthetic(
+    folder: str | Path,
+    out: str | Path,
+    options: SyntheticTrainingOptions,
+    synthesis: SynthesisOptions | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    cancelled: CancelCallback | None = None,
+) -> Card | None:
+    """Train an aligned model on label maps and write a model folder; returns its card.
+
+    None if the time was up before the first validation. Raises InputError for label maps or settings that cannot be
+    used, OutputError for a folder that cannot be written.
+    """
+    from .synthetic_card import write_model
+
+    started = time.monotonic()
+    material = prepare(folder, options)
+    run = SyntheticRun(material, Path(out), options, synthesis or SynthesisOptions())
+    reporter = Reporter(None, cancelled)
+    name = Path(folder).resolve().name
+    command = synthetic_command(name, Path(out), options, run.synthesis)
+    card: Card | None = None
+    written = -1
+    for epoch in range(run.epoch, options.epochs):
+        reporter.step("Training")
+        report = run.train_epoch(epoch)
+        if run.best_epoch not in (0, written):
+            card, written = write_model(run, name, command), run.best_epoch
+        if on_epoch is not None:
+            on_epoch(report)
+        if options.hours and time.monotonic() - started > options.hours * 3600:
+            break
+    if run.best_epoch and card is None:
+        card = write_model(run, name, command)
+    return card
+
+
+def preview(
+    folder: str | Path, out: str | Path, options: SyntheticTrainingOptions, synthesis: SynthesisOptions, count: int = 8
+) -> None:
+    """Write a picture of images that a training would see: from its beginning to its end, one row each.
+
+    Raises InputError as a training does, OutputError for a picture that cannot be written.
+    """
+    material = prepare(folder, options)
+    generator = material.generator(material.training, 3 * options.seed)
+    samples = [
+        generator.sample(number, material.layout.grid, synthesis.at(number / max(count - 1, 1)))
+        for number in range(count)
+    ]
+    draw_preview(samples, material.settings, Path(out))
+
+
+class SyntheticRun(Run):
+    """A run on synthesized images."""
+
+    network: AtlasUNet
+    average: AtlasUNet
+
+    def __init__(
+        self, material: Material, out: Path, options: SyntheticTrainingOptions, synthesis: SynthesisOptions
+    ) -> None:
+        self.material, self.options, self.synthesis = material, options, synthesis
+        torch.set_num_threads(options.threads)
+        torch.manual_seed(options.seed)
+        network = build("atlas_unet", network_arguments(material, options))
+        super().__init__(out, options, network, choose_device(options.device), betas=(0.9, 0.99))
+        self.generator = material.generator(material.training, 3 * options.seed)
+        lookup = torch.full((256,), IGNORED, dtype=torch.uint8)
+        lookup[: self.network.classes] = 0  # the other side's
+        lookup[self.network.half_classes] = torch.arange(len(self.network.half_classes), dtype=torch.uint8)
+        self.half_class = lookup
+        self.images: Iterator[tuple[Tensor, Tensor]] | None = None
+        self.open_folder()
+        if self.step == 0:
+            self._start()
+
+    def _start(self) -> None:
+        """Weights and prior of a new run."""
+        if self.options.initial_weights:
+            path = Path(self.options.initial_weights)
+            state = read_checkpoint(path).state
+            for network in (self.network, self.average):
+                load_state(network, state, path.name)
+        counted = prior(
+            self.material.generator(self.material.training, 3 * self.options.seed + PRIOR_STREAM),
+            self.material.layout,
+            self.network.half_classes[1:],
+            self.network.prior_step,
+            self.options.prior_images,
+        )
+        for network in (self.network, self.average):
+            network.set_prior(counted.to(self.device))  # that of these label maps, whatever was in the weights
+
+    # --- training ------------------------------------------------------------------------------
+
+    def train_steps(self, epoch: int) -> list[float]:
+        """One step for each image."""
+        first = epoch * self.options.images_per_epoch
+        if self.images is None:
+            self.images = self._stream(first)
+        losses = []
+        for number in range(first, first + self.options.images_per_epoch):
+            losses.append(self._train_image(*next(self.images), number))
+        return losses
+
+    def _stream(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Half images and their half classes from number `first` to the last, made in a process beside this one."""
+        left = self.options.epochs * self.options.images_per_epoch - first
+        loader = torch.utils.data.DataLoader(
+            ImageStream(self, first), batch_size=None, sampler=range(left), num_workers=1, prefetch_factor=QUEUE
+        )
+        return iter(loader)
+
+    def _train_image(self, image: Tensor, classes: Tensor, number: int) -> float:
+        random = random_generator(self.options.seed, number)
+        labels = classes.flatten().long()
+        chosen, weights = drawn_voxels(labels, len(self.network.half_classes), self.options.voxels_per_class, random)
+        labels, chosen, weights = (part.to(self.device) for part in (labels[chosen], chosen, weights))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16()):
+            logits = self.network.half_logits(image.to(self.device), chosen)
+        return self.update(drawn_loss(logits.float(), labels, weights), number / self.options.images_per_epoch)
+
+    def _bfloat16(self) -> bool:
+        if self.device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return self.device.type == "cpu" and native_bfloat16()
+
+    # --- validation ----------------------------------------------------------------------------
+
+    def validate(self) -> dict[str, float]:
+        """Mean Dice over the structures by contrast and resolution; by structure in `scores`."""
+        scores: dict[str, list[list[float]]] = {}
+        for name, sample in self.validation_samples():
+            scores.setdefault(name, []).append(self._dice(sample))
+        names = [value.name for value in self.material.settings.structures]
+        mean = {name: np.nanmean(rows, 0) for name, rows in scores.items()}
+        self.scores = {name: dict(zip(names, map(float, values), strict=True)) for name, values in mean.items()}
+        return {name: float(np.nanmean(values)) for name, values in mean.items()}
+
+    def validated(self) -> list[str]:
+        """Contrasts with resolutions."""
+        return [f"{kind} {resolution}" for kind in self._kinds() for resolution in RESOLUTIONS]
+
+    def validation_samples(self) -> Iterator[tuple[str, Sample]]:
+        """Whole images, the same each time: their kind, and the image with its classes."""
+        generator = self.material.generator(self.material.validation, 3 * self.options.seed + VALIDATION_STREAM)
+        number = 0
+        for kind in self._kinds():
+            for resolution, slices in RESOLUTIONS.items():
+                for subject in range(len(self.material.validation)):
+                    wish = Wish(subject, kind, slices, TYPICAL_POSE, whole=True)
+                    yield (
+                        f"{kind} {resolution}",
+                        generator.sample(number, self.material.layout.grid, self.synthesis, wish),
+                    )
+                    number += 1
+
+    def _kinds(self) -> tuple[str, ...]:
+        return (*self.material.settings.contrasts, "tissues")
+
+    def _dice(self, sample: Sample) -> list[float]:
+        with torch.no_grad():
+            found = self.average.eval()(sample.image[None, None].to(self.device))[0].argmax(0).cpu().numpy()
+        classes = sample.classes.numpy()
+        return [dice(found == n, classes == n) for n in range(1, self.network.classes)]
+
+    def fingerprint(self) -> str:
+        """Options and label maps; how long it lasts and how fast it runs may change."""
+        free = (
+            "epochs",
+            "hours",
+            "validate_every",
+            "device",
+            "threads",
+            "nice",
+            "resume",
+            "settings",
+            "initial_weights",
+        )
+        fixed = {name: value for name, value in vars(self.options).items() if name not in free}
+        maps = [self.material.maps[n].name for n in self.material.training]
+        fixed["from weights"] = bool(self.options.initial_weights)
+        return f"{fixed} {self.synthesis} {self.material.settings} {maps}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Share of a training that is done with image `number`; a start from weights has no easy beginning."""
+
+    options: SyntheticTrainingOptions
+
+    def __call__(self, number: int) -> float:
+        if self.options.initial_weights:
+            return 1.0
+        return number / (self.options.epochs * self.options.images_per_epoch)
+
+
+class ImageStream(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Training images from number `first` on: half image [k, j, i] and its half classes, uint8."""
+
+    def __init__(self, run: SyntheticRun, first: int) -> None:
+        self._generator, self._grid, self._half_class = run.generator, run.material.layout.half, run.half_class
+        self._synthesis, self._first, self._progress = run.synthesis, first, Progress(run.options)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        number = self._first + index
+        sample = self._generator.sample(number, self._grid, self._synthesis.at(self._progress(number)))
+        return sample.image, self._half_class[sample.classes.long()]
+
+
+def network_arguments(material: Material, options: SyntheticTrainingOptions) -> dict[str, object]:
+    """Of the network for these label maps, as its card states them."""
+    settings = material.settings
+    return {
+        "classes": len(settings.structures) + 1,
+        "size": list(material.layout.grid.size),
+        "tissues": list(settings.class_tissues),
+        "pairs": [list(pair) for pair in settings.class_pairs],
+        "overlap": material.layout.overlap,
+        "widths": list(options.widths),
+        "fine_channels": options.fine_channels,
+    }

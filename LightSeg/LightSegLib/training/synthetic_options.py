@@ -1,0 +1,121 @@
+"""What a training on label maps can be told; every field is a flag of `lightseg train --synthesize`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ..errors import InputError
+from .options import check_least
+from .synthesis.options import SynthesisOptions
+
+
+@dataclass(frozen=True)
+class SyntheticTrainingOptions:
+    """settings: settings file, or the name of one that ships with LightSeg; empty for the one beside the label maps.
+
+    epochs, images_per_epoch: an image is a step; an epoch is as many as lie between two lines of the log.
+    hours: after which the training pauses, 0 for never. warmup_epochs, validate_every: epochs.
+    ema_decay: exponential moving average of the weights. voxels_per_class: of each class and image, drawn at random
+    for the loss. validation_maps: label maps set aside. spacing: mm of the network's grid. margin: mm around the
+    structures. overlap: mm beyond the middle that each half sees, where structures are paired.
+    widths, fine_channels: of the network, see `AtlasUNet`. prior_images: from which the prior is counted.
+    initial_weights: weights file to start from, "" for none; such a training starts with all contrasts at once.
+    threads: of the training itself; images are made in a process beside it. nice: lowers the priority, 0 to 19.
+    """
+
+    settings: str = ""
+    epochs: int = 200
+    images_per_epoch: int = 100
+    hours: float = 0.0
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-3
+    warmup_epochs: int = 1
+    ema_decay: float = 0.998
+    voxels_per_class: int = 5000
+    validation_maps: int = 3
+    validate_every: int = 5
+    spacing: float = 2.0
+    margin: float = 8.0
+    overlap: float = 12.0
+    widths: tuple[int, ...] = (24, 44, 64, 80)
+    fine_channels: int = 8
+    prior_images: int = 160
+    initial_weights: str = ""
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 1
+    nice: int = 10
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a value with which no training is possible."""
+        check_least(
+            self,
+            epochs=1,
+            images_per_epoch=1,
+            hours=0,
+            warmup_epochs=0,
+            voxels_per_class=1,
+            validation_maps=1,
+            validate_every=1,
+            margin=0,
+            overlap=0,
+            fine_channels=1,
+            prior_images=1,
+            seed=0,
+            threads=1,
+            nice=0,
+        )
+        if not self.learning_rate > 0 or not self.spacing > 0:
+            raise InputError("learning_rate and spacing must be positive. Choose other values.")
+        if not 0 <= self.ema_decay <= 1:
+            raise InputError(f"ema_decay is {self.ema_decay}, but must lie between 0 and 1. Choose another value.")
+        if len(self.widths) < 2 or min(self.widths) < 1:
+            raise InputError(f"widths is {self.widths}, but must be two positive numbers at least. Choose others.")
+
+
+def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
+    """Options of the synthesis from words such as "rotation=10" or "noise=0,0.1".
+
+    Raises InputError for a name that does not exist or a value of another kind.
+    """
+    defaults = {field.name: getattr(SynthesisOptions(), field.name) for field in fields(SynthesisOptions)}
+    given: dict[str, object] = {}
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        if name not in defaults:
+            raise InputError(f"'{name}' is no option of the synthesis. They are: {', '.join(defaults)}.")
+        default = defaults[name]
+        count = len(default) if isinstance(default, tuple) else 1
+        kind = type(default[0]) if isinstance(default, tuple) else type(default)
+        try:
+            values = tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            numbers = "a number" if count == 1 else f"{count} numbers joined by a comma"
+            raise InputError(f"{name} is '{text}', but must be {numbers}. Choose another value.")
+        given[name] = values if isinstance(default, tuple) else values[0]
+    return SynthesisOptions(**given)  # type: ignore[arg-type]
+
+
+def synthetic_command(dataset: str, out: Path, options: SyntheticTrainingOptions, synthesis: SynthesisOptions) -> str:
+    """The command line that repeats a run, without options at their defaults."""
+    words = ["lightseg", "train", "--synthesize", dataset, "--out", out.name]
+    for name, default in vars(SyntheticTrainingOptions()).items():
+        value = getattr(options, name)
+        if name in ("resume", "device", "threads", "nice", "hours") or value == default:
+            continue
+        value = Path(value).name if name in ("settings", "initial_weights") else value
+        words += [f"--{name.replace('_', '-')}", _text(value)]
+    for name, default in vars(SynthesisOptions()).items():
+        if getattr(synthesis, name) != default:
+            words += ["--set", f"{name}={_text(getattr(synthesis, name))}"]
+    return shlex.join(words)
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

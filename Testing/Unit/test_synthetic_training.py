@@ -1,0 +1,200 @@
+"""From a folder of label maps to a model: a phantom's organs, an interruption, a full disk."""
+
+from __future__ import annotations
+
+import csv
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from label_phantoms import BODY, CYST, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, image_of, phantom, write_maps
+from LightSegLib.catalog.card import read_card
+from LightSegLib.catalog.store import CARD_NAME
+from LightSegLib.cli import main
+from LightSegLib.errors import Cancelled, DiskFullError, InputError, ModelError, OutputError
+from LightSegLib.evaluation import dice
+from LightSegLib.segmenter import Segmenter
+from LightSegLib.training.loss import drawn_loss, drawn_voxels
+from LightSegLib.training.run import EpochReport
+from LightSegLib.training.synthesis.options import SynthesisOptions
+from LightSegLib.training.synthetic import train_synthetic
+from LightSegLib.training.synthetic_options import (
+    SyntheticTrainingOptions,
+    synthesis_options,
+    synthetic_command,
+)
+from LightSegLib.volume import Geometry, Volume
+
+SMALL: dict[str, Any] = {
+    "validation_maps": 1,
+    "spacing": 4.0,
+    "overlap": 8.0,
+    "widths": (8, 12),
+    "prior_images": 20,
+    "voxels_per_class": 500,
+    "ema_decay": 0.9,
+}
+QUICK = SyntheticTrainingOptions(**SMALL, epochs=4, images_per_epoch=2, validate_every=2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_maps(tmp_path_factory.mktemp("training") / "phantoms", 5)
+
+
+def test_from_label_maps_to_the_organs_of_a_new_phantom(maps: Path, tmp_path: Path) -> None:
+    """Nobody in the label maps looks like the new subject, whose contrast, noise, size and place are others."""
+    out = tmp_path / "organs"
+    flags = "--validation-maps 1 --spacing 4 --overlap 8 --widths 8,12 --prior-images 40 --voxels-per-class 500"
+    schedule = (
+        "--epochs 4 --images-per-epoch 40 --validate-every 4 --ema-decay 0.9 --learning-rate 0.01 --nice 0 --device cpu"
+    )
+    assert main(["train", "--synthesize", str(maps), "--out", str(out), *flags.split(), *schedule.split()]) == 0
+    card = read_card(out / CARD_NAME)
+    assert [label.name for label in card.labels] == ["Liver", "Left kidney", "Right kidney"]
+    assert card.labels[0].terminology is not None and card.labels[0].terminology.type.value == "10200004"
+    assert card.training["command"].startswith("lightseg train --synthesize phantoms --out organs --epochs 4")
+    values, matrix = phantom(77, (60, 56, 62), 2.5)
+    image = image_of(values, 1, {BODY: 90, LIVER: 300, CYST: 420, LEFT_KIDNEY: 190, RIGHT_KIDNEY: 190})
+    matrix[:3, 3] += [40, -25, 60]
+    volume = Volume(image, Geometry.from_index_to_world(matrix, values.shape))  # type: ignore[arg-type]
+    result = Segmenter(card, device="cpu").segment([volume])
+    assert result.geometry == volume.geometry
+    expected = {1: (LIVER, CYST), 2: (LEFT_KIDNEY,), 3: (RIGHT_KIDNEY,)}
+    scores = {label: dice(result.voxels == label, np.isin(values, part)) for label, part in expected.items()}
+    assert min(scores.values()) >= 0.9, scores
+    rows = list(csv.DictReader((out / "training.csv").open(encoding="utf-8")))
+    assert len(rows) == 4 and float(rows[-1]["validation_dice"]) > 0.8
+    assert {name for name in rows[-1] if name.startswith("validation_dice_T1")} == {
+        "validation_dice_T1 1 mm",
+        "validation_dice_T1 5 mm slices",
+    }
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(maps: Path, tmp_path: Path) -> None:
+    whole = train_synthetic(maps, tmp_path / "whole", QUICK)
+    done: list[EpochReport] = []
+    with pytest.raises(Cancelled):
+        train_synthetic(maps, tmp_path / "parts", QUICK, on_epoch=done.append, cancelled=lambda: len(done) == 3)
+    with pytest.raises(OutputError, match="--resume"):
+        train_synthetic(maps, tmp_path / "parts", QUICK)
+    other = SyntheticTrainingOptions(**{**vars(QUICK), "seed": 6, "resume": True})
+    with pytest.raises(InputError, match="other options"):
+        train_synthetic(maps, tmp_path / "parts", other)
+    resume = SyntheticTrainingOptions(**{**vars(QUICK), "resume": True})
+    parts = train_synthetic(maps, tmp_path / "parts", resume)
+    assert whole is not None and parts is not None
+    assert parts.weights.sha256 == whole.weights.sha256 and parts.performance == whole.performance
+
+
+def test_a_run_goes_on_from_weights_alone(maps: Path, tmp_path: Path) -> None:
+    """On another computer there is the weights file and the label maps; the first validation is as good as the last."""
+    train_synthetic(maps, tmp_path / "first", QUICK)
+    weights = tmp_path / "first" / "weights.pt"
+    onward = SyntheticTrainingOptions(
+        **{**vars(QUICK), "epochs": 1, "learning_rate": 1e-7, "initial_weights": str(weights)}
+    )
+    train_synthetic(maps, tmp_path / "second", onward)
+    last = list(csv.DictReader((tmp_path / "first" / "training.csv").open(encoding="utf-8")))[-1]
+    first = next(iter(csv.DictReader((tmp_path / "second" / "training.csv").open(encoding="utf-8"))))
+    assert float(first["validation_dice"]) == pytest.approx(float(last["validation_dice"]), abs=2e-3)
+    wider = SyntheticTrainingOptions(**{**vars(onward), "widths": (8, 16)})
+    with pytest.raises(ModelError):
+        train_synthetic(maps, tmp_path / "third", wider)
+
+
+def test_time_that_is_up_pauses_the_run_and_keeps_it(maps: Path, tmp_path: Path) -> None:
+    hurried = SyntheticTrainingOptions(**{**vars(QUICK), "hours": 1e-9})
+    assert train_synthetic(maps, tmp_path / "model", hurried) is None
+    onward = SyntheticTrainingOptions(**{**vars(QUICK), "resume": True})
+    assert train_synthetic(maps, tmp_path / "model", onward) is not None
+
+
+def test_a_disk_that_fills_leaves_the_last_checkpoint(
+    maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, done = tmp_path / "model", []
+    real = torch.save
+
+    def save(content: Any, stream: Any) -> None:
+        real(content, stream)
+        if len(done) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(DiskFullError, match="Make room"):
+        train_synthetic(maps, out, QUICK, on_epoch=done.append)
+    monkeypatch.setattr(torch, "save", real)
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["epoch"] == 1
+    assert [path.name for path in out.iterdir() if "part" in path.name] == []
+    resumed = train_synthetic(maps, out, SyntheticTrainingOptions(**{**vars(QUICK), "resume": True}))
+    whole = train_synthetic(maps, tmp_path / "whole", QUICK)
+    assert resumed is not None and whole is not None and resumed.weights.sha256 == whole.weights.sha256
+
+
+def test_a_preview_shows_images_before_anything_is_trained(maps: Path, tmp_path: Path) -> None:
+    import SimpleITK as sitk
+
+    out = tmp_path / "look"
+    flags = ["--preview", "--spacing", "4", "--widths", "8,12", "--validation-maps", "1"]
+    assert main(["train", "--synthesize", str(maps), "--out", str(out), *flags]) == 0
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "preview.png")))
+    assert picture.shape[0] > 8 * 20 and picture.std() > 20
+    assert [path.name for path in out.iterdir()] == ["preview.png"]
+
+
+def test_flags_of_the_other_kind_of_training_are_refused(
+    maps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    for words, message in (
+        (["--synthesize", str(maps), "--batch-size", "2"], "--batch-size is for a training without --synthesize"),
+        ([str(maps), "--images-per-epoch", "2"], "--images-per-epoch is for a training with --synthesize"),
+        ([str(maps), "--synthesize", str(maps)], "Give one of them"),
+        ([], "nothing to train on"),
+    ):
+        assert main(["train", *words, *out]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_the_synthesis_come_as_words_and_stand_in_the_command() -> None:
+    synthesis = synthesis_options(["rotation=10", "noise=0,0.1", "bias_nodes=2,3"])
+    assert synthesis == SynthesisOptions(rotation=10.0, noise=(0.0, 0.1), bias_nodes=(2, 3))
+    options = SyntheticTrainingOptions(settings="brain", widths=(8, 16), hours=3.0)
+    assert synthetic_command("maps", Path("a/out"), options, synthesis) == (
+        "lightseg train --synthesize maps --out out --settings brain --widths 8,16 "
+        "--set rotation=10.0 --set bias_nodes=2,3 --set noise=0.0,0.1"
+    )
+    for words in (["noise=0"], ["rotation=much"], ["turn=3"]):
+        with pytest.raises(InputError):
+            synthesis_options(words)
+
+
+# --- the objective -------------------------------------------------------------------------------
+
+
+def test_drawn_voxels_stand_for_all_of_them() -> None:
+    """Small classes are taken whole; of large ones, what is drawn adds up to their size in the mean."""
+    labels = torch.tensor([0] * 4000 + [1] * 50 + [2] * 900 + [255] * 100)
+    sums = torch.zeros(3)
+    for seed in range(40):
+        chosen, weights = drawn_voxels(labels, 3, 200, torch.Generator().manual_seed(seed))
+        assert (labels[chosen] == 1).sum() == 50 and not (labels[chosen] == 255).any()
+        assert len(chosen) < 600
+        sums += torch.zeros(3).index_add_(0, labels[chosen], weights) / 40
+    torch.testing.assert_close(sums, torch.tensor([4000.0, 50.0, 900.0]), rtol=0.05, atol=0)
+
+
+def test_the_loss_of_drawn_voxels_is_what_the_formulas_say() -> None:
+    """Undecided between three classes: log 3, and a Dice of (2 n / 3 + 1) / (n + total / 3 + 1) for each structure."""
+    labels, weights = torch.tensor([0, 0, 1, 2]), torch.tensor([10.0, 10.0, 4.0, 6.0])
+    loss = float(drawn_loss(torch.zeros(4, 3), labels, weights))
+    scores = [(2 * n / 3 + 1) / (n + 30 / 3 + 1) for n in (4, 6)]
+    assert loss == pytest.approx(np.log(3) + 1 - np.mean(scores), rel=1e-5)
+    sure = 40 * torch.nn.functional.one_hot(labels, 3).float()
+    assert float(drawn_loss(sure, labels, weights)) == pytest.approx(0, abs=1e-5)
