@@ -60,8 +60,8 @@ class Runner:
 class Model:
     """The networks [C, k, j, i] -> [outputs, k, j, i] of one model, and the tile for which it was made.
 
-    patch: its voxels [k, j, i]. identity: SHA-256 of the weights; None for a network whose form is float32, such
-    as one in training. signed: whether its input has values around 0, not from 0 to 1. regions: each output is a label of its own.
+    patch: its voxels [k, j, i]. identity: SHA-256 of the weights; None for a network whose form is float32, as in
+    training. signed: whether its input has values around 0, not from 0 to 1. regions: each output is its own label.
     """
 
     networks: Sequence[nn.Module]
