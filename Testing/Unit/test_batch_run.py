@@ -389,6 +389,7 @@ def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
     (cohort / "Fall 1_segmentation.seg.nrrd").touch()
     out = tmp_path / "out"
     line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino", "--dry-run"]
+    line += ["--precision", "float32"]
     assert cli.main(line) == 0
     told = capfd.readouterr().out.splitlines()
     assert told[0].split("\t") == ["to do", "Fall 0", str(cohort / "Fall 0.nii.gz")]

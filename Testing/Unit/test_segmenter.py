@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -261,16 +261,25 @@ def test_a_patch_size_that_does_not_fit_the_network_is_told_as_such(
 # --- memory --------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """For two tiles at a time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 def refused_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the computer seem to have this many bytes left."""
     monkeypatch.setattr("LightSegLib.pipeline.memory.available", lambda device: limit)
 
 
 def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_told(
-    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+    threshold_segmenter: Callable[..., Segmenter], two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First a tile in each thread, then one at a time, then with sums on disk; then a refusal."""
-    monkeypatch.setattr("LightSegLib.pipeline.inference.SLAB_BYTES", 0)
+    monkeypatch.setattr("LightSegLib.pipeline.preprocess.SLAB_BYTES", 0)
     values = np.random.default_rng(5).normal(size=(80, 120, 120)).astype(np.float32)
     volume = Volume(values, Geometry(values.shape))
     segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), Inference((64,) * 3))
@@ -316,7 +325,7 @@ def test_a_volume_for_which_the_memory_is_too_small_is_refused_with_the_numbers(
 
 
 def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(
-    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+    threshold_segmenter: Callable[..., Segmenter], two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("LightSegLib.pipeline.memory.SMALL", 0)  # the estimate does not see the whole tile
     arrived = threading.Event()
