@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -370,12 +371,13 @@ def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
     """By a first measurement, or later by the cases that are done."""
     (cohort / "Fall 1_segmentation.seg.nrrd").touch()
     out = tmp_path / "out"
-    line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino", "--dry-run"]
+    line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino"]
+    line += ["--full-precision", "--dry-run"]
     assert cli.main(line) == 0
     told = capfd.readouterr().out.splitlines()
     assert told[0].split("\t") == ["to do", "Fall 0", str(cohort / "Fall 0.nii.gz")]
     assert told[3].split("\t") == ["left out", str(cohort / "Fall 1_segmentation.seg.nrrd"), "is a segmentation"]
-    assert told[4].startswith("3 of 3 cases to do, 1 left out; about 0:00:0") and "a case measured now" in told[4]
+    assert re.match(r"3 of 3 cases to do, 1 left out; about 0:\d\d:\d\d .*by a case measured now", told[4]), told[4]
     assert not out.exists()
 
     (cohort / "Fall 2.nii.gz").rename(tmp_path / "later.nii.gz")
