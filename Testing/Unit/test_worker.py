@@ -188,6 +188,29 @@ def test_a_full_disk_in_the_worker_is_told(places: Path, tmp_path: Path) -> None
     worker.stop()
 
 
+def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answers(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Python, by a library that knows nothing of it, and by a program; none of them ends its line."""
+    story = (
+        "import os, subprocess\n"
+        "class Chatty:\n"
+        "    def __call__(self, job, progress):\n"
+        "        print('Python says', end='', flush=True)\n"
+        "        os.write(1, b'a library says')\n"
+        "        subprocess.run(['printf', 'a program says'])\n"
+        "        return {'answer': job['question'] + 1}\n"
+    )
+    (tmp_path / "chatty.py").write_text(story, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = Worker(work=("chatty", "Chatty"))
+    for question in (1, 2):
+        assert worker.ask(lambda folder, number=question: {"question": number}, dict) == {"answer": question + 1}
+    for who in ("Python", "a library", "a program"):
+        assert worker.log.count(f"{who} says") == 2
+    worker.stop()
+
+
 def test_a_full_disk_here_is_told_and_nothing_stays(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
