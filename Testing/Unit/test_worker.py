@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -25,7 +26,7 @@ from LightSegLib.segmenter import Segmenter
 from LightSegLib.volume import Geometry, Volume
 from LightSegLib.worker.client import Worker
 from LightSegLib.worker.segmenting import KeptSegmenter
-from waiting import gone, wait_until
+from waiting import PATIENCE, gone, wait_until
 
 MODEL = "hippocampus-mr-lightmedseg"
 PLAIN: dict[str, Any] = {"device": "cpu", "full_precision": True, "openvino": False}
@@ -204,8 +205,10 @@ def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answ
     (tmp_path / "chatty.py").write_text(story, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     worker = Worker(work=("chatty", "Chatty"))
+    until = time.monotonic() + PATIENCE  # for an answer that is not understood
     for question in (1, 2):
-        assert worker.ask(lambda folder, number=question: {"question": number}, dict) == {"answer": question + 1}
+        answer = worker.ask(lambda _, n=question: {"question": n}, dict, cancelled=lambda: time.monotonic() > until)
+        assert answer == {"answer": question + 1}
     for who in ("Python", "a library", "a program"):
         assert worker.log.count(f"{who} says") == 2
     worker.stop()
