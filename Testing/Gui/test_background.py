@@ -135,15 +135,19 @@ def test_a_volume_that_changes_its_size_meanwhile_is_an_error(start, volume):
 
 
 def test_segments_follow_a_volume_that_is_moved_meanwhile(start, volume):
-    """In world coordinates: the box of the segments is turned and shifted as the volume is."""
+    """In world coordinates: the box of the segments is turned and shifted as the volume is, and so are the places
+    that want a look."""
     still = bounds(finished(start()).segmentationNode)
-    job = start()
+    job = start(confidence=True)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(MOVE))
     volume.SetAndObserveTransformNodeID(transform.GetID())
     finished(job)
     corners = np.array([still[0], still[1]]) @ MOVE[:3, :3].T + MOVE[:3, 3]
-    np.testing.assert_allclose(bounds(job.segmentationNode), [corners.min(axis=0), corners.max(axis=0)], atol=1e-3)
+    box = np.array([corners.min(axis=0), corners.max(axis=0)])
+    np.testing.assert_allclose(bounds(job.segmentationNode), box, atol=1e-3)
+    places = np.array([place for place, _ in job.leastCertain])
+    assert len(places) and (box[0] - 2 < places).all() and (places < box[1] + 2).all()
 
 
 def test_an_output_that_is_removed_meanwhile_is_replaced(start):

@@ -6,6 +6,8 @@ import csv
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -40,7 +42,7 @@ from batch_cases import (
 )
 from LightSegLib import cli, machine
 from LightSegLib.batch.cohort import planned, segment_files
-from LightSegLib.batch.overview import State
+from LightSegLib.batch.overview import Overview, State
 from LightSegLib.batch.records import Row, make_folders
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.size import Size
@@ -139,11 +141,38 @@ def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> No
     assert run() == (1, 2, 0), "another input"
     (out / "Fall 0.seg.nrrd").unlink()
     assert run() == (1, 2, 0), "a segmentation that is gone"
+    (out / "Fall 0.seg.nrrd").write_bytes(b"")
+    assert run() == (1, 2, 0), "an empty one, as a power cut leaves it"
     assert run(replace(PLAIN, device="auto")) == (0, 3, 0), "another computer, perhaps"
     assert run(replace(PLAIN, mirror=True)) == (3, 0, 0), "other settings"
     (out / ".records" / "Fall 1.json").write_text("{", encoding="utf-8")
     assert run(replace(PLAIN, mirror=True)) == (1, 2, 0), "a damaged record"
     table(out)
+
+
+def test_another_version_of_the_model_does_all_cases_again(cohort: Path, tmp_path: Path, tiny_model: Path) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+
+    def run() -> tuple[int, int, int]:
+        return counts(segment_files(cohort, str(model), tmp_path / "out", PLAIN, work=QUICK))
+
+    assert [run(), run()] == [(3, 0, 0), (0, 3, 0)]
+    card = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    (model / "model.json").write_text(json.dumps(card | {"version": "2"}), encoding="utf-8")
+    assert run() == (3, 0, 0)
+
+
+def test_an_input_that_is_out_of_reach_for_the_moment_costs_no_segmentation(cohort: Path, tmp_path: Path) -> None:
+    """As on a network disk; what is wrong with an input that can be read is another matter."""
+    out = tmp_path / "out"
+    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
+    with planned(cohort, MODEL, out, PLAIN) as plan:
+        (cohort / "Fall 1.nii.gz").rename(tmp_path / "away.nii.gz")
+        (case,) = (case for case in plan.cases() if case.id == "Fall 1")
+        answer = QuickWork()(Task(case).message(plan.batch, 1), lambda progress: None)
+    assert answer["row"]["status"] == "failed" and (out / "Fall 1.seg.nrrd").exists()
+    (tmp_path / "away.nii.gz").rename(cohort / "Fall 1.nii.gz")
+    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
 
 
 def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
@@ -382,19 +411,33 @@ def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path
         assert 50 < row["peak_mb"] < 5000
 
 
+def test_the_time_left_is_that_of_the_cases_left_shared_by_the_workers() -> None:
+    """Ten cases, of which three were done before; by hand."""
+    overview = Overview(10)
+    for _ in range(3):
+        overview.finished("done", True, 0.0, 2)
+    assert overview.state.seconds_left is None, "nothing was computed yet"
+    overview.finished("done", False, 4.0, 2)
+    assert overview.state.seconds_left == 6 * 4.0 / 2
+    overview.finished("failed", False, 0.1, 2)
+    overview.finished("done", False, 8.0, 3)
+    assert overview.state.seconds_left == 4 * 6.0 / 3
+    assert (overview.state.done, overview.state.skipped, overview.state.failed) == (2, 3, 1)
+
+
 def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
     cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """By a first measurement, or later by the cases that are done."""
     (cohort / "Fall 1_segmentation.seg.nrrd").touch()
     out = tmp_path / "out"
-    line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino", "--dry-run"]
-    line += ["--precision", "float32"]
+    line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino"]
+    line += ["--precision", "float32", "--dry-run"]
     assert cli.main(line) == 0
     told = capfd.readouterr().out.splitlines()
     assert told[0].split("\t") == ["to do", "Fall 0", str(cohort / "Fall 0.nii.gz")]
     assert told[3].split("\t") == ["left out", str(cohort / "Fall 1_segmentation.seg.nrrd"), "is a segmentation"]
-    assert told[4].startswith("3 of 3 cases to do, 1 left out; about 0:00:0") and "a case measured now" in told[4]
+    assert re.match(r"3 of 3 cases to do, 1 left out; about 0:\d\d:\d\d .*by a case measured now", told[4]), told[4]
     assert not out.exists()
 
     (cohort / "Fall 2.nii.gz").rename(tmp_path / "later.nii.gz")

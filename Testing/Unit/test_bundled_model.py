@@ -80,12 +80,13 @@ def test_another_scanner_s_intensities_give_nearly_the_same_result(
 
 
 def test_a_whole_head_without_a_region_is_warned_of(card: Card, both_sides: dict[str, Segmentation]) -> None:
-    small = Volume(np.random.default_rng(0).normal(size=(16, 16, 16)), Geometry((16, 16, 16), (8.0, 8.0, 8.0)))
+    small = Volume(np.random.default_rng(0).normal(size=(16, 6, 6)), Geometry((16, 6, 6), (8.0, 8.0, 8.0)))
     (notice, *_) = Segmenter(card, device="cpu", precision="float32").segment([small]).provenance["notices"]
     assert "35 x 50 x 40 mm" in notice and "region of interest" in notice
     assert both_sides["left"].provenance["notices"] == []
 
 
+@pytest.mark.slow
 def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path) -> None:
     """The cases that were set aside, segmented again: the mean Dice is that of the card."""
     cases = {case.name: case for case in read_dataset(shared_data / "hippocampus").cases}

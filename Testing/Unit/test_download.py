@@ -255,6 +255,15 @@ def test_a_wrong_file_does_not_stay(server: Server, partial: Partial) -> None:
     assert list(partial.path.parent.iterdir()) == []
 
 
+def test_of_a_body_without_end_no_more_is_read_than_the_file_has(server: Server, partial: Partial) -> None:
+    """Who runs the server must not fill the user's disk."""
+    reports: list[Progress] = []
+    endless = Answer(CONTENT * 50, framing="chunked")
+    with pytest.raises(SourceError, match="another file"):
+        fetch(server, partial, endless, reporter=Reporter(reports.append))
+    assert max(report.received for report in reports) < 2 * len(CONTENT)
+
+
 @pytest.mark.parametrize("framing", ["chunked", "none"])
 def test_a_file_without_length_is_taken_where_its_end_or_hash_is_known(
     server: Server, partial: Partial, framing: str

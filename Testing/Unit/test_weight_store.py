@@ -325,6 +325,14 @@ def test_the_file_of_an_older_card_is_replaced(server: Server, store: WeightStor
     assert store.state(replace(card, version="3")) == "available"
 
 
+def test_a_download_is_held_to_what_a_newer_card_says_of_it(server: Server, store: WeightStore, card: Card) -> None:
+    """The file is as it was downloaded, but the card now knows that the authors' has another hash."""
+    store.ensure(card)
+    store.verify(with_weights(card, sha256=SHA256))
+    with pytest.raises(ModelError, match=r"damaged or was replaced \(SHA-256 .*lightseg weights remove tiny"):
+        store.verify(with_weights(card, sha256="0" * 64))
+
+
 def test_verify_finds_a_changed_byte_and_a_missing_end(server: Server, store: WeightStore, card: Card) -> None:
     with pytest.raises(ModelError, match="not on this computer"):
         store.verify(card)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -25,7 +26,7 @@ from LightSegLib.segmenter import Segmenter
 from LightSegLib.volume import Geometry, Volume
 from LightSegLib.worker.client import Worker
 from LightSegLib.worker.segmenting import KeptSegmenter
-from waiting import gone, wait_until
+from waiting import PATIENCE, gone, wait_until
 
 MODEL = "hippocampus-mr-lightmedseg"
 PLAIN: dict[str, Any] = {"device": "cpu", "precision": "float32", "openvino": False}
@@ -185,6 +186,31 @@ def test_a_full_disk_in_the_worker_is_told(places: Path, tmp_path: Path) -> None
     worker = Worker(str(python))
     with pytest.raises(OutputError, match="the disk is full"):
         worker.segment(MODEL, [brain(64, 64, 32)], **PLAIN)
+    worker.stop()
+
+
+def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answers(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Python, by a library that knows nothing of it, and by a program; none of them ends its line."""
+    story = (
+        "import os, subprocess\n"
+        "class Chatty:\n"
+        "    def __call__(self, job, progress):\n"
+        "        print('Python says', end='', flush=True)\n"
+        "        os.write(1, b'a library says')\n"
+        "        subprocess.run(['printf', 'a program says'])\n"
+        "        return {'answer': job['question'] + 1}\n"
+    )
+    (tmp_path / "chatty.py").write_text(story, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = Worker(work=("chatty", "Chatty"))
+    until = time.monotonic() + PATIENCE  # for an answer that is not understood
+    for question in (1, 2):
+        answer = worker.ask(lambda _, n=question: {"question": n}, dict, cancelled=lambda: time.monotonic() > until)
+        assert answer == {"answer": question + 1}
+    for who in ("Python", "a library", "a program"):
+        assert worker.log.count(f"{who} says") == 2
     worker.stop()
 
 
