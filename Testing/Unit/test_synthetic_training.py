@@ -96,7 +96,7 @@ def test_a_run_goes_on_from_weights_alone(maps: Path, tmp_path: Path) -> None:
     train_synthetic(maps, tmp_path / "first", QUICK)
     weights = tmp_path / "first" / "weights.pt"
     onward = SyntheticTrainingOptions(
-        **{**vars(QUICK), "epochs": 1, "learning_rate": 1e-7, "initial_weights": str(weights)}
+        **{**vars(QUICK), "resume": True, "epochs": 1, "learning_rate": 1e-7, "initial_weights": str(weights)}
     )
     train_synthetic(maps, tmp_path / "second", onward)
     last = list(csv.DictReader((tmp_path / "first" / "training.csv").open(encoding="utf-8")))[-1]
@@ -105,6 +105,7 @@ def test_a_run_goes_on_from_weights_alone(maps: Path, tmp_path: Path) -> None:
     wider = SyntheticTrainingOptions(**{**vars(onward), "widths": (8, 16)})
     with pytest.raises(ModelError):
         train_synthetic(maps, tmp_path / "third", wider)
+    assert not (tmp_path / "third").exists()
 
 
 def test_time_that_is_up_pauses_the_run_and_keeps_it(maps: Path, tmp_path: Path) -> None:
