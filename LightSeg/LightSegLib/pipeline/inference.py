@@ -107,7 +107,8 @@ def bytes_needed(
     needed = int(MARGIN * plan.tiles * one_pass)
     if plan.sums == "device":
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
-    if plan.device.type == "cpu":  # the rows of these tiles and of the next, the labels, and logits that become labels
+    if plan.device.type == "cpu":  # tiles that wait for their turn, the rows of these and of the next, the labels
+        needed += 4 * (plan.tiles + 1) * (len(prepared.channels) + outputs) * math.prod(sampler.patch)
         rows = 4 * (2 * len(prepared.channels) * depth + depth + 3 * outputs * SLAB_ROWS) * height * width
         needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape)
         needed += prepared.bytes_to_restore(outputs)
