@@ -21,13 +21,13 @@ from ..errors import InputError
 from ..evaluation import dice
 from ..networks import build
 from ..networks.atlas_unet import AtlasUNet
-from ..pipeline.accelerate import native_bfloat16
 from ..pipeline.devices import choose_device
+from ..pipeline.forms import native_bfloat16
 from ..progress import CancelCallback, Reporter
 from ..weights.checkpoint import read_checkpoint
 from ..weights.matching import load_state
 from .loss import drawn_loss, drawn_voxels
-from .run import EpochReport, Run
+from .run import CHECKPOINT, EpochReport, Run
 from .synthesis.alignment import TemplateSpace, align, landmarks
 from .synthesis.atlas import prior
 from .synthesis.draw import random_generator
@@ -74,14 +74,14 @@ def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
             f"{folder.name} holds {len(maps)} label maps, of which {options.validation_maps} are to be set aside for "
             "the validation: none is left. Add label maps or set fewer aside."
         )
-    space = align([landmarks(label_map, settings) for label_map in maps], settings)
+    order = np.random.default_rng(options.seed).permutation(len(maps)).tolist()
+    held_out = sorted(order[: options.validation_maps])
+    training = tuple(n for n in range(len(maps)) if n not in held_out)
+    space = align([landmarks(label_map, settings) for label_map in maps], settings, training)
     symmetric = bool(settings.class_pairs)
     layout = choose_grid(
         space.box, options.spacing, options.margin, 2 ** len(options.widths), options.overlap, symmetric
     )
-    order = np.random.default_rng(options.seed).permutation(len(maps)).tolist()
-    held_out = sorted(order[: options.validation_maps])
-    training = tuple(n for n in range(len(maps)) if n not in held_out)
     return Material(settings, maps, space, layout, training, tuple(held_out))
 
 
@@ -158,17 +158,20 @@ class SyntheticRun(Run):
         lookup[self.network.half_classes] = torch.arange(len(self.network.half_classes), dtype=torch.uint8)
         self.half_class = lookup
         self.images: Iterator[tuple[Tensor, Tensor]] | None = None
+        if options.initial_weights and not (options.resume and (out / CHECKPOINT).is_file()):
+            self._load(Path(options.initial_weights))
         self.open_folder()
         if self.step == 0:
-            self._start()
+            self._count_prior()
 
-    def _start(self) -> None:
-        """Weights and prior of a new run."""
-        if self.options.initial_weights:
-            path = Path(self.options.initial_weights)
-            state = read_checkpoint(path).state
-            for network in (self.network, self.average):
-                load_state(network, state, path.name)
+    def _load(self, path: Path) -> None:
+        """Start from a weights file. Raises ModelError for one that does not fit."""
+        state = read_checkpoint(path).state
+        for network in (self.network, self.average):
+            load_state(network, state, path.name)
+
+    def _count_prior(self) -> None:
+        """The prior of these label maps, whatever was in the weights."""
         counted = prior(
             self.material.generator(self.material.training, 3 * self.options.seed + PRIOR_STREAM),
             self.material.layout,
@@ -177,7 +180,7 @@ class SyntheticRun(Run):
             self.options.prior_images,
         )
         for network in (self.network, self.average):
-            network.set_prior(counted.to(self.device))  # that of these label maps, whatever was in the weights
+            network.set_prior(counted.to(self.device))
 
     # --- training ------------------------------------------------------------------------------
 

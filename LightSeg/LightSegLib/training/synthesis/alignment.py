@@ -46,7 +46,7 @@ class TemplateSpace:
     """mean: landmarks [structures + 6, 3] in template space, LPS mm. affines: 4x4 from template to each subject's mm.
 
     residuals: distance in mm between each subject's landmarks and the mapped mean ones, root of the weighted mean
-    square. box: least and largest position [2, 3] of the structures over all subjects (percentiles as in EXTENT).
+    square. box: least and largest position [2, 3] of the structures over the template's subjects (percentiles EXTENT).
     """
 
     mean: np.ndarray
@@ -73,8 +73,9 @@ def landmarks(label_map: LabelMap, settings: Settings) -> Landmarks:
     return Landmarks(_apply(matrix, means), _apply(matrix, np.stack([part[inner] for part in index[::-1]], 1)))
 
 
-def align(subjects: Sequence[Landmarks], settings: Settings) -> TemplateSpace:
-    """The template space of subjects with the given landmarks."""
+def align(subjects: Sequence[Landmarks], settings: Settings, among: Sequence[int] | None = None) -> TemplateSpace:
+    """The template space of the subjects with the given numbers (all by default), and affine maps to every subject."""
+    among = range(len(subjects)) if among is None else among
     swap = _mirrored_landmarks(settings)
     affines = []
     for subject in subjects:  # the first guess: where it lies
@@ -85,10 +86,10 @@ def align(subjects: Sequence[Landmarks], settings: Settings) -> TemplateSpace:
     for _ in range(ROUNDS):
         found = [subject.positions(affine) for subject, affine in zip(subjects, affines, strict=True)]
         back = [_apply(np.linalg.inv(affine), places) for affine, places in zip(affines, found, strict=True)]
-        mean = np.nanmean(back, 0)
-        error = np.sqrt(np.nanmean([((places - mean) ** 2).sum(1) for places in back], 0))
+        mean = np.nanmean([back[n] for n in among], 0)
+        error = np.sqrt(np.nanmean([((back[n] - mean) ** 2).sum(1) for n in among], 0))
         weights = 1 / (np.nan_to_num(error, nan=np.inf) ** 2 + SURE**2) if weights is not None else np.ones(len(mean))
-        bias = np.mean(affines, 0)  # towards a mean of the affine maps that is the identity
+        bias = np.mean([affines[n] for n in among], 0)  # towards a mean of the affine maps that is the identity
         bias[:3, 3] = 0
         mean = _symmetric(_apply(bias, mean), swap)
         middle = (mean[-6:].min(0) + mean[-6:].max(0)) / 2
@@ -101,6 +102,7 @@ def align(subjects: Sequence[Landmarks], settings: Settings) -> TemplateSpace:
         known = ~np.isnan(square)
         residuals.append(float(np.sqrt(np.average(square[known], weights=weights[known]))))
         corners.append(_apply(np.linalg.inv(affine), places[-6:]))
+    corners = [corners[n] for n in among]
     box = np.stack((np.min(corners, (0, 1)), np.max(corners, (0, 1))))
     return TemplateSpace(mean, tuple(affines), tuple(residuals), box)
 
