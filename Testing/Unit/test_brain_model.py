@@ -62,7 +62,7 @@ def test_a_head_agrees_with_another_model(segmenter: Segmenter, shared_data: Pat
     check_anatomy(result)
     expected = shared_data.parent / "models" / "expected"
     if not expected.is_dir():
-        pytest.skip("the labels of MeshNet are not on this machine")
+        pytest.skip("the real volumes are not on this machine (the labels of MeshNet)")
     theirs, _ = read_grid(expected / "brain-structures-meshnet__head_b.nii.gz")
     for names, number, least in (
         (("Left thalamus", "Right thalamus"), 7, 0.75),
