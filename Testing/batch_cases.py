@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +14,20 @@ import SimpleITK as sitk
 from LightSegLib.batch.cohort import Outcome
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.work import CaseWork
-from LightSegLib.progress import ProgressCallback
+from LightSegLib.errors import DeviceError
+from LightSegLib.progress import Progress, ProgressCallback
 from LightSegLib.volume import Geometry, Segmentation, Volume, to_sitk
+from waiting import gone, wait_until
 
 TESTING = Path(__file__).resolve().parent
 MODEL = "hippocampus-mr-lightmedseg"
-PLAIN = Settings(device="cpu", openvino=False, picture=False)
+PLAIN = Settings(device="cpu", precision="float32", openvino=False, picture=False)
 QUICK, MORTAL = ("batch_cases", "QuickWork"), ("batch_cases", "MortalWork")  # kinds of work, below
+BFLOAT, UNABLE = ("batch_cases", "BfloatWork"), ("batch_cases", "UnableWork")
 SHAPE = (32, 48, 32)
 DEADLY = 666  # in the first voxel: the worker that reads it dies
 DEADLIER = 667  # and this one takes along who started the worker
-SLOW = 1000  # in the first voxel: the worker takes its time
+SLOW = 1000  # in the first voxel: the worker computes until the test lets it go on
 
 
 def blobs(seed: int, first_voxel: int | None = None, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
@@ -89,15 +90,41 @@ def write_series(folder: Path, seed: int = 0, modality: str = "MR", slices: int 
 class QuickWork(CaseWork):
     """As in a batch, with a threshold in place of the network: what is measured or tested is all the rest."""
 
+    own_form = "float32"
+
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         (volume,) = volumes
         labels = (volume.voxels > 0).astype(np.uint8)
         sure = np.full(labels.shape, 75, np.uint8)
-        return Segmentation(labels, volume.geometry, self.card(batch).labels, {"device": "cpu"}, sure)
+        how = {
+            "device": "cpu",
+            "computed_in": batch.form or self.own_form,
+            "processor": "any",
+            "libraries": {"numpy": np.__version__},
+        }
+        return Segmentation(labels, volume.geometry, self.card(batch).labels, how, sure)
+
+    def form(self, batch: Batch) -> str:
+        return batch.form or self.own_form
+
+
+class BfloatWork(QuickWork):
+    """Of a computer that computes in bfloat16."""
+
+    own_form = "bfloat16"
+
+
+class UnableWork(BfloatWork):
+    """Of a cluster in which one computer decides for bfloat16, which the others lack."""
+
+    def form(self, batch: Batch) -> str:
+        if batch.form:
+            raise DeviceError("This computer does not compute in bfloat16. Choose the precision float32.")
+        return self.own_form
 
 
 class MortalWork(QuickWork):
-    """A DEADLY case kills its worker, a SLOW one takes its time. Workers leave their numbers among the results."""
+    """A DEADLY case kills its worker, a SLOW one lasts until `let_go`. Workers leave their numbers in the results."""
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         (batch.out / f"pid-{os.getpid()}").touch()
@@ -107,8 +134,33 @@ class MortalWork(QuickWork):
         if first in (DEADLY, DEADLIER):
             os.kill(os.getpid(), signal.SIGKILL)
         if first == SLOW:
-            time.sleep(1.5)
+            case = volumes[0].name
+            _note(batch.out, "computing", case).write_text(str(os.getpid()), encoding="ascii")
+
+            def may_go_on() -> bool:
+                progress(Progress("Computing"))
+                return _note(batch.out, "go on with", case).exists()
+
+            wait_until(may_go_on)
         return super().segment(volumes, batch, threads, progress)
+
+
+def _note(out: Path, words: str, case: str) -> Path:
+    """A file by which a worker and a test tell each other something of a SLOW case."""
+    return out / f"{words} {case}"
+
+
+def computing(out: Path, case: str) -> int | None:
+    """The process that computes a SLOW case, or None before it has begun."""
+    note = _note(out, "computing", case)
+    return int(text) if note.exists() and (text := note.read_text(encoding="ascii")) else None
+
+
+def let_go(out: Path, *cases: str) -> None:
+    """From now on these SLOW cases are as quick as others."""
+    out.mkdir(exist_ok=True)
+    for case in cases:
+        _note(out, "go on with", case).touch()
 
 
 # --- what has become of a batch ---
@@ -143,8 +195,8 @@ def worker_pids(out: Path) -> list[int]:
     return [int(path.name.split("-")[1]) for path in out.glob("pid-*")]
 
 
-def kill_a_client(cohort: Path, out: Path, done: int, options: str) -> None:
-    """Start a batch in a process of its own and kill it in the SLOW case, after `done` others; its worker ends, too."""
+def kill_a_client(cohort: Path, out: Path, slow: str, options: str) -> None:
+    """Start a batch in a process of its own and kill it in the case `slow`, which is SLOW; its worker ends, too."""
     story = (
         f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
         "from batch_cases import MODEL, MORTAL, PLAIN\n"
@@ -152,21 +204,8 @@ def kill_a_client(cohort: Path, out: Path, done: int, options: str) -> None:
         f"segment_files({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, work=MORTAL, {options})\n"
     )
     with subprocess.Popen([sys.executable, "-c", story]) as client:
-        until(lambda: len(records(out)) == done)
-        time.sleep(0.4)  # into the slow one
+        wait_until(lambda: computing(out, slow))
         client.kill()
     assert client.returncode == -signal.SIGKILL
     (worker,) = worker_pids(out)
-    until(lambda: gone(worker), 10)
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.02)
-
-
-def gone(pid: int) -> bool:
-    words = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-    return not words or words.startswith("Z")
+    wait_until(lambda: gone(worker))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,12 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "LightSeg"))
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # runs beside others: their threads would wait for one another's cores
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from allowed_skips import OnlyAllowedSkips  # noqa: E402 (the path must be set first)
 from LightSegLib.catalog.card import (  # noqa: E402 (the path must be set first)
     Card,
     Code,
@@ -31,6 +37,27 @@ HIPPOCAMPUS = Terminology(
     Code("SCT", "255549009", "Anterior"),
 )
 LABELS = (Label(1, "Front", (221, 130, 101), HIPPOCAMPUS), Label(2, "Rück", (10, 200, 255)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--only-allowed-skips", action="store_true", help="fail where a test is skipped for another reason"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: left out by `make test`; `make test-all` and `.ci/run` run it")
+    if config.getoption("--only-allowed-skips"):
+        config.pluginmanager.register(OnlyAllowedSkips())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_user_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the user's is used or changed, nor by the processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
+            patch.setenv(name, str(tmp_path_factory.mktemp("user")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,6 @@ import re
 import socket
 import ssl
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,8 +19,8 @@ class Answer:
     """How one request is answered.
 
     cut: bytes of the body after which the connection ends; stall: bytes after which nothing more comes, -1 for not
-    even a header; drip: seconds between single bytes; delay: seconds before the answer. ranges, if_range: whether
-    these headers are understood. length: what the header claims; framing: "length", "chunked" or "none".
+    even a header; drip: seconds between single bytes; hold: what is waited for before the answer. ranges, if_range:
+    whether these headers are understood. length: what the header claims; framing: "length", "chunked" or "none".
     """
 
     content: bytes = b""
@@ -34,7 +32,7 @@ class Answer:
     cut: int | None = None
     stall: int | None = None
     drip: float = 0.0
-    delay: float = 0.0
+    hold: threading.Event | None = None
     length: int | None = None
     framing: str = "length"
 
@@ -103,7 +101,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, path: str) -> None:
             answer = server.answer(Asked(path, {name.lower(): value for name, value in self.headers.items()}))
-            server.stopping.wait(answer.delay)
+            if answer.hold:
+                answer.hold.wait()
             if answer.stall == -1:
                 server.stopping.wait()
                 self.close_connection = True
@@ -170,11 +169,3 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until a condition holds; fail where it does not in time."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.01)

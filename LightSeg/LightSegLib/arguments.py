@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .pipeline.region import Region
 
 Job = Callable[[argparse.Namespace], None]
+PRECISIONS = ("auto", "float32")
 TRAINING_HELP = {
     "card": "model whose card is the starting point: id, card file or model folder",
     "epochs": "passes over the training cases; with label maps, parts of the training",
@@ -101,6 +102,12 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     _add_licence(segment)
     _add_computing(segment)
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    reproduce = command("reproduce", "Segment again as a result says it was made, and compare the labels.")
+    reproduce.add_argument("result", metavar="RESULT", help=".seg.nrrd file that segment or batch has written")
+    reproduce.add_argument("inputs", nargs="+", metavar="INPUT", help="what it was made of, as given to segment")
+    _add_licence(reproduce)
+    reproduce.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     batch = command("batch", "Segment many cases.")
     batch.add_argument(
@@ -219,7 +226,13 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_computing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--full-precision", action="store_true", help="compute in float32 on every device")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help="auto: the fastest that finds the same labels on this kind of processor; float32: exact, whatever "
+        "the number of threads (default: %(default)s)",
+    )
     parser.add_argument("--no-openvino", action="store_true", help="do without OpenVINO, where it is installed")
     parser.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
     parser.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")

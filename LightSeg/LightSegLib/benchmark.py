@@ -1,11 +1,9 @@
-"""How fast a model is on this machine, how much memory it takes, and how much it computes."""
+"""How fast a model is on this machine, and how much memory it takes."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +11,6 @@ from .catalog.card import Card
 from .machine import peak_memory
 from .segmenter import Segmenter
 from .volume import Geometry, Volume
-
-if TYPE_CHECKING:
-    from torch import nn
 
 SHAPE = (64, 80, 64)
 RUNS = 5
@@ -42,16 +37,3 @@ def benchmark_model(card: Card, device: str = "auto") -> dict[str, str]:
         f"Median of {RUNS} runs": f"{statistics.median(others):.3f} s",
         "Peak memory": "unknown" if peak is None else f"{peak / (1 << 20):.0f} MiB",
     }
-
-
-def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
-    """Multiply-adds of all convolutions and matrix products for an input of `shape`, each counted once.
-
-    The network is moved to torch's meta device: shapes run through it, no numbers, and no memory is used.
-    """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.to("meta")(torch.empty(tuple(shape), device="meta"))
-    return counter.get_total_flops() // 2

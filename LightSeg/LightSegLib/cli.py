@@ -85,7 +85,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     segmenter = Segmenter(
         card,
         device=arguments.device,
-        full_precision=arguments.full_precision,
+        precision=arguments.precision,
         mirror=arguments.mirror,
         largest_component="label" if arguments.largest_component else None,
         accept_licence=arguments.accept_licence,
@@ -105,6 +105,29 @@ def _segment(arguments: argparse.Namespace) -> None:
     print(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
     how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"
     print(f"{out} written ({how}, about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate)")
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from .reproduction import reproduce
+    from .volume import read_volume
+
+    silence_itk()
+    progress = ProgressLine(arguments.quiet)
+    volumes = [read_volume(path) for path in arguments.inputs]
+    try:
+        found = reproduce(arguments.result, volumes, progress, arguments.accept_licence)
+    finally:
+        progress.clear()
+    if not arguments.quiet:
+        for change in found.changes:
+            print(f"lightseg: not as it was: {change}", file=sys.stderr)
+    if found.different:
+        raise LightSegError(
+            f"{found.different} of {found.voxels} voxels have another label than in {arguments.result}. "
+            + ("See above what has changed." if found.changes else "Check that the input is the one it was made of.")
+        )
+    if not arguments.quiet:
+        print(f"The labels are the same in all {found.voxels} voxels ({found.segmentation.provenance['computed_in']}).")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -215,7 +238,17 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     print(table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
 
 
-JOBS = MODEL_JOBS | BATCH_JOBS | {"segment": _segment, "train": _train, "evaluate": _evaluate, "benchmark": _benchmark}
+JOBS = (
+    MODEL_JOBS
+    | BATCH_JOBS
+    | {
+        "segment": _segment,
+        "reproduce": _reproduce,
+        "train": _train,
+        "evaluate": _evaluate,
+        "benchmark": _benchmark,
+    }
+)
 
 
 # --- printing ----------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def _batch(arguments: argparse.Namespace) -> None:
     silence_itk()
     settings = Settings(
         arguments.device,
-        arguments.full_precision,
+        arguments.precision,
         arguments.mirror,
         "label" if arguments.largest_component else None,
         not arguments.no_openvino,

@@ -63,6 +63,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "Network": card.network,
         "Folds": _folds(card),
         "Labels": ", ".join(f"{label.value} {label.name}" for label in card.labels),
+        "Totals": ", ".join(total.name for total in card.totals),
         "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
         "Sources": ", ".join(map(origin, weights.sources)),
         "Homepage": card.homepage,
@@ -86,6 +87,8 @@ def _info(arguments: argparse.Namespace) -> None:
 
 def _spacing(preprocessing: Preprocessing) -> str:
     """To which the image is resampled."""
+    if (alignment := preprocessing.alignment) is not None:
+        return f"{' x '.join(f'{length:g}' for length in alignment.spacing)} mm, aligned with a {alignment.subject}"
     lengths = {axis: length for axis, length in zip("ijk", preprocessing.spacing or (), strict=False) if length}
     if not lengths:
         return "that of the image"

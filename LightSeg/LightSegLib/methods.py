@@ -11,11 +11,9 @@ FACTS = (("model", "model {}"), ("version", "version {}"), ("weights_sha256", "w
 def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> str:
     """From the provenance of a `Segmentation` and the names of its segments."""
     settings = provenance.get("settings") or {}
-    ways = [
-        words
-        for name, words in (("full_precision", "in full precision"), ("mirror", "averaged over mirror images"))
-        if settings.get(name)
-    ]
+    ways = [f"computed in {provenance['computed_in']}"] if provenance.get("computed_in") else []
+    if settings.get("mirror"):
+        ways.append("averaged over mirror images")
     how = f", {' and '.join(ways)}" if ways else ""
     names = [_within_sentence(name) for name in structures]
     named = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

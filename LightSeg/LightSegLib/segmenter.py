@@ -19,14 +19,15 @@ from .volume import Segmentation, Volume, check_voxels
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
-    from .pipeline.accelerate import Runner
+    from .pipeline.accelerate import Model, Runner
     from .pipeline.inference import Found, Plan
     from .pipeline.preprocess import NetworkInput
     from .pipeline.sliding_window import TileSampler
     from .pipeline.template import Template
 
+UNSIGNED = ("percentile", "minmax")  # normalizations to the range from 0 to 1
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
 
@@ -37,7 +38,7 @@ class _Run:
 
     found: Found
     plan: Plan
-    computed_in: str
+    form: str
     needed: int
     notices: list[str]
 
@@ -45,17 +46,22 @@ class _Run:
 class Segmenter:
     """One model on one device; the network is loaded at the first use and kept.
 
-    device: "auto", "cpu", "cuda", "cuda:N" or "mps". full_precision: float32 on every device. mirror: average over
-    the flips that the card allows. largest_component: "none", "label" (one piece of every label) or "whole" (one piece
-    of all labels together); None for what the card says. accept_licence: agree to a licence that forbids commercial
-    use, needed once before such a model is downloaded. openvino: use OpenVINO on the CPU where it is installed.
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps". precision: "float32", "auto" for the fastest form that gives the
+    same labels on this kind of processor, or the form in which earlier work was computed (see `pipeline.forms`).
+    mirror: average over the flips that the card allows. largest_component: "none", "label" (one piece of every label)
+    or "whole" (one piece of all labels together); None for what the card says. accept_licence: agree to a licence that
+    forbids commercial use, needed once before such a model is downloaded. openvino: use OpenVINO on the CPU where it
+    is installed.
+
+    On the CPU the same volumes and options give the same voxels on the same machine, whatever the number of threads
+    and the memory that is free.
     """
 
     def __init__(
         self,
         card: Card,
         device: str = "auto",
-        full_precision: bool = False,
+        precision: str = "auto",
         mirror: bool = False,
         largest_component: str | None = None,
         accept_licence: bool = False,
@@ -65,7 +71,7 @@ class Segmenter:
         self._accept_licence = accept_licence
         self._weights_sha256 = card.weights.sha256
         self._device_name = device
-        self._full_precision = full_precision
+        self._precision = precision
         self._mirror = mirror
         self._openvino = openvino
         self._largest = card.inference.largest_component if largest_component is None else largest_component
@@ -73,13 +79,28 @@ class Segmenter:
         self._template: Template | None = None
         self._identity: str | None = None  # under which facts about these weights are kept
         self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
-        self._runners: dict[tuple[torch.device, int, tuple[int, int, int]], tuple[Runner, list[str]]] = {}
+        self._runners: dict[tuple[torch.device, int, tuple[int, int, int]], Runner] = {}
 
     def use_network(self, network: nn.Module) -> None:
         """Run this network instead of the card's weights; training validates with it."""
         self._networks, self._identity = (network,), None
         self._runners.clear()
         self._one_pass.clear()
+
+    def form(self) -> str:
+        """In which form it computes (see `pipeline.forms`), decided before there is a volume.
+
+        Raises what `segment` raises of a model that cannot be loaded, and DeviceError for a form that cannot be had.
+        """
+        from .pipeline.accelerate import chosen_form
+        from .pipeline.devices import choose_device
+        from .pipeline.threads import one_thread_each
+
+        with one_thread_each() as threads:
+            self._load(None, None)
+            return chosen_form(
+                self._model(), choose_device(self._device_name), self._precision, self._openvino, threads
+            )
 
     def segment(
         self,
@@ -97,6 +118,20 @@ class Segmenter:
         Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Cancelled
         within one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
         """
+        from .pipeline.threads import one_thread_each
+
+        with one_thread_each() as threads:
+            return self._segment(volumes, roi, progress, cancelled, confidence, threads)
+
+    def _segment(
+        self,
+        volumes: Sequence[Volume],
+        roi: Region | None,
+        progress: ProgressCallback | None,
+        cancelled: CancelCallback | None,
+        confidence: bool,
+        threads: int,
+    ) -> Segmentation:
         from .pipeline.restore import keep_largest_component
 
         started = time.perf_counter()
@@ -108,7 +143,7 @@ class Segmenter:
         prepared = self._prepare(volumes, roi, reporter)
         reporter.step("Loading model")
         self._load(progress, cancelled)
-        run = self._run(prepared, reporter, confidence)
+        run = self._run(prepared, reporter, confidence, threads)
         reporter.step("Restoring")
         found = run.found
         if self._largest != "none":
@@ -125,7 +160,7 @@ class Segmenter:
             )
         if not found.part.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
-        provenance = self._provenance(run, notices, time.perf_counter() - started) | prepared.facts
+        provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
         if found.confidence is not None:
             doubtful = least_certain_slices(found.labels, found.confidence)
             provenance["least_certain"] = [[*place.index, place.confidence] for place in doubtful]
@@ -204,14 +239,15 @@ class Segmenter:
             self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
             self._identity = opened.sha256
 
-    def _run(self, prepared: NetworkInput, reporter: Reporter, confidence: bool) -> _Run:
+    def _run(self, prepared: NetworkInput, reporter: Reporter, confidence: bool, threads: int) -> _Run:
         """Labels by the first plan that fits the memory; where it runs out all the same, by the next that does."""
         from .pipeline.devices import choose_device, is_out_of_memory, is_unsupported
         from .pipeline.inference import bytes_needed, label, make_sampler, plans
         from .pipeline.memory import activations, available, gigabytes
 
         sampler = make_sampler(prepared, self.card.inference)
-        ways = plans(choose_device(self._device_name), sampler)
+        device = choose_device(self._device_name)
+        ways = plans(device, sampler, threads, batches=self._precision != "float32")
         try:
             if sampler.patch not in self._one_pass:
                 shape = (1, len(self.card.channels), *sampler.patch)
@@ -231,7 +267,7 @@ class Segmenter:
                 continue
             reporter.step(f"Segmenting (takes about {gigabytes(needed)} of memory)")
             try:
-                runner, remarks = self._runner(plan, prepared, sampler)
+                runner = self._runner(plan, sampler)
                 found = label(
                     prepared, self.card.inference, self.card.outputs, runner, plan, self._mirror, reporter, confidence
                 )
@@ -246,29 +282,41 @@ class Segmenter:
             else:
                 if shortage:
                     notices.append(f"Memory was short ({shortage}), so it ran slower: {plan.words}.")
-                return _Run(found, plan, runner.name, needed, notices + remarks)
+                return _Run(found, plan, runner.form, needed, notices)
         raise DeviceError(
             f"This machine's memory is too small for this volume ({shortage}). "
             "Close other programs or choose a smaller region of interest."
         )
 
-    def _runner(self, plan: Plan, prepared: NetworkInput, sampler: TileSampler) -> tuple[Runner, list[str]]:
-        """What runs tiles by this plan, and its remarks; made once."""
-        from .pipeline.accelerate import accelerate
-        from .pipeline.inference import middle_tile
+    def _runner(self, plan: Plan, sampler: TileSampler) -> Runner:
+        """What runs tiles by this plan; made once."""
+        from .pipeline.accelerate import accelerate, chosen_form
 
-        def example() -> Tensor:
-            return middle_tile(prepared, sampler).expand(plan.batch, -1, -1, -1, -1)
-
-        key = (plan.device, plan.batch, sampler.patch)
+        key = (plan.device, plan.tiles, sampler.patch)
         if key not in self._runners:
-            regions = bool(self.card.inference.regions)
-            self._runners[key] = accelerate(
-                self._networks, plan.device, self._full_precision, example, self._identity, self._openvino, regions
-            )
+            model = self._model()
+            form = chosen_form(model, plan.device, self._precision, self._openvino, plan.tiles)
+            self._runners.clear()  # two forms of a network do not lie in memory at a time
+            self._runners[key] = accelerate(model, plan.device, form, sampler.patch, plan.tiles)
         return self._runners[key]
 
-    def _provenance(self, run: _Run, notices: list[str], seconds: float) -> dict[str, Any]:
+    def _model(self) -> Model:
+        from .pipeline.accelerate import Model
+
+        card = self.card
+        return Model(
+            self._networks,
+            len(card.channels),
+            card.inference.patch_size,
+            # A network that fits distributions to its input, as for aligned images, needs the digits of float32.
+            None if card.preprocessing.alignment else self._identity,
+            signed=all(rule.method not in UNSIGNED for rule in card.preprocessing.normalization),
+            regions=bool(card.inference.regions),
+        )
+
+    def _provenance(self, run: _Run, roi: Region | None, notices: list[str], seconds: float) -> dict[str, Any]:
+        from .pipeline import forms
+
         card = self.card
         return {
             "model": card.id,
@@ -276,12 +324,15 @@ class Segmenter:
             "version": card.version,
             "weights_sha256": self._weights_sha256,
             "device": str(run.plan.device),
-            "computed_in": run.computed_in,
+            "computed_in": run.form,
+            "processor": forms.processor(),
+            "libraries": forms.libraries(),
             "memory_estimate_mb": round(run.needed / 1e6),
             "settings": {
-                "full_precision": self._full_precision,
+                "precision": self._precision,
                 "mirror": self._mirror,
                 "largest_component": self._largest,
+                "region_lps": None if roi is None else roi.corners.tolist(),
             },
             "seconds": round(seconds, 3),
             "licence": card.licence,

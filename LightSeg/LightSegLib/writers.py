@@ -14,6 +14,7 @@ from .errors import OutputError
 from .files import check_folder, whole_file
 from .volume import Geometry, Segmentation, to_sitk
 
+PROVENANCE = "LightSeg_Provenance"  # field of a .seg.nrrd file's header
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 ENDINGS = (".seg.nrrd", ".nrrd", *NIFTI_ENDINGS)
 
@@ -81,7 +82,7 @@ def _segment_metadata(segmentation: Segmentation) -> dict[str, str]:
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
-        "LightSeg_Provenance": json.dumps(segmentation.provenance, default=str),
+        PROVENANCE: json.dumps(segmentation.provenance, default=str),
     }
     for number, label in enumerate(segmentation.labels):
         segment = {

@@ -31,15 +31,19 @@ OTHERS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
 
 
 def network(name: str, precision: str) -> dict[str, Any]:
-    """One patch through the untrained network of a model: parameters, multiply-adds and median seconds.
+    """Patches through the untrained network of a model: parameters, multiply-adds and median seconds of each.
 
-    precision: "full", or "default" for the fastest form, OpenVINO included where it is installed.
+    As in a volume, every thread computes a patch of its own.
+
+    precision: "full" for float32, or "default" for the form that this processor is fastest in, OpenVINO included
+    where it is installed.
     """
     import torch
-    from LightSegLib.benchmark import multiply_adds
     from LightSegLib.catalog.store import find_card
     from LightSegLib.networks import build
-    from LightSegLib.pipeline.accelerate import accelerate
+    from LightSegLib.pipeline import forms
+    from LightSegLib.pipeline.accelerate import Model, accelerate
+    from LightSegLib.pipeline.threads import one_thread_each, pool
 
     if name in OTHERS:
         family, arguments, size = OTHERS[name]
@@ -50,19 +54,19 @@ def network(name: str, precision: str) -> dict[str, Any]:
     torch.manual_seed(0)
     module = build(family, arguments).eval()
     patch = torch.randn((1, *size))
-    full = precision == "full"
-    with torch.inference_mode():
-        runner, notices = accelerate([module], torch.device("cpu"), full, lambda: patch, None, not full)
-        seconds = median_seconds(lambda: runner(patch))
+    form = next(iter(forms.candidates(openvino=True)), "float32") if precision == "default" else "float32"
+    with one_thread_each() as threads, pool(threads) as together:
+        runner = accelerate(Model([module], size[0], size[1:], None), torch.device("cpu"), form, size[1:], threads)
+        once = torch.inference_mode()(runner)
+        seconds = median_seconds(lambda: list(together.map(once, [patch] * threads))) / threads
     peak = own_peak()  # before the counter below adds its own
     return {
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "multiply_adds": multiply_adds(build(family, arguments), (1, *size)),
+        "multiply_adds": forms.multiply_adds(build(family, arguments), (1, *size)),
         "seconds": seconds,
         "peak_bytes": peak,
         "patch": "x".join(map(str, size)),
-        "computed_in": runner.name,
-        "notices": notices,
+        "computed_in": runner.form,
     }
 
 
@@ -89,7 +93,7 @@ def window(model: str, out: str, *lengths: str) -> dict[str, Any]:
 
     k, j, i = map(int, lengths)
     card = find_card(model)
-    segmenter = Segmenter(card, device="cpu", full_precision=True, openvino=False)
+    segmenter = Segmenter(card, device="cpu", precision="float32", openvino=False)
     volumes = [Volume(phantom(shape), Geometry(shape, SPACING)) for shape in (card.inference.patch_size, (k, j, i))]
     segmenter.segment(volumes[:1])
     started = time.perf_counter()

@@ -79,13 +79,12 @@ class Report:
         return run([*command, "--out", out, *options], self.environment, LIBRARY)
 
 
-def how(segmentation: Path) -> tuple[str, list[str]]:
-    """How it was computed, and LightSeg's notices, from the header of a written segmentation."""
+def how(segmentation: Path) -> str:
+    """In which form it was computed, from the header of a written segmentation."""
     with segmentation.open("rb") as stream:
         for line in stream:
             if line.startswith(b"LightSeg_Provenance:="):
-                provenance = json.loads(line.split(b":=", 1)[1])
-                return provenance["computed_in"], provenance["notices"]
+                return str(json.loads(line.split(b":=", 1)[1])["computed_in"])
     raise ValueError(f"{segmentation} does not say how it was made")
 
 

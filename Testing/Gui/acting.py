@@ -9,6 +9,7 @@ from typing import Any
 
 import qt
 import slicer
+from waiting import PATIENCE
 
 import LightSeg
 
@@ -74,7 +75,7 @@ def shown_in(selector: Any) -> list[str]:
     return [text for text in (box.itemText(number) for number in range(box.count)) if text]
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Let the event loop turn until the condition holds; returns what it gave. Fails after that many seconds."""
     end = time.monotonic() + seconds
     while not (found := condition()):

@@ -6,7 +6,7 @@ How a test uses it:
         assert not window.ui.applyButton.enabled      # properties as in Slicer: no isEnabled()
         choose(window.ui.inputSelector1, "T1")         # as a user opens the list and clicks
         window.ui.applyButton.click()
-        wait_until(lambda: window.ui.applyButton.text == "Apply", seconds=60)
+        wait_until(lambda: window.ui.applyButton.text == "Apply")
 
 `window`      LightSegWidget, set up and entered, on an empty scene; closed again afterwards.
 `dialogs`     what was shown: `dialogs.answer("Ok")` before a question, `dialogs.choose_path(path)` before a file
@@ -35,8 +35,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import slicer
-import standins
+from needs_slicer import skip_without_slicer
+
+skip_without_slicer()
+import slicer  # noqa: E402
+import standins  # noqa: E402
 
 standins.install()
 from scene_fixtures import *  # noqa: E402, F403 (the scene must be there first)
@@ -96,14 +99,27 @@ def raised(dialogs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseE
         raise unsaid[0]
 
 
+@pytest.fixture(scope="session")
+def warm_worker() -> Iterator[None]:
+    """One process that computes for all tests, since most of a short job is the start of Python and PyTorch."""
+    from LightSegLib import background
+
+    yield
+    background.stop()
+    assert background.worker().pid is None
+
+
 @pytest.fixture
-def window(scene: Any, raised: Any) -> Iterator[Any]:
-    """The module's window as a user opens it."""
+def window(scene: Any, raised: Any, warm_worker: None) -> Iterator[Any]:
+    """The module's window as a user opens it; the process that computes outlives it here."""
     from acting import close_module, open_module
+    from LightSegLib import background
 
     opened = open_module()
     yield opened
-    close_module()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "stop", lambda: None)
+        close_module()
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import slicer
 from acting import wait_until
 from LightSegLib import background
 from LightSegLib.errors import InputError
+from waiting import gone
 
 import LightSeg
 
@@ -21,13 +21,9 @@ MODEL = LightSeg.DEFAULT_MODEL
 MOVE = np.array([[0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]], float)
 
 
-@pytest.fixture(scope="module")
-def logic() -> Iterator[Any]:
-    """One for all tests, so that its worker stays warm, as in the application."""
-    logic = LightSeg.LightSegLogic()
-    yield logic
-    logic.stopWorker()
-    assert background.worker().pid is None
+@pytest.fixture
+def logic(warm_worker: None) -> Any:
+    return LightSeg.LightSegLogic()
 
 
 @pytest.fixture
@@ -35,8 +31,8 @@ def start(logic: Any, volume: Any, region: Any) -> Callable[..., Any]:
     """Starts a job on the sample's right hippocampus."""
 
     def run(**options: Any) -> Any:
-        given = {"model": MODEL, "roiNode": region, "device": "cpu", "openvino": False} | options
-        return logic.start(volume, **given)
+        given = {"model": MODEL, "roiNode": region, "device": "cpu", "precision": "float32", "openvino": False}
+        return logic.start(volume, **(given | options))
 
     return run
 
@@ -55,8 +51,8 @@ def region(volume: Any) -> Any:
     return roi
 
 
-def finished(job: Any, seconds: float = 60) -> Any:
-    wait_until(lambda: job.state != "running", seconds=seconds)
+def finished(job: Any) -> Any:
+    wait_until(lambda: job.state != "running")
     return job
 
 
@@ -73,7 +69,7 @@ def nodes() -> set[str]:
 
 
 def test_it_gives_what_segment_gives_with_progress_and_confidence(start, logic, volume, region):
-    expected = logic.segment(volume, MODEL, roiNode=region, device="cpu")
+    expected = logic.segment(volume, MODEL, roiNode=region, device="cpu", precision="float32")
     reports, ends = [], []
 
     job = start(confidence=True)
@@ -139,15 +135,19 @@ def test_a_volume_that_changes_its_size_meanwhile_is_an_error(start, volume):
 
 
 def test_segments_follow_a_volume_that_is_moved_meanwhile(start, volume):
-    """In world coordinates: the box of the segments is turned and shifted as the volume is."""
+    """In world coordinates: the box of the segments is turned and shifted as the volume is, and so are the places
+    that want a look."""
     still = bounds(finished(start()).segmentationNode)
-    job = start()
+    job = start(confidence=True)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(MOVE))
     volume.SetAndObserveTransformNodeID(transform.GetID())
     finished(job)
     corners = np.array([still[0], still[1]]) @ MOVE[:3, :3].T + MOVE[:3, 3]
-    np.testing.assert_allclose(bounds(job.segmentationNode), [corners.min(axis=0), corners.max(axis=0)], atol=1e-3)
+    box = np.array([corners.min(axis=0), corners.max(axis=0)])
+    np.testing.assert_allclose(bounds(job.segmentationNode), box, atol=1e-3)
+    places = np.array([place for place, _ in job.leastCertain])
+    assert len(places) and (box[0] - 2 < places).all() and (places < box[1] + 2).all()
 
 
 def test_an_output_that_is_removed_meanwhile_is_replaced(start):
@@ -163,25 +163,21 @@ def test_closing_the_scene_cancels(start, logic):
     job = start()
     slicer.mrmlScene.Clear(0)
     before = nodes()
-    finished(job, seconds=2)
+    finished(job)
     assert job.state == "cancelled" and nodes() == before
 
 
-def test_cancel_takes_less_than_a_second_and_leaves_nothing(start, logic):
+def test_cancel_ends_the_process_and_leaves_nothing(start, logic):
     before = nodes()
     job = start(roiNode=None)
-    wait_until(lambda: background.worker().pid is not None, seconds=10)
+    reports = []
+    job.progress.connect(reports.append)
+    wait_until(lambda: any(report.tiles for report in reports))
     pid = background.worker().pid
-    moments = []
-    job.progress.connect(lambda report: report.tiles and not moments and moments.append(time.monotonic()))
-    wait_until(lambda: bool(moments), seconds=60)
-    asked = time.monotonic()
     job.cancel()
-    finished(job, seconds=2)
-    assert time.monotonic() - asked < 1
+    finished(job)
     assert job.state == "cancelled" and job.error is None and nodes() == before
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert pid is not None and gone(pid)
 
 
 def test_a_worker_that_dies_is_a_message_and_the_next_job_runs(start, logic):
@@ -193,28 +189,3 @@ def test_a_worker_that_dies_is_a_message_and_the_next_job_runs(start, logic):
     finished(job)
     assert job.state == "failed" and "SIGSEGV" in str(job.error) and nodes() == before
     assert finished(start()).state == "done"
-
-
-def test_the_event_loop_keeps_turning_and_a_warm_job_adds_little(window, logic, heartbeat):
-    """A volume of 256 x 256 x 256 voxels."""
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1) + 1:
-        pytest.skip("the machine is busy with other work, which would be measured, too")
-    random = np.random.default_rng(0)
-    blobs = np.cumsum(random.normal(size=(256, 256, 256)), axis=0).astype(np.float32)
-    large = slicer.util.addVolumeFromArray(blobs, name="Large")
-    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Part")
-    roi.SetCenter([128.0, 128.0, 128.0])
-    roi.SetSize([48, 64, 48])
-    options = {"roiNode": roi, "device": "cpu", "openvino": False}
-    finished(logic.start(large, MODEL, confidence=True, **options))
-    gaps, added = [], []
-    for number in range(6):  # what else the machine does only adds to either: the best run tells about the program
-        with heartbeat:
-            begun = time.monotonic()
-            job = finished(logic.start(large, MODEL, confidence=number == 0, **options))
-            added.append(time.monotonic() - begun - job.provenance["seconds"])
-        gaps.append(heartbeat.longest_gap)
-        heartbeat.gaps.clear()
-    print("longest gaps", [f"{gap * 1e3:.0f} ms" for gap in gaps], "added", [f"{time * 1e3:.0f} ms" for time in added])
-    assert min(gaps) <= 0.1
-    assert min(added) <= 0.2

@@ -160,7 +160,7 @@ def test_import_open_and_delete_a_model_of_ones_own(window, make_model, dialogs,
     window.ui.advancedSection.collapsed = False
     dialogs.choose_path(folder)
     window.ui.importFolderButton.click()
-    wait_until(lambda: "Tiny" in shown(window), seconds=30)
+    wait_until(lambda: "Tiny" in shown(window))
     assert window.models.card.title == "Tiny", "the new model is the chosen one"
     assert window.ui.storedTable.rowCount == 1
     window.ui.storedTable.setCurrentCell(0, 0)

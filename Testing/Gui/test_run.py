@@ -6,6 +6,7 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 import qt
 import slicer
@@ -22,6 +23,7 @@ ANTERIOR, POSTERIOR = "Anterior hippocampus", "Posterior hippocampus"
 def ready(window):
     """The sample is loaded and a region lies around its right hippocampus; all by clicks but the slices' place."""
     window.ui.openvinoBox.setChecked(False)
+    choose(window.ui.precisionBox, "float32, exact")
     choose(window.ui.deviceBox, "CPU")
     window.ui.sampleButton.click()
     let_slices_cross_at(25, -25, -12)
@@ -34,9 +36,9 @@ def let_slices_cross_at(r, a, s):
         slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSlice(r, a, s)
 
 
-def apply_and_wait(window, seconds=60):
+def apply_and_wait(window):
     window.ui.applyButton.click()
-    wait_until(lambda: not window.run.running, seconds=seconds)
+    wait_until(lambda: not window.run.running)
 
 
 def table(window):
@@ -49,9 +51,9 @@ def test_from_the_sample_to_a_segmentation(ready, screenshot, pictures):
     seen = []
     ready.ui.applyButton.click()
     assert ready.ui.applyButton.text == "Cancel" and ready.ui.progressBar.visible
-    wait_until(lambda: seen.append(ready.ui.statusLabel.text) or "tile" in ready.ui.statusLabel.text, seconds=30)
+    wait_until(lambda: seen.append(ready.ui.statusLabel.text) or "tile" in ready.ui.statusLabel.text)
     screenshot("running")
-    wait_until(lambda: not ready.run.running, seconds=60)
+    wait_until(lambda: not ready.run.running)
 
     assert ready.ui.applyButton.text == "Apply" and not ready.ui.progressBar.visible
     assert ready.ui.statusLabel.text.startswith("Segmented in ")
@@ -110,7 +112,7 @@ def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, scre
 def test_a_job_that_ends_while_the_user_is_elsewhere_shows_its_result_later(ready):
     ready.ui.applyButton.click()
     ready.parent.exit()
-    wait_until(lambda: not ready.run.running, seconds=60)
+    wait_until(lambda: not ready.run.running)
     ready.parent.enter()
     assert [row[0] for row in table(ready)] == [ANTERIOR, POSTERIOR]
     assert ready.ui.statusLabel.text.startswith("Segmented in ") and ready.ui.applyButton.enabled
@@ -135,7 +137,7 @@ def test_a_scene_that_is_saved_and_opened_again_shows_its_result(ready, tmp_path
     scene.Clear(0)
     assert not table(ready)
     scene.Connect()
-    wait_until(lambda: table(ready) == expected, seconds=5)
+    wait_until(lambda: table(ready) == expected)
     assert ready.ui.doubtList.count == count
     assert ready.inputs.volumes()[0].GetName() == "ICBM152" and ready.ui.applyButton.enabled
 
@@ -144,7 +146,7 @@ def test_the_sentence_for_a_paper_names_no_segment_of_another_origin(ready):
     apply_and_wait(ready)
     node = ready.logic.getParameterNode().result
     node.GetSegmentation().AddEmptySegment("drawn", "Tumour drawn by hand")
-    wait_until(lambda: len(table(ready)) == 3, seconds=3)
+    wait_until(lambda: len(table(ready)) == 3)
     assert ready.ui.methodsLabel.text.startswith("Anterior hippocampus and posterior hippocampus were")
 
 
@@ -153,7 +155,7 @@ def test_a_second_window_leaves_the_job_of_the_first_alone(ready):
     second = LightSeg.LightSegWidget(slicer.qSlicerScriptedLoadableModuleWidget())
     second.setup()
     second.cleanup()
-    wait_until(lambda: not ready.run.running, seconds=60)
+    wait_until(lambda: not ready.run.running)
     assert len(table(ready)) == 2
 
 
@@ -164,7 +166,7 @@ def test_both_sides_in_one_segmentation(ready):
         ready.ui.roiSliceButton.click()
         choose(ready.ui.sideBox, side)
         apply_and_wait(ready)
-    wait_until(lambda: len(table(ready)) == 4, seconds=3)
+    wait_until(lambda: len(table(ready)) == 4)
     names = [row[0] for row in table(ready)]
     assert names == [f"{side} {part}" for side in ("Right", "Left") for part in (ANTERIOR.lower(), POSTERIOR.lower())]
 
@@ -173,16 +175,16 @@ def test_an_edit_changes_the_table(ready):
     apply_and_wait(ready)
     node = ready.logic.getParameterNode().result
     node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(0))
-    wait_until(lambda: [row[0] for row in table(ready)] == [POSTERIOR], seconds=3)
+    wait_until(lambda: [row[0] for row in table(ready)] == [POSTERIOR])
 
 
 def test_cancel_by_the_same_button(ready, screenshot):
     before = slicer.mrmlScene.GetNumberOfNodes()
     ready.logic.getParameterNode().roi = None
     ready.ui.applyButton.click()
-    wait_until(lambda: "tile" in ready.ui.statusLabel.text, seconds=60)
+    wait_until(lambda: "tile" in ready.ui.statusLabel.text)
     ready.ui.applyButton.click()
-    wait_until(lambda: not ready.run.running, seconds=2)
+    wait_until(lambda: not ready.run.running)
     assert ready.ui.statusLabel.text == "Cancelled. Nothing was changed."
     assert ready.ui.applyButton.text == "Apply" and ready.ui.applyButton.enabled
     assert slicer.mrmlScene.GetNumberOfNodes() == before
@@ -202,7 +204,7 @@ def test_a_scene_that_is_closed_while_it_runs(ready):
     ready.logic.getParameterNode().roi = None
     ready.ui.applyButton.click()
     slicer.mrmlScene.Clear(0)
-    wait_until(lambda: not ready.run.running, seconds=2)
+    wait_until(lambda: not ready.run.running)
     assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     assert not ready.ui.applyButton.enabled and ready.ui.applyButton.text == "Apply"
 
@@ -282,5 +284,8 @@ def test_the_result_tells_where_it_came_from(ready):
     apply_and_wait(ready)
     node = ready.logic.getParameterNode().result
     settings = json.loads(node.GetAttribute("LightSeg.Settings"))
-    assert settings == {"full_precision": False, "mirror": False, "largest_component": "whole"}
+    corners = np.array(settings.pop("region_lps"))
+    assert settings == {"precision": "float32", "mirror": False, "largest_component": "whole"}
+    assert corners.shape == (8, 3) and corners.min(0).tolist() == [-42.5, 0.0, -32.0], "the box, in LPS mm"
+    assert node.GetAttribute("LightSeg.ComputedIn") == "float32"
     assert node.GetAttribute("LightSeg.Model") == LightSeg.DEFAULT_MODEL

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from installing import REPOSITORY, Installed
 from LightSegLib import __version__
+from needs_slicer import needs_slicer
 
 ENTRY = REPOSITORY / "Resources" / "LightSeg.json"
 README = REPOSITORY / "README.md"
@@ -59,6 +60,7 @@ def test_the_entry_agrees_with_what_cmake_says(entry: dict, description: dict[st
     assert entry["scm_url"].startswith("https://") and Path(entry["scm_url"]).stem == f"Slicer{ENTRY.stem}"
 
 
+@needs_slicer
 def test_the_extension_is_found_under_the_category_of_its_module(entry: dict, installed: Installed, run_away) -> None:
     done = run_away(
         installed, "-c", IMPORT_CATEGORY + "LightSeg.LightSeg(parent); print(*parent.categories, sep='\\n')"

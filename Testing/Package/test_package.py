@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from installing import CTEST, HERE, REPOSITORY, Installed, Refused, install
+from needs_slicer import HAS_SLICER, needs_slicer
 
 MODULE = REPOSITORY / "LightSeg"
 BUNDLED = "Testing/Unit/test_bundled_model.py"
@@ -28,7 +29,7 @@ COMMANDS = [
     )
 ]
 # Fast tests of what needs the most of the package's files. The self-test is run by ctest.
-LOGIC = [BUNDLED, CARDS, WORKER, *COMMANDS, "Testing/Slicer/test_module.py", WINDOW]
+LOGIC = [BUNDLED, CARDS, WORKER, *COMMANDS, *(["Testing/Slicer/test_module.py", WINDOW] if HAS_SLICER else [])]
 SLOW = ["--deselect", f"{BUNDLED}::test_a_whole_head_without_a_region_is_warned_of"]
 AGAIN = ["--deselect", "Testing/Slicer/test_module.py::test_the_self_test_of_the_module"]
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
@@ -50,6 +51,7 @@ def test_the_package_holds_the_whole_module_and_nothing_else(installed: Installe
     assert [path.name for path in outside] == ["LightSeg.s4ext"]
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_logic_pass_on_the_installed_files_alone(installed: Installed, run_away) -> None:
     done = run_away(installed, *PYTEST, *SLOW, *AGAIN, *LOGIC)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,6 +97,8 @@ def test_a_mistake_in_the_lists_is_an_error(
         install(checkout, tmp_path)
 
 
+@pytest.mark.slow
+@needs_slicer
 def test_ctest_runs_the_self_test(installed: Installed, run_away) -> None:
     """As in Slicer's nightly build, which asks for the tests of the script by its name."""
     listed = run_away(installed, "-N", "--test-dir", installed.build, program=CTEST)
@@ -105,6 +109,7 @@ def test_ctest_runs_the_self_test(installed: Installed, run_away) -> None:
     assert "test_hippocampusOfSample" in log and "OK" in log and "skipped" not in log
 
 
+@needs_slicer
 def test_ctest_without_pytorch_skips_the_self_test_and_says_so(installed: Installed, run_away) -> None:
     """The machines that build all extensions have no PyTorch; a test that fails there would be reported every night."""
     program = (
@@ -120,6 +125,7 @@ def test_without_testing_there_is_no_test(checkout: Path, tmp_path: Path, run_aw
     assert "Total Tests: 0" in run_away(quiet, "-N", "--test-dir", quiet.build, program=CTEST).stdout
 
 
+@needs_slicer
 def test_loading_the_module_runs_nothing(installed: Installed, run_away) -> None:
     """Slicer loads it at start-up, whether or not anybody wants to segment: it reads code and does nothing else."""
     program = (

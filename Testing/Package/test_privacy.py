@@ -1,5 +1,6 @@
-"""Nothing leaves the user's computer: one file speaks to the network, it only asks for files, and says no more than
-its own name. That segmenting opens no connection at all is seen to by `guard` in the tests of the package."""
+"""Nothing leaves the user's computer: of two files that can reach another one, the first only asks for files, and says
+no more than its own name, the second sends cases to the cluster that the user names. That segmenting opens no
+connection at all is seen to by `guard` in the tests of the package."""
 
 from __future__ import annotations
 
@@ -18,13 +19,18 @@ from LightSegLib.catalog.store import find_card
 from LightSegLib.weights.store import WeightStore
 
 MODULE = REPOSITORY / "LightSeg"
-CONNECTION = "LightSegLib/weights/connection.py"
-# What can reach another computer: of Python, of what Slicer bundles, and of Qt.
+CONNECTION, CLUSTER = "LightSegLib/weights/connection.py", "LightSegLib/batch/cluster.py"
+# What can reach another computer: of Python, of what Slicer bundles, of torch, of the optional packages, and of Qt.
 NETWORK = {
-    *("aiohttp", "asyncio", "ftplib", "http", "httpx", "imaplib", "poplib", "requests", "smtplib", "socket"),
-    *("socketserver", "ssl", "telnetlib", "urllib.request", "urllib3", "webbrowser", "websocket", "xmlrpc"),
+    *("aiohttp", "asyncio", "ftplib", "http", "httpx", "imaplib", "multiprocessing", "nntplib", "poplib", "requests"),
+    *("smtplib", "socket", "socketserver", "ssl", "telnetlib", "tornado", "urllib.request", "urllib3", "webbrowser"),
+    *("websocket", "websockets", "xmlrpc", "SampleData", "DICOMLib", "pynetdicom", "dicomweb_client", "torch.hub"),
+    *("torch.distributed", "huggingface_hub", "dask", "distributed", "paramiko", "zmq"),
 }
-QT_NETWORK = r"\bQ(Network\w+|\w*Socket|\w*TcpServer)\b|QtNetwork|\burl(open|retrieve)\b"
+OTHER_WORDS = (
+    r"\bQ(Network\w+|\w*Socket|\w*TcpServer)\b|QtNetwork|\burl(open|retrieve)\b|torch\.(hub|distributed)"
+    r"|\bdownload(File|Volume|Sample|FromURL|AndExtract)\w*\("
+)
 
 
 def sources() -> dict[str, str]:
@@ -43,14 +49,41 @@ def imported(text: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def reaches_out(name: str) -> bool:
-    return bool({name, name.split(".")[0]} & NETWORK)
+def reaches_out(text: str) -> set[str]:
+    """What of a file's imports can reach another computer."""
+    parts = (name.split(".") for name in imported(text))
+    names = {".".join(part[:length]) for part in parts for length in range(1, len(part) + 1)}
+    return names & NETWORK
 
 
-def test_one_file_alone_speaks_to_the_network() -> None:
-    speaking = {name for name, text in sources().items() if any(map(reaches_out, imported(text)))}
-    assert speaking == {CONNECTION}
-    assert [name for name, text in sources().items() if re.search(QT_NETWORK, text)] == []
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("import urllib.request as r", "urllib.request"),
+        ("from urllib import request", "urllib.request"),
+        ("from distributed import Client", "distributed"),
+        ("def later():\n    import requests.sessions", "requests"),
+        ("import urllib.parse", None),
+    ],
+)
+def test_an_import_is_found_wherever_it_stands(line: str, found: str | None) -> None:
+    """The tests below would be worth nothing if it were not."""
+    assert reaches_out(line) == ({found} if found else set())
+
+
+def test_two_files_alone_can_reach_another_computer() -> None:
+    speaking = {name: found for name, text in sources().items() if (found := reaches_out(text))}
+    assert speaking == {CONNECTION: {"requests"}, CLUSTER: {"dask", "distributed"}, "LightSeg.py": {"SampleData"}}
+    assert [name for name, text in sources().items() if re.search(OTHER_WORDS, text)] == []
+
+
+def test_the_cluster_is_one_of_this_computer_or_the_one_that_is_named() -> None:
+    """Every client gets its address, and the cluster of our own listens to nobody else."""
+    calls = [node for node in ast.walk(ast.parse(sources()[CLUSTER])) if isinstance(node, ast.Call)]
+    clients = [call for call in calls if ast.unparse(call.func) == "Client"]
+    assert clients and all(ast.unparse(call.args[0]) == "address" for call in clients)
+    (own,) = [call for call in calls if ast.unparse(call.func) == "LocalCluster"]
+    assert {word.arg: ast.unparse(word.value) for word in own.keywords}["host"] == "'127.0.0.1'"
 
 
 def test_it_only_asks_for_files() -> None:

@@ -168,7 +168,7 @@ def lightseg_answer(model: Path, folds: Sequence[int], images: Sequence[Path], o
         card = import_model(model, folds=folds)
         started = time.perf_counter()
         volumes = [read_volume(image) for image in images]
-        segmenter = Segmenter(card, "cpu", full_precision=True, mirror=mirror, openvino=False)
+        segmenter = Segmenter(card, "cpu", precision="float32", mirror=mirror, openvino=False)
         write_segmentation(segmenter.segment(volumes), out / LABELS)
         seconds = time.perf_counter() - started
     network_input = prepare(volumes, card.preprocessing).array

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import standins
-import vtk
-import vtk.util.numpy_support
+from needs_slicer import skip_without_slicer
+
+skip_without_slicer()
+import standins  # noqa: E402
+import vtk  # noqa: E402
+import vtk.util.numpy_support  # noqa: E402
 
 standins.install()
 from scene_fixtures import *  # noqa: E402, F403 (the scene must be there first)

@@ -1,4 +1,4 @@
-"""The inference form, bfloat16 and OpenVINO: the same labels, checked on a real tile and remembered."""
+"""The inference form, bfloat16 and OpenVINO: the same labels, checked on a generated tile and remembered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from LightSegLib.errors import DeviceError
 from LightSegLib.networks import build
 from LightSegLib.pipeline import accelerate as module
-from LightSegLib.pipeline.accelerate import accelerate, mean_dice
+from LightSegLib.pipeline import forms
+from LightSegLib.pipeline.accelerate import Model, Runner, accelerate, check_tile, chosen_form, mean_dice
 from LightSegLib.pipeline.inference_form import NormInPlace, inference_form
+from LightSegLib.pipeline.threads import pool
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -60,10 +63,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor that computes in bfloat16, and is fast at it: every other tile takes longer."""
-    monkeypatch.setattr(module, "native_bfloat16", lambda: True)
-    clock = iter([0.0, 10.0, 10.0, 11.0] * 9)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    """A processor that is fast at bfloat16, and networks large enough for that to matter."""
+    monkeypatch.setattr(forms, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(forms, "_instructions", lambda: ["AMX"])
+    monkeypatch.setattr(forms, "SMALL", 0)
+
+
+def float32(*networks: nn.Module, like: Tensor) -> Runner:
+    """In float32, for tiles of the size of `like`."""
+    return accelerate(Model(networks, like.shape[1], like.shape[2:], None), CPU, "float32", like.shape[2:], 1)
+
+
+def of_one(network: nn.Module, identity: str) -> Model:
+    return Model([network], 1, (8, 8, 8), identity)
 
 
 # --- the inference form --------------------------------------------------------------------------
@@ -75,10 +87,10 @@ def test_it_computes_the_same_and_leaves_the_network_alone(name: str) -> None:
     kept, state = x.clone(), copy.deepcopy(original.state_dict())
     with torch.inference_mode():
         expected = original(x)
-        runner, notices = accelerate([original], CPU, True, lambda: x, None)
+        runner = float32(original, like=x)
         found = runner(x)
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
-    assert (runner.name, notices) == ("float32", [])
+    assert runner.form == "float32"
     assert torch.equal(x, kept) and all(torch.equal(state[key], value) for key, value in original.state_dict().items())
 
 
@@ -92,7 +104,7 @@ def test_norms_after_convolutions_work_in_place_and_share_their_weights() -> Non
 
 def test_a_network_that_was_run_can_still_be_trained() -> None:
     original, x = network(), tiles()
-    runner, _ = accelerate([original], CPU, True, lambda: x, None)
+    runner = float32(original, like=x)
     with torch.inference_mode():
         runner(x)
     original(x).sum().backward()
@@ -115,8 +127,7 @@ def test_an_ensemble_gives_the_mean_of_its_networks() -> None:
         for parameter in second.parameters():
             parameter.mul_(1.1)
         expected = (first(x) + second(x)) / 2
-        runner, _ = accelerate([first, second], CPU, True, lambda: x, None)
-        torch.testing.assert_close(runner(x), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(float32(first, second, like=x)(x), expected, rtol=0, atol=1e-5)
 
 
 # --- bfloat16 ------------------------------------------------------------------------------------
@@ -143,56 +154,61 @@ class Delicate(Confident):
         return self.layer(x + 256) - self.layer(torch.full_like(x, 257.5))
 
 
+def choose(network: nn.Module, identity: str, precision: str = "auto", openvino: bool = False) -> str:
+    return chosen_form(of_one(network, identity), CPU, precision, openvino, 2)
+
+
 def test_bfloat16_is_used_where_it_finds_the_same_labels_and_the_outcome_is_remembered(
     bfloat16: None, folder: Path
 ) -> None:
+    assert choose(Confident(), "a" * 64) == "bfloat16"
     x = torch.randn(1, 1, 8, 8, 8)
-    runner, notices = accelerate([Confident()], CPU, False, lambda: x, "a" * 64, openvino=False)
-    assert (runner.name, notices) == ("bfloat16", [])
     with torch.inference_mode():
-        assert runner(x).dtype == torch.float32
-    (record,) = folder.rglob("found.json")
-    (found,) = json.loads(record.read_text(encoding="utf-8")).values()
-    assert found == {"float32": 10.0, "bfloat16": 1.0}
+        found = accelerate(of_one(Confident(), "a" * 64), CPU, "bfloat16", (8, 8, 8), 1)(x)
+    assert found.dtype == torch.float32 and torch.equal(found.argmax(1)[0], (x[0, 0] > 0).long())
+    (record,) = folder.rglob("checked.json")
+    assert list(json.loads(record.read_text(encoding="utf-8")).values()) == [True]
 
-    record.write_text(record.read_text(encoding="utf-8").replace("1.0", "null").replace("10.0", "9.0"), "utf-8")
-    again, _ = accelerate([Confident()], CPU, False, lambda: x, "a" * 64, openvino=False)
-    assert again.name == "float32"  # it went by the record
+    record.write_text(record.read_text(encoding="utf-8").replace("true", "false"), "utf-8")
+    assert choose(Confident(), "a" * 64) == "float32"  # it went by the record
 
 
 def test_bfloat16_is_not_used_where_labels_differ(bfloat16: None) -> None:
-    x = torch.randn(1, 1, 8, 8, 8)
-    runner, notices = accelerate([Delicate()], CPU, False, lambda: x, "b" * 64, openvino=False)
-    assert runner.name == "float32"
-    assert "bfloat16 finds other labels with this model than float32 (Dice 0." in notices[0]
+    assert choose(Delicate(), "b" * 64) == "float32"
 
 
-def test_full_precision_is_float32_without_a_trial(bfloat16: None) -> None:
-    def example() -> Tensor:
-        raise AssertionError("nothing needs to be tried")
-
-    assert accelerate([Confident()], CPU, True, example, "c" * 64, openvino=False)[0].name == "float32"
+def test_full_precision_is_float32_without_a_check(bfloat16: None, folder: Path) -> None:
+    assert choose(Confident(), "c" * 64, precision="float32", openvino=True) == "float32"
+    assert not folder.exists()
 
 
-def test_a_tile_without_any_label_tells_nothing_for_other_volumes(bfloat16: None, folder: Path) -> None:
-    x = torch.full((1, 1, 8, 8, 8), -3.0)
-    accelerate([Confident()], CPU, False, lambda: x, "d" * 64, openvino=False)
-    assert not list(folder.rglob("found.json"))
+def test_a_network_in_training_is_computed_in_float32(bfloat16: None, folder: Path) -> None:
+    assert chosen_form(Model([Confident()], 1, (8, 8, 8), None), CPU, "auto", False, 1) == "float32"
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 1}'])
 def test_a_damaged_record_is_replaced(bfloat16: None, folder: Path, content: str) -> None:
-    record = folder / "accelerated" / ("e" * 16) / "found.json"
+    record = folder / "accelerated" / ("e" * 16) / "checked.json"
     record.parent.mkdir(parents=True)
     record.write_text(content, encoding="utf-8")
-    x = torch.randn(1, 1, 8, 8, 8)
-    runner, _ = accelerate([Confident()], CPU, False, lambda: x, "e" * 64, openvino=False)
-    assert runner.name == "bfloat16" and "bfloat16" in record.read_text(encoding="utf-8")
+    assert choose(Confident(), "e" * 64) == "bfloat16"
+    assert "true" in record.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_tile_of_the_check_is_the_same_at_every_call_and_looks_like_normalized_voxels(signed: bool) -> None:
+    tile = check_tile(2, (16, 20, 24), signed)
+    assert torch.equal(tile, check_tile(2, (16, 20, 24), signed)) and tile.shape == (1, 2, 16, 20, 24)
+    low, high = (-1.5, 2.5) if signed else (0, 1)
+    assert low <= tile.min() < tile.max() <= high
+    assert not torch.equal(tile[:, 0], tile[:, 1])
 
 
 def test_dice_is_the_mean_over_labels_that_either_finds() -> None:
-    expected = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    found = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    """A label of a few voxels does not count."""
+    sizes = torch.tensor([[200], [100], [99]]), torch.tensor([[100], [100], [0]])
+    expected, found = (torch.arange(300) < size for size in sizes)
     assert mean_dice(expected, found) == pytest.approx((2 / 3 + 1) / 2)
     assert mean_dice(torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 3, dtype=torch.bool)) is None
 
@@ -217,24 +233,37 @@ def test_openvino_computes_the_same_and_converts_once(name: str, folder: Path, m
     with torch.inference_mode():
         expected = original(x)
     for _ in range(2):
-        run = openvino_runner.compiled(original, tuple(x.shape), "f32", folder, "name")
+        run = openvino_runner.compiled(original, tuple(x.shape), "OpenVINO float32", folder, "name", 1)
         torch.testing.assert_close(run(x), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
         monkeypatch.setattr(openvino_runner, "_converted", None)  # a second conversion would fail
 
 
 @needs_openvino
-def test_openvino_is_chosen_where_it_is_faster_and_other_shapes_run_with_torch(
+def test_openvino_gives_the_same_bits_in_any_number_of_threads(folder: Path) -> None:
+    from LightSegLib.pipeline import openvino_runner
+
+    original, x = network(), torch.randn(4, 2, 16, 24, 20)
+    results = []
+    for threads in (1, 2, 3):
+        run = openvino_runner.compiled(original, (1, *x.shape[1:]), "OpenVINO float32", None, "name", threads)
+        with pool(threads) as together:
+            results.append(torch.cat(list(together.map(run, x.split(1)))))
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@needs_openvino
+def test_openvino_is_chosen_where_it_is_known_to_be_faster_also_for_tiles_of_another_size(
     folder: Path, with_openvino: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 10.0, 10.0, 11.0])
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
-    original, x = Confident(), torch.randn(1, 1, 8, 8, 8)
-    runner, notices = accelerate([original], CPU, True, lambda: x, "f" * 64)
-    assert (runner.name, notices) == ("OpenVINO float32", [])
-    for size in ((1, 1, 8, 8, 8), (2, 1, 4, 4, 4)):
-        other = torch.randn(size)
+    monkeypatch.setattr(forms, "_instructions", lambda: ["AVX2"])
+    monkeypatch.setattr(forms, "SMALL", 0)
+    model = of_one(Confident(), "f" * 64)
+    assert choose(Confident(), "f" * 64, openvino=True) == "OpenVINO float32"
+    for patch in ((8, 8, 8), (4, 4, 4)):
+        other = torch.randn(1, 1, *patch)
+        runner = accelerate(model, CPU, "OpenVINO float32", patch, 1)
         with torch.inference_mode():
-            torch.testing.assert_close(runner(other), original(other), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(runner(other), model.networks[0](other), rtol=1e-4, atol=1e-4)
     assert list(folder.rglob("*.xml"))
 
 
@@ -243,25 +272,28 @@ def test_a_damaged_cache_is_made_again(folder: Path) -> None:
     from LightSegLib.pipeline import openvino_runner
 
     original, x = Confident(), torch.randn(1, 1, 8, 8, 8)
-    openvino_runner.compiled(original, tuple(x.shape), "f32", folder, "name")
+    openvino_runner.compiled(original, tuple(x.shape), "OpenVINO float32", folder, "name", 1)
     for file in folder.rglob("*.*"):
         file.chmod(0o600)
         file.write_bytes(b"not a model")
-    run = openvino_runner.compiled(original, tuple(x.shape), "f32", folder, "name")
+    run = openvino_runner.compiled(original, tuple(x.shape), "OpenVINO float32", folder, "name", 1)
     with torch.inference_mode():
         torch.testing.assert_close(run(x), original(x), rtol=1e-4, atol=1e-4)
 
 
 @needs_openvino
-def test_a_network_that_openvino_cannot_convert_runs_with_torch(with_openvino: None) -> None:
+def test_a_network_that_openvino_cannot_convert_runs_with_torch(
+    with_openvino: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Unusual(Confident):
         def forward(self, x: Tensor) -> Tensor:
             return self.layer(torch.special.bessel_j0(x)) * 1.0
 
-    x = torch.randn(1, 1, 8, 8, 8)
-    runner, notices = accelerate([Unusual()], CPU, True, lambda: x, "0" * 64)
-    assert runner.name == "float32"
-    assert "OpenVINO float32 cannot run this model" in notices[0]
+    monkeypatch.setattr(forms, "_instructions", lambda: ["AVX2"])
+    monkeypatch.setattr(forms, "SMALL", 0)
+    assert choose(Unusual(), "0" * 64, openvino=True) == "float32"
+    with pytest.raises(DeviceError, match=r"OpenVINO cannot run this model .*Choose the precision float32"):
+        accelerate(of_one(Unusual(), "0" * 64), CPU, "OpenVINO float32", (8, 8, 8), 1)
 
 
 @needs_openvino
@@ -278,7 +310,7 @@ socket.getaddrinfo = socket.create_connection = refused
 from pathlib import Path
 import torch
 from LightSegLib.pipeline.openvino_runner import compiled
-run = compiled(torch.nn.Conv3d(1, 2, 3).eval(), (1, 1, 8, 8, 8), "f32", Path(sys.argv[1]), "name")
+run = compiled(torch.nn.Conv3d(1, 2, 3).eval(), (1, 1, 8, 8, 8), "OpenVINO float32", Path(sys.argv[1]), "name", 1)
 run(torch.zeros(1, 1, 8, 8, 8))
 print([name for name in sys.modules if name.startswith("openvino_telemetry")])
 """

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,12 +23,13 @@ from batch_cases import (
     QUICK,
     SLOW,
     TESTING,
+    UNABLE,
+    computing,
     counts,
-    gone,
     kill_a_client,
+    let_go,
     records,
     table,
-    until,
     worker_pids,
     write_cohort,
     write_volume,
@@ -39,6 +39,7 @@ from LightSegLib.batch import cluster
 from LightSegLib.batch.cohort import segment_files
 from LightSegLib.batch.overview import State
 from LightSegLib.errors import DeviceError, InputError
+from waiting import PATIENCE, gone, wait_until
 
 pytest.importorskip("distributed", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
@@ -56,10 +57,12 @@ class Cluster:
         self.scheduler = self.start_scheduler()
 
     def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Returns when it can be reached."""
         port = self.address.rpartition(":")[2]
         self.scheduler = self._start(
             "scheduler", "--host", "127.0.0.1", "--port", port, "--dashboard-address", ":0", **environment
         )
+        wait_until(lambda: _is_open(int(port)))
         return self.scheduler
 
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
@@ -83,6 +86,11 @@ class Cluster:
             process.wait()
 
 
+def _is_open(port: int) -> bool:
+    with closing(socket.socket()) as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def dask(tmp_path: Path) -> Iterator[Cluster]:
     folder = tmp_path / "dask"
@@ -98,11 +106,27 @@ def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_cohort(tmp_path / "Kohorte äöü")
 
 
+def test_a_worker_that_computes_otherwise_says_so_before_it_takes_a_case(
+    cohort: Path, tmp_path: Path, dask: Cluster
+) -> None:
+    """Two computers with other processors: one decides, the other cannot."""
+    for _ in range(2):
+        dask.start_worker()
+    for number in range(3, 30):
+        write_volume(cohort / f"Fall {number}.nii.gz", number)
+    wait_until(lambda: cluster.count_workers(dask.address) == 2)
+    with pytest.raises(DeviceError, match=r"worker tcp://.* cannot take part\. .*does not compute in bfloat16"):
+        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, work=UNABLE, scheduler=dask.address)
+    assert {row["computed_in"] for row in table(tmp_path / "out").values()} <= {"bfloat16"}
+    assert len(records(tmp_path / "out")) < 30
+
+
 def test_a_cluster_gives_what_this_computer_gives(
     cohort: Path, tmp_path: Path, dask: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And what was begun here is gone on with there."""
-    line = ["batch", str(cohort), "--model", MODEL, "--device", "cpu", "--no-openvino", "--no-pictures", "--out"]
+    line = ["batch", str(cohort), "--model", MODEL, "--device", "cpu", "--no-openvino", "--no-pictures"]
+    line += ["--precision", "float32", "--out"]
     here, there = tmp_path / "here", tmp_path / "there"
     assert cli.main([*line, str(here)]) == 0
     dask.start_worker()
@@ -116,6 +140,7 @@ def test_a_cluster_gives_what_this_computer_gives(
     assert "3 of 3 cases, 3 done before" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_dry_run_asks_the_cluster_for_its_size(
     cohort: Path, tmp_path: Path, dask: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,9 +164,12 @@ def test_every_worker_has_one_process_that_keeps_the_model(cohort: Path, tmp_pat
     dask.start_worker()
     dask.start_worker()
     states: list[State] = []
-    outcome = segment_files(
-        cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, work=MORTAL, tell=states.append
-    )
+
+    def tell(state: State) -> None:
+        states.append(state)
+        let_go(tmp_path / "out", *(case for case, _ in state.working.values()))
+
+    outcome = segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, work=MORTAL, tell=tell)
     assert counts(outcome) == (12, 0, 0)
     assert 1 <= len(worker_pids(tmp_path / "out")) <= 2
     assert {case for state in states for case, _ in state.working.values()} >= {"Fall 3", "Fall 4"}
@@ -156,15 +184,17 @@ def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
     first = dask.start_worker()
 
     def tell(state: State) -> None:
-        if first.poll() is None and worker_pids(out):
+        if first.poll() is None and computing(out, "Fall 0"):
             first.kill()
+            wait_until(lambda: all(map(gone, worker_pids(out))))
+            let_go(out, "Fall 0")
             dask.start_worker()
 
     outcome = segment_files(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, tell=tell)
     assert first.wait() == -signal.SIGKILL
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
-    until(lambda: [gone(pid) for pid in worker_pids(out)].count(True) == 1)
+    assert [gone(pid) for pid in worker_pids(out)].count(True) == 1
 
 
 def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(cohort: Path, tmp_path: Path) -> None:
@@ -190,11 +220,11 @@ def test_the_scheduler_is_restarted(cohort: Path, tmp_path: Path, dask: Cluster)
             waited.append(state.waiting)
 
     def restart() -> None:
-        until(lambda: len(records(out)) == 1)
-        time.sleep(0.3)  # into the second case
+        wait_until(lambda: computing(out, "Fall 1"))
         dask.scheduler.kill()
         dask.scheduler.wait()
-        until(lambda: all(map(gone, worker_pids(out))), 20)
+        wait_until(lambda: all(map(gone, worker_pids(out))))
+        let_go(out, "Fall 1", "Fall 2")
         dask.start_scheduler()
         dask.start_worker()
 
@@ -214,7 +244,7 @@ def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
     out = tmp_path / "out"
     write_volume(cohort / "Fall 1.nii.gz", 1, SLOW)
     dask.start_worker()
-    kill_a_client(cohort, out, 1, f"scheduler={dask.address!r}")
+    kill_a_client(cohort, out, "Fall 1", f"scheduler={dask.address!r}")
     before = records(out)
     assert set(before) == {"Fall 0"}
 
@@ -234,9 +264,9 @@ def test_ctrl_c_ends_a_cluster_of_our_own_without_a_traceback(cohort: Path, tmp_
     line += ["--device", "cpu", "--no-openvino", "--no-pictures", "--engine", "dask", "--workers", "1"]
     environment = os.environ | {"PYTHONPATH": str(TESTING.parent / "LightSeg")}
     with subprocess.Popen(line, stderr=subprocess.PIPE, env=environment, start_new_session=True, text=True) as client:
-        until(lambda: records(out))
+        wait_until(lambda: records(out))
         os.killpg(client.pid, signal.SIGINT)
-        _, words = client.communicate(timeout=60)
+        _, words = client.communicate(timeout=PATIENCE)
     assert client.returncode == 1
     assert words == "lightseg: Stopped before the job was done.\n"
     assert len(table(out)) == len(records(out))

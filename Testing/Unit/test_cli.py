@@ -20,6 +20,7 @@ from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
 
 LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
 Run = Callable[..., tuple[int, str, str]]
+FLOAT32 = ("--device", "cpu", "--precision", "float32")  # the same numbers, and no notice, on every processor
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_segment_writes_labels_on_the_inputs_grid(
     geometry = {"spacing": (0.9, 1.1, 2.0), "origin": (5.0, -7.0, 11.0)}
     image = write_image("Bilder größer/T1 ä.nii.gz", **geometry)
     out_file = tmp_path / f"résultat 1{ending}"
-    code, out, err = run("segment", image, "--model", tiny_model, "--out", out_file, "--device", "cpu")
+    code, out, err = run("segment", image, "--model", tiny_model, "--out", out_file, *FLOAT32)
     assert (code, err) == (0, "")
     labels = sitk.ReadImage(str(out_file))
     assert np.allclose((*labels.GetSpacing(), *labels.GetOrigin()), (0.9, 1.1, 2.0, 5, -7, 11), atol=1e-5)
@@ -102,14 +103,15 @@ def test_segment_writes_labels_on_the_inputs_grid(
 
 def test_segment_quietly(run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path) -> None:
     words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd", "--quiet")
-    assert run(*words, "--mirror", "--largest-component", "--full-precision") == (0, "", "")
+    assert run(*words, "--mirror", "--largest-component", *FLOAT32) == (0, "", "")
 
 
 def test_segment_two_channels(
     run: Run, make_model: Callable[..., Path], write_image: Callable[..., Path], tmp_path: Path
 ) -> None:
     inputs = [write_image("t1.mha"), write_image("t2.nrrd")]
-    code, _, err = run("segment", *inputs, "--model", make_model(channels=2), "--out", tmp_path / "out.nrrd")
+    words = ("segment", *inputs, "--model", make_model(channels=2), "--out", tmp_path / "out.nrrd")
+    code, _, err = run(*words, *FLOAT32)
     assert (code, err) == (0, "")
 
 
@@ -131,7 +133,7 @@ def test_the_region_is_given_in_ras_and_may_be_negative(
 
     monkeypatch.setattr(segmenter.Segmenter, "segment", watched)
     image = write_image(origin=(-8.0, -10.0, 0.0))  # LPS: voxel i lies 8 - i mm to the right, j 10 - j mm in front
-    code, _, _ = run("segment", image, "--model", tiny_model, "--out", tmp_path / "out.nrrd", *form)
+    code, _, _ = run("segment", image, "--model", tiny_model, "--out", tmp_path / "out.nrrd", *FLOAT32, *form)
     assert code == 0
     assert regions[0].corners.min(axis=0).tolist() == [-4, -3, 0]
     assert regions[0].corners.max(axis=0).tolist() == [4.1, 3.1, 30]
@@ -146,7 +148,7 @@ def test_the_region_is_given_in_ras_and_may_be_negative(
 def test_progress_is_shown_on_a_terminal_only(
     run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd")
+    words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd", *FLOAT32)
     assert run(*words)[2] == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     _, out, err = run(*words)
@@ -182,6 +184,43 @@ def test_damaged_weights_are_not_bad_input(
     code, _, err = run("segment", write_image(), "--model", tmp_path / "model", "--out", tmp_path / "out.nrrd")
     assert code == 1
     assert "is damaged or was replaced" in err and "Install the model again" in err
+
+
+# --- reproduce ---------------------------------------------------------------------------------
+
+
+def test_a_result_is_computed_again_as_it_says_and_found_the_same(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the flips, the box and the precision of the first time, of which the second command says nothing."""
+    image, out = write_image(), tmp_path / "Ergebnis ü.seg.nrrd"
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tiny_model.parent))
+    words = ("--mirror", "--largest-component", "--precision", "float32", "--roi", "-2,-3,2,-12,-17,9")
+    assert run("segment", image, "--model", tiny_model, "--out", out, *words, "--quiet") == (0, "", "")
+    code, printed, problems = run("reproduce", out, image)
+    assert (code, problems) == (0, "")
+    assert printed == "The labels are the same in all 3840 voxels (float32).\n"
+
+
+def test_a_result_that_was_edited_or_made_of_another_image_is_told_from_one_that_was_not(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, out = write_image(), tmp_path / "out.seg.nrrd"
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tiny_model.parent))
+    assert run("segment", image, "--model", tiny_model, "--out", out, "--quiet")[0] == 0
+    edited = sitk.ReadImage(str(out))
+    edited[3, 4, 5] = 2 if edited[3, 4, 5] != 2 else 0
+    edited.SetMetaData("LightSeg_Provenance", edited.GetMetaData("LightSeg_Provenance").replace("torch", "tarch"))
+    sitk.WriteImage(edited, str(out))
+    code, _, problems = run("reproduce", out, image)
+    assert code == 1
+    assert "1 of 3840 voxels have another label" in problems and "torch: not stated then" in problems
+
+    smaller = write_image("other.nii.gz", np.eye(8, dtype=np.float32)[None] * np.ones((8, 1, 1), np.float32))
+    code, _, problems = run("reproduce", out, smaller)
+    assert code == 2 and "do not lie on the same grid" in problems
+    code, _, problems = run("reproduce", image, image)
+    assert code == 2 and "does not say how it was made" in problems
 
 
 # --- evaluate and train ------------------------------------------------------------------------

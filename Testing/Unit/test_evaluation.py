@@ -89,6 +89,19 @@ def test_hd95_ignores_a_small_outlier_and_sees_a_large_one() -> None:
     assert surface_agreement(a, slab, (1, 1, 1))[1] == 8  # its far face, corner points at 58 and 50
 
 
+def test_hd95_goes_by_area_and_not_by_points() -> None:
+    """Slices 4 mm thick: a point of a horizontal face stands for 1 mm^2, one of an upright face for 4.
+
+    A platform of 10 x 10 mm, one slice high, on a block of 10 slices of 20 x 20 mm: its upper face and the upper half
+    of its rim, 100 + 80 of about 4160 mm^2, lie 4 mm from the block, 121 of about 1700 points.
+    """
+    block = np.zeros((14, 24, 24), bool)
+    block[2:12, 2:22, 2:22] = True
+    platform = block.copy()
+    platform[12, 7:17, 7:17] = True
+    assert surface_agreement(block, platform, (4, 1, 1))[1] == 0
+
+
 def test_empty_masks() -> None:
     nothing = np.zeros((60, 60, 60), bool)
     assert surface_agreement(nothing, box(10), (1, 1, 1)) == (0, math.inf)

@@ -27,7 +27,7 @@ PICTURE = (
     ("writers", "evaluation", "methods", "worker"),
     ("drawing",),
     ("pictures",),
-    ("training", "benchmark", "batch"),
+    ("training", "benchmark", "reproduction", "batch"),
     ("mrml", "arguments", "printing", "cli_models", "cli_batch", "cli"),
     ("background",),
     ("window",),

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 import torch
+from LightSegLib import machine
+from LightSegLib.catalog.card import Normalization, Preprocessing
 from LightSegLib.networks import build
+from LightSegLib.pipeline.inference import Plan, bytes_needed
 from LightSegLib.pipeline.memory import activations, available
+from LightSegLib.pipeline.preprocess import prepare
+from LightSegLib.pipeline.sliding_window import TileSampler
+from LightSegLib.volume import Geometry, Volume
 from torch import Tensor, nn
 
-MEGABYTE = 10**6
+LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+LINUX = "only Linux tells the memory of a process and of a container"
 
 
 class Fork(nn.Module):
@@ -58,7 +68,7 @@ def test_a_size_that_the_network_refuses_is_told() -> None:
         activations(network, (1, 1, 8, 8, 10))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process does not tell its own peak alone")
+@pytest.mark.skipif(sys.platform != "linux", reason=LINUX)
 def test_the_estimate_is_near_what_a_process_takes() -> None:
     """A U-Net on one patch, in a process of its own: neither half of it nor twice as much."""
     program = """
@@ -78,14 +88,84 @@ with torch.inference_mode():
     network(torch.zeros(shape).contiguous(memory_format=torch.channels_last_3d))
 print(estimate, peak() - before)
 """
-    library = Path(__file__).resolve().parents[2] / "LightSeg"
-    words = subprocess.run(
-        [sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True, cwd=library
-    ).stdout.split()
-    estimate, taken = map(int, words)
+    done = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True, cwd=LIBRARY)
+    estimate, taken = map(int, done.stdout.split())
     assert taken / 2 < estimate < taken * 2
 
 
+def test_what_a_run_holds_besides_the_network_is_summed_up() -> None:
+    """A volume of 50 x 60 voxels in 40 slices, tiles 16 slices deep, three outputs; by hand, all but the slabs in
+    float32, for which the plan counts three times 64 MB.
+
+    Rows on the CPU: two channels of these tiles' and of the next ones' slices, the tiles' weights, and three slabs of
+    eight slices of outputs. Tiles that wait: of each thread and one more, channels and outputs. Sums: of every output and of the weights, as deep as a tile and the slabs that wait.
+    """
+    voxels = np.random.default_rng(0).normal(size=(40, 60, 50)).astype(np.float32)
+    volume = Volume(voxels, Geometry(voxels.shape))
+    prepared = prepare([volume, volume], Preprocessing("RAS", normalization=(Normalization("none"),) * 2))
+    sampler = TileSampler(prepared.shape, (16, 16, 16), 0.5)
+
+    def needed(sums: str, one_pass: int = 0, tiles: int = 1, confidence: bool = False) -> int:
+        plan = Plan(torch.device("cpu"), tiles, sums)
+        return bytes_needed(plan, one_pass, prepared, sampler, 3, confidence)
+
+    slices = 60 * 50 * 4
+    rows, slabs = (2 * 2 * 16 + 16 + 3 * 3 * 8) * slices, 3 * 64 * 2**20
+    tile = (2 + 3) * 16**3 * 4
+    assert needed("disk") == 2 * tile + rows + slabs + voxels.size, "a byte for each label"
+    assert needed("disk", confidence=True) - needed("disk") == voxels.size
+    assert needed("device") - needed("disk") == (3 + 1) * (16 + 4 * 8) * slices
+    passes = needed("disk", 1_000_000, tiles=2) - needed("disk") - tile
+    assert passes == 2_600_000, "kernels take a third more than tensors"
+
+
 def test_the_computer_tells_what_is_left() -> None:
+    """As psutil sees it, a program of its own; a container may allow less than the computer has."""
     left = available(torch.device("cpu"))
-    assert left is None or left > 100 * MEGABYTE
+    if sys.platform == "darwin":
+        assert left is None, "macOS does not tell"
+    else:
+        assert left is not None and 0 < left < 1.5 * psutil.virtual_memory().available
+
+
+@pytest.fixture
+def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the files in which a container on Linux (cgroup version 2) finds its limit."""
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+
+    def limit(most: str, used: int, inactive_file: int) -> None:
+        (tmp_path / "memory.max").write_text(f"{most}\n", encoding="ascii")
+        (tmp_path / "memory.current").write_text(f"{used}\n", encoding="ascii")
+        text = f"anon 5\nactive_file 7\ninactive_file {inactive_file}\n"
+        (tmp_path / "memory.stat").write_text(text, encoding="ascii")
+
+    return limit
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason=LINUX)
+def test_in_a_container_its_limit_counts(container: Callable[..., None]) -> None:
+    """Of what is in use, files that were read may be dropped again; a limit above the computer's memory is none."""
+    container("90000000", 50_000_000, 20_000_000)
+    assert machine.free_memory() == 60_000_000
+    for limit in ("max", str(10**18)):
+        container(limit, 50_000_000, 20_000_000)
+        assert machine.free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason=LINUX)
+def test_the_peak_of_a_process_begins_anew() -> None:
+    """200 MB are taken, given back and forgotten; then 100 MB."""
+    program = """
+import numpy as np
+from LightSegLib import machine
+def peak_of(megabytes):
+    machine.forget_peak()
+    np.ones(megabytes * 10**6, np.uint8)
+    return machine.peak_memory()
+machine.forget_peak()
+least = machine.peak_memory()
+print(*(round((peak_of(size) - least) / 1e6) for size in (200, 100)))
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=LIBRARY)
+    assert [int(word) for word in done.stdout.split()] == pytest.approx([200, 100], abs=10)

@@ -9,7 +9,8 @@ PROVENANCE = {
     "version": "2.1",
     "weights_sha256": "0123456789abcdef" * 4,
     "lightseg": "0.1.0",
-    "settings": {"full_precision": False, "mirror": False, "largest_component": "none"},
+    "computed_in": "float32",
+    "settings": {"precision": "auto", "mirror": False, "largest_component": "none"},
     "citation": "Nobody et al. (2026).",
 }
 
@@ -17,12 +18,11 @@ PROVENANCE = {
 def test_it_names_structures_model_version_weights_and_citation() -> None:
     assert methods_sentence(PROVENANCE, ["Liver", "Right kidney", "IVC"]) == (
         "Liver, right kidney and IVC were segmented automatically with LightSeg 0.1.0 in 3D Slicer "
-        "(model liver-ct, version 2.1, weights SHA-256 0123456789ab). Nobody et al. (2026)."
+        "(model liver-ct, version 2.1, weights SHA-256 0123456789ab, computed in float32). Nobody et al. (2026)."
     )
 
 
 def test_settings_that_change_the_result_are_named() -> None:
-    settings = {"full_precision": True, "mirror": True}
-    sentence = methods_sentence(PROVENANCE | {"settings": settings}, ["Liver"])
+    sentence = methods_sentence(PROVENANCE | {"computed_in": "bfloat16", "settings": {"mirror": True}}, ["Liver"])
     assert sentence.startswith("Liver was segmented")
-    assert "0123456789ab, in full precision and averaged over mirror images)" in sentence
+    assert "0123456789ab, computed in bfloat16 and averaged over mirror images)" in sentence

@@ -87,6 +87,15 @@ def test_two_orders_of_magnitude_between_scanners_make_no_difference() -> None:
     np.testing.assert_allclose(normalize(channel * 130 + 17, rule), normalize(channel, rule), atol=1e-3)
 
 
+def test_of_a_clipped_image_the_statistics_are_clipped_too() -> None:
+    """A piece of metal, a thousand times as bright as the tissue, counts as much as the brightest tissue."""
+    channel = np.random.default_rng(2).gamma(3, 100, (8, 8, 8)).astype(np.float32)
+    channel[4, 4, 4] = 1e6
+    clipped = np.clip(channel, *np.percentile(channel, (0.5, 99.5)))
+    expected = (clipped - clipped.mean(dtype=np.float64)) / clipped.std(dtype=np.float64)
+    np.testing.assert_allclose(normalize(channel, Normalization("zscore", 0.5, 99.5)), expected, atol=1e-4)
+
+
 def test_statistics_of_the_content_alone_leave_the_empty_surroundings_at_zero() -> None:
     """A skull-stripped head: the hole inside it counts as content, the air around it does not."""
     voxels = np.zeros((9, 10, 11), np.float32)

@@ -79,13 +79,13 @@ def load(module: nn.Module, state: dict[str, Tensor], canonical_key: Callable[[s
 @pytest.mark.parametrize(
     "name",
     [
-        "flare24_unet",
+        pytest.param("flare24_unet", marks=pytest.mark.slow),
         "slim_unetrv2_128",
         "slim_unetrv2_96",
-        "unetrpp_synapse",
-        "unetrpp_acdc",
-        "unetrpp_lung",
-        "unetrpp_tumor",
+        *(
+            pytest.param(f"unetrpp_{variant}", marks=pytest.mark.slow)
+            for variant in ("synapse", "acdc", "lung", "tumor")
+        ),
     ],
 )
 def test_a_network_computes_what_its_authors_network_computes(name: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, re
 from LightSegLib.catalog.store import CARD_NAME
 from LightSegLib.errors import Cancelled, DeviceError, InputError, ModelError
 from LightSegLib.networks import build
+from LightSegLib.pipeline.inference import _Evaluation
 from LightSegLib.pipeline.region import Region
 from LightSegLib.progress import Progress
 from LightSegLib.segmenter import Segmenter
@@ -40,7 +42,7 @@ def threshold_segmenter(tiny_model: Path) -> Callable[..., Segmenter]:
     def make(preprocessing: Preprocessing, inference: Inference | None = None) -> Segmenter:
         card = read_card(tiny_model / CARD_NAME)
         card = replace(card, preprocessing=preprocessing, inference=inference or Inference((8, 8, 8)))
-        segmenter = Segmenter(card, device="cpu")
+        segmenter = Segmenter(card, device="cpu", precision="float32")
         segmenter.use_network(Threshold())
         return segmenter
 
@@ -95,7 +97,7 @@ def test_outside_the_region_is_background_and_a_region_elsewhere_is_refused(
         segmenter.segment([volume], roi=Region.from_ras(50, 50, 50, 60, 60, 60))
 
 
-def test_progress_counts_tiles_and_cancel_stops_within_one(threshold_segmenter: Callable[..., Segmenter]) -> None:
+def test_progress_counts_tiles(threshold_segmenter: Callable[..., Segmenter]) -> None:
     segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
     volume = ramp((16, 16, 16))
     reports: list[Progress] = []
@@ -105,10 +107,8 @@ def test_progress_counts_tiles_and_cancel_stops_within_one(threshold_segmenter: 
     assert all(report.seconds_left is not None for report in reports if report.tile)
 
 
-def test_cancel_stops_before_the_next_network_call(
-    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tiles as large as a batch, so that each is a call: cancelled during the second, there is no third."""
+def test_cancel_stops_after_the_tiles_that_have_begun(threshold_segmenter: Callable[..., Segmenter]) -> None:
+    """Cancelled at the second of 64 tiles: what is in the threads, and one tile that waits, may still be computed."""
     calls = 0
 
     class Counting(Threshold):
@@ -117,11 +117,31 @@ def test_cancel_stops_before_the_next_network_call(
             calls += 1
             return super().forward(x)
 
-    monkeypatch.setattr("LightSegLib.pipeline.inference.BATCH_VOXELS", 8**3)
     segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), overlap=0.0))
-    segmenter.use_network(Counting())
+    network = Counting()
+    segmenter.use_network(network)
+    segmenter.segment([ramp((8, 8, 8))])  # what is measured before the first tile is over
+    calls = 0
     with pytest.raises(Cancelled):
-        segmenter.segment([ramp((16, 16, 16))], cancelled=lambda: calls == 2)
+        segmenter.segment([ramp((32, 32, 32))], cancelled=lambda: calls >= 2)
+    assert 2 <= calls <= 2 + torch.get_num_threads() + 1
+
+
+def test_cancel_stops_before_the_next_mirror_image_of_a_tile() -> None:
+    """The network is told to stop while it computes the second of eight."""
+    calls, stopped = 0, threading.Event()
+
+    def network(tiles: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            stopped.set()
+        return tiles
+
+    rules = Inference((8, 8, 8), mirror_axes=(0, 1, 2))
+    evaluate = _Evaluation(network, rules, torch.device("cpu"), True, stopped)
+    with pytest.raises(Cancelled):
+        evaluate([torch.arange(8.0**3).view(1, 8, 8, 8)])
     assert calls == 2
 
 
@@ -168,7 +188,7 @@ def test_mirroring_averages_over_all_allowed_flips(threshold_segmenter: Callable
 
     base = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), mirror_axes=(2,)))
     for mirror, expected in ((False, True), (True, False)):
-        segmenter = Segmenter(base.card, device="cpu", mirror=mirror)
+        segmenter = Segmenter(base.card, device="cpu", precision="float32", mirror=mirror)
         segmenter.use_network(Biased())
         assert bool(segmenter.segment([ramp((8, 8, 8))]).voxels.any()) is expected
 
@@ -205,7 +225,7 @@ def test_probabilities_and_logits_are_averaged_as_the_model_asks(
     for average in ("logits", "probabilities"):
         rules = Inference((4, 4, 4), mirror_axes=(0, 1, 2), average=average)
         card = threshold_segmenter(Preprocessing("input", normalization=(Normalization("none"),)), rules).card
-        segmenter = Segmenter(card, device="cpu", mirror=True)
+        segmenter = Segmenter(card, device="cpu", precision="float32", mirror=True)
         segmenter.use_network(Contrary())
         found[average] = set(np.unique(segmenter.segment([ramp((4, 4, 4))]).voxels))
     assert found == {"logits": {0}, "probabilities": {1}}
@@ -241,21 +261,29 @@ def test_a_patch_size_that_does_not_fit_the_network_is_told_as_such(
 # --- memory --------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """For two tiles at a time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 def refused_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the computer seem to have this many bytes left."""
     monkeypatch.setattr("LightSegLib.pipeline.memory.available", lambda device: limit)
 
 
 def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_told(
-    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+    threshold_segmenter: Callable[..., Segmenter], two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First as many tiles at a time as are fast, then one, then with sums on disk; then a refusal."""
-    monkeypatch.setattr("LightSegLib.pipeline.inference.SLAB_BYTES", 0)
-    values = np.random.default_rng(5).normal(size=(40, 60, 60)).astype(np.float32)
+    """First a tile in each thread, then one at a time, then with sums on disk; then a refusal."""
+    monkeypatch.setattr("LightSegLib.pipeline.preprocess.SLAB_BYTES", 0)
+    values = np.random.default_rng(5).normal(size=(80, 120, 120)).astype(np.float32)
     volume = Volume(values, Geometry(values.shape))
-    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), Inference((32,) * 3))
+    segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), Inference((64,) * 3))
     needed, ways = [], []
-    monkeypatch.setattr("LightSegLib.pipeline.inference.BATCH_VOXELS", 8 * 32**3)
     limit = 10**12
     for _ in range(3):
         refused_above(limit, monkeypatch)
@@ -297,14 +325,20 @@ def test_a_volume_for_which_the_memory_is_too_small_is_refused_with_the_numbers(
 
 
 def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(
-    threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+    threshold_segmenter: Callable[..., Segmenter], two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("LightSegLib.pipeline.memory.SMALL", 0)  # the estimate does not see the whole tile
+    arrived = threading.Event()
 
     class Hungry(Threshold):
+        """Too large for two at a time: the second thread finds no memory while the first has its own."""
+
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if len(x) > 1:
+            thread = threading.current_thread().name
+            if thread.endswith("_1"):
+                arrived.set()
                 raise torch.OutOfMemoryError("CUDA out of memory")
+            assert thread == "MainThread" or arrived.wait(60)
             return super().forward(x)
 
     class Starving(Threshold):

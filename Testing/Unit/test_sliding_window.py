@@ -27,6 +27,15 @@ def test_tiles_cover_every_voxel_and_overlap_as_asked(
         assert (steps <= np.ceil(tile[axis] * (1 - overlap))).all()  # whole voxels, as even as they can be
 
 
+@pytest.mark.parametrize(
+    ("length", "tile", "starts"), [(9, 4, [0, 2, 3, 5]), (10, 4, [0, 2, 4, 6]), (11, 8, [0, 3]), (13, 6, [0, 2, 5, 7])]
+)
+def test_tiles_lie_where_nnunet_puts_them(length: int, tile: int, starts: list[int]) -> None:
+    """Half a tile apart at most, as even as whole voxels can be, halves to the even one; by hand."""
+    sampler = TileSampler((length, tile, tile), (tile,) * 3, 0.5)
+    assert [k for k, _, _ in sampler] == starts
+
+
 def test_streamed_slabs_equal_the_weighted_mean_over_the_whole_volume() -> None:
     """The aggregator that forgets finished rows against a plain sum over the full volume."""
     shape, classes = (13, 6, 7), 3

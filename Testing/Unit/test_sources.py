@@ -61,7 +61,7 @@ def fetched(remote: Remote, folder: Path) -> bytes:
 
 
 def _connection() -> Connection:
-    return Connection(Reporter(), Patience(tries=2, first_wait=0.01, connect=2.0, silence=2.0))
+    return Connection(Reporter(), Patience(tries=2, first_wait=0.01))
 
 
 def listing(*paths: str) -> Answer:

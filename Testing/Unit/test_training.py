@@ -100,6 +100,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_pa
     assert parts.performance == whole.performance
 
 
+@pytest.mark.slow
 def test_it_learns_the_balls(raw_dataset: Path, tmp_path: Path) -> None:
     """Thirty passes over five small images are enough to find the ball in a sixth."""
     options = TrainingOptions(epochs=30, batch_size=2, patch_size=(16, 16, 16), learning_rate=5e-3, ema_decay=0.9)
@@ -111,7 +112,8 @@ def test_it_learns_the_balls(raw_dataset: Path, tmp_path: Path) -> None:
 def test_validation_runs_the_pipeline_that_users_run(raw_dataset: Path, tmp_path: Path) -> None:
     card = train(raw_dataset, tmp_path / "model", QUICK)
     name = card.training["validation_cases"][0]
-    segmentation = Segmenter(card).segment([read_volume(raw_dataset / "imagesTr" / f"{name}_0000.nii.gz")])
+    volume = read_volume(raw_dataset / "imagesTr" / f"{name}_0000.nii.gz")
+    segmentation = Segmenter(card, "cpu", precision="float32").segment([volume])
     labels = read_volume(raw_dataset / "labelsTr" / f"{name}.nii.gz").voxels
     for label in card.labels:
         a, b = segmentation.voxels == label.value, labels == label.value

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from http_server import PROXY_VARIABLES, Answer, Server, wait_for
+from http_server import PROXY_VARIABLES, Answer, Server
 from LightSegLib.catalog.card import Card, Inference, Label, Preprocessing, Source, Weights
 from LightSegLib.errors import Cancelled, DownloadError, InputError, ModelError, OutputError
 from LightSegLib.progress import Progress, Reporter
@@ -24,12 +24,13 @@ from LightSegLib.weights import lock
 from LightSegLib.weights.connection import Patience
 from LightSegLib.weights.sources import Endpoints
 from LightSegLib.weights.store import Entry, WeightStore
+from waiting import PATIENCE, wait_until
 
 LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
 CONTENT = b"PK\x03\x04" + np.random.default_rng(0).bytes(299_996)  # begins as a file of torch
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = b"PK\x03\x04" + np.random.default_rng(1).bytes(299_996)
-QUICK = Patience(tries=2, first_wait=0.01, connect=2.0, silence=2.0)
+QUICK = Patience(tries=2, first_wait=0.01)  # between tries: a busy machine's server may be slow
 PAGE = Source("page", url="https://example.org/weights")
 # What a second LightSeg on the same computer does: ensure the weights of the test's card.
 PROGRAM = f"""
@@ -324,6 +325,14 @@ def test_the_file_of_an_older_card_is_replaced(server: Server, store: WeightStor
     assert store.state(replace(card, version="3")) == "available"
 
 
+def test_a_download_is_held_to_what_a_newer_card_says_of_it(server: Server, store: WeightStore, card: Card) -> None:
+    """The file is as it was downloaded, but the card now knows that the authors' has another hash."""
+    store.ensure(card)
+    store.verify(with_weights(card, sha256=SHA256))
+    with pytest.raises(ModelError, match=r"damaged or was replaced \(SHA-256 .*lightseg weights remove tiny"):
+        store.verify(with_weights(card, sha256="0" * 64))
+
+
 def test_verify_finds_a_changed_byte_and_a_missing_end(server: Server, store: WeightStore, card: Card) -> None:
     with pytest.raises(ModelError, match="not on this computer"):
         store.verify(card)
@@ -453,7 +462,7 @@ def test_a_killed_download_continues_where_it_was(server: Server, store: WeightS
     command = [sys.executable, "-c", PROGRAM, str(store.folder), f"{server.url}/file"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as program:
         part = store.folder / "tiny" / "download.part"
-        wait_for(lambda: part.is_file() and part.stat().st_size > 100_000)
+        wait_until(lambda: part.is_file() and part.stat().st_size > 100_000)
         program.send_signal(signal.SIGKILL)
     assert store.state(card) == "available"
     assert store.ensure(card).read_bytes() == CONTENT  # so the lock of the dead one is free
@@ -461,16 +470,28 @@ def test_a_killed_download_continues_where_it_was(server: Server, store: WeightS
 
 
 def test_two_programs_at_once_download_once(server: Server, store: WeightStore, card: Card) -> None:
-    server.answers["/file"] = Answer(CONTENT, delay=2.0)
+    """The server does not answer the first before the second has found it at work."""
+    waiting = "Waiting for another LightSeg that is at work on Tiny"
+    server.answers["/file"] = Answer(CONTENT, hold=threading.Event())
     command = [sys.executable, "-c", PROGRAM, str(store.folder), f"{server.url}/file"]
     utf8 = {"encoding": "utf-8", "env": os.environ | {"PYTHONUTF8": "1"}}  # whatever the terminal speaks
     programs = [subprocess.Popen(command, stdout=subprocess.PIPE, **utf8) for _ in range(2)]
-    outputs = [program.communicate(timeout=30)[0].splitlines() for program in programs]
+    outputs: list[list[str]] = [[], []]
+
+    def listen(number: int) -> None:
+        for line in programs[number].stdout:
+            outputs[number].append(line.rstrip("\n"))
+
+    listening = [threading.Thread(target=listen, args=(number,)) for number in range(2)]
+    for thread in listening:
+        thread.start()
+    wait_until(lambda: [waiting] in outputs)
+    server.answers["/file"].hold.set()
+    for thread in listening:
+        thread.join()
+    assert [program.wait() for program in programs] == [0, 0]
     assert {output[-1] for output in outputs} == {str(store.path(card))}
-    assert sorted(output[0] for output in outputs) == [
-        "Looking up Tiny",
-        "Waiting for another LightSeg that is at work on Tiny",
-    ]
+    assert sorted(output[0] for output in outputs) == ["Looking up Tiny", waiting]
     assert len(server.asked) == 1
     store.verify(card)
 
@@ -481,12 +502,12 @@ def hold(path: Path, release: threading.Event) -> threading.Thread:
     def run() -> None:
         with lock.locked(path, Reporter(), "Tiny"):
             held.set()
-            release.wait(10)
+            release.wait()
 
     held = threading.Event()
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert held.wait(10)
+    assert held.wait(PATIENCE)
     return thread
 
 

@@ -11,6 +11,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from LightSegLib.progress import Progress
 from LightSegLib.segmenter import Segmenter
 from LightSegLib.volume import Geometry, Volume
 from LightSegLib.worker.client import Worker
+from LightSegLib.worker.segmenting import KeptSegmenter
+from waiting import PATIENCE, gone, wait_until
 
 MODEL = "hippocampus-mr-lightmedseg"
-PLAIN: dict[str, Any] = {"device": "cpu", "openvino": False}  # what is tried with OpenVINO is kept in the user's folder
+PLAIN: dict[str, Any] = {"device": "cpu", "precision": "float32", "openvino": False}
 LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 
@@ -55,27 +59,22 @@ def brain(*shape: int) -> Volume:
     return Volume(smooth.astype(np.int16), Geometry(shape, (1, 1, 1.2), (3, -4, 5), tuple(turn.ravel())), "T1 ä")
 
 
-SMALL, LARGE = brain(32, 48, 32), brain(200, 200, 200)
+SMALL = brain(32, 48, 32)
 
 
-def gone(pid: int, seconds: float = 10) -> bool:
-    """Whether the process ends within that time; a zombie has ended."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-        if not state or state.startswith("Z"):
-            return True
-        time.sleep(0.05)
-    return False
+@cache
+def large() -> Volume:
+    """So large that a job is still at it whenever the test does something to it."""
+    return brain(128, 128, 128)
 
 
 def after_first_tile(act: Callable[[], object]) -> Callable[[Progress], None]:
     """A progress callback that acts, in a thread as a window would, when the computation has begun."""
-    once: list[threading.Timer] = []
+    once: list[threading.Thread] = []
 
     def report(progress: Progress) -> None:
         if progress.tiles and not once:
-            once.append(threading.Timer(0.05, act))
+            once.append(threading.Thread(target=act))
             once[0].start()
 
     return report
@@ -83,7 +82,7 @@ def after_first_tile(act: Callable[[], object]) -> Callable[[Progress], None]:
 
 def test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time(worker: Worker, places: Path) -> None:
     region = Region.from_ras(*(SMALL.geometry.index_to_world @ [0, 0, 0, 1])[:3] * (-1, -1, 1), 40, 40, 40)
-    expected = Segmenter(find_card(MODEL), "cpu").segment([SMALL], region, confidence=True)
+    expected = Segmenter(find_card(MODEL), **PLAIN).segment([SMALL], region, confidence=True)
     steps: list[Progress] = []
 
     found = worker.segment(MODEL, [SMALL], region, steps.append, confidence=True, **PLAIN)
@@ -96,9 +95,17 @@ def test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time(worker: W
     assert found.provenance.keys() == expected.provenance.keys()
     assert any(step.tiles and step.tile == step.tiles for step in steps)
     assert worker.pid == pid and again.confidence is None
-    assert again.provenance["seconds"] < found.provenance["seconds"], "the model was loaded already"
     (session,) = places.iterdir()
     assert [path.name for path in session.iterdir()] == ["log.txt"], "a job's files go with it"
+
+
+def test_the_model_stays_loaded_until_another_is_wanted() -> None:
+    kept, card = KeptSegmenter(), find_card(MODEL)
+    first = kept.get(card, **PLAIN)
+    assert kept.get(find_card(MODEL), **PLAIN) is first
+    for other in (kept.get(card, **PLAIN, mirror=True), kept.get(replace(card, version="2"), **PLAIN)):
+        assert other is not first
+    assert kept.get(card, **PLAIN) is not first, "two models do not lie in memory at a time"
 
 
 def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker) -> None:
@@ -114,32 +121,26 @@ def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker
     assert type(caught.value) is LightSegError and "Traceback" in worker.log
 
 
-def test_cancel_ends_the_process_within_a_second(worker: Worker, places: Path) -> None:
-    cancelled, times = threading.Event(), []
-
-    def cancel() -> None:
-        times.append(time.monotonic())
-        cancelled.set()
-
+def test_cancel_ends_the_process(worker: Worker, places: Path) -> None:
+    cancelled = threading.Event()
     pids: list[int | None] = []
-    watch = after_first_tile(cancel)
+    watch = after_first_tile(cancelled.set)
 
     def report(progress: Progress) -> None:
         pids.append(worker.pid)
         watch(progress)
 
     with pytest.raises(Cancelled):
-        worker.segment(MODEL, [LARGE], progress=report, cancelled=cancelled.is_set, **PLAIN)
+        worker.segment(MODEL, [large()], progress=report, cancelled=cancelled.is_set, **PLAIN)
 
-    assert time.monotonic() - times[0] < 1
-    assert worker.pid is None and pids[0] is not None and gone(pids[0], 0.5)
+    assert worker.pid is None and pids[0] is not None and gone(pids[0])
     assert not list(places.iterdir())
     assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape, "the next job runs"
 
 
 def test_a_cancel_before_the_process_has_begun_is_not_lost(worker: Worker) -> None:
     with pytest.raises(Cancelled):
-        worker.segment(MODEL, [LARGE], cancelled=lambda: True, **PLAIN)
+        worker.segment(MODEL, [large()], cancelled=lambda: True, **PLAIN)
 
 
 @NO_SIGNALS
@@ -152,7 +153,7 @@ def test_a_process_that_dies_is_a_message_and_the_next_job_runs(worker: Worker, 
         os.kill(worker.pid, getattr(signal, number))
 
     with pytest.raises(DeviceError, match=words):
-        worker.segment(MODEL, [LARGE], progress=after_first_tile(die), **PLAIN)
+        worker.segment(MODEL, [large()], progress=after_first_tile(die), **PLAIN)
     assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape
 
 
@@ -169,11 +170,11 @@ def test_through_a_launcher_that_tells_nothing_of_the_end_memory_is_named(places
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
     with pytest.raises(DeviceError, match="most likely because memory ran out"):
-        worker.segment(MODEL, [LARGE], progress=after_first_tile(die), **PLAIN)
+        worker.segment(MODEL, [large()], progress=after_first_tile(die), **PLAIN)
     worker.segment(MODEL, [SMALL], **PLAIN)
     pid = int((tmp_path / "pid").read_text())
     worker.stop()
-    assert gone(pid), "the program behind the launcher ends with it"
+    wait_until(lambda: gone(pid))  # the program behind the launcher ends with it
 
 
 @NO_SIGNALS
@@ -188,6 +189,31 @@ def test_a_full_disk_in_the_worker_is_told(places: Path, tmp_path: Path) -> None
     worker.stop()
 
 
+def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answers(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Python, by a library that knows nothing of it, and by a program; none of them ends its line."""
+    story = (
+        "import os, subprocess\n"
+        "class Chatty:\n"
+        "    def __call__(self, job, progress):\n"
+        "        print('Python says', end='', flush=True)\n"
+        "        os.write(1, b'a library says')\n"
+        "        subprocess.run(['printf', 'a program says'])\n"
+        "        return {'answer': job['question'] + 1}\n"
+    )
+    (tmp_path / "chatty.py").write_text(story, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = Worker(work=("chatty", "Chatty"))
+    until = time.monotonic() + PATIENCE  # for an answer that is not understood
+    for question in (1, 2):
+        answer = worker.ask(lambda _, n=question: {"question": n}, dict, cancelled=lambda: time.monotonic() > until)
+        assert answer == {"answer": question + 1}
+    for who in ("Python", "a library", "a program"):
+        assert worker.log.count(f"{who} says") == 2
+    worker.stop()
+
+
 def test_a_full_disk_here_is_told_and_nothing_stays(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -198,13 +224,11 @@ def test_a_full_disk_here_is_told_and_nothing_stays(worker: Worker, monkeypatch:
 
 
 def test_it_ends_by_itself_when_there_is_nothing_to_do(places: Path) -> None:
-    worker = Worker(idle_seconds=0.5)
+    worker = Worker(idle_seconds=1.0)
     worker.segment(MODEL, [SMALL], **PLAIN)
-    first = worker.pid
-    assert first is not None and gone(first)
+    wait_until(lambda: worker.pid is None)
     assert not list(places.iterdir())
-    assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape
-    assert worker.pid not in (None, first)
+    assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape, "a new one does the next job"
     worker.stop()
 
 
@@ -217,11 +241,11 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
         "from LightSegLib.volume import Geometry, Volume\n"
         "from LightSegLib.worker.client import Worker\n"
         "worker, computing = Worker(), sys.argv[1] == 'computing'\n"
-        "shape = (200,) * 3 if computing else (32,) * 3\n"
+        "shape = (128,) * 3 if computing else (32,) * 3\n"
         "voxels = np.random.default_rng(0).integers(0, 99, shape).astype(np.int16)\n"
         "def report(progress):\n"
         "    if computing and progress.tiles: print(worker.pid, flush=True)\n"
-        f"worker.segment({MODEL!r}, [Volume(voxels, Geometry(shape))], progress=report, openvino=False)\n"
+        f"worker.segment({MODEL!r}, [Volume(voxels, Geometry(shape))], progress=report, **{PLAIN!r})\n"
         "print(worker.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -232,5 +256,5 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
         worker_pid = int(owner.stdout.readline())
         assert list(places.iterdir())
         owner.kill()
-    assert gone(worker_pid)
+    wait_until(lambda: gone(worker_pid))
     assert not list(places.iterdir())

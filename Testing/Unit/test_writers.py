@@ -15,6 +15,7 @@ from LightSegLib.catalog.terminology import terminology_entry
 from LightSegLib.errors import OutputError
 from LightSegLib.volume import Geometry, Segmentation
 from LightSegLib.writers import write_segmentation
+from needs_slicer import needs_slicer
 
 HIPPOCAMPUS = Terminology(
     Code("SCT", "123037004", "Anatomical Structure"),
@@ -44,8 +45,10 @@ def test_terminology_is_written_as_slicer_writes_it() -> None:
     assert terminology_entry(HIPPOCAMPUS) == ENTRY
 
 
+@needs_slicer
 def test_slicer_reads_names_colours_terms_and_place(segmentation: Segmentation, tmp_path: Path) -> None:
-    slicer = pytest.importorskip("slicer")
+    import slicer
+
     path = tmp_path / "mit Leerzeichen ü.seg.nrrd"
     write_segmentation(segmentation, path)
 
@@ -143,6 +146,7 @@ from LightSegLib.catalog.card import Label
 from LightSegLib.errors import OutputError
 from LightSegLib.volume import Geometry, Segmentation
 from LightSegLib.writers import write_segmentation
+from needs_slicer import needs_slicer
 voxels = np.random.default_rng(0).integers(0, 2, (40, 40, 40))
 segmentation = Segmentation(voxels, Geometry((40, 40, 40)), (Label(1, "a", (1, 2, 3)),))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ def run(
             with _connected(address, patience, overview, cancelled) as client:
                 session = _Session(client, own, tasks, batch, size, overview, work)
                 try:
+                    batch = session.decide(cancelled)
                     yield from session.run(cancelled)
                     return
                 except _SchedulerLost:
@@ -118,6 +120,24 @@ class _Session:
         self._looked = 0.0
         self._answers, self._seconds = 0, 0.0  # that all of them took
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def decide(self, cancelled: CancelCallback | None) -> Batch:
+        """The batch with its form: one worker decides for all, for their processors may differ."""
+        if not self._batch.form:
+            message = {"batch": self._batch.to_json()}
+            future = self._client.submit(_form, message, self._work, __version__, pure=False)
+            while not future.done():
+                self._look()
+                if cancelled is not None and cancelled():
+                    raise Cancelled
+                if self._client.status != "running":
+                    raise _SchedulerLost
+                time.sleep(0.05)
+            error, form = _outcome(future)
+            if error is not None:
+                raise error if isinstance(error, LightSegError) else _another_version("A part of the cluster", error)
+            self._batch = replace(self._batch, form=form)
+        return self._batch
 
     def run(self, cancelled: CancelCallback | None) -> Iterator[Answer]:
         self._client.subscribe_topic(self._topic, self._events.put)
@@ -200,6 +220,8 @@ class _Session:
             for task in parcel:
                 yield from self._failed(task, DeviceError(words), deaths)
             return
+        if isinstance(error, LightSegError):  # a worker that cannot compute as the others do
+            raise error
         if error is not None:  # what is wrong with a case is told by its process
             raise _another_version("A part of the cluster", error)
         self._tasks.give_back(parcel[len(said) :])
@@ -336,6 +358,18 @@ class _Kept:
         self.lock = threading.Lock()
         self.work: tuple[str, str] | None = None
         self.process: Worker | None = None
+        self._forms: set[str] = set()  # in which this computer is known to compute
+
+    def form(self, work: tuple[str, str], batch: dict[str, Any], address: str) -> str:
+        """That of the batch, decided here where it is not. Raises DeviceError where this computer does not have it."""
+        if batch["form"] in self._forms:
+            return str(batch["form"])
+        try:
+            form = self.for_work(work).ask(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]))
+        except LightSegError as error:
+            raise DeviceError(f"The worker {address} cannot take part. {error}") from None
+        self._forms.add(form)
+        return form
 
     def for_work(self, work: tuple[str, str]) -> Worker:
         if self.process is None or self.work != work:
@@ -375,6 +409,7 @@ def _do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, version
         kept = _kept.setdefault(worker.address, _Kept())
     answers = []
     with kept.lock:
+        kept.form(work, parcel[0]["batch"], worker.address)
         for message in parcel:
             case = message["case"]["id"]
             job = message if message["threads"] else message | {"threads": worker.state.nthreads}
@@ -386,6 +421,19 @@ def _do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, version
                 said = messages.error_message(error)
             answers.append(said)
     return answers
+
+
+def _form(message: dict[str, Any], work: tuple[str, str], version: str) -> str:
+    """The form of a batch, decided by the process of a worker of the cluster."""
+    from distributed import get_worker
+
+    if version != __version__:
+        raise RuntimeError(__version__)
+    address = get_worker().address
+    with _keeping:
+        kept = _kept.setdefault(address, _Kept())
+    with kept.lock:
+        return kept.form(work, message["batch"], address)
 
 
 def _unchanged(job: dict[str, Any], _folder: object) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..catalog.card import Card
@@ -125,8 +125,8 @@ def segment_files(
     being done; Cancelled.
     """
     with planned(given, model, out, settings or Settings(), accept_licence, progress, cancelled) as plan:
-        batch = plan.batch
-        records.make_folders(batch)
+        records.make_folders(plan.batch)
+        batch = replace(plan.batch, form=records.form_of_earlier(plan.batch))
         size, overview = Size(workers, threads), Overview(plan.count, tell)
         with locked(batch.out / RECORDS / LOCK, Reporter(progress, cancelled), str(batch.out), wait=False):
             records.remove_parts(batch)

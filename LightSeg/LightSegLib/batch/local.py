@@ -69,6 +69,12 @@ class _Pool:
             self.overview.idle(task.case.id)
             self.free.append((number, worker))
 
+    def check_form(self) -> None:
+        """Raise DeviceError where this computer does not compute in the form of the batch."""
+        number, worker = self.take()
+        worker.ask(lambda _folder: {"batch": self.batch.to_json()}, dict, cancelled=self.cancelled)
+        self.free.append((number, worker))
+
     def stop(self) -> None:
         for worker in self.all:
             worker.stop()
@@ -91,6 +97,8 @@ def run(
     running: dict[Future[Answer], Task] = {}
     pool = _Pool(batch, python, work, overview, cancelled)
     try:
+        if batch.form not in ("", "float32"):  # which an earlier run has decided, perhaps on another computer
+            pool.check_form()
         while True:
             while len(running) < size.workers and (task := tasks.fresh()) is not None:
                 running[pool.begin(task, size.threads)] = task

@@ -24,7 +24,8 @@ class Row:
     """One case. input: where it was found. ml: volume of every label. run: as in `Batch`.
 
     confidence: mean probability of the labelled voxels, if there are any. peak_mb: most memory that the process held
-    meanwhile. device: where it was computed. error: why a failed one has no result.
+    meanwhile. device, computed_in, processor, libraries: what computed, as in the provenance of a segmentation.
+    error: why a failed one has no result.
     """
 
     case: str
@@ -39,6 +40,9 @@ class Row:
     seconds: float = 0.0
     peak_mb: float | None = None
     device: str | None = None
+    computed_in: str | None = None
+    processor: str | None = None
+    libraries: dict[str, str] | None = None
     error: str = ""
     run: str = ""
 
@@ -112,6 +116,10 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
         "confidence",
         "seconds",
         "peak_mb",
+        "device",
+        "computed_in",
+        "processor",
+        "libraries",
         "input",
         "input_sha256",
         "model",
@@ -124,9 +132,20 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
         yield ("case", "status", *(f"{label} (ml)" for label in labels), *last)
         for row in rows(batch):
             ml = [(row.ml or {}).get(label, "") for label in labels]
-            yield (row.case, row.status, *ml, *("" if (v := getattr(row, name)) is None else v for name in last))
+            facts = asdict(row) | {"libraries": words_of(row.libraries)}
+            yield (row.case, row.status, *ml, *("" if (v := facts[name]) is None else v for name in last))
 
     write_table(lines(), batch.out / TABLE)
+
+
+def words_of(libraries: dict[str, str] | None) -> str:
+    """ "torch 2.13.0, numpy 2.4.6"."""
+    return ", ".join(f"{name} {number}" for name, number in (libraries or {}).items())
+
+
+def form_of_earlier(batch: Batch) -> str:
+    """The form in which the cases that are done were computed; nothing where none is."""
+    return next((row.computed_in for row in rows(batch) if row.status == DONE and row.computed_in), "")
 
 
 def make_folders(batch: Batch) -> None:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
@@ -26,7 +26,7 @@ from ..catalog.card import Card
 from ..files import whole_file
 from . import volumes
 from .cases import Misfit
-from .records import DONE, PICTURES, TABLE, Row, picture_path
+from .records import DONE, PICTURES, TABLE, Row, picture_path, words_of
 from .settings import Batch, Settings
 
 PAGE = "report.html"
@@ -59,13 +59,14 @@ def write_report(
 
 @dataclass(frozen=True)
 class _Cohort:
-    """What is known of all rows together. ml: volumes of every label [cases]. names: cases in the same order."""
+    """What is known of all rows together. ml: volumes of every label [cases]. ways: what computed them."""
 
     colors: dict[str, Sequence[int]]
     ml: dict[str, np.ndarray]
     spreads: dict[str, volumes.Spread]
     outliers: dict[str, list[tuple[float, str]]]
     unusual_cases: int
+    ways: set[str]
     done: int
     failed: int
 
@@ -83,8 +84,11 @@ def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
     colors: dict[str, Sequence[int]] = {label.name: label.color for label in card.labels}
     found: dict[str, array[float]] = {}
     names: dict[str, list[str]] = {}
+    ways: set[str] = set()
     done = failed = 0
     for row in rows:
+        if row.computed_in:
+            ways.add(f"{row.computed_in} on {row.device}, {row.processor} ({words_of(row.libraries)})")
         done, failed = done + (row.status == DONE), failed + (row.status != DONE)
         for name, value in (row.ml or {}).items():
             found.setdefault(name, array("d")).append(value)
@@ -98,7 +102,7 @@ def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
         for name, usual in spreads.items()
     }
     unusual_cases = len({case for entries in outliers.values() for _, case in entries})
-    return _Cohort(colors, ml, spreads, outliers, unusual_cases, done, failed)
+    return _Cohort(colors, ml, spreads, outliers, unusual_cases, ways, done, failed)
 
 
 def _shown(rows: Iterable[Row]) -> list[Row]:
@@ -150,7 +154,7 @@ def _page(
     yield from _charts(cohort, batch)
     yield from _table(cohort, batch, shown)
     yield from _left_out(misfits)
-    yield from _facts(card, weights_sha256, batch.settings)
+    yield from _facts(card, weights_sha256, batch.settings, cohort.ways)
     yield "</main>"
     yield f'<footer class="soft"><p>All numbers: <a href="{TABLE}">{TABLE}</a></p></footer>'
     yield DIALOG
@@ -256,8 +260,8 @@ def _left_out(misfits: Sequence[Misfit]) -> Iterator[str]:
         yield "</tbody></table></div></details>"
 
 
-def _facts(card: Card, weights_sha256: str | None, settings: Settings) -> Iterator[str]:
-    """How the results came about."""
+def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Collection[str]) -> Iterator[str]:
+    """How the results came about. ways: what computed the cases, each that there is."""
     facts = [
         ("Model", f"{card.title} ({card.id})"),
         ("Version", card.version),
@@ -265,7 +269,8 @@ def _facts(card: Card, weights_sha256: str | None, settings: Settings) -> Iterat
         ("Licence", card.licence),
         ("Citation", card.citation),
         ("Limitations", card.limitations),
-        ("Precision", "full (float32)" if settings.full_precision else "as fast as the device allows"),
+        ("Precision", settings.precision),
+        ("Computed in", "; ".join(sorted(ways))),
         ("Mirror images", "averaged over" if settings.mirror else "not used"),
         ("Largest component", settings.largest_component or "as the model says"),
         ("Device", settings.device),

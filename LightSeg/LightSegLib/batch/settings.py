@@ -21,7 +21,7 @@ class Settings:
     """As the arguments of `Segmenter`; format: ending of the segmentations; picture: draw one of each case."""
 
     device: str = "auto"
-    full_precision: bool = False
+    precision: str = "auto"
     mirror: bool = False
     largest_component: str | None = None
     openvino: bool = True
@@ -35,13 +35,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Batch:
-    """model: id, or path of a model folder. out: folder of the results. run: tells what is done now from before."""
+    """model: id, or path of a model folder. out: folder of the results. run: tells what is done now from before.
+
+    form: in which all cases are computed, once that is decided (see `pipeline.forms`).
+    """
 
     model: str
     model_sha256: str
     out: Path
     settings: Settings
     run: str = ""
+    form: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"out": str(self.out)}
@@ -49,7 +53,7 @@ class Batch:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Batch:
         settings = Settings(**data["settings"])
-        return cls(data["model"], data["model_sha256"], Path(data["out"]), settings, data["run"])
+        return cls(data["model"], data["model_sha256"], Path(data["out"]), settings, data["run"], data["form"])
 
 
 def model_sha256(card: Card) -> str:

@@ -21,6 +21,7 @@ from .settings import Batch
 
 if TYPE_CHECKING:
     from ..catalog.card import Card
+    from ..segmenter import Segmenter
     from ..volume import Segmentation, Volume
 
 T = TypeVar("T")
@@ -32,7 +33,8 @@ class CaseWork:
     """Does the jobs of a worker process: {"case", "batch", "threads"}; the model stays loaded.
 
     The answer: {"row", "skipped": it was done before}. All that is wrong with a case stands in its row; OutputError is
-    raised where that cannot be written.
+    raised where that cannot be written. A job without a case asks for the form in which the batch is computed, which
+    the answer {"form"} names; DeviceError is raised where this computer does not have the one that is decided.
     """
 
     def __init__(self) -> None:
@@ -41,7 +43,10 @@ class CaseWork:
         self._threads = 0
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
-        case, batch = Case.from_json(job["case"]), Batch.from_json(job["batch"])
+        batch = Batch.from_json(job["batch"])
+        if "case" not in job:
+            return {"form": self.form(batch)}
+        case = Case.from_json(job["case"])
         started = time.perf_counter()
         machine.forget_peak()
         input_sha256 = ""
@@ -92,6 +97,9 @@ class CaseWork:
             {name: round(ml, 6) for name, ml in segmentation.volumes_ml().items()},
             mean_confidence(segmentation),
             device=segmentation.provenance["device"],
+            computed_in=segmentation.provenance["computed_in"],
+            processor=segmentation.provenance["processor"],
+            libraries=segmentation.provenance["libraries"],
             run=batch.run,
             **_cost(started),
         )
@@ -113,25 +121,37 @@ class CaseWork:
             self._cards[batch.model_sha256] = card
         return self._cards[batch.model_sha256]
 
+    def form(self, batch: Batch) -> str:
+        """The one that is decided, or decided now."""
+        from ..pipeline.devices import choose_device
+        from ..pipeline.forms import check_possible
+
+        if not batch.form:
+            return self._segmenter(batch).form()
+        check_possible(batch.form, choose_device(batch.settings.device))
+        return batch.form
+
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         """With the confidence."""
         import SimpleITK as sitk
         import torch
 
-        if threads != self._threads:  # what runs the network is made for a number of threads
+        if threads != self._threads:
             torch.set_num_threads(threads)
             sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-            self._kept, self._threads = KeptSegmenter(), threads
+            self._threads = threads
+        return self._segmenter(batch).segment(volumes, progress=progress, confidence=True)
+
+    def _segmenter(self, batch: Batch) -> Segmenter:
         settings = batch.settings
-        segmenter = self._kept.get(
+        return self._kept.get(
             self.card(batch),
             device=settings.device,
-            full_precision=settings.full_precision,
+            precision=batch.form or settings.precision,
             mirror=settings.mirror,
             largest_component=settings.largest_component,
             openvino=settings.openvino,
         )
-        return segmenter.segment(volumes, progress=progress, confidence=True)
 
 
 def mean_confidence(segmentation: Segmentation) -> float | None:

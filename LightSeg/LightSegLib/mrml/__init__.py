@@ -7,7 +7,7 @@ not stay a grid, so such a volume keeps its own, local coordinates.
 
 from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, provenance_of
 from .coordinates import world_position
-from .results import input_volume, names_of_last_run, segment_volumes
+from .results import input_volume, names_of_last_run, segment_volumes, total_volumes
 from .segmentations import check_output, segmentation_name, write_segmentation
 from .volumes import region_from_node, same_grid, volume_from_node, volumes_from_nodes
 
@@ -22,6 +22,7 @@ __all__ = [
     "same_grid",
     "segment_volumes",
     "segmentation_name",
+    "total_volumes",
     "volume_from_node",
     "volumes_from_nodes",
     "world_position",

@@ -18,6 +18,9 @@ ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
     "LightSeg.Version": "version",
     "LightSeg.WeightsSHA256": "weights_sha256",
     "LightSeg.Device": "device",
+    "LightSeg.ComputedIn": "computed_in",
+    "LightSeg.Processor": "processor",
+    "LightSeg.Libraries": "libraries",
     "LightSeg.Settings": "settings",
     "LightSeg.Seconds": "seconds",
     "LightSeg.Licence": "licence",
@@ -25,6 +28,8 @@ ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
     "LightSeg.SoftwareVersion": "lightseg",
     "LightSeg.Notices": "notices",
     "LightSeg.LeastCertain": "least_certain",
+    "LightSeg.Totals": "totals",
+    "LightSeg.Alignment": "alignment",
 }
 
 SEGMENT_TAGS = ("LightSeg.Model", "LightSeg.Version", "LightSeg.WeightsSHA256")
@@ -48,5 +53,5 @@ def set_attributes(node: Any, attributes: dict[str, str]) -> None:
 def provenance_of(segmentationNode: Any) -> dict[str, Any]:
     """What `write_segmentation` has kept of the provenance; nothing for a segmentation of other origin."""
     found = {key: segmentationNode.GetAttribute(name) for name, key in ATTRIBUTES.items()}
-    as_json = ("settings", "notices", "seconds", "least_certain")
+    as_json = ("settings", "libraries", "notices", "seconds", "least_certain", "totals", "alignment")
     return {key: json.loads(text) if key in as_json else text for key, text in found.items() if text is not None}

@@ -8,7 +8,7 @@ import numpy as np
 import vtk
 from vtk.util import numpy_support
 
-from .attributes import INPUT_ROLE, LABELMAP, SEGMENT_TAGS
+from .attributes import INPUT_ROLE, LABELMAP, SEGMENT_TAGS, provenance_of
 from .coordinates import array_of
 
 
@@ -33,6 +33,16 @@ def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float
         found = counts[image][value] if value < len(counts[image]) else 0
         rows.append((segment.GetName(), segment.GetColor(), float(found * voxel)))
     return rows
+
+
+def total_volumes(segmentationNode: Any) -> list[tuple[str, float]]:
+    """Name and volume in ml of the model's totals, of the segments as they are now; none that lacks a segment."""
+    known = set(names_of_last_run(segmentationNode))
+    volumes = {name: volume for name, _, volume in segment_volumes(segmentationNode) if name in known}
+    totals = provenance_of(segmentationNode).get("totals", {})
+    return [
+        (name, sum(volumes[part] for part in parts)) for name, parts in totals.items() if set(parts) <= set(volumes)
+    ]
 
 
 def _counts(labels: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""How a network runs fastest on a device without another result.
+"""A network in the form that computes it, with the check that an accelerated one finds the labels of float32.
 
-On the CPU the candidates are PyTorch in float32, PyTorch in bfloat16 where the processor computes in it, and OpenVINO
-where it is installed. Each is tried once on a tile of a real volume beside float32: it must find the same labels, and
-the fastest is kept. What was found is remembered in the user's folder under the weights' hash.
+Which forms come into question is said in `forms`. The check runs once, on a generated tile of the size that the model
+was made for, and its outcome is kept in the user's folder; where nothing can be kept it is made again with the same
+outcome.
 """
 
 from __future__ import annotations
@@ -10,23 +10,30 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import platform
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 
+from .. import __version__
 from ..catalog.store import user_folder
-from ..errors import OutputError
+from ..errors import DeviceError, OutputError
 from ..files import whole_file
-from . import openvino_runner
+from . import forms, openvino_runner
+from .devices import is_out_of_memory
+from .forms import AUTO, BFLOAT16, FLOAT16, FLOAT32
 from .inference_form import inference_form
+from .threads import pool
 
 AGREEMENT = 0.995  # mean Dice of the labels with those of float32
-FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
-RECORD = "found.json"
+FEWEST_VOXELS = 100  # of a label that counts for it
+CLOSENESS = 0.02  # deviation of the logits from those of float32, as a share of their spread
+RECORD = "checked.json"
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 Network = Callable[[Tensor], Tensor]
@@ -35,80 +42,112 @@ Network = Callable[[Tensor], Tensor]
 class Runner:
     """Runs tiles [B, C, k, j, i] through the networks of an ensemble: mean logits [B, outputs, k, j, i], float32.
 
-    name: how it computes, for the record. shape: the only one of the tiles that `networks` take, if there is one;
-    `otherwise` runs those of other shapes.
+    form: how it computes. On the CPU it may be called in several threads, with one tile each.
     """
 
-    def __init__(
-        self,
-        name: str,
-        networks: Sequence[Network],
-        shape: Sequence[int] | None = None,
-        otherwise: Callable[[], Runner] | None = None,
-    ) -> None:
-        self.name = name
+    def __init__(self, form: str, networks: Sequence[Network]) -> None:
+        self.form = form
         self._networks = networks
-        self._shape = None if shape is None else tuple(shape)
-        self._otherwise = otherwise
-        self._other: Runner | None = None
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        if self._otherwise is not None and tuple(tiles.shape) != self._shape:
-            self._other = self._other or self._otherwise()
-            return self._other(tiles)
         total = self._networks[0](tiles)
         for network in self._networks[1:]:
             total = total + network(tiles)
         return total / len(self._networks) if len(self._networks) > 1 else total
 
 
-def accelerate(
-    networks: Sequence[nn.Module],
-    device: torch.device,
-    full_precision: bool,
-    example: Callable[[], Tensor],
-    identity: str | None,
-    openvino: bool = True,
-    regions: bool = False,
-) -> tuple[Runner, list[str]]:
-    """The fastest runner for `device` that finds the labels that float32 finds, and notices for the user.
+@dataclass(frozen=True)
+class Model:
+    """The networks [C, k, j, i] -> [outputs, k, j, i] of one model, and the tile for which it was made.
 
-    example: gives a batch of real tiles [B, C, k, j, i], as large as they will be. identity: SHA-256 of the weights;
-    None for a network that is not worth trying things out, since it may soon be another. openvino: use it where it is
-    installed. regions: each output is a label of its own.
+    patch: its voxels [k, j, i]. identity: SHA-256 of the weights; None for a network whose form is float32, as in
+    training. signed: whether its input has values around 0, not from 0 to 1. regions: each output is its own label.
+    """
+
+    networks: Sequence[nn.Module]
+    channels: int
+    patch: tuple[int, int, int]
+    identity: str | None
+    signed: bool = True
+    regions: bool = False
+
+
+def accelerate(model: Model, device: torch.device, form: str, patch: Sequence[int], threads: int) -> Runner:
+    """What runs the model's tiles on `device` in a form that `chosen_form` gave.
+
+    patch: voxels [k, j, i] of the tiles. threads: that will call the runner at a time. Raises DeviceError where
+    OpenVINO cannot run the model after all.
     """
     if device.type != "cpu":
-        return _on_gpu(networks, device, half=device.type == "cuda" and not full_precision), []
-    kinds = _candidates(full_precision, openvino) if identity is not None else []
-    if not kinds:
-        return _torch(networks, FLOAT32), []
-    return _Choice(networks, example(), str(identity), regions).fastest(kinds)
+        return _on_gpu(model.networks, device, form)
+    try:
+        return _made(model, form, patch, threads)
+    except Exception as error:
+        if form in (FLOAT32, BFLOAT16) or is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise DeviceError(
+            f"OpenVINO cannot run this model ({reason[:200]}). Choose the precision float32, or do without OpenVINO."
+        ) from error
 
 
-def native_bfloat16() -> bool:
-    """Whether the processor itself computes in bfloat16; False where torch does not tell."""
-    tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in tests)
+def chosen_form(model: Model, device: torch.device, precision: str, openvino: bool, threads: int) -> str:
+    """The form that computes: the one asked for, or the fastest that this device is known for and that agrees.
+
+    precision: "auto", "float32", or the form of `forms.FORMS` in which earlier work was computed. openvino: whether it
+    may be used. threads: that may be used for the check.
+
+    Raises DeviceError where this computer does not compute in the form that is asked for.
+    """
+    if precision != AUTO:
+        forms.check_possible(precision, device)
+        return precision
+    if device.type != "cpu":
+        return FLOAT16 if device.type == "cuda" else FLOAT32
+    if model.identity is None or not forms.candidates(openvino):
+        return FLOAT32
+    if forms.multiply_adds(model.networks[0], (1, model.channels, *model.patch)) < forms.SMALL:
+        return FLOAT32
+    agreeing = (form for form in forms.candidates(openvino) if _Check(model, form, threads).agrees())
+    return next(agreeing, FLOAT32)
 
 
-def _candidates(full_precision: bool, openvino: bool) -> list[str]:
-    precisions = [BFLOAT16] if native_bfloat16() and not full_precision else []
-    if not (openvino and openvino_runner.installed()):
-        return precisions
-    return [*precisions, f"OpenVINO {(precisions or [FLOAT32])[0]}"]
+def _made(model: Model, form: str, patch: Sequence[int], threads: int) -> Runner:
+    if form in (FLOAT32, BFLOAT16):
+        return _torch(model.networks, form)
+    folder, name = _folder(model), f"{_key(model, form)}-{'x'.join(map(str, patch))}"
+    compiled = [
+        openvino_runner.compiled(network, (1, model.channels, *patch), form, folder, f"{name}-{number}", threads)
+        for number, network in enumerate(model.networks)
+    ]
+    return Runner(form, compiled)
 
 
-def _on_gpu(networks: Sequence[nn.Module], device: torch.device, half: bool) -> Runner:
+def _torch(networks: Sequence[nn.Module], form: str) -> Runner:
+    dtype = torch.bfloat16 if form == BFLOAT16 else torch.float32
+
+    def run(network: nn.Module) -> Network:
+        faster = _channels_last(inference_form(_channels_last(network), dtype))  # in this order they share their memory
+        return lambda tiles: faster(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
+
+    return Runner(form, [run(network.to("cpu")) for network in networks])
+
+
+def _on_gpu(networks: Sequence[nn.Module], device: torch.device, form: str) -> Runner:
     placed = [_channels_last(network.to(device)) for network in networks]
 
     def run(network: nn.Module) -> Network:
         def logits(tiles: Tensor) -> Tensor:
-            with torch.autocast("cuda", torch.float16) if half else contextlib.nullcontext():
+            with (
+                # TF32, cuDNN's default, keeps ten bits of float32's 23.
+                torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+                torch.autocast("cuda", torch.float16) if form == FLOAT16 else contextlib.nullcontext(),
+            ):
                 return network(tiles.contiguous(memory_format=torch.channels_last_3d)).float()
 
         return logits
 
-    return Runner(FLOAT16 if half else FLOAT32, [run(network) for network in placed])
+    return Runner(form, [run(network) for network in placed])
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
@@ -119,117 +158,98 @@ def _channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
-def _torch(networks: Sequence[nn.Module], name: str) -> Runner:
-    dtype = torch.bfloat16 if name == BFLOAT16 else torch.float32
-
-    def run(network: nn.Module) -> Network:
-        form = _channels_last(inference_form(_channels_last(network), dtype))  # in this order they share their memory
-        return lambda tiles: form(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
-
-    return Runner(name, [run(network.to("cpu")) for network in networks])
+# --- the check ---------------------------------------------------------------------------------
 
 
-class _Choice:
-    """Tries candidates beside float32 on one batch of tiles, or remembers how that went."""
+class _Check:
+    """Whether a form finds the labels of float32 in a generated tile; what was found is remembered."""
 
-    def __init__(self, networks: Sequence[nn.Module], tiles: Tensor, identity: str, regions: bool) -> None:
-        self._networks = networks
-        self._tiles = tiles
-        self._regions = regions
-        self._folder = user_folder() / "accelerated" / identity[:16]
-        facts = (tuple(tiles.shape), torch.__version__, torch.get_num_threads(), openvino_runner.installed())
-        processor = (platform.machine(), platform.processor(), torch.backends.cpu.get_cpu_capability())
-        self._key = hashlib.sha256(repr((facts, processor)).encode()).hexdigest()[:16]
+    def __init__(self, model: Model, form: str, threads: int) -> None:
+        self._model, self._form, self._threads = model, form, threads
+        self._record = _folder(model) / RECORD
+        self._key = _key(model, form)
 
-    def fastest(self, kinds: Sequence[str]) -> tuple[Runner, list[str]]:
-        """The runner, and what the user should know."""
-        found = self._remembered()
-        notices: list[str] = []
-        if not set(kinds) <= set(found):
-            found, notices, telling = self._try(kinds)
-            if telling:
-                self._remember(found)
-        agreeing = {kind: seconds for kind in (FLOAT32, *kinds) if (seconds := found.get(kind)) is not None}
-        best = min(agreeing, key=lambda kind: agreeing[kind])
+    def agrees(self) -> bool:
+        known = self._known().get(self._key)
+        if isinstance(known, bool):
+            return known
+        found = self._try()
+        with contextlib.suppress(OutputError, OSError):  # a folder that may not be written to: it is tried every time
+            self._record.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(self._record) as part:
+                part.write_text(json.dumps({**self._known(), self._key: found}, indent=2), encoding="utf-8")
+        return found
+
+    def _known(self) -> dict[str, Any]:
+        """Outcomes for these weights; none where the file is damaged."""
         try:
-            return self._make(best), notices
-        except Exception as error:  # a cache that was damaged since, or an OpenVINO that no longer runs
-            return self._make(FLOAT32), [*notices, _unusable(best, error)]
-
-    def _make(self, kind: str) -> Runner:
-        if kind in (FLOAT32, BFLOAT16):
-            return _torch(self._networks, kind)
-        shape, hint = tuple(self._tiles.shape), openvino_runner.HINTS[kind]
-        compiled = [
-            openvino_runner.compiled(network, shape, hint, self._folder, f"{self._key}-{number}")
-            for number, network in enumerate(self._networks)
-        ]
-        return Runner(kind, compiled, shape, lambda: _torch(self._networks, FLOAT32))
-
-    def _try(self, kinds: Sequence[str]) -> tuple[dict[str, float | None], list[str], bool]:
-        """Seconds of each kind, None where its labels differ or it fails; notices; whether anything was found."""
-        reference, seconds = self._timed(_torch(self._networks, FLOAT32))
-        expected = self._labels(reference)
-        found: dict[str, float | None] = {FLOAT32: seconds}
-        notices = []
-        for kind in kinds:
-            try:
-                logits, seconds = self._timed(self._make(kind))
-            except Exception as error:  # whatever a library of somebody else's says
-                found[kind] = None
-                notices.append(_unusable(kind, error))
-                continue
-            dice = mean_dice(expected, self._labels(logits))
-            agrees = dice >= AGREEMENT if dice is not None else bool(torch.equal(expected, self._labels(logits)))
-            found[kind] = seconds if agrees else None
-            if not agrees:
-                notices.append(
-                    f"{kind} finds other labels with this model than float32 (Dice {dice or 0:.3f}), so it is not used."
-                )
-        return found, notices, bool(expected.any())
-
-    def _timed(self, runner: Runner) -> tuple[Tensor, float]:
-        started = time.perf_counter()
-        with torch.inference_mode():
-            logits = runner(self._tiles)
-        return logits, time.perf_counter() - started
-
-    def _labels(self, logits: Tensor) -> Tensor:
-        """Masks [labels, ...] of everything but the background."""
-        outputs = logits.movedim(1, 0)
-        if self._regions:
-            return outputs > 0
-        return torch.stack([outputs.argmax(0) == label for label in range(1, len(outputs))])
-
-    def _remembered(self) -> dict[str, float | None]:
-        found = self._record().get(self._key)
-        return found if isinstance(found, dict) else {}
-
-    def _record(self) -> dict[str, Any]:
-        """What is known of these weights, by circumstances; nothing where the file is damaged."""
-        try:
-            known = json.loads((self._folder / RECORD).read_text(encoding="utf-8"))
+            known = json.loads(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) else {}
 
-    def _remember(self, found: dict[str, float | None]) -> None:
-        with contextlib.suppress(OutputError, OSError):  # a folder that may not be written to: it is tried every time
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(self._folder / RECORD) as part:
-                part.write_text(json.dumps({**self._record(), self._key: found}, indent=2), encoding="utf-8")
+    def _try(self) -> bool:
+        tile = check_tile(self._model.channels, self._model.patch, self._model.signed)
+
+        def logits(form: str) -> Tensor:
+            with torch.inference_mode():
+                return _made(self._model, form, self._model.patch, threads=1)(tile)
+
+        with pool(min(2, self._threads)) as together:
+            expected, found = (together.submit(logits, form) for form in (FLOAT32, self._form))
+        try:
+            return agree(expected.result(), found.result(), self._model.regions)
+        except Exception as error:  # whatever OpenVINO says of a network that it cannot run
+            if expected.exception() is not None or is_out_of_memory(error):
+                raise
+            return False
+
+
+def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
+    """Whether two forms give the same labels from their logits [1, outputs, k, j, i], but for a few voxels."""
+    spread = expected.std(dim=(0, 2, 3, 4), keepdim=True).mean()
+    if not bool(((found - expected).square().mean().sqrt() <= CLOSENESS * spread).all()):
+        return False
+    dice = mean_dice(_masks(expected, regions), _masks(found, regions))
+    return dice is None or dice >= AGREEMENT
 
 
 def mean_dice(expected: Tensor, found: Tensor) -> float | None:
-    """Mean over the labels of masks [labels, ...] that are in either; None where there are none."""
+    """Mean over the masks [labels, ...] with at least FEWEST_VOXELS in either; None where there are none."""
     expected, found = expected.flatten(1), found.flatten(1)
-    sizes = expected.sum(1) + found.sum(1)
-    there = sizes > 0
-    if not bool(there.any()):
+    counted = torch.maximum(expected.sum(1), found.sum(1)) >= FEWEST_VOXELS
+    if not bool(counted.any()):
         return None
-    return float((2 * (expected & found).sum(1)[there] / sizes[there]).mean())
+    sizes = (expected.sum(1) + found.sum(1))[counted]
+    return float((2 * (expected & found).sum(1)[counted] / sizes).mean())
 
 
-def _unusable(kind: str, error: Exception) -> str:
-    words = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{kind} cannot run this model ({words[-1][:200]}), so PyTorch in float32 was used."
+def check_tile(channels: int, patch: tuple[int, int, int], signed: bool) -> Tensor:
+    """A generated image [1, C, k, j, i] with bodies, gradients and noise, the same at every call."""
+    random = np.random.default_rng(0)
+    tile = np.empty((channels, *patch), np.float32)
+    for channel in tile:
+        smooth = ndimage.gaussian_filter(random.normal(size=patch), [max(1.0, side / 12) for side in patch])
+        bodies = np.digitize(smooth / max(smooth.std(), 1e-9), (-0.7, 0.3, 1.2)) / 3
+        fine = ndimage.gaussian_filter(random.normal(size=patch), 1)
+        channel[:] = np.clip(0.15 + 0.6 * bodies + 0.1 * fine / max(fine.std(), 1e-9), 0, 1)
+    return torch.from_numpy(4 * tile - 1.5 if signed else tile)[None]
+
+
+def _masks(logits: Tensor, regions: bool) -> Tensor:
+    """[labels, ...] of everything but the background."""
+    outputs = logits.movedim(1, 0)
+    if regions:
+        return outputs > 0
+    return torch.stack([outputs.argmax(0) == label for label in range(1, len(outputs))])
+
+
+def _folder(model: Model) -> Path:
+    """Where what is known of these weights is kept."""
+    return user_folder() / "accelerated" / str(model.identity)[:16]
+
+
+def _key(model: Model, form: str) -> str:
+    """Of everything on which the outcome of the check depends, but for the weights."""
+    facts = (__version__, forms.libraries(), forms.processor(), model.channels, model.patch, model.signed, form)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -1,6 +1,7 @@
 """From prepared volumes to labels: tiles through the network, averaged, restored; how, is a plan that fits the memory.
 
-While the network runs on a GPU, the CPU computes the rows of the next tiles and makes labels of finished rows.
+On the CPU several tiles are computed side by side, each in one thread, and added up in their order. While the network
+runs on a GPU, the CPU computes the rows of the next tiles and makes labels of finished rows.
 """
 
 from __future__ import annotations
@@ -10,26 +11,29 @@ import math
 import os
 import shutil
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..catalog.card import Inference
+from ..errors import Cancelled
 from ..progress import Reporter
 from .preprocess import NetworkInput
 from .restore import Restorer
 from .sliding_window import SLAB_ROWS, Position, TileAggregator, TileSampler
+from .threads import AtOnce, pool
 
-BATCH_VOXELS = 320_000  # small tiles run together: torch's fast CPU convolutions want more than one
+BATCH_VOXELS = 320_000  # of small tiles that are one batch on a GPU
+LOOK = 0.1  # seconds between two looks whether the user has cancelled
 MARGIN = 1.3  # of a pass's memory over its tensors: what kernels take for themselves
 WAITING_SLABS = 2  # finished rows that may wait to become labels
 
@@ -38,16 +42,24 @@ Network = Callable[[Tensor], Tensor]  # tiles [B, C, k, j, i] -> logits [B, outp
 
 @dataclass(frozen=True)
 class Plan:
-    """One way to run. batch: tiles at a time. sums: where logits are added up: on the device, in memory, on disk."""
+    """One way to run. tiles: how many at a time, in threads on the CPU, in a batch on a GPU.
+
+    sums: where logits are added up: on the device, in memory, on disk.
+    """
 
     device: torch.device
-    batch: int
+    tiles: int
     sums: str = "device"
+
+    @property
+    def batch(self) -> int:
+        """Tiles that pass through the network together."""
+        return 1 if self.device.type == "cpu" else self.tiles
 
     @property
     def words(self) -> str:
         """What the user should know about it."""
-        tiles = f"{self.batch} tiles at a time" if self.batch > 1 else "one tile at a time"
+        tiles = f"{self.tiles} tiles at a time" if self.tiles > 1 else "one tile at a time"
         return f"on {self.device}, {tiles}" + (f", sums {SUMS[self.sums]}" if self.sums != "device" else "")
 
 
@@ -64,13 +76,18 @@ class Found:
     confidence_part: np.ndarray | None
 
 
-def plans(device: torch.device, sampler: TileSampler) -> list[Plan]:
-    """Ways to run with the same result, fastest first, each with less of the device's memory than the one before."""
-    batch = max(1, BATCH_VOXELS // math.prod(sampler.patch))
-    ways = [Plan(device, size) for size in dict.fromkeys((batch, 1))]
+def plans(device: torch.device, sampler: TileSampler, threads: int, batches: bool = True) -> list[Plan]:
+    """Ways to run with the same result, fastest first, each with less of the device's memory than the one before.
+
+    threads: for tiles side by side on the CPU. batches: let small tiles run together on a GPU, which rounds otherwise.
+    """
     if device.type == "cpu":
-        return [*ways, Plan(device, 1, "disk")]
-    return [*ways, Plan(device, 1, "memory"), *plans(torch.device("cpu"), sampler)]
+        most = min(threads, len(sampler))
+        counts = [most // divisor for divisor in (1, 2, 4, 8, 16, 32, 64) if most // divisor > 1]
+        return [*(Plan(device, count) for count in counts), Plan(device, 1), Plan(device, 1, "disk")]
+    batch = max(1, BATCH_VOXELS // math.prod(sampler.patch)) if batches else 1
+    ways = [Plan(device, size) for size in dict.fromkeys((batch, 1))]
+    return [*ways, Plan(device, 1, "memory"), *plans(torch.device("cpu"), sampler, threads)]
 
 
 def bytes_needed(
@@ -87,10 +104,11 @@ def bytes_needed(
     """
     _, height, width = prepared.shape
     depth = sampler.tile_size[0]
-    needed = int(MARGIN * plan.batch * one_pass)
+    needed = int(MARGIN * plan.tiles * one_pass)
     if plan.sums == "device":
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
-    if plan.device.type == "cpu":  # the rows of these tiles and of the next, the labels, and logits that become labels
+    if plan.device.type == "cpu":  # tiles that wait for their turn, the rows of these and of the next, the labels
+        needed += 4 * (plan.tiles + 1) * (len(prepared.channels) + outputs) * math.prod(sampler.patch)
         rows = 4 * (2 * len(prepared.channels) * depth + depth + 3 * outputs * SLAB_ROWS) * height * width
         needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape)
         needed += prepared.bytes_to_restore(outputs)
@@ -100,14 +118,6 @@ def bytes_needed(
 def make_sampler(prepared: NetworkInput, rules: Inference) -> TileSampler:
     """The tiles of a model on a prepared volume."""
     return TileSampler(prepared.shape, rules.patch_size, rules.overlap, rules.pad_to_patch)
-
-
-def middle_tile(prepared: NetworkInput, sampler: TileSampler) -> Tensor:
-    """The tile [1, C, k, j, i] nearest to the middle of the volume."""
-    positions = list(sampler)
-    k, j, i = positions[len(positions) // 2]
-    rows = prepared.rows(k, k + sampler.tile_size[0])
-    return sampler.tile(rows, (0, j, i))[None].contiguous()
 
 
 @torch.inference_mode()
@@ -127,12 +137,15 @@ def label(
     sampler = make_sampler(prepared, rules)
     confidence, probabilities = prepared.blank(np.uint8) if with_confidence else (None, None)
     restorer = prepared.restorer(rules, part, probabilities)
-    evaluate = _Evaluation(network, rules, plan.device, mirror, reporter)
+    stopped = threading.Event()
+    evaluate = _Evaluation(network, rules, plan.device, mirror, stopped)
+    on_cpu = plan.device.type == "cpu"
     with ExitStack() as stack:
-        # On the CPU the network has all cores: work beside it makes it slower by more than the work takes.
-        worker = _Now if plan.device.type == "cpu" else partial(ThreadPoolExecutor, 1)
-        ahead, behind = stack.enter_context(worker()), stack.enter_context(worker())
         store = stack.enter_context(_Rows(plan, sampler.tile_size[0]))
+        # What computes tiles; what computes rows before them, and labels after them.
+        computing = stack.enter_context(pool(plan.tiles) if on_cpu else AtOnce())
+        ahead, behind = (stack.enter_context(AtOnce() if on_cpu else pool(1)) for _ in range(2))
+        stack.callback(stopped.set)
         aggregator = TileAggregator(outputs, prepared.shape, sampler.importance().to(store.device), store.zeros)
         waiting: deque[Future[None]] = deque()
 
@@ -144,10 +157,9 @@ def label(
 
         reporter.tile("Segmenting", 0, len(sampler))
         finished = 0
-        tiles = _tiles(prepared, sampler, ahead)
-        while group := list(itertools.islice(tiles, plan.batch)):
-            results = evaluate([tile for _, tile in group])
-            for (position, _), logits in zip(group, results, strict=True):
+        groups = _groups(_tiles(prepared, sampler, ahead), plan.batch)
+        for positions, results in _in_order(groups, evaluate, computing, plan.tiles if on_cpu else 0, reporter):
+            for position, logits in zip(positions, results, strict=True):
                 hand_on(aggregator.add(sampler.covered(logits).to(store.device), position))
                 finished += 1
                 reporter.tile("Segmenting", finished, len(sampler))
@@ -155,6 +167,43 @@ def label(
         for last in waiting:
             last.result()
     return Found(full, part, confidence, probabilities)
+
+
+def _groups(tiles: Iterator[tuple[Position, Tensor]], size: int) -> Iterator[tuple[list[Position], list[Tensor]]]:
+    """Tiles that pass through the network together."""
+    while group := list(itertools.islice(tiles, size)):
+        yield [position for position, _ in group], [tile for _, tile in group]
+
+
+def _in_order(
+    groups: Iterator[tuple[list[Position], list[Tensor]]],
+    evaluate: Callable[[list[Tensor]], list[Tensor]],
+    computing: Executor,
+    ahead: int,
+    reporter: Reporter,
+) -> Iterator[tuple[list[Position], list[Tensor]]]:
+    """The results of the groups in their order, while `ahead` more are computed or wait for that."""
+    running: deque[tuple[list[Position], Future[list[Tensor]]]] = deque()
+    for positions, tiles in groups:
+        running.append((positions, computing.submit(evaluate, tiles)))
+        if len(running) > ahead:
+            yield _result(running, reporter)
+    while running:
+        yield _result(running, reporter)
+
+
+def _result(
+    running: deque[tuple[list[Position], Future[list[Tensor]]]], reporter: Reporter
+) -> tuple[list[Position], list[Tensor]]:
+    """Of the first that was begun; Cancelled is raised as soon as the user asks for it."""
+    positions, future = running.popleft()
+    while True:
+        try:
+            future.exception(timeout=LOOK)
+        except NotYet:
+            reporter.check_cancelled()
+        else:
+            return positions, future.result()
 
 
 @torch.inference_mode()
@@ -178,32 +227,25 @@ def _tiles(prepared: NetworkInput, sampler: TileSampler, ahead: Executor) -> Ite
             rows = torch.cat((rows[:, following - start :], coming.result()), dim=1)
 
 
-class _Now(Executor):
-    """Works at once instead of in a thread."""
-
-    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(work(*arguments, **options))
-        return done
-
-
 class _Evaluation:
     """What is averaged (logits or probabilities) for tiles, over the flips too when asked to.
 
     A tile of one value, such as the air around a body after clipping, gives the same wherever it lies: computed once.
+    It may be called in several threads; after `stopped` is set it raises Cancelled.
     """
 
     def __init__(
-        self, network: Network, rules: Inference, device: torch.device, mirror: bool, reporter: Reporter
+        self, network: Network, rules: Inference, device: torch.device, mirror: bool, stopped: threading.Event
     ) -> None:
         self._network = network
         self._rules = rules
         self._device = device
         axes = rules.mirror_axes if mirror else ()
         self._flips = [[axis + 2 for axis in f] for n in range(len(axes) + 1) for f in itertools.combinations(axes, n)]
-        self._reporter = reporter
+        self._stopped = stopped
         self._uniform: dict[tuple[float, ...], Tensor] = {}
 
+    @torch.inference_mode()
     def __call__(self, tiles: Sequence[Tensor]) -> list[Tensor]:
         """[outputs, k, j, i] for each tile [C, k, j, i]."""
         values = [_one_value(tile) for tile in tiles]
@@ -218,7 +260,8 @@ class _Evaluation:
     def _averaged(self, batch: Tensor) -> Tensor:
         total = self._once(batch)
         for flip in self._flips[1:]:
-            self._reporter.check_cancelled()
+            if self._stopped.is_set():
+                raise Cancelled
             total = total + self._once(batch.flip(flip)).flip(flip)
         return total / len(self._flips) if len(self._flips) > 1 else total
 

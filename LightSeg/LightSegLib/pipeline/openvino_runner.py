@@ -6,6 +6,7 @@ OpenVINO's package for telemetry is kept from being loaded, so nothing is sent.
 from __future__ import annotations
 
 import importlib.util
+import queue
 import sys
 import tempfile
 import warnings
@@ -30,28 +31,35 @@ def installed() -> str | None:
 
 
 def compiled(
-    network: nn.Module, shape: Sequence[int], hint: str, folder: Path | None, name: str
+    network: nn.Module, shape: Sequence[int], form: str, folder: Path | None, name: str, threads: int
 ) -> Callable[[Tensor], Tensor]:
     """The network for inputs [B, C, k, j, i] of exactly this shape on the CPU; float32 in and out.
 
-    hint: "f32" or "bf16". folder: where the converted network `name` and OpenVINO's own cache are kept; None for
-    nowhere. Raises whatever OpenVINO raises for a network that it cannot convert.
+    form: one of HINTS. folder: where the converted network `name` and OpenVINO's own cache are kept; None for
+    nowhere. threads: in which it may be called at a time; each call is computed in one thread, so that rounding does
+    not depend on their number. Raises whatever OpenVINO raises for a network that it cannot convert.
     """
     core = _openvino().Core()
     properties = {
-        "INFERENCE_PRECISION_HINT": hint,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": HINTS[form],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": threads,
+        "ENABLE_CPU_PINNING": False,
     }
     if folder is None:
-        request = core.compile_model(_converted(network, shape), "CPU", properties).create_infer_request()
+        model = core.compile_model(_converted(network, shape), "CPU", properties)
     else:
-        request = _from_folder(core, network, shape, folder, name, properties).create_infer_request()
+        model = _from_folder(core, network, shape, folder, name, properties)
+    requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for _ in range(threads):
+        requests.put(model.create_infer_request())
 
     def run(tiles: Tensor) -> Tensor:
-        result = request.infer({0: tiles.contiguous().numpy()}, share_inputs=True)
-        return torch.from_numpy(result[0].copy())
+        request = requests.get()
+        try:
+            return torch.from_numpy(request.infer({0: tiles.contiguous().numpy()}, share_inputs=True)[0].copy())
+        finally:
+            requests.put(request)
 
     return run
 

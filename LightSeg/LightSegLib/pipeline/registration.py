@@ -32,9 +32,10 @@ BINS = 32
 RANKS, FEWEST = 16, 50  # classes, and voxels without which there is no information within the focus
 LEAST_INFORMATION, LEAST_INNER_INFORMATION, LEAST_INSIDE = 0.13, 0.045, 0.3
 SCALES = (0.6, 1.5)
-FINE_SHARE = 0.1
+MIDDLE_SHARE, FINE_SHARE = 0.5, 0.07
 UNIT = 60.0  # mm, near the radius of a head: rotations, scales and shifts then move voxels by as much
 SEED = 7
+RELAXATION = 0.7
 
 Check = Callable[[], None]
 
@@ -91,15 +92,15 @@ def register(volume: Volume, template: Template, check: Check = lambda: None) ->
     found = []
     for start in starts:
         check()
-        found.append(_refined(form.coarse, form.wide_coarse, rough, _similarity(start), 40, 3.0))
+        found.append(_refined(form.coarse, form.wide_coarse, rough, _similarity(start), 100, 3.0))
     _, best = min(found, key=lambda entry: entry[0])
     check()
     affine = sitk.AffineTransform(3)
     affine.SetMatrix(best.GetMatrix())
     affine.SetTranslation(best.GetTranslation())
-    value, affine = _refined(form.middle, form.wide_middle, _scaled(middle), affine, 40, 1.0)
+    value, affine = _refined(form.middle, form.wide_middle, _scaled(middle), affine, 80, 1.0, MIDDLE_SHARE)
     check()
-    _, affine = _refined(form.fine, form.narrow_fine, _scaled(fine), affine, 30, 0.5, FINE_SHARE)
+    _, affine = _refined(form.fine, form.narrow_fine, _scaled(fine), affine, 60, 0.5, FINE_SHARE)
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(affine.GetMatrix(), (3, 3))
     matrix[:3, 3] = np.multiply(affine.GetTranslation(), UNIT)
@@ -304,7 +305,7 @@ def _refined(
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(share, SEED)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(rate / UNIT, 0.01 * rate / UNIT, steps, 0.6, 1e-6)
+    method.SetOptimizerAsRegularStepGradientDescent(rate / UNIT, 0.01 * rate / UNIT, steps, RELAXATION, 1e-6)
     method.SetInitialTransform(transform, inPlace=True)
     positions, values = [transform.GetParameters()], []
 

@@ -21,7 +21,7 @@ def measure_performance(card: Card, cases: Sequence[ValidationCase], device: str
     `missed` counts the cases in which only the network or only the expert has the label. `mirrored_dice` is
     measured on the same cases with left and right swapped.
     """
-    segmenter = Segmenter(card, device, full_precision=True)
+    segmenter = Segmenter(card, device, precision="float32")
     names = {label.value: label.name for label in card.labels}
     rows = []
     mirrored: dict[int, list[float]] = {label.value: [] for label in card.labels}

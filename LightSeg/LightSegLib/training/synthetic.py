@@ -21,8 +21,8 @@ from ..errors import InputError
 from ..evaluation import dice
 from ..networks import build
 from ..networks.atlas_unet import AtlasUNet
-from ..pipeline.accelerate import native_bfloat16
 from ..pipeline.devices import choose_device
+from ..pipeline.forms import native_bfloat16
 from ..progress import CancelCallback, Reporter
 from ..weights.checkpoint import read_checkpoint
 from ..weights.matching import load_state

@@ -58,13 +58,17 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
     def _fill(self) -> None:
         node, table = self._node, self._ui.resultTable
         rows = mrml.segment_volumes(node) if node is not None else []
-        table.setRowCount(len(rows))
+        totals = mrml.total_volumes(node) if node is not None else []
+        table.setRowCount(len(rows) + len(totals))
         for number, (name, color, volume) in enumerate(rows):
             square = qt.QPixmap(12, 12)
             square.fill(qt.QColor(*(round(255 * part) for part in color)))
             item = qt.QTableWidgetItem(name)
             item.setIcon(qt.QIcon(square))
             table.setItem(number, 0, item)
+            table.setItem(number, 1, qt.QTableWidgetItem(f"{volume:.2f}"))
+        for number, (name, volume) in enumerate(totals, start=len(rows)):
+            table.setItem(number, 0, qt.QTableWidgetItem(name))
             table.setItem(number, 1, qt.QTableWidgetItem(f"{volume:.2f}"))
         table.resizeColumnToContents(0)
         self._ui.resultSection.setVisible(node is not None)
@@ -103,6 +107,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
 
     def _onCopyTable(self) -> None:
         rows = [(name, f"{volume:.3f}") for name, _color, volume in mrml.segment_volumes(self._node)]
+        rows += [(name, f"{volume:.3f}") for name, volume in mrml.total_volumes(self._node)]
         text = "\n".join("\t".join(row) for row in [(_("Segment"), _("Volume, ml")), *rows])
         qt.QApplication.clipboard().setText(text)
 

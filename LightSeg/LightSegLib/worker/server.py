@@ -37,7 +37,7 @@ def main(session: str, idle_seconds: float, work: Work) -> None:
             job = jobs.get(timeout=idle_seconds)
         except queue.Empty:
             _end(session)
-        _say(answers, _answer(job, work, answers))
+        _say(answers, _answer(job, work, answers, session), session)
 
 
 def _private_output() -> TextIO:
@@ -60,9 +60,9 @@ def _end(session: str) -> None:
     os._exit(0)
 
 
-def _answer(job: dict[str, Any], work: Work, answers: TextIO) -> dict[str, Any]:
+def _answer(job: dict[str, Any], work: Work, answers: TextIO, session: str) -> dict[str, Any]:
     def report(progress: Progress) -> None:
-        _say(answers, {"progress": asdict(progress)})
+        _say(answers, {"progress": asdict(progress)}, session)
 
     try:
         return work(job, report)
@@ -72,6 +72,9 @@ def _answer(job: dict[str, Any], work: Work, answers: TextIO) -> dict[str, Any]:
         return messages.error_message(error)
 
 
-def _say(answers: TextIO, message: dict[str, Any]) -> None:
-    answers.write(json.dumps(message) + "\n")
-    answers.flush()
+def _say(answers: TextIO, message: dict[str, Any], session: str) -> None:
+    try:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+    except OSError:  # nobody listens any more; to the work it would look like a fault of its own, and be recorded
+        _end(session)

@@ -1,0 +1,63 @@
+"""Put newly trained weights into a bundled model: the weights, the template, and what its card says of them.
+
+    python Testing/bundle_model.py brain-mr-atlas-unet FOLDER [--performance FACTS.json]
+
+FOLDER holds weights.pt, template.nrrd and, where the training has come so far, model.json, whose training facts and
+performance are taken over. All other words of the bundled card stay. FACTS.json: measured quality on real heads, as
+`Testing/Benchmarks/brain.py` writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "LightSeg"))
+
+from LightSegLib.catalog.card import Weights, read_card, write_card  # noqa: E402
+from LightSegLib.catalog.store import CARD_NAME, CARDS_FOLDER, resources_folder  # noqa: E402
+from LightSegLib.weights.files import sha256  # noqa: E402
+
+
+def bundle(model: str, trained: Path, facts: Path | None) -> None:
+    """Copy the files and write the card."""
+    path = CARDS_FOLDER / f"{model}.json"
+    card, models = read_card(path), resources_folder() / "Models"
+    weights = models / card.weights.file
+    shutil.copyfile(trained / "weights.pt", weights)
+    alignment = card.preprocessing.alignment
+    if alignment is not None:
+        template = models / alignment.template
+        shutil.copyfile(trained / "template.nrrd", template)
+        alignment = dataclasses.replace(alignment, template_sha256=sha256(template))
+    performance = dict(card.performance)
+    training = card.training
+    if (trained / CARD_NAME).is_file():
+        new = read_card(trained / CARD_NAME)
+        training = new.training
+        performance["synthesized_images"] = new.performance
+    if facts is not None:
+        performance["real_heads"] = json.loads(facts.read_text(encoding="utf-8"))
+    card = dataclasses.replace(
+        card,
+        weights=Weights(card.weights.file, weights.stat().st_size, sha256(weights)),
+        preprocessing=dataclasses.replace(card.preprocessing, alignment=alignment),
+        training=training,
+        performance=performance,
+    )
+    write_card(card, path)
+    print(f"{path} and {weights} written")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--performance", type=Path, metavar="FACTS.json")
+    arguments = parser.parse_args()
+    bundle(arguments.model, arguments.folder, arguments.performance)
