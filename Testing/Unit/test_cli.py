@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from LightSegLib import __version__, cli, segmenter
-from LightSegLib.arguments import TRAINING_HELP, build_parser, join_region
+from LightSegLib.arguments import SYNTHESIS_HELP, TRAINING_HELP, build_parser, join_region
 from LightSegLib.pipeline.region import Region
 from LightSegLib.training.options import TrainingOptions
+from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
 
 LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
 Run = Callable[..., tuple[int, str, str]]
@@ -255,11 +256,23 @@ def test_evaluate_prints_and_writes_a_table(
 def test_every_training_option_is_a_flag() -> None:
     words = ["train", "data", "--out", "model", "--patch-size", "8,16,24", "--flip-axes", "0,1", "--epochs", "7"]
     arguments = build_parser(dict.fromkeys(cli.JOBS, print)).parse_args([*words, "--learning-rate", "1e-4", "--resume"])
-    options = TrainingOptions(**{name: getattr(arguments, name) for name in vars(TrainingOptions())})
-    assert options == TrainingOptions(
-        patch_size=(8, 16, 24), flip_axes=(0, 1), epochs=7, learning_rate=1e-4, resume=True
-    )
+    given = {name: value for name, value in vars(arguments).items() if name in vars(TrainingOptions())}
+    assert given == {
+        "patch_size": (8, 16, 24),
+        "flip_axes": (0, 1),
+        "epochs": 7,
+        "learning_rate": 1e-4,
+        "resume": True,
+    }
     assert set(TRAINING_HELP) == set(vars(TrainingOptions())) - {"device"}
+
+
+def test_every_option_of_a_training_on_label_maps_is_a_flag() -> None:
+    words = ["train", "--synthesize", "maps", "--out", "model", "--widths", "8,16", "--hours", "1.5", "--seed", "3"]
+    arguments = build_parser(dict.fromkeys(cli.JOBS, print)).parse_args([*words, "--set", "noise=0,1", "--nice", "0"])
+    given = {name: value for name, value in vars(arguments).items() if name in vars(SyntheticTrainingOptions())}
+    assert given == {"widths": (8, 16), "hours": 1.5, "seed": 3, "nice": 0} and arguments.set == ["noise=0,1"]
+    assert set(SYNTHESIS_HELP) == set(vars(SyntheticTrainingOptions())) - set(vars(TrainingOptions()))
 
 
 # --- wrong words -------------------------------------------------------------------------------
