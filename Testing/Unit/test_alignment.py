@@ -106,14 +106,13 @@ def template() -> Template:
 
 
 class FindsBalls(nn.Module):
-    """Class 1 where the image is brighter than 180, 2 where it is brighter than 135 and the first ball is not near."""
+    """Class 1 in the left half and 2 in the right, where the image is brighter than halfway from brain to ball."""
 
     def forward(self, tiles: Tensor) -> Tensor:
-        background = torch.zeros_like(tiles)
-        left = (tiles - 180) / 10
-        x = torch.linspace(-1, 1, tiles.shape[-1])
-        right = torch.where(x < 0, (tiles - 135) / 10, torch.full_like(tiles, -9.0))
-        return torch.cat((background, left, right), dim=1)
+        left = torch.linspace(-1, 1, tiles.shape[-1]) > 0  # L is +x
+        nowhere = torch.full_like(tiles, -9.0)
+        balls = torch.where(left, (tiles - 155) / 10, nowhere), torch.where(left, nowhere, (tiles - 135) / 10)
+        return torch.cat((torch.zeros_like(tiles), *balls), dim=1)
 
 
 @pytest.fixture(scope="module")
