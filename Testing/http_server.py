@@ -6,6 +6,8 @@ import re
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -86,6 +88,14 @@ class Server:
                 if answer:
                     return answer
             return Answer(b"nothing here", 404)
+
+
+@contextmanager
+def nobody_listening() -> Iterator[str]:
+    """An address of this computer that refuses every connection, and that no other process gets meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:

@@ -118,6 +118,24 @@ def test_the_result_says_how_it_came_about(make_volume, segment):
     assert node.GetAttribute("LightSeg.Citation") == "Nobody et al., 2026"
 
 
+def test_totals_are_of_the_segments_as_they_are_now(make_volume):
+    volume = make_volume()
+    geometry = mrml.volume_from_node(volume).geometry
+    labels = (Label(1, "Left", (1, 2, 3)), Label(2, "Right", (4, 5, 6)))
+    voxels = np.zeros(geometry.shape, np.uint8)
+    voxels[0, 0, :3], voxels[1, 0, :2] = 1, 2
+    provenance = {"model": "m", "version": "1", "weights_sha256": "0", "totals": {"Both": ["Left", "Right"]}}
+    node = mrml.write_segmentation(Segmentation(voxels, geometry, labels, provenance), volume)
+
+    (name, total), *others = mrml.total_volumes(node)
+    assert name == "Both" and not others
+    assert total == pytest.approx(5 * geometry.voxel_volume_ml)
+    assert total == pytest.approx(sum(ml for _, _, ml in mrml.segment_volumes(node)))
+
+    node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetSegmentIdBySegmentName("Right"))
+    assert mrml.total_volumes(node) == [], "a sum that lacks a part would mislead"
+
+
 def test_later_editing_uses_the_grid_of_the_input(make_volume, make_transform, segment):
     """Reference volume and geometry are what the Segment Editor and the DICOM export read."""
     transform = make_transform(np.array([[1, 0, 0, 9], [0, 1, 0, 8], [0, 0, 1, 7], [0, 0, 0, 1]], float))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -49,20 +48,19 @@ class Cluster:
     """A scheduler and workers as they are started by hand."""
 
     def __init__(self, folder: Path) -> None:
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self.address = "tcp://127.0.0.1:0"  # of any free port
         self._folder = folder
         self._all: list[subprocess.Popen[bytes]] = []
         self.scheduler = self.start_scheduler()
 
     def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Returns when it can be reached."""
+        """Returns when it can be reached; the next one has the address of the first."""
+        found = self._folder / f"scheduler {len(self._all)}.json"
         port = self.address.rpartition(":")[2]
-        self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", port, "--dashboard-address", ":0", **environment
-        )
-        wait_until(lambda: _is_open(int(port)))
+        where = ("--host", "127.0.0.1", "--port", port, "--dashboard-address", ":0", "--scheduler-file", str(found))
+        self.scheduler = self._start("scheduler", *where, **environment)
+        wait_until(lambda: _address_in(found))
+        self.address = _address_in(found)
         return self.scheduler
 
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
@@ -86,9 +84,12 @@ class Cluster:
             process.wait()
 
 
-def _is_open(port: int) -> bool:
-    with closing(socket.socket()) as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
+def _address_in(file: Path) -> str:
+    """Of a scheduler, from the file that it writes; nothing before it is whole."""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["address"])
+    except (OSError, ValueError):
+        return ""
 
 
 @pytest.fixture

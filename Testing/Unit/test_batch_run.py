@@ -175,6 +175,26 @@ def test_an_input_that_is_out_of_reach_for_the_moment_costs_no_segmentation(coho
     assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
 
 
+def test_a_worker_whose_model_is_another_computes_nothing(cohort: Path, tmp_path: Path) -> None:
+    """As on a computer of a cluster that has an older version of it."""
+    with planned(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
+        make_folders(plan.batch)
+        batch = replace(plan.batch, model_sha256="0" * 64)
+        answer = QuickWork()(Task(next(plan.cases())).message(batch, 1), lambda progress: None)
+    assert "is not the one with which the batch was begun" in answer["row"]["error"]
+    assert not list((tmp_path / "out").glob("*.nrrd"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process and of a container")
+def test_the_memory_of_a_case_is_not_that_of_an_earlier_one(cohort: Path, tmp_path: Path) -> None:
+    np.ones(500_000_000, np.uint8)  # 500 MB, given back at once
+    before = machine.peak_memory()
+    with planned(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
+        make_folders(plan.batch)
+        answer = QuickWork()(Task(next(plan.cases())).message(plan.batch, 1), lambda progress: None)
+    assert before is not None and answer["row"]["peak_mb"] < before / 1e6 - 300
+
+
 def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,8 @@ def test_a_clinician_searches_for_the_heart_in_mri() -> None:
 
 @pytest.mark.parametrize("words", ["Hippocampus", "hippo", "HIPPOCAMPUS t1", "Híppocampus", "anterior hippo"])
 def test_capitals_accents_order_and_the_end_of_a_word_do_not_matter(words: str) -> None:
-    assert found(words) == ["hippocampus-mr-lightmedseg"]
+    assert found(words)[0] == "hippocampus-mr-lightmedseg"
+    assert set(found(words)) <= {"hippocampus-mr-lightmedseg", "brain-mr-atlas-unet"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from http_server import PROXY_VARIABLES, Answer, Server
+from http_server import PROXY_VARIABLES, Answer, Server, nobody_listening
 from LightSegLib.errors import Cancelled, OutputError
 from LightSegLib.progress import Progress, Reporter
 from LightSegLib.weights import download as download_module
@@ -298,11 +298,10 @@ def test_a_silent_server_can_be_cancelled_and_is_given_up(
 
 
 def test_a_server_that_is_not_there_is_told(partial: Partial, server: Server) -> None:
-    with Server() as gone:
-        address = gone.url
-    remote = Remote("https://example.org/file", f"{address}/file", RIGHT)
-    with pytest.raises(SourceError, match="cannot be reached, or this computer is not connected"):
-        download(remote, partial, Connection(Reporter(), QUICK), "Tiny")
+    with nobody_listening() as address:
+        remote = Remote("https://example.org/file", f"{address}/file", RIGHT)
+        with pytest.raises(SourceError, match="cannot be reached, or this computer is not connected"):
+            download(remote, partial, Connection(Reporter(), QUICK), "Tiny")
     for address in ("file:///etc/passwd", "no address", "http://"):
         with pytest.raises(SourceError, match=r"the address cannot be used \(.+\)$"):
             download(Remote("a", address, RIGHT), partial, Connection(Reporter(), QUICK), "Tiny")
@@ -322,10 +321,11 @@ def test_proxies_of_the_environment_are_used(server: Server, partial: Partial, m
 
 
 def test_a_proxy_that_is_not_there_is_told(server: Server, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Server() as gone:
-        monkeypatch.setenv("HTTP_PROXY", gone.url)
-    with pytest.raises(SourceError, match="proxy cannot be reached"):
-        download(Remote("a", "http://weights.example/file", RIGHT), partial, Connection(Reporter(), QUICK), "Tiny")
+    remote = Remote("a", "http://weights.example/file", RIGHT)
+    with nobody_listening() as address:
+        monkeypatch.setenv("HTTP_PROXY", address)
+        with pytest.raises(SourceError, match="proxy cannot be reached"):
+            download(remote, partial, Connection(Reporter(), QUICK), "Tiny")
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,8 @@ def test_what_a_run_holds_besides_the_network_is_summed_up() -> None:
     float32, for which the plan counts three times 64 MB.
 
     Rows on the CPU: two channels of these tiles' and of the next ones' slices, the tiles' weights, and three slabs of
-    eight slices of outputs. Tiles that wait: of each thread and one more, channels and outputs. Sums: of every output and of the weights, as deep as a tile and the slabs that wait.
+    eight slices of outputs. Tiles that wait: of each thread and one more, channels and outputs. Sums: of every output
+    and of the weights, as deep as a tile and the slabs that wait.
     """
     voxels = np.random.default_rng(0).normal(size=(40, 60, 50)).astype(np.float32)
     volume = Volume(voxels, Geometry(voxels.shape))

@@ -13,11 +13,12 @@ from LightSegLib.catalog.card import Label
 from LightSegLib.errors import InputError
 from LightSegLib.volume import Geometry, Segmentation, Volume, read_volume, to_sitk
 
+NAMES = (3, 0, 5, 1, 4, 2)
 OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, -1.0)
 
 
 def write_dicom(folder: Path, image: sitk.Image, series: str = "1") -> None:
-    """One file per slice, as a scanner exports it, with names that do not sort like the slices."""
+    """One file for each of six slices, as a scanner exports it, with names that do not sort like the slices."""
     folder.mkdir(parents=True, exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -36,7 +37,7 @@ def write_dicom(folder: Path, image: sitk.Image, series: str = "1") -> None:
         plane.SetMetaData("0020|0032", "\\".join(f"{x:.8g}" for x in position))
         plane.SetMetaData("0020|0013", str(k + 1))
         plane.SetMetaData("0008|0018", f"1.2.826.0.1.3680043.2.1125.1.{series}.{k + 1}")
-        writer.SetFileName(str(folder / f"{(k * 7) % image.GetDepth():03}.dcm"))
+        writer.SetFileName(str(folder / f"{NAMES[k]:03}.dcm"))
         writer.Execute(plane)
 
 

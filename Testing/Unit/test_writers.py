@@ -146,7 +146,6 @@ from LightSegLib.catalog.card import Label
 from LightSegLib.errors import OutputError
 from LightSegLib.volume import Geometry, Segmentation
 from LightSegLib.writers import write_segmentation
-from needs_slicer import needs_slicer
 voxels = np.random.default_rng(0).integers(0, 2, (40, 40, 40))
 segmentation = Segmentation(voxels, Geometry((40, 40, 40)), (Label(1, "a", (1, 2, 3)),))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

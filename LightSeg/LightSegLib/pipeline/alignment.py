@@ -19,9 +19,10 @@ from ..volume import Geometry, Volume
 from .aligned_restore import POINTS, AlignedRestorer, box, places
 from .preprocess import Spacing
 from .region import Region, Slices
-from .registration import Check, Registration, register
+from .registration import Registration, register
 from .resample import Shape
 from .restore import Decision
+from .search import Check
 from .template import Template
 
 MOST_SAMPLES = 3  # of the image within a voxel of the grid, along each axis

@@ -8,12 +8,25 @@ Letters 159 (2022), doi:10.1016/j.patrec.2022.05.022.
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft, ndimage
 
+from .levels import Level, averaged, upright
+from .template import Template
+
+MM = 8.0  # voxels in which the search is made
+TURNS = (0.0, 20.0, -20.0)  # degrees about each axis, one axis at a time
+CLASSES = 6  # of grey levels
+PEAKS = 2  # kept of every turn
+KEPT = 3  # and of those of each form of the template
 LEAST_OVERLAP = 0.35  # of the template's voxels that must lie in the image
+
+Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -81,3 +94,60 @@ class DisplacementSearch:
 
     def _spectrum(self, mask: np.ndarray) -> np.ndarray:
         return fft.rfftn(mask.astype(np.float32), self._shape)
+
+
+def starts(level: Level, template: Template, margin: float, check: Check) -> list[np.ndarray]:
+    """Rigid maps [4, 4] from template to image, in mm (LPS), where they agree best; none for a small image.
+
+    margin: mm around the template's focus where its image counts. check: called between steps, raises to stop.
+    """
+    image, valid, origin = upright(level, MM)
+    if not valid.any():
+        return []
+    wide, geometry = averaged((template.away <= margin).astype(np.float32), template.geometry, MM)
+    coarse = [averaged(template.form(bare), template.geometry, MM)[0] for bare in (True, False)]
+    places = np.argwhere(wide > 0.5)
+    centre = places.mean(axis=0)
+    spacing = np.array(geometry.spacing[::-1])
+    half = math.ceil(np.linalg.norm((places - centre) * spacing, axis=1).max() / MM) + 1
+    shape = (2 * half + 1,) * 3
+    world = np.array(geometry.origin) + (centre * spacing)[::-1]
+    search = DisplacementSearch(np.where(valid, _classes(image, valid), -1), shape)
+    found: list[list[tuple[float, np.ndarray]]] = [[], []]
+    for turn in _turns():
+        # a grid of MM about the centre, whose voxel n is at  world + turn^-1 (n - half) * MM  in the template
+        step = np.linalg.inv(turn)[::-1, ::-1] * MM / spacing[:, None]
+        grid = (step, centre - step @ np.full(3, half), shape)
+        mask = ndimage.affine_transform(wide, *grid, order=1) > 0.5
+        for form, form_image in enumerate(coarse):
+            check()
+            turned = ndimage.affine_transform(form_image, *grid, order=1)
+            for peak in search(np.where(mask, _classes(turned, mask), -1), PEAKS):
+                matrix = np.eye(4)
+                matrix[:3, :3] = turn
+                matrix[:3, 3] = origin + MM * (np.array(peak.shift) + half)[::-1] - turn @ world
+                found[form].append((peak.information, matrix))
+    chosen: list[np.ndarray] = []
+    for entries in found:
+        for _, matrix in sorted(entries, key=lambda entry: -entry[0])[:KEPT]:
+            if not any(np.abs(matrix - other).max() < MM for other in chosen):
+                chosen.append(matrix)
+    return chosen
+
+
+def _turns() -> list[np.ndarray]:
+    turns = [np.eye(3)]
+    for axis, degrees in itertools.product(range(3), TURNS[1:]):
+        a, b = (n for n in range(3) if n != axis)
+        turn, angle = np.eye(3), math.radians(degrees)
+        turn[a, a] = turn[b, b] = math.cos(angle)
+        turn[a, b], turn[b, a] = -math.sin(angle), math.sin(angle)
+        turns.append(turn)
+    return turns
+
+
+def _classes(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Grey-level classes with the same width, over the range of the voxels in the mask."""
+    values = image[mask]
+    low, high = float(values.min()), float(values.max())
+    return np.clip((image - low) * (CLASSES / max(high - low, 1e-6)), 0, CLASSES - 1).astype(int)

@@ -42,6 +42,11 @@ class Template:
         """Distance of each voxel from the focus in mm, 0 in it; float32 [k, j, i]."""
         return ndimage.distance_transform_edt(self.focus < 128, sampling=self.geometry.spacing[::-1]).astype(np.float32)
 
+    def form(self, bare: bool) -> np.ndarray:
+        """The image, float32 [k, j, i]; bare: nothing but the focus, such as a brain whose skull was removed."""
+        image = self.image.astype(np.float32)
+        return image * self.focus / np.float32(255) if bare else image
+
     def near(self, mm: float) -> Template:
         """What lies no farther than `mm` from the focus along any axis."""
         found = ndimage.find_objects((self.away <= mm).astype(np.uint8))
