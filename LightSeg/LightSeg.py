@@ -110,7 +110,7 @@ class Precision(enum.Enum):
     FLOAT32 = "float32"
 
     def label(self):
-        return {Precision.AUTO: _("automatic"), Precision.FLOAT32: _("float32, exact")}[self]
+        return {Precision.AUTO: _("automatic"), Precision.FLOAT32: _("float32")}[self]
 
 
 class LargestComponent(enum.Enum):

@@ -24,6 +24,7 @@ MODEL = "hippocampus-mr-lightmedseg"
 PLAIN = Settings(device="cpu", precision="float32", openvino=False, picture=False)
 QUICK, MORTAL = ("batch_cases", "QuickWork"), ("batch_cases", "MortalWork")  # kinds of work, below
 BFLOAT, UNABLE = ("batch_cases", "BfloatWork"), ("batch_cases", "UnableWork")
+MIXED = ("batch_cases", "MixedWork")
 SHAPE = (32, 48, 32)
 DEADLY = 666  # in the first voxel: the worker that reads it dies
 DEADLIER = 667  # and this one takes along who started the worker
@@ -121,6 +122,12 @@ class UnableWork(BfloatWork):
         if batch.form:
             raise DeviceError("This computer does not compute in bfloat16. Choose the precision float32.")
         return self.own_form
+
+
+class MixedWork(QuickWork):
+    """Of a computer that computes in what its environment says."""
+
+    own_form = os.environ.get("TEST_FORM", "float32")
 
 
 class MortalWork(QuickWork):

@@ -106,6 +106,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     reproduce = command("reproduce", "Segment again as a result says it was made, and compare the labels.")
     reproduce.add_argument("result", metavar="RESULT", help=".seg.nrrd file that segment or batch has written")
     reproduce.add_argument("inputs", nargs="+", metavar="INPUT", help="what it was made of, as given to segment")
+    reproduce.add_argument("--model", default="", help="id or folder of the model (default: the id in RESULT)")
     _add_licence(reproduce)
     reproduce.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
@@ -230,8 +231,8 @@ def _add_computing(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default=PRECISIONS[0],
-        help="auto: the fastest that finds the same labels on this kind of processor; float32: exact, whatever "
-        "the number of threads (default: %(default)s)",
+        help="auto: the fastest that finds the same labels on this kind of processor; float32: never bfloat16, "
+        "float16 or OpenVINO (default: %(default)s)",
     )
     parser.add_argument("--no-openvino", action="store_true", help="do without OpenVINO, where it is installed")
     parser.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")

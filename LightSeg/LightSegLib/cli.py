@@ -115,16 +115,18 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     progress = ProgressLine(arguments.quiet)
     volumes = [read_volume(path) for path in arguments.inputs]
     try:
-        found = reproduce(arguments.result, volumes, progress, arguments.accept_licence)
+        found = reproduce(arguments.result, volumes, arguments.model, progress, arguments.accept_licence)
     finally:
         progress.clear()
     if not arguments.quiet:
         for change in found.changes:
             print(f"lightseg: not as it was: {change}", file=sys.stderr)
     if found.different:
+        remedy = (
+            "See above what has changed." if found.changes else "Check the input, and on which computer it was made."
+        )
         raise LightSegError(
-            f"{found.different} of {found.voxels} voxels have another label than in {arguments.result}. "
-            + ("See above what has changed." if found.changes else "Check that the input is the one it was made of.")
+            f"{found.different} of {found.voxels} voxels have another label than in {arguments.result}. {remedy}"
         )
     if not arguments.quiet:
         print(f"The labels are the same in all {found.voxels} voxels ({found.segmentation.provenance['computed_in']}).")

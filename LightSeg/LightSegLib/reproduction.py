@@ -60,10 +60,13 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
 def reproduce(
     result: str | Path,
     volumes: Sequence[Volume],
+    model: str = "",
     progress: ProgressCallback | None = None,
     accept_licence: bool = False,
 ) -> Reproduction:
     """Segment `volumes` with the model, the settings and in the form of the file `result`, and compare the labels.
+
+    model: id, or path of a model folder; empty for the id that the file names.
 
     Raises InputError for a file that does not say how it was made or lies on another grid than the volumes, and what
     `Segmenter.segment` raises.
@@ -71,7 +74,7 @@ def reproduce(
     provenance = read_provenance(result)
     expected, geometry = read_grid(result)
     settings = provenance["settings"]
-    card = find_card(provenance["model"])
+    card = find_card(model or provenance["model"])
     segmenter = Segmenter(
         card,
         provenance["device"],
@@ -99,5 +102,5 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         ("form", then["computed_in"], now["computed_in"]),
     ]
     earlier = then.get("libraries") or {}
-    facts += [(name, earlier.get(name), number) for name, number in now["libraries"].items()]
-    return [f"{name}: {old or 'not stated'} then, {new} now" for name, old, new in facts if old != new]
+    facts += [(name, earlier.get(name), now["libraries"].get(name)) for name in {**earlier, **now["libraries"]}]
+    return [f"{name}: {old or 'none'} then, {new or 'none'} now" for name, old, new in facts if old != new]

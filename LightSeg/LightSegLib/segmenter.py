@@ -96,11 +96,9 @@ class Segmenter:
         from .pipeline.devices import choose_device
         from .pipeline.threads import one_thread_each
 
-        with one_thread_each() as threads:
+        with one_thread_each():
             self._load(None, None)
-            return chosen_form(
-                self._model(), choose_device(self._device_name), self._precision, self._openvino, threads
-            )
+            return chosen_form(self._model(), choose_device(self._device_name), self._precision, self._openvino)
 
     def segment(
         self,
@@ -247,7 +245,10 @@ class Segmenter:
 
         sampler = make_sampler(prepared, self.card.inference)
         device = choose_device(self._device_name)
-        ways = plans(device, sampler, threads, batches=self._precision != "float32")
+        ways = plans(device, sampler, threads, batches=device.type == "cuda" and self._precision != "float32")
+        if self._precision == "float16":  # in which only the device itself computes
+            ways = [way for way in ways if way.device == device]
+        sums = (self._mirror and bool(self.card.inference.mirror_axes)) + (len(self._networks) > 1)
         try:
             if sampler.patch not in self._one_pass:
                 shape = (1, len(self.card.channels), *sampler.patch)
@@ -260,14 +261,14 @@ class Segmenter:
         shortage = ""
         while ways:
             plan = ways.pop(0)
-            needed = bytes_needed(plan, one_pass, prepared, sampler, self.card.outputs, confidence)
+            needed = bytes_needed(plan, one_pass, prepared, sampler, self.card.outputs, confidence, sums)
             free = available(plan.device)
             if free is not None and needed > free:
                 shortage = f"about {gigabytes(needed)} are needed, {gigabytes(free)} are free"
                 continue
             reporter.step(f"Segmenting (takes about {gigabytes(needed)} of memory)")
             try:
-                runner = self._runner(plan, sampler)
+                runner = self._runner(plan.device, sampler, threads)
                 found = label(
                     prepared, self.card.inference, self.card.outputs, runner, plan, self._mirror, reporter, confidence
                 )
@@ -280,7 +281,7 @@ class Segmenter:
                 else:
                     raise
             else:
-                if shortage:
+                if shortage and (plan.tiles <= threads / 2 or plan.sums != "device" or plan.device != device):
                     notices.append(f"Memory was short ({shortage}), so it ran slower: {plan.words}.")
                 return _Run(found, plan, runner.form, needed, notices)
         raise DeviceError(
@@ -288,16 +289,16 @@ class Segmenter:
             "Close other programs or choose a smaller region of interest."
         )
 
-    def _runner(self, plan: Plan, sampler: TileSampler) -> Runner:
-        """What runs tiles by this plan; made once."""
+    def _runner(self, device: torch.device, sampler: TileSampler, threads: int) -> Runner:
+        """What runs tiles on the device; made once."""
         from .pipeline.accelerate import accelerate, chosen_form
 
-        key = (plan.device, plan.tiles, sampler.patch)
+        key = (device, threads, sampler.patch)
         if key not in self._runners:
             model = self._model()
-            form = chosen_form(model, plan.device, self._precision, self._openvino, plan.tiles)
+            form = chosen_form(model, device, self._precision, self._openvino)
             self._runners.clear()  # two forms of a network do not lie in memory at a time
-            self._runners[key] = accelerate(model, plan.device, form, sampler.patch, plan.tiles)
+            self._runners[key] = accelerate(model, device, form, sampler.patch, threads)
         return self._runners[key]
 
     def _model(self) -> Model:
@@ -325,7 +326,7 @@ class Segmenter:
             "weights_sha256": self._weights_sha256,
             "device": str(run.plan.device),
             "computed_in": run.form,
-            "processor": forms.processor(),
+            "processor": forms.processor(run.plan.device),
             "libraries": forms.libraries(),
             "memory_estimate_mb": round(run.needed / 1e6),
             "settings": {

@@ -23,7 +23,7 @@ ANTERIOR, POSTERIOR = "Anterior hippocampus", "Posterior hippocampus"
 def ready(window):
     """The sample is loaded and a region lies around its right hippocampus; all by clicks but the slices' place."""
     window.ui.openvinoBox.setChecked(False)
-    choose(window.ui.precisionBox, "float32, exact")
+    choose(window.ui.precisionBox, "float32")
     choose(window.ui.deviceBox, "CPU")
     window.ui.sampleButton.click()
     let_slices_cross_at(25, -25, -12)

@@ -66,7 +66,7 @@ def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that is fast at bfloat16, and networks large enough for that to matter."""
     monkeypatch.setattr(forms, "native_bfloat16", lambda: True)
     monkeypatch.setattr(forms, "_instructions", lambda: ["AMX"])
-    monkeypatch.setattr(forms, "SMALL", 0)
+    monkeypatch.setattr(forms, "LITTLE_WORK", 0)
 
 
 def float32(*networks: nn.Module, like: Tensor) -> Runner:
@@ -155,7 +155,7 @@ class Delicate(Confident):
 
 
 def choose(network: nn.Module, identity: str, precision: str = "auto", openvino: bool = False) -> str:
-    return chosen_form(of_one(network, identity), CPU, precision, openvino, 2)
+    return chosen_form(of_one(network, identity), CPU, precision, openvino)
 
 
 def test_bfloat16_is_used_where_it_finds_the_same_labels_and_the_outcome_is_remembered(
@@ -183,8 +183,24 @@ def test_full_precision_is_float32_without_a_check(bfloat16: None, folder: Path)
 
 
 def test_a_network_in_training_is_computed_in_float32(bfloat16: None, folder: Path) -> None:
-    assert chosen_form(Model([Confident()], 1, (8, 8, 8), None), CPU, "auto", False, 1) == "float32"
+    assert chosen_form(Model([Confident()], 1, (8, 8, 8), None), CPU, "auto", False) == "float32"
     assert not folder.exists()
+
+
+def test_a_failure_of_the_moment_is_not_remembered(
+    bfloat16: None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "agree", lambda *_: 1 / 0)
+        assert choose(Confident(), "d" * 64) == "float32"
+    assert choose(Confident(), "d" * 64) == "bfloat16"
+
+
+def test_what_was_found_of_one_network_is_not_taken_for_another_with_the_same_weights(
+    bfloat16: None, folder: Path
+) -> None:
+    assert choose(Confident(), "9" * 64) == "bfloat16"
+    assert choose(Delicate(), "9" * 64) == "float32"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 1}'])
@@ -256,7 +272,7 @@ def test_openvino_is_chosen_where_it_is_known_to_be_faster_also_for_tiles_of_ano
     folder: Path, with_openvino: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forms, "_instructions", lambda: ["AVX2"])
-    monkeypatch.setattr(forms, "SMALL", 0)
+    monkeypatch.setattr(forms, "LITTLE_WORK", 0)
     model = of_one(Confident(), "f" * 64)
     assert choose(Confident(), "f" * 64, openvino=True) == "OpenVINO float32"
     for patch in ((8, 8, 8), (4, 4, 4)):
@@ -290,7 +306,7 @@ def test_a_network_that_openvino_cannot_convert_runs_with_torch(
             return self.layer(torch.special.bessel_j0(x)) * 1.0
 
     monkeypatch.setattr(forms, "_instructions", lambda: ["AVX2"])
-    monkeypatch.setattr(forms, "SMALL", 0)
+    monkeypatch.setattr(forms, "LITTLE_WORK", 0)
     assert choose(Unusual(), "0" * 64, openvino=True) == "float32"
     with pytest.raises(DeviceError, match=r"OpenVINO cannot run this model .*Choose the precision float32"):
         accelerate(of_one(Unusual(), "0" * 64), CPU, "OpenVINO float32", (8, 8, 8), 1)

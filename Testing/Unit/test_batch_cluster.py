@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from batch_cases import (
+    BFLOAT,
     DEADLIER,
+    MIXED,
     MODEL,
     MORTAL,
     PLAIN,
@@ -107,19 +109,31 @@ def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_cohort(tmp_path / "Kohorte äöü")
 
 
-def test_a_worker_that_computes_otherwise_says_so_before_it_takes_a_case(
+def test_a_worker_that_lacks_the_form_of_a_batch_says_so_before_it_takes_a_case(
     cohort: Path, tmp_path: Path, dask: Cluster
 ) -> None:
-    """Two computers with other processors: one decides, the other cannot."""
-    for _ in range(2):
-        dask.start_worker()
-    for number in range(3, 30):
-        write_volume(cohort / f"Fall {number}.nii.gz", number)
-    wait_until(lambda: cluster.count_workers(dask.address) == 2)
+    """Begun on a computer with bfloat16, continued on a cluster without."""
+    out = tmp_path / "out"
+    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=BFLOAT)) == (3, 0, 0)
+    before = records(out)
+    write_volume(cohort / "Fall 3.nii.gz", 3)
+    dask.start_worker()
     with pytest.raises(DeviceError, match=r"worker tcp://.* cannot take part\. .*does not compute in bfloat16"):
-        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, work=UNABLE, scheduler=dask.address)
-    assert {row["computed_in"] for row in table(tmp_path / "out").values()} <= {"bfloat16"}
-    assert len(records(tmp_path / "out")) < 30
+        segment_files(cohort, MODEL, out, PLAIN, work=UNABLE, scheduler=dask.address)
+    assert records(out) == before
+
+
+@pytest.mark.parametrize(("other", "expected"), [("bfloat16", "bfloat16"), ("OpenVINO float32", "float32")])
+def test_workers_that_differ_compute_in_float32(
+    cohort: Path, tmp_path: Path, dask: Cluster, other: str, expected: str
+) -> None:
+    """Whichever of them is asked first."""
+    for form in ("bfloat16", other):
+        dask.start_worker(TEST_FORM=form)
+    wait_until(lambda: cluster.count_workers(dask.address) == 2)
+    done = segment_files(cohort, MODEL, tmp_path / "out", PLAIN, work=MIXED, scheduler=dask.address)
+    assert counts(done) == (3, 0, 0)
+    assert {row["computed_in"] for row in table(tmp_path / "out").values()} == {expected}
 
 
 def test_a_cluster_gives_what_this_computer_gives(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's folder of its own."""
     monkeypatch.setattr(accelerate, "user_folder", lambda: tmp_path / "home")
     return tmp_path / "home"
+
+
+@pytest.fixture
+def threshold(tiny_model: Path) -> Callable[[], Segmenter]:
+    """Makes a segmenter whose network is nearly nothing."""
+    network = nn.Conv3d(1, 3, 1)
+    return lambda: segmenter(tiny_model, network)
 
 
 def head(shape: tuple[int, int, int] = (33, 47, 41)) -> Volume:
@@ -99,14 +107,14 @@ def test_threads_and_free_memory_change_no_voxel_and_no_probability(
 
 
 def test_logits_are_equal_to_the_last_bit(threads: Callable[[int], None], tiny_model: Path) -> None:
-    """Labels could hide a difference; the numbers behind them cannot."""
+    """Labels could hide a difference; the numbers behind them cannot. The same network, called as it is, differs."""
     seen: dict[int, list[bytes]] = {1: [], 3: []}
 
     class Recording(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(3)
-            self.network = build("plain_conv_unet", FAMILIES["plain_conv_unet"])
+            self.network = build("slim_unetrv2", FAMILIES["slim_unetrv2"]).eval()
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             logits = self.network(x)
@@ -118,6 +126,23 @@ def test_logits_are_equal_to_the_last_bit(threads: Callable[[int], None], tiny_m
         segmenter(tiny_model, Recording()).segment([head()])
         assert torch.get_num_threads() == count, "torch has its threads again"
     assert sorted(seen[1]) == sorted(seen[3]) and len(seen[1]) > 8
+    tile, direct = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0)), set()
+    for count in (1, 2, 3, 4):
+        threads(count)
+        with torch.inference_mode():
+            direct.add(Recording().eval().network(tile).numpy().tobytes())
+    assert len(direct) > 1, "else this test would prove nothing"
+
+
+def test_two_runs_at_a_time_leave_torch_its_threads(
+    threads: Callable[[int], None], threshold: Callable[[], Segmenter]
+) -> None:
+    """In two threads of one program, as a server might."""
+    threads(3)
+    with ThreadPoolExecutor(2) as together:
+        results = list(together.map(lambda _: threshold().segment([head()]).voxels.tobytes(), range(4)))
+    assert len(set(results)) == 1
+    assert torch.get_num_threads() == 3
 
 
 def test_a_clock_that_lies_and_a_home_that_keeps_nothing_change_nothing(
@@ -131,7 +156,7 @@ def test_a_clock_that_lies_and_a_home_that_keeps_nothing_change_nothing(
         monkeypatch.setattr(f"time.{clock}", lambda: next(ticking))
     monkeypatch.setattr(forms, "native_bfloat16", lambda: True)
     monkeypatch.setattr(forms, "_instructions", lambda: ["AMX"])
-    monkeypatch.setattr(forms, "SMALL", 0)
+    monkeypatch.setattr(forms, "LITTLE_WORK", 0)
     monkeypatch.setattr(accelerate, "CLOSENESS", 1.0)  # random weights agree by chance: only the order counts here
     monkeypatch.setattr(accelerate, "AGREEMENT", 0.0)
     volume, results = head((16, 23, 19)), []
@@ -159,14 +184,14 @@ def test_a_small_model_is_computed_in_float32_whatever_the_processor_has(
 def test_the_provenance_names_what_computed(tiny_model: Path) -> None:
     provenance = segmenter(tiny_model, precision="float32").segment([head((32, 32, 32))]).provenance
     assert provenance["computed_in"] == "float32"
-    assert provenance["processor"] == forms.processor() and provenance["processor"]
+    assert provenance["processor"] == forms.processor(torch.device("cpu")) and provenance["processor"]
     assert provenance["libraries"]["torch"] == torch.__version__ and "SimpleITK" in provenance["libraries"]
     assert provenance["settings"]["precision"] == "float32"
 
 
 def test_a_form_that_this_computer_lacks_is_refused_by_name(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forms, "native_bfloat16", lambda: False)
-    with pytest.raises(DeviceError, match=r"does not compute in bfloat16, in which the work was begun.*float32"):
+    with pytest.raises(DeviceError, match=r"does not compute in bfloat16\..*float32"):
         segmenter(tiny_model, precision="bfloat16").segment([head((32, 32, 32))])
 
 

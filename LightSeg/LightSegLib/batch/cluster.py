@@ -1,8 +1,8 @@
 """Many cases at a time on the workers of a Dask cluster, each of which keeps the model loaded in a process of its own.
 
 The client sends a parcel of cases to each worker and the next when that is done, so its memory and the scheduler's
-stay flat however many there are. Input, results and this package are found
-under the same paths and names on all computers. A case is computed only as long as somebody wants it: what a client,
+stay flat however many there are. Input, results and this package are found under the same paths and names on all
+computers. A case is computed only as long as somebody wants it: what a client,
 a scheduler or a worker was at when it was lost is not finished behind the back of the next.
 """
 
@@ -122,21 +122,28 @@ class _Session:
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def decide(self, cancelled: CancelCallback | None) -> Batch:
-        """The batch with its form: one worker decides for all, for their processors may differ."""
-        if not self._batch.form:
-            message = {"batch": self._batch.to_json()}
-            future = self._client.submit(_form, message, self._work, __version__, pure=False)
-            while not future.done():
-                self._look()
-                if cancelled is not None and cancelled():
-                    raise Cancelled
-                if self._client.status != "running":
-                    raise _SchedulerLost
-                time.sleep(0.05)
-            error, form = _outcome(future)
+        """The batch with its form: that of all workers, float32 where they would compute in different ones."""
+        if self._batch.form:
+            return self._batch
+        message = {"batch": self._batch.to_json()}
+        futures: list[Future] = []
+        while not futures or not all(future.done() for future in futures):
+            self._look()
+            if cancelled is not None and cancelled():
+                raise Cancelled
+            if self._client.status != "running":
+                raise _SchedulerLost
+            futures = futures or [
+                self._client.submit(_form, message, self._work, __version__, workers=[worker], pure=False)
+                for worker in self._client.nthreads()
+            ]
+            time.sleep(0.05)
+        found = set()
+        for error, form in map(_outcome, futures):
             if error is not None:
                 raise error if isinstance(error, LightSegError) else _another_version("A part of the cluster", error)
-            self._batch = replace(self._batch, form=form)
+            found.add(form)
+        self._batch = replace(self._batch, form=found.pop() if len(found) == 1 else "float32")
         return self._batch
 
     def run(self, cancelled: CancelCallback | None) -> Iterator[Answer]:
@@ -220,7 +227,7 @@ class _Session:
             for task in parcel:
                 yield from self._failed(task, DeviceError(words), deaths)
             return
-        if isinstance(error, LightSegError):  # a worker that cannot compute as the others do
+        if isinstance(error, _CannotTakePart):
             raise error
         if error is not None:  # what is wrong with a case is told by its process
             raise _another_version("A part of the cluster", error)
@@ -351,6 +358,10 @@ def dask_setup(worker: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+class _CannotTakePart(DeviceError):
+    """A worker that does not compute as the others do."""
+
+
 class _Kept:
     """The process of one worker, which does one case at a time."""
 
@@ -358,17 +369,25 @@ class _Kept:
         self.lock = threading.Lock()
         self.work: tuple[str, str] | None = None
         self.process: Worker | None = None
-        self._forms: set[str] = set()  # in which this computer is known to compute
+        self._forms: set[tuple[Any, ...]] = set()  # in which this computer is known to compute, with the settings
 
-    def form(self, work: tuple[str, str], batch: dict[str, Any], address: str) -> str:
+    def form(
+        self, work: tuple[str, str], batch: dict[str, Any], address: str, unwanted: CancelCallback | None = None
+    ) -> str:
         """That of the batch, decided here where it is not. Raises DeviceError where this computer does not have it."""
-        if batch["form"] in self._forms:
+        known = (work, batch["settings"]["device"], batch["settings"]["openvino"])
+        if (*known, batch["form"]) in self._forms:
             return str(batch["form"])
+        process = self.for_work(work)
         try:
-            form = self.for_work(work).ask(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]))
+            form = process.ask(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]), None, unwanted)
+        except Cancelled:
+            raise
         except LightSegError as error:
-            raise DeviceError(f"The worker {address} cannot take part. {error}") from None
-        self._forms.add(form)
+            if process.pid is None:  # it has died, which another may not
+                raise
+            raise _CannotTakePart(f"The worker {address} cannot take part. {error}") from None
+        self._forms.add((*known, form))
         return form
 
     def for_work(self, work: tuple[str, str]) -> Worker:
@@ -409,14 +428,16 @@ def _do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, version
         kept = _kept.setdefault(worker.address, _Kept())
     answers = []
     with kept.lock:
-        kept.form(work, parcel[0]["batch"], worker.address)
         for message in parcel:
             case = message["case"]["id"]
             job = message if message["threads"] else message | {"threads": worker.state.nthreads}
             try:
+                kept.form(work, message["batch"], worker.address, unwanted)
                 said = kept.for_work(work).ask(partial(_unchanged, job), dict, partial(report, case), unwanted)
             except Cancelled:
                 break
+            except _CannotTakePart:
+                raise
             except LightSegError as error:
                 said = messages.error_message(error)
             answers.append(said)

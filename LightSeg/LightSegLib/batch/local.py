@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import Cancelled, LightSegError
 from ..progress import CancelCallback, Progress
@@ -69,10 +69,11 @@ class _Pool:
             self.overview.idle(task.case.id)
             self.free.append((number, worker))
 
-    def check_form(self) -> None:
-        """Raise DeviceError where this computer does not compute in the form of the batch."""
+    def decide(self) -> None:
+        """Give the batch its form. Raises DeviceError where this computer lacks the one that an earlier run decided."""
         number, worker = self.take()
-        worker.ask(lambda _folder: {"batch": self.batch.to_json()}, dict, cancelled=self.cancelled)
+        answer = worker.ask(lambda _folder: {"batch": self.batch.to_json()}, dict, cancelled=self.cancelled)
+        self.batch = replace(self.batch, form=answer["form"])
         self.free.append((number, worker))
 
     def stop(self) -> None:
@@ -97,8 +98,8 @@ def run(
     running: dict[Future[Answer], Task] = {}
     pool = _Pool(batch, python, work, overview, cancelled)
     try:
-        if batch.form not in ("", "float32"):  # which an earlier run has decided, perhaps on another computer
-            pool.check_form()
+        if batch.form != "float32":
+            pool.decide()
         while True:
             while len(running) < size.workers and (task := tasks.fresh()) is not None:
                 running[pool.begin(task, size.threads)] = task

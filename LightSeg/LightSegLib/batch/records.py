@@ -21,7 +21,7 @@ DONE, FAILED = "done", "failed"
 
 @dataclass(frozen=True)
 class Row:
-    """One case. input: where it was found. ml: volume of every label. run: as in `Batch`.
+    """One case. input: where it was found. ml: volume of every label. run, form: as in `Batch`.
 
     confidence: mean probability of the labelled voxels, if there are any. peak_mb: most memory that the process held
     meanwhile. device, computed_in, processor, libraries: what computed, as in the provenance of a segmentation.
@@ -43,6 +43,7 @@ class Row:
     computed_in: str | None = None
     processor: str | None = None
     libraries: dict[str, str] | None = None
+    form: str = ""
     error: str = ""
     run: str = ""
 
@@ -144,8 +145,8 @@ def words_of(libraries: dict[str, str] | None) -> str:
 
 
 def form_of_earlier(batch: Batch) -> str:
-    """The form in which the cases that are done were computed; nothing where none is."""
-    return next((row.computed_in for row in rows(batch) if row.status == DONE and row.computed_in), "")
+    """The form that was decided on for the cases that are done; nothing where none is."""
+    return next((row.form for row in rows(batch) if row.status == DONE), "")
 
 
 def make_folders(batch: Batch) -> None:

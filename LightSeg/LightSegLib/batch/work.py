@@ -101,6 +101,7 @@ class CaseWork:
             processor=segmentation.provenance["processor"],
             libraries=segmentation.provenance["libraries"],
             run=batch.run,
+            form=batch.form,
             **_cost(started),
         )
 
@@ -128,7 +129,7 @@ class CaseWork:
 
         if not batch.form:
             return self._segmenter(batch).form()
-        check_possible(batch.form, choose_device(batch.settings.device))
+        check_possible(batch.form, choose_device(batch.settings.device), batch.settings.openvino)
         return batch.form
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:

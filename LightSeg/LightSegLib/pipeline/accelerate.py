@@ -28,7 +28,6 @@ from . import forms, openvino_runner
 from .devices import is_out_of_memory
 from .forms import AUTO, BFLOAT16, FLOAT16, FLOAT32
 from .inference_form import inference_form
-from .threads import pool
 
 AGREEMENT = 0.995  # mean Dice of the labels with those of float32
 FEWEST_VOXELS = 100  # of a label that counts for it
@@ -75,11 +74,12 @@ class Model:
 def accelerate(model: Model, device: torch.device, form: str, patch: Sequence[int], threads: int) -> Runner:
     """What runs the model's tiles on `device` in a form that `chosen_form` gave.
 
-    patch: voxels [k, j, i] of the tiles. threads: that will call the runner at a time. Raises DeviceError where
+    patch: voxels [k, j, i] of the tiles. threads: that may call the runner at a time. Raises DeviceError where
     OpenVINO cannot run the model after all.
     """
     if device.type != "cpu":
         return _on_gpu(model.networks, device, form)
+    _bring_back(model)
     try:
         return _made(model, form, patch, threads)
     except Exception as error:
@@ -91,25 +91,32 @@ def accelerate(model: Model, device: torch.device, form: str, patch: Sequence[in
         ) from error
 
 
-def chosen_form(model: Model, device: torch.device, precision: str, openvino: bool, threads: int) -> str:
+def chosen_form(model: Model, device: torch.device, precision: str, openvino: bool) -> str:
     """The form that computes: the one asked for, or the fastest that this device is known for and that agrees.
 
     precision: "auto", "float32", or the form of `forms.FORMS` in which earlier work was computed. openvino: whether it
-    may be used. threads: that may be used for the check.
+    may be used.
 
     Raises DeviceError where this computer does not compute in the form that is asked for.
     """
     if precision != AUTO:
-        forms.check_possible(precision, device)
+        forms.check_possible(precision, device, openvino)
         return precision
     if device.type != "cpu":
         return FLOAT16 if device.type == "cuda" else FLOAT32
     if model.identity is None or not forms.candidates(openvino):
         return FLOAT32
-    if forms.multiply_adds(model.networks[0], (1, model.channels, *model.patch)) < forms.SMALL:
+    _bring_back(model)
+    if forms.multiply_adds(model.networks[0], (1, model.channels, *model.patch)) < forms.LITTLE_WORK:
         return FLOAT32
-    agreeing = (form for form in forms.candidates(openvino) if _Check(model, form, threads).agrees())
+    agreeing = (form for form in forms.candidates(openvino) if _Check(model, form).agrees())
     return next(agreeing, FLOAT32)
+
+
+def _bring_back(model: Model) -> None:
+    """From a GPU whose memory did not suffice."""
+    for network in model.networks:
+        network.to("cpu")
 
 
 def _made(model: Model, form: str, patch: Sequence[int], threads: int) -> Runner:
@@ -130,7 +137,7 @@ def _torch(networks: Sequence[nn.Module], form: str) -> Runner:
         faster = _channels_last(inference_form(_channels_last(network), dtype))  # in this order they share their memory
         return lambda tiles: faster(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
 
-    return Runner(form, [run(network.to("cpu")) for network in networks])
+    return Runner(form, [run(network) for network in networks])
 
 
 def _on_gpu(networks: Sequence[nn.Module], device: torch.device, form: str) -> Runner:
@@ -164,8 +171,8 @@ def _channels_last(network: nn.Module) -> nn.Module:
 class _Check:
     """Whether a form finds the labels of float32 in a generated tile; what was found is remembered."""
 
-    def __init__(self, model: Model, form: str, threads: int) -> None:
-        self._model, self._form, self._threads = model, form, threads
+    def __init__(self, model: Model, form: str) -> None:
+        self._model, self._form = model, form
         self._record = _folder(model) / RECORD
         self._key = _key(model, form)
 
@@ -173,7 +180,12 @@ class _Check:
         known = self._known().get(self._key)
         if isinstance(known, bool):
             return known
-        found = self._try()
+        try:
+            found = self._try()
+        except Exception as error:  # of OpenVINO, for now or for good: nothing is known of the labels
+            if is_out_of_memory(error):
+                raise
+            return False
         with contextlib.suppress(OutputError, OSError):  # a folder that may not be written to: it is tried every time
             self._record.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(self._record) as part:
@@ -188,21 +200,12 @@ class _Check:
             return {}
         return known if isinstance(known, dict) else {}
 
+    @torch.inference_mode()
     def _try(self) -> bool:
         tile = check_tile(self._model.channels, self._model.patch, self._model.signed)
-
-        def logits(form: str) -> Tensor:
-            with torch.inference_mode():
-                return _made(self._model, form, self._model.patch, threads=1)(tile)
-
-        with pool(min(2, self._threads)) as together:
-            expected, found = (together.submit(logits, form) for form in (FLOAT32, self._form))
-        try:
-            return agree(expected.result(), found.result(), self._model.regions)
-        except Exception as error:  # whatever OpenVINO says of a network that it cannot run
-            if expected.exception() is not None or is_out_of_memory(error):
-                raise
-            return False
+        made = (_made(self._model, form, self._model.patch, threads=1) for form in (FLOAT32, self._form))
+        expected, found = (runner(tile) for runner in made)
+        return agree(expected, found, self._model.regions)
 
 
 def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
@@ -251,5 +254,6 @@ def _folder(model: Model) -> Path:
 
 def _key(model: Model, form: str) -> str:
     """Of everything on which the outcome of the check depends, but for the weights."""
-    facts = (__version__, forms.libraries(), forms.processor(), model.channels, model.patch, model.signed, form)
+    network = (repr(model.networks[0]), model.channels, model.patch, model.signed, model.regions)
+    facts = (__version__, forms.libraries(), forms.processor(), network, form)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from ..errors import DeviceError
+from ..machine import processor_name
 from . import openvino_runner
 
 AUTO = "auto"
@@ -26,7 +27,7 @@ OPENVINO32, OPENVINO16 = "OpenVINO float32", "OpenVINO bfloat16"
 FORMS = (FLOAT32, BFLOAT16, FLOAT16, OPENVINO32, OPENVINO16)
 
 CLEARLY = 1.3  # times as fast as float32 must a form be
-SMALL = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second in any form
+LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second in any form
 
 # Time of PyTorch's float32 over that of the form, one patch of FLARE24's U-Net, on two cores of a Xeon (AMX, AVX-512)
 # and on one core of an EPYC (AVX2, Zen 3). Processors with bfloat16 but without AMX were not timed.
@@ -39,14 +40,18 @@ GAINS = {
 WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
-def processor() -> str:
-    """The kind of this computer's processor, as far as it decides how networks are computed: "x86_64 AVX-512 AMX"."""
-    return " ".join(word for word in (platform.machine(), *_instructions()) if word)
+def processor(device: torch.device | None = None) -> str:
+    """What computes, as far as it decides the digits: "x86_64 AVX-512 AMX, Intel(R) Xeon(R) ...", or a GPU's name."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    kind = " ".join(word for word in (platform.machine(), *_instructions()) if word)
+    return ", ".join(word for word in (kind, processor_name()) if word)
 
 
 def libraries() -> dict[str, str]:
     """The versions of the libraries that compute."""
-    found = {"torch": torch.__version__, "openvino": openvino_runner.installed()}
+    cudnn = torch.backends.cudnn.version() if torch.cuda.is_available() else None
+    found = {"torch": torch.__version__, "openvino": openvino_runner.installed(), "cudnn": cudnn and str(cudnn)}
     for name in ("numpy", "scipy", "SimpleITK"):
         try:
             found[name] = version(name)
@@ -77,20 +82,24 @@ def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
     return counter.get_total_flops() // 2
 
 
-def check_possible(form: str, device: torch.device) -> None:
-    """Raise DeviceError where this computer does not compute in a form that was decided on before."""
+def check_possible(form: str, device: torch.device, openvino: bool) -> None:
+    """Raise DeviceError where this computer does not compute in a form that is asked for.
+
+    openvino: whether it may be used.
+    """
     own = {"cpu": (BFLOAT16, OPENVINO32, OPENVINO16), "cuda": (FLOAT16,)}.get(device.type, ())
-    if form == FLOAT32 or (form in own and _possible(form, openvino=True)):
+    if form == FLOAT32 or (form in own and _possible(form, openvino)):
         return
+    without = "" if openvino or form not in (OPENVINO32, OPENVINO16) else " without OpenVINO"
     raise DeviceError(
-        f"This computer ({processor()}, on {device}) does not compute in {form}, in which the work was begun. "
+        f"This computer ({processor()}, on {device}) does not compute in {form}{without}. "
         "Choose the precision float32, which every computer has, or one that has the same processor and OpenVINO."
     )
 
 
 def native_bfloat16() -> bool:
     """Whether the processor itself computes in bfloat16, and oneDNN may use that; False where torch does not tell."""
-    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+    limit = _isa_limit()
     tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return limit not in WITHOUT_BFLOAT16 and any(getattr(torch.cpu, name, lambda: False)() for name in tests)
 
@@ -101,9 +110,15 @@ def _possible(form: str, openvino: bool) -> bool:
     return form not in (BFLOAT16, OPENVINO16) or native_bfloat16()
 
 
+def _isa_limit() -> str:
+    """To which instructions oneDNN is held."""
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+
+
 def _instructions() -> list[str]:
     capability = {"AVX2": "AVX2", "AVX512": "AVX-512"}.get(torch.backends.cpu.get_cpu_capability(), "")
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    allowed = _isa_limit() == "ALL" or "AMX" in _isa_limit()
+    has_amx = allowed and getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
     if not native_bfloat16():
         return [capability] if capability else []
     return [word for word in (capability, "AMX" if has_amx else "bfloat16") if word]

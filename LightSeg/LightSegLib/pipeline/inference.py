@@ -97,14 +97,16 @@ def bytes_needed(
     sampler: TileSampler,
     outputs: int,
     with_confidence: bool = False,
+    sums: int = 0,
 ) -> int:
     """Memory of the plan's device that a run takes, beyond the input and the weights.
 
-    one_pass: bytes that the network holds for one tile (see `memory.activations`).
+    one_pass: bytes that the network holds for one tile (see `memory.activations`). sums: of a tile's logits, over
+    mirror images and over the networks of an ensemble.
     """
     _, height, width = prepared.shape
     depth = sampler.tile_size[0]
-    needed = int(MARGIN * plan.tiles * one_pass)
+    needed = plan.tiles * (int(MARGIN * one_pass) + 2 * 4 * sums * outputs * math.prod(sampler.patch))
     if plan.sums == "device":
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
     if plan.device.type == "cpu":  # tiles that wait for their turn, the rows of these and of the next, the labels
@@ -179,14 +181,14 @@ def _in_order(
     groups: Iterator[tuple[list[Position], list[Tensor]]],
     evaluate: Callable[[list[Tensor]], list[Tensor]],
     computing: Executor,
-    ahead: int,
+    more: int,
     reporter: Reporter,
 ) -> Iterator[tuple[list[Position], list[Tensor]]]:
-    """The results of the groups in their order, while `ahead` more are computed or wait for that."""
+    """The results of the groups in their order, while `more` of them are computed or wait for that."""
     running: deque[tuple[list[Position], Future[list[Tensor]]]] = deque()
     for positions, tiles in groups:
         running.append((positions, computing.submit(evaluate, tiles)))
-        if len(running) > ahead:
+        if len(running) > more:
             yield _result(running, reporter)
     while running:
         yield _result(running, reporter)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ def installed() -> str | None:
     """OpenVINO's version; None where it is not installed."""
     if importlib.util.find_spec("openvino") is None:
         return None
-    from importlib.metadata import version
-
-    return version("openvino")
+    try:
+        return version("openvino")
+    except PackageNotFoundError:  # a folder of that name
+        return None
 
 
 def compiled(
@@ -50,16 +52,17 @@ def compiled(
         model = core.compile_model(_converted(network, shape), "CPU", properties)
     else:
         model = _from_folder(core, network, shape, folder, name, properties)
-    requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for _ in range(threads):
-        requests.put(model.create_infer_request())
+    free: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests, each with memory of its own
 
     def run(tiles: Tensor) -> Tensor:
-        request = requests.get()
+        try:
+            request = free.get_nowait()
+        except queue.Empty:
+            request = model.create_infer_request()
         try:
             return torch.from_numpy(request.infer({0: tiles.contiguous().numpy()}, share_inputs=True)[0].copy())
         finally:
-            requests.put(request)
+            free.put(request)
 
     return run
 

@@ -15,30 +15,23 @@ from typing import Any
 
 import torch
 
-_lock = threading.Lock()
-_inside = 0  # calls of `one_thread_each` that have not ended
-_threads = 1  # that torch had before the first of them
+_running = threading.RLock()  # one run uses all cores; the number of threads is one for the whole process
 
 
 @contextmanager
 def one_thread_each() -> Iterator[int]:
     """Let torch compute every operation in one thread; gives the number of threads that it may use in all.
 
-    That number is torch's own (`torch.set_num_threads`, OMP_NUM_THREADS), which is back afterwards.
+    That number is torch's own (`torch.set_num_threads`, OMP_NUM_THREADS), which is back afterwards. A second thread of
+    the program waits until the first has left.
     """
-    global _inside, _threads
-    with _lock:
-        if _inside == 0:
-            _threads = torch.get_num_threads()
-        _inside += 1
-        allowed = _threads
-    torch.set_num_threads(1)
-    try:
-        yield allowed
-    finally:
-        with _lock:
-            _inside -= 1
-        torch.set_num_threads(1 if _inside else allowed)
+    with _running:
+        allowed = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield allowed
+        finally:
+            torch.set_num_threads(allowed)
 
 
 def pool(count: int) -> Executor:
