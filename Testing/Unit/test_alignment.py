@@ -255,6 +255,7 @@ def ball_volume(mask: np.ndarray, geometry: Geometry) -> float:
     return float(np.count_nonzero(mask)) * geometry.voxel_volume_ml
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["RAS", "ASR", "SRA", "LIP", "PRS", "ILA"])
 def test_labels_lie_where_the_structures_are_whatever_the_axes(segmenter: Segmenter, order: str) -> None:
     moved = motion((1, 0.2), (40, -25, 60), (1.0, 1.08, 0.95))

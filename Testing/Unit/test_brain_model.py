@@ -57,6 +57,7 @@ def test_the_bundled_head_is_found_and_left_is_left(segmenter: Segmenter) -> Non
     check_anatomy(result)
 
 
+@pytest.mark.slow
 def test_a_head_agrees_with_another_model(segmenter: Segmenter, shared_data: Path) -> None:
     result = segmenter.segment([read_volume(shared_data / "heads" / "head_b_t1.nii.gz")])
     check_anatomy(result)
@@ -74,12 +75,14 @@ def test_a_head_agrees_with_another_model(segmenter: Segmenter, shared_data: Pat
         assert 2 * (ours & (theirs == number)).sum() / (ours.sum() + (theirs == number).sum()) > least, names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["RAI", "ASL", "LIP"])
 def test_the_order_of_the_axes_changes_nothing(segmenter: Segmenter, order: str, shared_data: Path) -> None:
     result = segmenter.segment([read_volume(shared_data / "other" / "orientations" / f"{order}.nii.gz")])
     check_anatomy(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
     [
