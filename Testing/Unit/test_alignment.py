@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from LightSegLib.catalog.card import Alignment, Card, Inference, Label, Normalization, Preprocessing, Total, Weights
+from LightSegLib.catalog.card import (
+    Alignment,
+    Card,
+    Inference,
+    Label,
+    Normalization,
+    Preprocessing,
+    Total,
+    Weights,
+    card_from_dict,
+    card_to_dict,
+    write_card,
+)
+from LightSegLib.catalog.importing import import_model
+from LightSegLib.catalog.store import find_card, template_path, weights_path
 from LightSegLib.errors import Cancelled, InputError, ModelError, NothingToAlignError
 from LightSegLib.pipeline.aligned_restore import AlignedRestorer
 from LightSegLib.pipeline.region import Region
@@ -370,3 +387,38 @@ def test_a_template_survives_its_file_and_a_damaged_one_is_refused(
     segmenter.use_network(FindsBalls())
     with pytest.raises(ModelError, match="is missing or is not the one its card describes"):
         segmenter.segment([pictured(around(np.zeros(3), (40, 40, 40), (4.0, 4.0, 4.0)))])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inference": {"patch_size": [8, 8, 8]}}, "inference.patch_size must be preprocessing.alignment.size"),
+        ({"totals": [{"name": "Balls", "labels": [1, 7]}]}, r"totals\[0\].labels must be values of labels"),
+        ({"totals": [{"name": "Left ball", "labels": [1]}]}, r"totals\[0\].name must differ"),
+    ],
+)
+def test_a_card_that_contradicts_itself_is_refused(card: Card, change: dict[str, Any], message: str) -> None:
+    fields = card_to_dict(card)
+    assert card_from_dict(fields, card.folder) == card
+    with pytest.raises(ValueError, match=message):
+        card_from_dict(fields | change)
+
+
+def test_an_import_takes_the_template_along(card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "models"))
+    brain = find_card("brain-mr-atlas-unet")
+    template = template_path(brain)
+    assert template is not None
+    given = tmp_path / "given"
+    given.mkdir()
+    shutil.copy(weights_path(brain), given)
+    write_card(dataclasses.replace(brain, id="brain-copy", folder=given), given / "model.json")
+    with pytest.raises(ModelError, match="is missing or is not the one its card describes"):
+        import_model(given)
+    assert not (tmp_path / "models" / "brain-copy").exists()
+    shutil.copy(template, given)
+    imported = import_model(given)
+    taken = template_path(imported)
+    assert taken is not None
+    assert taken.parent == tmp_path / "models" / "brain-copy"
+    assert sha256(taken) == sha256(template)
