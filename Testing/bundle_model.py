@@ -2,9 +2,9 @@
 
     python Testing/bundle_model.py brain-mr-atlas-unet FOLDER [--performance FACTS.json]
 
-FOLDER holds weights.pt, template.nrrd and, where the training has come so far, model.json, whose training facts and
-performance are taken over. All other words of the bundled card stay. FACTS.json: measured quality on real heads, as
-`Testing/Benchmarks/brain.py` writes it.
+FOLDER holds weights.pt, template.nrrd and, where the training has come so far, model.json, whose network, grid,
+training facts and performance are taken over. All other words of the bundled card stay. FACTS.json: measured quality
+on real heads, as `Testing/Benchmarks/brain.py` writes it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ def bundle(model: str, trained: Path, facts: Path | None) -> None:
     training = card.training
     if (trained / CARD_NAME).is_file():
         new = read_card(trained / CARD_NAME)
+        if new.labels != card.labels:
+            sys.exit(f"The labels of {trained} are not those of {model}. Correct the card first.")
+        if alignment is not None and new.preprocessing.alignment is not None:
+            grid = new.preprocessing.alignment
+            alignment = dataclasses.replace(alignment, size=grid.size, spacing=grid.spacing, origin=grid.origin)
+        card = dataclasses.replace(card, network_arguments=new.network_arguments, inference=new.inference)
         training = new.training
         performance["synthesized_images"] = new.performance
     if facts is not None:

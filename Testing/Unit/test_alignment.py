@@ -268,6 +268,15 @@ def test_an_empty_volume_is_refused_for_what_it_is(segmenter: Segmenter) -> None
 # --- labels in the world -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("scale", [40.0, 0.001])
+def test_a_head_of_meters_or_of_a_hair_s_breadth_is_refused_for_its_spacing(segmenter: Segmenter, scale: float) -> None:
+    """Voxels of 80 mm, and millimeters taken for meters: without a search that would take minutes."""
+    head = pictured(GRID)
+    spacing = tuple(scale * mm for mm in GRID.spacing)
+    with pytest.raises(InputError, match=r"mm long by the spacing in its header, where a \w+ has about \d+ mm"):
+        segmenter.segment([dataclasses.replace(head, geometry=Geometry(GRID.shape, spacing))])
+
+
 def ball_volume(mask: np.ndarray, geometry: Geometry) -> float:
     return float(np.count_nonzero(mask)) * geometry.voxel_volume_ml
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..catalog.card import Alignment, Inference
-from ..errors import NothingToAlignError
+from ..errors import InputError, NothingToAlignError
 from ..volume import Geometry, Volume
 from .aligned_restore import POINTS, AlignedRestorer, box, places
 from .preprocess import Spacing
@@ -27,6 +27,7 @@ from .template import Template
 
 MOST_SAMPLES = 3  # of the image within a voxel of the grid, along each axis
 CERTAIN = 0.995  # probability that is 100 percent
+SIZES = (0.1, 12.0)  # of an image's longest side over the template's; others come of a wrong spacing
 CUT_OFF = 0.02  # share of the focus outside the image that deserves a notice
 
 
@@ -117,9 +118,11 @@ def align(
     """Find the template in the first of the volumes, which share one grid.
 
     roi: where labels are wanted; the whole image is looked at all the same. check: called between steps, raises to
-    stop. Raises NothingToAlignError where the template is not found, InputError for a region outside the volume.
+    stop. Raises NothingToAlignError where the template is not found, InputError for a region outside the volume and
+    for a volume of a size that cannot be right.
     """
     geometry = volumes[0].geometry
+    _check_size(volumes[0], rules.subject, template.geometry)
     region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
     registration = register(volumes[0], template, check)
     if not registration.credible:
@@ -130,6 +133,19 @@ def align(
     i, j, k = rules.size
     grid = Geometry((k, j, i), rules.spacing, rules.origin)
     return Aligned(tuple(volumes), (k, j, i), registration.matrix @ grid.index_to_world, region, registration)
+
+
+def _check_size(volume: Volume, subject: str, template: Geometry) -> None:
+    """Before a search that would take minutes, and memory, in an image of some meters."""
+    longest, usual = (
+        max(length * mm for length, mm in zip(grid.shape, grid.spacing[::-1], strict=True))
+        for grid in (volume.geometry, template)
+    )
+    if not SIZES[0] <= longest / usual <= SIZES[1]:
+        raise InputError(
+            f"{volume.name} is {longest:g} mm long by the spacing in its header, where a {subject} has about "
+            f"{usual:.0f} mm. Correct the spacing in the file."
+        )
 
 
 def _everything(shape: Shape) -> Slices:
