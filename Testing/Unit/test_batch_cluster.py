@@ -278,7 +278,16 @@ def test_ctrl_c_ends_a_cluster_of_our_own_without_a_traceback(cohort: Path, tmp_
     line = [sys.executable, "-m", "LightSegLib.cli", "batch", str(cohort), "--model", MODEL, "--out", str(out)]
     line += ["--device", "cpu", "--no-openvino", "--no-pictures", "--engine", "dask", "--workers", "1"]
     environment = os.environ | {"PYTHONPATH": str(TESTING.parent / "LightSeg")}
-    with subprocess.Popen(line, stderr=subprocess.PIPE, env=environment, start_new_session=True, text=True) as client:
+    with subprocess.Popen(
+        line,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # else ignored where these tests run behind "&"
+    ) as client:
         wait_until(lambda: records(out))
         os.killpg(client.pid, signal.SIGINT)
         _, words = client.communicate(timeout=PATIENCE)

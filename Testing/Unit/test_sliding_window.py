@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from LightSegLib.pipeline.restore import LabelRestorer, keep_largest_component
+from LightSegLib.pipeline.restore import Decision, LabelRestorer, keep_largest_component
 from LightSegLib.pipeline.sliding_window import TileAggregator, TileSampler
 
 
@@ -91,7 +91,7 @@ def test_later_regions_are_painted_over_earlier_ones(probabilities: bool) -> Non
     inside = torch.tensor([[0, 1, 1, 1, 1], [0, 0, 1, 1, 0], [0, 0, 0, 1, 0]])[:, None, None, :]
     values = inside * 0.8 + 0.1 if probabilities else inside * 2.0 - 1
     labels = np.zeros((1, 1, 5), np.uint8)
-    restorer = LabelRestorer((1, 1, 5), labels, regions=(2, 1, 3), threshold=0.5 if probabilities else 0)
+    restorer = LabelRestorer((1, 1, 5), labels, Decision((2, 1, 3), 0.5 if probabilities else 0))
     restorer.add(values)
     assert labels.ravel().tolist() == [0, 2, 1, 3, 2]
 
