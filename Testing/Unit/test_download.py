@@ -320,8 +320,9 @@ def test_proxies_of_the_environment_are_used(server: Server, partial: Partial, m
     assert len(server.asked) == 2
 
 
-def test_a_proxy_that_is_not_there_is_told(server: Server, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
-    remote = Remote("a", "http://weights.example/file", RIGHT)
+@pytest.mark.parametrize("name", ["file", "model-407.pt"])
+def test_a_proxy_that_is_not_there_is_told(name: str, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = Remote("a", f"http://weights.example/{name}", RIGHT)
     with nobody_listening() as address:
         monkeypatch.setenv("HTTP_PROXY", address)
         with pytest.raises(SourceError, match="proxy cannot be reached"):

@@ -268,7 +268,7 @@ def _failure(error: Exception) -> SourceError:
     if isinstance(error, requests.exceptions.SSLError) and "certificate" in text.lower():
         return SourceError(UNTRUSTED)
     if isinstance(error, (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL)):
-        if "407" in text:
+        if "Tunnel connection failed: 407" in text:  # in the words of http.client; a port or address may hold 407
             return SourceError(f"{REFUSALS[407]} (status 407)")
         return SourceError("the network's proxy cannot be reached; check HTTPS_PROXY", retry=True)
     if isinstance(error, requests.exceptions.TooManyRedirects):
