@@ -168,11 +168,11 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag = None
 
     def setup(self):
-        from LightSegLib.window.inputs import Inputs
-        from LightSegLib.window.models import Models
-        from LightSegLib.window.result import Result
-        from LightSegLib.window.run import Run
-        from LightSegLib.window.storage import Storage
+        from LightSegLib.slicer_app.panel.inputs import Inputs
+        from LightSegLib.slicer_app.panel.models import Models
+        from LightSegLib.slicer_app.panel.result import Result
+        from LightSegLib.slicer_app.panel.run import Run
+        from LightSegLib.slicer_app.panel.storage import Storage
 
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/LightSeg.ui"))
@@ -309,7 +309,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def start(self):
         """Begin a job with the parameters; None where the user did not agree to what it needs."""
-        from LightSegLib.window import pytorch
+        from LightSegLib.slicer_app.panel import pytorch
 
         card, parameters = self.models.card, self._parameterNode
         if not pytorch.ensured(self.showStatus) or not self.models.agreed(card):
@@ -383,21 +383,21 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
 
         Raises LightSegError, with the scene as it was; Cancelled, one of these, after `cancelled` said so.
         """
-        from LightSegLib import mrml
-        from LightSegLib.catalog.store import find_card
-        from LightSegLib.errors import LightSegError
-        from LightSegLib.segmenter import Segmenter
+        from LightSegLib.catalog.lookup import find_card
+        from LightSegLib.core.errors import LightSegError
+        from LightSegLib.inference.segmenter import Segmenter
+        from LightSegLib.slicer_app import scene
 
         volumeNodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
         card = find_card(model)
-        mrml.check_output(segmentationNode, side)
-        volumes = mrml.volumes_from_nodes(volumeNodes)
-        region = mrml.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
+        scene.check_output(segmentationNode, side)
+        volumes = scene.volumes_from_nodes(volumeNodes)
+        region = scene.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
         if not torchInstalled():
             raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
         segmenter = Segmenter(card, device, precision, mirror, largestComponent, acceptLicence, openvino)
         segmentation = segmenter.segment(volumes, region, progress, cancelled, confidence)
-        return mrml.write_segmentation(segmentation, volumeNodes[0], segmentationNode, side)
+        return scene.write_segmentation(segmentation, volumeNodes[0], segmentationNode, side)
 
     def start(
         self,
@@ -414,7 +414,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         confidence=False,
         openvino=True,
     ):
-        """As `segment`, in a process of its own: returns a `background.Job` at once, and Slicer stays usable.
+        """As `segment`, in a process of its own: returns a `jobs.Job` at once, and Slicer stays usable.
 
         Its signals `progress` and `finished` can be connected, `cancel()` ends it, `wait()` waits. The process stays
         for some minutes with the model loaded, so that the next job begins at once.
@@ -422,13 +422,13 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         Raises LightSegError for nodes that cannot be used and while another job runs; what goes wrong later is the
         job's `error`.
         """
-        from LightSegLib import background
-        from LightSegLib.errors import LightSegError
+        from LightSegLib.core.errors import LightSegError
+        from LightSegLib.slicer_app import jobs
 
         if not torchInstalled():
             raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
         volumeNodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
-        return background.start(
+        return jobs.start(
             str(model),
             volumeNodes,
             segmentationNode,
@@ -472,15 +472,15 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `misfits` and `table` (a path).
         Raises LightSegError for what keeps all cases from being done; a case that fails is told in the table.
         """
-        from LightSegLib import background
         from LightSegLib.batch.cohort import segment_files
         from LightSegLib.batch.settings import Settings
-        from LightSegLib.errors import Cancelled, LightSegError
+        from LightSegLib.core.errors import Cancelled, LightSegError
+        from LightSegLib.slicer_app import jobs
 
         if not torchInstalled():
             raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
         settings = Settings(device, precision, mirror, largestComponent, openvino, format, picture)
-        task = background.Task(
+        task = jobs.Task(
             lambda report, stopped: segment_files(
                 inputPath,
                 model,
@@ -491,7 +491,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
                 acceptLicence,
                 tell=report,
                 cancelled=lambda: stopped() or (cancelled is not None and cancelled()),
-                python=background.interpreter(),
+                python=jobs.interpreter(),
             )
         )
         if progress is not None:
@@ -506,9 +506,9 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def stopWorker():
         """End the process that waits for the next job; one that works is left alone."""
-        from LightSegLib import background
+        from LightSegLib.slicer_app import jobs
 
-        background.stop()
+        jobs.stop()
 
 
 class LightSegTest(ScriptedLoadableModuleTest):

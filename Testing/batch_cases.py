@@ -14,9 +14,10 @@ import SimpleITK as sitk
 from LightSegLib.batch.cohort import Outcome
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.work import CaseWork
-from LightSegLib.errors import DeviceError
-from LightSegLib.progress import Progress, ProgressCallback
-from LightSegLib.volume import Geometry, Segmentation, Volume, to_sitk
+from LightSegLib.core.errors import DeviceError
+from LightSegLib.core.progress import Progress, ProgressCallback
+from LightSegLib.imaging.geometry import Geometry, to_sitk
+from LightSegLib.imaging.volume import Segmentation, Volume
 from waiting import gone, wait_until
 
 TESTING = Path(__file__).resolve().parent

@@ -17,8 +17,9 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # runs beside others: their threa
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from allowed_skips import OnlyAllowedSkips  # noqa: E402 (the path must be set first)
-from LightSegLib.catalog.card import (  # noqa: E402 (the path must be set first)
+# ruff: noqa: E402 (the path must be set first)
+from allowed_skips import OnlyAllowedSkips
+from LightSegLib.catalog.card import (
     Card,
     Code,
     Inference,
@@ -29,7 +30,8 @@ from LightSegLib.catalog.card import (  # noqa: E402 (the path must be set first
     Weights,
     write_card,
 )
-from LightSegLib.volume import Geometry, Volume, to_sitk  # noqa: E402
+from LightSegLib.imaging.geometry import Geometry, to_sitk
+from LightSegLib.imaging.volume import Volume
 
 HIPPOCAMPUS = Terminology(
     Code("SCT", "123037004", "Anatomical Structure"),
@@ -63,7 +65,7 @@ def own_user_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where OpenVINO is installed, what it finds would be kept in the user's own folder."""
-    monkeypatch.setattr("LightSegLib.pipeline.openvino_runner.installed", lambda: None)
+    monkeypatch.setattr("LightSegLib.inference.backends.openvino_runner.installed", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -33,14 +33,14 @@ import standins
 standins.install()
 
 import slicer
-from LightSegLib import mrml
 from LightSegLib.catalog.card import Label
-from LightSegLib.catalog.store import find_card
-from LightSegLib.errors import LightSegError, OutputError
-from LightSegLib.files import write_table
-from LightSegLib.pictures import draw_result
-from LightSegLib.progress import Progress
-from LightSegLib.volume import Segmentation
+from LightSegLib.catalog.lookup import find_card
+from LightSegLib.core.atomic_io import write_table
+from LightSegLib.core.errors import LightSegError, OutputError
+from LightSegLib.core.progress import Progress
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.rendering.pictures import draw_result
+from LightSegLib.slicer_app.scene import ATTRIBUTES, volume_from_node
 from scipy import ndimage
 
 import LightSeg
@@ -100,7 +100,7 @@ def run(model: str, folder: Path) -> Segmentation:
     with step("Draw the picture"):
         provenance = read_provenance(segmentation_node) | {"title": find_card(model).title}
         segmentation = to_segmentation(segmentation_node, labelmap_node, volume_node, provenance)
-        notice = draw_result(mrml.volume_from_node(volume_node), segmentation, files[".png"], TITLE)
+        notice = draw_result(volume_from_node(volume_node), segmentation, files[".png"], TITLE)
     volumes = segmentation.volumes_ml()
     write_table([("segment", "volume_ml"), *((name, f"{ml:.3f}") for name, ml in volumes.items())], table)
 
@@ -161,7 +161,7 @@ def save(node: Any, storage_class: str, path: Path) -> None:
 
 def read_provenance(segmentation_node: Any) -> dict[str, Any]:
     """How the result came about, from the attributes of its node."""
-    found = {key: segmentation_node.GetAttribute(name) for name, key in mrml.ATTRIBUTES.items()}
+    found = {key: segmentation_node.GetAttribute(name) for name, key in ATTRIBUTES.items()}
     return {key: text for key, text in found.items() if text} | {"notices": json.loads(found["notices"] or "[]")}
 
 
@@ -177,7 +177,7 @@ def to_segmentation(
         labels.append(Label(number + 1, segment.GetName(), (red, green, blue)))
     return Segmentation(
         slicer.util.arrayFromVolume(labelmap_node).astype(np.uint8),
-        mrml.volume_from_node(volume_node).geometry,
+        volume_from_node(volume_node).geometry,
         tuple(labels),
         provenance,
     )

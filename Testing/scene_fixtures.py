@@ -14,7 +14,7 @@ from known_boxes import BOXES, LABELS, SHAPE
 
 if TYPE_CHECKING:
     from LightSegLib.catalog.card import Card
-    from LightSegLib.volume import Segmentation, Volume
+    from LightSegLib.imaging.volume import Segmentation, Volume
 
 Make = Callable[..., Any]
 
@@ -73,8 +73,8 @@ def model(tmp_path: Path) -> str:
 @pytest.fixture
 def boxes(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Replaces the network's work by BOXES, and remembers what it was given."""
-    from LightSegLib import segmenter
-    from LightSegLib.volume import Segmentation
+    from LightSegLib.imaging.volume import Segmentation
+    from LightSegLib.inference import segmenter
 
     seen = SimpleNamespace(volumes=[], roi=None, fail=None)
 

@@ -16,7 +16,7 @@ import SimpleITK as sitk  # noqa: E402 (the path must be set first)
 from batch_cases import blobs, write_volume  # noqa: E402
 from LightSegLib.batch.cohort import segment_files  # noqa: E402
 from LightSegLib.batch.settings import Settings  # noqa: E402
-from LightSegLib.volume import Geometry, to_sitk  # noqa: E402
+from LightSegLib.imaging.geometry import Geometry, to_sitk  # noqa: E402
 from measure import own_peak  # noqa: E402
 
 MODEL = "hippocampus-mr-lightmedseg"

@@ -22,11 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "LightSeg"))
 
 from LightSegLib.catalog.card import Card  # noqa: E402
-from LightSegLib.catalog.store import find_card  # noqa: E402
-from LightSegLib.drawing.case import draw_case  # noqa: E402
-from LightSegLib.errors import LightSegError  # noqa: E402
-from LightSegLib.segmenter import Segmenter  # noqa: E402
-from LightSegLib.volume import read_grid, read_volume  # noqa: E402
+from LightSegLib.catalog.lookup import find_card  # noqa: E402
+from LightSegLib.core.errors import LightSegError  # noqa: E402
+from LightSegLib.imaging.readers import read_grid, read_volume  # noqa: E402
+from LightSegLib.inference.segmenter import Segmenter  # noqa: E402
+from LightSegLib.rendering.case import draw_case  # noqa: E402
 
 MODEL = "brain-mr-atlas-unet"
 MESHNET = (  # value 1 on: names of the labels, without the side

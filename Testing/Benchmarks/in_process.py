@@ -39,11 +39,11 @@ def network(name: str, precision: str) -> dict[str, Any]:
     where it is installed.
     """
     import torch
-    from LightSegLib.catalog.store import find_card
+    from LightSegLib.catalog.lookup import find_card
+    from LightSegLib.inference.backends import forms
+    from LightSegLib.inference.backends.accelerate import Model, accelerate
+    from LightSegLib.inference.threads import one_thread_each, pool
     from LightSegLib.networks import build
-    from LightSegLib.pipeline import forms
-    from LightSegLib.pipeline.accelerate import Model, accelerate
-    from LightSegLib.pipeline.threads import one_thread_each, pool
 
     if name in OTHERS:
         family, arguments, size = OTHERS[name]
@@ -72,10 +72,10 @@ def network(name: str, precision: str) -> dict[str, Any]:
 
 def loaded_model() -> dict[str, Any]:
     """The bundled model on 64x80x64 voxels around the right hippocampus of the sample, once loaded."""
-    from LightSegLib.catalog.store import find_card
-    from LightSegLib.pipeline.region import Region
-    from LightSegLib.segmenter import Segmenter
-    from LightSegLib.volume import read_volume
+    from LightSegLib.catalog.lookup import find_card
+    from LightSegLib.imaging.readers import read_volume
+    from LightSegLib.imaging.region import Region
+    from LightSegLib.inference.segmenter import Segmenter
 
     volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
     segmenter = Segmenter(find_card(BUNDLED), device="cpu")
@@ -86,9 +86,10 @@ def loaded_model() -> dict[str, Any]:
 def window(model: str, out: str, *lengths: str) -> dict[str, Any]:
     """A model in full precision on a phantom [k, j, i] of its spacing, once loaded; its labels are saved as `out`."""
     import numpy as np
-    from LightSegLib.catalog.store import find_card
-    from LightSegLib.segmenter import Segmenter
-    from LightSegLib.volume import Geometry, Volume
+    from LightSegLib.catalog.lookup import find_card
+    from LightSegLib.imaging.geometry import Geometry
+    from LightSegLib.imaging.volume import Volume
+    from LightSegLib.inference.segmenter import Segmenter
     from models import SPACING
 
     k, j, i = map(int, lengths)

@@ -137,7 +137,7 @@ def _dataset() -> dict[str, Any]:
 
 def main(parent: str, name: str) -> None:
     """Write a model and add it to LightSeg's own; prints where it lies and LightSeg's id of it, as JSON."""
-    from LightSegLib.catalog.importing import import_model
+    from LightSegLib.models.importing import import_model
 
     folder = write_benchmark_model(Path(parent), name)
     print(json.dumps({"folder": str(folder), "id": import_model(folder).id}))

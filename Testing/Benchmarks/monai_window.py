@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "LightSeg"))
 
 import numpy as np
 import torch
-from LightSegLib.pipeline.sliding_window import gaussian
+from LightSegLib.inference.sliding_window import gaussian
 from models import FLARE_SIZED, network_of, normalized
 from monai.inferers import sliding_window_inference
 from phantom import phantom

@@ -25,9 +25,9 @@ import numpy as np
 import slicer
 from acting import Heartbeat, wait_until
 from http_server import Answer, Server
-from LightSegLib import background
-from LightSegLib.errors import Cancelled
-from LightSegLib.progress import Reporter
+from LightSegLib.core.errors import Cancelled
+from LightSegLib.core.progress import Reporter
+from LightSegLib.slicer_app import jobs
 from LightSegLib.weights.connection import Connection
 
 import LightSeg
@@ -54,7 +54,7 @@ def main() -> None:
             added.append(time.monotonic() - begun - job.provenance["seconds"])
         gaps.append(heartbeat.longest_gap)
     cancelled = min(cancel(logic.start(volume, LightSeg.DEFAULT_MODEL, **options)) for _ in range(2))
-    background.stop()
+    jobs.stop()
     found = {"gap": min(gaps), "added": min(added), "cancel": cancelled, "download": cancel_a_download()}
     print(json.dumps({name: 1e3 * seconds for name, seconds in found.items()}))
 

@@ -102,23 +102,23 @@ def raised(dialogs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseE
 @pytest.fixture(scope="session")
 def warm_worker() -> Iterator[None]:
     """One process that computes for all tests, since most of a short job is the start of Python and PyTorch."""
-    from LightSegLib import background
+    from LightSegLib.slicer_app import jobs
 
     yield
-    background.stop()
-    assert background.worker().pid is None
+    jobs.stop()
+    assert jobs.worker().pid is None
 
 
 @pytest.fixture
 def window(scene: Any, raised: Any, warm_worker: None) -> Iterator[Any]:
     """The module's window as a user opens it; the process that computes outlives it here."""
     from acting import close_module, open_module
-    from LightSegLib import background
+    from LightSegLib.slicer_app import jobs
 
     opened = open_module()
     yield opened
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(background, "stop", lambda: None)
+        patch.setattr(jobs, "stop", lambda: None)
         close_module()
 
 

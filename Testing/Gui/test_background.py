@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import slicer
 from acting import wait_until
-from LightSegLib import background
-from LightSegLib.errors import InputError
+from LightSegLib.core.errors import InputError
+from LightSegLib.slicer_app import jobs
 from waiting import gone
 
 import LightSeg
@@ -173,7 +173,7 @@ def test_cancel_ends_the_process_and_leaves_nothing(start, logic):
     reports = []
     job.progress.connect(reports.append)
     wait_until(lambda: any(report.tiles for report in reports))
-    pid = background.worker().pid
+    pid = jobs.worker().pid
     job.cancel()
     finished(job)
     assert job.state == "cancelled" and job.error is None and nodes() == before
@@ -184,7 +184,7 @@ def test_a_worker_that_dies_is_a_message_and_the_next_job_runs(start, logic):
     before = nodes()
     job = start(roiNode=None)
     job.progress.connect(
-        lambda report: report.tiles and background.worker().pid and os.kill(background.worker().pid, signal.SIGSEGV)
+        lambda report: report.tiles and jobs.worker().pid and os.kill(jobs.worker().pid, signal.SIGSEGV)
     )
     finished(job)
     assert job.state == "failed" and "SIGSEGV" in str(job.error) and nodes() == before

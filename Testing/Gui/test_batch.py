@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import qt
 from batch_cases import write_volume
-from LightSegLib.errors import Cancelled
+from LightSegLib.core.errors import Cancelled
 
 import LightSeg
 

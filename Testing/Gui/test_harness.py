@@ -16,7 +16,7 @@ def run_as_module() -> Any:
     """Run lines as if they stood in a file of the module."""
 
     def run(lines: str, **names: Any) -> dict[str, Any]:
-        module = types.ModuleType("LightSegLib.window.example")
+        module = types.ModuleType("LightSegLib.slicer_app.panel.example")
         module.__dict__.update(names)
         exec("import qt, ctk, slicer\n" + lines, module.__dict__)
         return module.__dict__

@@ -9,7 +9,7 @@ import pytest
 import qt
 from acting import wait_until
 from http_server import Answer, Server
-from LightSegLib.catalog.store import all_cards
+from LightSegLib.catalog.lookup import all_cards
 
 SLIM, LUNG = "heart-ct-slim-unetrv2", "lung-tumor-ct-unetrpp"
 
@@ -76,7 +76,7 @@ def downloadable(make_model, tmp_path, monkeypatch):
     import hashlib
 
     from LightSegLib.catalog.card import Source, Weights, read_card, write_card
-    from LightSegLib.catalog.store import CARD_NAME
+    from LightSegLib.catalog.lookup import CARD_NAME
 
     made = make_model()
     weights = (made / "weights.pt").read_bytes()

@@ -11,8 +11,8 @@ import pytest
 import qt
 import slicer
 from acting import choose, close_module, open_module, wait_until
-from LightSegLib import background
-from LightSegLib.pictures import opengl_works
+from LightSegLib.rendering.pictures import opengl_works
+from LightSegLib.slicer_app import jobs
 
 import LightSeg
 
@@ -214,7 +214,7 @@ def test_a_window_that_is_closed_ends_the_worker(scene, raised):
     window.ui.openvinoBox.setChecked(False)
     window.ui.sampleButton.click()
     window.ui.applyButton.click()
-    worker = background.worker()
+    worker = jobs.worker()
     wait_until(lambda: worker.pid is not None)
     close_module()
     assert worker.pid is None

@@ -123,7 +123,7 @@ def test_the_tutorial_leads_from_the_sample_to_a_result(sections: dict[str, str]
     assert steps == [str(number) for number in range(1, len(steps) + 1)] and len(steps) >= 5
     files = [
         REPOSITORY / "LightSeg" / "LightSeg.py",
-        *(REPOSITORY / "LightSeg" / "LightSegLib" / "window").glob("*.py"),
+        *(REPOSITORY / "LightSeg" / "LightSegLib" / "slicer_app").rglob("*.py"),
     ]
     source = "".join(file.read_text(encoding="utf-8") for file in files)
     assert re.search(r'SAMPLE_NAME = "(\w+)"', source)[1] in tutorial

@@ -32,6 +32,7 @@ COMMANDS = [
 LOGIC = [BUNDLED, CARDS, WORKER, *COMMANDS, *(["Testing/Slicer/test_module.py", WINDOW] if HAS_SLICER else [])]
 SLOW = ["--deselect", f"{BUNDLED}::test_a_whole_head_without_a_region_is_warned_of"]
 AGAIN = ["--deselect", "Testing/Slicer/test_module.py::test_the_self_test_of_the_module"]
+SCRIPT = "PYTHON_SCRIPTS ${MODULE_NAME}.py"  # as the list of the module's files ends
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
@@ -61,27 +62,48 @@ def test_the_tests_of_the_logic_pass_on_the_installed_files_alone(installed: Ins
 
 def test_a_program_that_reads_the_checkout_or_calls_out_is_stopped(installed: Installed, run_away) -> None:
     """The guard of the tests here, which would be worth nothing if it let everything pass."""
-    done = run_away(installed, "-c", f"import sys; sys.path.insert(0, {str(MODULE)!r}); import LightSegLib.volume")
+    done = run_away(
+        installed, "-c", f"import sys; sys.path.insert(0, {str(MODULE)!r}); import LightSegLib.imaging.volume"
+    )
     assert "read from the checkout" in done.stderr
     done = run_away(installed, "-c", "import socket; socket.create_connection(('192.0.2.1', 80), timeout=0.1)")
     assert "a connection to 192.0.2.1" in done.stderr
 
 
-@pytest.mark.parametrize("file", ["LightSegLib/pipeline/restore.py", "LightSegLib/catalog/schema.json"])
-def test_a_file_that_the_list_forgets_is_missed(file: str, checkout: Path, tmp_path: Path, run_away) -> None:
+@pytest.mark.parametrize(
+    ("kind", "other", "example"),
+    [
+        ("LightSegLib/*.py", "LightSegLib/c*.py", "LightSegLib/imaging/readers.py"),
+        ("LightSegLib/*.json", "LightSegLib/t*.json", "LightSegLib/catalog/schema.json"),
+    ],
+)
+def test_a_kind_of_file_that_the_lists_forget_is_missed(
+    kind: str, other: str, example: str, checkout: Path, tmp_path: Path, run_away
+) -> None:
     lists = checkout / "LightSeg" / "CMakeLists.txt"
-    change(lists, f"  {file}\n", "")
+    change(lists, kind, other)
     incomplete = install(checkout, tmp_path)
-    assert of_the_checkout(checkout / "LightSeg").keys() - incomplete.files().keys() == {file}
-    done = run_away(incomplete, *PYTEST, "-x", BUNDLED if file.endswith(".py") else CARDS)
-    assert done.returncode != 0 and Path(file).stem in done.stdout
+    missing = of_the_checkout(checkout / "LightSeg").keys() - incomplete.files().keys()
+    assert example in missing and {Path(file).suffix for file in missing} == {Path(example).suffix}
+    done = run_away(incomplete, *PYTEST, "-x", CARDS)
+    assert done.returncode != 0
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "reason"),
     [
-        ("LightSeg/CMakeLists.txt", "LightSegLib/volume.py", "LightSegLib/volumes.py", r"LightSegLib/volumes\.py"),
-        ("LightSeg/CMakeLists.txt", "LightSegLib/volume.py", "LightSegLib/weights", "LightSegLib/weights"),
+        (
+            "LightSeg/CMakeLists.txt",
+            "${MODULE_NAME}.py)",
+            "${MODULE_NAME}.py LightSegLib/volumes.py)",
+            r"LightSegLib/volumes\.py",
+        ),
+        (
+            "LightSeg/CMakeLists.txt",
+            "${MODULE_NAME}.py)",
+            "${MODULE_NAME}.py LightSegLib/weights)",
+            "LightSegLib/weights",
+        ),
         ("LightSeg/CMakeLists.txt", "WITH_GENERIC_TESTS", "WITH_TESTS", "WITH_TESTS"),
         ("Testing/CMakeLists.txt", "LightSeg.py)", "LightSegTest.py)", r"LightSegTest\.py"),
         ("CMakeLists.txt", "EXTENSION_ICONURL", "EXTENSION_ICON", "EXTENSION_ICON is not known"),

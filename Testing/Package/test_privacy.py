@@ -15,7 +15,7 @@ from http_server import PROXY_VARIABLES, Answer, Server
 from installing import REPOSITORY
 from LightSegLib import __version__
 from LightSegLib.catalog.card import Source, Weights
-from LightSegLib.catalog.store import find_card
+from LightSegLib.catalog.lookup import find_card
 from LightSegLib.weights.store import WeightStore
 
 MODULE = REPOSITORY / "LightSeg"

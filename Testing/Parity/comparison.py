@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from LightSegLib.catalog.importing import import_model
-from LightSegLib.pipeline.preprocess import prepare
-from LightSegLib.pipeline.restore import LabelRestorer
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import read_volume
-from LightSegLib.writers import write_segmentation
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.writers import write_segmentation
+from LightSegLib.inference.processing.preprocess import prepare
+from LightSegLib.inference.processing.restore import LabelRestorer
+from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.models.importing import import_model
 
 LABELS = "labels.nii.gz"
 EQUAL_VOXELS = 0.9999

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.networks import build
 from LightSegLib.nnunet.plans import settings_from_plans
-from LightSegLib.pipeline.preprocess import prepare
-from LightSegLib.volume import read_volume
 from nnunet_models import INTENSITIES, PLAIN_CONV_UNET, make_plans, nnunet_names, write_model
 from scipy import ndimage
 from torch import Tensor, nn

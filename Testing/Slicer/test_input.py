@@ -7,7 +7,7 @@ import pytest
 import slicer
 import vtk
 from known_boxes import SHAPE
-from LightSegLib.errors import InputError, LightSegError, UnknownModelError
+from LightSegLib.core.errors import InputError, LightSegError, UnknownModelError
 
 NOISE = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
 
@@ -149,7 +149,7 @@ def test_channels_bent_against_each_other(make_volume, bending_transform, segmen
 
 
 def test_a_volume_replaced_while_it_was_segmented(make_volume, segment, boxes, fingerprint, monkeypatch):
-    from LightSegLib import segmenter
+    from LightSegLib.inference import segmenter
 
     volume, known = make_volume(), segmenter.Segmenter.segment
     before = fingerprint()

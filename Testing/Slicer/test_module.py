@@ -27,7 +27,7 @@ def test_it_loads_quickly_and_without_torch():
         "import numpy, slicer; before = set(sys.modules)\n"
         "import LightSeg\n"
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))\n"
-        "from LightSegLib.errors import LightSegError\n"
+        "from LightSegLib.core.errors import LightSegError\n"
         "assert not LightSeg.torchInstalled()\n"
         "volume = slicer.util.addVolumeFromArray(numpy.arange(512.0).reshape(8, 8, 8))\n"
         "try: LightSeg.LightSegLogic().segment(volume)\n"
@@ -104,7 +104,7 @@ def test_a_whole_run_with_a_network(make_volume, make_transform, scene, tiny_mod
 
 def test_the_self_test_of_the_module(scene):
     """What Slicer's own test run calls: the bundled model on the bundled sample."""
-    from LightSegLib.catalog.store import find_card, weights_path
+    from LightSegLib.catalog.lookup import find_card, weights_path
 
     if not weights_path(find_card(LightSeg.DEFAULT_MODEL)).is_file():
         pytest.skip("the bundled model's weights are not in this checkout")

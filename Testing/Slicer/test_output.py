@@ -9,10 +9,10 @@ import pytest
 import slicer
 import vtk
 from known_boxes import BOXES, SHAPE
-from LightSegLib import mrml
 from LightSegLib.catalog.card import Label
-from LightSegLib.errors import Cancelled, DeviceError, InputError
-from LightSegLib.volume import Segmentation
+from LightSegLib.core.errors import Cancelled, DeviceError, InputError
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.slicer_app.scene import segment_volumes, total_volumes, volume_from_node, write_segmentation
 
 
 def segment_of(node, name):
@@ -59,10 +59,10 @@ def test_one_segment_per_label_even_where_nothing_was_found(make_volume, segment
 
 def test_a_result_without_a_voxel_can_be_read_and_shown(make_volume):
     volume = make_volume()
-    geometry = mrml.volume_from_node(volume).geometry
+    geometry = volume_from_node(volume).geometry
     empty = Segmentation(np.zeros(geometry.shape, np.uint8), geometry, (Label(1, "Nothing", (1, 2, 3)),))
 
-    node = mrml.write_segmentation(empty, volume)
+    node = write_segmentation(empty, volume)
 
     assert names_of(node) == ["Nothing"]
     assert voxel_count(node, node.GetSegmentation().GetNthSegmentID(0)) == 0
@@ -120,20 +120,20 @@ def test_the_result_says_how_it_came_about(make_volume, segment):
 
 def test_totals_are_of_the_segments_as_they_are_now(make_volume):
     volume = make_volume()
-    geometry = mrml.volume_from_node(volume).geometry
+    geometry = volume_from_node(volume).geometry
     labels = (Label(1, "Left", (1, 2, 3)), Label(2, "Right", (4, 5, 6)))
     voxels = np.zeros(geometry.shape, np.uint8)
     voxels[0, 0, :3], voxels[1, 0, :2] = 1, 2
     provenance = {"model": "m", "version": "1", "weights_sha256": "0", "totals": {"Both": ["Left", "Right"]}}
-    node = mrml.write_segmentation(Segmentation(voxels, geometry, labels, provenance), volume)
+    node = write_segmentation(Segmentation(voxels, geometry, labels, provenance), volume)
 
-    (name, total), *others = mrml.total_volumes(node)
+    (name, total), *others = total_volumes(node)
     assert name == "Both" and not others
     assert total == pytest.approx(5 * geometry.voxel_volume_ml)
-    assert total == pytest.approx(sum(ml for _, _, ml in mrml.segment_volumes(node)))
+    assert total == pytest.approx(sum(ml for _, _, ml in segment_volumes(node)))
 
     node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetSegmentIdBySegmentName("Right"))
-    assert mrml.total_volumes(node) == [], "a sum that lacks a part would mislead"
+    assert total_volumes(node) == [], "a sum that lacks a part would mislead"
 
 
 def test_later_editing_uses_the_grid_of_the_input(make_volume, make_transform, segment):
@@ -259,7 +259,7 @@ def test_a_job_that_fails_leaves_the_scene_alone(error, existing, make_volume, s
 def test_an_output_that_fails_midway_is_taken_back(
     failing, existing, make_volume, make_transform, segment, scene, fingerprint, monkeypatch
 ):
-    from LightSegLib.mrml import segmentations
+    from LightSegLib.slicer_app.scene import segmentations
 
     volume = make_volume(transform=make_transform(np.diag([2.0, 2, 2, 1])))
     hierarchy = scene.GetSubjectHierarchyNode()

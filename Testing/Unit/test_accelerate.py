@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from LightSegLib.errors import DeviceError
+from LightSegLib.core.errors import DeviceError
+from LightSegLib.inference.backends import accelerate as module
+from LightSegLib.inference.backends import forms
+from LightSegLib.inference.backends.accelerate import Model, Runner, accelerate, check_tile, chosen_form, mean_dice
+from LightSegLib.inference.threads import pool
 from LightSegLib.networks import build
-from LightSegLib.pipeline import accelerate as module
-from LightSegLib.pipeline import forms
-from LightSegLib.pipeline.accelerate import Model, Runner, accelerate, check_tile, chosen_form, mean_dice
-from LightSegLib.pipeline.inference_form import NormInPlace, inference_form
-from LightSegLib.pipeline.threads import pool
+from LightSegLib.networks.cpu.fused_modules import NormInPlace, inference_form
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -237,13 +237,13 @@ needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None
 @pytest.fixture
 def with_openvino(without_openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is for a user who has it."""
-    monkeypatch.setattr("LightSegLib.pipeline.openvino_runner.installed", lambda: "of any version")
+    monkeypatch.setattr("LightSegLib.inference.backends.openvino_runner.installed", lambda: "of any version")
 
 
 @needs_openvino
 @pytest.mark.parametrize("name", NETWORKS)
 def test_openvino_computes_the_same_and_converts_once(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from LightSegLib.pipeline import openvino_runner
+    from LightSegLib.inference.backends import openvino_runner
 
     original, x = network(name), tiles(name)
     with torch.inference_mode():
@@ -256,7 +256,7 @@ def test_openvino_computes_the_same_and_converts_once(name: str, folder: Path, m
 
 @needs_openvino
 def test_openvino_gives_the_same_bits_in_any_number_of_threads(folder: Path) -> None:
-    from LightSegLib.pipeline import openvino_runner
+    from LightSegLib.inference.backends import openvino_runner
 
     original, x = network(), torch.randn(4, 2, 16, 24, 20)
     results = []
@@ -285,7 +285,7 @@ def test_openvino_is_chosen_where_it_is_known_to_be_faster_also_for_tiles_of_ano
 
 @needs_openvino
 def test_a_damaged_cache_is_made_again(folder: Path) -> None:
-    from LightSegLib.pipeline import openvino_runner
+    from LightSegLib.inference.backends import openvino_runner
 
     original, x = Confident(), torch.randn(1, 1, 8, 8, 8)
     openvino_runner.compiled(original, tuple(x.shape), "OpenVINO float32", folder, "name", 1)
@@ -325,7 +325,7 @@ def refused(*_, **__): raise AssertionError("a name was looked up")
 socket.getaddrinfo = socket.create_connection = refused
 from pathlib import Path
 import torch
-from LightSegLib.pipeline.openvino_runner import compiled
+from LightSegLib.inference.backends.openvino_runner import compiled
 run = compiled(torch.nn.Conv3d(1, 2, 3).eval(), (1, 1, 8, 8, 8), "OpenVINO float32", Path(sys.argv[1]), "name", 1)
 run(torch.zeros(1, 1, 8, 8, 8))
 print([name for name in sys.modules if name.startswith("openvino_telemetry")])

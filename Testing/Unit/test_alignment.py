@@ -26,16 +26,17 @@ from LightSegLib.catalog.card import (
     card_to_dict,
     write_card,
 )
-from LightSegLib.catalog.importing import import_model
-from LightSegLib.catalog.store import find_card, template_path, weights_path
-from LightSegLib.errors import Cancelled, InputError, ModelError, NothingToAlignError
-from LightSegLib.pipeline.aligned_restore import AlignedRestorer
-from LightSegLib.pipeline.region import Region
-from LightSegLib.pipeline.registration import register
-from LightSegLib.pipeline.restore import Decision
-from LightSegLib.pipeline.template import Template, read_template, write_template
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Geometry, Volume
+from LightSegLib.catalog.lookup import find_card, template_path, weights_path
+from LightSegLib.core.errors import Cancelled, InputError, ModelError, NothingToAlignError
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.alignment.aligned_restore import AlignedRestorer
+from LightSegLib.inference.alignment.registration import register
+from LightSegLib.inference.alignment.template import Template, read_template, write_template
+from LightSegLib.inference.processing.restore import Decision
+from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.models.importing import import_model
 from LightSegLib.weights.files import sha256
 from scipy import ndimage
 from torch import Tensor, nn

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from LightSegLib.errors import ModelError
-from LightSegLib.evaluation import dice
+from LightSegLib.core.errors import ModelError
+from LightSegLib.evaluation.metrics import dice
 from LightSegLib.networks import build
 from LightSegLib.networks.atlas_unet import AtlasUNet, Doubled
 from LightSegLib.weights.checkpoint import read_checkpoint

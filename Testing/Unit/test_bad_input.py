@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from LightSegLib.catalog.store import find_card
-from LightSegLib.cli import main
-from LightSegLib.errors import InputError, LightSegError, ModelError
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Geometry, Volume, read_volume
+from LightSegLib.catalog.lookup import find_card
+from LightSegLib.cli.main import main
+from LightSegLib.core.errors import InputError, LightSegError, ModelError
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.segmenter import Segmenter
 
 Refused = Callable[..., str]
 NOISE = np.random.default_rng(0).normal(100, 20, (12, 20, 16)).astype(np.float32)

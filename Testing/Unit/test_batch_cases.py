@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from batch_cases import blobs, write_series, write_volume
-from LightSegLib.batch.cases import Case, Misfit, Source, file_name, find_cases
+from LightSegLib.batch.case import Case, Misfit, Source
+from LightSegLib.batch.cases import file_name, find_cases
 from LightSegLib.catalog.card import Card
-from LightSegLib.catalog.store import find_card
-from LightSegLib.errors import InputError
+from LightSegLib.catalog.lookup import find_card
+from LightSegLib.core.errors import InputError
 
 HIPPOCAMPUS = find_card("hippocampus-mr-lightmedseg")
 GLIOMA = find_card("brain-tumor-mr-slim-unetrv2")  # T1, T1ce, T2, FLAIR

@@ -35,11 +35,11 @@ from batch_cases import (
     write_cohort,
     write_volume,
 )
-from LightSegLib import cli
 from LightSegLib.batch import cluster
 from LightSegLib.batch.cohort import segment_files
 from LightSegLib.batch.overview import State
-from LightSegLib.errors import DeviceError, InputError
+from LightSegLib.cli import main as cli
+from LightSegLib.core.errors import DeviceError, InputError
 from waiting import PATIENCE, gone, wait_until
 
 pytest.importorskip("distributed", reason="the extra cluster is not installed")

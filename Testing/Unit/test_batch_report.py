@@ -18,14 +18,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from LightSegLib.batch import report, volumes
-from LightSegLib.batch.cases import Misfit
+from LightSegLib.batch.case import Misfit
 from LightSegLib.batch.records import DONE, FAILED, Row
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.catalog.card import Card
-from LightSegLib.catalog.store import find_card
-from LightSegLib.drawing.case import GAP, SIDE, STRIP, draw_case
-from LightSegLib.errors import OutputError
-from LightSegLib.volume import Geometry, Segmentation, Volume
+from LightSegLib.catalog.lookup import find_card
+from LightSegLib.core.errors import OutputError
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Segmentation, Volume
+from LightSegLib.rendering.case import GAP, SIDE, STRIP, draw_case
 
 MODEL = "hippocampus-mr-lightmedseg"
 # One that came as a snap sees none of the tests' files.
@@ -270,7 +271,7 @@ def test_the_picture_of_a_case_shows_three_planes_to_scale(
 
 def test_letters_tell_the_sides_apart() -> None:
     """Each glyph is drawn, and none is another one; R leans to the left, where its stem is."""
-    from LightSegLib.drawing.strokes import GLYPHS, text_mask
+    from LightSegLib.rendering.strokes import GLYPHS, text_mask
 
     masks = {letter: text_mask(letter, 24, True) for letter in GLYPHS if letter != " "}
     assert all(mask.max() > 0.9 for mask in masks.values())

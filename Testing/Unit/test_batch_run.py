@@ -40,18 +40,20 @@ from batch_cases import (
     write_series,
     write_volume,
 )
-from LightSegLib import cli, machine
 from LightSegLib.batch.cohort import planned, segment_files
 from LightSegLib.batch.overview import Overview, State
 from LightSegLib.batch.records import Row, make_folders
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.size import Size
 from LightSegLib.batch.tasks import Answer, Task
-from LightSegLib.catalog.store import find_card
-from LightSegLib.errors import Cancelled, DeviceError, InputError
-from LightSegLib.progress import Progress
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Segmentation, read_volume
+from LightSegLib.catalog.lookup import find_card
+from LightSegLib.cli import main as cli
+from LightSegLib.core import system
+from LightSegLib.core.errors import Cancelled, DeviceError, InputError
+from LightSegLib.core.progress import Progress
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.inference.segmenter import Segmenter
 from waiting import gone, wait_until
 
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
@@ -188,7 +190,7 @@ def test_a_worker_whose_model_is_another_computes_nothing(cohort: Path, tmp_path
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process and of a container")
 def test_the_memory_of_a_case_is_not_that_of_an_earlier_one(cohort: Path, tmp_path: Path) -> None:
     np.ones(500_000_000, np.uint8)  # 500 MB, given back at once
-    before = machine.peak_memory()
+    before = system.peak_memory()
     with planned(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
         make_folders(plan.batch)
         answer = QuickWork()(Task(next(plan.cases())).message(plan.batch, 1), lambda progress: None)
@@ -472,8 +474,8 @@ def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
 
 def test_workers_fit_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """One until a case has shown what it takes; fewer when a larger one comes; a graphics card has one."""
-    monkeypatch.setattr(machine, "cores", lambda: 8)
-    monkeypatch.setattr(machine, "free_memory", lambda: 10_000_000_000)
+    monkeypatch.setattr(system, "cores", lambda: 8)
+    monkeypatch.setattr(system, "free_memory", lambda: 10_000_000_000)
 
     def sizes(*cases: tuple[float, str], **fixed: int) -> list[tuple[int, int]]:
         size = Size(**fixed)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from LightSegLib.catalog.store import find_card, resources_folder, template_path, weights_path
-from LightSegLib.errors import NothingToAlignError
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Segmentation, read_grid, read_volume
+from LightSegLib.catalog.lookup import find_card, template_path, weights_path
+from LightSegLib.core.errors import NothingToAlignError
+from LightSegLib.core.paths import resources_folder
+from LightSegLib.imaging.readers import read_grid, read_volume
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.inference.segmenter import Segmenter
 
 MODEL = "brain-mr-atlas-unet"
 

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from LightSegLib.catalog.card import Card
-from LightSegLib.catalog.store import find_card, resources_folder, weights_path
-from LightSegLib.evaluation import dice
-from LightSegLib.pipeline.region import Region
-from LightSegLib.segmenter import Segmenter
+from LightSegLib.catalog.lookup import find_card, weights_path
+from LightSegLib.core.paths import resources_folder
+from LightSegLib.evaluation.metrics import dice
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.volume import Segmentation, Volume
+from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.training.dataset import read_dataset
-from LightSegLib.volume import Geometry, Segmentation, Volume, read_volume
 from scipy import ndimage
 
 SAMPLE = resources_folder() / "SampleData"

@@ -15,9 +15,18 @@ import numpy as np
 import pytest
 from LightSegLib.catalog import card as card_module
 from LightSegLib.catalog.anatomy import look_up
-from LightSegLib.catalog.card import Card, Code, Resampling, card_from_dict, card_to_dict, read_card, write_card
-from LightSegLib.catalog.schema import FieldError, card_schema, conform
-from LightSegLib.errors import ModelError
+from LightSegLib.catalog.card import (
+    Card,
+    Code,
+    Resampling,
+    card_from_dict,
+    card_schema,
+    card_to_dict,
+    read_card,
+    write_card,
+)
+from LightSegLib.core.errors import ModelError
+from LightSegLib.core.schema import FieldError, conform
 from LightSegLib.networks import build
 
 REPOSITORY = Path(__file__).resolve().parents[2]

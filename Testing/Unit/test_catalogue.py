@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from LightSegLib.catalog.anatomy import generic_color, look_up, may_have_side
 from LightSegLib.catalog.card import Card, card_to_dict
-from LightSegLib.catalog.store import CARD_NAME, all_cards, find_card, search
+from LightSegLib.catalog.lookup import CARD_NAME, all_cards, find_card
+from LightSegLib.catalog.search import search
 from LightSegLib.catalog.terminology import terminology_entry
-from LightSegLib.errors import UnknownModelError
+from LightSegLib.core.errors import UnknownModelError
 
 SLIM = "heart-ct-slim-unetrv2"
 

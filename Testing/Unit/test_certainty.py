@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from LightSegLib.certainty import least_certain_slices
+from LightSegLib.inference.confidence import least_certain_slices
 
 SHAPE = (12, 20, 20)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from LightSegLib.errors import ModelError
+from LightSegLib.core.errors import ModelError
 from LightSegLib.weights.checkpoint import Checkpoint, read_checkpoint, write_slim
 from LightSegLib.weights.files import save_weights
 from torch import Tensor, nn

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from LightSegLib import __version__, cli, segmenter
-from LightSegLib.arguments import SYNTHESIS_HELP, TRAINING_HELP, build_parser, join_region
-from LightSegLib.pipeline.region import Region
+from LightSegLib import __version__
+from LightSegLib.cli import main as cli
+from LightSegLib.cli.arguments import SYNTHESIS_HELP, TRAINING_HELP, build_parser, join_region
+from LightSegLib.imaging.region import Region
+from LightSegLib.inference import segmenter
 from LightSegLib.training.options import TrainingOptions
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
 
@@ -62,7 +64,7 @@ def test_models_lists_own_models_and_their_state(
 
 def test_models_and_help_do_not_load_torch() -> None:
     program = (
-        f"import sys; sys.path.insert(0, {str(LIBRARY)!r}); from LightSegLib.cli import main; "
+        f"import sys; sys.path.insert(0, {str(LIBRARY)!r}); from LightSegLib.cli.main import main; "
         "main(['models']); main(['segment', '--help']); main(['train', '--help']); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -18,8 +18,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from http_server import PROXY_VARIABLES, Answer, Server, nobody_listening
-from LightSegLib.errors import Cancelled, OutputError
-from LightSegLib.progress import Progress, Reporter
+from LightSegLib.core.errors import Cancelled, OutputError
+from LightSegLib.core.progress import Progress, Reporter
 from LightSegLib.weights import download as download_module
 from LightSegLib.weights.connection import Connection, Patience, SourceError
 from LightSegLib.weights.download import Partial, Remote, download
@@ -381,8 +381,8 @@ def test_a_disk_that_fills_up_is_told_and_the_download_continues_later(server: S
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(LIBRARY)!r})
-from LightSegLib.errors import OutputError
-from LightSegLib.progress import Reporter
+from LightSegLib.core.errors import OutputError
+from LightSegLib.core.progress import Reporter
 from LightSegLib.weights.connection import Connection
 from LightSegLib.weights.download import Partial, Remote, download
 from LightSegLib.weights.records import Fingerprint

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from LightSegLib.errors import InputError
-from LightSegLib.evaluation import dice, evaluate_folders, summarize, surface_agreement, surface_area
+from LightSegLib.core.errors import InputError
+from LightSegLib.evaluation.metrics import dice, evaluate_folders, summarize, surface_agreement, surface_area
 
 
 def box(start: int, size: int = 40, shape: int = 60) -> np.ndarray:

@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from LightSegLib.catalog import archives
 from LightSegLib.catalog.card import Card, Label, Source, Weights, read_card, write_card
-from LightSegLib.catalog.importing import import_model
-from LightSegLib.catalog.store import find_card, user_models_folder
-from LightSegLib.cli import main
-from LightSegLib.errors import InputError, LightSegError, ModelError, OutputError
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Volume
+from LightSegLib.catalog.lookup import find_card
+from LightSegLib.cli.main import main
+from LightSegLib.core.errors import InputError, LightSegError, ModelError, OutputError
+from LightSegLib.core.paths import user_models_folder
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.models import archives
+from LightSegLib.models.importing import import_model
+from LightSegLib.models.opening import open_model
 from LightSegLib.weights.checkpoint import read_checkpoint
-from LightSegLib.weights.opening import open_model
 from nnunet_models import CONFIGURATION_2D, DATASET, PLAIN_CONV_UNET, make_checkpoint, make_plans, write_model
 
 ID = "dataset042_tiny-3d_fullres"

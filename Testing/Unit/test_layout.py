@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import re
 import subprocess
@@ -16,56 +17,36 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MODULE = REPOSITORY / "LightSeg"
 LIBRARY = MODULE / "LightSegLib"
 
-# Bottom to top; a file imports from its own row and from rows below it.
-PICTURE = (
-    ("errors",),
-    ("volume", "headers", "progress", "files", "certainty", "machine"),
-    ("networks",),
-    ("catalog", "weights", "nnunet"),
-    ("pipeline",),
-    ("segmenter",),
-    ("writers", "evaluation", "methods", "worker"),
-    ("drawing",),
-    ("pictures",),
-    ("training", "benchmark", "reproduction", "batch"),
-    ("mrml", "arguments", "printing", "cli_models", "cli_batch", "cli"),
-    ("background",),
-    ("window",),
-)
-SPEAKS_SLICER = {"LightSeg.py", "LightSegLib/pictures.py", "LightSegLib/background.py"}
-SPEAKS_SLICER |= {
-    f"LightSegLib/{folder}/{path.name}" for folder in ("mrml", "window") for path in (LIBRARY / folder).glob("*.py")
-}
-KNOWS_TORCH = ("LightSegLib/networks/", "LightSegLib/pipeline/", "LightSegLib/training/")
+ARCHITECTURE = REPOSITORY / "Documentation" / "architecture.md"
+SPEAKS_SLICER = ("LightSeg.py", "LightSegLib/slicer_app/")
+SPEAKS_VTK = (*SPEAKS_SLICER, "LightSegLib/rendering/")
+KNOWS_TORCH = ("LightSegLib/networks/", "LightSegLib/inference/", "LightSegLib/training/")
 
 
-def listed(variable: str) -> set[str]:
-    """The files of one list in the module's CMakeLists.txt."""
-    text = re.sub(r"#.*", "", (MODULE / "CMakeLists.txt").read_text(encoding="utf-8"))
-    found = re.search(rf"set\({variable}\s+(.*?)\)", text, re.DOTALL)
-    assert found, f"{variable} is not set"
-    return set(found[1].replace("${MODULE_NAME}", "LightSeg").split())
+def layers() -> list[list[str]]:
+    """The rows of the picture that the documentation shows, top to bottom."""
+    picture = re.search(r"```layers\n(.*?)```", ARCHITECTURE.read_text(encoding="utf-8"), re.DOTALL)
+    assert picture, "Documentation/architecture.md shows no layers"
+    return [line.split() for line in picture[1].splitlines()]
 
 
-def present(*patterns: str) -> set[str]:
-    """Files of the module, by their paths as CMake writes them."""
-    return {path.relative_to(MODULE).as_posix() for pattern in patterns for path in MODULE.glob(pattern)}
+ROWS = {folder: number for number, row in enumerate(reversed(layers())) for folder in row}
 
 
 def python_files() -> list[str]:
-    return sorted(present("*.py", "LightSegLib/**/*.py"))
+    return sorted(path.relative_to(MODULE).as_posix() for path in (*MODULE.glob("*.py"), *LIBRARY.rglob("*.py")))
 
 
 def imports(name: str, file_scope: bool = False) -> Iterator[str]:
-    """Absolute names of what a file imports; types only is no import. file_scope: not what functions import."""
+    """Absolute names of what a file imports. file_scope: neither in functions nor for type checking alone."""
     package = Path(name).with_suffix("").parts[:-1]
     waiting: list[ast.AST] = [ast.parse((MODULE / name).read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            waiting += node.orelse
-        elif file_scope and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if file_scope and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
+        if file_scope and isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            waiting += node.orelse
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -76,31 +57,36 @@ def imports(name: str, file_scope: bool = False) -> Iterator[str]:
             waiting += ast.iter_child_nodes(node)
 
 
-def row(name: str) -> int | None:
-    """Row in PICTURE of a library module; None for what is not in the library, such as its version."""
-    parts = name.split(".")
-    if parts[0] != "LightSegLib" or len(parts) < 2 or parts[1].startswith("__"):
-        return None
-    rows = [number for number, names in enumerate(PICTURE) if parts[1] in names]
-    assert rows, f"{name} has no place in the picture of the house"
-    return rows[0]
+def imported_files(name: str) -> Iterator[str]:
+    """The library's own files among what a file imports."""
+    for imported in imports(name):
+        parts = imported.split(".")
+        for end in range(len(parts), 1, -1):
+            path = Path(*parts[:end])
+            found = [path.with_suffix(".py"), path / "__init__.py"]
+            if parts[0] == "LightSegLib" and (files := [file for file in found if (MODULE / file).is_file()]):
+                yield files[0].as_posix()
+                break
 
 
-def test_every_python_file_is_packaged():
-    assert listed("MODULE_PYTHON_SCRIPTS") == set(python_files())
+def folder(file: str) -> str:
+    return Path(file).parent.as_posix()
 
 
-def test_every_resource_is_packaged():
-    """Cards, form, icons, sample and weights: what is missing in the list is missing on the user's computer."""
-    files = present("Resources/**/*", *(f"LightSegLib/**/*.{ending}" for ending in ("json", "css", "js")))
-    assert listed("MODULE_PYTHON_RESOURCES") == {name for name in files if (MODULE / name).is_file()}
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Nodes of one circle along the arrows; empty without one."""
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
 
 
-def test_the_weights_of_every_bundled_card_are_packaged():
+def test_the_weights_of_every_bundled_card_are_there():
     cards = [json.loads(path.read_text(encoding="utf-8")) for path in (LIBRARY / "catalog" / "cards").glob("*.json")]
     bundled = [card["weights"]["file"] for card in cards if not card["weights"].get("sources")]
     assert bundled
-    assert {f"Resources/Models/{name}" for name in bundled} <= listed("MODULE_PYTHON_RESOURCES")
+    assert all((MODULE / "Resources" / "Models" / name).is_file() for name in bundled)
 
 
 def test_what_pip_needs_is_pinned_for_the_demo_and_the_tests():
@@ -110,27 +96,42 @@ def test_what_pip_needs_is_pinned_for_the_demo_and_the_tests():
     assert needed and set(needed) <= pinned
 
 
-def test_pip_packages_every_folder_of_the_library():
-    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    packages = set(re.findall(r'"(LightSegLib[\w.]*)"', re.search(r"packages = \[(.*?)\]", text, re.DOTALL)[1]))
-    folders = {".".join(path.relative_to(MODULE).parent.parts) for path in LIBRARY.rglob("__init__.py")}
-    assert packages == folders | {"LightSegLib.resources"}
+def test_every_folder_of_the_library_has_a_place_in_the_picture():
+    assert {path.parent.name for path in LIBRARY.glob("*/__init__.py")} == set(ROWS)
+    assert [path.name for path in LIBRARY.glob("*.py")] == ["__init__.py"], "a loose file has no place"
 
 
 @pytest.mark.parametrize("name", python_files())
-def test_nothing_imports_upwards(name):
-    own = row(".".join(Path(name).with_suffix("").parts)) if name != "LightSeg.py" else len(PICTURE)
-    for imported in imports(name):
-        target = row(imported)
-        assert target is None or own is None or target <= own, f"{name} imports {imported}"
+def test_imports_go_downwards(name):
+    own = Path(name).parts[1] if name.startswith("LightSegLib/") else ""
+    for file in imported_files(name):
+        other = Path(file).parts[1]
+        if own and other in ROWS and other != own:
+            assert ROWS[other] < ROWS[own], f"{name} imports {file}"
     if name != "LightSeg.py":
         assert "LightSeg" not in {imported.split(".")[0] for imported in imports(name)}
 
 
+def test_no_files_and_no_folders_import_each_other_in_a_circle():
+    files = {
+        name: {file for file in imported_files(name) if not file.endswith("__init__.py")} for name in python_files()
+    }
+    folders: dict[str, set[str]] = {}
+    for name, imported in files.items():
+        folders.setdefault(folder(name), set()).update({folder(file) for file in imported} - {folder(name)})
+    assert len(folders) > len(ROWS)
+    assert circle(files) == [] and circle(folders) == []
+
+
+def test_a_circle_would_be_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
 @pytest.mark.parametrize("name", python_files())
 def test_the_library_knows_no_slicer(name):
-    found = {imported.split(".")[0] for imported in imports(name)} & {"slicer", "qt", "ctk", "vtk", "vtkmodules"}
-    assert not found or name in SPEAKS_SLICER
+    found = {imported.split(".")[0] for imported in imports(name)}
+    assert not found & {"slicer", "qt", "ctk"} or name.startswith(SPEAKS_SLICER)
+    assert not found & {"vtk", "vtkmodules"} or name.startswith(SPEAKS_VTK)
 
 
 @pytest.mark.parametrize("name", python_files())
@@ -144,8 +145,9 @@ def test_the_light_part_loads_without_torch():
     story = (
         "import sys; sys.modules['torch'] = None\n"
         f"sys.path.insert(0, {str(MODULE)!r})\n"
-        "import LightSegLib.cli, LightSegLib.segmenter, LightSegLib.catalog.store, LightSegLib.writers\n"
-        "print(len(LightSegLib.catalog.store.all_cards()))\n"
+        "import LightSegLib.cli.main, LightSegLib.catalog.lookup, LightSegLib.imaging.writers\n"
+        "import LightSegLib.inference.segmenter\n"
+        "print(len(LightSegLib.catalog.lookup.all_cards()))\n"
     )
     done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True)
 

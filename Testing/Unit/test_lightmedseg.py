@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from LightSegLib.networks import build, lightmedseg_cpu
+from LightSegLib.inference.backends.forms import multiply_adds
+from LightSegLib.networks import build
+from LightSegLib.networks.cpu import lightmedseg as lightmedseg_cpu
 from LightSegLib.networks.lightmedseg import (
     AnchorDetector,
     EncoderStage,
@@ -15,7 +17,6 @@ from LightSegLib.networks.lightmedseg import (
     PositionBias,
     standard_conv3d,
 )
-from LightSegLib.pipeline.forms import multiply_adds
 from torch import nn
 
 

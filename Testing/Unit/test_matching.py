@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from LightSegLib.errors import ModelError
+from LightSegLib.core.errors import ModelError
+from LightSegLib.models.matching import load_state
 from LightSegLib.networks import build
-from LightSegLib.weights.matching import load_state
 from torch import Tensor, nn
 
 

@@ -11,14 +11,15 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from LightSegLib import machine
 from LightSegLib.catalog.card import Normalization, Preprocessing
+from LightSegLib.core import system
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.memory import activations, available
+from LightSegLib.inference.plan import Plan, bytes_needed
+from LightSegLib.inference.processing.preprocess import prepare
+from LightSegLib.inference.sliding_window import TileSampler
 from LightSegLib.networks import build
-from LightSegLib.pipeline.inference import Plan, bytes_needed
-from LightSegLib.pipeline.memory import activations, available
-from LightSegLib.pipeline.preprocess import prepare
-from LightSegLib.pipeline.sliding_window import TileSampler
-from LightSegLib.volume import Geometry, Volume
 from torch import Tensor, nn
 
 LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
@@ -75,7 +76,7 @@ def test_the_estimate_is_near_what_a_process_takes() -> None:
 import re, torch
 from pathlib import Path
 from LightSegLib.networks import build
-from LightSegLib.pipeline.memory import activations
+from LightSegLib.inference.memory import activations
 unet = {"in_channels": 1, "classes": 2, "features_per_stage": [16, 32], "kernel_sizes": 1, "strides": [1, 2],
         "n_conv_per_stage": 2, "n_conv_per_stage_decoder": 2}
 network = build("plain_conv_unet", unet).eval()
@@ -132,7 +133,7 @@ def test_the_computer_tells_what_is_left() -> None:
 @pytest.fixture
 def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets the files in which a container on Linux (cgroup version 2) finds its limit."""
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(system, "CGROUP", tmp_path)
 
     def limit(most: str, used: int, inactive_file: int) -> None:
         (tmp_path / "memory.max").write_text(f"{most}\n", encoding="ascii")
@@ -147,10 +148,10 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 def test_in_a_container_its_limit_counts(container: Callable[..., None]) -> None:
     """Of what is in use, files that were read may be dropped again; a limit above the computer's memory is none."""
     container("90000000", 50_000_000, 20_000_000)
-    assert machine.free_memory() == 60_000_000
+    assert system.free_memory() == 60_000_000
     for limit in ("max", str(10**18)):
         container(limit, 50_000_000, 20_000_000)
-        assert machine.free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.5)
+        assert system.free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason=LINUX)
@@ -158,13 +159,13 @@ def test_the_peak_of_a_process_begins_anew() -> None:
     """200 MB are taken, given back and forgotten; then 100 MB."""
     program = """
 import numpy as np
-from LightSegLib import machine
+from LightSegLib.core import system
 def peak_of(megabytes):
-    machine.forget_peak()
+    system.forget_peak()
     np.ones(megabytes * 10**6, np.uint8)
-    return machine.peak_memory()
-machine.forget_peak()
-least = machine.peak_memory()
+    return system.peak_memory()
+system.forget_peak()
+least = system.peak_memory()
 print(*(round((peak_of(size) - least) / 1e6) for size in (200, 100)))
 """
     command = [sys.executable, "-c", program]

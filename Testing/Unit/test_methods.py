@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from LightSegLib.methods import methods_sentence
+from LightSegLib.inference.methods import methods_sentence
 
 PROVENANCE = {
     "model": "liver-ct",

@@ -13,13 +13,14 @@ import SimpleITK as sitk
 import torch
 from http_server import PROXY_VARIABLES, Answer, Server
 from LightSegLib.catalog.card import Card, Normalization, Preprocessing, Source, Weights, read_card, write_card
-from LightSegLib.catalog.importing import import_model
-from LightSegLib.catalog.store import find_card
-from LightSegLib.cli import main
-from LightSegLib.errors import ModelError
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Geometry, Volume, to_sitk
-from LightSegLib.weights.opening import open_model
+from LightSegLib.catalog.lookup import find_card
+from LightSegLib.cli.main import main
+from LightSegLib.core.errors import ModelError
+from LightSegLib.imaging.geometry import Geometry, to_sitk
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.models.importing import import_model
+from LightSegLib.models.opening import open_model
 from LightSegLib.weights.store import WeightStore
 from nnunet_models import DATASET, make_checkpoint, make_plans, write_model
 
@@ -157,7 +158,7 @@ def test_a_doubt_about_a_files_labels_does_not_vanish_at_the_second_use(
     write_card(
         replace(card, id="ships", labels=labels, weights=Weights("final.pth", sources=source)), ships / "ships.json"
     )
-    monkeypatch.setattr("LightSegLib.catalog.store.CARDS_FOLDER", ships)
+    monkeypatch.setattr("LightSegLib.catalog.lookup.CARDS_FOLDER", ships)
     for _ in range(2):
         notices = Segmenter(find_card("ships"), device="cpu", precision="float32").segment([CT]).provenance["notices"]
         assert any(notice.startswith("This model is unverified") for notice in notices)

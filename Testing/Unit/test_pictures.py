@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from LightSegLib import pictures
 from LightSegLib.catalog.card import Label
-from LightSegLib.drawing import slices
-from LightSegLib.drawing.slices import AXIAL, CORONAL, PLANES, SAGITTAL, Plane
-from LightSegLib.errors import InputError, OutputError
-from LightSegLib.volume import Geometry, Segmentation, Volume
+from LightSegLib.core.errors import InputError, OutputError
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Segmentation, Volume
+from LightSegLib.rendering import pictures, slices
+from LightSegLib.rendering.slices import AXIAL, CORONAL, PLANES, SAGITTAL, Plane
 
 pytest.importorskip("vtkmodules", reason="pictures need the package vtk")
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Resampling, Weights
-from LightSegLib.errors import ModelError
+from LightSegLib.core.errors import ModelError
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.networks import build
 from LightSegLib.nnunet.network import is_known_trainer
 from LightSegLib.nnunet.plans import Settings, complete, settings_from_plans
-from LightSegLib.pipeline.preprocess import prepare
-from LightSegLib.volume import Geometry, Volume
 from LightSegLib.weights.checkpoint import Checkpoint
 from nnunet_models import CONFIGURATION_2D, DATASET, INTENSITIES, OLD_ARCHITECTURE, PLAIN_CONV_UNET, make_plans
 

@@ -10,11 +10,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 from LightSegLib.catalog.card import Normalization, Preprocessing, Resampling
-from LightSegLib.errors import InputError, ModelError
-from LightSegLib.pipeline.intensities import fit
-from LightSegLib.pipeline.preprocess import prepare
-from LightSegLib.pipeline.region import Region
-from LightSegLib.volume import Geometry, Volume, to_sitk
+from LightSegLib.core.errors import InputError, ModelError
+from LightSegLib.imaging.geometry import Geometry, to_sitk
+from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.processing.normalization import fit
+from LightSegLib.inference.processing.preprocess import prepare
 from scipy import ndimage
 
 OBLIQUE = tuple(sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 0.5).GetMatrix())
@@ -199,7 +200,7 @@ def test_rows_asked_for_later_are_those_of_the_whole_array(monkeypatch: pytest.M
     volume = Volume(np.random.default_rng(1).integers(-1000, 1000, shape).astype(np.int16), Geometry(shape))
     rule = Preprocessing("RAI", "none", (1.2, 0.9, 0.7), (Normalization("zscore"),), normalize_first=True)
     whole = prepare([volume], rule).array
-    monkeypatch.setattr("LightSegLib.pipeline.preprocess.CHUNK_VOXELS", 300)
+    monkeypatch.setattr("LightSegLib.inference.processing.preprocess.CHUNK_VOXELS", 300)
     few = prepare([volume], rule)
     np.testing.assert_allclose(few.array, whole, atol=1e-5)
     np.testing.assert_allclose(few.rows(17, 23).numpy(), whole[:, 17:23], atol=1e-5)

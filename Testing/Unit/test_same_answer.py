@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 import torch
 from LightSegLib.catalog.card import Inference, Weights, write_card
-from LightSegLib.catalog.store import CARD_NAME, find_card
-from LightSegLib.errors import DeviceError
+from LightSegLib.catalog.lookup import CARD_NAME, find_card
+from LightSegLib.core.errors import DeviceError
+from LightSegLib.core.paths import resources_folder
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.backends import accelerate, forms
+from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.networks import build
-from LightSegLib.pipeline import accelerate, forms
-from LightSegLib.pipeline.region import Region
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Geometry, Volume, read_volume
 from LightSegLib.weights.files import save_weights, sha256
 from torch import nn
 
@@ -96,7 +99,7 @@ def test_threads_and_free_memory_change_no_voxel_and_no_probability(
     for count in (3, 2, 1, 1):
         threads(count)
         free = 10**12 if len(ways) < 3 else 1_000_000 * (ways[-1] - 1)  # at last, less than it took
-        monkeypatch.setattr("LightSegLib.pipeline.memory.available", lambda device, free=free: free)
+        monkeypatch.setattr("LightSegLib.inference.memory.available", lambda device, free=free: free)
         results.append(segmenter(tiny_model, network).segment([volume], confidence=True))
         ways.append(results[-1].provenance["memory_estimate_mb"])
     assert len(set(ways)) == 4, "four ways to run, the last with sums on disk"
@@ -214,7 +217,7 @@ def test_forms_come_into_question_where_they_are_known_to_win(
 ) -> None:
     monkeypatch.setattr(forms, "_instructions", lambda: instructions)
     monkeypatch.setattr(forms, "native_bfloat16", lambda: bfloat16)
-    monkeypatch.setattr("LightSegLib.pipeline.openvino_runner.installed", lambda: "2026.4")
+    monkeypatch.setattr("LightSegLib.inference.backends.openvino_runner.installed", lambda: "2026.4")
     assert forms.candidates(openvino) == expected
 
 
@@ -231,7 +234,7 @@ def test_what_hides_bfloat16_from_onednn_hides_it_here(limit: str, monkeypatch: 
 def test_the_bundled_model_gives_the_same_on_the_sample_in_one_thread_and_in_two(
     threads: Callable[[int], None],
 ) -> None:
-    sample = Path(accelerate.__file__).parents[2] / "Resources" / "SampleData" / "icbm152_t1_1mm.nii.gz"
+    sample = resources_folder() / "SampleData" / "icbm152_t1_1mm.nii.gz"
     region = Region.from_ras(6.4, -49, -32, 43, 0, 9)
     volume, found = read_volume(sample), []
     for count in (1, 2):

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from LightSegLib.volume import Volume, read_volume
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "LightSeg" / "Resources" / "SampleData"

@@ -12,14 +12,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, read_card
-from LightSegLib.catalog.store import CARD_NAME
-from LightSegLib.errors import Cancelled, DeviceError, InputError, ModelError
+from LightSegLib.catalog.lookup import CARD_NAME
+from LightSegLib.core.errors import Cancelled, DeviceError, InputError, ModelError
+from LightSegLib.core.progress import Progress
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.labeling import _Evaluation
+from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.networks import build
-from LightSegLib.pipeline.inference import _Evaluation
-from LightSegLib.pipeline.region import Region
-from LightSegLib.progress import Progress
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Geometry, Volume
 from torch import nn
 
 OBLIQUE = tuple(sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 0.5).GetMatrix())
@@ -156,7 +157,7 @@ def test_a_gpu_that_lacks_an_operation_hands_over_to_the_cpu(
                 raise NotImplementedError("max_pool3d is not implemented for this device")
             return super().forward(x)
 
-    monkeypatch.setattr("LightSegLib.pipeline.devices.choose_device", lambda name: torch.device("meta"))
+    monkeypatch.setattr("LightSegLib.inference.backends.devices.choose_device", lambda name: torch.device("meta"))
     segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
     segmenter.use_network(Picky())
     values = np.random.default_rng(4).normal(size=(9, 9, 9)).astype(np.float32)
@@ -272,14 +273,14 @@ def two_threads() -> Iterator[None]:
 
 def refused_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the computer seem to have this many bytes left."""
-    monkeypatch.setattr("LightSegLib.pipeline.memory.available", lambda device: limit)
+    monkeypatch.setattr("LightSegLib.inference.memory.available", lambda device: limit)
 
 
 def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_told(
     threshold_segmenter: Callable[..., Segmenter], two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First a tile in each thread, then one at a time, then with sums on disk; then a refusal."""
-    monkeypatch.setattr("LightSegLib.pipeline.preprocess.SLAB_BYTES", 0)
+    monkeypatch.setattr("LightSegLib.inference.processing.preprocess.SLAB_BYTES", 0)
     values = np.random.default_rng(5).normal(size=(80, 120, 120)).astype(np.float32)
     volume = Volume(values, Geometry(values.shape))
     segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), Inference((64,) * 3))
@@ -317,8 +318,8 @@ def test_a_spacing_that_cannot_be_right_is_refused_and_named(
 def test_a_volume_for_which_the_memory_is_too_small_is_refused_with_the_numbers(
     threshold_segmenter: Callable[..., Segmenter], first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("memory", "preprocess"):
-        monkeypatch.setattr(f"LightSegLib.pipeline.{module}.available", lambda device: 3_000_000)
+    for user in ("memory", "processing.preprocess"):
+        monkeypatch.setattr(f"LightSegLib.inference.{user}.free_memory", lambda: 3_000_000)
     rules = Preprocessing("RAS", spacing=(0.2, 0.2, 0.2), normalize_first=first)
     with pytest.raises(DeviceError, match=r"memory is too small .*MB are needed.*3 MB are free"):
         threshold_segmenter(rules, Inference((64, 64, 64))).segment([ramp((20, 20, 20))])
@@ -327,7 +328,7 @@ def test_a_volume_for_which_the_memory_is_too_small_is_refused_with_the_numbers(
 def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(
     threshold_segmenter: Callable[..., Segmenter], two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("LightSegLib.pipeline.memory.SMALL", 0)  # the estimate does not see the whole tile
+    monkeypatch.setattr("LightSegLib.inference.memory.SMALL", 0)  # the estimate does not see the whole tile
     arrived = threading.Event()
 
     class Hungry(Threshold):
@@ -362,7 +363,7 @@ def test_air_around_the_body_is_computed_once(
     threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clipping makes it one value; of 4 x 4 x 4 tiles, 4 hold the body."""
-    monkeypatch.setattr("LightSegLib.pipeline.memory.SMALL", 0)  # the estimate takes no tile of this size
+    monkeypatch.setattr("LightSegLib.inference.memory.SMALL", 0)  # the estimate takes no tile of this size
     computed = 0
 
     class Counting(Threshold):

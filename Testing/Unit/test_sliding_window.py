@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from LightSegLib.pipeline.restore import Decision, LabelRestorer, keep_largest_component
-from LightSegLib.pipeline.sliding_window import TileAggregator, TileSampler
+from LightSegLib.inference.processing.restore import Decision, LabelRestorer, keep_largest_component
+from LightSegLib.inference.sliding_window import TileAggregator, TileSampler
 
 
 @pytest.mark.parametrize(("shape", "tile", "overlap"), [((5, 7, 9), (3, 3, 4), 0.5), ((4, 4, 4), (8, 2, 4), 0.0)])
@@ -64,7 +64,9 @@ def test_labels_decided_slab_by_slab_equal_one_interpolation(
     logits = torch.randn(3, *working, generator=torch.Generator().manual_seed(1))
     labels = np.zeros(shape, np.uint8)
     restorer = LabelRestorer(working, labels)
-    monkeypatch.setattr("LightSegLib.pipeline.restore.SLAB_BYTES", 2 * 4 * 3 * shape[1] * shape[2])  # two rows
+    monkeypatch.setattr(
+        "LightSegLib.inference.processing.restore.SLAB_BYTES", 2 * 4 * 3 * shape[1] * shape[2]
+    )  # two rows
     for first in range(0, working[0], rows):
         restorer.add(logits[:, first : first + rows])
     whole = torch.nn.functional.interpolate(logits[None], size=shape, mode="trilinear", align_corners=False)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from http_server import PROXY_VARIABLES, Answer, Server
 from LightSegLib.catalog.card import Card, Inference, Label, Preprocessing, Source, Weights
-from LightSegLib.errors import InputError
-from LightSegLib.progress import Reporter
+from LightSegLib.core.errors import InputError
+from LightSegLib.core.progress import Reporter
 from LightSegLib.weights.connection import Connection, Patience, SourceError
 from LightSegLib.weights.download import Partial, Remote, WrongFile, download
 from LightSegLib.weights.records import Fingerprint

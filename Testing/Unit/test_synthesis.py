@@ -14,8 +14,8 @@ import pytest
 import torch
 from label_phantoms import BODY, CYST, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, image_of, phantom, settings, write_maps
 from LightSegLib.catalog.anatomy import look_up
-from LightSegLib.cli import main
-from LightSegLib.errors import InputError
+from LightSegLib.cli.main import main
+from LightSegLib.core.errors import InputError
 from LightSegLib.training.synthesis import scanner
 from LightSegLib.training.synthesis.alignment import align, landmarks
 from LightSegLib.training.synthesis.contrast import Contrast

@@ -12,21 +12,18 @@ import pytest
 import torch
 from label_phantoms import BODY, CYST, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, image_of, phantom, write_maps
 from LightSegLib.catalog.card import read_card
-from LightSegLib.catalog.store import CARD_NAME
-from LightSegLib.cli import main
-from LightSegLib.errors import Cancelled, DiskFullError, InputError, ModelError, OutputError
-from LightSegLib.evaluation import dice
-from LightSegLib.segmenter import Segmenter
+from LightSegLib.catalog.lookup import CARD_NAME
+from LightSegLib.cli.main import main
+from LightSegLib.core.errors import Cancelled, DiskFullError, InputError, ModelError, OutputError
+from LightSegLib.evaluation.metrics import dice
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.training.loss import drawn_loss, drawn_voxels
 from LightSegLib.training.run import EpochReport
 from LightSegLib.training.synthesis.options import SynthesisOptions
 from LightSegLib.training.synthetic import train_synthetic
-from LightSegLib.training.synthetic_options import (
-    SyntheticTrainingOptions,
-    synthesis_options,
-    synthetic_command,
-)
-from LightSegLib.volume import Geometry, Volume
+from LightSegLib.training.synthetic_options import SyntheticTrainingOptions, synthesis_options, synthetic_command
 
 SMALL: dict[str, Any] = {
     "validation_maps": 1,

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 from LightSegLib.catalog.card import read_card
-from LightSegLib.catalog.store import CARD_NAME, find_card
-from LightSegLib.cli import main
-from LightSegLib.errors import Cancelled, InputError, OutputError
-from LightSegLib.segmenter import Segmenter
+from LightSegLib.catalog.lookup import CARD_NAME, find_card
+from LightSegLib.cli.main import main
+from LightSegLib.core.errors import Cancelled, InputError, OutputError
+from LightSegLib.imaging.geometry import Geometry, to_sitk
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.training.augment import Augmentation, random_patch
 from LightSegLib.training.dataset import Dataset, read_dataset
 from LightSegLib.training.loss import SegmentationLoss, boundary_region
 from LightSegLib.training.model_card import starting_card
 from LightSegLib.training.options import TrainingOptions, training_command
 from LightSegLib.training.trainer import train
-from LightSegLib.volume import Geometry, Volume, read_volume, to_sitk
 
 STILL = Augmentation(spatial_probability=0, intensity_probability=0)
 QUICK = TrainingOptions(epochs=4, batch_size=2, patch_size=(16, 16, 16), warmup_epochs=1, validate_every=2, seed=3)

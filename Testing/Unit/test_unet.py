@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from LightSegLib.errors import ModelError
+from LightSegLib.core.errors import ModelError
+from LightSegLib.models.matching import load_state
 from LightSegLib.networks import build
-from LightSegLib.weights.matching import load_state
 from test_reference_networks import Reference
 from torch import Tensor, nn
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from LightSegLib.errors import ModelError
+from LightSegLib.core.errors import ModelError
+from LightSegLib.models.matching import load_state
 from LightSegLib.networks import build
 from LightSegLib.networks.unetrpp import UNETRPP, PairedAttention, TransformerBlock
-from LightSegLib.weights.matching import load_state
 from reference_weights import fill
 from torch import nn
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from LightSegLib.catalog.card import Label
-from LightSegLib.errors import InputError
-from LightSegLib.volume import Geometry, Segmentation, Volume, read_volume, to_sitk
+from LightSegLib.core.errors import InputError
+from LightSegLib.imaging.geometry import Geometry, to_sitk
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.volume import Segmentation, Volume
 
 NAMES = (3, 0, 5, 1, 4, 2)
 OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, -1.0)

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from http_server import PROXY_VARIABLES, Answer, Server
 from LightSegLib.catalog.card import Card, Inference, Label, Preprocessing, Source, Weights
-from LightSegLib.errors import Cancelled, DownloadError, InputError, ModelError, OutputError
-from LightSegLib.progress import Progress, Reporter
+from LightSegLib.core.errors import Cancelled, DownloadError, InputError, ModelError, OutputError
+from LightSegLib.core.progress import Progress, Reporter
 from LightSegLib.weights import lock
 from LightSegLib.weights.connection import Patience
 from LightSegLib.weights.sources import Endpoints

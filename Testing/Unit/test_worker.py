@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LightSegLib.catalog.store import find_card
-from LightSegLib.errors import Cancelled, DeviceError, InputError, LightSegError, OutputError, UnknownModelError
-from LightSegLib.pipeline.region import Region
-from LightSegLib.progress import Progress
-from LightSegLib.segmenter import Segmenter
-from LightSegLib.volume import Geometry, Volume
+from LightSegLib.catalog.lookup import find_card
+from LightSegLib.core.errors import Cancelled, DeviceError, InputError, LightSegError, OutputError, UnknownModelError
+from LightSegLib.core.progress import Progress
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.worker.client import Worker
 from LightSegLib.worker.segmenting import KeptSegmenter
 from waiting import PATIENCE, gone, wait_until
@@ -238,7 +239,7 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
     """As when the user ends Slicer in the task manager."""
     story = (
         f"import sys, numpy as np; sys.path.insert(0, {str(LIBRARY)!r})\n"
-        "from LightSegLib.volume import Geometry, Volume\n"
+        "from LightSegLib.imaging.volume import Geometry, Volume\n"
         "from LightSegLib.worker.client import Worker\n"
         "worker, computing = Worker(), sys.argv[1] == 'computing'\n"
         "shape = (128,) * 3 if computing else (32,) * 3\n"

@@ -12,9 +12,10 @@ import pytest
 import SimpleITK as sitk
 from LightSegLib.catalog.card import Code, Label, Terminology
 from LightSegLib.catalog.terminology import terminology_entry
-from LightSegLib.errors import OutputError
-from LightSegLib.volume import Geometry, Segmentation
-from LightSegLib.writers import write_segmentation
+from LightSegLib.core.errors import OutputError
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.imaging.writers import write_segmentation
 from needs_slicer import needs_slicer
 
 HIPPOCAMPUS = Terminology(
@@ -143,9 +144,10 @@ import resource, signal, sys
 sys.path.insert(0, {str(LIBRARY)!r})
 import numpy as np
 from LightSegLib.catalog.card import Label
-from LightSegLib.errors import OutputError
-from LightSegLib.volume import Geometry, Segmentation
-from LightSegLib.writers import write_segmentation
+from LightSegLib.core.errors import OutputError
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.imaging.writers import write_segmentation
 voxels = np.random.default_rng(0).integers(0, 2, (40, 40, 40))
 segmentation = Segmentation(voxels, Geometry((40, 40, 40)), (Label(1, "a", (1, 2, 3)),))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

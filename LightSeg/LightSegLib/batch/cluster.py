@@ -24,11 +24,11 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import Cancelled, DeviceError, InputError, LightSegError
-from ..progress import CancelCallback, Progress
+from ..core.errors import Cancelled, DeviceError, InputError, LightSegError
+from ..core.progress import CancelCallback, Progress
 from ..worker import messages
 from ..worker.client import Worker
-from .cases import Case
+from .case import Case
 from .overview import Overview
 from .settings import Batch
 from .size import Size

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..catalog.store import find_card
-from ..errors import InputError
-from ..files import write_table
-from ..progress import CancelCallback, ProgressCallback, Reporter
+from ..catalog.lookup import find_card
+from ..core.atomic_io import write_table
+from ..core.errors import InputError
+from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..weights.lock import locked
 from ..weights.store import WeightStore
 from . import cluster, local, records
-from .cases import RECORDS, Case, Misfit, find_cases
+from .case import Case, Misfit
+from .cases import find_cases
+from .folder import RECORDS
 from .overview import Overview, State, StateCallback
 from .report import write_report
 from .settings import Batch, Settings, model_sha256, weights_sha256

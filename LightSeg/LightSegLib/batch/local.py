@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
-from ..errors import Cancelled, LightSegError
-from ..progress import CancelCallback, Progress
+from ..core.errors import Cancelled, LightSegError
+from ..core.progress import CancelCallback, Progress
 from ..worker.client import Worker
-from .cases import Case
+from .case import Case
 from .overview import Overview
 from .settings import Batch
 from .size import Size

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ..progress import Progress
+from ..core.progress import Progress
 
 
 @dataclass(frozen=True)

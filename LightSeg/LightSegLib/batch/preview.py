@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from ..errors import InputError
+from ..core.errors import InputError
 from . import local, records
-from .cases import Case
+from .case import Case
 from .cohort import Plan
 from .overview import Overview, StateCallback
 from .size import Size

@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..files import output_error, whole_file, write_table
-from .cases import RECORDS, Case
+from ..core.atomic_io import output_error, whole_file, write_table
+from .case import Case
+from .folder import RECORDS
 from .settings import Batch
 
 TABLE, PICTURES = "results.csv", "pictures"

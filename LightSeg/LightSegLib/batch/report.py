@@ -23,9 +23,9 @@ import numpy as np
 
 from .. import __version__
 from ..catalog.card import Card
-from ..files import whole_file
+from ..core.atomic_io import whole_file
 from . import volumes
-from .cases import Misfit
+from .case import Misfit
 from .records import DONE, PICTURES, TABLE, Row, picture_path, words_of
 from .settings import Batch, Settings
 

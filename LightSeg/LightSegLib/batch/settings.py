@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog.card import Card, card_to_dict
-from ..catalog.store import as_shipped
+from ..catalog.lookup import as_shipped
 from ..weights.store import WeightStore
 
 FORMATS = ("seg.nrrd", "nrrd", "nii.gz")
@@ -37,7 +37,7 @@ class Settings:
 class Batch:
     """model: id, or path of a model folder. out: folder of the results. run: tells what is done now from before.
 
-    form: in which all cases are computed, once that is decided (see `pipeline.forms`).
+    form: in which all cases are computed, once that is decided (see `inference.backends.forms`).
     """
 
     model: str

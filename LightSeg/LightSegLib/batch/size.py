@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import machine
+from ..core import system
 from .records import DONE
 from .tasks import Answer
 
@@ -16,8 +16,8 @@ class Size:
     """
 
     def __init__(self, workers: int | None = None, threads: int | None = None) -> None:
-        self._cores = machine.cores()
-        self._free = machine.free_memory()
+        self._cores = system.cores()
+        self._free = system.free_memory()
         self.fixed = workers
         self.fixed_threads = threads
         self._peak: float = 0

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import LightSegError
+from ..core.errors import LightSegError
 from . import records
-from .cases import Case
+from .case import Case
 from .records import Row
 from .settings import Batch
 

@@ -10,19 +10,19 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import machine
-from ..errors import DiskFullError, LightSegError, ModelError
-from ..progress import Progress, ProgressCallback
+from ..core import system
+from ..core.errors import DiskFullError, LightSegError, ModelError
+from ..core.progress import Progress, ProgressCallback
 from ..worker.segmenting import KeptSegmenter
 from . import records
-from .cases import Case
+from .case import Case
 from .records import DONE, Row
 from .settings import Batch
 
 if TYPE_CHECKING:
     from ..catalog.card import Card
-    from ..segmenter import Segmenter
-    from ..volume import Segmentation, Volume
+    from ..imaging.volume import Segmentation, Volume
+    from ..inference.segmenter import Segmenter
 
 T = TypeVar("T")
 PATIENCE = 600.0  # seconds that a finished segmentation waits for room on the disk
@@ -48,7 +48,7 @@ class CaseWork:
             return {"form": self.form(batch)}
         case = Case.from_json(job["case"])
         started = time.perf_counter()
-        machine.forget_peak()
+        system.forget_peak()
         input_sha256 = ""
         try:
             input_sha256 = case.sha256()
@@ -73,8 +73,8 @@ class CaseWork:
         input_sha256: str,
         started: float,
     ) -> Row:
-        from ..drawing.case import draw_case
-        from ..writers import check_holds, write_segmentation
+        from ..imaging.writers import check_holds, write_segmentation
+        from ..rendering.case import draw_case
 
         progress(Progress("Reading"))
         volumes = [source.read() for source in case.channels]
@@ -107,7 +107,7 @@ class CaseWork:
 
     def card(self, batch: Batch) -> Card:
         """Raises ModelError where the model is another than the batch was begun with."""
-        from ..catalog.store import find_card
+        from ..catalog.lookup import find_card
         from ..weights.store import WeightStore
         from .settings import model_sha256
 
@@ -124,8 +124,8 @@ class CaseWork:
 
     def form(self, batch: Batch) -> str:
         """The one that is decided, or decided now."""
-        from ..pipeline.devices import choose_device
-        from ..pipeline.forms import check_possible
+        from ..inference.backends.devices import choose_device
+        from ..inference.backends.forms import check_possible
 
         if not batch.form:
             return self._segmenter(batch).form()
@@ -164,7 +164,7 @@ def mean_confidence(segmentation: Segmentation) -> float | None:
 
 
 def _cost(started: float) -> dict[str, Any]:
-    peak = machine.peak_memory()
+    peak = system.peak_memory()
     return {
         "seconds": round(time.perf_counter() - started, 3),
         "peak_mb": None if peak is None else round(peak / 1e6, 1),

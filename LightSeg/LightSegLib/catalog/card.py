@@ -7,15 +7,16 @@ The dataclasses below say what each field means to the program, `schema.json` wh
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ..errors import ModelError
-from ..files import whole_file
-from .schema import FieldError, card_schema, conform
+from ..core.atomic_io import whole_file
+from ..core.errors import ModelError
+from ..core.schema import FieldError, conform
 
 SCHEMA_VERSION = 1
 NEEDED_NUMBERS = {"ct": ("lower", "upper", "mean", "std"), "percentile": ("lower", "upper")}
@@ -26,6 +27,12 @@ NEEDED_FACTS = {
     "url": ("url",),
     "page": ("url",),
 }
+
+
+@functools.cache
+def card_schema() -> dict[str, Any]:
+    """The schema of model cards."""
+    return dict(json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,8 @@ class Alignment:
 
     The network then sees one grid, whose axes run along L, P and S of the template: size in voxels, spacing in mm, and
     origin, the place of the first voxel in mm (LPS), each along x, y, z. Its input is not normalized beforehand.
-    template: file beside the weights (see `pipeline.template`), with its SHA-256. subject: what the template shows.
+    template: file beside the weights (see `inference.alignment.template`), with its SHA-256.
+    subject: what the template shows.
     """
 
     template: str

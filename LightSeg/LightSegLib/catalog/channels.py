@@ -12,6 +12,7 @@ SYNONYMS = (  # what channels are also called, in lower case
     {"flair", "t2flair", "t2f"},
     {"mri", "mr"},
 )
+OTHER_MODALITY = "OT"  # DICOM's word for a modality that is not known or not one alone
 CONTRAST = {"gd", "ce", "post", "contrast", "km", "+c"}  # words that make a T1 one with contrast agent
 
 

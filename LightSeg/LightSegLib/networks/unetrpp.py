@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..core.errors import ModelError
 from .blocks import SLOPE, Size
 
 WIDTHS = (32, 64, 128, 256)

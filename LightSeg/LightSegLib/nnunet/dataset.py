@@ -12,7 +12,8 @@ from typing import Any
 
 from ..catalog.anatomy import look_up
 from ..catalog.card import Label
-from ..catalog.schema import FieldError, conform
+from ..catalog.channels import OTHER_MODALITY
+from ..core.schema import FieldError, conform
 from .fields import OBJECT, TEXT, Schema, object_of
 
 LABEL: Schema = {"type": "integer", "minimum": 0, "maximum": 32767}
@@ -23,7 +24,6 @@ MODALITIES = {
     "PT": r"pet|pt|suv|fdg",
     "US": r"us|ultrasound",
 }
-OTHER_MODALITY = "OT"  # DICOM's word for it
 
 
 def read_channels(dataset: Any) -> tuple[str, ...]:

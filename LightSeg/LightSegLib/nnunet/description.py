@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog.card import Card, Weights
-from ..catalog.store import all_cards, user_models_folder
+from ..catalog.lookup import all_cards
+from ..core.paths import user_models_folder
 from ..weights.checkpoint import Checkpoint
 from .network import is_known_trainer
 from .plans import settings_from_plans

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from ..errors import ModelError
+from ..core.errors import ModelError
 
 Schema = dict[str, Any]
 

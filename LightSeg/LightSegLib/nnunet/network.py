@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any
 
-from ..catalog.schema import FieldError, conform
+from ..core.schema import FieldError, conform
 from .fields import COUNT, COUNTS, OBJECT, SIZES, TEXT, Schema, object_of, unsupported
 
 Size = tuple[int, ...]  # k, j, i, or without k in two dimensions

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog.anatomy import words
 from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing, Resampling
-from ..catalog.schema import FieldError, conform
-from ..errors import ModelError
-from .dataset import OTHER_MODALITY, modality_of, read_channels, read_labels
+from ..catalog.channels import OTHER_MODALITY
+from ..core.errors import ModelError
+from ..core.schema import FieldError, conform
+from .dataset import modality_of, read_channels, read_labels
 from .fields import AXES, NUMBER, OBJECT, SIZE, TEXT, object_of, unsupported
 from .network import read_network
 from .resampling import read_resampling

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..catalog.card import Resampling
-from ..catalog.schema import conform
+from ..core.schema import conform
 from .fields import OBJECT, object_of, unsupported
 
 INTERPOLATIONS = {0: "nearest", 1: "linear", 3: "cubic"}  # by the order of the spline

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, ModelError
+from ..core.errors import InputError, ModelError
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from .plans import settings_from_plans
 

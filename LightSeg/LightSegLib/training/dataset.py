@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from ..volume import Volume, check_labels, read_grid, read_volume
-
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+from ..core.errors import InputError
+from ..imaging.readers import IMAGE_ENDINGS, read_grid, read_volume
+from ..imaging.volume import Volume, check_labels
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _description(folder: Path) -> dict[str, object]:
 def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
     cases = []
     for label in sorted(labels.iterdir()):
-        ending = next((ending for ending in ENDINGS if label.name.endswith(ending)), None)
+        ending = next((ending for ending in IMAGE_ENDINGS if label.name.endswith(ending)), None)
         if ending is None or label.name.startswith("."):
             continue
         name = label.name[: -len(ending)]
@@ -100,7 +99,7 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
             )
         cases.append(Case(name, tuple(files), label))
     used = {image for case in cases for image in case.images}
-    visible = [path for path in sorted(images.iterdir()) if path.name.endswith(ENDINGS) and path.name[0] != "."]
+    visible = [path for path in sorted(images.iterdir()) if path.name.endswith(IMAGE_ENDINGS) and path.name[0] != "."]
     if unused := [path.name for path in visible if path not in used]:
         raise InputError(
             f"{images.name} has {len(unused)} image(s) without a label in {labels.name}, the first is {unused[0]}. "

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
-from ..catalog.store import find_card
-from ..errors import InputError
-from ..pipeline.preprocess import orientation_steps
-from ..volume import Volume
+from ..catalog.lookup import find_card
+from ..core.errors import InputError
+from ..imaging.volume import Volume
+from ..inference.processing.preprocess import orientation_steps
 from .dataset import Dataset
 from .options import TrainingOptions
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..catalog.card import Card
-from ..evaluation import compare_labels, dice, summarize
-from ..segmenter import Segmenter
-from ..volume import Volume
+from ..evaluation.metrics import compare_labels, dice, summarize
+from ..imaging.volume import Volume
+from ..inference.segmenter import Segmenter
 
 ValidationCase = tuple[str, list[Volume], np.ndarray]
 

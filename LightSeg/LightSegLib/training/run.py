@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, OutputError
-from ..files import check_folder, write_table
+from ..core.atomic_io import check_folder, write_table
+from ..core.errors import InputError, OutputError
 from ..weights.files import save_torch
 
 CHECKPOINT = "checkpoint.pt"

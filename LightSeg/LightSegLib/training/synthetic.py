@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,72 +17,29 @@ import torch
 from torch import Tensor
 
 from ..catalog.card import Card
-from ..errors import InputError
-from ..evaluation import dice
+from ..core.progress import CancelCallback, Reporter
+from ..evaluation.metrics import dice
+from ..inference.backends.devices import choose_device
+from ..inference.backends.forms import native_bfloat16
+from ..models.matching import load_state
 from ..networks import build
 from ..networks.atlas_unet import AtlasUNet
-from ..pipeline.devices import choose_device
-from ..pipeline.forms import native_bfloat16
-from ..progress import CancelCallback, Reporter
 from ..weights.checkpoint import read_checkpoint
-from ..weights.matching import load_state
 from .loss import drawn_loss, drawn_voxels
+from .material import Material, network_arguments, prepare
 from .run import CHECKPOINT, EpochReport, Run
-from .synthesis.alignment import TemplateSpace, align, landmarks
 from .synthesis.atlas import prior
 from .synthesis.draw import random_generator
-from .synthesis.generator import IGNORED, Generator, Sample, Wish
-from .synthesis.grid import Layout, choose_grid
-from .synthesis.label_maps import LabelMap, read_label_maps
+from .synthesis.generator import IGNORED, Sample, Wish
 from .synthesis.options import SynthesisOptions
 from .synthesis.preview import draw_preview
-from .synthesis.settings import Settings, find_settings, read_settings
+from .synthetic_card import write_model
 from .synthetic_options import SyntheticTrainingOptions, synthetic_command
 
 RESOLUTIONS = {"1 mm": 0.0, "5 mm slices": 5.0}
 TYPICAL_POSE = 0.5  # of a registration that went well
 QUEUE = 4  # images made ahead
 VALIDATION_STREAM, PRIOR_STREAM = 1, 2  # beside that of the training
-
-
-@dataclasses.dataclass(frozen=True)
-class Material:
-    """All that a training on label maps starts from. training, validation: positions in `maps`."""
-
-    settings: Settings
-    maps: list[LabelMap]
-    space: TemplateSpace
-    layout: Layout
-    training: tuple[int, ...]
-    validation: tuple[int, ...]
-
-    def generator(self, chosen: Sequence[int], seed: int) -> Generator:
-        """Images of some of the maps."""
-        affines = [self.space.affines[n] for n in chosen]
-        return Generator([self.maps[n] for n in chosen], affines, self.settings, seed)
-
-
-def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
-    """Read and align the label maps. Raises InputError for what cannot be used."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist. Check the path and the spelling.")
-    settings = read_settings(find_settings(folder, options.settings))
-    maps = read_label_maps(folder, settings)
-    if len(maps) <= options.validation_maps:
-        raise InputError(
-            f"{folder.name} holds {len(maps)} label maps, of which {options.validation_maps} are to be set aside for "
-            "the validation: none is left. Add label maps or set fewer aside."
-        )
-    order = np.random.default_rng(options.seed).permutation(len(maps)).tolist()
-    held_out = sorted(order[: options.validation_maps])
-    training = tuple(n for n in range(len(maps)) if n not in held_out)
-    space = align([landmarks(label_map, settings) for label_map in maps], settings, training)
-    symmetric = bool(settings.class_pairs)
-    layout = choose_grid(
-        space.box, options.spacing, options.margin, 2 ** len(options.widths), options.overlap, symmetric
-    )
-    return Material(settings, maps, space, layout, training, tuple(held_out))
 
 
 def train_synthetic(
@@ -98,8 +55,6 @@ def train_synthetic(
     None if the time was up before the first validation. Raises InputError for label maps or settings that cannot be
     used, OutputError for a folder that cannot be written.
     """
-    from .synthetic_card import write_model
-
     started = time.monotonic()
     material = prepare(folder, options)
     run = SyntheticRun(material, Path(out), options, synthesis or SynthesisOptions())
@@ -112,13 +67,13 @@ def train_synthetic(
         reporter.step("Training")
         report = run.train_epoch(epoch)
         if run.best_epoch not in (0, written):
-            card, written = write_model(run, name, command), run.best_epoch
+            card, written = write_model(run, material, options, name, command), run.best_epoch
         if on_epoch is not None:
             on_epoch(report)
         if options.hours and time.monotonic() - started > options.hours * 3600:
             break
     if run.best_epoch and card is None:
-        card = write_model(run, name, command)
+        card = write_model(run, material, options, name, command)
     return card
 
 
@@ -297,17 +252,3 @@ class ImageStream(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         number = self._first + index
         sample = self._generator.sample(number, self._grid, self._synthesis.at(self._progress(number)))
         return sample.image, self._half_class[sample.classes.long()]
-
-
-def network_arguments(material: Material, options: SyntheticTrainingOptions) -> dict[str, object]:
-    """Of the network for these label maps, as its card states them."""
-    settings = material.settings
-    return {
-        "classes": len(settings.structures) + 1,
-        "size": list(material.layout.grid.size),
-        "tissues": list(settings.class_tissues),
-        "pairs": [list(pair) for pair in settings.class_pairs],
-        "overlap": material.layout.overlap,
-        "widths": list(options.widths),
-        "fine_channels": options.fine_channels,
-    }

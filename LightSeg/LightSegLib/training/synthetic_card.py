@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..catalog.anatomy import look_up
-from ..catalog.card import (
-    Alignment,
-    Card,
-    Inference,
-    Label,
-    Normalization,
-    Preprocessing,
-    Total,
-    Weights,
-    write_card,
-)
-from ..catalog.store import CARD_NAME
-from ..pipeline.template import Template, write_template
-from ..volume import Geometry
+from ..catalog.card import Alignment, Card, Inference, Label, Normalization, Preprocessing, Total, Weights, write_card
+from ..catalog.lookup import CARD_NAME
+from ..imaging.geometry import Geometry
+from ..inference.alignment.template import Template, write_template
 from ..weights.files import save_weights, sha256
+from .material import Material, network_arguments
 from .model_card import NOT_STATED, model_id
+from .run import Run
 from .synthesis.atlas import mean_image, surrounding
-
-if TYPE_CHECKING:
-    from .synthetic import Material, SyntheticRun
+from .synthetic_options import SyntheticTrainingOptions
 
 WEIGHTS, TEMPLATE = "weights.pt", "template.nrrd"
 TEMPLATE_MARGIN, TEMPLATE_SPACING = 32.0, 2.0  # mm
 
 
-def write_model(run: SyntheticRun, dataset: str, command: str) -> Card:
+@dataclass(frozen=True)
+class _Origin:
+    """Where a model comes from, and its files."""
+
+    dataset: str
+    command: str
+    template_sha256: str
+    weights: Weights
+
+
+def write_model(run: Run, material: Material, options: SyntheticTrainingOptions, dataset: str, command: str) -> Card:
     """Write the best weights, the template and, when these are there, the card. Raises OutputError."""
     template = run.out / TEMPLATE
     if not template.is_file():
-        write_template(mean_template(run.material), template)
+        write_template(mean_template(material), template)
     weights = run.out / WEIGHTS
     save_weights(run.best, weights)
-    card = _card(run, dataset, command, sha256(template), Weights(WEIGHTS, weights.stat().st_size, sha256(weights)))
+    origin = _Origin(dataset, command, sha256(template), Weights(WEIGHTS, weights.stat().st_size, sha256(weights)))
+    card = _card(run, material, options, origin)
     write_card(card, run.out / CARD_NAME)
     return card
 
@@ -53,63 +55,61 @@ def mean_template(material: Material) -> Template:
     return Template(image, focus, Geometry(grid.size, (grid.spacing,) * 3, grid.origin))
 
 
-def _card(run: SyntheticRun, dataset: str, command: str, template_sha256: str, weights: Weights) -> Card:
-    from .synthetic import network_arguments
-
-    settings, grid = run.material.settings, run.material.layout.grid
+def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origin: _Origin) -> Card:
+    settings, grid = material.settings, material.layout.grid
     labels = []
     for value, structure in enumerate(settings.structures, start=1):
         terminology, color = look_up(structure.name, value)
         labels.append(Label(value, structure.name, color, terminology))
     classes = {structure.value: n for n, structure in enumerate(settings.structures, start=1)}
-    names = [run.material.maps[n].name for n in run.material.training]
+    names = [material.maps[n].name for n in material.training]
     k, j, i = grid.size
     return Card(
         id=model_id(run.out),
         title=settings.name,
         version="1.0",
         description=f"{len(labels)} structures of the {settings.subject}: {settings.name.lower()}, in images of any "
-        f"contrast and resolution; trained on images synthesized from {len(names)} label maps ({dataset}).",
+        f"contrast and resolution; trained on images synthesized from {len(names)} label maps ({origin.dataset}).",
         modality=settings.modality,
         channels=(settings.channel,),
         network="atlas_unet",
-        network_arguments=network_arguments(run.material, run.options),
+        network_arguments=network_arguments(material, options),
         preprocessing=Preprocessing(
             normalization=(Normalization("none"),),
             alignment=Alignment(
-                TEMPLATE, template_sha256, settings.subject, (i, j, k), (grid.spacing,) * 3, grid.origin
+                TEMPLATE, origin.template_sha256, settings.subject, (i, j, k), (grid.spacing,) * 3, grid.origin
             ),
         ),
         inference=Inference((k, j, i)),
         labels=tuple(labels),
-        weights=weights,
+        weights=origin.weights,
         licence=settings.license or NOT_STATED,
         citation=settings.citation or NOT_STATED,
         limitations="Trained on synthesized images alone. Check every result.",
         training={
-            "command": command,
+            "command": origin.command,
             "label_maps": names,
-            "validation_maps": [run.material.maps[n].name for n in run.material.validation],
-            "images": run.best_epoch * run.options.images_per_epoch,
-            "seed": run.options.seed,
+            "validation_maps": [material.maps[n].name for n in material.validation],
+            "images": run.best_epoch * options.images_per_epoch,
+            "seed": options.seed,
             "device": run.device.type,
             "torch": torch.__version__,
         },
-        performance=_performance(run),
+        performance=_performance(run.best_scores, len(material.validation)),
         totals=tuple(Total(name, tuple(classes[value] for value in values)) for name, values in settings.totals),
     )
 
 
-def _performance(run: SyntheticRun) -> dict[str, Any]:
+def _performance(best_scores: dict[str, dict[str, float]], maps: int) -> dict[str, Any]:
     """Dice on the validation's synthesized images: by contrast and resolution, and by structure."""
-    scores = {name: float(np.nanmean(list(values.values()))) for name, values in run.best_scores.items()}
+    scores = {name: float(np.nanmean(list(values.values()))) for name, values in best_scores.items()}
     by_structure: dict[str, dict[str, float]] = {}
-    for name, values in run.best_scores.items():
+    for name, values in best_scores.items():
         for structure, score in values.items():
             if np.isfinite(score):  # JSON knows no NaN
                 by_structure.setdefault(structure, {})[name] = round(score, 4)
     return {
-        "measured_on": f"images synthesized from {len(run.material.validation)} label maps that were not trained on",
+        "measured_on": f"images synthesized from {maps} label maps that were not trained on",
         "mean_dice_by_image": {name: round(score, 4) for name, score in scores.items()},
         "dice_by_structure": by_structure,
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ..errors import InputError
+from ..core.errors import InputError
 from .options import check_least
 from .synthesis.options import SynthesisOptions
 

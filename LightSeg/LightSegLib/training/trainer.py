@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from ..catalog.card import Card, Weights, write_card
-from ..catalog.store import CARD_NAME
-from ..errors import InputError
-from ..evaluation import dice
+from ..catalog.lookup import CARD_NAME
+from ..core.errors import InputError
+from ..core.progress import CancelCallback, Reporter
+from ..evaluation.metrics import dice
+from ..imaging.volume import Volume
+from ..inference.backends.devices import choose_device
+from ..inference.processing.preprocess import orientation_steps, prepare
+from ..inference.processing.resample import resample_labels
+from ..inference.segmenter import Segmenter
 from ..networks import build
-from ..pipeline.devices import choose_device
-from ..pipeline.preprocess import orientation_steps, prepare
-from ..pipeline.resample import resample_labels
-from ..progress import CancelCallback, Reporter
-from ..segmenter import Segmenter
-from ..volume import Volume
 from ..weights.files import save_weights, sha256
 from .augment import Augmentation, random_patch
 from .dataset import Case, Dataset, read_dataset

@@ -19,7 +19,7 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..progress import Reporter
+from ..core.progress import Reporter
 
 if TYPE_CHECKING:
     import requests

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ..errors import OutputError
-from ..files import whole_file
-from ..progress import Reporter
+from ..core.atomic_io import whole_file
+from ..core.errors import OutputError
+from ..core.progress import Reporter
 from .connection import Connection, SourceError, Stream, Tries, is_html
 from .records import Fingerprint, fingerprint
 

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files import whole_file
+from ..core.atomic_io import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError
-from ..progress import Reporter
+from ..core.errors import InputError
+from ..core.progress import Reporter
 
 POLL = 0.1  # seconds between two attempts
 

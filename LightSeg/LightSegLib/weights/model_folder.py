@@ -14,10 +14,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..catalog.store import CARD_NAME
-from ..errors import InputError, ModelError, OutputError
-from ..files import whole_file
-from ..progress import Reporter
+from ..catalog.lookup import CARD_NAME
+from ..core.atomic_io import whole_file
+from ..core.errors import InputError, ModelError, OutputError
+from ..core.progress import Reporter
 from .connection import SourceError, is_html
 from .download import Meter, Partial, check_space
 from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..files import whole_file
-from ..progress import Reporter
+from ..core.atomic_io import whole_file
+from ..core.progress import Reporter
 
 SCHEMA_VERSION = 1
 BLOCK = 1 << 20

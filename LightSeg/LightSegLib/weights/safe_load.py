@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import ModelError
+from ..core.errors import ModelError
 
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled

@@ -17,8 +17,8 @@ from pathlib import PurePosixPath
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from ..catalog.card import Card, Source
-from ..catalog.store import user_folder
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.paths import user_folder
 from .connection import Connection, Page, SourceError
 from .download import Remote, require
 from .records import Fingerprint

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from ..catalog.card import Card, Source
-from ..catalog.store import resources_folder, weights_folder, weights_path
-from ..errors import DownloadError, InputError, LightSegError, ModelError
-from ..progress import CancelCallback, ProgressCallback, Reporter
+from ..catalog.lookup import weights_path
+from ..core.errors import DownloadError, InputError, LightSegError, ModelError
+from ..core.paths import resources_folder, weights_folder
+from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from .connection import Connection, Patience, SourceError
 from .download import WrongFile, download, write_error
 from .lock import locked

@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import Cancelled, DeviceError, LightSegError
-from ..files import output_error
-from ..pipeline.region import Region
-from ..progress import CancelCallback, Progress, ProgressCallback
-from ..volume import Segmentation, Volume
+from ..core.atomic_io import output_error
+from ..core.errors import Cancelled, DeviceError, LightSegError
+from ..core.progress import CancelCallback, Progress, ProgressCallback
+from ..imaging.region import Region
+from ..imaging.volume import Segmentation, Volume
 from . import messages
 
 IDLE_SECONDS = 300.0  # after which a worker with nothing to do ends

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import errors
 from ..catalog.card import Total, label_from_dict, label_to_dict
-from ..errors import LightSegError
-from ..files import output_error
-from ..volume import Geometry, Segmentation, Volume
+from ..core import errors
+from ..core.atomic_io import output_error
+from ..core.errors import LightSegError
+from ..imaging.geometry import Geometry
+from ..imaging.volume import Segmentation, Volume
 
 
 def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:

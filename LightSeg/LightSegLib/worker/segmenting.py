@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..progress import ProgressCallback
+from ..core.progress import ProgressCallback
 from . import messages
 
 if TYPE_CHECKING:
     from ..catalog.card import Card
-    from ..segmenter import Segmenter
+    from ..inference.segmenter import Segmenter
 
 
 class Segmenting:
@@ -22,8 +22,8 @@ class Segmenting:
         self._kept = KeptSegmenter()
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
-        from ..catalog.store import find_card
-        from ..pipeline.region import Region
+        from ..catalog.lookup import find_card
+        from ..imaging.region import Region
 
         options = dict(job["options"])
         confidence = options.pop("confidence", False)
@@ -45,7 +45,7 @@ class KeptSegmenter:
         self._made_for: tuple[Any, ...] = ()
 
     def get(self, card: Card, **options: Any) -> Segmenter:
-        from ..segmenter import Segmenter
+        from ..inference.segmenter import Segmenter
 
         wanted = (card, tuple(sorted(options.items())))
         if self._segmenter is None or self._made_for != wanted:

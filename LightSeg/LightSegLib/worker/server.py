@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from ..progress import Progress, ProgressCallback
+from ..core.progress import Progress, ProgressCallback
 from . import messages
 
 Work = Callable[[dict[str, Any], ProgressCallback], dict[str, Any]]

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from ...volume import LARGEST_LABEL, Geometry, check_labels, read_grid
-from ..dataset import ENDINGS
+from ...core.errors import InputError
+from ...imaging.geometry import Geometry
+from ...imaging.readers import IMAGE_ENDINGS, read_grid
+from ...imaging.volume import LARGEST_LABEL, check_labels
 from .settings import Settings
 
 
@@ -41,11 +42,11 @@ def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
     """
     if not folder.is_dir():
         raise InputError(f"The folder {folder} does not exist. Check the path and the spelling.")
-    paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS))
+    paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_ENDINGS))
     if len(paths) < 2:
         raise InputError(
             f"{folder} holds {len(paths)} label maps, but training needs two at least: one to learn from, one to "
-            f"validate on. Use files that end in {', '.join(ENDINGS)}."
+            f"validate on. Use files that end in {', '.join(IMAGE_ENDINGS)}."
         )
     if len(settings.values) > 255:
         raise InputError("The settings list more than 255 values. Join some of them in the label maps.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from ...errors import InputError
+from ...core.errors import InputError
 
 Span = tuple[float, float]
 

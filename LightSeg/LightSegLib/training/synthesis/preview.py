@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...catalog.anatomy import look_up
-from ...files import whole_file
+from ...core.atomic_io import whole_file
 from .generator import IGNORED, Sample
 from .settings import Settings
 

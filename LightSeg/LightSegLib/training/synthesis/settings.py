@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...catalog.schema import FieldError, conform
-from ...errors import InputError
+from ...core.errors import InputError
+from ...core.schema import FieldError, conform
 
 FILE_NAME = "synthesis.json"
 SHIPPED = Path(__file__).parent

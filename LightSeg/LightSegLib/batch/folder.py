@@ -1,0 +1,86 @@
+"""The cases of a folder and of the folders in it.
+
+Images: one case for each file, or for a model with several channels nnU-Net's names (CASE_0000, CASE_0001, ...) or one
+folder for each case with files whose names speak of the channels. DICOM: one case for each series (`studies.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..catalog.card import Card
+from ..catalog.channels import matched
+from ..imaging.readers import IMAGE_ENDINGS, case_name
+from .case import Case, Misfit, Source
+from .studies import Series, studies
+
+RECORDS = ".records"  # a folder that has it was written by a batch: its images are results
+SEGMENTATION = ".seg.nrrd"
+
+
+def cases_in_folder(top: Path, card: Card) -> Iterator[Case | Misfit]:
+    """One after the other, with little in memory."""
+    series: list[Series] = []
+    unreadable: list[OSError] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(top, onerror=unreadable.append, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != "." and not (Path(place, name) / RECORDS).is_dir())
+        visible = [Path(place, name) for name in sorted(names) if name[0] != "."]
+        images = [path for path in visible if path.name.lower().endswith(IMAGE_ENDINGS)]
+        prefix = "".join(f"{part}_" for part in Path(place).relative_to(top).parts)
+        yield from _images(images, prefix, card)
+        if len(images) < len(visible):
+            for one in Series.in_folder(Path(place), card, prefix):
+                if isinstance(one, Series) and len(card.channels) > 1:
+                    series.append(one)  # the channels of a study may lie in several folders
+                else:
+                    yield Case(one.case, (one.source,)) if isinstance(one, Series) else one
+    yield from studies(series, card)
+    yield from (Misfit(str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable)
+
+
+def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | Misfit]:
+    """The cases among the images of one folder."""
+    numbered: dict[str, dict[int, Path]] = {}
+    single: list[Path] = []
+    for path in images:
+        parts = re.fullmatch(r"(.+)_(\d{4})", case_name(path))
+        if path.name.lower().endswith(SEGMENTATION):
+            yield Misfit(str(path), "is a segmentation")
+        elif parts and (int(parts[2]) < len(card.channels) or len(card.channels) > 1):
+            same = numbered.setdefault(parts[1], {}).setdefault(int(parts[2]), path)
+            if same != path:
+                yield Misfit(str(path), f"has the name of {same.name}, which is taken")
+        else:
+            single.append(path)
+    wanted = range(len(card.channels))
+    for name, files in numbered.items():
+        if sorted(files) == list(wanted):
+            yield Case(prefix + name, tuple(Source((files[number],)) for number in wanted))
+        else:
+            missing = [f"{name}_{number:04d} ({card.channels[number]})" for number in wanted if number not in files]
+            yield Misfit(str(min(files.values())), f"belongs to a case without {', '.join(missing) or 'all its files'}")
+    if len(card.channels) == 1:
+        yield from (Case(prefix + case_name(path), (Source((path,)),)) for path in single)
+    elif single:
+        yield from _by_names(single, prefix, card)
+
+
+def _by_names(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | Misfit]:
+    """One case in a folder of its own: each channel is the file whose name speaks of it."""
+    numbers = matched(card.channels, [case_name(path) for path in images])
+    chosen = [images[number] for number in numbers if number is not None]
+    if len(chosen) == len(card.channels):
+        yield Case(prefix.rstrip("_") or images[0].parent.name, tuple(Source((path,)) for path in chosen))
+    for path in images:
+        if len(chosen) < len(card.channels) or path not in chosen:
+            yield Misfit(
+                str(path), f"is not clearly one of {', '.join(card.channels)}: end its name in _0000, _0001, ..."
+            )

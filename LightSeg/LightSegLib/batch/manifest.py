@@ -1,0 +1,50 @@
+"""The cases of a CSV file with the column `case` and one for each channel; paths are relative to its folder."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..catalog.card import Card
+from ..core.errors import InputError
+from ..imaging.readers import case_name
+from .case import Case, Misfit, Source
+
+
+def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | Misfit]:
+    """Raises InputError for a file that is no such table."""
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as stream:
+            header = stream.readline()
+            stream.seek(0)
+            rows = csv.reader(stream, delimiter=";" if ";" in header and "," not in header else ",")
+            columns = _columns(next(rows, []), card, manifest)
+            for row in rows:
+                if any(row):
+                    yield _case_of(row, columns, card, manifest.parent)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{manifest.name} cannot be read ({error}). Save it as CSV in UTF-8.") from error
+
+
+def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
+    """Numbers of the columns of the case's name and of each channel: by the channels' names, or else by their order."""
+    names = [name.strip().casefold() for name in header]
+    channels = [channel.casefold() for channel in card.channels]
+    if "case" in names:
+        others = [number for number, name in enumerate(names) if name != "case"]
+        if set(channels) <= set(names):
+            return [names.index(name) for name in ("case", *channels)]
+        if len(others) == len(channels):
+            return [names.index("case"), *others]
+    raise InputError(
+        f"{manifest.name} has the columns {', '.join(header) or 'none'}. "
+        f"Name them case, {', '.join(card.channels)} in its first line."
+    )
+
+
+def _case_of(row: Sequence[str], columns: Sequence[int], card: Card, folder: Path) -> Case | Misfit:
+    case, *paths = (row[column].strip() if column < len(row) else "" for column in columns)
+    if not all(paths):
+        return Misfit(case or ", ".join(row), f"has no file for {card.channels[paths.index('')]}")
+    return Case(case or case_name(Path(paths[0])), tuple(Source((folder / path,)) for path in paths))

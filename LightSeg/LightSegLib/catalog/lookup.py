@@ -1,0 +1,110 @@
+"""Which models there are: the cards that ship with LightSeg and those in the user's model folder."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from ..core.errors import InputError, ModelError, OutputError, UnknownModelError
+from ..core.paths import resources_folder, user_models_folder, weights_folder
+from .card import Card, read_card
+
+CARDS_FOLDER = Path(__file__).parent / "cards"
+CARD_NAME = "model.json"  # in a model folder, beside the weights
+
+
+def all_cards() -> list[Card]:
+    """Every model, bundled ones first, each group sorted by id; a user's card never hides a bundled one.
+
+    A bundled card is replaced by the one beside its weights if these describe themselves (see `Card`). A user's card
+    that cannot be read is left out, so that it does not take the other models with it.
+    """
+    bundled = map(read_card, sorted(CARDS_FOLDER.glob("*.json")))
+    cards = {card.id: _completed(card) for card in bundled}
+    for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
+        card = _readable(path)
+        if card and cards.setdefault(card.id, card) is not card:
+            logging.getLogger(__name__).warning(
+                "The model in %s is not used: its id '%s' is taken. Give it another id.", path.parent, card.id
+            )
+    return list(cards.values())
+
+
+def as_shipped(card: Card) -> Card:
+    """A bundled card without what a weights file has said of itself; any other card as it is."""
+    path = CARDS_FOLDER / f"{card.id}.json"
+    return read_card(path) if card.folder == CARDS_FOLDER and path.is_file() else card
+
+
+def _completed(card: Card) -> Card:
+    path = weights_folder() / card.id / CARD_NAME
+    if not card.self_describing or not path.is_file():
+        return card
+    completed = _readable(path)
+    if completed is None or (completed.id, completed.version) != (card.id, card.version):
+        return card
+    return replace(completed, folder=card.folder)  # its weights stay the store's affair
+
+
+def _readable(path: Path) -> Card | None:
+    """The card of a file; a warning and None where it cannot be read."""
+    try:
+        return read_card(path)
+    except ModelError as error:
+        logging.getLogger(__name__).warning("%s", error)
+        return None
+
+
+def find_card(model: str) -> Card:
+    """The card of a model id, or of a model folder or card file given by its path.
+
+    Raises UnknownModelError, which lists the closest ids, and ModelError for a damaged card.
+    """
+    path = Path(model)
+    if path.is_dir() and (path / CARD_NAME).is_file():
+        return read_card(path / CARD_NAME)
+    if path.suffix == ".json" and path.is_file():
+        return read_card(path)
+    cards = {card.id: card for card in all_cards()}
+    if model in cards:
+        return cards[model]
+    closest = difflib.get_close_matches(model, cards, n=3, cutoff=0.3) or sorted(cards)[:3]
+    raise UnknownModelError(
+        f"There is no model '{model}'. Choose one of the closest names ({', '.join(closest)}) "
+        "or see all with 'lightseg models'."
+    )
+
+
+def remove_model(card: Card) -> None:
+    """Delete an imported model, card and weights. Raises InputError for any other one, OutputError where it stays."""
+    folder = user_models_folder() / card.id
+    if card.folder != folder:
+        raise InputError(
+            f"{card.title} was not imported, so it cannot be removed. "
+            f"Downloaded weights go with 'lightseg weights remove {card.id}'."
+        )
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(
+            f"The model in {folder} could not be removed ({error.strerror or error}). Delete the folder by hand."
+        ) from error
+
+
+def weights_path(card: Card) -> Path:
+    """Where the card's weights should lie: beside the card, else in `Resources/Models`."""
+    return _beside(card, card.weights.file)
+
+
+def template_path(card: Card) -> Path | None:
+    """Where the template should lie of a card that aligns images; as the weights."""
+    alignment = card.preprocessing.alignment
+    return None if alignment is None else _beside(card, alignment.template)
+
+
+def _beside(card: Card, name: str) -> Path:
+    beside = (card.folder or Path()) / name
+    return beside if beside.is_file() else resources_folder() / "Models" / name

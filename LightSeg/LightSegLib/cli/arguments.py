@@ -1,0 +1,300 @@
+"""What the command line accepts, and how its words become values."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..batch.settings import FORMATS
+from ..training.options import TrainingOptions
+from ..training.synthetic_options import SyntheticTrainingOptions
+
+if TYPE_CHECKING:
+    from ..imaging.region import Region
+
+Job = Callable[[argparse.Namespace], None]
+PRECISIONS = ("auto", "float32")
+TRAINING_HELP = {
+    "card": "model whose card is the starting point: id, card file or model folder",
+    "epochs": "passes over the training cases; with label maps, parts of the training",
+    "batch_size": "patches per step",
+    "patch_size": "voxels K,J,I of a patch",
+    "learning_rate": "highest learning rate",
+    "weight_decay": "of AdamW",
+    "warmup_epochs": "epochs until the highest learning rate",
+    "class_weight_exponent": "1 weighs classes by inverse frequency, 0 alike",
+    "foreground_fraction": "share of patches that are centred on a label",
+    "flip_axes": "array axes flipped at random, joined by commas; 2 swaps left and right",
+    "ema_decay": "moving average of the weights, 0 for none",
+    "validation_fraction": "share of the cases kept for validation",
+    "validate_every": "epochs between validations",
+    "seed": "seed of all random numbers",
+    "resume": "go on with an interrupted training in MODEL_FOLDER",
+}
+SYNTHESIS_HELP = {
+    "settings": "what the values of the label maps are: a file, or the name of one that LightSeg has, such as brain "
+    "(default: synthesis.json beside the label maps)",
+    "images_per_epoch": "images made and learnt from in one epoch",
+    "hours": "pause after so many hours, 0 for never; --resume goes on",
+    "voxels_per_class": "of each image, drawn at random for the objective",
+    "validation_maps": "label maps kept for validation",
+    "spacing": "mm of the network's grid",
+    "margin": "mm around the structures that the network sees",
+    "overlap": "mm beyond the middle that each half sees",
+    "widths": "channels of the network's levels, joined by commas",
+    "fine_channels": "channels of the network at full resolution",
+    "prior_images": "label maps in random poses from which the prior is counted",
+    "initial_weights": "start from the weights in this file",
+    "threads": "of the training; the images are made in a process beside it",
+    "nice": "how far to step back behind other programs, 0 to 19",
+}
+
+
+def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
+    """The parser of the whole command line; the parsed `job` is the entry of `jobs` for the chosen command."""
+    parser = argparse.ArgumentParser(
+        "lightseg", description="Lightweight 3D medical image segmentation.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"lightseg {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.set_defaults(job=jobs[name])
+        return added
+
+    models = command("models", "List the models, or those that fit all words.")
+    models.add_argument("words", nargs="*", metavar="WORD", help="searched in title, modality and structures")
+    models.add_argument("--json", action="store_true", help="print a JSON list")
+
+    info = command("info", "Describe one model.")
+    info.add_argument("model", metavar="MODEL", help="model id, or the path of a model folder")
+    info.add_argument("--json", action="store_true", help="print the model card")
+
+    imported = command("import", "Add a model: an nnU-Net v2 results folder, its zip, a checkpoint, a LightSeg folder.")
+    imported.add_argument("path", metavar="FILE_OR_FOLDER_OR_ZIP", help="where the model lies; it is copied")
+    imported.add_argument(
+        "--fold",
+        action="append",
+        default=[],
+        metavar="N",
+        dest="folds",
+        help="take only this fold of an nnU-Net results folder, 0, 1, ... or all; can be given several times "
+        "(default: the mean of all finished ones)",
+    )
+    imported.add_argument("--replace", action="store_true", help="replace an imported model of the same id")
+
+    remove = command("remove", "Remove an imported model.")
+    remove.add_argument("model", metavar="MODEL", help="model id")
+
+    _add_weights_commands(commands, jobs)
+
+    segment = command("segment", "Segment a volume.")
+    segment.add_argument("inputs", nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel")
+    segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
+    segment.add_argument("--out", required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii")
+    segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
+    _add_device(segment)
+    _add_licence(segment)
+    _add_computing(segment)
+    segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    reproduce = command("reproduce", "Segment again as a result says it was made, and compare the labels.")
+    reproduce.add_argument("result", metavar="RESULT", help=".seg.nrrd file that segment or batch has written")
+    reproduce.add_argument("inputs", nargs="+", metavar="INPUT", help="what it was made of, as given to segment")
+    reproduce.add_argument("--model", default="", help="id or folder of the model (default: the id in RESULT)")
+    _add_licence(reproduce)
+    reproduce.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    batch = command("batch", "Segment many cases.")
+    batch.add_argument(
+        "input",
+        metavar="INPUT",
+        help="folder of volumes, CSV file (case, one column per channel) or tree of DICOM files",
+    )
+    batch.add_argument("--model", required=True, help="model id, or the path of a model folder")
+    batch.add_argument(
+        "--out", required=True, metavar="DIR", help="folder of the results; cases done there are skipped"
+    )
+    batch.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="of the segmentations (default: %(default)s)"
+    )
+    batch.add_argument("--workers", type=_count, metavar="N", help="processes (default: what fits cores and memory)")
+    batch.add_argument("--threads", type=_count, metavar="N", help="of each process (default: the cores among them)")
+    batch.add_argument(
+        "--engine", choices=("local", "dask"), default="local", help="dask: workers of a Dask cluster (default: local)"
+    )
+    batch.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://host:8786; else one is started here"
+    )
+    _add_device(batch)
+    _add_licence(batch)
+    _add_computing(batch)
+    batch.add_argument("--no-pictures", action="store_true", help="draw no picture of each case")
+    batch.add_argument("--dry-run", action="store_true", help="list what would be done, and how long it would take")
+    batch.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    train = command("train", "Train a model on labelled volumes, or on images synthesized from label maps.")
+    train.add_argument(
+        "dataset", nargs="?", metavar="DATASET", help="folder in nnU-Net's raw layout, or with images/ and labels/"
+    )
+    train.add_argument("--out", required=True, metavar="MODEL_FOLDER", help="where the model is written")
+    for name, default in vars(TrainingOptions()).items():
+        _add_option(train, name, default, TRAINING_HELP)
+    synthesis = train.add_argument_group("training on label maps")
+    synthesis.add_argument("--synthesize", metavar="LABELMAPS", help="folder of label maps to make images from")
+    for name, default in vars(SyntheticTrainingOptions()).items():
+        if name not in vars(TrainingOptions()):
+            _add_option(synthesis, name, default, SYNTHESIS_HELP)
+    synthesis.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the synthesis, such as noise=0,0.1",
+    )
+    synthesis.add_argument(
+        "--preview", action="store_true", help="write preview.png with images as the training sees them, and stop"
+    )
+
+    evaluate = command("evaluate", "Compare segmentations with expert labels.")
+    evaluate.add_argument("predictions", metavar="PREDICTIONS", help="folder of label maps, or one file")
+    evaluate.add_argument("labels", metavar="LABELS", help="folder with the expert's files of the same names, or one")
+    evaluate.add_argument("--out", metavar="CSV", help="table (default: evaluation.csv beside the predictions)")
+    evaluate.add_argument("--model", help="model whose label names are shown")
+
+    benchmark = command("benchmark", "Measure speed and memory of a model on this machine.")
+    benchmark.add_argument("--model", default="hippocampus-mr-lightmedseg", help="model id (default: %(default)s)")
+    _add_device(benchmark)
+    return parser
+
+
+def join_region(arguments: Sequence[str]) -> list[str]:
+    """`--roi -40,...` as `--roi=-40,...`: argparse takes a value that starts with a minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--roi":
+            joined[-1] = f"--roi={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _add_weights_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], jobs: Mapping[str, Job]
+) -> None:
+    """`lightseg weights ...`."""
+    text = "Download, check and remove weights."
+    weights = commands.add_parser("weights", help=text, description=text, allow_abbrev=False)
+    actions = weights.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.set_defaults(job=jobs[f"weights {name}"])
+        return added
+
+    listed = action("list", "List what is on this computer, with sizes.")
+    listed.add_argument("--json", action="store_true", help="print a JSON list")
+    download = action("download", "Download the weights of models.")
+    download.add_argument("models", nargs="+", metavar="MODEL", help="model ids")
+    download.add_argument("--mirror", metavar="URL", help="try URL/MODEL/FILE first (also: LIGHTSEG_MIRROR)")
+    use = action("use", "Take a model's weights from a file, for computers without internet.")
+    use.add_argument("model", metavar="MODEL", help="model id")
+    use.add_argument("file", metavar="FILE", help="the authors' file; it is copied")
+    for parser in (download, use):
+        _add_licence(parser)
+        parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    verify = action("verify", "Compute hashes again and compare.")
+    verify.add_argument("models", nargs="*", metavar="MODEL", help="model ids (default: all that are downloaded)")
+    remove = action("remove", "Delete downloaded weights.")
+    remove.add_argument("models", nargs="+", metavar="MODEL", help="model ids")
+    remove.add_argument("--forget", action="store_true", help="accept another file at the next download")
+    path = action("path", "Print where a model's weights lie.")
+    path.add_argument("model", metavar="MODEL", help="model id")
+
+
+def _add_licence(parser: argparse.ArgumentParser) -> None:
+    text = "accept the licence of a model that forbids commercial use; needed once"
+    parser.add_argument("--accept-licence", action="store_true", help=text)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
+def _add_computing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help="auto: the fastest that finds the same labels on this kind of processor; float32: never bfloat16, "
+        "float16 or OpenVINO (default: %(default)s)",
+    )
+    parser.add_argument("--no-openvino", action="store_true", help="do without OpenVINO, where it is installed")
+    parser.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
+    parser.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")
+
+
+def _add_option(parser: argparse._ActionsContainer, name: str, default: object, helps: Mapping[str, str]) -> None:
+    """The flag of one field of a training's options; what is not given is not in the result."""
+    flag = f"--{name.replace('_', '-')}"
+    if name == "device":
+        parser.add_argument(flag, type=_device, default=argparse.SUPPRESS, help="auto, cpu, cuda, cuda:N or mps")
+    elif isinstance(default, bool):
+        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=helps[name])
+    else:
+        text = helps[name] + ("" if default in ("", None) else f" (default: {_words(default)})")
+        kinds = {"patch_size": _size, "flip_axes": _axes, "widths": _counts}
+        parser.add_argument(flag, type=kinds.get(name, type(default)), default=argparse.SUPPRESS, help=text)
+
+
+def _words(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _region(text: str) -> Region:
+    from ..imaging.region import Region
+
+    try:
+        r1, a1, s1, r2, a2, s2 = (float(part) for part in text.split(","))
+        if not all(map(math.isfinite, (r1, a1, s1, r2, a2, s2))):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not six numbers R,A,S,R,A,S in mm, joined by commas") from None
+    return Region.from_ras(r1, a1, s1, r2, a2, s2)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int, int]:
+    try:
+        k, j, i = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not three whole numbers K,J,I, joined by commas") from None
+    return k, j, i
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers above 0, joined by commas")
+    return tuple(int(part) for part in text.split(","))
+
+
+def _axes(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"([0-2](,[0-2])*)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of the axes 0, 1 and 2, joined by commas")
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not one of auto, cpu, cuda, cuda:N and mps")
+    return text

@@ -1,0 +1,114 @@
+"""The command `lightseg batch`: many cases, from files to files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ..core.errors import LightSegError
+from .printing import ProgressLine, silence_itk
+
+if TYPE_CHECKING:
+    from ..batch.overview import State
+    from ..batch.settings import Settings
+
+MINUTE = 60.0
+
+
+def _batch(arguments: argparse.Namespace) -> None:
+    from ..batch.cohort import segment_files
+    from ..batch.settings import Settings
+
+    silence_itk()
+    settings = Settings(
+        arguments.device,
+        arguments.precision,
+        arguments.mirror,
+        "label" if arguments.largest_component else None,
+        not arguments.no_openvino,
+        arguments.format,
+        not arguments.no_pictures,
+    )
+    progress = ProgressLine(arguments.quiet)
+    if arguments.dry_run:
+        return _preview(arguments, settings, progress)
+    try:
+        outcome = segment_files(
+            arguments.input,
+            arguments.model,
+            arguments.out,
+            settings,
+            arguments.workers,
+            arguments.threads,
+            arguments.accept_licence,
+            progress,
+            _Teller(progress),
+            engine=arguments.engine,
+            scheduler=arguments.scheduler,
+        )
+    finally:
+        progress.clear()
+    state = outcome.state
+    if not arguments.quiet:
+        for misfit in outcome.misfits:
+            print(f"lightseg: left out: {misfit.what} {misfit.reason}", file=sys.stderr)
+        print(f"{state.text()}; {outcome.table} written")
+    if state.failed:
+        raise LightSegError(
+            f"{state.failed} of {state.cases} cases failed. "
+            f"The reasons stand in {outcome.table}; run the same command again to try these once more."
+        )
+    return None
+
+
+class _Teller:
+    """Shows the state of a batch; where nobody watches, as in the log of a job, a line every minute."""
+
+    def __init__(self, progress: ProgressLine) -> None:
+        self._progress = progress
+        self._told = time.monotonic()
+        self._waiting = ""
+
+    def __call__(self, state: State) -> None:
+        self._progress.show(*state.lines())
+        if time.monotonic() > self._told + MINUTE or (state.waiting and state.waiting != self._waiting):
+            self._told, self._waiting = time.monotonic(), state.waiting
+            self._progress.log(f"lightseg: {state.text()}")
+
+
+def _preview(arguments: argparse.Namespace, settings: Settings, progress: ProgressLine) -> None:
+    from ..batch.cluster import count_workers
+    from ..batch.cohort import planned
+    from ..batch.overview import duration
+    from ..batch.preview import estimate, steps
+
+    given = (arguments.input, arguments.model, arguments.out, settings, arguments.accept_licence, progress)
+    with planned(*given) as plan:
+        progress.clear()
+        to_do = 0
+        for case, done in steps(plan):
+            to_do += not done
+            print("done before" if done else "to do", case.id, case.where, sep="\t")
+        for misfit in plan.misfits:
+            print("left out", misfit.what, misfit.reason, sep="\t")
+        words = f"{to_do} of {plan.count} cases to do, {len(plan.misfits)} left out"
+        if to_do:
+            try:
+                workers = arguments.workers
+                if arguments.scheduler and not workers:
+                    workers = max(1, count_workers(arguments.scheduler))
+                found = estimate(plan, workers, arguments.threads, _Teller(progress))
+            finally:
+                progress.clear()
+            if found is None:
+                words += "; no estimate, since the first cases fail"
+            else:
+                source = "a case measured now" if found.measured else "the cases done before"
+                time = f"about {duration(found.of(to_do))} with {found.workers} worker(s)"
+                words += f"; {time}, by {source} ({found.seconds:.1f} s each)"
+        print(words)
+
+
+BATCH_JOBS = {"batch": _batch}

@@ -1,0 +1,266 @@
+"""The command `lightseg`: the library's jobs without a window.
+
+Results go to standard output, progress to standard error where that is a terminal. Exit code: 0 done,
+2 what was handed over cannot be used, 1 anything else. Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import importlib.util
+import io
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ..catalog.lookup import find_card
+from ..core.errors import InputError, LightSegError
+from ..core.system import step_back
+from ..training.options import TrainingOptions
+from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_options
+from .arguments import build_parser, join_region
+from .batch import BATCH_JOBS
+from .models import MODEL_JOBS
+from .printing import ProgressLine, nested, silence_itk, table
+
+DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name is no reason to fail
+    try:
+        arguments = build_parser(JOBS).parse_args(join_region(sys.argv[1:] if argv is None else argv))
+    except SystemExit as request:  # argparse has printed the help, the version or what is wrong
+        return int(request.code or 0)
+    try:
+        arguments.job(arguments)
+    except LightSegError as error:
+        print(f"lightseg: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("lightseg: Stopped before the job was done.", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        reason = str(error).strip().splitlines() or ["no reason given"]
+        print(
+            f"lightseg: An unexpected error occurred ({type(error).__name__}: {reason[0]}). "
+            f"Set {DEBUG_VARIABLE}=1 and run again for the details to report.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+# --- the commands ------------------------------------------------------------------------------
+
+
+def _segment(arguments: argparse.Namespace) -> None:
+    from ..imaging.readers import read_volume
+    from ..imaging.writers import check_holds, check_output, write_segmentation
+    from ..inference.segmenter import Segmenter
+
+    silence_itk()
+    out = Path(arguments.out)
+    check_output(out)
+    inputs = [Path(path) for path in arguments.inputs]
+    if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
+        raise InputError(f"{out} is one of the inputs and would be overwritten. Choose another name for --out.")
+    card = find_card(arguments.model)
+    volumes = [read_volume(path) for path in inputs]
+    for volume in volumes:
+        check_holds(out, volume.geometry)
+    segmenter = Segmenter(
+        card,
+        device=arguments.device,
+        precision=arguments.precision,
+        mirror=arguments.mirror,
+        largest_component="label" if arguments.largest_component else None,
+        accept_licence=arguments.accept_licence,
+        openvino=not arguments.no_openvino,
+    )
+    progress = ProgressLine(arguments.quiet)
+    try:
+        segmentation = segmenter.segment(volumes, roi=arguments.roi, progress=progress)
+    finally:
+        progress.clear()
+    write_segmentation(segmentation, out)
+    if arguments.quiet:
+        return
+    provenance = segmentation.provenance
+    for notice in provenance["notices"]:
+        print(f"lightseg: {notice}", file=sys.stderr)
+    print(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
+    how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"
+    print(f"{out} written ({how}, about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate)")
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from ..evaluation.reproduction import reproduce
+    from ..imaging.readers import read_volume
+
+    silence_itk()
+    progress = ProgressLine(arguments.quiet)
+    volumes = [read_volume(path) for path in arguments.inputs]
+    try:
+        found = reproduce(arguments.result, volumes, arguments.model, progress, arguments.accept_licence)
+    finally:
+        progress.clear()
+    if not arguments.quiet:
+        for change in found.changes:
+            print(f"lightseg: not as it was: {change}", file=sys.stderr)
+    if found.different:
+        remedy = (
+            "See above what has changed." if found.changes else "Check the input, and on which computer it was made."
+        )
+        raise LightSegError(
+            f"{found.different} of {found.voxels} voxels have another label than in {arguments.result}. {remedy}"
+        )
+    if not arguments.quiet:
+        print(f"The labels are the same in all {found.voxels} voxels ({found.segmentation.provenance['computed_in']}).")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from ..training.run import EpochReport
+    from ..training.trainer import train
+
+    silence_itk()
+    out = Path(arguments.out)
+    if arguments.synthesize is not None and arguments.dataset is not None:
+        raise InputError("DATASET and --synthesize are two kinds of training. Give one of them.")
+    if arguments.preview and arguments.synthesize is not None:
+        _preview(arguments)
+        return
+    progress = ProgressLine()
+    drawing = importlib.util.find_spec("vtk") is not None
+
+    def on_epoch(report: EpochReport) -> None:
+        if drawing and report.validation_dice is not None:
+            _draw_curves(out)
+        left = str(datetime.timedelta(seconds=round(report.seconds_left)))
+        progress.show(
+            f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, "
+            f"best validation Dice {max(report.best_dice, 0):.4f}, {left} left"
+        )
+
+    try:
+        if arguments.synthesize is not None:
+            from ..training.synthetic import train_synthetic
+
+            options = _options(arguments, SyntheticTrainingOptions, TrainingOptions)
+            step_back(options.nice)
+            card = train_synthetic(arguments.synthesize, out, options, synthesis_options(arguments.set), on_epoch)
+        elif arguments.dataset is not None:
+            options_of_images = _options(arguments, TrainingOptions, SyntheticTrainingOptions)
+            card = train(arguments.dataset, out, options_of_images, on_epoch)
+        else:
+            raise InputError("There is nothing to train on. Give DATASET, or label maps with --synthesize.")
+    finally:
+        progress.clear()
+    if card is None:
+        print(f"{out} holds a training without a validation yet; go on with --resume")
+        return
+    print(nested(card.performance))
+    if not drawing:
+        print("lightseg: The training curves were not drawn. Install the package vtk to have them.", file=sys.stderr)
+    print(f"{arguments.out} holds the model; use it with --model {shlex.quote(arguments.out)}")
+
+
+Options = TypeVar("Options")
+
+
+def _options(arguments: argparse.Namespace, kind: type[Options], other: type) -> Options:
+    """The options that were given, of one kind of training. Raises InputError for one of the other kind."""
+    given = vars(arguments)
+    own = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for field in dataclasses.fields(other):
+        if field.name in given and field.name not in own:
+            flag = f"--{field.name.replace('_', '-')}"
+            which = "without" if kind is SyntheticTrainingOptions else "with"
+            raise InputError(f"{flag} is for a training {which} --synthesize. Leave it out.")
+    return kind(**{name: given[name] for name in own if name in given})
+
+
+def _preview(arguments: argparse.Namespace) -> None:
+    from ..core.atomic_io import check_folder
+    from ..training.synthetic import preview
+
+    out = Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
+    options = _options(arguments, SyntheticTrainingOptions, TrainingOptions)
+    preview(arguments.synthesize, out / "preview.png", options, synthesis_options(arguments.set))
+    print(f"{out / 'preview.png'} shows images as the training sees them, from its beginning to its end")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from ..core.atomic_io import write_table
+    from ..evaluation.metrics import MEASURES, Row, evaluate_folders, summarize, without_prediction
+    from ..imaging.writers import check_output
+
+    silence_itk()
+    predictions = Path(arguments.predictions)
+    folder = predictions if predictions.is_dir() else predictions.parent
+    out = Path(arguments.out) if arguments.out else folder / "evaluation.csv"
+    if folder.is_dir():  # a missing one is reported as such below
+        check_output(out, (".csv",))
+    names = {label.value: label.name for label in find_card(arguments.model).labels} if arguments.model else None
+    rows = evaluate_folders(arguments.predictions, arguments.labels, names)
+    if not rows:
+        raise InputError("No file holds a label, so there is nothing to compare. Check that these are label maps.")
+    header = Row.__annotations__
+    write_table([header, *([getattr(row, name) for name in header] for row in rows)], out)
+    lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
+    lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]
+    for summary in summarize(rows):
+        spread = (f"{summary.mean[name]:.3f} +- {summary.std[name]:.3f}" for name in MEASURES)
+        missed = f", {summary.missed} missed" if summary.missed else ""
+        lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
+    print(table(lines))
+    if left_out := without_prediction(arguments.predictions, arguments.labels):
+        print(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
+    print(f"{out} written")
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from ..evaluation.benchmark import benchmark_model
+
+    print(table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
+
+
+JOBS = (
+    MODEL_JOBS
+    | BATCH_JOBS
+    | {
+        "segment": _segment,
+        "reproduce": _reproduce,
+        "train": _train,
+        "evaluate": _evaluate,
+        "benchmark": _benchmark,
+    }
+)
+
+
+# --- printing ----------------------------------------------------------------------------------
+
+
+def _draw_curves(folder: Path) -> None:
+    """Training curves as a picture where that is possible; a long training must not end for want of one."""
+    try:
+        from ..rendering.pictures import draw_curves
+
+        draw_curves(folder / "training.csv", folder / "curves.png")
+    except LightSegError as error:
+        print(f"lightseg: {error}", file=sys.stderr)

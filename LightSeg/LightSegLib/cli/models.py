@@ -1,0 +1,216 @@
+"""The commands about models: what there is, where it comes from, what lies on this computer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from dataclasses import asdict
+
+from ..catalog.card import Card, Preprocessing, Resampling, Weights, card_to_dict
+from ..catalog.lookup import all_cards, find_card, remove_model
+from ..catalog.search import search
+from ..core.errors import InputError, LightSegError
+from ..weights.sources import origin
+from ..weights.store import WeightStore
+from .printing import WIDTH, ProgressLine, megabytes, nested, table, wrapped
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    store = WeightStore()
+    cards = search(all_cards(), arguments.words)
+    if arguments.json:
+        rows = [_summary(card, store) for card in cards]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif cards:
+        header = ("ID", "MODALITY", "STATE", "TITLE")
+        print(table([header, *((card.id, card.modality, _state(card, store), card.title) for card in cards)]))
+    else:
+        print("No model fits. Use fewer or other words; 'lightseg models' lists all.")
+
+
+def _summary(card: Card, store: WeightStore) -> dict[str, object]:
+    return {
+        "id": card.id,
+        "title": card.title,
+        "modality": card.modality,
+        "state": store.state(card),
+        "unverified": card.unverified,
+        "size": card.weights.size,
+        "labels": [label.name for label in card.labels],
+    }
+
+
+def _state(card: Card, store: WeightStore) -> str:
+    return store.state(card) + (", unverified" if card.unverified else "")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    card = find_card(arguments.model)
+    if arguments.json:
+        print(json.dumps(card_to_dict(card), indent=2, ensure_ascii=False))
+        return
+    weights = card.weights
+    facts = {
+        "Id": card.id,
+        "Version": card.version,
+        "State": _state(card, WeightStore()),
+        "Description": card.description,
+        "Modality": card.modality,
+        "Input": ", ".join(card.channels),
+        "Spacing": _spacing(card.preprocessing),
+        "Resampling": _resampling(card),
+        "Patch": f"{' x '.join(map(str, card.inference.patch_size))} voxels (k, j, i)",
+        "Network": card.network,
+        "Folds": _folds(card),
+        "Labels": ", ".join(f"{label.value} {label.name}" for label in card.labels),
+        "Totals": ", ".join(total.name for total in card.totals),
+        "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
+        "Sources": ", ".join(map(origin, weights.sources)),
+        "Homepage": card.homepage,
+        "Limitations": card.limitations,
+        "Licence": card.licence,
+        "Citation": card.citation,
+    }
+    print(card.title)
+    print(wrapped({name: text for name, text in facts.items() if text}))
+    if card.not_known:
+        print("Unverified: not known about this model")
+        print(
+            "\n".join(
+                textwrap.fill(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+                for sentence in card.not_known
+            )
+        )
+    if card.performance:
+        print(nested({"Performance": card.performance}))
+
+
+def _spacing(preprocessing: Preprocessing) -> str:
+    """To which the image is resampled."""
+    if (alignment := preprocessing.alignment) is not None:
+        return f"{' x '.join(f'{length:g}' for length in alignment.spacing)} mm, aligned with a {alignment.subject}"
+    lengths = {axis: length for axis, length in zip("ijk", preprocessing.spacing or (), strict=False) if length}
+    if not lengths:
+        return "that of the image"
+    kept = "".join(f", along {axis} that of the image" for axis in "ijk" if axis not in lengths)
+    return f"{' x '.join(f'{length:g}' for length in lengths.values())} mm ({', '.join(lengths)}){kept}"
+
+
+def _resampling(card: Card) -> str:
+    """Of the image, and of what the network makes of it."""
+    if card.preprocessing.spacing is None:
+        return ""
+    return f"{_interpolation(card.preprocessing.resampling)}; results {_interpolation(card.inference.resampling)}"
+
+
+def _interpolation(rule: Resampling) -> str:
+    along = "" if rule.separate == "never" else f", {rule.across} along the coarsest axis"
+    return rule.interpolation + along + (" where that is anisotropic" if rule.separate == "anisotropic" else "")
+
+
+def _folds(card: Card) -> str:
+    """Those whose networks an import took."""
+    folds = [str(fold) for fold in card.training.get("folds", ()) if fold is not None]
+    return ", ".join(folds) + (f" (mean of {len(folds)} networks)" if len(folds) > 1 else "")
+
+
+def _pin(weights: Weights) -> str:
+    """What the file is held to."""
+    if weights.sha256:
+        return f"SHA-256 {weights.sha256}"
+    return f"git blob id {weights.git_blob}" if weights.git_blob else "no hash is known before the first download"
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from ..models.importing import import_model
+
+    card = import_model(arguments.path, replace=arguments.replace, folds=arguments.folds)
+    print(f"{card.title} imported; use it with --model {card.id}")
+
+
+def _remove_model(arguments: argparse.Namespace) -> None:
+    card = find_card(arguments.model)
+    remove_model(card)
+    print(f"{card.title} removed")
+
+
+# --- lightseg weights ----------------------------------------------------------------------------
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    entries = WeightStore().entries()
+    if arguments.json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False, default=str))
+        return
+    rows = [(entry.model, megabytes(entry.size), str(entry.path or "an unfinished download")) for entry in entries]
+    print(table([("MODEL", "SIZE", "FILE"), *rows]) if rows else "Nothing was downloaded yet.")
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    store = WeightStore()
+    for card in [find_card(model) for model in arguments.models]:
+        progress = ProgressLine(arguments.quiet)
+        try:
+            path = store.ensure(card, progress, accept_licence=arguments.accept_licence, mirror=arguments.mirror)
+        finally:
+            progress.clear()
+        if not arguments.quiet:
+            print(f"{card.id}: {path}")
+
+
+def _use(arguments: argparse.Namespace) -> None:
+    card = find_card(arguments.model)
+    progress = ProgressLine(arguments.quiet)
+    try:
+        path = WeightStore().use_file(card, arguments.file, progress, accept_licence=arguments.accept_licence)
+    finally:
+        progress.clear()
+    if not arguments.quiet:
+        print(f"{card.id}: {path}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    store = WeightStore()
+    named = [find_card(model) for model in arguments.models]
+    models = named or [card for card in all_cards() if store.state(card) not in ("available", "manual")]
+    failures: list[LightSegError] = []
+    for card in models:
+        try:
+            store.verify(card)
+            print(f"{card.id}: as it should be")
+        except LightSegError as error:
+            failures.append(error)
+            print(f"{card.id}: {error}")
+    if failures:
+        raise failures[0]
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    store = WeightStore()
+    known = {entry.model for entry in store.entries()}
+    if unknown := [model for model in arguments.models if model not in known]:
+        raise InputError(
+            f"There are no downloaded weights of {', '.join(unknown)}. 'lightseg weights list' shows what there is; "
+            "'lightseg remove MODEL' removes an imported model."
+        )
+    for model in arguments.models:  # by id, since the card may be gone
+        print(f"{model}: {megabytes(store.remove(model, arguments.forget))} freed")
+
+
+def _path(arguments: argparse.Namespace) -> None:
+    print(WeightStore().path(find_card(arguments.model)))
+
+
+MODEL_JOBS = {
+    "models": _models,
+    "info": _info,
+    "import": _import,
+    "remove": _remove_model,
+    "weights list": _list,
+    "weights download": _download,
+    "weights use": _use,
+    "weights verify": _verify,
+    "weights remove": _remove,
+    "weights path": _path,
+}

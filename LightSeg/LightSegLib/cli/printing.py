@@ -1,0 +1,95 @@
+"""How the command line prints: tables, nested facts, sizes, and one line of progress."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from ..core.progress import Progress
+
+WIDTH = 120  # columns for running text
+
+
+class ProgressLine:
+    """A line on standard error, or several, overwritten by the next; silent where nobody watches."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._shown = not quiet and sys.stderr.isatty()
+        self._logged = not quiet and not self._shown
+        self._lines = 1
+
+    def __call__(self, progress: Progress) -> None:
+        if self._shown:
+            self.show(progress.text())
+
+    def show(self, *lines: str) -> None:
+        if self._shown:
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be overwritten
+            texts = lines if len(lines) == 1 else tuple(line[:width] for line in lines)
+            print(self._erased() + "\n".join(texts), end="", file=sys.stderr, flush=True)
+            self._lines = len(lines)
+
+    def log(self, line: str) -> None:
+        """For a file: what a terminal need not be told."""
+        if self._logged:
+            print(line, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print(self._erased(), end="", file=sys.stderr, flush=True)
+            self._lines = 1
+
+    def _erased(self) -> str:
+        """To the beginning of the first line, and nothing below."""
+        return "\r" + "\033[A" * (self._lines - 1) + ("\033[J" if self._lines > 1 else "\033[K")
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows with aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def wrapped(facts: Mapping[str, str]) -> str:
+    """Names in a column beside texts of any length."""
+    column = max(map(len, facts)) + 4
+    return "\n".join(
+        textwrap.fill(
+            text,
+            WIDTH,
+            initial_indent=f"  {name}".ljust(column),
+            subsequent_indent=" " * column,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, text in facts.items()
+    )
+
+
+def nested(facts: Mapping[str, object], indent: str = "  ") -> str:
+    """Nested measured values, one level of nesting per indentation, the innermost on one line."""
+    lines = []
+    for name, value in facts.items():
+        if not isinstance(value, Mapping):
+            lines.append(f"{indent}{name}: {value}")
+        elif any(isinstance(entry, Mapping) for entry in value.values()):
+            lines += [f"{indent}{name}:", nested(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: " + ", ".join(f"{key} {entry}" for key, entry in value.items()))
+    return "\n".join(lines)
+
+
+def megabytes(size: int | None) -> str:
+    """A file size for people, in MB of a million bytes."""
+    return "size not known" if size is None else f"{size / 1e6:.{2 if size < 1e7 else 0}f} MB"
+
+
+def silence_itk() -> None:
+    """Keep ITK's own warnings off standard error: what matters is raised, and told in one message."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)

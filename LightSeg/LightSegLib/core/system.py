@@ -1,0 +1,92 @@
+"""What this computer has for a job: cores, memory that is left, and the most that this process has held."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")  # version 2, where containers on Linux have their limit
+PROCESS = Path("/proc/self")
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def step_back(nice: int) -> None:
+    """Let other programs go first: lower this process's priority to `nice` (0 to 19), where the system can."""
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), nice))
+
+
+def processor_name() -> str:
+    """As its maker calls it; empty where the system does not tell."""
+    with suppress(OSError):
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor()
+
+
+def free_memory() -> int | None:
+    """Bytes that a process may still take; None where the system does not tell."""
+    if sys.platform == "win32":
+        return _windows()
+    if sys.platform == "darwin":
+        return None
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    free = int(fields["MemAvailable"].split()[0]) * 1024
+    try:
+        limit, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        return min(free, limit - used + int(stat["inactive_file"]))  # files that were read may be dropped again
+    except (OSError, ValueError, KeyError):  # no group, or "max" for no limit
+        return free
+
+
+def gigabytes(size: int) -> str:
+    """In words, with as many digits as tell two sizes apart."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def forget_peak() -> None:
+    """Let `peak_memory` start anew, where the system can (Linux: proc_pid_clear_refs(5), value 5)."""
+    with suppress(OSError):
+        (PROCESS / "clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory() -> int | None:
+    """Most bytes that this process has held; None where the system does not tell."""
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+)", (PROCESS / "status").read_text(encoding="utf-8", errors="replace"))
+        if found:
+            return int(found[1]) * 1024
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _windows() -> int:
+    import ctypes
+
+    class Status(ctypes.Structure):
+        """MEMORYSTATUSEX of the Windows API."""
+
+        _fields_ = [
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "free", "page_total", "page_free", "v", "vf", "e")),
+        ]
+
+    status = Status()
+    status.length = ctypes.sizeof(status)
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
+    return int(status.free)

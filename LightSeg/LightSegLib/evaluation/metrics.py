@@ -1,0 +1,220 @@
+"""How well a segmentation agrees with an expert's: overlap, surface distances and volumes, per label and case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..imaging.geometry import Geometry
+from ..imaging.readers import IMAGE_ENDINGS, case_name, read_grid
+from ..imaging.volume import check_labels
+
+TOLERANCE_MM = 1.0
+# share of a square that lies inside when 0 to 4 of its corners do and the border runs through edge midpoints
+INSIDE_SHARE = np.array([0, 1 / 8, 1 / 2, 7 / 8, 1], np.float32)
+MEASURES = ("dice", "surface_dice", "hd95_mm", "volume_difference_ml")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label of one case. A label that neither file contains has no row.
+
+    surface_dice: within 1 mm. hd95_mm: infinite where only one of the two files has the label.
+    volume_ml: the expert's. volume_difference_ml: prediction minus expert.
+    """
+
+    case: str
+    label: int
+    name: str
+    dice: float
+    surface_dice: float
+    hd95_mm: float
+    volume_ml: float
+    volume_difference_ml: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and standard deviation (of the population) of every measure of one label over its cases.
+
+    missed: cases in which only one of the two files has the label; their Dice of 0 counts, their
+    infinite distance is left out of the mean.
+    """
+
+    label: int
+    name: str
+    cases: int
+    missed: int
+    mean: dict[str, float]
+    std: dict[str, float]
+
+
+def evaluate_folders(
+    predictions: str | Path, labels: str | Path, label_names: Mapping[int, str] | None = None
+) -> list[Row]:
+    """Compare every label map in `predictions` with the file of the same case name in `labels`.
+
+    Both may also be single files. Expert files without a prediction are not compared.
+    Raises InputError for a missing folder or partner, and for grids or voxels that do not compare.
+    """
+    rows: list[Row] = []
+    for case, prediction, label in _pairs(Path(predictions), Path(labels)):
+        rows += evaluate_case(case, prediction, label, label_names or {})
+    return rows
+
+
+def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]:
+    """Names of the expert files that `evaluate_folders` leaves out because no prediction has their name."""
+    if not (Path(predictions).is_dir() and Path(labels).is_dir()):
+        return []
+    predicted = {case_name(path) for path in image_files(Path(predictions))}
+    return [case_name(path) for path in image_files(Path(labels)) if case_name(path) not in predicted]
+
+
+def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping[int, str]) -> list[Row]:
+    """The rows of one pair of files. Raises InputError when they do not compare."""
+    predicted, geometry = read_grid(prediction)
+    expected, expected_geometry = read_grid(label)
+    if not geometry.matches(expected_geometry):
+        raise InputError(
+            f"{prediction.name} and {label.name} do not lie on the same grid "
+            f"({_words(geometry.shape)} and {_words(expected_geometry.shape)} voxels). "
+            "Segment the image that the label map was drawn on, or resample one to the other."
+        )
+    check_labels(predicted, prediction.name)
+    check_labels(expected, label.name)
+    return compare_labels(case, predicted, expected, geometry, label_names)
+
+
+def compare_labels(
+    case: str, predicted: np.ndarray, expected: np.ndarray, geometry: Geometry, label_names: Mapping[int, str]
+) -> list[Row]:
+    """The rows of two label arrays [k, j, i] on one grid: one per value above 0 that either contains."""
+    rows = []
+    for number in np.union1d(predicted, expected):
+        value = int(number)
+        if value == 0:
+            continue
+        a, b = predicted == value, expected == value
+        surface, hd95 = surface_agreement(a, b, geometry.spacing[::-1])
+        volume, expert_volume = (np.count_nonzero(mask) * geometry.voxel_volume_ml for mask in (a, b))
+        name = label_names.get(value, f"label {value}")
+        rows.append(Row(case, value, name, dice(a, b), surface, hd95, expert_volume, volume - expert_volume))
+    return rows
+
+
+def summarize(rows: Sequence[Row]) -> list[Summary]:
+    """One summary per label, in the order of the label values."""
+    summaries = []
+    for value in sorted({row.label for row in rows}):
+        own = [row for row in rows if row.label == value]
+        numbers = {name: np.array([getattr(row, name) for row in own]) for name in MEASURES}
+        finite = {name: array[np.isfinite(array)] for name, array in numbers.items()}
+        summaries.append(
+            Summary(
+                value,
+                own[0].name,
+                len(own),
+                sum(math.isinf(row.hd95_mm) for row in own),
+                {name: float(array.mean()) if array.size else math.nan for name, array in finite.items()},
+                {name: float(array.std()) if array.size else math.nan for name, array in finite.items()},
+            )
+        )
+    return summaries
+
+
+# --- measures of two masks ---------------------------------------------------------------------
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """2 |A and B| / (|A| + |B|) of two boolean arrays (Dice 1945); NaN where both are empty."""
+    total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
+    return 2.0 * int(np.count_nonzero(a & b)) / total if total else math.nan
+
+
+def surface_agreement(
+    a: np.ndarray, b: np.ndarray, spacing: Sequence[float], tolerance: float = TOLERANCE_MM
+) -> tuple[float, float]:
+    """(surface Dice at `tolerance` mm, HD95 in mm) of two boolean arrays [k, j, i]; `spacing` in the same order.
+
+    Surface Dice: the share of both surfaces that lies within the tolerance of the other one, by area
+    (Nikolov et al. 2018, arXiv:1809.04430, section "Surface DSC"). HD95: the larger of the two directed
+    95th percentiles, by area, of the distances from one surface to the other (the robust form of
+    Huttenlocher et al. 1993, doi:10.1109/34.232073). NaN, NaN where both are empty; 0, infinity where one is.
+    """
+    from scipy import ndimage
+
+    if not a.any() or not b.any():
+        return (0.0, math.inf) if a.any() or b.any() else (math.nan, math.nan)
+    box = ndimage.find_objects((a | b).astype(np.uint8))[0]
+    surfaces = [surface_area(mask[box], spacing) for mask in (a, b)]
+    near, total = 0.0, 0.0
+    directed = []
+    for area, other in (surfaces, surfaces[::-1]):
+        distances = ndimage.distance_transform_edt(other == 0, sampling=spacing)[area > 0]
+        weights = area[area > 0]
+        near += float(weights[distances <= tolerance].sum())
+        total += float(weights.sum())
+        directed.append(_weighted_percentile(distances, weights, 0.95))
+    return near / total, max(directed)
+
+
+def surface_area(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Area in mm^2 of the surface of a mask [k, j, i], around each corner point between voxels [k+1, j+1, i+1].
+
+    The eight voxel centres around a corner span a cell, which the surface cuts half-way between inside and
+    outside. The inside areas of opposite cell faces differ by the surface's area vector (divergence theorem).
+    """
+    padded = np.pad(mask, 1).astype(np.uint8)
+    cell = float(np.prod(spacing))
+    squares = np.zeros([size + 1 for size in mask.shape], np.float32)
+    for axis in range(3):
+        corners = padded
+        for other in {0, 1, 2} - {axis}:
+            pairs = np.moveaxis(corners, other, 0)
+            corners = np.moveaxis(pairs[:-1] + pairs[1:], 0, other)
+        component = np.diff(INSIDE_SHARE[corners], axis=axis) * (cell / spacing[axis])
+        squares += component**2
+    return np.sqrt(squares)
+
+
+def _weighted_percentile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    """The smallest value that at least `share` of the weight does not exceed."""
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order], dtype=float)
+    return float(values[order][np.searchsorted(cumulative, share * cumulative[-1] * (1 - 1e-6))])
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files of a folder, sorted. Raises InputError where there is none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder. Check the path and the spelling.")
+    found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_ENDINGS))
+    if not found:
+        raise InputError(f"{folder} holds no image files. Choose a folder with {', '.join(IMAGE_ENDINGS)} files.")
+    return found
+
+
+def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
+    if predictions.is_file() and labels.is_file():
+        return [(case_name(predictions), predictions, labels)]
+    experts = {case_name(path): path for path in image_files(labels)}
+    pairs = [(case_name(path), path, experts.get(case_name(path))) for path in image_files(predictions)]
+    if lonely := [case for case, _, expert in pairs if expert is None]:
+        raise InputError(
+            f"{len(lonely)} predictions have no label map of the same name, the first is {lonely[0]}. "
+            f"Rename them like the files in {labels} or remove them."
+        )
+    return [(case, path, expert) for case, path, expert in pairs if expert is not None]
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape[::-1]))

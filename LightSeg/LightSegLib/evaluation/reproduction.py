@@ -1,0 +1,107 @@
+"""Runs again what a segmentation file says of itself, and compares the labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..catalog.lookup import find_card
+from ..core.errors import InputError
+from ..core.progress import ProgressCallback
+from ..imaging.readers import read_grid
+from ..imaging.region import Region
+from ..imaging.volume import Segmentation, Volume
+from ..imaging.writers import PROVENANCE
+from ..inference.segmenter import Segmenter
+
+NEEDED = ("model", "version", "weights_sha256", "device", "computed_in", "settings", "lightseg")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """segmentation: computed now. voxels: of the grid. different: voxels with another label than in the file.
+
+    changes: what is not as it was when the file was written, in words: software, model, processor.
+    """
+
+    segmentation: Segmentation
+    voxels: int
+    different: int
+    changes: list[str]
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """The provenance in the header of a segmentation that LightSeg has written.
+
+    Raises InputError for a file that does not say enough of itself.
+    """
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        text = reader.GetMetaData(PROVENANCE) if reader.HasMetaDataKey(PROVENANCE) else ""
+        provenance = json.loads(text) if text else {}
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a segmentation. Check the path.") from error
+    if not isinstance(provenance, dict) or not set(NEEDED) <= set(provenance):
+        raise InputError(
+            f"{path} does not say how it was made. Give a .seg.nrrd file that lightseg segment or batch has written."
+        )
+    return provenance
+
+
+def reproduce(
+    result: str | Path,
+    volumes: Sequence[Volume],
+    model: str = "",
+    progress: ProgressCallback | None = None,
+    accept_licence: bool = False,
+) -> Reproduction:
+    """Segment `volumes` with the model, the settings and in the form of the file `result`, and compare the labels.
+
+    model: id, or path of a model folder; empty for the id that the file names.
+
+    Raises InputError for a file that does not say how it was made or lies on another grid than the volumes, and what
+    `Segmenter.segment` raises.
+    """
+    provenance = read_provenance(result)
+    expected, geometry = read_grid(result)
+    settings = provenance["settings"]
+    card = find_card(model or provenance["model"])
+    segmenter = Segmenter(
+        card,
+        provenance["device"],
+        provenance["computed_in"],
+        settings["mirror"],
+        settings["largest_component"],
+        accept_licence,
+    )
+    if volumes and not volumes[0].geometry.matches(geometry):
+        raise InputError(f"{volumes[0].name} and {result} do not lie on the same grid. Give the volume it was made of.")
+    corners = settings.get("region_lps")
+    region = None if corners is None else Region(np.array(corners, float))
+    segmentation = segmenter.segment(volumes, region, progress)
+    different = int(np.count_nonzero(segmentation.voxels != expected))
+    return Reproduction(segmentation, expected.size, different, list(_changes(provenance, segmentation.provenance)))
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    facts = [
+        ("LightSeg", then["lightseg"], __version__),
+        ("version of the model", then["version"], now["version"]),
+        ("weights", then["weights_sha256"], now["weights_sha256"]),
+        ("processor", then.get("processor"), now["processor"]),
+        ("device", then["device"], now["device"]),
+        ("form", then["computed_in"], now["computed_in"]),
+    ]
+    earlier = then.get("libraries") or {}
+    facts += [(name, earlier.get(name), now["libraries"].get(name)) for name in {**earlier, **now["libraries"]}]
+    return [f"{name}: {old or 'none'} then, {new or 'none'} now" for name, old, new in facts if old != new]

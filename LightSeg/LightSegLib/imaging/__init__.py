@@ -1,0 +1,1 @@
+"""Images and their geometry: volumes, readers, writers, regions of interest."""

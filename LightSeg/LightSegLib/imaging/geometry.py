@@ -1,0 +1,89 @@
+"""Where voxels lie in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where voxels lie in the world, as SimpleITK states it: millimetres, LPS.
+
+    spacing, origin: 3 numbers in x, y, z (i, j, k) order. direction: 3x3, its columns are the
+    unit vectors of the i, j and k axes. shape: array order [k, j, i].
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(self.spacing)) or min(self.spacing) <= 0:
+            raise InputError(
+                f"The image has a voxel spacing of {tuple(self.spacing)} mm, which is not positive. "
+                "Correct the spacing in the file's header or export the image again."
+            )
+        direction = np.asarray(self.direction, float)
+        if not np.isfinite(direction).all() or abs(np.linalg.det(direction.reshape(3, 3))) < 1e-3:
+            raise InputError(
+                "The image's direction matrix is singular. Export the image again with a valid orientation."
+            )
+
+    @property
+    def index_to_world(self) -> np.ndarray:
+        """4x4 matrix from voxel index (i, j, k, 1) to LPS position in mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.reshape(self.direction, (3, 3)) * np.asarray(self.spacing)
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres (1000 mm^3); holds for sheared grids too."""
+        return float(abs(np.linalg.det(self.index_to_world[:3, :3]))) / 1000.0
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """False for sheared grids, such as a CT with gantry tilt that was never corrected."""
+        direction = np.reshape(self.direction, (3, 3))
+        return bool(np.allclose(direction.T @ direction, np.eye(3), atol=1e-3))
+
+    @classmethod
+    def from_index_to_world(cls, matrix: np.ndarray, shape: tuple[int, int, int]) -> Geometry:
+        """Geometry of a 4x4 index-to-LPS matrix; `shape` in array order [k, j, i]."""
+        axes = np.asarray(matrix, float)[:3, :3]
+        spacing = np.linalg.norm(axes, axis=0)
+        direction = axes / np.where(spacing > 0, spacing, 1)
+        return cls(shape, triple(spacing), triple(np.asarray(matrix)[:3, 3]), tuple(map(float, direction.ravel())))
+
+    def matches(self, other: Geometry, tolerance_voxels: float = 0.01) -> bool:
+        """True when both grids put their corners at the same place to a hundredth of a voxel."""
+        if self.shape != other.shape:
+            return False
+        k, j, i = self.shape
+        corners = np.array([[x, y, z, 1] for x in (0, i) for y in (0, j) for z in (0, k)], float).T
+        apart = (self.index_to_world @ corners - other.index_to_world @ corners)[:3]
+        return bool(np.abs(apart).max() <= tolerance_voxels * min(self.spacing))
+
+
+def to_sitk(voxels: np.ndarray, geometry: Geometry) -> Any:
+    """SimpleITK image of an array [k, j, i] and its geometry."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+def triple(values: Iterable[float]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z

@@ -1,0 +1,82 @@
+"""Image files as volumes: NIfTI, NRRD, MetaImage, and folders with one DICOM series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import InputError
+from .dicom import read_series
+from .geometry import Geometry, triple
+from .headers import check_header
+from .volume import Volume, check_voxels
+
+IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".mhd")
+
+
+def read_volume(path: str | Path, series: Sequence[Path] = ()) -> Volume:
+    """Read NIfTI, NRRD, MetaImage or a folder with one DICOM series through SimpleITK.
+
+    series: the files, in the order of the slices, of the one to read among several DICOM series in the folder.
+
+    Raises InputError when the path is missing, unreadable, or holds anything but one scalar 3D image.
+    """
+    voxels, geometry = read_grid(path, series)
+    check_voxels(voxels, Path(path).name)
+    return Volume(voxels, geometry, Path(path).name.split(".")[0] or "volume")
+
+
+def read_grid(path: str | Path, series: Sequence[Path] = ()) -> tuple[np.ndarray, Geometry]:
+    """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant)."""
+    import SimpleITK as sitk
+
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise InputError(f"{path} does not exist. Check the path and the spelling.")
+        if path.is_file():
+            check_header(path)
+        image = read_series(path, series) if path.is_dir() else sitk.ReadImage(str(path))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror or error}). Check its permissions or choose another file."
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"{path.name} cannot be read as an image ({_itk_reason(error)}). "
+            "Use NIfTI, NRRD, MetaImage or a folder with one DICOM series."
+        ) from error
+    name = path.name
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(
+            f"{name} has {image.GetNumberOfComponentsPerPixel()} components per voxel. "
+            "Save one component, or each channel, as a file of its own."
+        )
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[:, :, :, 0]
+    if image.GetDimension() != 3:
+        raise InputError(
+            f"{name} has {image.GetDimension()} dimensions. Choose a three-dimensional image, for example one frame."
+        )
+    voxels = sitk.GetArrayFromImage(image)
+    geometry = Geometry(
+        (voxels.shape[0], voxels.shape[1], voxels.shape[2]),
+        triple(image.GetSpacing()),
+        triple(image.GetOrigin()),
+        tuple(map(float, image.GetDirection())),
+    )
+    return voxels, geometry
+
+
+def _itk_reason(error: RuntimeError) -> str:
+    """The last line of ITK's message that says something, without its C++ prefix."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].split("): ")[-1].rstrip(".") if lines else "unknown reason"
+
+
+def case_name(path: Path) -> str:
+    """File name without its image ending: what pairs a prediction with its label map."""
+    ending = next((ending for ending in IMAGE_ENDINGS if path.name.lower().endswith(ending)), "")
+    return path.name[: len(path.name) - len(ending)]

@@ -1,0 +1,48 @@
+"""Regions of interest: a box in the world, and the voxels it covers."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.errors import InputError
+from .geometry import Geometry
+
+Slices = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box, possibly rotated, by its eight corners [8, 3] in LPS mm."""
+
+    corners: np.ndarray
+
+    @classmethod
+    def from_ras(cls, r1: float, a1: float, s1: float, r2: float, a2: float, s2: float) -> Region:
+        """Upright box between two opposite corners in RAS mm, the coordinates that Slicer shows.
+
+        Raises InputError for a box without extent.
+        """
+        if r1 == r2 or a1 == a2 or s1 == s2:
+            raise InputError("The region of interest has no extent. Give two opposite corners of a box.")
+        corners = np.array(list(itertools.product((r1, r2), (a1, a2), (s1, s2))), float)
+        return cls(corners * (-1, -1, 1))
+
+    def slices(self, geometry: Geometry) -> Slices:
+        """Array slices [k, j, i] of the voxels whose centres lie in the box's bounds along the grid's axes.
+
+        Raises InputError when the box has no voxel of the volume inside.
+        """
+        homogeneous = np.c_[self.corners, np.ones(len(self.corners))].T
+        index = (np.linalg.inv(geometry.index_to_world) @ homogeneous)[2::-1]  # rows k, j, i
+        lower = np.maximum(np.ceil(index.min(axis=1) - 1e-6), 0).astype(int)
+        upper = np.minimum(np.floor(index.max(axis=1) + 1e-6) + 1, geometry.shape).astype(int)
+        if (upper <= lower).any():
+            raise InputError(
+                "The region of interest lies outside the volume. Move it over the structure to segment, "
+                "or leave it out to segment the whole volume."
+            )
+        k, j, i = (slice(int(a), int(b)) for a, b in zip(lower, upper, strict=True))
+        return k, j, i

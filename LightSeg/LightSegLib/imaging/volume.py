@@ -1,0 +1,100 @@
+"""Volumes and segmentations: voxels that never travel without their geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from .geometry import Geometry
+
+if TYPE_CHECKING:
+    from ..catalog.card import Label, Total
+
+LARGEST_LABEL = 32767
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scalar image: `voxels` [k, j, i] and its geometry."""
+
+    voxels: np.ndarray
+    geometry: Geometry
+    name: str = "volume"
+
+    def __post_init__(self) -> None:
+        if tuple(self.voxels.shape) != tuple(self.geometry.shape):
+            raise ValueError(f"voxels {self.voxels.shape} do not fit geometry {self.geometry.shape}")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Labels on the input's exact grid: `voxels` [k, j, i] of integers, 0 is background.
+
+    `provenance` says how the result came about (model, version, weights hash, device, seconds, ...).
+    `confidence`, uint8 [k, j, i], is the probability of each voxel's label in percent, 0 where nothing was computed;
+    None if it was not asked for. `totals` are sums of labels.
+    """
+
+    voxels: np.ndarray
+    geometry: Geometry
+    labels: tuple[Label, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    confidence: np.ndarray | None = None
+    totals: tuple[Total, ...] = ()
+
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of every label in ml, by name and in the order of the label table, then of every total."""
+        values = max(label.value for label in self.labels) + 1
+        # slice by slice: numpy counts in a copy of 8 bytes a voxel
+        counts = np.sum([np.bincount(part.ravel(), minlength=values) for part in self.voxels], axis=0)
+        ml = counts * self.geometry.voxel_volume_ml
+        single = {label.name: float(ml[label.value]) for label in self.labels}
+        return single | {total.name: float(ml[list(total.labels)].sum()) for total in self.totals}
+
+
+def check_voxels(voxels: np.ndarray, name: str) -> None:
+    """Refuse voxels that no network can make sense of.
+
+    Raises InputError for empty, two-dimensional, time-varying or colour arrays, for NaN or infinite
+    voxels and for a constant image.
+    """
+    if voxels.ndim == 4:
+        raise InputError(
+            f"{name} has {voxels.ndim} dimensions: it is a time series or has several components. "
+            "Choose one frame or one component and save it as a three-dimensional image."
+        )
+    if voxels.ndim != 3 or min(voxels.shape, default=0) < 2:
+        raise InputError(
+            f"{name} is not a three-dimensional image (its size is {' x '.join(map(str, voxels.shape[::-1]))}). "
+            "Choose a volume with at least two slices along every axis."
+        )
+    if voxels.dtype.kind not in "iufb":
+        raise InputError(
+            f"{name} has voxels of type {voxels.dtype}, which are not numbers on a grey scale. "
+            "Convert it to an integer or floating-point image."
+        )
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        bad = int(np.size(voxels) - np.count_nonzero(np.isfinite(voxels)))
+        raise InputError(
+            f"{name} has {bad} voxels that are NaN or infinite. "
+            "Replace them, for example by the lowest value of the image, and try again."
+        )
+    if voxels.min() == voxels.max():
+        raise InputError(
+            f"{name} is constant: every voxel has the value {voxels.flat[0]}. "
+            "Check that the right image was chosen and that it was exported completely."
+        )
+
+
+def check_labels(voxels: np.ndarray, name: str) -> None:
+    """Refuse what is no label map: InputError for NaN, fractional or negative voxels and values above 32767."""
+    if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.round(voxels)):
+        raise InputError(f"{name} is not a label map: it has fractional voxels. Choose the file with the labels.")
+    if voxels.size and (voxels.min() < 0 or voxels.max() > LARGEST_LABEL):
+        raise InputError(
+            f"{name} is not a label map: it has voxels below 0 or above {LARGEST_LABEL}. "
+            "Choose the file with the labels."
+        )

@@ -1,0 +1,1 @@
+"""For models that take images in one position: a template is registered to the image, and the labels come back."""

@@ -1,0 +1,177 @@
+"""A volume as a network sees it that takes images in one position: found, moved onto its grid, and the way back."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...catalog.card import Alignment, Inference
+from ...core.errors import InputError, NothingToAlignError
+from ...imaging.geometry import Geometry
+from ...imaging.region import Region, Slices
+from ...imaging.volume import Volume
+from ..processing.preprocess import Spacing
+from ..processing.resample import Shape
+from ..processing.restore import Decision
+from .aligned_restore import POINTS, AlignedRestorer, box, places
+from .registration import Registration, register
+from .search import Check
+from .template import Template
+
+MOST_SAMPLES = 3  # of the image within a voxel of the grid, along each axis
+CERTAIN = 0.995  # probability that is 100 percent
+SIZES = (0.1, 12.0)  # of an image's longest side over the template's; others come of a wrong spacing
+CUT_OFF = 0.02  # share of the focus outside the image that deserves a notice
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Volumes on the grid of an aligned model; see `NetworkInput`.
+
+    channels: the volumes, all on one grid. grid_to_world: 4x4, from index (i, j, k) on the network's grid to LPS mm in
+    the image. region: the part of the image to be labelled.
+    """
+
+    channels: tuple[Volume, ...]
+    shape: Shape
+    grid_to_world: np.ndarray
+    region: Slices
+    registration: Registration
+
+    @property
+    def full_shape(self) -> Shape:
+        return self.channels[0].geometry.shape
+
+    @property
+    def inner_shape(self) -> Shape:
+        k, j, i = (part.stop - part.start for part in self.region)
+        return k, j, i
+
+    @property
+    def spacing(self) -> Spacing:
+        x, y, z = self.channels[0].geometry.spacing
+        return z, y, x
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
+        return self._input[:, start:stop]
+
+    @cached_property
+    def _input(self) -> Tensor:
+        return torch.stack([_interpolated(volume, self.grid_to_world, self.shape) for volume in self.channels])
+
+    def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros on the input's grid, and the view of them for the part to be labelled."""
+        full = np.zeros(self.full_shape, dtype)
+        return full, full[self.region]
+
+    def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> AlignedRestorer:
+        """Takes logits of the grid, decides labels on the input's grid."""
+        shift = np.eye(4)
+        shift[:3, 3] = [part.start for part in self.region[::-1]]
+        to_grid = np.linalg.inv(self.grid_to_world) @ self.channels[0].geometry.index_to_world @ shift
+        return AlignedRestorer(self.shape, to_grid, labels, Decision.of(rules), confidence)
+
+    def bytes_to_restore(self, outputs: int) -> int:
+        """Memory that the restorer takes: the logits twice, and what it computes for some voxels."""
+        return 2 * 4 * outputs * math.prod(self.shape) + 3 * 4 * outputs * POINTS
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user should know about the place that was found."""
+        missing = 1 - self.registration.inside
+        if missing <= CUT_OFF:
+            return []
+        return [
+            f"The image cuts off about {100 * missing:.0f} % of what the model segments, "
+            "so the volumes of structures at its border are too small."
+        ]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What belongs into the provenance."""
+        found = self.registration
+        return {
+            "alignment": {
+                "template_to_image_lps": found.matrix.round(6).tolist(),
+                "information": round(found.information, 4),
+                "inner_information": round(found.inner_information, 4),
+                "inside": round(found.inside, 4),
+            }
+        }
+
+
+def align(
+    volumes: Sequence[Volume],
+    rules: Alignment,
+    template: Template,
+    roi: Region | None = None,
+    check: Check = lambda: None,
+) -> Aligned:
+    """Find the template in the first of the volumes, which share one grid.
+
+    roi: where labels are wanted; the whole image is looked at all the same. check: called between steps, raises to
+    stop. Raises NothingToAlignError where the template is not found, InputError for a region outside the volume and
+    for a volume of a size that cannot be right.
+    """
+    geometry = volumes[0].geometry
+    _check_size(volumes[0], rules.subject, template.geometry)
+    region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
+    registration = register(volumes[0], template, check)
+    if not registration.credible:
+        raise NothingToAlignError(
+            f"No {rules.subject} was found in {volumes[0].name}, or too little of one. "
+            f"Choose a volume that shows a {rules.subject}, or another model."
+        )
+    i, j, k = rules.size
+    grid = Geometry((k, j, i), rules.spacing, rules.origin)
+    return Aligned(tuple(volumes), (k, j, i), registration.matrix @ grid.index_to_world, region, registration)
+
+
+def _check_size(volume: Volume, subject: str, template: Geometry) -> None:
+    """Before a search that would take minutes, and memory, in an image of some meters."""
+    longest, usual = (
+        max(length * mm for length, mm in zip(grid.shape, grid.spacing[::-1], strict=True))
+        for grid in (volume.geometry, template)
+    )
+    if not SIZES[0] <= longest / usual <= SIZES[1]:
+        raise InputError(
+            f"{volume.name} is {longest:g} mm long by the spacing in its header, where a {subject} has about "
+            f"{usual:.0f} mm. Correct the spacing in the file."
+        )
+
+
+def _everything(shape: Shape) -> Slices:
+    k, j, i = (slice(0, length) for length in shape)
+    return k, j, i
+
+
+def _interpolated(volume: Volume, grid_to_world: np.ndarray, shape: Shape) -> Tensor:
+    """The volume on a grid [k, j, i], float32; its minimum where there is no volume.
+
+    Each voxel is the mean of as many linear samples along each axis as the grid is coarser than the volume.
+    """
+    to_index = np.linalg.inv(volume.geometry.index_to_world) @ grid_to_world
+    used = box(to_index, shape, volume.voxels.shape)
+    lowest = float(volume.voxels.min())
+    if any(part.stop <= part.start for part in used):
+        return torch.full(shape, lowest)
+    image = torch.from_numpy(volume.voxels[used].astype(np.float32) - np.float32(lowest))[None, None]
+    to_index[:3, 3] -= [part.start for part in used[::-1]]
+    coarser = np.linalg.norm(to_index[:3, :3], axis=0).min()
+    count = int(np.clip(round(float(coarser)), 1, MOST_SAMPLES))
+    offsets = (np.arange(count) + 0.5) / count - 0.5
+    total = torch.zeros(shape)
+    for offset in itertools.product(offsets, repeat=3):
+        index = zip(places(to_index, shape, offset), image.shape[:1:-1], strict=True)
+        grid = torch.stack([(2 * place + 1) / length - 1 for place, length in index], dim=-1)
+        total += torch.nn.functional.grid_sample(image, grid[None], padding_mode="zeros", align_corners=False)[0, 0]
+    return total / count**3 + lowest

@@ -1,0 +1,152 @@
+"""From logits on the grid of an aligned network to labels on an image's grid that lies at an angle to it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...imaging.region import Slices
+from ..processing.resample import Shape
+from ..processing.restore import SLAB_BYTES, Decision
+
+POINTS = SLAB_BYTES // 64  # voxels whose places are computed at once
+BATCH = 1 << 16  # of those whose logits are
+CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cell, z, y, x
+
+
+class AlignedRestorer:
+    """Takes the logits of an aligned grid, decides labels [k, j, i] that lie at an angle to it.
+
+    to_grid: 4x4, from index (i, j, k) in labels to that on the grid. Logits are interpolated linearly; outside the
+    grid is background. confidence: uint8, as large as labels, takes the probability of each label in percent.
+
+    Between eight voxels of one label any mean of their logits has it, too, and is at least as certain as the least
+    certain of them: there nothing is computed.
+    """
+
+    def __init__(
+        self, shape: Shape, to_grid: np.ndarray, labels: np.ndarray, decision: Decision, confidence: np.ndarray | None
+    ) -> None:
+        self._shape, self._to_grid = shape, to_grid
+        self._labels, self._confidence = labels, confidence
+        self._decision = decision
+        self._slabs: list[Tensor] = []
+
+    def add(self, slab: Tensor) -> None:
+        """The next rows [outputs, rows, J, I]; with the last, all labels are decided."""
+        self._slabs.append(slab.cpu())
+        if sum(part.shape[1] for part in self._slabs) == self._shape[0]:
+            self._decide(torch.cat(self._slabs, dim=1))
+            self._slabs.clear()
+
+    def _decide(self, logits: Tensor) -> None:
+        labels = self._decision.labels(logits[None])[0].flatten()
+        alike = self._alike(logits, labels.reshape(self._shape)).flatten()
+        logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: what one voxel needs lies together
+        used = box(np.linalg.inv(self._to_grid), self._shape, self._labels.shape)
+        depth, height, width = (max(0, part.stop - part.start) for part in used)
+        if depth * height * width == 0:
+            return
+        step = max(1, POINTS // (height * width))
+        for first in range(used[0].start, used[0].stop, step):
+            rows = slice(first, min(first + step, used[0].stop))
+            matrix = self._to_grid.copy()
+            matrix[:3, 3] = (matrix @ [used[2].start, used[1].start, rows.start, 1.0])[:3]
+            self._decide_part((rows, used[1], used[2]), matrix, labels, alike, logits)
+
+    def _alike(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Whether a voxel and the next ones along all axes have one label, and are certain if that is asked for."""
+        alike = torch.zeros(self._shape, dtype=torch.bool)
+        if self._decision.regions:
+            return alike
+        corners = _corners(labels)
+        inner = torch.stack([corner == corners[0] for corner in corners[1:]]).all(dim=0)
+        if self._confidence is not None:
+            inner &= torch.stack(_corners(self._decision.percent(logits[None])[0] == 100)).all(dim=0)
+        alike[:-1, :-1, :-1] = inner
+        return alike
+
+    def _decide_part(self, part: Slices, matrix: np.ndarray, labels: Tensor, alike: Tensor, logits: Tensor) -> None:
+        """Labels of a part [k, j, i], whose first voxel `matrix` takes as index (0, 0, 0) to the grid."""
+        shape = [one.stop - one.start for one in part]
+        index = [place.expand(shape).flatten() for place in places(matrix, shape)]
+        inside = torch.ones(index[0].shape, dtype=torch.bool)
+        for place, length in zip(index, self._shape[::-1], strict=True):
+            inside &= (place >= -0.5) & (place <= length - 0.5)
+        chosen = inside.nonzero()[:, 0]
+        corner, fractions = self._cells([place[chosen] for place in index])
+        found, sure = labels[corner], torch.full(corner.shape, 100, dtype=torch.uint8)
+        for some in (~alike[corner]).nonzero()[:, 0].split(BATCH):
+            mean = self._mean(logits, corner[some], [fraction[some] for fraction in fractions])
+            found[some] = self._decision.labels(mean).to(found.dtype)
+            if self._confidence is not None:
+                sure[some] = self._decision.percent(mean)
+        self._labels[part] = _spread(found, chosen, shape)
+        if self._confidence is not None:
+            self._confidence[part] = _spread(sure, chosen, shape)
+
+    def _cells(self, index: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Flat index of the grid voxel at the lower corner of the cell of each place, and its place in the cell.
+
+        index: x, y, z of each; both in this order.
+        """
+        corner, fractions = torch.zeros(index[0].shape, dtype=torch.long), []
+        stride = 1
+        for place, length in zip(index, self._shape[::-1], strict=True):
+            place = place.clamp(0, length - 1)
+            lower = place.floor().clamp(max=length - 2)
+            fractions.append(place - lower)
+            corner += lower.long() * stride
+            stride *= length
+        return corner, fractions
+
+    def _mean(self, logits: Tensor, corner: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+        """Logits [n, outputs] at places in cells."""
+        _, height, width = self._shape
+        mean = torch.zeros(len(corner), logits.shape[1])
+        for z, y, x in CORNERS:
+            weight = torch.ones(len(corner))
+            for step, fraction in zip((x, y, z), fractions, strict=True):
+                weight *= fraction if step else 1 - fraction
+            mean.addcmul_(logits[corner + (z * height + y) * width + x], weight[:, None])
+        return mean
+
+
+def _corners(grid: Tensor) -> list[Tensor]:
+    """For every cell of eight voxels of a grid [k, j, i] the value at each of its corners, [k - 1, j - 1, i - 1]."""
+    k, j, i = (length - 1 for length in grid.shape)
+    return [grid[z : z + k, y : y + j, x : x + i] for z, y, x in CORNERS]
+
+
+def _spread(values: Tensor, chosen: Tensor, shape: Sequence[int]) -> np.ndarray:
+    """An array [k, j, i] with values at the chosen flat indices and 0 elsewhere."""
+    full = torch.zeros(math.prod(shape), dtype=values.dtype)
+    full[chosen] = values
+    return full.reshape(*shape).numpy()
+
+
+def places(matrix: np.ndarray, shape: Sequence[int], offset: Sequence[float] = (0, 0, 0)) -> list[Tensor]:
+    """Where a 4x4 matrix takes the voxels of a grid [k, j, i], shifted by `offset` (i, j, k): x, y, z [k, j, i]."""
+    k, j, i = (
+        torch.arange(n, dtype=torch.float32).reshape(-1, *[1] * after)
+        for n, after in zip(shape, (2, 1, 0), strict=True)
+    )
+    return [
+        float(a) * i + (float(b) * j + (float(c) * k + float(d)))
+        for a, b, c, d in np.c_[matrix[:3, :3], matrix[:3] @ [*offset, 1.0]]
+    ]
+
+
+def box(matrix: np.ndarray, shape: Sequence[int], within: Sequence[int]) -> Slices:
+    """Slices [k, j, i] of an array of shape `within` around where a matrix takes a grid of `shape`."""
+    corners = np.array([[*corner[::-1], 1.0] for corner in itertools.product(*((-0.5, n - 0.5) for n in shape))]).T
+    places = (matrix @ corners)[2::-1]
+    low = np.clip(np.floor(places.min(axis=1)) - 1, 0, within).astype(int)
+    high = np.clip(np.ceil(places.max(axis=1)) + 2, 0, within).astype(int)
+    k, j, i = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return k, j, i

@@ -1,0 +1,1 @@
+"""Devices, precisions and programs in which a network computes."""

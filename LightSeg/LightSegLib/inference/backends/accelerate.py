@@ -1,0 +1,259 @@
+"""A network in the form that computes it, with the check that an accelerated one finds the labels of float32.
+
+Which forms come into question is said in `forms`. The check runs once, on a generated tile of the size that the model
+was made for, and its outcome is kept in the user's folder; where nothing can be kept it is made again with the same
+outcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from ... import __version__
+from ...core.atomic_io import whole_file
+from ...core.errors import DeviceError, OutputError
+from ...core.paths import user_folder
+from ...networks.cpu.fused_modules import inference_form
+from . import forms, openvino_runner
+from .devices import is_out_of_memory
+from .forms import AUTO, BFLOAT16, FLOAT16, FLOAT32
+
+AGREEMENT = 0.995  # mean Dice of the labels with those of float32
+FEWEST_VOXELS = 100  # of a label that counts for it
+CLOSENESS = 0.02  # deviation of the logits from those of float32, as a share of their spread
+RECORD = "checked.json"
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+Network = Callable[[Tensor], Tensor]
+
+
+class Runner:
+    """Runs tiles [B, C, k, j, i] through the networks of an ensemble: mean logits [B, outputs, k, j, i], float32.
+
+    form: how it computes. On the CPU it may be called in several threads, with one tile each.
+    """
+
+    def __init__(self, form: str, networks: Sequence[Network]) -> None:
+        self.form = form
+        self._networks = networks
+
+    def __call__(self, tiles: Tensor) -> Tensor:
+        total = self._networks[0](tiles)
+        for network in self._networks[1:]:
+            total = total + network(tiles)
+        return total / len(self._networks) if len(self._networks) > 1 else total
+
+
+@dataclass(frozen=True)
+class Model:
+    """The networks [C, k, j, i] -> [outputs, k, j, i] of one model, and the tile for which it was made.
+
+    patch: its voxels [k, j, i]. identity: SHA-256 of the weights; None for a network whose form is float32, as in
+    training. signed: whether its input has values around 0, not from 0 to 1. regions: each output is its own label.
+    """
+
+    networks: Sequence[nn.Module]
+    channels: int
+    patch: tuple[int, int, int]
+    identity: str | None
+    signed: bool = True
+    regions: bool = False
+
+
+def accelerate(model: Model, device: torch.device, form: str, patch: Sequence[int], threads: int) -> Runner:
+    """What runs the model's tiles on `device` in a form that `chosen_form` gave.
+
+    patch: voxels [k, j, i] of the tiles. threads: that may call the runner at a time. Raises DeviceError where
+    OpenVINO cannot run the model after all.
+    """
+    if device.type != "cpu":
+        return _on_gpu(model.networks, device, form)
+    _bring_back(model)
+    try:
+        return _made(model, form, patch, threads)
+    except Exception as error:
+        if form in (FLOAT32, BFLOAT16) or is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise DeviceError(
+            f"OpenVINO cannot run this model ({reason[:200]}). Choose the precision float32, or do without OpenVINO."
+        ) from error
+
+
+def chosen_form(model: Model, device: torch.device, precision: str, openvino: bool) -> str:
+    """The form that computes: the one asked for, or the fastest that this device is known for and that agrees.
+
+    precision: "auto", "float32", or the form of `forms.FORMS` in which earlier work was computed. openvino: whether it
+    may be used.
+
+    Raises DeviceError where this computer does not compute in the form that is asked for.
+    """
+    if precision != AUTO:
+        forms.check_possible(precision, device, openvino)
+        return precision
+    if device.type != "cpu":
+        return FLOAT16 if device.type == "cuda" else FLOAT32
+    if model.identity is None or not forms.candidates(openvino):
+        return FLOAT32
+    _bring_back(model)
+    if forms.multiply_adds(model.networks[0], (1, model.channels, *model.patch)) < forms.LITTLE_WORK:
+        return FLOAT32
+    agreeing = (form for form in forms.candidates(openvino) if _Check(model, form).agrees())
+    return next(agreeing, FLOAT32)
+
+
+def _bring_back(model: Model) -> None:
+    """From a GPU whose memory did not suffice."""
+    for network in model.networks:
+        network.to("cpu")
+
+
+def _made(model: Model, form: str, patch: Sequence[int], threads: int) -> Runner:
+    if form in (FLOAT32, BFLOAT16):
+        return _torch(model.networks, form)
+    folder, name = _folder(model), f"{_key(model, form)}-{'x'.join(map(str, patch))}"
+    compiled = [
+        openvino_runner.compiled(network, (1, model.channels, *patch), form, folder, f"{name}-{number}", threads)
+        for number, network in enumerate(model.networks)
+    ]
+    return Runner(form, compiled)
+
+
+def _torch(networks: Sequence[nn.Module], form: str) -> Runner:
+    dtype = torch.bfloat16 if form == BFLOAT16 else torch.float32
+
+    def run(network: nn.Module) -> Network:
+        faster = _channels_last(inference_form(_channels_last(network), dtype))  # in this order they share their memory
+        return lambda tiles: faster(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
+
+    return Runner(form, [run(network) for network in networks])
+
+
+def _on_gpu(networks: Sequence[nn.Module], device: torch.device, form: str) -> Runner:
+    placed = [_channels_last(network.to(device)) for network in networks]
+
+    def run(network: nn.Module) -> Network:
+        def logits(tiles: Tensor) -> Tensor:
+            with (
+                # TF32, cuDNN's default, keeps ten bits of float32's 23.
+                torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+                torch.autocast("cuda", torch.float16) if form == FLOAT16 else contextlib.nullcontext(),
+            ):
+                return network(tiles.contiguous(memory_format=torch.channels_last_3d)).float()
+
+        return logits
+
+    return Runner(form, [run(network) for network in placed])
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    """The network with its kernels in the order in which convolutions take the channels last."""
+    for parameter in network.parameters():
+        if parameter.dim() in FORMATS:
+            parameter.data = parameter.data.contiguous(memory_format=FORMATS[parameter.dim()])
+    return network
+
+
+# --- the check ---------------------------------------------------------------------------------
+
+
+class _Check:
+    """Whether a form finds the labels of float32 in a generated tile; what was found is remembered."""
+
+    def __init__(self, model: Model, form: str) -> None:
+        self._model, self._form = model, form
+        self._record = _folder(model) / RECORD
+        self._key = _key(model, form)
+
+    def agrees(self) -> bool:
+        known = self._known().get(self._key)
+        if isinstance(known, bool):
+            return known
+        try:
+            found = self._try()
+        except Exception as error:  # of OpenVINO, for now or for good: nothing is known of the labels
+            if is_out_of_memory(error):
+                raise
+            return False
+        with contextlib.suppress(OutputError, OSError):  # a folder that may not be written to: it is tried every time
+            self._record.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(self._record) as part:
+                part.write_text(json.dumps({**self._known(), self._key: found}, indent=2), encoding="utf-8")
+        return found
+
+    def _known(self) -> dict[str, Any]:
+        """Outcomes for these weights; none where the file is damaged."""
+        try:
+            known = json.loads(self._record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    @torch.inference_mode()
+    def _try(self) -> bool:
+        tile = check_tile(self._model.channels, self._model.patch, self._model.signed)
+        made = (_made(self._model, form, self._model.patch, threads=1) for form in (FLOAT32, self._form))
+        expected, found = (runner(tile) for runner in made)
+        return agree(expected, found, self._model.regions)
+
+
+def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
+    """Whether two forms give the same labels from their logits [1, outputs, k, j, i], but for a few voxels."""
+    spread = expected.std(dim=(0, 2, 3, 4), keepdim=True).mean()
+    if not bool(((found - expected).square().mean().sqrt() <= CLOSENESS * spread).all()):
+        return False
+    dice = mean_dice(_masks(expected, regions), _masks(found, regions))
+    return dice is None or dice >= AGREEMENT
+
+
+def mean_dice(expected: Tensor, found: Tensor) -> float | None:
+    """Mean over the masks [labels, ...] with at least FEWEST_VOXELS in either; None where there are none."""
+    expected, found = expected.flatten(1), found.flatten(1)
+    counted = torch.maximum(expected.sum(1), found.sum(1)) >= FEWEST_VOXELS
+    if not bool(counted.any()):
+        return None
+    sizes = (expected.sum(1) + found.sum(1))[counted]
+    return float((2 * (expected & found).sum(1)[counted] / sizes).mean())
+
+
+def check_tile(channels: int, patch: tuple[int, int, int], signed: bool) -> Tensor:
+    """A generated image [1, C, k, j, i] with bodies, gradients and noise, the same at every call."""
+    random = np.random.default_rng(0)
+    tile = np.empty((channels, *patch), np.float32)
+    for channel in tile:
+        smooth = ndimage.gaussian_filter(random.normal(size=patch), [max(1.0, side / 12) for side in patch])
+        bodies = np.digitize(smooth / max(smooth.std(), 1e-9), (-0.7, 0.3, 1.2)) / 3
+        fine = ndimage.gaussian_filter(random.normal(size=patch), 1)
+        channel[:] = np.clip(0.15 + 0.6 * bodies + 0.1 * fine / max(fine.std(), 1e-9), 0, 1)
+    return torch.from_numpy(4 * tile - 1.5 if signed else tile)[None]
+
+
+def _masks(logits: Tensor, regions: bool) -> Tensor:
+    """[labels, ...] of everything but the background."""
+    outputs = logits.movedim(1, 0)
+    if regions:
+        return outputs > 0
+    return torch.stack([outputs.argmax(0) == label for label in range(1, len(outputs))])
+
+
+def _folder(model: Model) -> Path:
+    """Where what is known of these weights is kept."""
+    return user_folder() / "accelerated" / str(model.identity)[:16]
+
+
+def _key(model: Model, form: str) -> str:
+    """Of everything on which the outcome of the check depends, but for the weights."""
+    network = (repr(model.networks[0]), model.channels, model.patch, model.signed, model.regions)
+    facts = (__version__, forms.libraries(), forms.processor(), network, form)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

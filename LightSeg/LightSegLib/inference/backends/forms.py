@@ -1,0 +1,124 @@
+"""Which form of a network computes: a rule from facts about the model and the processor, never a stop-watch.
+
+A form is a precision and the program that computes in it. On the CPU float32 in PyTorch is the form that always works
+and that others are measured against. Another one is chosen only where it is known to win clearly on this kind of
+processor (`GAINS`), and where the network is large enough for that to matter; `accelerate` then checks that it finds
+the same labels. So the same model on the same machine is always computed in the same form.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from torch import nn
+
+from ...core.errors import DeviceError
+from ...core.system import processor_name
+from . import openvino_runner
+
+AUTO = "auto"
+FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
+OPENVINO32, OPENVINO16 = "OpenVINO float32", "OpenVINO bfloat16"
+FORMS = (FLOAT32, BFLOAT16, FLOAT16, OPENVINO32, OPENVINO16)
+
+CLEARLY = 1.3  # times as fast as float32 must a form be
+LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second in any form
+
+# Time of PyTorch's float32 over that of the form, one patch of FLARE24's U-Net, on two cores of a Xeon (AMX, AVX-512)
+# and on one core of an EPYC (AVX2, Zen 3). Processors with bfloat16 but without AMX were not timed.
+GAINS = {
+    "AMX": {OPENVINO16: 3.9, BFLOAT16: 2.0, OPENVINO32: 1.85},
+    "AVX-512": {OPENVINO32: 1.85},
+    "AVX2": {OPENVINO32: 1.37},
+}
+# The values of ONEDNN_MAX_CPU_ISA with which the processor's bfloat16 is not used.
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+
+
+def processor(device: torch.device | None = None) -> str:
+    """What computes, as far as it decides the digits: "x86_64 AVX-512 AMX, Intel(R) Xeon(R) ...", or a GPU's name."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    kind = " ".join(word for word in (platform.machine(), *_instructions()) if word)
+    return ", ".join(word for word in (kind, processor_name()) if word)
+
+
+def libraries() -> dict[str, str]:
+    """The versions of the libraries that compute."""
+    cudnn = torch.backends.cudnn.version() if torch.cuda.is_available() else None
+    found = {"torch": torch.__version__, "openvino": openvino_runner.installed(), "cudnn": cudnn and str(cudnn)}
+    for name in ("numpy", "scipy", "SimpleITK"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # Slicer brings some without their metadata
+            found[name] = str(getattr(__import__(name), "__version__", "unknown"))
+    return {name: number for name, number in found.items() if number}
+
+
+def candidates(openvino: bool) -> list[str]:
+    """The forms that are known to be clearly faster than float32 on this processor, the fastest first.
+
+    openvino: whether it may be used, where it is installed.
+    """
+    known = next((gains for word, gains in GAINS.items() if word in _instructions()), {})
+    clear = [form for form, gain in known.items() if gain >= CLEARLY and _possible(form, openvino)]
+    return sorted(clear, key=lambda form: -known[form])
+
+
+def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
+    """Multiply-adds of all convolutions and matrix products for an input of `shape`, each counted once.
+
+    A copy of the network runs on torch's meta device: shapes without numbers, and no memory.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        copy.deepcopy(network).to("meta")(torch.empty(tuple(shape), device="meta"))
+    return counter.get_total_flops() // 2
+
+
+def check_possible(form: str, device: torch.device, openvino: bool) -> None:
+    """Raise DeviceError where this computer does not compute in a form that is asked for.
+
+    openvino: whether it may be used.
+    """
+    own = {"cpu": (BFLOAT16, OPENVINO32, OPENVINO16), "cuda": (FLOAT16,)}.get(device.type, ())
+    if form == FLOAT32 or (form in own and _possible(form, openvino)):
+        return
+    without = "" if openvino or form not in (OPENVINO32, OPENVINO16) else " without OpenVINO"
+    raise DeviceError(
+        f"This computer ({processor()}, on {device}) does not compute in {form}{without}. "
+        "Choose the precision float32, which every computer has, or one that has the same processor and OpenVINO."
+    )
+
+
+def native_bfloat16() -> bool:
+    """Whether the processor itself computes in bfloat16, and oneDNN may use that; False where torch does not tell."""
+    limit = _isa_limit()
+    tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return limit not in WITHOUT_BFLOAT16 and any(getattr(torch.cpu, name, lambda: False)() for name in tests)
+
+
+def _possible(form: str, openvino: bool) -> bool:
+    if form in (OPENVINO32, OPENVINO16) and not (openvino and openvino_runner.installed()):
+        return False
+    return form not in (BFLOAT16, OPENVINO16) or native_bfloat16()
+
+
+def _isa_limit() -> str:
+    """To which instructions oneDNN is held."""
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+
+
+def _instructions() -> list[str]:
+    capability = {"AVX2": "AVX2", "AVX512": "AVX-512"}.get(torch.backends.cpu.get_cpu_capability(), "")
+    allowed = _isa_limit() == "ALL" or "AMX" in _isa_limit()
+    has_amx = allowed and getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    if not native_bfloat16():
+        return [capability] if capability else []
+    return [word for word in (capability, "AMX" if has_amx else "bfloat16") if word]

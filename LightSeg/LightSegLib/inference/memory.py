@@ -1,0 +1,91 @@
+"""How much memory a run needs, computed beforehand, and how much the machine has left."""
+
+from __future__ import annotations
+
+import copy
+import math
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.system import free_memory
+
+PADDED = 16  # voxels, to which some networks pad a shorter side
+SMALL = 1 << 16  # voxels of a patch that is run as it is
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that a run on `device` may still take; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    return free_memory()
+
+
+def activations(network: nn.Module, shape: Sequence[int], whole: bool = False) -> int:
+    """Most bytes that one pass of an input [B, C, k, j, i] through the network holds at a time, without its weights.
+
+    A small input is run, since memory grows with the voxels, and a small patch as it is, since networks pad what is
+    smaller; a network that takes whole patches alone runs on torch's meta device, shapes without numbers, for which
+    torch must first load its compiler. whole: run all of the input; for networks that look at its values.
+    """
+    channels, *sides = shape[1:]
+    device = next(network.parameters(), torch.empty(0)).device
+    if whole or math.prod(sides) <= SMALL:
+        return shape[0] * _most_held(network, torch.zeros((1, *shape[1:]), device=device))
+    ways = [(divisor, least) for least in (PADDED, 1) for divisor in (8, 4, 2)]
+    for divisor, least in ways:
+        small = [max(1, side // divisor) for side in sides]
+        if any((side % divisor or side // divisor < least) and side > 1 for side in sides):
+            continue
+        try:
+            measured = _most_held(network, torch.zeros((1, channels, *small), device=device))
+        except (RuntimeError, ValueError):  # too small for its strides, or not of the size that it was made for
+            continue
+        return measured * shape[0] * math.prod(sides) // math.prod(small)
+    twin = copy.deepcopy(network).to("meta")
+    return _most_held(twin, torch.empty(tuple(shape), device="meta"))
+
+
+def _most_held(network: nn.Module, volume: Tensor) -> int:
+    held = _Held()
+    modules = list(network.modules())
+    hooks: list[Any] = [module.register_forward_pre_hook(held.before) for module in modules]
+    hooks += [module.register_forward_hook(held.after) for module in modules]
+    try:
+        with torch.inference_mode():
+            network(volume)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return held.most
+
+
+class _Held:
+    """Counts the bytes of the tensors that go into modules and come out of them, for as long as they are alive."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def before(self, module: nn.Module, inputs: Any) -> None:
+        self._count(inputs)
+
+    def after(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._count(output)
+
+    def _count(self, value: Any) -> None:
+        if isinstance(value, (tuple, list)):
+            for entry in value:
+                self._count(entry)
+        elif isinstance(value, Tensor) and (storage := value.untyped_storage())._cdata not in self._known:
+            self._known.add(storage._cdata)
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size

@@ -1,0 +1,88 @@
+"""Ways to run a network over a volume, and the memory that each takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ..catalog.card import Inference
+from .processing.preprocess import NetworkInput
+from .sliding_window import SLAB_ROWS, TileSampler
+
+BATCH_VOXELS = 320_000  # of small tiles that are one batch on a GPU
+MARGIN = 1.3  # of a pass's memory over its tensors: what kernels take for themselves
+WAITING_SLABS = 2  # finished rows that may wait to become labels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to run. tiles: how many at a time, in threads on the CPU, in a batch on a GPU.
+
+    sums: where logits are added up: on the device, in memory, on disk.
+    """
+
+    device: torch.device
+    tiles: int
+    sums: str = "device"
+
+    @property
+    def batch(self) -> int:
+        """Tiles that pass through the network together."""
+        return 1 if self.device.type == "cpu" else self.tiles
+
+    @property
+    def words(self) -> str:
+        """What the user should know about it."""
+        tiles = f"{self.tiles} tiles at a time" if self.tiles > 1 else "one tile at a time"
+        return f"on {self.device}, {tiles}" + (f", sums {SUMS[self.sums]}" if self.sums != "device" else "")
+
+
+SUMS = {"memory": "in the computer's memory", "disk": "on disk"}
+
+
+def plans(device: torch.device, sampler: TileSampler, threads: int, batches: bool = True) -> list[Plan]:
+    """Ways to run with the same result, fastest first, each with less of the device's memory than the one before.
+
+    threads: for tiles side by side on the CPU. batches: let small tiles run together on a GPU, which rounds otherwise.
+    """
+    if device.type == "cpu":
+        most = min(threads, len(sampler))
+        counts = [most // divisor for divisor in (1, 2, 4, 8, 16, 32, 64) if most // divisor > 1]
+        return [*(Plan(device, count) for count in counts), Plan(device, 1), Plan(device, 1, "disk")]
+    batch = max(1, BATCH_VOXELS // math.prod(sampler.patch)) if batches else 1
+    ways = [Plan(device, size) for size in dict.fromkeys((batch, 1))]
+    return [*ways, Plan(device, 1, "memory"), *plans(torch.device("cpu"), sampler, threads)]
+
+
+def bytes_needed(
+    plan: Plan,
+    one_pass: int,
+    prepared: NetworkInput,
+    sampler: TileSampler,
+    outputs: int,
+    with_confidence: bool = False,
+    sums: int = 0,
+) -> int:
+    """Memory of the plan's device that a run takes, beyond the input and the weights.
+
+    one_pass: bytes that the network holds for one tile (see `memory.activations`). sums: of a tile's logits, over
+    mirror images and over the networks of an ensemble.
+    """
+    _, height, width = prepared.shape
+    depth = sampler.tile_size[0]
+    needed = plan.tiles * (int(MARGIN * one_pass) + 2 * 4 * sums * outputs * math.prod(sampler.patch))
+    if plan.sums == "device":
+        needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
+    if plan.device.type == "cpu":  # tiles that wait for their turn, the rows of these and of the next, the labels
+        needed += 4 * (plan.tiles + 1) * (len(prepared.channels) + outputs) * math.prod(sampler.patch)
+        rows = 4 * (2 * len(prepared.channels) * depth + depth + 3 * outputs * SLAB_ROWS) * height * width
+        needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape)
+        needed += prepared.bytes_to_restore(outputs)
+    return needed
+
+
+def make_sampler(prepared: NetworkInput, rules: Inference) -> TileSampler:
+    """The tiles of a model on a prepared volume."""
+    return TileSampler(prepared.shape, rules.patch_size, rules.overlap, rules.pad_to_patch)

@@ -1,0 +1,90 @@
+"""Intensities as the network wants them: statistics of a whole image first, then any rows of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...catalog.card import Normalization
+from ...core.errors import InputError, ModelError
+
+CHUNK_VOXELS = 4_000_000  # looked at together, so that no second copy of a large image is needed
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a normalisation does to each voxel: keep it within lower..upper, subtract shift, divide by divisor."""
+
+    lower: float = -math.inf
+    upper: float = math.inf
+    shift: float = 0.0
+    divisor: float = 1.0
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """float32 values, changed in place."""
+        if math.isfinite(self.lower) or math.isfinite(self.upper):
+            values.clamp_(self.lower, self.upper)
+        if self.shift:
+            values.sub_(self.shift)
+        return values if self.divisor == 1.0 else values.div_(self.divisor)
+
+
+def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content: np.ndarray | None = None) -> Scale:
+    """The scale of an image [k, j, i] by its rule (see `Normalization`); content: voxels that count, if not all.
+
+    Raises ModelError for a rule that is not known, InputError for an image of constant intensity.
+    """
+    if rule.method == "unknown":
+        raise ModelError(
+            "The authors have not published how this model's input is normalised, so it cannot run. Write the rule "
+            "into preprocessing.normalization of its card ('lightseg info MODEL --json') and use that card."
+        )
+    if rule.method == "none":
+        return Scale()
+    if rule.method == "ct":
+        assert rule.lower is not None and rule.upper is not None and rule.mean is not None and rule.std is not None
+        return Scale(rule.lower, rule.upper, rule.mean, rule.std)
+    if rule.method in ("zscore", "percentile") and rule.lower is not None and rule.upper is not None:
+        lower, upper = np.percentile(image if content is None else image[content], (rule.lower, rule.upper))
+    else:
+        ranges = [(values.min(), values.max()) for values in _counted(image, content)]
+        lower, upper = min(low for low, _ in ranges), max(high for _, high in ranges)
+    if not upper > lower:
+        raise InputError(
+            f"{name} has the same intensity everywhere in the region to segment. "
+            "Choose a region that contains the structure, or check the image."
+        )
+    lower, upper = float(lower), float(upper)
+    if rule.method != "zscore":
+        return Scale(lower, upper, lower, upper - lower)
+    # float64 sums, in two passes: a float32 mean over millions of large values is off in the third digit
+    sums = [(values.size, np.clip(values, lower, upper).sum(dtype=np.float64)) for values in _counted(image, content)]
+    count = sum(size for size, _ in sums)
+    mean = float(sum(part for _, part in sums)) / count
+    squares = [np.square(np.clip(values, lower, upper) - mean).sum() for values in _counted(image, content)]
+    return Scale(lower, upper, mean, math.sqrt(float(sum(squares)) / count))
+
+
+def normalized(image: np.ndarray, rows: slice, scale: Scale, content: np.ndarray | None = None) -> Tensor:
+    """Some rows of an image [k, j, i], scaled, as float32; 0 outside the content."""
+    values = scale(torch.from_numpy(np.array(image[rows], np.float32, order="C")))
+    return values if content is None else values.masked_fill_(torch.from_numpy(~content[rows]), 0.0)
+
+
+def chunks(shape: Sequence[int]) -> Iterator[slice]:
+    """All rows of an array [k, j, i], some at a time."""
+    depth = max(1, CHUNK_VOXELS // max(1, shape[1] * shape[2]))
+    return (slice(row, min(row + depth, shape[0])) for row in range(0, shape[0], depth))
+
+
+def _counted(image: np.ndarray, content: np.ndarray | None) -> Iterator[np.ndarray]:
+    """The voxels that count, as float64, some rows at a time."""
+    for part in chunks(image.shape):
+        values = image[part] if content is None else image[part][content[part]]
+        if values.size:
+            yield values.astype(np.float64)

@@ -1,0 +1,319 @@
+"""From volumes to network input, by the card, and the way back to the input's exact grid.
+
+Order: crop to the region of interest, orient, crop to the non-zero part, resample, normalise (nnU-Net v2
+swaps the last two). Inference and training both come through here, so that a model is trained on what it will see.
+nnU-Net's order needs no float copy of the image: rows of the network's input are made when they are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ...catalog.card import Inference, Normalization, Preprocessing
+from ...core.errors import DeviceError, InputError
+from ...core.system import free_memory, gigabytes
+from ...imaging.geometry import Geometry
+from ...imaging.region import Region, Slices
+from ...imaging.volume import Volume
+from .normalization import CHUNK_VOXELS, Scale, chunks, fit, normalized
+from .resample import Resampler, Shape, nearest_axes, resample_labels, resampled_shape, separate_axis
+from .restore import SLAB_BYTES, Decision, LabelRestorer, Restorer
+
+WORLD_AXES = {"R": (0, -1), "L": (0, 1), "A": (1, -1), "P": (1, 1), "S": (2, 1), "I": (2, -1)}  # axis, sign in LPS
+LARGEST_GRID = 1_000_000_000  # voxels, and GROWTH times those of the image: more comes of a wrong spacing
+GROWTH = 100
+SLICES = 8  # that an image has at least along an axis which must not become a single voxel
+
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of the network's input, which `rows` computes.
+
+    image: the used part [k, j, i] in the working orientation, of any type. content: its voxels that count, where not
+    all do. bounds: its range after scaling, to which the resampler keeps.
+    """
+
+    image: np.ndarray
+    scale: Scale
+    content: np.ndarray | None
+    resampler: Resampler
+    bounds: tuple[Tensor, Tensor] | None = None
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows from `start` to before `stop` of the working grid, float32 [stop - start, j, i]."""
+        rows = torch.empty((stop - start, *self.resampler.new_shape[1:]))
+        depth, height, width = self.resampler.shape
+        step = max(1, CHUNK_VOXELS * self.resampler.new_shape[0] // (depth * height * width))
+        for row in range(start, stop, step):
+            after = min(row + step, stop)
+            first, last = self.resampler.needed(row, after)
+            scaled = normalized(self.image, slice(first, last), self.scale, self.content)
+            rows[row - start : after - start] = self.resampler(scaled, row, after, self.bounds)
+        return rows
+
+
+class NetworkInput(Protocol):
+    """Volumes on the grid on which a network works, and the way back.
+
+    shape: of that grid [k, j, i]. full_shape: the input's. inner_shape, spacing: voxels and mm of the part of the input
+    that is labelled, in the order of `blank`'s second array.
+    """
+
+    @property
+    def channels(self) -> Sequence[object]: ...
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def full_shape(self) -> Shape: ...
+    @property
+    def inner_shape(self) -> Shape: ...
+    @property
+    def spacing(self) -> Spacing: ...
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
+
+    def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros on the input's grid, and the view of them for the part to be labelled."""
+
+    def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> Restorer:
+        """What writes to such views; see `Restorer`."""
+
+    def bytes_to_restore(self, outputs: int) -> int:
+        """Memory that the restorer takes."""
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user should know about this input."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What belongs into the provenance."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Network input and what is needed to come back.
+
+    shape: of the working grid [k, j, i]. full_shape: the input's. region: the part of the input that was used.
+    order, flips: how its array axes were transposed and then reversed. spacing: the input's, in mm along the axes so
+    ordered. inner: the non-zero part after orientation. working_spacing: that of the working grid, in mm.
+    """
+
+    channels: tuple[Channel, ...]
+    shape: Shape
+    full_shape: Shape
+    region: Slices
+    order: Shape
+    flips: tuple[int, ...]
+    inner: Slices
+    spacing: Spacing
+    working_spacing: Spacing
+
+    @property
+    def inner_shape(self) -> Shape:
+        """Voxels [k, j, i] of the used part at the input's resolution, in the working orientation."""
+        k, j, i = (part.stop - part.start for part in self.inner)
+        return k, j, i
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
+        return torch.stack([channel.rows(start, stop) for channel in self.channels])
+
+    @property
+    def array(self) -> np.ndarray:
+        """The whole network input, float32 [C, k, j, i]."""
+        return self.rows(0, self.shape[0]).numpy()
+
+    def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros on the input's grid, and the view of them [k, j, i] of `inner_shape` for the used part."""
+        full = np.zeros(self.full_shape, dtype)
+        return full, _orient(full[self.region], self.order, self.flips)[self.inner]
+
+    def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> LabelRestorer:
+        """Takes logits of the working grid, decides labels at the input's resolution."""
+        picked = nearest_axes(rules.resampling, self.working_spacing, self.spacing)
+        return LabelRestorer(self.shape, labels, Decision.of(rules), picked, confidence)
+
+    def bytes_to_restore(self, outputs: int) -> int:
+        """Memory that the restorer takes."""
+        return 3 * max(2 * SLAB_BYTES, 4 * outputs * math.prod(self.inner_shape[1:]))
+
+    @property
+    def notices(self) -> list[str]:
+        """None."""
+        return []
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+
+def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region | None = None) -> Prepared:
+    """Network input of the channels' volumes, all on one grid.
+
+    Raises InputError for a sheared grid, a region outside the volume and a region of constant intensity, ModelError
+    for a normalisation that is not known.
+    """
+    geometry = volumes[0].geometry
+    if not geometry.is_orthogonal:
+        raise InputError(
+            f"{volumes[0].name} has a sheared grid (for example a CT with gantry tilt), so distances in it are skewed. "
+            "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
+        )
+    region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
+    order, flips = (
+        (preprocessing.transpose, ())
+        if preprocessing.orientation == "input"
+        else orientation_steps(geometry, preprocessing.orientation)
+    )
+    images = [_orient(volume.voxels[region], order, flips) for volume in volumes]
+    inner = _non_zero(images) if preprocessing.crop == "nonzero" else _everything(images[0].shape)
+    images = [image[inner] for image in images]
+    k, j, i = (geometry.spacing[2 - axis] for axis in order)
+    spacing = (k, j, i)
+    target = _target(preprocessing.spacing, spacing)
+    shape = resampled_shape(images[0].shape, spacing, target)
+    _check_grid(volumes[0].name, images[0].shape, shape, spacing, target)
+    if not preprocessing.normalize_first:
+        _check_memory(4 * 2 * len(images) * math.prod(shape))
+    axis = separate_axis(preprocessing.resampling, spacing, target)
+    resampler = Resampler(images[0].shape, shape, preprocessing.resampling, axis)
+    content = None
+    if any(rule.masked for rule in preprocessing.normalization):
+        content = ndimage.binary_fill_holes(np.any([image != 0 for image in images], axis=0))
+        content = content if content.any() else None
+    make = _normalized_first if preprocessing.normalize_first else _normalized_last
+    channels = tuple(
+        make(image, rule, volume.name, content if rule.masked else None, resampler)
+        for image, rule, volume in zip(images, preprocessing.normalization, volumes, strict=True)
+    )
+    return Prepared(channels, shape, geometry.shape, region, order, flips, inner, spacing, target)
+
+
+def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target: Spacing) -> None:
+    """Raise InputError where the spacing cannot be right: it would blow the image up, or shrink it to nothing."""
+    huge = math.prod(after) > max(LARGEST_GRID, GROWTH * math.prod(before))
+    flat = any(new == 1 and old >= SLICES for old, new in zip(before, after, strict=True))
+    if huge or flat:
+        own, wanted = (" x ".join(f"{mm:g}" for mm in lengths[::-1]) for lengths in (spacing, target))
+        grid = " x ".join(map(str, after[::-1]))
+        raise InputError(
+            f"{name} has voxels of {own} mm, so that the model, which works on {wanted} mm, would see {grid} voxels. "
+            "Correct the spacing in the file's header, or choose another model."
+        )
+
+
+def _check_memory(needed: int) -> None:
+    """Raise DeviceError where an array of so many bytes does not fit."""
+    free = free_memory()
+    if free is not None and needed > free:
+        raise DeviceError(
+            f"This machine's memory is too small for this volume ({gigabytes(needed)} are needed to prepare it, "
+            f"{gigabytes(free)} are free). Close other programs or choose a smaller region of interest."
+        )
+
+
+def _normalized_first(
+    image: np.ndarray, rule: Normalization, name: str, content: np.ndarray | None, resampler: Resampler
+) -> Channel:
+    scale = fit(image, rule, name, content)
+    return Channel(image, scale, content, resampler, _bounds(image, scale, content, resampler))
+
+
+def _normalized_last(
+    image: np.ndarray, rule: Normalization, name: str, content: np.ndarray | None, resampler: Resampler
+) -> Channel:
+    """Statistics of the resampled image are asked for, so all of it is made now."""
+    shape = resampler.new_shape
+    if shape != resampler.shape:
+        image = _normalized_first(image, Normalization("none"), name, None, resampler).rows(0, shape[0]).numpy()
+        content = None if content is None else resample_labels(content, shape)
+    return Channel(image, fit(image, rule, name, content), content, Resampler(shape, shape, resampler.rule))
+
+
+def _bounds(
+    image: np.ndarray, scale: Scale, content: np.ndarray | None, resampler: Resampler
+) -> tuple[Tensor, Tensor] | None:
+    """Range of the scaled image, or that of each of its slices across the separate axis, where splines could leave it.
+
+    Both broadcast to [k, j, i].
+    """
+    if not resampler.overshoots:
+        return None
+    across = resampler.axis
+    others = tuple(axis for axis in range(3) if axis != across)
+    lower, upper = [], []
+    for rows in chunks(image.shape):
+        scaled = normalized(image, rows, scale, content)
+        lower.append(scaled.amin(others, keepdim=True))
+        upper.append(scaled.amax(others, keepdim=True))
+    if across == 0:
+        return torch.cat(lower), torch.cat(upper)
+    return torch.cat(lower).amin(0, keepdim=True), torch.cat(upper).amax(0, keepdim=True)
+
+
+def orientation_steps(geometry: Geometry, orientation: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """Transpose order and then axes to flip that bring array axes [k, j, i] closest to `orientation`.
+
+    The letters name the directions in which i, j, k shall run. Only whole axes move, so an oblique grid
+    stays oblique and no voxel value changes.
+    """
+    direction = np.reshape(geometry.direction, (3, 3))  # columns: i, j, k axes in LPS
+    wanted = [WORLD_AXES[letter] for letter in orientation]
+    # The assignment with the largest summed alignment; greedy choices fail near 45 degrees.
+    best = max(
+        ((a, b, c) for a in range(3) for b in range(3) for c in range(3) if {a, b, c} == {0, 1, 2}),
+        key=lambda columns: sum(
+            abs(direction[axis, column]) for (axis, _), column in zip(wanted, columns, strict=True)
+        ),
+    )
+    order = tuple(2 - column for column in best[::-1])  # array axis 2 - column holds index axis `column`
+    flips = tuple(
+        2 - position
+        for position, ((axis, sign), column) in enumerate(zip(wanted, best, strict=True))
+        if direction[axis, column] * sign < 0
+    )
+    return (order[0], order[1], order[2]), flips
+
+
+def _orient(array: np.ndarray, order: Shape, flips: tuple[int, ...]) -> np.ndarray:
+    return np.flip(array.transpose(order), flips)
+
+
+def _target(wanted: Sequence[float | None] | None, spacing: Spacing) -> Spacing:
+    """Spacing [k, j, i] of the working grid by a card's i, j, k; where it says nothing, the input's."""
+    k, j, i = (own if new is None else new for new, own in zip((wanted or (None,) * 3)[::-1], spacing, strict=True))
+    return k, j, i
+
+
+def _everything(shape: Sequence[int]) -> Slices:
+    k, j, i = (slice(0, length) for length in shape)
+    return k, j, i
+
+
+def _non_zero(images: Sequence[np.ndarray]) -> Slices:
+    """The box around the voxels that are not 0 in every channel; everything where there are none."""
+    occupied = [np.zeros(length, bool) for length in images[0].shape]
+    for image in images:
+        for rows in chunks(image.shape):
+            part = image[rows] != 0
+            for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
+                along = occupied[axis][rows] if axis == 0 else occupied[axis]
+                along |= part.any(others)
+    if not occupied[0].any():
+        return _everything(images[0].shape)
+    found = [np.flatnonzero(line) for line in occupied]
+    k, j, i = (slice(int(line[0]), int(line[-1]) + 1) for line in found)
+    return k, j, i

@@ -1,0 +1,352 @@
+"""The one way in: a card, volumes in, a segmentation out. The module, the command line and training use it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..catalog.card import Card
+from ..core.errors import DeviceError, InputError, ModelError
+from ..core.progress import CancelCallback, ProgressCallback, Reporter
+from ..imaging.region import Region
+from ..imaging.volume import Segmentation, Volume, check_voxels
+from .confidence import least_certain_slices
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from .alignment.template import Template
+    from .backends.accelerate import Model, Runner
+    from .labeling import Found
+    from .plan import Plan
+    from .processing.preprocess import NetworkInput
+    from .sliding_window import TileSampler
+
+UNSIGNED = ("percentile", "minmax")  # normalizations to the range from 0 to 1
+HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
+AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What came out, and how."""
+
+    found: Found
+    plan: Plan
+    form: str
+    needed: int
+    notices: list[str]
+
+
+class Segmenter:
+    """One model on one device; the network is loaded at the first use and kept.
+
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps". precision: "float32", "auto" for the fastest form that gives the
+    same labels on this kind of processor, or the form of earlier work (see `inference.backends.forms`).
+    mirror: average over the flips that the card allows. largest_component: "none", "label" (one piece of every label)
+    or "whole" (one piece of all labels together); None for what the card says. accept_licence: agree to a licence that
+    forbids commercial use, needed once before such a model is downloaded. openvino: use OpenVINO on the CPU where it
+    is installed.
+
+    On the CPU the same volumes and options give the same voxels on the same machine, whatever the number of threads
+    and the memory that is free.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        device: str = "auto",
+        precision: str = "auto",
+        mirror: bool = False,
+        largest_component: str | None = None,
+        accept_licence: bool = False,
+        openvino: bool = True,
+    ) -> None:
+        self.card = card
+        self._accept_licence = accept_licence
+        self._weights_sha256 = card.weights.sha256
+        self._device_name = device
+        self._precision = precision
+        self._mirror = mirror
+        self._openvino = openvino
+        self._largest = card.inference.largest_component if largest_component is None else largest_component
+        self._networks: tuple[nn.Module, ...] = ()
+        self._template: Template | None = None
+        self._identity: str | None = None  # under which facts about these weights are kept
+        self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
+        self._runners: dict[tuple[torch.device, int, tuple[int, int, int]], Runner] = {}
+
+    def use_network(self, network: nn.Module) -> None:
+        """Run this network instead of the card's weights; training validates with it."""
+        self._networks, self._identity = (network,), None
+        self._runners.clear()
+        self._one_pass.clear()
+
+    def form(self) -> str:
+        """In which form it computes (see `inference.backends.forms`), decided before there is a volume.
+
+        Raises what `segment` raises of a model that cannot be loaded, and DeviceError for a form that cannot be had.
+        """
+        from .backends.accelerate import chosen_form
+        from .backends.devices import choose_device
+        from .threads import one_thread_each
+
+        with one_thread_each():
+            self._load(None, None)
+            return chosen_form(self._model(), choose_device(self._device_name), self._precision, self._openvino)
+
+    def segment(
+        self,
+        volumes: Sequence[Volume],
+        roi: Region | None = None,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+        confidence: bool = False,
+    ) -> Segmentation:
+        """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
+
+        Outside `roi` the result is background. confidence: give the probability of each label, too, and in the
+        provenance the least certain slices, each as voxel index i, j, k and confidence.
+
+        Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Cancelled
+        within one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
+        """
+        from .threads import one_thread_each
+
+        with one_thread_each() as threads:
+            return self._segment(volumes, roi, progress, cancelled, confidence, threads)
+
+    def _segment(
+        self,
+        volumes: Sequence[Volume],
+        roi: Region | None,
+        progress: ProgressCallback | None,
+        cancelled: CancelCallback | None,
+        confidence: bool,
+        threads: int,
+    ) -> Segmentation:
+        from .processing.restore import keep_largest_component
+
+        started = time.perf_counter()
+        reporter = Reporter(progress, cancelled)
+        if self.card.self_describing:  # then the weights file says what must be checked and prepared
+            self._load(progress, cancelled)
+        self._check(volumes)
+        reporter.step("Preparing")
+        prepared = self._prepare(volumes, roi, reporter)
+        reporter.step("Loading model")
+        self._load(progress, cancelled)
+        run = self._run(prepared, reporter, confidence, threads)
+        reporter.step("Restoring")
+        found = run.found
+        if self._largest != "none":
+            kept = keep_largest_component(found.part, self._largest)
+            if found.confidence_part is not None:  # what is removed is background, as far as its label was wrong
+                removed = kept != found.part
+                found.confidence_part[removed] = 100 - found.confidence_part[removed]
+            found.part[...] = kept
+        notices = run.notices + prepared.notices + self._doubts(volumes[0], roi)
+        if self._too_large(prepared):
+            notices.append(
+                f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
+                "Expect a wrong result: set a region of interest around the structure."
+            )
+        if not found.part.any():
+            notices.append("Nothing was found: check the volume, the region of interest and the model.")
+        provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
+        if found.confidence is not None:
+            doubtful = least_certain_slices(found.labels, found.confidence)
+            provenance["least_certain"] = [[*place.index, place.confidence] for place in doubtful]
+        return Segmentation(
+            found.labels, volumes[0].geometry, self.card.labels, provenance, found.confidence, self.card.totals
+        )
+
+    def _prepare(self, volumes: Sequence[Volume], roi: Region | None, reporter: Reporter) -> NetworkInput:
+        from .alignment.align import align
+        from .alignment.template import open_template
+        from .processing.preprocess import prepare
+
+        rules = self.card.preprocessing.alignment
+        if rules is None:
+            return prepare(volumes, self.card.preprocessing, roi)
+        if self._template is None:
+            self._template = open_template(self.card)
+        reporter.step(f"Finding the {rules.subject}")
+        return align(volumes, rules, self._template, roi, reporter.check_cancelled)
+
+    def _check(self, volumes: Sequence[Volume]) -> None:
+        wanted = self.card.channels
+        if len(volumes) != len(wanted):
+            raise InputError(
+                f"The model '{self.card.title}' needs {len(wanted)} volume(s) ({', '.join(wanted)}), "
+                f"but {len(volumes)} were given. Give one volume per channel, in this order."
+            )
+        for volume in volumes:
+            check_voxels(volume.voxels, volume.name)
+            if not volume.geometry.matches(volumes[0].geometry):
+                raise InputError(
+                    f"{volume.name} and {volumes[0].name} do not lie on the same grid. "
+                    f"Resample {volume.name} to the grid of {volumes[0].name} first."
+                )
+
+    def _doubts(self, volume: Volume, roi: Region | None) -> list[str]:
+        """Notices of what may spoil this model's result with this input."""
+        from .processing.preprocess import orientation_steps
+
+        card, found = self.card, []
+        if card.unverified:
+            found.append(
+                "This model is unverified, since not everything about it is known: check the result. "
+                f"'lightseg info {card.id}' lists what is not known."
+            )
+        if card.preprocessing.orientation == "input" and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
+            found.append(
+                f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
+                "Expect a wrong result unless it was trained on such slices."
+            )
+        if card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
+            found.append(
+                f"{volume.name} has voxels far below 0, as CT has in Hounsfield units, and this model is made for MR. "
+                "Expect a wrong result unless it is an MR image."
+            )
+        of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
+        if roi is not None and of_image and card.region_mm is None:
+            found.append(
+                "The intensities were normalised within the region, while the model was trained on whole images. "
+                "Choose a larger region, or none, if the result is poor."
+            )
+        return found
+
+    def _too_large(self, prepared: NetworkInput) -> bool:
+        """Whether the used part is more than twice as long, along any axis, as the region the model was made for."""
+        if self.card.region_mm is None:
+            return False
+        extent = np.array(prepared.inner_shape) * prepared.spacing
+        return bool((extent > 2 * np.array(self.card.region_mm[::-1])).any())
+
+    def _load(self, progress: ProgressCallback | None, cancelled: CancelCallback | None) -> None:
+        if not self._networks:
+            from ..models.opening import open_model
+
+            opened = open_model(self.card, progress, cancelled, self._accept_licence)
+            self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
+            self._identity = opened.sha256
+
+    def _run(self, prepared: NetworkInput, reporter: Reporter, confidence: bool, threads: int) -> _Run:
+        """Labels by the first plan that fits the memory; where it runs out all the same, by the next that does."""
+        from ..core.system import gigabytes
+        from .backends.devices import choose_device, is_out_of_memory, is_unsupported
+        from .labeling import label
+        from .memory import activations, available
+        from .plan import bytes_needed, make_sampler, plans
+
+        sampler = make_sampler(prepared, self.card.inference)
+        device = choose_device(self._device_name)
+        ways = plans(device, sampler, threads, batches=device.type == "cuda" and self._precision != "float32")
+        if self._precision == "float16":  # in which only the device itself computes
+            ways = [way for way in ways if way.device == device]
+        sums = (self._mirror and bool(self.card.inference.mirror_axes)) + (len(self._networks) > 1)
+        try:
+            if sampler.patch not in self._one_pass:
+                shape = (1, len(self.card.channels), *sampler.patch)
+                aligned = self.card.preprocessing.alignment is not None
+                self._one_pass[sampler.patch] = activations(self._networks[0], shape, whole=aligned)
+            one_pass = self._one_pass[sampler.patch]
+        except ValueError as error:  # how the networks refuse a size
+            raise ModelError(f"The patch size of '{self.card.id}' does not fit its network. {error}") from error
+        notices: list[str] = []
+        shortage = ""
+        while ways:
+            plan = ways.pop(0)
+            needed = bytes_needed(plan, one_pass, prepared, sampler, self.card.outputs, confidence, sums)
+            free = available(plan.device)
+            if free is not None and needed > free:
+                shortage = f"about {gigabytes(needed)} are needed, {gigabytes(free)} are free"
+                continue
+            reporter.step(f"Segmenting (takes about {gigabytes(needed)} of memory)")
+            try:
+                runner = self._runner(plan.device, sampler, threads)
+                found = label(
+                    prepared, self.card.inference, self.card.outputs, runner, plan, self._mirror, reporter, confidence
+                )
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    shortage = f"{gigabytes(needed)} did not suffice"
+                elif plan.device.type != "cpu" and is_unsupported(error):
+                    notices.append(f"This build of PyTorch lacks an operation on {plan.device}; the CPU was used.")
+                    ways = [way for way in ways if way.device != plan.device]
+                else:
+                    raise
+            else:
+                if shortage and (plan.tiles <= threads / 2 or plan.sums != "device" or plan.device != device):
+                    notices.append(f"Memory was short ({shortage}), so it ran slower: {plan.words}.")
+                return _Run(found, plan, runner.form, needed, notices)
+        raise DeviceError(
+            f"This machine's memory is too small for this volume ({shortage}). "
+            "Close other programs or choose a smaller region of interest."
+        )
+
+    def _runner(self, device: torch.device, sampler: TileSampler, threads: int) -> Runner:
+        """What runs tiles on the device; made once."""
+        from .backends.accelerate import accelerate, chosen_form
+
+        key = (device, threads, sampler.patch)
+        if key not in self._runners:
+            model = self._model()
+            form = chosen_form(model, device, self._precision, self._openvino)
+            self._runners.clear()  # two forms of a network do not lie in memory at a time
+            self._runners[key] = accelerate(model, device, form, sampler.patch, threads)
+        return self._runners[key]
+
+    def _model(self) -> Model:
+        from .backends.accelerate import Model
+
+        card = self.card
+        return Model(
+            self._networks,
+            len(card.channels),
+            card.inference.patch_size,
+            # A network that fits distributions to its input, as for aligned images, needs the digits of float32.
+            None if card.preprocessing.alignment else self._identity,
+            signed=all(rule.method not in UNSIGNED for rule in card.preprocessing.normalization),
+            regions=bool(card.inference.regions),
+        )
+
+    def _provenance(self, run: _Run, roi: Region | None, notices: list[str], seconds: float) -> dict[str, Any]:
+        from .backends import forms
+
+        card = self.card
+        return {
+            "model": card.id,
+            "title": card.title,
+            "version": card.version,
+            "weights_sha256": self._weights_sha256,
+            "device": str(run.plan.device),
+            "computed_in": run.form,
+            "processor": forms.processor(run.plan.device),
+            "libraries": forms.libraries(),
+            "memory_estimate_mb": round(run.needed / 1e6),
+            "settings": {
+                "precision": self._precision,
+                "mirror": self._mirror,
+                "largest_component": self._largest,
+                "region_lps": None if roi is None else roi.corners.tolist(),
+            },
+            "seconds": round(seconds, 3),
+            "licence": card.licence,
+            "citation": card.citation,
+            "lightseg": __version__,
+            "notices": notices,
+            **({"totals": self._totals()} if card.totals else {}),
+        }
+
+    def _totals(self) -> dict[str, list[str]]:
+        """Names of the labels that make up each total."""
+        names = {label.value: label.name for label in self.card.labels}
+        return {total.name: [names[value] for value in total.labels] for total in self.card.totals}

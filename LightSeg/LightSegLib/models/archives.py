@@ -1,0 +1,82 @@
+"""Unpack a zip file that nobody has vouched for: checked as a whole first, into a folder that always disappears."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ..core.errors import InputError
+
+MOST_FILES = 100_000
+MOST_BYTES = 50 * 2**30  # five folds of nnU-Net's largest networks with their optimisers take about half of that
+SPARE_BYTES = 2**28  # left free on the disk, for what else the computer does meanwhile
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """The folder with the content of a zip file, gone afterwards.
+
+    Raises InputError for a file that is damaged, encrypted, too large, or that reaches out of its folder with
+    absolute names, "..", or links.
+    """
+    with tempfile.TemporaryDirectory(prefix="lightseg-", ignore_cleanup_errors=True) as folder:
+        _unpack(path, Path(folder))
+        yield Path(folder)
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check(archive.infolist(), path.name, shutil.disk_usage(folder).free)
+            archive.extractall(folder)  # never more bytes of a file than its entry says
+    except DAMAGED as error:
+        raise InputError(f"{path.name} is no sound zip file ({error}). Download or copy it again.") from error
+    except OSError as error:
+        raise InputError(
+            f"{path.name} could not be unpacked into {folder.parent} ({error.strerror or error}). "
+            "Make room there, or unpack it elsewhere and import the folder."
+        ) from error
+
+
+def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
+    for entry in entries:
+        if trouble := _trouble(entry):
+            raise InputError(
+                f"{name} is refused: its entry '{entry.filename}' {trouble}. "
+                "Unpack it yourself if you trust it, and import the folder."
+            )
+    size = sum(entry.file_size for entry in entries)
+    if len(entries) > MOST_FILES or size > MOST_BYTES:
+        raise InputError(
+            f"{name} is refused: it would unpack to {len(entries)} files with {size / 1e9:.1f} GB, more than any "
+            "model. Unpack it yourself if you trust it, and import the folder."
+        )
+    if size + SPARE_BYTES > free:
+        raise InputError(
+            f"{name} needs {size / 1e9:.1f} GB when unpacked, but {free / 1e9:.1f} GB are free in "
+            f"{tempfile.gettempdir()}. Make room there, or unpack it elsewhere and import the folder."
+        )
+
+
+def _trouble(entry: zipfile.ZipInfo) -> str:
+    """What is wrong with an entry; empty if nothing is. Windows' names count everywhere."""
+    mode = entry.external_attr >> 16
+    if entry.flag_bits & 0x1:
+        return "is encrypted"
+    windows = PureWindowsPath(entry.filename)
+    if entry.filename.startswith(("/", "\\")) or windows.drive:
+        return "has an absolute name"
+    if ".." in (*windows.parts, *PurePosixPath(entry.filename).parts):
+        return "leads out of its folder"
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device, not a file"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is packed in an unusual way"
+    return ""

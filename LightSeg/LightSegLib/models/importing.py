@@ -1,0 +1,245 @@
+"""Bring a model into the user's model folder: from nnU-Net v2's results, their zip, a checkpoint, or a LightSeg folder.
+
+Everything is read, checked and loaded into its network before the first byte is written; then the model appears
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..catalog.card import Card, Weights, card_to_dict, read_card, write_card
+from ..catalog.lookup import CARD_NAME, all_cards
+from ..core.errors import InputError, ModelError, OutputError
+from ..core.paths import user_models_folder
+from ..networks import build
+from ..nnunet.description import describe
+from ..nnunet.network import is_known_trainer
+from ..nnunet.plans import complete
+from ..nnunet.results import DATASET_NAME, PLANS_NAME, read_described, read_results
+from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
+from ..weights.files import sha256
+from .archives import unpacked
+from .matching import known_models, load_state
+
+DEPTH = 3  # folders below the given one in which a model is looked for: results/dataset/configuration
+ACCEPTED = (
+    "Give an nnU-Net v2 results folder (with plans.json, dataset.json and fold_0, fold_1, ...), its exported zip, "
+    "one checkpoint of nnU-Net v2 (.pth), or a LightSeg model folder (with model.json)."
+)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model that fits together. card: with the name of the weights file. write_weights: writes that file.
+
+    template: file to be copied beside it.
+    """
+
+    card: Card
+    write_weights: Callable[[Path], object]
+    template: Path | None = None
+
+
+def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | str] = ()) -> Card:
+    """Add the model at `path` to the user's models; its card, with the folder where it now lies.
+
+    path: an nnU-Net v2 results folder (`trainer__plans__configuration`, or a folder above that holds one such), a
+    LightSeg model folder or its model.json, a zip file of any of these, or a checkpoint (.pth) that describes itself.
+    replace: in place of an imported model of the same id. folds: those of a results folder whose networks are averaged,
+    by number, or "all" for the one trained on all cases; by default, as in nnU-Net, all that are numbered and finished.
+
+    Raises InputError for anything else, for an id that is taken and for folds that are not there, ModelError for a
+    model whose parts do not fit or that LightSeg cannot run, OutputError where it cannot be written. Nothing has
+    changed then.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path}. {ACCEPTED}")
+    with _opened(path) as content:
+        return _install(_read(content, path.name, [str(fold) for fold in folds]), replace)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Path]:
+    """The folder or checkpoint that `path` stands for."""
+    kind = path.suffix.lower()
+    if path.is_dir() or kind in (".pth", ".pt"):
+        yield path
+    elif path.name in (CARD_NAME, PLANS_NAME):
+        yield path.parent
+    elif kind == ".zip":
+        with unpacked(path) as folder:
+            yield folder
+    else:
+        raise _not_a_model(path.name, is_old=kind in (".model", ".pkl"))
+
+
+def _read(content: Path, given: str, folds: list[str]) -> _Model:
+    """The model in a checkpoint or a folder; given: name of what the user gave, such as the zip file."""
+    folder = content if content.is_file() else _locate(content, given)
+    if (folder / PLANS_NAME).is_file() and not (folder / CARD_NAME).is_file():
+        return _from_results(folder, folds)
+    if folds:
+        raise InputError(
+            f"There are no folds to choose from in {given}, as there are in an nnU-Net results folder. "
+            "Import it without naming a fold."
+        )
+    return _from_card(folder) if folder.is_dir() else _from_nnunet(read_described(folder), [folder.name])
+
+
+def _locate(root: Path, given: str) -> Path:
+    """The one folder, at or below `root`, that holds a model."""
+    for depth in range(DEPTH + 1):
+        found = {file.parent for name in (CARD_NAME, PLANS_NAME) for file in root.glob("*/" * depth + name)}
+        if len(found) == 1:
+            return found.pop()
+        if found:
+            names = ", ".join(sorted(folder.relative_to(root).as_posix() for folder in found))
+            raise InputError(f"There are {len(found)} models in {given} ({names}). Import one of these folders.")
+    raise _not_a_model(given, is_old=any(file for depth in range(3) for file in root.glob("*/" * depth + "*.model")))
+
+
+def _not_a_model(given: str, is_old: bool) -> InputError:
+    if is_old:
+        return InputError(
+            f"{given} is of nnU-Net v1, whose files do not say enough to make a model of them. "
+            "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
+        )
+    return InputError(f"There is no model in {given}. {ACCEPTED}")
+
+
+# --- LightSeg's own ------------------------------------------------------------------------------
+
+
+def _from_card(folder: Path) -> _Model:
+    card = read_card(folder / CARD_NAME)
+    weights, file = card.weights, folder / card.weights.file
+    if not file.is_file():
+        raise ModelError(f"The weights file {weights.file} is missing in {folder}. Put it beside {CARD_NAME}.")
+    if weights.size not in (None, file.stat().st_size) or weights.sha256 not in (None, sha256(file)):
+        raise ModelError(
+            f"The weights file {weights.file} in {folder} is not the one its card describes (size or SHA-256 differ). "
+            "It is damaged or was replaced: copy the model again."
+        )
+    checkpoint = read_checkpoint(file)
+    card = complete(card, checkpoint) if card.self_describing else card
+    _check(card, checkpoint, [file.name, *(f"{file.name} (network {2 + n})" for n in range(len(checkpoint.further)))])
+    alignment = card.preprocessing.alignment
+    if alignment is None:
+        return _Model(card, partial(shutil.copyfile, file))
+    template = folder / alignment.template
+    if not template.is_file() or sha256(template) != alignment.template_sha256:
+        raise ModelError(
+            f"The template {alignment.template} in {folder} is missing or is not the one its card describes "
+            "(SHA-256 differs). Copy the model again."
+        )
+    return _Model(card, partial(shutil.copyfile, file), template)
+
+
+# --- nnU-Net v2 ----------------------------------------------------------------------------------
+
+
+def _from_results(folder: Path, folds: list[str]) -> _Model:
+    results = read_results(folder, folds)
+    return _from_nnunet(results.checkpoint, results.names, results.folds, results.remark)
+
+
+def _from_nnunet(
+    checkpoint: Checkpoint, names: Sequence[str], folds: Sequence[int | str] = (), remark: str = ""
+) -> _Model:
+    card = describe(checkpoint, folds, remark)
+    _check(card, checkpoint, names)
+    return _Model(card, partial(write_slim, checkpoint))
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
+def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
+    """Raise ModelError for texts that no file can hold, and for weights that do not fit the network, all of them.
+
+    The latter tells what a trainer that LightSeg does not know has made of the network in the plans. names: what
+    messages call the weights of each fold.
+    """
+    try:
+        json.dumps(card_to_dict(card), ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ModelError(
+            f"The texts that describe {names[0]} cannot be made a model card ({error}). Correct its {DATASET_NAME}."
+        ) from error
+    network = build(card.network, card.network_arguments)
+    for name, state in zip(names, (checkpoint.state, *checkpoint.further), strict=True):
+        try:
+            load_state(network, state, name, known_models)
+        except ModelError as error:
+            if checkpoint.trainer is None or is_known_trainer(checkpoint.trainer):
+                raise
+            raise ModelError(
+                f"The model was trained by '{checkpoint.trainer}', a class that LightSeg does not know and whose "
+                "network is not the one in the plans. Take a model that one of nnU-Net's own trainers made.\n"
+                f"{error}"
+            ) from error
+
+
+def _install(model: _Model, replace: bool) -> Card:
+    models = user_models_folder()
+    folder = models / model.card.id
+    _check_id(model.card.id, folder, replace)
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        # One level deeper than models are looked for, so that nobody sees it before it is complete.
+        with tempfile.TemporaryDirectory(prefix=".import-", dir=models, ignore_cleanup_errors=True) as temporary:
+            new = Path(temporary) / folder.name
+            new.mkdir()
+            file = new / model.card.weights.file
+            model.write_weights(file)
+            if model.template is not None:
+                shutil.copyfile(model.template, new / model.template.name)
+            weights = Weights(file.name, file.stat().st_size, sha256(file))
+            write_card(dataclasses.replace(model.card, weights=weights), new / CARD_NAME)
+            _put(new, folder)
+    except OSError as error:
+        raise OutputError(
+            f"The model could not be stored in {models} ({error.strerror or error}). "
+            "Make room there, change its permissions, or set LIGHTSEG_MODELS to another folder."
+        ) from error
+    return read_card(folder / CARD_NAME)
+
+
+def _check_id(identifier: str, folder: Path, replace: bool) -> None:
+    for card in all_cards():
+        if (card.id == identifier) != (card.folder == folder):
+            raise InputError(
+                f"The id '{identifier}' is taken by the model '{card.title}' in {card.folder}. "
+                f"Change the id in the {CARD_NAME} that is to be imported, or remove that model."
+            )
+    if folder.exists() and not replace:
+        raise InputError(
+            f"There is already a model '{identifier}' in {folder}. Import with --replace to put this one in its place."
+        )
+
+
+def _put(new: Path, folder: Path) -> None:
+    """Rename `new` to `folder`; what was there is removed afterwards, or put back if that fails."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=folder.parent)) / folder.name
+    try:
+        folder.rename(aside)
+        new.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        aside.parent.rmdir()
+        raise
+    shutil.rmtree(aside.parent, ignore_errors=True)

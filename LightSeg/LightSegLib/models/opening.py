@@ -1,0 +1,86 @@
+"""From a card to a network that is ready to run: weights fetched, verified, read safely and loaded strictly."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..catalog.card import Card, write_card
+from ..catalog.lookup import CARD_NAME, as_shipped
+from ..core.errors import ModelError, OutputError
+from ..core.progress import CancelCallback, ProgressCallback
+from ..networks import build
+from ..nnunet.plans import complete
+from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
+from ..weights.store import WeightStore
+from .matching import known_models, load_state
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model ready to run. card: with what a self-describing file added. sha256: of the authors' file.
+
+    networks: one for each fold, whose logits are averaged.
+    """
+
+    card: Card
+    networks: tuple[nn.Module, ...]
+    sha256: str | None
+
+
+def open_model(
+    card: Card,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelCallback | None = None,
+    accept_licence: bool = False,
+) -> OpenModel:
+    """The networks of `card` with their weights, downloaded first where they are not on this computer.
+
+    After the first read of a downloaded file a slim copy without optimiser state takes its place, and beside it
+    the completed card of a self-describing file. Raises ModelError for a file that is not the card's, and what
+    `WeightStore.ensure` raises.
+    """
+    store = WeightStore()
+    path = store.ensure(card, progress, cancelled, accept_licence)
+    store.verify(card, progress, cancelled)
+    record = store.record(card) if store.state(card) == "downloaded" else None
+    try:
+        if not path.is_file():  # another LightSeg has put its slim copy there meanwhile
+            path = store.ensure(card, progress, cancelled, accept_licence)
+        checkpoint = read_checkpoint(path)
+        completed = complete(as_shipped(card), checkpoint) if card.self_describing else card
+        networks = _networks(completed, checkpoint, path.name)
+    except ModelError as error:
+        if record is None:
+            raise
+        raise ModelError(
+            f"{error}\nTo put another file in its place, remove this one: 'lightseg weights remove {card.id} --forget'."
+        ) from error
+    if record is None:
+        return OpenModel(completed, networks, card.weights.sha256)
+    slim = path.with_name(f".{uuid.uuid4().hex}.pt")  # of our own: others may be at the same
+    try:
+        if record.original is None:
+            write_slim(checkpoint, slim)
+            store.replace(card, slim)
+        if completed != card:  # for lists and windows; the next use asks the file again
+            write_card(completed, path.with_name(CARD_NAME))
+    except (OutputError, ModelError):
+        pass  # a shared folder may be read-only, or the download just removed: the model runs all the same
+    finally:
+        slim.unlink(missing_ok=True)
+    return OpenModel(completed, networks, record.published.sha256)
+
+
+def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, ...]:
+    """One for each fold in the checkpoint, ready to run; name: what messages call the file."""
+    networks = []
+    for number, state in enumerate((checkpoint.state, *checkpoint.further), start=1):
+        network = build(card.network, card.network_arguments)
+        load_state(network, state, name if number == 1 else f"{name} (network {number})", known_models)
+        networks.append(network.eval())
+    return tuple(networks)

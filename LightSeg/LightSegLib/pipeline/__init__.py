@@ -1,1 +1,0 @@
-"""From volumes to labels: preprocess, sliding window, restore."""

@@ -1,0 +1,1 @@
+"""Results and training curves as pictures."""

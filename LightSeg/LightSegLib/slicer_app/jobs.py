@@ -1,0 +1,258 @@
+"""Work beside the application. A job: nodes in, the worker process, nodes out, and the scene is free meanwhile.
+
+The nodes are read when the job begins and written when it ends, both in the application's main thread; in between a
+thread waits for the worker. What the user may do to the scene meanwhile:
+
+- The volume's voxels change: the result is that of the earlier ones, and a notice says so. Its size changes: an error.
+- The volume moves, alone or under another transform: the segments lie on its voxels, where these are now.
+- The volume is removed: an error, and nothing is written. The output is removed: a new one is made.
+- The scene is closed: the job is cancelled.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import slicer
+
+from ..core.errors import Cancelled, InputError, LightSegError
+from ..core.progress import CancelCallback, Progress, ProgressCallback
+from ..imaging.volume import Segmentation
+from ..worker.client import Worker
+from . import scene
+
+POLL_MS = 20
+
+
+class Signal:
+    """What can be connected to, as a signal of Qt: `signal.connect(receiver)`."""
+
+    def __init__(self) -> None:
+        self._receivers: list[Callable[[Any], object]] = []
+
+    def connect(self, receiver: Callable[[Any], object]) -> None:
+        self._receivers.append(receiver)
+
+    def emit(self, argument: Any) -> None:
+        for receiver in list(self._receivers):
+            receiver(argument)
+
+
+class Task:
+    """Work in a thread: its reports and its end are told in the main thread.
+
+    progress: signal with a `Progress`. finished: signal with the task itself, once, whatever happened; `state` is then
+    "done" (`result` is what the work returned), "failed" (`error` says why) or "cancelled".
+
+    work: called in the thread with a progress and a cancel callback; it may touch neither the scene nor Qt.
+    """
+
+    def __init__(self, work: Callable[[ProgressCallback, CancelCallback], Any]) -> None:
+        self.progress, self.finished = Signal(), Signal()
+        self.state = "running"
+        self.result: Any = None
+        self.error: LightSegError | None = None
+        self._work: Callable[[ProgressCallback, CancelCallback], Any] | None = work
+        self._failure: BaseException | None = None
+        self._cancelled = threading.Event()
+        self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._timer: Any = _timer(self._poll)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End the work as soon as it asks; `finished` follows."""
+        self._cancelled.set()
+
+    def wait(self) -> None:
+        """Return when it has finished; the application stays usable meanwhile."""
+        while self.state == "running":
+            slicer.app.processEvents()
+            self._thread.join(POLL_MS / 1000)
+
+    def _run(self) -> None:
+        assert self._work is not None
+        try:
+            self.result = self._work(self._reports.put, self._cancelled.is_set)
+        except BaseException as error:
+            self._failure = error
+
+    def _poll(self) -> None:
+        # Where the application's event loop keeps the interpreter to itself, this is when the thread has its turn.
+        self._thread.join(0.002)
+        while not self._reports.empty():
+            report = self._reports.get()
+            if not self._cancelled.is_set():
+                self.progress.emit(report)
+        if not self._thread.is_alive() and self.state == "running":
+            self._finish()
+
+    def _finish(self) -> None:
+        self._timer.stop()
+        self._timer.timeout.disconnect(self._poll)  # Qt would hold this object, and all it has, for ever
+        self._timer = None
+        self._work = None
+        try:
+            if self._cancelled.is_set():
+                raise Cancelled
+            if self._failure is not None:
+                raise self._failure
+            self._complete()
+            self.state = "done"
+        except Cancelled:
+            self.state = "cancelled"
+        except LightSegError as error:
+            self.state, self.error = "failed", error
+        except BaseException as error:  # a fault of the program must not leave the window waiting
+            self.state = "failed"
+            self.error = LightSegError(f"LightSeg failed ({type(error).__name__}: {error}). Report it with the log.")
+        self.finished.emit(self)
+
+    def _complete(self) -> None:
+        """What is to be done with the result, in the main thread."""
+
+
+class Job(Task):
+    """One segmentation that runs beside the application.
+
+    When it is done, `segmentationNode` holds the segments, `confidenceNode` the confidence if it was asked for,
+    `provenance` and `notices` say how it came about, and `leastCertain` lists places (r, a, s) in doubt with their
+    confidence. When it has failed, `log` has what the worker wrote.
+
+    Raises at once what `scene` raises of nodes that cannot be used.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        model: str,
+        volumeNodes: Sequence[Any],
+        segmentationNode: Any = None,
+        roiNode: Any = None,
+        side: str | None = None,
+        **options: Any,
+    ) -> None:
+        scene.check_output(segmentationNode, side)
+        volumes = scene.volumes_from_nodes(volumeNodes)
+        region = scene.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
+        self.segmentationNode = segmentationNode
+        self.confidenceNode: Any = None
+        self.provenance: dict[str, Any] = {}
+        self.notices: list[str] = []
+        self.leastCertain: list[tuple[tuple[float, float, float], float]] = []
+        self._worker = worker
+        self._side = side
+        self._versions = [(node, _version(node)) for node in volumeNodes]
+        # The thread has voxels of its own: the user may change those of the scene, or remove them.
+        copies = [replace(volume, voxels=volume.voxels.copy()) for volume in volumes]
+
+        def compute(progress: ProgressCallback, cancelled: CancelCallback) -> Segmentation:
+            return worker.segment(model, copies, region, progress, cancelled, **options)
+
+        self._scene = slicer.mrmlScene
+        self._closing = self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.cancel())
+        super().__init__(compute)
+
+    @property
+    def log(self) -> str:
+        """What the worker process wrote about itself, for a report."""
+        return self._worker.log
+
+    def cancel(self) -> None:
+        """End the computation; `finished` follows, and the scene is as it was."""
+        super().cancel()
+        if self.state == "running":
+            self._worker.stop()
+
+    def _finish(self) -> None:
+        self._scene.RemoveObserver(self._closing)
+        super()._finish()
+        self._versions = []
+
+    def _complete(self) -> None:
+        removed = [node for node, _ in self._versions if node.GetScene() is None]
+        if removed:
+            raise InputError(
+                f"{removed[0].GetName()} was removed from the scene while it was segmented, so the result was dropped. "
+                "Load it and segment it again."
+            )
+        segmentation: Segmentation = self.result
+        self.provenance, self.notices = segmentation.provenance, segmentation.provenance["notices"]
+        changed = [node.GetName() for node, version in self._versions if _version(node) != version]
+        if changed:
+            self.notices.append(
+                f"The voxels of {changed[0]} changed while it was segmented; the result is that of the earlier ones."
+            )
+        output = self.segmentationNode
+        if output is not None and output.GetScene() is None:
+            output = None
+        volumeNode = self._versions[0][0]
+        self.segmentationNode = scene.write_segmentation(segmentation, volumeNode, output, self._side)
+        if segmentation.confidence is not None:
+            self.confidenceNode = self.segmentationNode.GetNodeReference(scene.CONFIDENCE_ROLE)
+        self.leastCertain = [
+            (scene.world_position(volumeNode, index), confidence)
+            for *index, confidence in self.provenance.get("least_certain", [])
+        ]
+        self.result = None  # the scene has it now
+
+
+# The one worker of the application, so that window and console find the same model loaded; it is here because the
+# module's own file may be loaded anew at any time.
+_worker: Worker | None = None
+_job: Job | None = None
+
+
+def start(model: str, volumeNodes: Sequence[Any], *nodes: Any, **options: Any) -> Job:
+    """A `Job` in the application's worker. Raises LightSegError while another one runs, and as `Job` does."""
+    global _job
+    if running():
+        raise LightSegError("A segmentation is running already. Wait until it is done, or cancel it.")
+    _job = Job(worker(), model, volumeNodes, *nodes, **options)
+    return _job
+
+
+def running() -> bool:
+    """Whether a job runs."""
+    return _job is not None and _job.state == "running"
+
+
+def worker() -> Worker:
+    """The process that computes."""
+    global _worker
+    if _worker is None:
+        _worker = Worker(interpreter())
+    return _worker
+
+
+def stop() -> None:
+    """End the process that waits for the next job; one that works is left alone."""
+    if _worker is not None and not running():
+        _worker.stop()
+
+
+def interpreter() -> str:
+    """The Python for worker processes: Slicer's own, with its libraries, where there is one."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def _version(node: Any) -> int:
+    """Changes with the voxels."""
+    image = node.GetImageData()
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    return scalars.GetMTime() if scalars is not None else 0
+
+
+def _timer(work: Callable[[], None]) -> Any:
+    import qt
+
+    timer = qt.QTimer()
+    timer.timeout.connect(work)
+    timer.start(POLL_MS)
+    return timer

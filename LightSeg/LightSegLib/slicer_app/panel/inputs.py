@@ -1,0 +1,233 @@
+"""Which volumes, one for each channel of the model, and which region of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from ...catalog.card import Card
+from ...catalog.channels import matched
+from ...core.paths import resources_folder
+from .. import scene
+
+SELECTORS = 4
+SLICE_VIEWS = ("Red", "Yellow", "Green")  # which cross; others, of layouts that compare, may lie side by side
+REGION_MM = (100.0, 100.0, 100.0)  # of models that say nothing about it
+
+
+class Inputs(VTKObservationMixin):  # type: ignore[misc]
+    """parameters: gives the window's parameter node, or None while there is none. changed: called when a chosen volume
+    or the display of the region changes elsewhere."""
+
+    def __init__(self, ui: Any, parameters: Callable[[], Any], changed: Callable[[], None]) -> None:
+        VTKObservationMixin.__init__(self)
+        self._ui = ui
+        self._changed = changed
+        self._followed: list[Any] = []
+        self._parameters = parameters
+        self._card: Card | None = None
+        numbers = range(1, SELECTORS + 1)
+        self._rows = [(getattr(ui, f"inputLabel{n}"), getattr(ui, f"inputSelector{n}")) for n in numbers]
+        ui.roiSelector.nodeAddedByUser.connect(self._onRoiAdded)
+        ui.roiVolumeButton.clicked.connect(self._onFitToVolume)
+        ui.roiSliceButton.clicked.connect(self._onAroundSlices)
+        ui.roiVisibleBox.toggled.connect(self._onVisible)
+
+    # --- volumes ---
+
+    def show(self, card: Card | None) -> None:
+        """Offer one selector for each channel, and the model's sample."""
+        self._card = card
+        channels = card.channels if card else ("",)
+        for number, (label, selector) in enumerate(self._rows):
+            used = number < len(channels)
+            label.setVisible(used)
+            selector.setVisible(used)
+            if used:
+                label.setText(_("{channel}:").format(channel=channels[number] or _("Volume")))
+        self._ui.sampleButton.setVisible(card is not None and sampleFile(card) is not None)
+        roi = self._parameters().roi if self._parameters() else None
+        self._ui.roiVisibleBox.setEnabled(roi is not None)
+        blocked = self._ui.roiVisibleBox.blockSignals(True)
+        self._ui.roiVisibleBox.setChecked(roi is not None and bool(roi.GetDisplayVisibility()))
+        self._ui.roiVisibleBox.blockSignals(blocked)
+        self.follow([*self.volumes(), roi.GetDisplayNode() if roi is not None else None])
+        first = self.volumes()[0] if self.volumes() else None
+        self._ui.roiVolumeButton.setEnabled(first is not None)
+        self._ui.outputSelector.baseName = (
+            scene.segmentation_name(first, card.title) if first and card else "Segmentation"
+        )
+        hints = self._hints()
+        self._ui.inputHint.setText("\n".join(hints))
+        self._ui.inputHint.setVisible(bool(hints))
+
+    def follow(self, nodes: Sequence[Any]) -> None:
+        """Notice what happens to these nodes, and to no others."""
+        wanted = [node for node in nodes if node is not None]
+        if wanted != self._followed:
+            self.removeObservers()
+            self._followed = wanted
+            for node in wanted:
+                events = [vtk.vtkCommand.ModifiedEvent]
+                if node.IsA("vtkMRMLVolumeNode"):
+                    events += [node.ImageDataModifiedEvent, node.TransformModifiedEvent]
+                for event in events:
+                    self.addObserver(node, event, lambda *_arguments: self._changed())
+
+    def volumes(self) -> list[Any]:
+        """The chosen nodes, None where none is chosen, in the order of the channels."""
+        parameters = self._parameters()
+        if parameters is None or self._card is None:
+            return []
+        return [getattr(parameters, f"input{n + 1}") for n in range(min(len(self._card.channels), SELECTORS))]
+
+    def guess(self) -> None:
+        """Fill selectors that are empty: by names where these are clear, a lone channel with the first volume."""
+        parameters, card = self._parameters(), self._card
+        if parameters is None or card is None:
+            return
+        nodes = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if node.GetClassName() == "vtkMRMLScalarVolumeNode"
+            and not node.GetHideFromEditors()
+            and not node.GetAttribute(scene.CONFIDENCE_ROLE)
+        ]
+        matches = matched(card.channels, [node.GetName() or "" for node in nodes])
+        if len(card.channels) == 1 and matches[0] is None and nodes:
+            matches = [0]
+        for number, (given, match) in enumerate(zip(self.volumes(), matches, strict=False), start=1):
+            if given is None and match is not None and nodes[match] not in self.volumes():
+                setattr(parameters, f"input{number}", nodes[match])
+
+    def reason(self) -> str:
+        """Why these volumes cannot be segmented, or nothing."""
+        assert self._card is not None
+        volumes = self.volumes()
+        if len(self._card.channels) > SELECTORS:
+            return _("This model needs {count} volumes: call LightSegLogic().start in the Python console").format(
+                count=len(self._card.channels)
+            )
+        for number, (channel, node) in enumerate(zip(self._card.channels, volumes, strict=True)):
+            if node is None:
+                return _("Choose the volume for {channel}").format(channel=channel)
+            problem = unsuitable(node)
+            if problem:
+                return _("{channel}: {problem}").format(channel=channel, problem=problem)
+            if node in volumes[:number]:
+                return _("{name} is chosen twice: choose one volume for each channel").format(name=node.GetName())
+            if not scene.same_grid(node, volumes[0]):
+                return _("{name} and {other} do not lie on the same grid: resample one of them").format(
+                    name=node.GetName(), other=volumes[0].GetName()
+                )
+        return ""
+
+    def _hints(self) -> list[str]:
+        """What is allowed but may not be what the user wants."""
+        parameters, card = self._parameters(), self._card
+        if parameters is None or card is None:
+            return []
+        frame = _("{name} is one frame of a sequence: only the frame that is shown is segmented.")
+        hints = [frame.format(name=node.GetName()) for node in self.volumes() if node is not None and isFrame(node)]
+        if card.region_mm and parameters.roi is None:
+            size = " x ".join(f"{side:.0f}" for side in card.region_mm)
+            hints.append(_("This model was made for a region of {size} mm, not for a whole volume.").format(size=size))
+        return hints
+
+    # --- region ---
+
+    def _onFitToVolume(self) -> None:
+        roi = self._region()
+        if roi is not None:
+            self._fit(roi)
+
+    def _onRoiAdded(self, roi: Any) -> None:
+        """A new region starts as large as the volume, ready to be dragged."""
+        self._fit(roi)
+
+    def _onAroundSlices(self) -> None:
+        roi = self._region()
+        if roi is not None:
+            roi.SetAndObserveTransformNodeID(None)  # a box of its own, along the axes of the world
+            roi.SetCenterWorld(whereSlicesCross())
+            roi.SetSize((self._card.region_mm if self._card else None) or REGION_MM)
+            prepare(roi)
+
+    def _onVisible(self, visible: bool) -> None:
+        roi = self._parameters().roi if self._parameters() else None
+        if roi is not None:
+            roi.SetDisplayVisibility(visible)
+
+    def _region(self) -> Any:
+        """The chosen region, or a new one that is chosen now."""
+        parameters = self._parameters()
+        if parameters is None:
+            return None
+        if parameters.roi is None:
+            name = slicer.mrmlScene.GenerateUniqueName(_("Region"))
+            parameters.roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+        return parameters.roi
+
+    def _fit(self, roi: Any) -> None:
+        volume = next((node for node in self.volumes() if node is not None), None)
+        if volume is not None:
+            bounds = [0.0] * 6
+            volume.GetRASBounds(bounds)
+            roi.SetAndObserveTransformNodeID(None)
+            roi.SetCenterWorld([(bounds[axis] + bounds[axis + 1]) / 2 for axis in (0, 2, 4)])
+            roi.SetSize([bounds[axis + 1] - bounds[axis] for axis in (0, 2, 4)])
+        prepare(roi)
+
+
+def prepare(roi: Any) -> None:
+    """Show a region with handles to drag."""
+    roi.CreateDefaultDisplayNodes()
+    roi.GetDisplayNode().SetHandlesInteractive(True)
+    roi.SetDisplayVisibility(True)
+
+
+def whereSlicesCross() -> list[float]:
+    """The point, in RAS mm, that the red, yellow and green slices share; of several, that next to the red's middle."""
+    widgets = [slicer.app.layoutManager().sliceWidget(name) for name in SLICE_VIEWS]
+    nodes = [widget.mrmlSliceNode() for widget in widgets if widget is not None]
+    planes = np.array([slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS()) for node in nodes]).reshape(-1, 4, 4)
+    if not len(planes):
+        return [0.0, 0.0, 0.0]
+    normals, origins = planes[:, :3, 2], planes[:, :3, 3]
+    distances = ((origins - origins[0]) * normals).sum(axis=1)
+    point: list[float] = (origins[0] + np.linalg.lstsq(normals, distances, rcond=None)[0]).tolist()
+    return point
+
+
+def isFrame(node: Any) -> bool:
+    """Whether a node shows the current frame of a sequence."""
+    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+    return any(browser.IsProxyNodeID(node.GetID()) for browser in browsers)
+
+
+def unsuitable(node: Any) -> str:
+    """What keeps a node from being an input, or nothing; cheap enough to be asked at every change."""
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        return _("{name} is a label map, choose an image").format(name=node.GetName())
+    image = node.GetImageData()
+    if image is None or not image.GetNumberOfPoints():
+        return _("{name} has no voxels, load it again").format(name=node.GetName())
+    if image.GetNumberOfScalarComponents() != 1:
+        return _("{name} has several values per voxel (a colour image or a time series), choose one of them").format(
+            name=node.GetName()
+        )
+    if min(image.GetDimensions()) < 2:
+        return _("{name} is a single slice, choose a volume").format(name=node.GetName())
+    return ""
+
+
+def sampleFile(card: Card) -> Any:
+    """The image that comes with LightSeg for this model, or None."""
+    path = resources_folder() / "SampleData" / card.sample
+    return path if card.sample and path.is_file() else None

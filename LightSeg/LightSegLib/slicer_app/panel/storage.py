@@ -1,0 +1,73 @@
+"""What models take on the disk; adding and deleting some."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ... import __version__
+from ...core.paths import user_folder
+from ...weights.store import WeightStore
+from .models import Models, storedBytes
+
+
+class Storage:
+    """The table of what downloaded and imported models take, and the buttons below it."""
+
+    def __init__(self, ui: Any, models: Models) -> None:
+        self._ui = ui
+        self._models = models
+        self._stored: list[str] = []
+        header = ui.storedTable.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        ui.storedTable.itemSelectionChanged.connect(self._onSelection)
+        ui.deleteStoredButton.clicked.connect(self._onDelete)
+        ui.openFolderButton.clicked.connect(self._onOpenFolder)
+        ui.importFolderButton.clicked.connect(self._onImportFolder)
+        ui.importFileButton.clicked.connect(self._onImportFile)
+
+    def refresh(self) -> None:
+        """Show what is on the disk now."""
+        cards = {card.id: card for card in self._models.cards}
+        imported = [card.id for card in cards.values() if self._models.state(card) == "user"]
+        downloaded = [entry.model for entry in WeightStore().entries()]
+        self._stored = sorted({*imported, *downloaded})
+        table = self._ui.storedTable
+        table.setRowCount(len(self._stored))
+        for number, model in enumerate(self._stored):
+            title = cards[model].title if model in cards else model
+            table.setItem(number, 0, qt.QTableWidgetItem(title))
+            table.setItem(number, 1, qt.QTableWidgetItem(f"{storedBytes(model, cards.get(model)) / 1e6:.1f}"))
+        self._onSelection()
+        openvino = importlib.util.find_spec("openvino") is not None
+        self._ui.openvinoBox.setEnabled(openvino)
+        about = _("LightSeg {version}, Apache License 2.0. Not a medical device. OpenVINO: {openvino}.")
+        self._ui.aboutLabel.setText(
+            about.format(version=__version__, openvino=_("installed") if openvino else _("not installed"))
+        )
+
+    def _onSelection(self) -> None:
+        self._ui.deleteStoredButton.setEnabled(self._ui.storedTable.currentRow() in range(len(self._stored)))
+
+    def _onDelete(self) -> None:
+        self._models.delete(self._stored[self._ui.storedTable.currentRow()])
+
+    def _onOpenFolder(self) -> None:
+        folder = user_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+
+    def _onImportFolder(self) -> None:
+        self._import(qt.QFileDialog.getExistingDirectory(self._ui.storedTable, _("Folder of a model")))
+
+    def _onImportFile(self) -> None:
+        caption, kinds = _("File of a model"), _("Models (*.zip *.pth)")
+        self._import(qt.QFileDialog.getOpenFileName(self._ui.storedTable, caption, "", kinds))
+
+    def _import(self, path: str) -> None:
+        if path:
+            self._models.add(path)

@@ -1,0 +1,35 @@
+"""Progress and sizes in the user's words."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from ...core.progress import Progress
+
+
+def megabytes(size: int | None) -> str:
+    """A file's size."""
+    if not size:
+        return _("size not known")
+    return _("{size:.1f} MB").format(size=size / 1e6) if size < 1e7 else _("{size:.0f} MB").format(size=size / 1e6)
+
+
+def progressText(progress: Progress) -> str:
+    """One line."""
+    text = progress.step
+    if progress.tiles:
+        text = _("{step}: tile {tile} of {tiles}").format(step=text, tile=progress.tile, tiles=progress.tiles)
+    if progress.received:
+        text = _("{step}: {received:.1f} MB, {rate:.1f} MB per second").format(
+            step=text, received=progress.received / 1e6, rate=progress.bytes_per_second / 1e6
+        )
+    if progress.seconds_left is not None:
+        text = _("{step}, {seconds:.0f} s left").format(step=text, seconds=progress.seconds_left)
+    return text
+
+
+def fraction(progress: Progress) -> float | None:
+    """Of the step that is done; None where it is not known."""
+    if progress.tiles:
+        return progress.tile / progress.tiles
+    return progress.received / progress.size if progress.size else None

@@ -1,0 +1,238 @@
+"""From a segmentation to nodes."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from vtk.util import numpy_support
+
+from ...catalog.card import Code, Label, Terminology
+from ...catalog.terminology import TAG, terminology_entry
+from ...core.errors import InputError
+from ...imaging.volume import Segmentation
+from .attributes import (
+    CONFIDENCE_ROLE,
+    INPUT_ROLE,
+    LABELMAP,
+    REFERENCE_GEOMETRY,
+    REFERENCE_ROLE,
+    SEGMENT_TAGS,
+    attributes_of,
+    set_attributes,
+)
+from .coordinates import array_of, moved, through, transform_between
+from .undo import all_or_nothing, hierarchy_item
+from .volumes import _described
+
+SIDES = {"left": Code("SCT", "7771000", "Left"), "right": Code("SCT", "24028007", "Right")}
+
+
+def check_output(segmentationNode: Any, side: str | None = None) -> None:
+    """Raise InputError now for an output that could not be written later: ask before a long computation."""
+    if side is not None and side not in SIDES:
+        raise InputError(f"The side '{side}' is not known. Use 'left' or 'right', or leave it out.")
+    if segmentationNode is None:
+        return
+    if not isinstance(segmentationNode, slicer.vtkMRMLSegmentationNode):
+        raise InputError(
+            f"The output ({_described(segmentationNode)}) is not a segmentation. Choose a segmentation, or none."
+        )
+    segments = segmentationNode.GetSegmentation()
+    if segments.GetNumberOfSegments() and segments.GetSourceRepresentationName() != LABELMAP:
+        raise InputError(
+            f"The segmentation {segmentationNode.GetName()} is made of surfaces, to which voxels cannot be added. "
+            "Choose another output, or make binary labelmap its source representation in the module Segmentations."
+        )
+
+
+def write_segmentation(
+    segmentation: Segmentation, volumeNode: Any, segmentationNode: Any = None, side: str | None = None
+) -> Any:
+    """Add one segment per label to a segmentation node, a new one where none is given, and return the node.
+
+    The segments lie on the voxels of `volumeNode` in the world, whatever transforms the two nodes are under; what
+    the node held before stays. side: "left" or "right" to name the segments and their anatomic region so. Where the
+    segmentation has a confidence, a volume of it is added, to which the node refers in the role CONFIDENCE_ROLE; it
+    refers to `volumeNode` in the role INPUT_ROLE.
+
+    Raises InputError for an output that cannot take segments and for a volume that changed its size meanwhile.
+    Whatever fails, the scene is left as it was.
+    """
+    check_output(segmentationNode, side)
+    image = volumeNode.GetImageData()
+    if image is None or image.GetDimensions() != segmentation.voxels.shape[::-1]:
+        raise InputError(f"{volumeNode.GetName()} changed its size while it was segmented. Segment it again.")
+    scene = volumeNode.GetScene()
+    with all_or_nothing(scene, segmentationNode):
+        if segmentationNode is None:
+            name = scene.GenerateUniqueName(segmentation_name(volumeNode, segmentation.provenance.get("title", "")))
+            segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        segments = segmentationNode.GetSegmentation()
+        fresh = segments.GetNumberOfSegments() == 0
+        if fresh:
+            segments.SetSourceRepresentationName(LABELMAP)
+            if segmentationNode.GetParentTransformNode() is None:
+                segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        if segmentationNode.GetDisplayNode() is None:
+            segmentationNode.CreateDefaultDisplayNodes()
+        index_to_ras, transform = _to_segmentation(volumeNode, segmentationNode)
+        voxels, first = segmentation.voxels, np.zeros(3, int)
+        if transform is not None:
+            voxels, first = _bent(voxels, index_to_ras, transform)
+        # Not through Slicer's import into given segments, which applies the transform between the nodes twice.
+        labelmap = _oriented_image(voxels.astype(_type_for(segmentation.labels)), first, index_to_ras)
+        # Segments that were drawn on another image keep being edited on that image's grid.
+        if fresh or not segmentationNode.GetNodeReferenceID(REFERENCE_ROLE):
+            _set_reference(segmentationNode, volumeNode, index_to_ras)
+        attributes = attributes_of(segmentation.provenance)
+        for label in segmentation.labels:
+            _add_segment(segments, label, labelmap, side, attributes)
+        segmentationNode.SetNodeReferenceID(INPUT_ROLE, volumeNode.GetID())
+        if segmentation.confidence is not None:
+            confidence = _add_confidence(segmentation.confidence, volumeNode)
+            segmentationNode.SetNodeReferenceID(CONFIDENCE_ROLE, confidence.GetID())
+        set_attributes(segmentationNode, attributes)
+        if fresh:
+            _place_beside(volumeNode, segmentationNode)
+    return segmentationNode
+
+
+def segmentation_name(volumeNode: Any, title: str) -> str:
+    """For a new node, from the volume's name and the model's title without what stands in brackets."""
+    return f"{volumeNode.GetName()} {re.sub(r'[(].*?[)]', '', title).strip() or 'segmentation'}"
+
+
+def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
+    """A volume on the voxels of `volumeNode`, 0 to 100 percent, shown so."""
+    scene, ijk_to_ras = volumeNode.GetScene(), vtk.vtkMatrix4x4()
+    image = vtk.vtkImageData()
+    image.SetDimensions(confidence.shape[::-1])
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(confidence.ravel(), deep=True))
+    name = scene.GenerateUniqueName(f"{volumeNode.GetName()} confidence")
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    volumeNode.GetIJKToRASMatrix(ijk_to_ras)
+    node.SetIJKToRASMatrix(ijk_to_ras)
+    node.SetAttribute(CONFIDENCE_ROLE, "1")  # so that nobody takes it for an image
+    node.CreateDefaultDisplayNodes()  # before the voxels, over which it would look for a window
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0, 100)
+    node.SetAndObserveImageData(image)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    _place_beside(volumeNode, node)
+    return node
+
+
+def _to_segmentation(volumeNode: Any, segmentationNode: Any) -> tuple[np.ndarray, Any]:
+    """4x4 from the volume's index to the segmentation node's coordinates, and what still bends those, or None."""
+    source, target = volumeNode.GetParentTransformNode(), segmentationNode.GetParentTransformNode()
+    local, between = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(local)
+    if source is target:  # both under one non-linear transform, too
+        return array_of(local), None
+    transform = transform_between(source, target)
+    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(transform):
+        return array_of(local), transform
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, between)
+    return array_of(between) @ array_of(local), None
+
+
+def _bent(voxels: np.ndarray, index_to_ras: np.ndarray, transform: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Labels moved by `transform`, on the same grid without its limits, and the index (i, j, k) where they start."""
+    to_index = np.linalg.inv(index_to_ras)
+    labelled = moved(np.argwhere(voxels)[:, ::-1], index_to_ras)
+    if not len(labelled):
+        return voxels, np.zeros(3, int)
+    index = moved(through(transform, labelled), to_index)
+    first, last = np.floor(index.min(axis=0)).astype(int) - 1, np.ceil(index.max(axis=0)).astype(int) + 1
+    shape = (last - first + 1)[::-1]
+    target = moved(np.indices(shape).reshape(3, -1).T[:, ::-1] + first, index_to_ras)
+    nearest = np.rint(moved(through(transform.GetInverse(), target), to_index)).astype(int)[:, ::-1]
+    inside = ((nearest >= 0) & (nearest < voxels.shape)).all(axis=1)
+    result = np.zeros(len(target), voxels.dtype)
+    result[inside] = voxels[tuple(nearest[inside].T)]
+    return result.reshape(shape), first
+
+
+def _oriented_image(voxels: np.ndarray, first: np.ndarray, index_to_ras: np.ndarray) -> Any:
+    """Slicer's image of the labelled part of `voxels` [k, j, i], whose first voxel has the index `first` (i, j, k)."""
+    image = slicer.vtkOrientedImageData()
+    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(index_to_ras))
+    used = [np.flatnonzero(voxels.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if not len(used[0]):
+        image.SetExtent(0, -1, 0, -1, 0, -1)
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)  # without a type Slicer can neither show nor save it
+        return image
+    k, j, i = ((int(indices[0]), int(indices[-1])) for indices in used)
+    part = np.ascontiguousarray(voxels[k[0] : k[1] + 1, j[0] : j[1] + 1, i[0] : i[1] + 1])
+    x, y, z = map(int, first)
+    image.SetExtent(i[0] + x, i[1] + x, j[0] + y, j[1] + y, k[0] + z, k[1] + z)
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(part.ravel(), deep=True))
+    return image
+
+
+def _set_reference(segmentationNode: Any, volumeNode: Any, index_to_ras: np.ndarray) -> None:
+    """The volume and its grid, which the Segment Editor and the DICOM export read."""
+    i, j, k = (length - 1 for length in volumeNode.GetImageData().GetDimensions())
+    matrix = slicer.util.vtkMatrixFromArray(index_to_ras)
+    grid = slicer.vtkSegmentationConverter.SerializeImageGeometry(matrix, (0, i, 0, j, 0, k))
+    segmentationNode.GetSegmentation().SetConversionParameter(REFERENCE_GEOMETRY, grid)
+    segmentationNode.SetNodeReferenceID(REFERENCE_ROLE, volumeNode.GetID())
+
+
+def _type_for(labels: Sequence[Label]) -> type:
+    return np.uint8 if max(label.value for label in labels) <= 255 else np.int16
+
+
+def _add_segment(segments: Any, label: Label, labelmap: Any, side: str | None, attributes: dict[str, str]) -> None:
+    """Add one segment that shares `labelmap` with the others, under a name and an id that are not taken."""
+    taken = {segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())}
+    base = _sided_name(label.name, side)
+    names = itertools.chain([base], (f"{base} ({number})" for number in itertools.count(2)))
+    name = next(name for name in names if name not in taken)
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.SetColor(*(part / 255 for part in label.color))
+    segment.SetLabelValue(label.value)
+    segment.SetNameAutoGenerated(False)
+    segment.SetColorAutoGenerated(False)
+    segment.AddRepresentation(LABELMAP, labelmap)
+    for tag in SEGMENT_TAGS:
+        if tag in attributes:
+            segment.SetTag(tag, attributes[tag])
+    if label.terminology is not None:
+        segment.SetTag(TAG, terminology_entry(_sided_terminology(label.terminology, side)))
+    identifier = segments.GenerateUniqueSegmentID(re.sub(r"\W+", "_", base))
+    if not segments.AddSegment(segment, identifier):
+        raise RuntimeError(f"The segment {name} could not be added. See the error log.")
+
+
+def _sided_name(name: str, side: str | None) -> str:
+    """The name as it reads after "Left" or "Right"; an abbreviation keeps its capitals."""
+    if side is None:
+        return name
+    return f"{side.capitalize()} {name[0].lower() + name[1:] if name[1:2].islower() else name}"
+
+
+def _sided_terminology(terminology: Terminology, side: str | None) -> Terminology:
+    """Laterality goes to the type; where another modifier is there already, to the anatomic region."""
+    if side is None:
+        return terminology
+    if terminology.modifier is None:
+        return replace(terminology, modifier=SIDES[side])
+    return replace(terminology, region=terminology.region or terminology.type, region_modifier=SIDES[side])
+
+
+def _place_beside(volumeNode: Any, segmentationNode: Any) -> None:
+    """Put the segmentation into the volume's folder or study; the volume may have no place outside the application."""
+    hierarchy, item = hierarchy_item(volumeNode)
+    if item:
+        hierarchy.CreateItem(hierarchy.GetItemParent(item), segmentationNode)

@@ -1,0 +1,115 @@
+"""From nodes to volumes and regions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+from vtk.util import numpy_support
+
+from ...core.errors import InputError
+from ...imaging.geometry import Geometry
+from ...imaging.region import Region
+from ...imaging.volume import Volume, check_voxels
+from .coordinates import RAS_TO_LPS, array_of, index_to_ras, is_linear, moved, through, transform_between
+
+
+def volumes_from_nodes(volumeNodes: Sequence[Any]) -> list[Volume]:
+    """One volume per node, all in the same coordinates.
+
+    Raises InputError as `volume_from_node` does, for nodes of no scene, and where a non-linear transform would
+    bend one channel against another.
+    """
+    for node in volumeNodes:
+        if _is_scalar_volume(node) and node.GetScene() is None:
+            raise InputError(f"{node.GetName()} is not in the scene. Add it to the scene first.")
+    bent = [node for node in volumeNodes if _is_scalar_volume(node) and not is_linear(node)]
+    if bent and len({node.GetTransformNodeID() for node in volumeNodes if _is_scalar_volume(node)}) > 1:
+        raise InputError(
+            f"{bent[0].GetName()} is under a non-linear transform that the other volumes are not under. "
+            "Put all channels under the same transform, or resample them to one grid."
+        )
+    return [volume_from_node(node) for node in volumeNodes]
+
+
+def volume_from_node(volumeNode: Any) -> Volume:
+    """Voxels [k, j, i] and LPS geometry of a scalar volume node.
+
+    Raises InputError for anything but a scalar volume (label map, colour, tensor, no voxels) and for
+    voxels that `check_voxels` refuses.
+    """
+    if volumeNode is None:
+        raise InputError("No input volume is chosen. Choose the volume to segment.")
+    if not _is_scalar_volume(volumeNode):
+        raise InputError(f"The input ({_described(volumeNode)}) is not a scalar volume. Choose a volume of the scene.")
+    name = volumeNode.GetName() or volumeNode.GetID() or "The volume"
+    if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise InputError(f"{name} is a label map, not an image. Choose the image on which it was drawn.")
+    image = volumeNode.GetImageData()
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    if scalars is None or scalars.GetNumberOfTuples() == 0:
+        raise InputError(f"{name} has no voxels. Load its image again or choose another volume.")
+    if scalars.GetNumberOfComponents() != 1:
+        raise InputError(
+            f"{name} has {scalars.GetNumberOfComponents()} components per voxel, as colour and vector images have. "
+            "Choose a volume with one value per voxel, or convert it with the module Vector to Scalar Volume."
+        )
+    geometry = _geometry(volumeNode)
+    voxels = numpy_support.vtk_to_numpy(scalars).reshape(geometry.shape)
+    check_voxels(voxels, name)
+    return Volume(voxels, geometry, name)
+
+
+def same_grid(volumeNode: Any, other: Any) -> bool:
+    """Whether the voxels of two volumes lie at the same places in the world."""
+    return _geometry(volumeNode).matches(_geometry(other))
+
+
+def region_from_node(roiNode: Any, volumeNode: Any) -> Region:
+    """The box of a Markups ROI, in the coordinates of `volume_from_node(volumeNode)`.
+
+    Both nodes may be under transforms of their own. Raises InputError for another kind of node and for an empty box.
+    """
+    if not isinstance(roiNode, slicer.vtkMRMLMarkupsROINode):
+        raise InputError(f"The region ({_described(roiNode)}) is not a Markups ROI. Create one in the module Markups.")
+    half = np.array(roiNode.GetSize()) / 2
+    if roiNode.GetNumberOfControlPoints() == 0 or half.min() <= 0:
+        raise InputError(
+            f"The region of interest {roiNode.GetName()} is empty. Place it over the structure to segment, "
+            "or choose none to segment the whole volume."
+        )
+    target = None if is_linear(volumeNode) else volumeNode.GetParentTransformNode()
+    transform = transform_between(roiNode.GetParentTransformNode(), target)
+    straight = slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(transform)
+    # The faces of a box bend under a non-linear transform, so its corners alone would not enclose it.
+    steps = np.linspace(-1, 1, 2 if straight else 9)
+    inside = np.array(list(itertools.product(steps, steps, steps))) * half
+    to_node = array_of(roiNode.GetObjectToNodeMatrix())
+    points = through(transform, moved(inside, to_node))
+    if not straight:
+        points = _enclosing_box(points, index_to_ras(volumeNode))
+    return Region(points @ RAS_TO_LPS[:3, :3])
+
+
+def _geometry(volumeNode: Any) -> Geometry:
+    i, j, k = volumeNode.GetImageData().GetDimensions()
+    return Geometry.from_index_to_world(RAS_TO_LPS @ index_to_ras(volumeNode), (k, j, i))
+
+
+def _is_scalar_volume(node: Any) -> bool:
+    return isinstance(node, slicer.vtkMRMLScalarVolumeNode)
+
+
+def _enclosing_box(points: np.ndarray, index_to_ras: np.ndarray) -> np.ndarray:
+    """Corners [8, 3] of the smallest box along the grid's axes that holds all `points` [n, 3]."""
+    index = moved(points, np.linalg.inv(index_to_ras))
+    corners = np.array(list(itertools.product(*zip(index.min(axis=0), index.max(axis=0), strict=True))))
+    return moved(corners, index_to_ras)
+
+
+def _described(thing: Any) -> str:
+    return f"{thing.GetName()}, {thing.GetClassName()}" if isinstance(thing, slicer.vtkMRMLNode) else repr(thing)
