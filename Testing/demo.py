@@ -7,7 +7,7 @@ and as NIfTI, with a picture and a table of volumes. The exit status is 0 only w
 plausible.
 """
 
-# ruff: noqa: E402 (the stand-ins must be in place before the module is imported)
+# ruff: noqa: E402 (the fakes must be in place before the module is imported)
 from __future__ import annotations
 
 import argparse
@@ -28,9 +28,9 @@ from needs_slicer import HAS_SLICER, REASON
 if not HAS_SLICER:
     sys.exit(f"The demo needs a real MRML scene: {REASON}. Use Python 3.10 to 3.13.")
 
-import standins
+import fakes
 
-standins.install()
+fakes.install()
 
 import slicer
 from LightSegLib.catalog.card import Label

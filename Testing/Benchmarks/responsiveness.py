@@ -4,7 +4,7 @@ In the real window on a real scene, as in Testing/Gui, on a volume of 256 x 256 
 counts: what else the machine does only adds to it.
 """
 
-# ruff: noqa: E402 (the stand-ins must be in place before the module is imported)
+# ruff: noqa: E402 (the fakes must be in place before the module is imported)
 from __future__ import annotations
 
 import json
@@ -17,9 +17,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "Gui")]
 
-import standins
+import fakes
 
-standins.install()
+fakes.install()
 
 import numpy as np
 import slicer

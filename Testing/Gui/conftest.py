@@ -22,7 +22,7 @@ How a test uses it:
 
 `wait_until`, `turn_event_loop`, `choose`, `type_into`, `shown_in` and `reload_module` are imported from `acting`.
 
-Widgets are as strict as in Slicer, see Testing/standins/strict.py.
+Widgets are as strict as in Slicer, see Testing/fakes/strict.py.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ import pytest
 from needs_slicer import skip_without_slicer
 
 skip_without_slicer()
+import fakes  # noqa: E402
 import slicer  # noqa: E402
-import standins  # noqa: E402
 
-standins.install()
+fakes.install()
 from scene_fixtures import *  # noqa: E402, F403 (the scene must be there first)
 
 try:
-    from standins import dialogs as dialog_box
-    from standins import pyside
+    from fakes import dialogs as dialog_box
+    from fakes import qt_application
 
     NO_QT = ""
 except ImportError as error:
@@ -90,10 +90,10 @@ def raised(dialogs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseE
 
     monkeypatch.setattr(slicer.util, "messageBox", message_box)
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append(error))
-    pyside.WARNINGS.clear()
+    qt_application.WARNINGS.clear()
     yield errors
-    pyside.APPLICATION.processEvents()
-    assert not pyside.WARNINGS, "Qt complained"
+    qt_application.APPLICATION.processEvents()
+    assert not qt_application.WARNINGS, "Qt complained"
     unsaid = [error for error in errors if not any(str(error) in message for message in messages)]
     if unsaid:
         raise unsaid[0]
@@ -159,7 +159,7 @@ def extensions() -> Any:
 @pytest.fixture
 def other_modules() -> list[str]:
     """Names of other modules that were opened; the Segment Editor's window is `slicer.modules.SegmentEditorWidget`."""
-    from standins.application import SELECTED
+    from fakes.application import SELECTED
 
     SELECTED.clear()
     vars(slicer.modules).pop("SegmentEditorWidget", None)

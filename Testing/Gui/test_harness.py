@@ -89,7 +89,7 @@ seen = row.card, row.enabled
     ],
 )
 def test_a_form_with_a_slip_is_refused(tmp_path, old, new, complaint):
-    from standins import MODULE_FOLDER
+    from fakes import MODULE_FOLDER
 
     text = (MODULE_FOLDER / "Resources" / "UI" / "LightSeg.ui").read_text(encoding="utf-8")
     assert old in text

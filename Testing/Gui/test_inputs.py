@@ -192,7 +192,7 @@ def test_a_region_can_be_fitted_hidden_and_placed_where_the_slices_cross(window)
 
 
 def test_slices_that_lie_side_by_side_to_compare_do_not_matter(window, monkeypatch):
-    from standins.application import SliceWidget
+    from fakes.application import SliceWidget
 
     manager = slicer.app.layoutManager()
     for name in manager.sliceViewNames():

@@ -64,7 +64,7 @@ def test_it_opens_without_torch():
     """The user may look around before PyTorch is installed."""
     story = (
         f"import sys; sys.modules['torch'] = None; sys.path[:0] = {[str(FOLDER.parent), str(FOLDER)]!r}\n"
-        "import standins; standins.install()\n"
+        "import fakes; fakes.install()\n"
         "from acting import open_module\n"
         "import LightSeg\n"
         "assert not LightSeg.torchInstalled()\n"

@@ -39,7 +39,7 @@ def run_away(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     `guard` sees to it that nothing is read from the checkout's.
     """
     away = tmp_path / "away"
-    for folder in ("Unit", "Slicer", "Gui", "standins"):
+    for folder in ("Unit", "Slicer", "Gui", "fakes"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / "Testing" / folder, away / "Testing" / folder, ignore=ignored)
     for path in (REPOSITORY / "Testing").glob("*.py"):

@@ -3,8 +3,8 @@
 import sys
 import unittest
 
-import standins
+import fakes
 
-standins.install()
+fakes.install()
 tests = unittest.defaultTestLoader.loadTestsFromName(sys.argv[1])
 sys.exit(not unittest.TextTestRunner(verbosity=2).run(tests).wasSuccessful())

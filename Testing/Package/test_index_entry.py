@@ -25,7 +25,7 @@ SCHEMA = (
 # Fields of the schema, by whether an entry must have them.
 REQUIRED = {"$schema", "category", "scm_url"}
 OPTIONAL = {"scm_revision", "scm_type", "build_dependencies", "build_subdirectory", "enabled", "tier"}
-IMPORT_CATEGORY = "import sys, types, standins; standins.install(); import LightSeg; parent = types.SimpleNamespace(); "
+IMPORT_CATEGORY = "import sys, types, fakes; fakes.install(); import LightSeg; parent = types.SimpleNamespace(); "
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from installing import CTEST, HERE, REPOSITORY, Installed, Refused, install
 from needs_slicer import HAS_SLICER, needs_slicer
 
 MODULE = REPOSITORY / "LightSeg"
-BUNDLED = "Testing/Unit/test_bundled_model.py"
-CARDS = "Testing/Unit/test_cards.py::test_the_cards_that_ship_fit_the_schema_and_lose_nothing_when_read"
-WORKER = "Testing/Unit/test_worker.py::test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time"
+BUNDLED = "Testing/Unit/inference/test_bundled_model.py"
+CARDS = "Testing/Unit/catalog/test_cards.py::test_the_cards_that_ship_fit_the_schema_and_lose_nothing_when_read"
+WORKER = "Testing/Unit/worker/test_worker.py::test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time"
 WINDOW = "Testing/Gui/test_run.py::test_from_the_sample_to_a_segmentation"
 COMMANDS = [
-    f"Testing/Unit/test_cli.py::test_{story}"
+    f"Testing/Unit/cli/test_cli.py::test_{story}"
     for story in (
         "models_lists_own_models_and_their_state",
         "models_and_help_do_not_load_torch",
@@ -151,7 +151,7 @@ def test_without_testing_there_is_no_test(checkout: Path, tmp_path: Path, run_aw
 def test_loading_the_module_runs_nothing(installed: Installed, run_away) -> None:
     """Slicer loads it at start-up, whether or not anybody wants to segment: it reads code and does nothing else."""
     program = (
-        "import sys, vtk, standins; standins.install()\n"  # as in Slicer, these are there before
+        "import sys, vtk, fakes; fakes.install()\n"  # as in Slicer, these are there before
         "code, seen = ('compile', 'exec', 'import', 'marshal.loads', 'os.listdir', 'os.scandir'), []\n"
         "def watch(event, arguments):\n"
         "    python = event == 'open' and str(arguments[0]).endswith(('.py', '.pyc'))\n"

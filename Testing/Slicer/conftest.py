@@ -11,11 +11,11 @@ import pytest
 from needs_slicer import skip_without_slicer
 
 skip_without_slicer()
-import standins  # noqa: E402
+import fakes  # noqa: E402
 import vtk  # noqa: E402
 import vtk.util.numpy_support  # noqa: E402
 
-standins.install()
+fakes.install()
 from scene_fixtures import *  # noqa: E402, F403 (the scene must be there first)
 
 Make = Callable[..., Any]

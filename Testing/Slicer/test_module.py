@@ -23,7 +23,7 @@ def test_it_loads_quickly_and_without_torch():
     """Slicer starts before the user has installed PyTorch; the module says so when it is used."""
     story = (
         f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
-        "import standins; standins.install()\n"
+        "import fakes; fakes.install()\n"
         "import numpy, slicer; before = set(sys.modules)\n"
         "import LightSeg\n"
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))\n"

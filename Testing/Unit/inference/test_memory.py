@@ -22,7 +22,7 @@ from LightSegLib.inference.sliding_window import TileSampler
 from LightSegLib.networks import build
 from torch import Tensor, nn
 
-LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 LINUX = "only Linux tells the memory of a process and of a container"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import pyside  # noqa: F401  widgets need the application
+from . import qt_application  # noqa: F401  widgets need the application
 
 Property, Signal, Slot = QtCore.Property, QtCore.Signal, QtCore.Slot
 

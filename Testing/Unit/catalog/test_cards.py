@@ -29,7 +29,7 @@ from LightSegLib.core.errors import ModelError
 from LightSegLib.core.schema import FieldError, conform
 from LightSegLib.networks import build
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 CARDS = sorted((Path(card_module.__file__).parent / "cards").glob("*.json"))
 NAMES = [path.stem for path in CARDS]
 Change = Callable[[dict[str, Any]], object]

@@ -20,7 +20,7 @@ from LightSegLib.inference import segmenter
 from LightSegLib.training.options import TrainingOptions
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
 
-LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 Run = Callable[..., tuple[int, str, str]]
 FLOAT32 = ("--device", "cpu", "--precision", "float32")  # the same numbers, and no notice, on every processor
 

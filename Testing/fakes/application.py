@@ -80,7 +80,7 @@ class Application:
 
 
 def _qt_application() -> Any:
-    from .pyside import APPLICATION
+    from .qt_application import APPLICATION
 
     return APPLICATION
 
@@ -218,6 +218,6 @@ def main_window() -> Any:
 
     if slicer.app.testingEnabled():
         return None
-    from .pyside import MAIN_WINDOW
+    from .qt_application import MAIN_WINDOW
 
     return MAIN_WINDOW

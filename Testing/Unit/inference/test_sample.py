@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Volume
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 FOLDER = REPOSITORY / "LightSeg" / "Resources" / "SampleData"
 IMAGE = FOLDER / "icbm152_t1_1mm.nii.gz"
 

@@ -31,7 +31,7 @@ from waiting import PATIENCE, gone, wait_until
 
 MODEL = "hippocampus-mr-lightmedseg"
 PLAIN: dict[str, Any] = {"device": "cpu", "precision": "float32", "openvino": False}
-LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 
 

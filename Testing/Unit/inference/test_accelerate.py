@@ -330,6 +330,6 @@ run = compiled(torch.nn.Conv3d(1, 2, 3).eval(), (1, 1, 8, 8, 8), "OpenVINO float
 run(torch.zeros(1, 1, 8, 8, 8))
 print([name for name in sys.modules if name.startswith("openvino_telemetry")])
 """
-    library = Path(__file__).resolve().parents[2] / "LightSeg"
+    library = Path(__file__).resolve().parents[3] / "LightSeg"
     command = [sys.executable, "-c", program, str(tmp_path)]
     assert subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=library).stdout.strip() == "[]"

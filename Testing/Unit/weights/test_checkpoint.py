@@ -329,7 +329,7 @@ def test_the_optimisers_state_is_never_in_memory(tmp_path: Path) -> None:
     assert (tmp_path / "c.pth").stat().st_size > 100e6
     program = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).resolve().parents[2] / "LightSeg")!r})
+sys.path.insert(0, {str(Path(__file__).resolve().parents[3] / "LightSeg")!r})
 import torch
 from LightSegLib.weights.checkpoint import read_checkpoint
 def peak():

@@ -22,7 +22,7 @@ from LightSegLib.networks.unetrpp import PairedAttention, TransformerBlock, shar
 from reference_weights import fill
 from torch import Tensor, nn
 
-FOLDER = Path(__file__).parents[1] / "Data" / "reference"
+FOLDER = Path(__file__).parents[2] / "Data" / "reference"
 BLOCKS = {block.__name__: block for block in (Mamba, PairedAttention, TransformerBlock)}
 
 

@@ -80,6 +80,6 @@ def set_attribute(self: Any, name: str, value: Any) -> None:
 
 def _may_have_its_own(kind: type) -> bool:
     origin = kind.__module__.partition(".")[0]
-    if origin == "standins":
-        return sys._getframe(2).f_globals["__name__"].startswith("standins.")
+    if origin == "fakes":
+        return sys._getframe(2).f_globals["__name__"].startswith("fakes.")
     return origin not in ("PySide6", "Shiboken")

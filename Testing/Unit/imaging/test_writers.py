@@ -28,7 +28,7 @@ ENTRY = (
     "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^5366008^Hippocampus"
     "~SCT^255549009^Anterior~Anatomic codes - DICOM master list~^^~^^"
 )
-LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, -1.0)  # turned about S, and left-handed
 SHEARED = (1.0, 0.0, 0.0, 0.0, 0.96, 0.0, 0.0, 0.28, 1.0)
 

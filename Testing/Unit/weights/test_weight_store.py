@@ -26,7 +26,7 @@ from LightSegLib.weights.sources import Endpoints
 from LightSegLib.weights.store import Entry, WeightStore
 from waiting import PATIENCE, wait_until
 
-LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 CONTENT = b"PK\x03\x04" + np.random.default_rng(0).bytes(299_996)  # begins as a file of torch
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = b"PK\x03\x04" + np.random.default_rng(1).bytes(299_996)

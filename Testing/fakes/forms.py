@@ -7,6 +7,8 @@ from typing import Any
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
+from . import ctk_widgets, mrml_widgets
+
 SCENE_SIGNAL = "mrmlSceneChanged(vtkMRMLScene*)"
 
 
@@ -14,8 +16,6 @@ class UiLoader(QtUiTools.QUiLoader):
     """Loads a form; raises RuntimeError for a widget or a property that does not exist."""
 
     def load(self, device: Any, parent: Any = None) -> Any:
-        from . import ctk_widgets, mrml_widgets
-
         form = ElementTree.fromstring(bytes(device.readAll().data()).decode("utf-8"))
         known = {**ctk_widgets.NAMES, **mrml_widgets.NAMES}
         for kind in known.values():

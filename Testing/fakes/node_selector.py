@@ -15,7 +15,7 @@ import vtk
 from PySide6 import QtCore, QtWidgets
 from shiboken6 import isValid
 
-from . import pyside  # noqa: F401  widgets need the application
+from . import qt_application  # noqa: F401  widgets need the application
 
 Property, Signal, Slot = QtCore.Property, QtCore.Signal, QtCore.Slot
 

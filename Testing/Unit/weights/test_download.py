@@ -26,7 +26,7 @@ from LightSegLib.weights.download import Partial, Remote, download
 from LightSegLib.weights.records import Fingerprint
 from waiting import PATIENCE
 
-LIBRARY = Path(__file__).resolve().parents[2] / "LightSeg"
+LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 CONTENT = np.random.default_rng(0).bytes(300_000)
 RIGHT = Fingerprint(len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 UNKNOWN = Fingerprint()

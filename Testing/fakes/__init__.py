@@ -1,7 +1,7 @@
 """3D Slicer without its application: what the package slicer-core lacks, as far as LightSeg's module uses it.
 
 slicer-core holds Slicer's own MRML and segmentation classes and `slicer.util`, which are used as they are. Missing
-are the application object, the Python base classes of modules and the Qt side; these are small stand-ins of ours.
+are the application object, the Python base classes of modules and the Qt side; these are small fakes of ours.
 `install()` puts them in place, after which `import LightSeg` works as it does in Slicer's Python console.
 
 `qt`, `ctk` and the widgets of `slicer` appear when they are first used: they need PySide6, all the rest does not.
@@ -41,8 +41,8 @@ def install() -> None:
     slicer.util.getModuleWidget = application.module_widget
     slicer.util.reloadScriptedModule = module.reload_scripted_module
     slicer.__dict__["__getattr__"] = _slicer_widget
-    sys.modules["qt"] = _Lazy("qt", "standins.pyside")
-    sys.modules["ctk"] = _Lazy("ctk", "standins.ctk_widgets")
+    sys.modules["qt"] = _Lazy("qt", "fakes.pyside")
+    sys.modules["ctk"] = _Lazy("ctk", "fakes.ctk_widgets")
     _add_module("slicer.i18n", tr=lambda text: text, translate=lambda context, text: text)
     _add_module(
         "slicer.parameterNodeWrapper",
@@ -78,7 +78,7 @@ class _Lazy(types.ModuleType):
 def _slicer_widget(name: str) -> Any:
     if name not in WIDGETS:
         raise AttributeError(f"module 'slicer' has no attribute {name!r}")
-    return getattr(importlib.import_module("standins.mrml_widgets"), name)
+    return getattr(importlib.import_module("fakes.mrml_widgets"), name)
 
 
 def _child_widgets(widget: Any) -> types.SimpleNamespace:
