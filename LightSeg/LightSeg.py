@@ -3,6 +3,7 @@
 Slicer loads this file at start-up, so nothing heavy is imported at file scope and torch only by a job.
 """
 
+import dataclasses
 import enum
 import importlib.util
 import json
@@ -114,7 +115,7 @@ class Precision(enum.Enum):
 
 
 class LargestComponent(enum.Enum):
-    AS_MODEL = None
+    AS_MODEL = "model"
     NONE = "none"
     LABEL = "label"
     WHOLE = "whole"
@@ -137,7 +138,7 @@ class LightSegParameterNode:
     roi - where to look, the whole volume if none.
     output - segmentation that takes the segments, a new one for each run if none.
     result - the segmentation that the last run has written.
-    side, confidence, device, ... - as the arguments of `LightSegLogic.segment`.
+    side - as the argument of `LightSegLogic.segment`; confidence, device, ... - as the fields of `InferenceOptions`.
     """
 
     modelId: str = DEFAULT_MODEL
@@ -155,6 +156,21 @@ class LightSegParameterNode:
     precision: Precision = Precision.AUTO
     mirror: bool = False
     openvino: bool = True
+
+
+def inferenceOptions(parameters, **others):
+    """`InferenceOptions` of the parameters that have their names, and of others by the names of the library."""
+    from LightSegLib.inference.options import InferenceOptions
+
+    names = {field.name: camelCase(field.name) for field in dataclasses.fields(InferenceOptions)}
+    chosen = {option: getattr(parameters, name) for option, name in names.items() if hasattr(parameters, name)}
+    return InferenceOptions(**{option: getattr(value, "value", value) for option, value in (chosen | others).items()})
+
+
+def camelCase(name):
+    """A name of the library as Slicer has it: "largest_component" is "largestComponent"."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -319,14 +335,8 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             card.id,
             parameters.output,
             parameters.roi,
-            parameters.device.value,
             parameters.side.value if self.hasSide() else None,
-            acceptLicence=True,  # the question before a download shows the licence
-            precision=parameters.precision.value,
-            mirror=parameters.mirror and bool(card.inference.mirror_axes),
-            largestComponent=parameters.largestComponent.value,
-            confidence=parameters.confidence,
-            openvino=parameters.openvino,
+            inferenceOptions(parameters, accept_license=True),  # the question before a download shows the license
         )
 
     def onFinished(self, job):
@@ -344,76 +354,63 @@ def torchInstalled():
     return importlib.util.find_spec("torch") is not None
 
 
+def requireTorch():
+    """Raise LightSegError where PyTorch is missing."""
+    from LightSegLib.core.errors import LightSegError
+
+    if not torchInstalled():
+        raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
+
+
+def newRequest(volumeNode, model, segmentationNode, roiNode, side, options):
+    """What is asked of a model; volumeNode may be one node or a list of them."""
+    from LightSegLib.slicer_app.request import Request
+
+    volumeNodes = tuple(volumeNode) if isinstance(volumeNode, (list, tuple)) else (volumeNode,)
+    options = options or LightSegLogic.options()
+    return Request(str(model), volumeNodes, segmentationNode, roiNode, side, options)
+
+
 class LightSegLogic(ScriptedLoadableModuleLogic):
     """What the module does, for the widget and for the Python console alike."""
+
+    progressCallback = None
+    cancelCallback = None
 
     def getParameterNode(self):
         return LightSegParameterNode(super().getParameterNode())
 
-    def segment(
-        self,
-        volumeNode,
-        model=DEFAULT_MODEL,
-        segmentationNode=None,
-        roiNode=None,
-        device="auto",
-        progress=None,
-        side=None,
-        cancelled=None,
-        acceptLicence=False,
-        precision="auto",
-        mirror=False,
-        largestComponent=None,
-        confidence=False,
-        openvino=True,
-    ):
+    @staticmethod
+    def options(**values):
+        """How to run: device, precision, mirror, confidence, ...; see `LightSegLib.inference.options`."""
+        from LightSegLib.inference.options import InferenceOptions
+
+        return InferenceOptions(**values)
+
+    def segment(self, volumeNode, model=DEFAULT_MODEL, segmentationNode=None, roiNode=None, side=None, options=None):
         """Segment a volume node, or a list of nodes with one per channel, and return the segmentation node.
 
         It runs in this process and returns when it is done; `start` does the same beside the application.
 
         model: id of a model, or path of a model folder. segmentationNode: takes the segments beside those it has;
-        a new node is made where none is given. roiNode: Markups ROI that limits the work. device: "auto", "cpu",
-        "cuda" or "mps". progress: called with a `Progress`. side: "left" or "right" names the segments so.
-        cancelled: asked again and again, True stops the job. acceptLicence: agree to a licence that forbids
-        commercial use, needed once before such a model is downloaded. precision: "float32", or "auto" for the fastest
-        form that finds the same labels on this kind of processor. mirror: average over the flips that the model
-        allows, slower. largestComponent: "none", "label" (one piece of every label), "whole" (one piece of all
-        together), or None for what the model says. confidence: add a volume of every voxel's probability in percent,
-        too. openvino: use it on the CPU where it is installed.
+        a new node is made where none is given. roiNode: Markups ROI that limits the work. side: "left" or "right"
+        names the segments so. options: how to run, such as `logic.options(device="cpu", mirror=True)`.
 
-        Raises LightSegError, with the scene as it was; Cancelled, one of these, after `cancelled` said so.
+        `progressCallback` is called with a `Progress`; `cancelCallback` is asked again and again, and True stops it.
+
+        Raises LightSegError, with the scene as it was; Cancelled, one of these, after `cancelCallback` said so.
         """
         from LightSegLib.catalog.lookup import find_card
-        from LightSegLib.core.errors import LightSegError
         from LightSegLib.inference.segmenter import Segmenter
-        from LightSegLib.slicer_app import scene
 
-        volumeNodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
-        card = find_card(model)
-        scene.check_output(segmentationNode, side)
-        volumes = scene.volumes_from_nodes(volumeNodes)
-        region = scene.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
-        if not torchInstalled():
-            raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
-        segmenter = Segmenter(card, device, precision, mirror, largestComponent, acceptLicence, openvino)
-        segmentation = segmenter.segment(volumes, region, progress, cancelled, confidence)
-        return scene.write_segmentation(segmentation, volumeNodes[0], segmentationNode, side)
+        request = newRequest(volumeNode, model, segmentationNode, roiNode, side, options)
+        card = find_card(request.model)
+        volumes, region = request.read()
+        requireTorch()
+        segmenter = Segmenter(card, request.options)
+        return request.write(segmenter.segment(volumes, region, self.progressCallback, self.cancelCallback))
 
-    def start(
-        self,
-        volumeNode,
-        model=DEFAULT_MODEL,
-        segmentationNode=None,
-        roiNode=None,
-        device="auto",
-        side=None,
-        acceptLicence=False,
-        precision="auto",
-        mirror=False,
-        largestComponent=None,
-        confidence=False,
-        openvino=True,
-    ):
+    def start(self, volumeNode, model=DEFAULT_MODEL, segmentationNode=None, roiNode=None, side=None, options=None):
         """As `segment`, in a process of its own: returns a `jobs.Job` at once, and Slicer stays usable.
 
         Its signals `progress` and `finished` can be connected, `cancel()` ends it, `wait()` waits. The process stays
@@ -422,80 +419,46 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         Raises LightSegError for nodes that cannot be used and while another job runs; what goes wrong later is the
         job's `error`.
         """
-        from LightSegLib.core.errors import LightSegError
         from LightSegLib.slicer_app import jobs
 
-        if not torchInstalled():
-            raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
-        volumeNodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
-        return jobs.start(
-            str(model),
-            volumeNodes,
-            segmentationNode,
-            roiNode,
-            side,
-            device=device,
-            accept_licence=acceptLicence,
-            precision=precision,
-            mirror=mirror,
-            largest_component=largestComponent,
-            confidence=confidence,
-            openvino=openvino,
-        )
+        requireTorch()
+        return jobs.start(newRequest(volumeNode, model, segmentationNode, roiNode, side, options))
 
-    def segmentFiles(
-        self,
-        inputPath,
-        model,
-        outputFolder,
-        device="auto",
-        progress=None,
-        cancelled=None,
-        acceptLicence=False,
-        precision="auto",
-        mirror=False,
-        largestComponent=None,
-        openvino=True,
-        format="seg.nrrd",  # noqa: A002 (as the command line has it)
-        picture=True,
-        workers=None,
-        threads=None,
-    ):
+    def segmentFiles(self, inputPath, model, outputFolder, settings=None, engine=None):
         """Segment many volumes from files to files, as `lightseg batch`; returns when it is done, Slicer stays usable.
 
         inputPath: folder of volumes, CSV file (case, one column per channel) or tree of DICOM files. outputFolder:
-        takes the segmentations, `results.csv` and `report.html`; cases that are done there are skipped. progress:
-        called with a `State` of the batch, whose `text()` says it in words. cancelled: asked again and again, True
-        stops the batch, and the next call goes on. format: "seg.nrrd", "nrrd" or "nii.gz". picture: draw one of each
-        case. workers, threads: processes and threads of each, what fits this computer if None. Others: as in `segment`.
+        takes the segmentations, `results.csv` and `report.html`; cases that are done there are skipped. settings: a
+        `batch.settings.Settings` with the options, the format and whether pictures are drawn; engine: a
+        `batch.engine.Engine` with the number of processes, what fits this computer if None.
+
+        `progressCallback` is called with a `State` of the batch, whose `text()` says it in words; `cancelCallback` is
+        asked again and again, True stops the batch, and the next call goes on.
 
         Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `misfits` and `table` (a path).
         Raises LightSegError for what keeps all cases from being done; a case that fails is told in the table.
         """
         from LightSegLib.batch.cohort import segment_files
-        from LightSegLib.batch.settings import Settings
-        from LightSegLib.core.errors import Cancelled, LightSegError
+        from LightSegLib.batch.engine import Engine
+        from LightSegLib.batch.overview import Callbacks
+        from LightSegLib.core.errors import Cancelled
         from LightSegLib.slicer_app import jobs
 
-        if not torchInstalled():
-            raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
-        settings = Settings(device, precision, mirror, largestComponent, openvino, format, picture)
+        requireTorch()
+        engine = dataclasses.replace(engine or Engine(), python=jobs.interpreter())
+        asked = self.cancelCallback or (lambda: False)
         task = jobs.Task(
             lambda report, stopped: segment_files(
                 inputPath,
                 model,
                 outputFolder,
                 settings,
-                workers,
-                threads,
-                acceptLicence,
-                tell=report,
-                cancelled=lambda: stopped() or (cancelled is not None and cancelled()),
-                python=jobs.interpreter(),
+                engine,
+                Callbacks(on_state=report, cancelled=lambda: stopped() or asked()),
             )
         )
-        if progress is not None:
-            task.progress.connect(progress)
+        if self.progressCallback is not None:
+            task.progress.connect(self.progressCallback)
         task.wait()
         if task.state == "cancelled":
             raise Cancelled

@@ -8,21 +8,25 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import run_options
 import SimpleITK as sitk
-from LightSegLib.batch.cohort import Outcome
+from LightSegLib.batch.cohort import Outcome, segment_files
+from LightSegLib.batch.engine import Engine
+from LightSegLib.batch.overview import Callbacks, StateCallback
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.work import CaseWork
 from LightSegLib.core.errors import DeviceError
-from LightSegLib.core.progress import Progress, ProgressCallback
+from LightSegLib.core.progress import CancelCallback, Progress, ProgressCallback
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.volume import Segmentation, Volume
 from waiting import gone, wait_until
 
 TESTING = Path(__file__).resolve().parent
 MODEL = "hippocampus-mr-lightmedseg"
-PLAIN = Settings(device="cpu", precision="float32", openvino=False, picture=False)
+PLAIN = Settings(run_options.PLAIN, picture=False)
 QUICK, MORTAL = ("batch_cases", "QuickWork"), ("batch_cases", "MortalWork")  # kinds of work, below
 BFLOAT, UNABLE = ("batch_cases", "BfloatWork"), ("batch_cases", "UnableWork")
 MIXED = ("batch_cases", "MixedWork")
@@ -195,6 +199,23 @@ def records(out: Path) -> dict[str, int]:
     return {path.stem: path.stat().st_mtime_ns for path in (out / ".records").glob("[!.]*.json")}
 
 
+def run_batch(
+    cohort: Path | str,
+    model: str,
+    out: Path | str,
+    settings: Settings,
+    on_state: StateCallback | None = None,
+    cancelled: CancelCallback | None = None,
+    **engine: Any,
+) -> Outcome:
+    """`segment_files` on an engine with these fields; with a scheduler it is Dask's."""
+    if "scheduler" in engine:
+        engine["name"] = "dask"
+    return segment_files(
+        cohort, model, out, settings, Engine(**engine), Callbacks(on_state=on_state, cancelled=cancelled)
+    )
+
+
 def counts(outcome: Outcome) -> tuple[int, int, int]:
     return outcome.state.done, outcome.state.skipped, outcome.state.failed
 
@@ -207,9 +228,8 @@ def kill_a_client(cohort: Path, out: Path, slow: str, options: str) -> None:
     """Start a batch in a process of its own and kill it in the case `slow`, which is SLOW; its worker ends, too."""
     story = (
         f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
-        "from batch_cases import MODEL, MORTAL, PLAIN\n"
-        "from LightSegLib.batch.cohort import segment_files\n"
-        f"segment_files({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, work=MORTAL, {options})\n"
+        "from batch_cases import MODEL, MORTAL, PLAIN, run_batch\n"
+        f"run_batch({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, work=MORTAL, {options})\n"
     )
     with subprocess.Popen([sys.executable, "-c", story]) as client:
         wait_until(lambda: computing(out, slow))

@@ -79,6 +79,7 @@ def run(model: str, folder: Path) -> Segmentation:
         old.unlink(missing_ok=True)  # a run that fails must not leave an earlier one's results
     began = time.perf_counter()
     logic = LightSeg.LightSegLogic()
+    logic.progressCallback = show if sys.stdout.isatty() else None
     with step("Load the sample"):
         volume_node = LightSeg.loadSample()
     segmentation_node = None
@@ -89,8 +90,7 @@ def run(model: str, folder: Path) -> Segmentation:
                 model,
                 segmentation_node,
                 add_roi(region),
-                progress=show if sys.stdout.isatty() else None,
-                side=region["side"],
+                region["side"],
             )
     with step("Save the segmentation"):
         save(segmentation_node, "vtkMRMLSegmentationStorageNode", files[".seg.nrrd"])

@@ -15,12 +15,14 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "LightSeg")]
 import SimpleITK as sitk  # noqa: E402 (the path must be set first)
 from batch_cases import blobs, write_volume  # noqa: E402
 from LightSegLib.batch.cohort import segment_files  # noqa: E402
+from LightSegLib.batch.engine import Engine  # noqa: E402
 from LightSegLib.batch.settings import Settings  # noqa: E402
 from LightSegLib.imaging.geometry import Geometry, to_sitk  # noqa: E402
+from LightSegLib.inference.options import InferenceOptions  # noqa: E402
 from measure import own_peak  # noqa: E402
 
 MODEL = "hippocampus-mr-lightmedseg"
-SETTINGS = Settings(device="cpu", openvino=False, picture=False)
+SETTINGS = Settings(InferenceOptions(device="cpu", openvino=False), picture=False)
 TINY = (16, 16, 16)
 REAL = HERE.parents[2] / "shared" / "data" / "hippocampus" / "images"
 
@@ -40,7 +42,7 @@ def cohort(folder: Path, cases: int) -> dict[str, str]:
 def throughput(given: Path, out: Path, engine: str, workers: int | None, threads: int | None) -> float:
     """Cases per second, the start of the workers included."""
     started = time.perf_counter()
-    outcome = segment_files(given, MODEL, out, SETTINGS, workers, threads, engine=engine)
+    outcome = segment_files(given, MODEL, out, SETTINGS, Engine(engine, workers, threads))
     assert outcome.state.done == outcome.state.cases
     return outcome.state.done / (time.perf_counter() - started)
 
@@ -57,9 +59,8 @@ def overhead(folder: Path, engine: str, cases: int) -> dict[str, float]:
     with manifest.open("w", newline="") as stream:
         csv.writer(stream).writerows([("case", "T1"), *((f"case {number:06d}", image.name) for number in range(cases))])
     started = time.perf_counter()
-    outcome = segment_files(
-        manifest, MODEL, folder / "out", SETTINGS, 2, 1, work=("batch_cases", "QuickWork"), engine=engine
-    )
+    quick = Engine(engine, 2, 1, work=("batch_cases", "QuickWork"))
+    outcome = segment_files(manifest, MODEL, folder / "out", SETTINGS, quick)
     assert outcome.state.done == cases
     return {"ms": (time.perf_counter() - started) / cases * 1e3, "client_bytes": own_peak()}
 

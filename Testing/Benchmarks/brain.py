@@ -25,6 +25,7 @@ from LightSegLib.catalog.card import Card  # noqa: E402
 from LightSegLib.catalog.lookup import find_card  # noqa: E402
 from LightSegLib.core.errors import LightSegError  # noqa: E402
 from LightSegLib.imaging.readers import read_grid, read_volume  # noqa: E402
+from LightSegLib.inference.options import InferenceOptions  # noqa: E402
 from LightSegLib.inference.segmenter import Segmenter  # noqa: E402
 from LightSegLib.rendering.case import draw_case  # noqa: E402
 
@@ -71,14 +72,14 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     references = dict(pair.split("=", 1) for pair in arguments.reference)
-    segmenter = Segmenter(find_card(arguments.model), device="cpu")
+    segmenter = Segmenter(find_card(arguments.model), InferenceOptions(device="cpu", confidence=True))
     facts: dict[str, object] = {}
     for head in arguments.heads:
         name = head.name.split(".")[0]
         volume = read_volume(head)
         started = time.perf_counter()
         try:
-            result = segmenter.segment([volume], confidence=True)
+            result = segmenter.segment([volume])
         except LightSegError as error:
             facts[name] = {"error": str(error)}
             print(name, error)

@@ -75,10 +75,11 @@ def loaded_model() -> dict[str, Any]:
     from LightSegLib.catalog.lookup import find_card
     from LightSegLib.imaging.readers import read_volume
     from LightSegLib.imaging.region import Region
+    from LightSegLib.inference.options import InferenceOptions
     from LightSegLib.inference.segmenter import Segmenter
 
     volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
-    segmenter = Segmenter(find_card(BUNDLED), device="cpu")
+    segmenter = Segmenter(find_card(BUNDLED), InferenceOptions(device="cpu"))
     region = Region.from_ras(-6.4, -64.4, -43.4, 57.4, 15.4, 20.4)
     return {"seconds": median_seconds(lambda: segmenter.segment([volume], roi=region))}
 
@@ -89,12 +90,13 @@ def window(model: str, out: str, *lengths: str) -> dict[str, Any]:
     from LightSegLib.catalog.lookup import find_card
     from LightSegLib.imaging.geometry import Geometry
     from LightSegLib.imaging.volume import Volume
+    from LightSegLib.inference.options import InferenceOptions
     from LightSegLib.inference.segmenter import Segmenter
     from models import SPACING
 
     k, j, i = map(int, lengths)
     card = find_card(model)
-    segmenter = Segmenter(card, device="cpu", precision="float32", openvino=False)
+    segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32", openvino=False))
     volumes = [Volume(phantom(shape), Geometry(shape, SPACING)) for shape in (card.inference.patch_size, (k, j, i))]
     segmenter.segment(volumes[:1])
     started = time.perf_counter()

@@ -44,16 +44,16 @@ def main() -> None:
     roi.SetCenter([SIDE / 2] * 3)
     roi.SetSize(PART)
     logic = LightSeg.LightSegLogic()
-    options = {"device": "cpu", "openvino": False}
-    finished(logic.start(volume, LightSeg.DEFAULT_MODEL, roiNode=roi, **options))
+    options = logic.options(device="cpu", openvino=False)
+    finished(logic.start(volume, LightSeg.DEFAULT_MODEL, roiNode=roi, options=options))
     gaps, added = [], []
     for _ in range(RUNS):
         with Heartbeat() as heartbeat:
             begun = time.monotonic()
-            job = finished(logic.start(volume, LightSeg.DEFAULT_MODEL, roiNode=roi, **options))
+            job = finished(logic.start(volume, LightSeg.DEFAULT_MODEL, roiNode=roi, options=options))
             added.append(time.monotonic() - begun - job.provenance["seconds"])
         gaps.append(heartbeat.longest_gap)
-    cancelled = min(cancel(logic.start(volume, LightSeg.DEFAULT_MODEL, **options)) for _ in range(2))
+    cancelled = min(cancel(logic.start(volume, LightSeg.DEFAULT_MODEL, options=options)) for _ in range(2))
     jobs.stop()
     found = {"gap": min(gaps), "added": min(added), "cancel": cancelled, "download": cancel_a_download()}
     print(json.dumps({name: 1e3 * seconds for name, seconds in found.items()}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 import slicer
 from acting import wait_until
 from LightSegLib.core.errors import InputError
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.slicer_app import jobs
+from run_options import PLAIN
 from waiting import gone
 
 import LightSeg
@@ -31,8 +34,10 @@ def start(logic: Any, volume: Any, region: Any) -> Callable[..., Any]:
     """Starts a job on the sample's right hippocampus."""
 
     def run(**options: Any) -> Any:
-        given = {"model": MODEL, "roiNode": region, "device": "cpu", "precision": "float32", "openvino": False}
-        return logic.start(volume, **(given | options))
+        names = InferenceOptions.__dataclass_fields__
+        chosen = replace(PLAIN, **{name: value for name, value in options.items() if name in names})
+        others = {name: value for name, value in options.items() if name not in names}
+        return logic.start(volume, **{"model": MODEL, "roiNode": region, "options": chosen} | others)
 
     return run
 
@@ -69,7 +74,7 @@ def nodes() -> set[str]:
 
 
 def test_it_gives_what_segment_gives_with_progress_and_confidence(start, logic, volume, region):
-    expected = logic.segment(volume, MODEL, roiNode=region, device="cpu", precision="float32")
+    expected = logic.segment(volume, MODEL, roiNode=region, options=PLAIN)
     reports, ends = [], []
 
     job = start(confidence=True)

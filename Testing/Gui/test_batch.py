@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import qt
-from batch_cases import write_volume
+from batch_cases import PLAIN, write_volume
+from LightSegLib.batch.engine import Engine
 from LightSegLib.core.errors import Cancelled
 
 import LightSeg
 
-PLAIN: dict[str, Any] = {"device": "cpu", "precision": "float32", "openvino": False, "picture": False, "workers": 1}
+ENGINE = Engine(workers=1)
 
 
 def test_a_folder_is_segmented_while_the_application_goes_on(scene: Any, tmp_path: Path) -> None:
@@ -27,13 +28,15 @@ def test_a_folder_is_segmented_while_the_application_goes_on(scene: Any, tmp_pat
     timer.timeout.connect(lambda: ticks.append(1))
     timer.start(20)
 
+    logic.progressCallback, logic.cancelCallback = states.append, lambda: bool(states and states[-1].done)
     with pytest.raises(Cancelled):
-        logic.segmentFiles(*given, progress=states.append, cancelled=lambda: bool(states and states[-1].done), **PLAIN)
+        logic.segmentFiles(*given, PLAIN, ENGINE)
     assert len(ticks) > 10
     done = states[-1].done
     assert 1 <= done < len(names)
 
-    outcome = logic.segmentFiles(*given, **PLAIN)
+    logic.cancelCallback = None
+    outcome = logic.segmentFiles(*given, PLAIN, ENGINE)
     timer.stop()
     assert outcome.state.skipped >= done, "one more may have been recorded than was told"
     assert (outcome.state.finished, outcome.state.failed) == (len(names), 0)

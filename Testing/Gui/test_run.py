@@ -285,7 +285,12 @@ def test_the_result_tells_where_it_came_from(ready):
     node = ready.logic.getParameterNode().result
     settings = json.loads(node.GetAttribute("LightSeg.Settings"))
     corners = np.array(settings.pop("region_lps"))
-    assert settings == {"precision": "float32", "mirror": False, "largest_component": "whole"}
+    assert settings == {
+        "precision": "float32",
+        "mirror": False,
+        "tile_overlap": None,
+        "largest_component": "whole",
+    }
     assert corners.shape == (8, 3) and corners.min(0).tolist() == [-42.5, 0.0, -32.0], "the box, in LPS mm"
     assert node.GetAttribute("LightSeg.ComputedIn") == "float32"
     assert node.GetAttribute("LightSeg.Model") == LightSeg.DEFAULT_MODEL

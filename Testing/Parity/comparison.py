@@ -17,6 +17,7 @@ import SimpleITK as sitk
 import torch
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.writers import write_segmentation
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.inference.processing.restore import LabelRestorer
 from LightSegLib.inference.segmenter import Segmenter
@@ -168,7 +169,7 @@ def lightseg_answer(model: Path, folds: Sequence[int], images: Sequence[Path], o
         card = import_model(model, folds=folds)
         started = time.perf_counter()
         volumes = [read_volume(image) for image in images]
-        segmenter = Segmenter(card, "cpu", precision="float32", mirror=mirror, openvino=False)
+        segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32", mirror=mirror, openvino=False))
         write_segmentation(segmenter.segment(volumes), out / LABELS)
         seconds = time.perf_counter() - started
     network_input = prepare(volumes, card.preprocessing).array

@@ -90,7 +90,10 @@ def test_a_whole_run_with_a_network(make_volume, make_transform, scene, tiny_mod
     roi.SetSize((bounds[1::2] - bounds[::2]) / 2)
     steps = []
 
-    node = LightSeg.LightSegLogic().segment(volume, str(tiny_model), roiNode=roi, device="cpu", progress=steps.append)
+    logic = LightSeg.LightSegLogic()
+    logic.progressCallback = steps.append
+
+    node = logic.segment(volume, str(tiny_model), roiNode=roi, options=logic.options(device="cpu"))
 
     assert node.GetAttribute("LightSeg.Device") == "cpu"
     assert {"Preparing", "Loading model", "Segmenting", "Restoring"} <= {step.step for step in steps}

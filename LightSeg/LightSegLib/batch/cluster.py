@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,11 @@ from ..core.progress import CancelCallback, Progress
 from ..worker import messages
 from ..worker.client import Worker
 from .case import Case
+from .engine import Engine
 from .overview import Overview
 from .settings import Batch
 from .size import Size
-from .tasks import WORK, Answer, Task, Tasks
+from .tasks import Answer, Task, Tasks
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -50,11 +51,10 @@ NOTICE = 1.0  # seconds between two looks at the cluster, and between two words 
 def run(
     cases: Iterable[Case],
     batch: Batch,
+    engine: Engine,
     size: Size,
     overview: Overview,
     cancelled: CancelCallback | None = None,
-    scheduler: str | None = None,
-    work: tuple[str, str] = WORK,
 ) -> Generator[Answer, None, None]:
     """As `local.run`, on the cluster of a scheduler; without its address, on one that is started on this computer.
 
@@ -64,12 +64,12 @@ def run(
     _check_installed()
     tasks = Tasks(cases, batch)
     patience = 0.0
-    own_cluster: AbstractContextManager[LocalCluster | None] = nullcontext() if scheduler else _own_cluster(size)
+    own_cluster: AbstractContextManager[LocalCluster | None] = nullcontext() if engine.scheduler else _own_cluster(size)
     with own_cluster as own:
-        address = scheduler or (own.scheduler_address if own else "")
+        address = engine.scheduler or (own.scheduler_address if own else "")
         while True:
             with _connected(address, patience, overview, cancelled) as client:
-                session = _Session(client, own, tasks, batch, size, overview, work)
+                session = _Session(_Cluster(client, own, engine.work), tasks, batch, size, overview)
                 try:
                     batch = session.decide(cancelled)
                     yield from session.run(cancelled)
@@ -99,22 +99,29 @@ class _SchedulerLost(Exception):
     """The connection broke; nobody knows what becomes of the cases that were on their way."""
 
 
+@dataclass(frozen=True)
+class _Cluster:
+    """A client of its scheduler; the cluster itself where it was started here; the class of the workers."""
+
+    client: Client
+    own: LocalCluster | None
+    work: tuple[str, str]
+
+
 class _Session:
     """One connection to a scheduler."""
 
     def __init__(
         self,
-        client: Client,
-        own: LocalCluster | None,
+        cluster: _Cluster,
         tasks: Tasks,
         batch: Batch,
         size: Size,
         overview: Overview,
-        work: tuple[str, str],
     ) -> None:
         self.running: dict[Future, list[Task]] = {}
-        self._client, self._own, self._tasks = client, own, tasks
-        self._batch, self._size, self._overview, self._work = batch, size, overview, work
+        self._client, self._own, self._work = cluster.client, cluster.own, cluster.work
+        self._tasks, self._batch, self._size, self._overview = tasks, batch, size, overview
         self._topic = f"lightseg-{uuid.uuid4().hex}"
         self._numbers: dict[str, int] = {}  # of workers, by their addresses
         self._looked = 0.0
@@ -375,7 +382,8 @@ class _Kept:
         self, work: tuple[str, str], batch: dict[str, Any], address: str, unwanted: CancelCallback | None = None
     ) -> str:
         """That of the batch, decided here where it is not. Raises DeviceError where this computer does not have it."""
-        known = (work, batch["settings"]["device"], batch["settings"]["openvino"])
+        options = batch["settings"]["options"]
+        known = (work, options["device"], options["openvino"])
         if (*known, batch["form"]) in self._forms:
             return str(batch["form"])
         process = self.for_work(work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -15,18 +14,17 @@ from ..catalog.card import Card
 from ..catalog.lookup import find_card
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
-from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..weights.lock import locked
 from ..weights.store import WeightStore
 from . import cluster, local, records
 from .case import Case, Misfit
 from .cases import find_cases
+from .engine import DASK, Engine
 from .folder import RECORDS
-from .overview import Overview, State, StateCallback
+from .overview import Callbacks, Overview, State
 from .report import write_report
 from .settings import Batch, Settings, model_sha256, weights_sha256
 from .size import Size
-from .tasks import WORK
 
 MISFITS = "misfits.csv"
 LOCK = "lock"
@@ -69,9 +67,7 @@ def planned(
     model: str,
     out: str | Path,
     settings: Settings,
-    accept_licence: bool = False,
-    progress: ProgressCallback | None = None,
-    cancelled: CancelCallback | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Iterator[Plan]:
     """Find the cases, and fetch the weights where they are not here.
 
@@ -82,7 +78,8 @@ def planned(
         raise InputError(
             f"{given} is the input. Choose another folder for the results, which would be inputs next time."
         )
-    reporter = Reporter(progress, cancelled)
+    callbacks = callbacks or Callbacks()
+    reporter = callbacks.reporter
     with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
         listed = Path(folder) / "cases.jsonl"
         count, misfits = 0, []
@@ -97,7 +94,7 @@ def planned(
                     reporter.step(f"Searching, {count} cases")
         if count == 0:
             raise InputError(_no_case(given, card, misfits))
-        WeightStore().ensure(card, progress, cancelled, accept_licence)
+        WeightStore().ensure(card, callbacks.progress, callbacks.cancelled, settings.options.accept_license)
         place = str(Path(model).absolute()) if Path(model).exists() else model
         batch = Batch(place, model_sha256(card), out, settings, uuid.uuid4().hex)
         yield Plan(card, batch, listed, count, misfits)
@@ -108,37 +105,23 @@ def segment_files(
     model: str,
     out: str | Path,
     settings: Settings | None = None,
-    workers: int | None = None,
-    threads: int | None = None,
-    accept_licence: bool = False,
-    progress: ProgressCallback | None = None,
-    tell: StateCallback | None = None,
-    cancelled: CancelCallback | None = None,
-    python: str = sys.executable,
-    work: tuple[str, str] = WORK,
-    engine: str = "local",
-    scheduler: str | None = None,
+    engine: Engine | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Outcome:
     """Segment all cases of an input (see `find_cases`) into the folder `out`; those done before are skipped.
 
-    workers, threads: processes, and threads of each; None for what fits this computer. progress: of what comes before
-    the first case; tell: of the cases. python: of the workers. engine: "local", or "dask" for the cluster at the
-    address `scheduler` or one on this computer (see `cluster.run`). Raises LightSegError for what keeps all cases from
-    being done; Cancelled.
+    Raises LightSegError for what keeps all cases from being done; Cancelled.
     """
-    with planned(given, model, out, settings or Settings(), accept_licence, progress, cancelled) as plan:
+    engine, callbacks = engine or Engine(), callbacks or Callbacks()
+    with planned(given, model, out, settings or Settings(), callbacks) as plan:
         records.make_folders(plan.batch)
         batch = replace(plan.batch, form=records.form_of_earlier(plan.batch))
-        size, overview = Size(workers, threads), Overview(plan.count, tell)
-        with locked(batch.out / RECORDS / LOCK, Reporter(progress, cancelled), str(batch.out), wait=False):
+        size, overview = Size(engine.workers, engine.threads), Overview(plan.count, callbacks.on_state)
+        with locked(batch.out / RECORDS / LOCK, callbacks.reporter, str(batch.out), wait=False):
             records.remove_parts(batch)
             try:
-                given_to = (plan.cases(), batch, size, overview, cancelled)
-                if engine == "dask" or scheduler:
-                    answers = cluster.run(*given_to, scheduler, work)
-                else:
-                    answers = local.run(*given_to, python, work)
-                with closing(answers):
+                run = cluster.run if engine.name == DASK else local.run
+                with closing(run(plan.cases(), batch, engine, size, overview, callbacks.cancelled)) as answers:
                     for answer in answers:
                         overview.finished(answer.row.status, answer.skipped, answer.row.seconds, size.workers)
             finally:  # also of what was done until an interruption

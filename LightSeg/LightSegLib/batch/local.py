@@ -5,7 +5,6 @@ A worker that dies is replaced; what becomes of its case is for `Tasks` to say.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,10 +14,11 @@ from ..core.errors import Cancelled, LightSegError
 from ..core.progress import CancelCallback, Progress
 from ..worker.client import Worker
 from .case import Case
+from .engine import Engine
 from .overview import Overview
 from .settings import Batch
 from .size import Size
-from .tasks import WORK, Answer, Task, Tasks
+from .tasks import Answer, Task, Tasks
 
 
 @dataclass
@@ -26,8 +26,7 @@ class _Pool:
     """The processes, and what runs on them."""
 
     batch: Batch
-    python: str
-    work: tuple[str, str]
+    engine: Engine
     overview: Overview
     cancelled: CancelCallback | None
     free: list[tuple[int, Worker]] = field(default_factory=list)
@@ -37,7 +36,7 @@ class _Pool:
         """A worker with nothing to do, by its number; a new one where there is none."""
         if self.free:
             return self.free.pop()
-        self.all.append(Worker(self.python, work=self.work))
+        self.all.append(Worker(self.engine.python, work=self.engine.work))
         return len(self.all), self.all[-1]
 
     def begin(self, task: Task, threads: int) -> Future[Answer]:
@@ -84,19 +83,18 @@ class _Pool:
 def run(
     cases: Iterable[Case],
     batch: Batch,
+    engine: Engine,
     size: Size,
     overview: Overview,
     cancelled: CancelCallback | None = None,
-    python: str = sys.executable,
-    work: tuple[str, str] = WORK,
 ) -> Generator[Answer, None, None]:
     """The answers as they come; every case has one. Raises Cancelled, and OutputError where no record can be written.
 
-    python, work: the interpreter and the class of the workers. `cases` is drawn on as workers become free.
+    `cases` is drawn on as workers become free.
     """
     tasks = Tasks(cases, batch)
     running: dict[Future[Answer], Task] = {}
-    pool = _Pool(batch, python, work, overview, cancelled)
+    pool = _Pool(batch, engine, overview, cancelled)
     try:
         if batch.form != "float32":
             pool.decide()

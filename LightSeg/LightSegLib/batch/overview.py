@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ..core.progress import Progress
+from ..core.progress import CancelCallback, Progress, ProgressCallback, Reporter
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,21 @@ class State:
 
 
 StateCallback = Callable[[State], None]
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Whom a batch tells. progress: of what comes before the first case. on_state: of the cases. cancelled: asked again
+    and again, True stops the batch."""
+
+    progress: ProgressCallback | None = None
+    on_state: StateCallback | None = None
+    cancelled: CancelCallback | None = None
+
+    @property
+    def reporter(self) -> Reporter:
+        """For what comes before the first case."""
+        return Reporter(self.progress, self.cancelled)
 
 
 class Overview:

@@ -13,6 +13,7 @@ from ..core.errors import InputError
 from . import local, records
 from .case import Case
 from .cohort import Plan
+from .engine import Engine
 from .overview import Overview, StateCallback
 from .size import Size
 from .tasks import Answer
@@ -44,14 +45,9 @@ def steps(plan: Plan) -> Iterator[tuple[Case, bool]]:
         yield case, done
 
 
-def estimate(
-    plan: Plan,
-    workers: int | None = None,
-    threads: int | None = None,
-    tell: StateCallback | None = None,
-) -> Estimate | None:
+def estimate(plan: Plan, engine: Engine, on_state: StateCallback | None = None) -> Estimate | None:
     """By earlier cases, or by the first ones that are to be done, into a temporary folder; None where these fail."""
-    size = Size(None, threads)
+    size = Size(None, engine.threads)
     answers = [Answer(row) for row in records.rows(plan.batch) if row.status == records.DONE]
     measured = not answers
     if measured:
@@ -59,7 +55,7 @@ def estimate(
             batch = replace(plan.batch, out=Path(folder))
             records.make_folders(batch)
             first = islice((case for case, done in steps(plan) if not done), TRIED)
-            with closing(local.run(first, batch, size, Overview(TRIED, tell))) as found:
+            with closing(local.run(first, batch, engine, size, Overview(TRIED, on_state))) as found:
                 good = islice((answer for answer in found if answer.row.status == records.DONE), MEASURED)
                 answers = list(good)[-1:]
     for answer in answers:
@@ -67,4 +63,4 @@ def estimate(
     if not answers:
         return None
     mean = sum(answer.row.seconds for answer in answers) / len(answers)
-    return Estimate(mean, workers or size.workers, measured)
+    return Estimate(mean, engine.workers or size.workers, measured)

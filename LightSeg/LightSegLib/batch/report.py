@@ -24,6 +24,7 @@ import numpy as np
 from .. import __version__
 from ..catalog.card import Card
 from ..core.atomic_io import whole_file
+from ..inference.options import AS_MODEL
 from . import volumes
 from .case import Misfit
 from .records import DONE, PICTURES, TABLE, Row, picture_path, words_of
@@ -262,6 +263,7 @@ def _left_out(misfits: Sequence[Misfit]) -> Iterator[str]:
 
 def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Collection[str]) -> Iterator[str]:
     """How the results came about. ways: what computed the cases, each that there is."""
+    largest = settings.options.largest_component
     facts = [
         ("Model", f"{card.title} ({card.id})"),
         ("Version", card.version),
@@ -269,12 +271,13 @@ def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Col
         ("Licence", card.licence),
         ("Citation", card.citation),
         ("Limitations", card.limitations),
-        ("Precision", settings.precision),
+        ("Precision", settings.options.precision),
         ("Computed in", "; ".join(sorted(ways))),
-        ("Mirror images", "averaged over" if settings.mirror else "not used"),
-        ("Largest component", settings.largest_component or "as the model says"),
-        ("Device", settings.device),
-        ("OpenVINO", "used where it is installed" if settings.openvino else "not used"),
+        ("Mirror images", "averaged over" if settings.options.mirror else "not used"),
+        ("Tile overlap", "" if settings.options.tile_overlap is None else str(settings.options.tile_overlap)),
+        ("Largest component", "as the model says" if largest == AS_MODEL else largest),
+        ("Device", settings.options.device),
+        ("OpenVINO", "used where it is installed" if settings.options.openvino else "not used"),
         ("Format", settings.format),
         ("Software", f"LightSeg {__version__}"),
     ]

@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..catalog.card import Card, card_to_dict
 from ..catalog.lookup import as_shipped
+from ..inference.options import AS_MODEL, InferenceOptions
 from ..weights.store import WeightStore
 
 FORMATS = ("seg.nrrd", "nrrd", "nii.gz")
-WHERE = ("device", "openvino")  # how it is computed; another computer goes on with the results of this one
 
 
 @dataclass(frozen=True)
 class Settings:
-    """As the arguments of `Segmenter`; format: ending of the segmentations; picture: draw one of each case."""
+    """format: ending of the segmentations; picture: draw one of each case."""
 
-    device: str = "auto"
-    precision: str = "auto"
-    mirror: bool = False
-    largest_component: str | None = None
-    openvino: bool = True
+    options: InferenceOptions = field(default_factory=InferenceOptions)
     format: str = FORMATS[0]
     picture: bool = True
 
     def sha256(self) -> str:
-        """Of all on which the results depend."""
-        return _hash({name: value for name, value in asdict(self).items() if name not in WHERE})
+        """Of all on which the results depend, which device and OpenVINO do not: another computer may go on with them.
+
+        It is written down in folders of results, so what it is made of keeps its names and values.
+        """
+        options = self.options
+        fixed: dict[str, object] = {
+            "precision": options.precision,
+            "mirror": options.mirror,
+            "largest_component": None if options.largest_component == AS_MODEL else options.largest_component,
+            "format": self.format,
+            "picture": self.picture,
+        }
+        if options.tile_overlap is not None:
+            fixed["tile_overlap"] = options.tile_overlap
+        return _hash(fixed)
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,8 @@ class Batch:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Batch:
-        settings = Settings(**data["settings"])
+        settings = data["settings"]
+        settings = Settings(**settings | {"options": InferenceOptions.from_json(settings["options"])})
         return cls(data["model"], data["model_sha256"], Path(data["out"]), settings, data["run"], data["form"])
 
 

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core import system
@@ -129,7 +129,8 @@ class CaseWork:
 
         if not batch.form:
             return self._segmenter(batch).form()
-        check_possible(batch.form, choose_device(batch.settings.device), batch.settings.openvino)
+        options = batch.settings.options
+        check_possible(batch.form, choose_device(options.device), options.openvino)
         return batch.form
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
@@ -141,18 +142,12 @@ class CaseWork:
             torch.set_num_threads(threads)
             sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
             self._threads = threads
-        return self._segmenter(batch).segment(volumes, progress=progress, confidence=True)
+        return self._segmenter(batch).segment(volumes, progress=progress)
 
     def _segmenter(self, batch: Batch) -> Segmenter:
-        settings = batch.settings
-        return self._kept.get(
-            self.card(batch),
-            device=settings.device,
-            precision=batch.form or settings.precision,
-            mirror=settings.mirror,
-            largest_component=settings.largest_component,
-            openvino=settings.openvino,
-        )
+        options = batch.settings.options
+        options = replace(options, precision=batch.form or options.precision, confidence=True)
+        return self._kept.get(self.card(batch), options)
 
 
 def mean_confidence(segmentation: Segmentation) -> float | None:

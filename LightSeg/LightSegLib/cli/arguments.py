@@ -6,18 +6,21 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..batch.settings import FORMATS
+from ..core.errors import InputError
+from ..inference.options import LARGEST_OVERLAP, PIECES, InferenceOptions, check_device
 from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions
 
 if TYPE_CHECKING:
     from ..imaging.region import Region
 
+PIECE_FLAG = "--largest-component"
 Job = Callable[[argparse.Namespace], None]
-PRECISIONS = ("auto", "float32")
 TRAINING_HELP = {
     "card": "model whose card is the starting point: id, card file or model folder",
     "epochs": "passes over the training cases; with label maps, parts of the training",
@@ -98,16 +101,15 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
     segment.add_argument("--out", required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii")
     segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
-    _add_device(segment)
-    _add_licence(segment)
-    _add_computing(segment)
+    _add_license(segment)
+    _add_inference_options(segment)
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     reproduce = command("reproduce", "Segment again as a result says it was made, and compare the labels.")
     reproduce.add_argument("result", metavar="RESULT", help=".seg.nrrd file that segment or batch has written")
     reproduce.add_argument("inputs", nargs="+", metavar="INPUT", help="what it was made of, as given to segment")
     reproduce.add_argument("--model", default="", help="id or folder of the model (default: the id in RESULT)")
-    _add_licence(reproduce)
+    _add_license(reproduce)
     reproduce.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     batch = command("batch", "Segment many cases.")
@@ -131,9 +133,8 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     batch.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://host:8786; else one is started here"
     )
-    _add_device(batch)
-    _add_licence(batch)
-    _add_computing(batch)
+    _add_license(batch)
+    _add_inference_options(batch)
     batch.add_argument("--no-pictures", action="store_true", help="draw no picture of each case")
     batch.add_argument("--dry-run", action="store_true", help="list what would be done, and how long it would take")
     batch.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -173,15 +174,27 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     return parser
 
 
-def join_region(arguments: Sequence[str]) -> list[str]:
-    """`--roi -40,...` as `--roi=-40,...`: argparse takes a value that starts with a minus for an option."""
-    joined: list[str] = []
+def joined(arguments: Sequence[str]) -> list[str]:
+    """Values joined to their flags where argparse would not understand them.
+
+    `--roi -40,...` becomes `--roi=-40,...`, since it takes a value that starts with a minus for an option; a
+    `--largest-component` without one of its values means that of every label.
+    """
+    found: list[str] = []
     for argument in arguments:
-        if joined and joined[-1] == "--roi":
-            joined[-1] = f"--roi={argument}"
+        if found and found[-1] == "--roi":
+            found[-1] = f"--roi={argument}"
+        elif found and found[-1] == PIECE_FLAG and argument in PIECES:
+            found[-1] = f"{PIECE_FLAG}={argument}"
         else:
-            joined.append(argument)
-    return joined
+            found.append(argument)
+    return [f"{PIECE_FLAG}=label" if argument == PIECE_FLAG else argument for argument in found]
+
+
+def options_of(arguments: argparse.Namespace) -> InferenceOptions:
+    """How to run, as the command line says."""
+    given = vars(arguments)
+    return InferenceOptions(**{one.name: given[one.name] for one in fields(InferenceOptions) if one.name in given})
 
 
 def _add_weights_commands(
@@ -206,7 +219,7 @@ def _add_weights_commands(
     use.add_argument("model", metavar="MODEL", help="model id")
     use.add_argument("file", metavar="FILE", help="the authors' file; it is copied")
     for parser in (download, use):
-        _add_licence(parser)
+        _add_license(parser)
         parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     verify = action("verify", "Compute hashes again and compare.")
     verify.add_argument("models", nargs="*", metavar="MODEL", help="model ids (default: all that are downloaded)")
@@ -217,26 +230,35 @@ def _add_weights_commands(
     path.add_argument("model", metavar="MODEL", help="model id")
 
 
-def _add_licence(parser: argparse.ArgumentParser) -> None:
-    text = "accept the licence of a model that forbids commercial use; needed once"
-    parser.add_argument("--accept-licence", action="store_true", help=text)
+def _add_license(parser: argparse.ArgumentParser) -> None:
+    text = "accept the license of a model that forbids commercial use; needed once"
+    names = ("--accept-license", "--accept-licence")
+    parser.add_argument(*names, action="store_true", dest="accept_license", help=text)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
-def _add_computing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default=PRECISIONS[0],
-        help="auto: the fastest that finds the same labels on this kind of processor; float32: never bfloat16, "
-        "float16 or OpenVINO (default: %(default)s)",
-    )
-    parser.add_argument("--no-openvino", action="store_true", help="do without OpenVINO, where it is installed")
-    parser.add_argument("--mirror", action="store_true", help="average over mirrored inputs: slower, often better")
-    parser.add_argument("--largest-component", action="store_true", help="keep the largest piece of every label only")
+def _add_inference_options(parser: argparse.ArgumentParser) -> None:
+    """A flag for each option that has words for it; what is on by default gets one that turns it off."""
+    for option in fields(InferenceOptions):
+        text, flag = option.metadata["help"], option.name.replace("_", "-")
+        if not text:
+            continue
+        if isinstance(option.default, bool):
+            action = "store_false" if option.default else "store_true"
+            flag = f"no-{flag}" if option.default else flag
+            parser.add_argument(f"--{flag}", action=action, dest=option.name, help=text)
+            continue
+        kind = {"device": _device, "tile_overlap": _overlap}.get(option.name, str)
+        text += (
+            ""
+            if option.default is None or option.name in ("device", "largest_component")
+            else " (default: %(default)s)"
+        )
+        choices = option.metadata["choices"] or None
+        parser.add_argument(f"--{flag}", type=kind, choices=choices, default=option.default, help=text)
 
 
 def _add_option(parser: argparse._ActionsContainer, name: str, default: object, helps: Mapping[str, str]) -> None:
@@ -294,7 +316,18 @@ def _axes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",") if part)
 
 
+def _overlap(text: str) -> float:
+    try:
+        overlap = float(text)
+        InferenceOptions(tile_overlap=overlap)
+    except (ValueError, InputError):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to {LARGEST_OVERLAP}") from None
+    return overlap
+
+
 def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not one of auto, cpu, cuda, cuda:N and mps")
+    try:
+        check_device(text)
+    except InputError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not one of auto, cpu, cuda, cuda:N and mps") from None
     return text

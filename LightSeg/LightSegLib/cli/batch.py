@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.errors import LightSegError
+from .arguments import options_of
 from .printing import ProgressLine, silence_itk
 
 if TYPE_CHECKING:
+    from ..batch.engine import Engine
     from ..batch.overview import State
     from ..batch.settings import Settings
 
@@ -19,35 +22,20 @@ MINUTE = 60.0
 
 def _batch(arguments: argparse.Namespace) -> None:
     from ..batch.cohort import segment_files
+    from ..batch.engine import DASK, Engine
+    from ..batch.overview import Callbacks
     from ..batch.settings import Settings
 
     silence_itk()
-    settings = Settings(
-        arguments.device,
-        arguments.precision,
-        arguments.mirror,
-        "label" if arguments.largest_component else None,
-        not arguments.no_openvino,
-        arguments.format,
-        not arguments.no_pictures,
-    )
+    settings = Settings(options_of(arguments), arguments.format, not arguments.no_pictures)
+    name = DASK if arguments.scheduler else arguments.engine
+    engine = Engine(name, arguments.workers, arguments.threads, arguments.scheduler or "")
     progress = ProgressLine(arguments.quiet)
     if arguments.dry_run:
-        return _preview(arguments, settings, progress)
+        return _preview(arguments, settings, engine, progress)
+    callbacks = Callbacks(progress, _Teller(progress))
     try:
-        outcome = segment_files(
-            arguments.input,
-            arguments.model,
-            arguments.out,
-            settings,
-            arguments.workers,
-            arguments.threads,
-            arguments.accept_licence,
-            progress,
-            _Teller(progress),
-            engine=arguments.engine,
-            scheduler=arguments.scheduler,
-        )
+        outcome = segment_files(arguments.input, arguments.model, arguments.out, settings, engine, callbacks)
     finally:
         progress.clear()
     state = outcome.state
@@ -78,14 +66,13 @@ class _Teller:
             self._progress.log(f"lightseg: {state.text()}")
 
 
-def _preview(arguments: argparse.Namespace, settings: Settings, progress: ProgressLine) -> None:
+def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, progress: ProgressLine) -> None:
     from ..batch.cluster import count_workers
     from ..batch.cohort import planned
-    from ..batch.overview import duration
+    from ..batch.overview import Callbacks, duration
     from ..batch.preview import estimate, steps
 
-    given = (arguments.input, arguments.model, arguments.out, settings, arguments.accept_licence, progress)
-    with planned(*given) as plan:
+    with planned(arguments.input, arguments.model, arguments.out, settings, Callbacks(progress)) as plan:
         progress.clear()
         to_do = 0
         for case, done in steps(plan):
@@ -96,10 +83,9 @@ def _preview(arguments: argparse.Namespace, settings: Settings, progress: Progre
         words = f"{to_do} of {plan.count} cases to do, {len(plan.misfits)} left out"
         if to_do:
             try:
-                workers = arguments.workers
-                if arguments.scheduler and not workers:
-                    workers = max(1, count_workers(arguments.scheduler))
-                found = estimate(plan, workers, arguments.threads, _Teller(progress))
+                if engine.scheduler and not engine.workers:
+                    engine = replace(engine, workers=max(1, count_workers(engine.scheduler)))
+                found = estimate(plan, engine, _Teller(progress))
             finally:
                 progress.clear()
             if found is None:

@@ -23,7 +23,7 @@ from ..core.errors import InputError, LightSegError
 from ..core.system import step_back
 from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_options
-from .arguments import build_parser, join_region
+from .arguments import build_parser, joined, options_of
 from .batch import BATCH_JOBS
 from .models import MODEL_JOBS
 from .printing import ProgressLine, nested, silence_itk, table
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name is no reason to fail
     try:
-        arguments = build_parser(JOBS).parse_args(join_region(sys.argv[1:] if argv is None else argv))
+        arguments = build_parser(JOBS).parse_args(joined(sys.argv[1:] if argv is None else argv))
     except SystemExit as request:  # argparse has printed the help, the version or what is wrong
         return int(request.code or 0)
     try:
@@ -82,15 +82,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     volumes = [read_volume(path) for path in inputs]
     for volume in volumes:
         check_holds(out, volume.geometry)
-    segmenter = Segmenter(
-        card,
-        device=arguments.device,
-        precision=arguments.precision,
-        mirror=arguments.mirror,
-        largest_component="label" if arguments.largest_component else None,
-        accept_licence=arguments.accept_licence,
-        openvino=not arguments.no_openvino,
-    )
+    segmenter = Segmenter(card, options_of(arguments))
     progress = ProgressLine(arguments.quiet)
     try:
         segmentation = segmenter.segment(volumes, roi=arguments.roi, progress=progress)
@@ -115,7 +107,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     progress = ProgressLine(arguments.quiet)
     volumes = [read_volume(path) for path in arguments.inputs]
     try:
-        found = reproduce(arguments.result, volumes, arguments.model, progress, arguments.accept_licence)
+        found = reproduce(arguments.result, volumes, arguments.model, progress, arguments.accept_license)
     finally:
         progress.clear()
     if not arguments.quiet:

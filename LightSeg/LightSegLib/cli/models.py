@@ -152,7 +152,7 @@ def _download(arguments: argparse.Namespace) -> None:
     for card in [find_card(model) for model in arguments.models]:
         progress = ProgressLine(arguments.quiet)
         try:
-            path = store.ensure(card, progress, accept_licence=arguments.accept_licence, mirror=arguments.mirror)
+            path = store.ensure(card, progress, accept_license=arguments.accept_license, mirror=arguments.mirror)
         finally:
             progress.clear()
         if not arguments.quiet:
@@ -163,7 +163,7 @@ def _use(arguments: argparse.Namespace) -> None:
     card = find_card(arguments.model)
     progress = ProgressLine(arguments.quiet)
     try:
-        path = WeightStore().use_file(card, arguments.file, progress, accept_licence=arguments.accept_licence)
+        path = WeightStore().use_file(card, arguments.file, progress, accept_license=arguments.accept_license)
     finally:
         progress.clear()
     if not arguments.quiet:

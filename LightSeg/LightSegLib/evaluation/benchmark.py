@@ -11,6 +11,7 @@ from ..catalog.card import Card
 from ..core.system import peak_memory
 from ..imaging.geometry import Geometry
 from ..imaging.volume import Volume
+from ..inference.options import InferenceOptions
 from ..inference.segmenter import Segmenter
 
 SHAPE = (64, 80, 64)
@@ -22,7 +23,7 @@ def benchmark_model(card: Card, device: str = "auto") -> dict[str, str]:
     random = np.random.default_rng(0)
     geometry = Geometry(SHAPE)
     volumes = [Volume(random.normal(size=SHAPE).astype(np.float32), geometry, name) for name in card.channels]
-    segmenter = Segmenter(card, device)
+    segmenter = Segmenter(card, InferenceOptions(device))
     seconds = []
     for _ in range(RUNS + 1):
         started = time.perf_counter()

@@ -18,6 +18,7 @@ from ..imaging.readers import read_grid
 from ..imaging.region import Region
 from ..imaging.volume import Segmentation, Volume
 from ..imaging.writers import PROVENANCE
+from ..inference.options import InferenceOptions
 from ..inference.segmenter import Segmenter
 
 NEEDED = ("model", "version", "weights_sha256", "device", "computed_in", "settings", "lightseg")
@@ -63,7 +64,7 @@ def reproduce(
     volumes: Sequence[Volume],
     model: str = "",
     progress: ProgressCallback | None = None,
-    accept_licence: bool = False,
+    accept_license: bool = False,
 ) -> Reproduction:
     """Segment `volumes` with the model, the settings and in the form of the file `result`, and compare the labels.
 
@@ -76,14 +77,15 @@ def reproduce(
     expected, geometry = read_grid(result)
     settings = provenance["settings"]
     card = find_card(model or provenance["model"])
-    segmenter = Segmenter(
-        card,
-        provenance["device"],
-        provenance["computed_in"],
-        settings["mirror"],
-        settings["largest_component"],
-        accept_licence,
+    options = InferenceOptions(
+        device=provenance["device"],
+        precision=provenance["computed_in"],
+        mirror=settings["mirror"],
+        tile_overlap=settings.get("tile_overlap"),
+        largest_component=settings["largest_component"],
+        accept_license=accept_license,
     )
+    segmenter = Segmenter(card, options)
     if volumes and not volumes[0].geometry.matches(geometry):
         raise InputError(f"{volumes[0].name} and {result} do not lie on the same grid. Give the volume it was made of.")
     corners = settings.get("region_lps")

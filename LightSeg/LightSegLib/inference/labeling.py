@@ -27,7 +27,7 @@ from torch import Tensor
 from ..catalog.card import Inference
 from ..core.errors import Cancelled
 from ..core.progress import Reporter
-from .plan import WAITING_SLABS, Plan, make_sampler
+from .plan import WAITING_SLABS, Plan, Workload, make_sampler
 from .processing.preprocess import NetworkInput
 from .processing.restore import Restorer
 from .sliding_window import Position, TileAggregator, TileSampler
@@ -52,21 +52,20 @@ class Found:
 def label(
     prepared: NetworkInput,
     rules: Inference,
-    outputs: int,
+    work: Workload,
     network: Network,
     plan: Plan,
-    mirror: bool,
     reporter: Reporter,
-    with_confidence: bool = False,
 ) -> Found:
     """Labels on the input's grid, background outside the used part, and their probabilities if asked for."""
+    outputs = work.outputs
     largest = max(rules.regions, default=outputs - 1)
     full, part = prepared.blank(np.uint8 if largest <= 255 else np.uint16)
     sampler = make_sampler(prepared, rules)
-    confidence, probabilities = prepared.blank(np.uint8) if with_confidence else (None, None)
+    confidence, probabilities = prepared.blank(np.uint8) if work.confidence else (None, None)
     restorer = prepared.restorer(rules, part, probabilities)
     stopped = threading.Event()
-    evaluate = _Evaluation(network, rules, plan.device, mirror, stopped)
+    evaluate = _Evaluation(network, rules, plan.device, stopped)
     on_cpu = plan.device.type == "cpu"
     with ExitStack() as stack:
         store = stack.enter_context(_Rows(plan, sampler.tile_size[0]))
@@ -156,19 +155,17 @@ def _tiles(prepared: NetworkInput, sampler: TileSampler, ahead: Executor) -> Ite
 
 
 class _Evaluation:
-    """What is averaged (logits or probabilities) for tiles, over the flips too when asked to.
+    """What is averaged (logits or probabilities) for tiles, over the flips of the rules, too.
 
     A tile of one value, such as the air around a body after clipping, gives the same wherever it lies: computed once.
     It may be called in several threads; after `stopped` is set it raises Cancelled.
     """
 
-    def __init__(
-        self, network: Network, rules: Inference, device: torch.device, mirror: bool, stopped: threading.Event
-    ) -> None:
+    def __init__(self, network: Network, rules: Inference, device: torch.device, stopped: threading.Event) -> None:
         self._network = network
         self._rules = rules
         self._device = device
-        axes = rules.mirror_axes if mirror else ()
+        axes = rules.mirror_axes
         self._flips = [[axis + 2 for axis in f] for n in range(len(axes) + 1) for f in itertools.combinations(axes, n)]
         self._stopped = stopped
         self._uniform: dict[tuple[float, ...], Tensor] = {}

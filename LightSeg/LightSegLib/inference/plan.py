@@ -56,29 +56,31 @@ def plans(device: torch.device, sampler: TileSampler, threads: int, batches: boo
     return [*ways, Plan(device, 1, "memory"), *plans(torch.device("cpu"), sampler, threads)]
 
 
-def bytes_needed(
-    plan: Plan,
-    one_pass: int,
-    prepared: NetworkInput,
-    sampler: TileSampler,
-    outputs: int,
-    with_confidence: bool = False,
-    sums: int = 0,
-) -> int:
-    """Memory of the plan's device that a run takes, beyond the input and the weights.
+@dataclass(frozen=True)
+class Workload:
+    """What a run asks of the computer. outputs: of the network. confidence: whether probabilities are wanted, too.
 
     one_pass: bytes that the network holds for one tile (see `memory.activations`). sums: of a tile's logits, over
     mirror images and over the networks of an ensemble.
     """
+
+    outputs: int
+    confidence: bool = False
+    one_pass: int = 0
+    sums: int = 0
+
+
+def bytes_needed(plan: Plan, work: Workload, prepared: NetworkInput, sampler: TileSampler) -> int:
+    """Memory of the plan's device that a run takes, beyond the input and the weights."""
     _, height, width = prepared.shape
-    depth = sampler.tile_size[0]
-    needed = plan.tiles * (int(MARGIN * one_pass) + 2 * 4 * sums * outputs * math.prod(sampler.patch))
+    depth, outputs = sampler.tile_size[0], work.outputs
+    needed = plan.tiles * (int(MARGIN * work.one_pass) + 2 * 4 * work.sums * outputs * math.prod(sampler.patch))
     if plan.sums == "device":
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
     if plan.device.type == "cpu":  # tiles that wait for their turn, the rows of these and of the next, the labels
         needed += 4 * (plan.tiles + 1) * (len(prepared.channels) + outputs) * math.prod(sampler.patch)
         rows = 4 * (2 * len(prepared.channels) * depth + depth + 3 * outputs * SLAB_ROWS) * height * width
-        needed += rows + (2 if with_confidence else 1) * math.prod(prepared.full_shape)
+        needed += rows + (2 if work.confidence else 1) * math.prod(prepared.full_shape)
         needed += prepared.bytes_to_restore(outputs)
     return needed
 

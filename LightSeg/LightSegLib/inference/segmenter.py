@@ -15,7 +15,9 @@ from ..core.errors import DeviceError, InputError, ModelError
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.region import Region
 from ..imaging.volume import Segmentation, Volume, check_voxels
+from .backends.precisions import FLOAT16, FLOAT32
 from .confidence import least_certain_slices
+from .options import NONE, InferenceOptions
 
 if TYPE_CHECKING:
     import torch
@@ -45,42 +47,23 @@ class _Run:
 
 
 class Segmenter:
-    """One model on one device; the network is loaded at the first use and kept.
+    """One model; the network is loaded at the first use and kept.
 
-    device: "auto", "cpu", "cuda", "cuda:N" or "mps". precision: "float32", "auto" for the fastest form that gives the
-    same labels on this kind of processor, or the form of earlier work (see `inference.backends.forms`).
-    mirror: average over the flips that the card allows. largest_component: "none", "label" (one piece of every label)
-    or "whole" (one piece of all labels together); None for what the card says. accept_licence: agree to a licence that
-    forbids commercial use, needed once before such a model is downloaded. openvino: use OpenVINO on the CPU where it
-    is installed.
+    options: how it is run; another one may take its place between two runs.
 
     On the CPU the same volumes and options give the same voxels on the same machine, whatever the number of threads
     and the memory that is free.
     """
 
-    def __init__(
-        self,
-        card: Card,
-        device: str = "auto",
-        precision: str = "auto",
-        mirror: bool = False,
-        largest_component: str | None = None,
-        accept_licence: bool = False,
-        openvino: bool = True,
-    ) -> None:
+    def __init__(self, card: Card, options: InferenceOptions | None = None) -> None:
         self.card = card
-        self._accept_licence = accept_licence
+        self.options = options or InferenceOptions()
         self._weights_sha256 = card.weights.sha256
-        self._device_name = device
-        self._precision = precision
-        self._mirror = mirror
-        self._openvino = openvino
-        self._largest = card.inference.largest_component if largest_component is None else largest_component
         self._networks: tuple[nn.Module, ...] = ()
         self._template: Template | None = None
         self._identity: str | None = None  # under which facts about these weights are kept
         self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
-        self._runners: dict[tuple[torch.device, int, tuple[int, int, int]], Runner] = {}
+        self._runners: dict[tuple[object, ...], Runner] = {}
 
     def use_network(self, network: nn.Module) -> None:
         """Run this network instead of the card's weights; training validates with it."""
@@ -93,13 +76,12 @@ class Segmenter:
 
         Raises what `segment` raises of a model that cannot be loaded, and DeviceError for a form that cannot be had.
         """
-        from .backends.accelerate import chosen_form
         from .backends.devices import choose_device
         from .threads import one_thread_each
 
         with one_thread_each():
             self._load(None, None)
-            return chosen_form(self._model(), choose_device(self._device_name), self._precision, self._openvino)
+            return self._form(choose_device(self.options.device))
 
     def segment(
         self,
@@ -107,12 +89,11 @@ class Segmenter:
         roi: Region | None = None,
         progress: ProgressCallback | None = None,
         cancelled: CancelCallback | None = None,
-        confidence: bool = False,
     ) -> Segmentation:
         """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
 
-        Outside `roi` the result is background. confidence: give the probability of each label, too, and in the
-        provenance the least certain slices, each as voxel index i, j, k and confidence.
+        Outside `roi` the result is background. With the option confidence, the provenance has the least certain
+        slices, each as voxel index i, j, k and confidence.
 
         Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Cancelled
         within one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
@@ -120,7 +101,7 @@ class Segmenter:
         from .threads import one_thread_each
 
         with one_thread_each() as threads:
-            return self._segment(volumes, roi, progress, cancelled, confidence, threads)
+            return self._segment(volumes, roi, progress, cancelled, threads)
 
     def _segment(
         self,
@@ -128,7 +109,6 @@ class Segmenter:
         roi: Region | None,
         progress: ProgressCallback | None,
         cancelled: CancelCallback | None,
-        confidence: bool,
         threads: int,
     ) -> Segmentation:
         from .processing.restore import keep_largest_component
@@ -142,11 +122,12 @@ class Segmenter:
         prepared = self._prepare(volumes, roi, reporter)
         reporter.step("Loading model")
         self._load(progress, cancelled)
-        run = self._run(prepared, reporter, confidence, threads)
+        run = self._run(prepared, reporter, threads)
         reporter.step("Restoring")
         found = run.found
-        if self._largest != "none":
-            kept = keep_largest_component(found.part, self._largest)
+        largest = self.options.rules(self.card).largest_component
+        if largest != NONE:
+            kept = keep_largest_component(found.part, largest)
             if found.confidence_part is not None:  # what is removed is background, as far as its label was wrong
                 removed = kept != found.part
                 found.confidence_part[removed] = 100 - found.confidence_part[removed]
@@ -234,37 +215,38 @@ class Segmenter:
         if not self._networks:
             from ..models.opening import open_model
 
-            opened = open_model(self.card, progress, cancelled, self._accept_licence)
+            opened = open_model(self.card, progress, cancelled, self.options.accept_license)
             self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
             self._identity = opened.sha256
 
-    def _run(self, prepared: NetworkInput, reporter: Reporter, confidence: bool, threads: int) -> _Run:
+    def _run(self, prepared: NetworkInput, reporter: Reporter, threads: int) -> _Run:
         """Labels by the first plan that fits the memory; where it runs out all the same, by the next that does."""
         from ..core.system import gigabytes
         from .backends.devices import choose_device, is_out_of_memory, is_unsupported
         from .labeling import label
         from .memory import activations, available
-        from .plan import bytes_needed, make_sampler, plans
+        from .plan import Workload, bytes_needed, make_sampler, plans
 
-        sampler = make_sampler(prepared, self.card.inference)
-        device = choose_device(self._device_name)
-        ways = plans(device, sampler, threads, batches=device.type == "cuda" and self._precision != "float32")
-        if self._precision == "float16":  # in which only the device itself computes
+        rules, precision = self.options.rules(self.card), self.options.precision
+        sampler = make_sampler(prepared, rules)
+        device = choose_device(self.options.device)
+        ways = plans(device, sampler, threads, batches=device.type == "cuda" and precision != FLOAT32)
+        if precision == FLOAT16:  # in which only the device itself computes
             ways = [way for way in ways if way.device == device]
-        sums = (self._mirror and bool(self.card.inference.mirror_axes)) + (len(self._networks) > 1)
+        sums = bool(rules.mirror_axes) + (len(self._networks) > 1)
         try:
             if sampler.patch not in self._one_pass:
                 shape = (1, len(self.card.channels), *sampler.patch)
                 aligned = self.card.preprocessing.alignment is not None
                 self._one_pass[sampler.patch] = activations(self._networks[0], shape, whole=aligned)
-            one_pass = self._one_pass[sampler.patch]
+            work = Workload(self.card.outputs, self.options.confidence, self._one_pass[sampler.patch], sums)
         except ValueError as error:  # how the networks refuse a size
             raise ModelError(f"The patch size of '{self.card.id}' does not fit its network. {error}") from error
         notices: list[str] = []
         shortage = ""
         while ways:
             plan = ways.pop(0)
-            needed = bytes_needed(plan, one_pass, prepared, sampler, self.card.outputs, confidence, sums)
+            needed = bytes_needed(plan, work, prepared, sampler)
             free = available(plan.device)
             if free is not None and needed > free:
                 shortage = f"about {gigabytes(needed)} are needed, {gigabytes(free)} are free"
@@ -272,9 +254,7 @@ class Segmenter:
             reporter.step(f"Segmenting (takes about {gigabytes(needed)} of memory)")
             try:
                 runner = self._runner(plan.device, sampler, threads)
-                found = label(
-                    prepared, self.card.inference, self.card.outputs, runner, plan, self._mirror, reporter, confidence
-                )
+                found = label(prepared, rules, work, runner, plan, reporter)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     shortage = f"{gigabytes(needed)} did not suffice"
@@ -294,15 +274,19 @@ class Segmenter:
 
     def _runner(self, device: torch.device, sampler: TileSampler, threads: int) -> Runner:
         """What runs tiles on the device; made once."""
-        from .backends.accelerate import accelerate, chosen_form
+        from .backends.accelerate import accelerate
 
-        key = (device, threads, sampler.patch)
+        key = (device, threads, sampler.patch, self.options.precision, self.options.openvino)
         if key not in self._runners:
-            model = self._model()
-            form = chosen_form(model, device, self._precision, self._openvino)
+            form = self._form(device)
             self._runners.clear()  # two forms of a network do not lie in memory at a time
-            self._runners[key] = accelerate(model, device, form, sampler.patch, threads)
+            self._runners[key] = accelerate(self._model(), device, form, sampler.patch, threads)
         return self._runners[key]
+
+    def _form(self, device: torch.device) -> str:
+        from .backends.accelerate import chosen_form
+
+        return chosen_form(self._model(), device, self.options.precision, self.options.openvino)
 
     def _model(self) -> Model:
         from .backends.accelerate import Model
@@ -333,9 +317,10 @@ class Segmenter:
             "libraries": forms.libraries(),
             "memory_estimate_mb": round(run.needed / 1e6),
             "settings": {
-                "precision": self._precision,
-                "mirror": self._mirror,
-                "largest_component": self._largest,
+                "precision": self.options.precision,
+                "mirror": self.options.mirror,
+                "tile_overlap": self.options.tile_overlap,
+                "largest_component": self.options.rules(card).largest_component,
                 "region_lps": None if roi is None else roi.corners.tolist(),
             },
             "seconds": round(seconds, 3),

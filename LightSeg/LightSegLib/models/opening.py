@@ -36,7 +36,7 @@ def open_model(
     card: Card,
     progress: ProgressCallback | None = None,
     cancelled: CancelCallback | None = None,
-    accept_licence: bool = False,
+    accept_license: bool = False,
 ) -> OpenModel:
     """The networks of `card` with their weights, downloaded first where they are not on this computer.
 
@@ -45,12 +45,12 @@ def open_model(
     `WeightStore.ensure` raises.
     """
     store = WeightStore()
-    path = store.ensure(card, progress, cancelled, accept_licence)
+    path = store.ensure(card, progress, cancelled, accept_license)
     store.verify(card, progress, cancelled)
     record = store.record(card) if store.state(card) == "downloaded" else None
     try:
         if not path.is_file():  # another LightSeg has put its slim copy there meanwhile
-            path = store.ensure(card, progress, cancelled, accept_licence)
+            path = store.ensure(card, progress, cancelled, accept_license)
         checkpoint = read_checkpoint(path)
         completed = complete(as_shipped(card), checkpoint) if card.self_describing else card
         networks = _networks(completed, checkpoint, path.name)

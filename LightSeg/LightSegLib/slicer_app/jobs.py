@@ -15,7 +15,7 @@ import queue
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.volume import Segmentation
 from ..worker.client import Worker
 from . import scene
+from .request import Request
 
 POLL_MS = 20
 
@@ -125,35 +126,24 @@ class Job(Task):
     `provenance` and `notices` say how it came about, and `leastCertain` lists places (r, a, s) in doubt with their
     confidence. When it has failed, `log` has what the worker wrote.
 
-    Raises at once what `scene` raises of nodes that cannot be used.
+    Raises at once what `Request.read` raises of nodes that cannot be used.
     """
 
-    def __init__(
-        self,
-        worker: Worker,
-        model: str,
-        volumeNodes: Sequence[Any],
-        segmentationNode: Any = None,
-        roiNode: Any = None,
-        side: str | None = None,
-        **options: Any,
-    ) -> None:
-        scene.check_output(segmentationNode, side)
-        volumes = scene.volumes_from_nodes(volumeNodes)
-        region = scene.region_from_node(roiNode, volumeNodes[0]) if volumeNodes and roiNode is not None else None
-        self.segmentationNode = segmentationNode
+    def __init__(self, worker: Worker, request: Request) -> None:
+        volumes, region = request.read()
+        self.segmentationNode = request.segmentationNode
         self.confidenceNode: Any = None
         self.provenance: dict[str, Any] = {}
         self.notices: list[str] = []
         self.leastCertain: list[tuple[tuple[float, float, float], float]] = []
         self._worker = worker
-        self._side = side
-        self._versions = [(node, _version(node)) for node in volumeNodes]
+        self._request = request
+        self._versions = [(node, _version(node)) for node in request.volumeNodes]
         # The thread has voxels of its own: the user may change those of the scene, or remove them.
         copies = [replace(volume, voxels=volume.voxels.copy()) for volume in volumes]
 
         def compute(progress: ProgressCallback, cancelled: CancelCallback) -> Segmentation:
-            return worker.segment(model, copies, region, progress, cancelled, **options)
+            return worker.segment(request.model, copies, region, request.options, progress, cancelled)
 
         self._scene = slicer.mrmlScene
         self._closing = self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.cancel())
@@ -189,15 +179,11 @@ class Job(Task):
             self.notices.append(
                 f"The voxels of {changed[0]} changed while it was segmented; the result is that of the earlier ones."
             )
-        output = self.segmentationNode
-        if output is not None and output.GetScene() is None:
-            output = None
-        volumeNode = self._versions[0][0]
-        self.segmentationNode = scene.write_segmentation(segmentation, volumeNode, output, self._side)
+        self.segmentationNode = self._request.write(segmentation)
         if segmentation.confidence is not None:
             self.confidenceNode = self.segmentationNode.GetNodeReference(scene.CONFIDENCE_ROLE)
         self.leastCertain = [
-            (scene.world_position(volumeNode, index), confidence)
+            (scene.world_position(self._request.volumeNodes[0], index), confidence)
             for *index, confidence in self.provenance.get("least_certain", [])
         ]
         self.result = None  # the scene has it now
@@ -209,12 +195,12 @@ _worker: Worker | None = None
 _job: Job | None = None
 
 
-def start(model: str, volumeNodes: Sequence[Any], *nodes: Any, **options: Any) -> Job:
+def start(request: Request) -> Job:
     """A `Job` in the application's worker. Raises LightSegError while another one runs, and as `Job` does."""
     global _job
     if running():
         raise LightSegError("A segmentation is running already. Wait until it is done, or cancel it.")
-    _job = Job(worker(), model, volumeNodes, *nodes, **options)
+    _job = Job(worker(), request)
     return _job
 
 

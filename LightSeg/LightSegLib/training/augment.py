@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the random changes; probabilities are per patch."""
+    """Ranges of the random changes; probabilities are per patch. flip_axes: array axes that may be flipped."""
 
     rotation_degrees: float = 20.0
     scale: tuple[float, float] = (0.8, 1.25)
@@ -29,13 +29,13 @@ class Augmentation:
     gamma: tuple[float, float] = (0.6, 1.6)
     bias_field: float = 0.35
     intensity_probability: float = 0.25
+    flip_axes: tuple[int, ...] = ()
 
 
 def random_patch(
     image: Tensor,
     labels: Tensor,
     patch_size: Sequence[int],
-    flip_axes: Sequence[int],
     foreground: bool,
     random: np.random.Generator,
     augmentation: Augmentation,
@@ -45,7 +45,7 @@ def random_patch(
     foreground: centre the patch near a random labelled voxel, so that rare classes are seen.
     Outside the volume the image continues with its edge values and the labels are background.
     """
-    grid = _grid(labels, patch_size, flip_axes, foreground, random, augmentation)
+    grid = _grid(labels, patch_size, foreground, random, augmentation)
     patch = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
     target = F.grid_sample(labels[None, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
     return vary_intensities(patch, random, augmentation), target[0, 0].long()
@@ -75,7 +75,6 @@ def vary_intensities(patch: Tensor, random: np.random.Generator, ranges: Augment
 def _grid(
     labels: Tensor,
     patch_size: Sequence[int],
-    flip_axes: Sequence[int],
     foreground: bool,
     random: np.random.Generator,
     ranges: Augmentation,
@@ -86,7 +85,7 @@ def _grid(
     matrix = np.eye(3)
     if random.random() < ranges.spatial_probability:
         matrix = _rotation(random, ranges.rotation_degrees) * random.uniform(*ranges.scale, size=3)[None]
-    for axis in flip_axes:
+    for axis in ranges.flip_axes:
         if random.random() < 0.5:
             matrix[:, axis] *= -1
     slack = np.maximum(shape - size, 0) / 2

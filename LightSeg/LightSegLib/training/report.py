@@ -10,6 +10,8 @@ import numpy as np
 from ..catalog.card import Card
 from ..evaluation.metrics import compare_labels, dice, summarize
 from ..imaging.volume import Volume
+from ..inference.backends.precisions import FLOAT32
+from ..inference.options import InferenceOptions
 from ..inference.segmenter import Segmenter
 
 ValidationCase = tuple[str, list[Volume], np.ndarray]
@@ -21,7 +23,7 @@ def measure_performance(card: Card, cases: Sequence[ValidationCase], device: str
     `missed` counts the cases in which only the network or only the expert has the label. `mirrored_dice` is
     measured on the same cases with left and right swapped.
     """
-    segmenter = Segmenter(card, device, precision="float32")
+    segmenter = Segmenter(card, InferenceOptions(device, FLOAT32))
     names = {label.value: label.name for label in card.labels}
     rows = []
     mirrored: dict[int, list[float]] = {label.value: [] for label in card.labels}

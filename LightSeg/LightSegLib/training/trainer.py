@@ -21,6 +21,7 @@ from ..core.progress import CancelCallback, Reporter
 from ..evaluation.metrics import dice
 from ..imaging.volume import Volume
 from ..inference.backends.devices import choose_device
+from ..inference.options import InferenceOptions
 from ..inference.processing.preprocess import orientation_steps, prepare
 from ..inference.processing.resample import resample_labels
 from ..inference.segmenter import Segmenter
@@ -106,10 +107,9 @@ class _Run(Run):
                 image,
                 labels,
                 patch_size,
-                self.options.flip_axes,
                 random.random() < self.options.foreground_fraction,
                 random,
-                Augmentation(),
+                Augmentation(flip_axes=self.options.flip_axes),
             )
             pairs.append(pair)
         images = torch.stack([image for image, _ in pairs]).to(self.device)
@@ -123,7 +123,7 @@ class _Run(Run):
 
     def validate(self) -> dict[str, float]:
         """Mean Dice by label of the averaged weights, through the same pipeline that users run."""
-        segmenter = Segmenter(self.card, device=str(self.device))
+        segmenter = Segmenter(self.card, InferenceOptions(str(self.device)))
         segmenter.use_network(self.average.eval())
         scores: dict[str, list[float]] = {label.name: [] for label in self.card.labels}
         for case in self.validation:

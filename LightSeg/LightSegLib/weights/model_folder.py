@@ -85,7 +85,7 @@ class ModelFolder:
         except OSError:
             return {}
 
-    def accept_licence(self, card: Card) -> None:
+    def accept_license(self, card: Card) -> None:
         """Remember that the user agrees to the card's licence. Raises OutputError."""
         record = self.record() or Record(card.id, card.version)
         if record.licence != card.licence:

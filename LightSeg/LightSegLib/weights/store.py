@@ -100,12 +100,12 @@ class WeightStore:
         card: Card,
         progress: ProgressCallback | None = None,
         cancelled: CancelCallback | None = None,
-        accept_licence: bool = False,
+        accept_license: bool = False,
         mirror: str | None = None,
     ) -> Path:
         """The weights file, downloaded and verified first where it is not here; then without any network.
 
-        mirror: base address that is tried first; the file is at MIRROR/MODEL/FILE. accept_licence: the user agrees
+        mirror: base address that is tried first; the file is at MIRROR/MODEL/FILE. accept_license: the user agrees
         to a licence that forbids commercial use, which is remembered. Two callers at once download once.
 
         Raises InputError for a licence that was not accepted, DownloadError where no source gives the right file,
@@ -114,7 +114,7 @@ class WeightStore:
         folder, local = self._folder(card.id), weights_path(card)
         if local.is_file():
             return local
-        self._check_licence(card, accept_licence)
+        self._check_licence(card, accept_license)
         if self.licence_accepted(card) and (path := folder.ready(card)):
             return path
         sources = sources_of(card, mirror_address(mirror))
@@ -123,7 +123,7 @@ class WeightStore:
         reporter = Reporter(progress, cancelled)
         with self._locked(card.id, card.title, reporter):
             if card.non_commercial:
-                folder.accept_licence(card)
+                folder.accept_license(card)
             if path := folder.ready(card):
                 return path
             if folder.unrecorded(card):
@@ -140,7 +140,7 @@ class WeightStore:
         file: str | Path,
         progress: ProgressCallback | None = None,
         cancelled: CancelCallback | None = None,
-        accept_licence: bool = False,
+        accept_license: bool = False,
     ) -> Path:
         """Copy a file that the user has fetched by hand into the store; `file` itself stays as it is.
 
@@ -149,12 +149,12 @@ class WeightStore:
         """
         if weights_path(card).is_file():
             raise InputError(f"{card.title} has its weights already, in {weights_path(card)}. Nothing is to be done.")
-        self._check_licence(card, accept_licence)
+        self._check_licence(card, accept_license)
         reporter = Reporter(progress, cancelled)
         with self._locked(card.id, card.title, reporter):
             folder = self._folder(card.id)
             if card.non_commercial:
-                folder.accept_licence(card)
+                folder.accept_license(card)
             return folder.copy_in(card, Path(file), reporter)
 
     def verify(
@@ -243,7 +243,7 @@ class WeightStore:
         if not accept and not self.licence_accepted(card):
             raise InputError(
                 f"The licence of {card.title} forbids commercial use and must be accepted once: {card.licence} "
-                "If you agree, repeat the command with --accept-licence (in Python: accept_licence=True)."
+                "If you agree, repeat the command with --accept-license (in Python: accept_license=True)."
             )
 
     def _check_downloadable(self, card: Card, sources: list[Source]) -> None:

@@ -21,6 +21,7 @@ from ..core.errors import Cancelled, DeviceError, LightSegError
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.region import Region
 from ..imaging.volume import Segmentation, Volume
+from ..inference.options import InferenceOptions
 from . import messages
 
 IDLE_SECONDS = 300.0  # after which a worker with nothing to do ends
@@ -60,17 +61,17 @@ class Worker:
         model: str,
         volumes: Sequence[Volume],
         roi: Region | None = None,
+        options: InferenceOptions | None = None,
         progress: ProgressCallback | None = None,
         cancelled: CancelCallback | None = None,
-        **options: Any,
     ) -> Segmentation:
-        """As `Segmenter(find_card(model), **options).segment(volumes, roi, progress, cancelled)`, with the same errors.
+        """As `Segmenter(find_card(model), options).segment(volumes, roi, progress, cancelled)`, with the same errors.
 
-        `confidence`, among the options, is that of `segment`. Raises what `ask` raises, too.
+        Raises what `ask` raises, too.
         """
 
         def job(folder: Path) -> dict[str, Any]:
-            return _job(folder, model, volumes, roi, options)
+            return _job(folder, model, volumes, roi, options or InferenceOptions())
 
         def read(answer: dict[str, Any]) -> Segmentation:
             return messages.segmentation_of(answer["segmentation"])
@@ -171,14 +172,14 @@ class Worker:
 
 
 def _job(
-    folder: Path, model: str, volumes: Sequence[Volume], roi: Region | None, options: dict[str, Any]
+    folder: Path, model: str, volumes: Sequence[Volume], roi: Region | None, options: InferenceOptions
 ) -> dict[str, Any]:
     """The message that asks for it; the voxels are written to `folder`."""
     return {
         "model": model,
         "volumes": [messages.volume_message(volume, folder, number) for number, volume in enumerate(volumes)],
         "region": None if roi is None else roi.corners.tolist(),
-        "options": options,
+        "options": options.to_json(),
         "folder": str(folder),
     }
 

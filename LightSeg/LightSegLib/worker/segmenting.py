@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.progress import ProgressCallback
+from ..inference.options import InferenceOptions
 from . import messages
 
 if TYPE_CHECKING:
@@ -25,30 +26,27 @@ class Segmenting:
         from ..catalog.lookup import find_card
         from ..imaging.region import Region
 
-        options = dict(job["options"])
-        confidence = options.pop("confidence", False)
-        segmenter = self._kept.get(find_card(job["model"]), **options)
+        segmenter = self._kept.get(find_card(job["model"]), InferenceOptions.from_json(job["options"]))
         segmentation = segmenter.segment(
             [messages.volume_of(volume) for volume in job["volumes"]],
             None if job["region"] is None else Region(np.array(job["region"])),
             progress,
-            confidence=confidence,
         )
         return {"segmentation": messages.segmentation_message(segmentation, Path(job["folder"]))}
 
 
 class KeptSegmenter:
-    """The segmenter of the last model and options: two models do not lie in memory at a time."""
+    """The segmenter of the last model: two models do not lie in memory at a time."""
 
     def __init__(self) -> None:
         self._segmenter: Segmenter | None = None
-        self._made_for: tuple[Any, ...] = ()
+        self._card: Card | None = None  # as it was given; opening a model may complete it
 
-    def get(self, card: Card, **options: Any) -> Segmenter:
+    def get(self, card: Card, options: InferenceOptions) -> Segmenter:
         from ..inference.segmenter import Segmenter
 
-        wanted = (card, tuple(sorted(options.items())))
-        if self._segmenter is None or self._made_for != wanted:
+        if self._segmenter is None or self._card != card:
             self._segmenter = None
-            self._segmenter, self._made_for = Segmenter(card, **options), wanted
+            self._segmenter, self._card = Segmenter(card), card
+        self._segmenter.options = options
         return self._segmenter

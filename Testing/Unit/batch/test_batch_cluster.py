@@ -30,13 +30,13 @@ from batch_cases import (
     kill_a_client,
     let_go,
     records,
+    run_batch,
     table,
     worker_pids,
     write_cohort,
     write_volume,
 )
 from LightSegLib.batch import cluster
-from LightSegLib.batch.cohort import segment_files
 from LightSegLib.batch.overview import State
 from LightSegLib.cli import main as cli
 from LightSegLib.core.errors import DeviceError, InputError
@@ -114,12 +114,12 @@ def test_a_worker_that_lacks_the_form_of_a_batch_says_so_before_it_takes_a_case(
 ) -> None:
     """Begun on a computer with bfloat16, continued on a cluster without."""
     out = tmp_path / "out"
-    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=BFLOAT)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=BFLOAT)) == (3, 0, 0)
     before = records(out)
     write_volume(cohort / "Fall 3.nii.gz", 3)
     dask.start_worker()
     with pytest.raises(DeviceError, match=r"worker tcp://.* cannot take part\. .*does not compute in bfloat16"):
-        segment_files(cohort, MODEL, out, PLAIN, work=UNABLE, scheduler=dask.address)
+        run_batch(cohort, MODEL, out, PLAIN, work=UNABLE, scheduler=dask.address)
     assert records(out) == before
 
 
@@ -131,7 +131,7 @@ def test_workers_that_differ_compute_in_float32(
     for form in ("bfloat16", other):
         dask.start_worker(TEST_FORM=form)
     wait_until(lambda: cluster.count_workers(dask.address) == 2)
-    done = segment_files(cohort, MODEL, tmp_path / "out", PLAIN, work=MIXED, scheduler=dask.address)
+    done = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, work=MIXED, scheduler=dask.address)
     assert counts(done) == (3, 0, 0)
     assert {row["computed_in"] for row in table(tmp_path / "out").values()} == {expected}
 
@@ -184,7 +184,7 @@ def test_every_worker_has_one_process_that_keeps_the_model(cohort: Path, tmp_pat
         states.append(state)
         let_go(tmp_path / "out", *(case for case, _ in state.working.values()))
 
-    outcome = segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, work=MORTAL, tell=tell)
+    outcome = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, work=MORTAL, on_state=tell)
     assert counts(outcome) == (12, 0, 0)
     assert 1 <= len(worker_pids(tmp_path / "out")) <= 2
     assert {case for state in states for case, _ in state.working.values()} >= {"Fall 3", "Fall 4"}
@@ -205,7 +205,7 @@ def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
             let_go(out, "Fall 0")
             dask.start_worker()
 
-    outcome = segment_files(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, tell=tell)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, on_state=tell)
     assert first.wait() == -signal.SIGKILL
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
@@ -216,7 +216,7 @@ def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(cohort: P
     """Three times, on a cluster of its own, whose workers come back."""
     out = tmp_path / "out"
     write_volume(cohort / "Fall 1.nii.gz", 1, DEADLIER)
-    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, engine="dask", work=MORTAL)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, name="dask", work=MORTAL)
     assert counts(outcome) == (2, 0, 1)
     error = table(out)["Fall 1"]["error"]
     assert error == "Given up after 3 tries. The workers that computed it were lost. Their logs may tell why."
@@ -245,7 +245,7 @@ def test_the_scheduler_is_restarted(cohort: Path, tmp_path: Path, dask: Cluster)
 
     restarting = threading.Thread(target=restart)
     restarting.start()
-    outcome = segment_files(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, tell=tell)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, on_state=tell)
     restarting.join()
     assert outcome.state.done == 3 and outcome.state.failed == 0
     assert len(worker_pids(out)) == 2, "one of each time"
@@ -263,7 +263,7 @@ def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
     before = records(out)
     assert set(before) == {"Fall 0"}
 
-    outcome = segment_files(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=QUICK)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=QUICK)
 
     assert counts(outcome) == (2, 1, 0)
     assert {case: records(out)[case] for case in before} == before, "none is done twice"
@@ -301,7 +301,7 @@ def test_what_is_wrong_with_a_cluster_is_said_before_the_first_case(
 ) -> None:
     monkeypatch.setattr(cluster, "CONNECTING", 1.0)
     with pytest.raises(InputError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1\. Start one"):
-        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler="tcp://127.0.0.1:1")
+        run_batch(cohort, MODEL, tmp_path / "out", PLAIN, scheduler="tcp://127.0.0.1:1")
     monkeypatch.setattr(cluster, "CONNECTING", 10.0)
     dask.start_worker(PYTHONPATH=str(TESTING))
     from distributed import Client
@@ -309,16 +309,16 @@ def test_what_is_wrong_with_a_cluster_is_said_before_the_first_case(
     with Client(dask.address, set_as_default=False) as client:
         client.wait_for_workers(1)
     with pytest.raises(DeviceError, match=r"The worker tcp://\S+ has not LightSeg .*LightSegLib"):
-        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address)
+        run_batch(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address)
     dask.scheduler.kill()
     dask.scheduler.wait()
     dask.start_scheduler(PYTHONPATH=str(TESTING))
     with pytest.raises(DeviceError, match=r"The scheduler has not LightSeg .*LightSegLib"):
-        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address)
+        run_batch(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address)
     assert not records(tmp_path / "out")
 
 
 def test_without_dask_it_is_said_how_to_get_it(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match="Install it with: pip install distributed"):
-        segment_files(cohort, MODEL, tmp_path / "out", PLAIN, engine="dask")
+        run_batch(cohort, MODEL, tmp_path / "out", PLAIN, name="dask")

@@ -26,6 +26,7 @@ from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import OutputError
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Segmentation, Volume
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.rendering.case import GAP, SIDE, STRIP, draw_case
 
 MODEL = "hippocampus-mr-lightmedseg"
@@ -132,7 +133,7 @@ def test_every_case_is_in_the_table_with_its_numbers(card: Card, batch: Batch) -
 
 
 def test_it_says_what_the_results_depend_on(card: Card, batch: Batch) -> None:
-    batch = dataclasses.replace(batch, settings=Settings(mirror=True, precision="float32"))
+    batch = dataclasses.replace(batch, settings=Settings(InferenceOptions(mirror=True, precision="float32")))
     words = Page(write(card, batch, make_rows(card), (Misfit("scout.dcm", "It has one slice."),))).text
     for fact in (card.title, card.version, "f" * 64, card.licence, card.citation, "float32", "averaged over"):
         assert fact in words

@@ -34,13 +34,14 @@ from batch_cases import (
     kill_a_client,
     let_go,
     records,
+    run_batch,
     table,
     worker_pids,
     write_cohort,
     write_series,
     write_volume,
 )
-from LightSegLib.batch.cohort import planned, segment_files
+from LightSegLib.batch.cohort import planned
 from LightSegLib.batch.overview import Overview, State
 from LightSegLib.batch.records import Row, make_folders
 from LightSegLib.batch.settings import Batch, Settings
@@ -53,7 +54,9 @@ from LightSegLib.core.errors import Cancelled, DeviceError, InputError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
+from run_options import with_confidence
 from waiting import gone, wait_until
 
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
@@ -85,8 +88,8 @@ def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_don
         "Fall 2": "done",
     }
     assert "cannot be read as an image" in rows["Fall 1"]["error"]
-    segmenter = Segmenter(find_card(MODEL), "cpu", precision="float32", openvino=False)
-    expected = segmenter.segment([read_volume(cohort / "Fall 0.nii.gz")], confidence=True)
+    segmenter = Segmenter(find_card(MODEL), InferenceOptions(device="cpu", precision="float32", openvino=False))
+    expected = with_confidence(segmenter).segment([read_volume(cohort / "Fall 0.nii.gz")])
     written = sitk.ReadImage(str(out / "Fall 0.seg.nrrd"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(written), expected.voxels)
     assert written.GetMetaData("Segment0_Name") == "Anterior hippocampus"
@@ -105,13 +108,13 @@ def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_don
 def test_a_batch_keeps_the_form_in_which_it_was_begun_or_refuses(cohort: Path, tmp_path: Path) -> None:
     """Begun on a processor with bfloat16, continued on one without, where new cases would be computed otherwise."""
     out = tmp_path / "out"
-    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=BFLOAT)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=BFLOAT)) == (3, 0, 0)
     write_volume(cohort / "Fall 3.nii.gz", 3)
     before = records(out)
     with pytest.raises(DeviceError, match=r"does not compute in bfloat16\. Choose the precision float32"):
-        segment_files(cohort, MODEL, out, PLAIN, work=UNABLE)
+        run_batch(cohort, MODEL, out, PLAIN, work=UNABLE)
     assert records(out) == before
-    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 3, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 3, 0)
     rows = table(out).values()
     assert {row["computed_in"] for row in rows} == {"bfloat16"}
     assert {row["libraries"] for row in rows} == {f"numpy {np.__version__}"}
@@ -122,21 +125,22 @@ def test_pictures_and_the_page_come_with_the_segmentations(cohort: Path, tmp_pat
     """A picture that is gone is drawn again."""
     out = tmp_path / "out"
     drawn = replace(PLAIN, picture=True)
-    assert counts(segment_files(cohort, MODEL, out, drawn, work=QUICK)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, drawn, work=QUICK)) == (3, 0, 0)
     pictures = sorted((out / "pictures").iterdir())
     assert [path.name for path in pictures] == [f"Fall {number}.png" for number in range(3)]
     assert "Fall 2" in (out / "report.html").read_text(encoding="utf-8")
-    assert counts(segment_files(cohort, MODEL, out, drawn, work=QUICK)) == (0, 3, 0)
+    assert counts(run_batch(cohort, MODEL, out, drawn, work=QUICK)) == (0, 3, 0)
     pictures[1].unlink()
-    assert counts(segment_files(cohort, MODEL, out, drawn, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, out, drawn, work=QUICK)) == (1, 2, 0)
 
 
 def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     def run(settings: Settings = PLAIN) -> tuple[int, int, int]:
-        return counts(segment_files(cohort, MODEL, out, settings, work=QUICK))
+        return counts(run_batch(cohort, MODEL, out, settings, work=QUICK))
 
+    mirrored = replace(PLAIN, options=replace(PLAIN.options, mirror=True))
     assert run() == (3, 0, 0)
     assert run() == (0, 3, 0)
     write_volume(cohort / "Fall 2.nii.gz", 7)
@@ -145,10 +149,10 @@ def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> No
     assert run() == (1, 2, 0), "a segmentation that is gone"
     (out / "Fall 0.seg.nrrd").write_bytes(b"")
     assert run() == (1, 2, 0), "an empty one, as a power cut leaves it"
-    assert run(replace(PLAIN, device="auto")) == (0, 3, 0), "another computer, perhaps"
-    assert run(replace(PLAIN, mirror=True)) == (3, 0, 0), "other settings"
+    assert run(replace(PLAIN, options=replace(PLAIN.options, device="auto"))) == (0, 3, 0), "another computer, perhaps"
+    assert run(mirrored) == (3, 0, 0), "other settings"
     (out / ".records" / "Fall 1.json").write_text("{", encoding="utf-8")
-    assert run(replace(PLAIN, mirror=True)) == (1, 2, 0), "a damaged record"
+    assert run(mirrored) == (1, 2, 0), "a damaged record"
     table(out)
 
 
@@ -156,7 +160,7 @@ def test_another_version_of_the_model_does_all_cases_again(cohort: Path, tmp_pat
     model = shutil.copytree(tiny_model, tmp_path / "model")
 
     def run() -> tuple[int, int, int]:
-        return counts(segment_files(cohort, str(model), tmp_path / "out", PLAIN, work=QUICK))
+        return counts(run_batch(cohort, str(model), tmp_path / "out", PLAIN, work=QUICK))
 
     assert [run(), run()] == [(3, 0, 0), (0, 3, 0)]
     card = json.loads((model / "model.json").read_text(encoding="utf-8"))
@@ -167,14 +171,14 @@ def test_another_version_of_the_model_does_all_cases_again(cohort: Path, tmp_pat
 def test_an_input_that_is_out_of_reach_for_the_moment_costs_no_segmentation(cohort: Path, tmp_path: Path) -> None:
     """As on a network disk; what is wrong with an input that can be read is another matter."""
     out = tmp_path / "out"
-    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
     with planned(cohort, MODEL, out, PLAIN) as plan:
         (cohort / "Fall 1.nii.gz").rename(tmp_path / "away.nii.gz")
         (case,) = (case for case in plan.cases() if case.id == "Fall 1")
         answer = QuickWork()(Task(case).message(plan.batch, 1), lambda progress: None)
     assert answer["row"]["status"] == "failed" and (out / "Fall 1.seg.nrrd").exists()
     (tmp_path / "away.nii.gz").rename(cohort / "Fall 1.nii.gz")
-    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
 
 
 def test_a_worker_whose_model_is_another_computes_nothing(cohort: Path, tmp_path: Path) -> None:
@@ -202,7 +206,7 @@ def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
 ) -> None:
     """The input changed, and then came back as it had been."""
     out, input_path = tmp_path / "out", cohort / "Fall 1.nii.gz"
-    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
     first = input_path.read_bytes()
     write_volume(input_path, 9)
 
@@ -215,23 +219,23 @@ def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
         with pytest.raises(KeyboardInterrupt):
             QuickWork()(Task(case).message(plan.batch, 1), lambda progress: None)
     input_path.write_bytes(first)
-    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
     table(out)
 
 
 def test_a_case_that_fails_now_keeps_no_segmentation_of_its_earlier_input(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
     (cohort / "Fall 1.nii.gz").write_bytes(b"not an image")
     (cohort / "Fall 2.nii.gz").rename(tmp_path / "away.nii.gz")
-    assert counts(segment_files(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 1, 1)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 1, 1)
     assert {case: row["status"] for case, row in table(out).items()} == {
         "Fall 0": "done",
         "Fall 1": "failed",
         "Fall 2": "done",
     }
     (cohort / "Fall 1.nii.gz").unlink()
-    segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
     assert set(table(out)) == {"Fall 0", "Fall 2"}, "what failed then and is gone now"
 
 
@@ -239,7 +243,7 @@ def test_a_case_that_fails_now_keeps_no_segmentation_of_its_earlier_input(cohort
 def test_a_name_that_is_no_text_stops_no_other_case(cohort: Path, tmp_path: Path) -> None:
     """SimpleITK cannot open such a file."""
     (cohort / "Fall 1.nii.gz").rename(cohort / os.fsdecode(b"caf\xe9.nii.gz"))
-    assert counts(segment_files(cohort, MODEL, tmp_path / "out", PLAIN, work=QUICK)) == (2, 0, 1)
+    assert counts(run_batch(cohort, MODEL, tmp_path / "out", PLAIN, work=QUICK)) == (2, 0, 1)
     assert table(tmp_path / "out")["caf_"]["input"].endswith("caf\\udce9.nii.gz")
 
 
@@ -275,7 +279,7 @@ def test_a_worker_that_is_killed_costs_no_case(cohort: Path, tmp_path: Path, eng
 
     killer = threading.Thread(target=kill)
     killer.start()
-    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL, engine=engine)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL, name=engine)
     killer.join()
     assert counts(outcome) == (3, 0, 0)
     assert len(worker_pids(out)) == 2, "another worker took its place"
@@ -289,7 +293,7 @@ def test_a_case_that_kills_its_workers_is_given_up_and_the_others_are_done(
 ) -> None:
     out = tmp_path / "out"
     write_volume(cohort / "Fall 0.nii.gz", 1, DEADLY)
-    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL, engine=engine)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL, name=engine)
     assert counts(outcome) == (2, 0, 1)
     assert len(worker_pids(out)) == 3, "the second did the others before it was killed, too"
     error = table(out)["Fall 0"]["error"]
@@ -306,7 +310,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path)
     assert len(before) == 2 and not (out / "Fall 2.seg.nrrd").exists()
     (out / ".0123.part.seg.nrrd").write_bytes(b"half")  # as if it had been killed while writing
 
-    outcome = segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
 
     assert counts(outcome) == (1, 2, 0)
     assert {case: records(out)[case] for case in before} == before, "none is done twice"
@@ -339,7 +343,7 @@ def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(
                 waited.set()
                 limit(resource.RLIM_INFINITY)
 
-    outcome = segment_files(cohort, MODEL, out, PLAIN, workers=1, tell=tell, work=MORTAL, engine=engine)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, on_state=tell, work=MORTAL, name=engine)
     assert waited.is_set()
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
@@ -352,7 +356,7 @@ def test_cancel_ends_the_workers_and_leaves_what_is_done(cohort: Path, tmp_path:
     for number in (1, 2):
         write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
     with pytest.raises(Cancelled):
-        segment_files(cohort, MODEL, out, PLAIN, cancelled=lambda: bool(records(out)), work=MORTAL, engine=engine)
+        run_batch(cohort, MODEL, out, PLAIN, cancelled=lambda: bool(records(out)), work=MORTAL, name=engine)
     assert worker_pids(out) and all(gone(pid) for pid in worker_pids(out))
     assert set(table(out)) == set(records(out)) == {"Fall 0"}
 
@@ -366,11 +370,11 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
             part = out / ".0123.part.seg.nrrd"
             part.write_bytes(b"half")
             with pytest.raises(InputError) as caught:
-                segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+                run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
             failures.append(str(caught.value))
             assert part.exists(), "it is the other's"
 
-    segment_files(cohort, MODEL, out, PLAIN, tell=meanwhile, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, on_state=meanwhile, work=QUICK)
     assert failures[0].startswith("Another LightSeg is at work on")
 
 
@@ -379,7 +383,7 @@ def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: P
     tree, out = tmp_path / "export", tmp_path / "out"
     write_series(tree / "A", seed=1, patient="A")
     write_series(tree / "B", seed=2, patient="B", modality="CT")
-    outcome = segment_files(tree, MODEL, out, PLAIN)
+    outcome = run_batch(tree, MODEL, out, PLAIN)
     assert counts(outcome) == (1, 0, 0)
     (case,) = table(out)
     assert table(out)[case]["input"] == str(tree / "A")
@@ -400,12 +404,12 @@ def test_what_cannot_be_a_batch_is_said_at_once(cohort: Path, tmp_path: Path) ->
     with pytest.raises(
         InputError, match=r"empty has no case for Hippocampus \(T1 MRI\)\. Give a folder, .* MR volumes"
     ):
-        segment_files(tmp_path / "empty", MODEL, out, PLAIN)
+        run_batch(tmp_path / "empty", MODEL, out, PLAIN)
     (tmp_path / "empty" / "a.seg.nrrd").touch()
     with pytest.raises(InputError, match=r"1 do not fit: \S+a\.seg\.nrrd is a segmentation\."):
-        segment_files(tmp_path / "empty", MODEL, out, PLAIN)
+        run_batch(tmp_path / "empty", MODEL, out, PLAIN)
     with pytest.raises(InputError, match="Choose another folder for the results"):
-        segment_files(cohort, MODEL, cohort, PLAIN)
+        run_batch(cohort, MODEL, cohort, PLAIN)
     assert not out.exists() and len(list(cohort.iterdir())) == 3
 
 
@@ -421,7 +425,7 @@ def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path
         if len(state.working) == 2:
             let_go(out, "Fall 0", "Fall 1")
 
-    segment_files(cohort, MODEL, out, PLAIN, workers=2, threads=1, tell=tell, work=MORTAL, engine=engine)
+    run_batch(cohort, MODEL, out, PLAIN, workers=2, threads=1, on_state=tell, work=MORTAL, name=engine)
     assert any(len(state.working) == 2 for state in states)
     (timed, *_) = [state for state in states if state.done and state.finished < 3]
     assert timed.seconds_left is not None and timed.lines()[0].endswith("left")
@@ -463,7 +467,7 @@ def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
     assert not out.exists()
 
     (cohort / "Fall 2.nii.gz").rename(tmp_path / "later.nii.gz")
-    segment_files(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
     (tmp_path / "later.nii.gz").rename(cohort / "Fall 2.nii.gz")
     assert cli.main(line) == 0
     told = capfd.readouterr().out.splitlines()

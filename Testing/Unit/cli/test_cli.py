@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 from LightSegLib import __version__
 from LightSegLib.cli import main as cli
-from LightSegLib.cli.arguments import SYNTHESIS_HELP, TRAINING_HELP, build_parser, join_region
+from LightSegLib.cli.arguments import SYNTHESIS_HELP, TRAINING_HELP, build_parser, joined
 from LightSegLib.imaging.region import Region
 from LightSegLib.inference import segmenter
 from LightSegLib.training.options import TrainingOptions
@@ -302,7 +302,7 @@ def test_wrong_words_are_bad_input(run: Run, words: list[str]) -> None:
 
 
 def test_only_the_region_is_joined_to_its_value() -> None:
-    assert join_region(["a", "--roi", "-1,2", "--quiet"]) == ["a", "--roi=-1,2", "--quiet"]
+    assert joined(["a", "--roi", "-1,2", "--quiet"]) == ["a", "--roi=-1,2", "--quiet"]
 
 
 def test_help_and_version_are_done(run: Run) -> None:

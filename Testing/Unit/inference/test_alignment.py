@@ -34,10 +34,12 @@ from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.alignment.aligned_restore import AlignedRestorer
 from LightSegLib.inference.alignment.registration import register
 from LightSegLib.inference.alignment.template import Template, read_template, write_template
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.processing.restore import Decision
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.models.importing import import_model
 from LightSegLib.weights.files import sha256
+from run_options import with_confidence
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -169,7 +171,7 @@ def card(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Card:
 
 @pytest.fixture(scope="module")
 def segmenter(card: Card) -> Segmenter:
-    made = Segmenter(card, device="cpu")
+    made = Segmenter(card, InferenceOptions(device="cpu"))
     made.use_network(FindsBalls())
     return made
 
@@ -305,7 +307,7 @@ def test_labels_lie_where_the_structures_are_whatever_the_axes(segmenter: Segmen
 
 def test_totals_and_provenance_come_with_the_labels(segmenter: Segmenter) -> None:
     moved = motion((0, -0.2), (3, 4, 5))
-    result = segmenter.segment([pictured(around(moved[:3, 3], (78, 90, 76), (2.2, 2.2, 2.2)), moved)], confidence=True)
+    result = with_confidence(segmenter).segment([pictured(around(moved[:3, 3], (78, 90, 76), (2.2, 2.2, 2.2)), moved)])
     ml = result.volumes_ml()
     assert list(ml) == ["Left ball", "Right ball", "Balls"]
     assert ml["Balls"] == pytest.approx(ml["Left ball"] + ml["Right ball"])
@@ -334,7 +336,7 @@ def test_a_region_restricts_the_labels_and_changes_none(segmenter: Segmenter) ->
     everywhere = segmenter.segment([volume])
     low, high = LEFT_BALL - 20, LEFT_BALL + 20
     region = Region(np.array(list(itertools.product(*zip(low, high, strict=True)))))
-    within = segmenter.segment([volume], roi=region, confidence=True)
+    within = with_confidence(segmenter).segment([volume], roi=region)
     part = region.slices(geometry)
     assert np.array_equal(within.voxels[part], everywhere.voxels[part])
     assert np.count_nonzero(within.voxels) == np.count_nonzero(within.voxels[part]) > 0
@@ -393,7 +395,7 @@ def test_a_template_survives_its_file_and_a_damaged_one_is_refused(
     assert alignment is not None
     wrong = dataclasses.replace(alignment, template_sha256="0" * 64)
     other = dataclasses.replace(card, preprocessing=dataclasses.replace(card.preprocessing, alignment=wrong))
-    segmenter = Segmenter(other, device="cpu")
+    segmenter = Segmenter(other, InferenceOptions(device="cpu"))
     segmenter.use_network(FindsBalls())
     with pytest.raises(ModelError, match="is missing or is not the one its card describes"):
         segmenter.segment([pictured(around(np.zeros(3), (40, 40, 40), (4.0, 4.0, 4.0)))])

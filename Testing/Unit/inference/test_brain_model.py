@@ -11,6 +11,7 @@ from LightSegLib.core.errors import NothingToAlignError
 from LightSegLib.core.paths import resources_folder
 from LightSegLib.imaging.readers import read_grid, read_volume
 from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 
 MODEL = "brain-mr-atlas-unet"
@@ -18,7 +19,7 @@ MODEL = "brain-mr-atlas-unet"
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter(find_card(MODEL), device="cpu")
+    return Segmenter(find_card(MODEL), InferenceOptions(device="cpu"))
 
 
 def centre(result: Segmentation, name: str) -> np.ndarray:

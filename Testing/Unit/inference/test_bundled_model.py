@@ -16,6 +16,7 @@ from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.region import Region
 from LightSegLib.imaging.volume import Segmentation, Volume
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.training.dataset import read_dataset
 from scipy import ndimage
@@ -33,7 +34,7 @@ def both_sides(card: Card) -> dict[str, Segmentation]:
     """The sample's hippocampi, by side."""
     volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
     rois = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
-    segmenter = Segmenter(card, device="cpu", precision="float32")
+    segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
     return {
         roi["side"]: segmenter.segment([volume], roi=Region.from_ras(*roi["corners"][0], *roi["corners"][1]))
         for roi in rois
@@ -76,7 +77,7 @@ def test_another_scanner_s_intensities_give_nearly_the_same_result(
     other = 57 * coil * (volume.voxels / 255.0) ** 1.3 + 900
     rois = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
     left = next(roi["corners"] for roi in rois if roi["side"] == "left")
-    result = Segmenter(card, device="cpu", precision="float32").segment(
+    result = Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment(
         [Volume(other.astype(np.float32), volume.geometry)], roi=Region.from_ras(*left[0], *left[1])
     )
     assert dice(result.voxels > 0, both_sides["left"].voxels > 0) > 0.93
@@ -84,7 +85,9 @@ def test_another_scanner_s_intensities_give_nearly_the_same_result(
 
 def test_a_whole_head_without_a_region_is_warned_of(card: Card, both_sides: dict[str, Segmentation]) -> None:
     small = Volume(np.random.default_rng(0).normal(size=(16, 6, 6)), Geometry((16, 6, 6), (8.0, 8.0, 8.0)))
-    (notice, *_) = Segmenter(card, device="cpu", precision="float32").segment([small]).provenance["notices"]
+    (notice, *_) = (
+        Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([small]).provenance["notices"]
+    )
     assert "35 x 50 x 40 mm" in notice and "region of interest" in notice
     assert both_sides["left"].provenance["notices"] == []
 
@@ -93,7 +96,7 @@ def test_a_whole_head_without_a_region_is_warned_of(card: Card, both_sides: dict
 def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path) -> None:
     """The cases that were set aside, segmented again: the mean Dice is that of the card."""
     cases = {case.name: case for case in read_dataset(shared_data / "hippocampus").cases}
-    segmenter = Segmenter(card, device="cpu", precision="float32")
+    segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
     scores = []
     for name in card.training["validation_cases"]:
         volumes, labels = cases[name].load()

@@ -16,7 +16,7 @@ from LightSegLib.core import system
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.memory import activations, available
-from LightSegLib.inference.plan import Plan, bytes_needed
+from LightSegLib.inference.plan import Plan, Workload, bytes_needed
 from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.inference.sliding_window import TileSampler
 from LightSegLib.networks import build
@@ -109,7 +109,7 @@ def test_what_a_run_holds_besides_the_network_is_summed_up() -> None:
 
     def needed(sums: str, one_pass: int = 0, tiles: int = 1, confidence: bool = False) -> int:
         plan = Plan(torch.device("cpu"), tiles, sums)
-        return bytes_needed(plan, one_pass, prepared, sampler, 3, confidence)
+        return bytes_needed(plan, Workload(3, confidence, one_pass), prepared, sampler)
 
     slices = 60 * 50 * 4
     rows, slabs = (2 * 2 * 16 + 16 + 3 * 3 * 8) * slices, 3 * 64 * 2**20

@@ -21,9 +21,11 @@ from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.region import Region
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.backends import accelerate, forms
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.networks import build
 from LightSegLib.weights.files import save_weights, sha256
+from run_options import with_confidence
 from torch import nn
 
 DEFAULT = "hippocampus-mr-lightmedseg"
@@ -83,7 +85,7 @@ def write_model(folder: Path, arguments: dict[str, Any], patch: int = 16) -> Pat
 
 
 def segmenter(tiny_model: Path, network: nn.Module | None = None, **options: Any) -> Segmenter:
-    made = Segmenter(find_card(tiny_model), device="cpu", **options)
+    made = Segmenter(find_card(tiny_model), InferenceOptions(device="cpu", **options))
     if network is not None:
         made.use_network(network.eval())
     return made
@@ -100,7 +102,7 @@ def test_threads_and_free_memory_change_no_voxel_and_no_probability(
         threads(count)
         free = 10**12 if len(ways) < 3 else 1_000_000 * (ways[-1] - 1)  # at last, less than it took
         monkeypatch.setattr("LightSegLib.inference.memory.available", lambda device, free=free: free)
-        results.append(segmenter(tiny_model, network).segment([volume], confidence=True))
+        results.append(with_confidence(segmenter(tiny_model, network)).segment([volume]))
         ways.append(results[-1].provenance["memory_estimate_mb"])
     assert len(set(ways)) == 4, "four ways to run, the last with sums on disk"
     for result in results[1:]:
@@ -239,5 +241,7 @@ def test_the_bundled_model_gives_the_same_on_the_sample_in_one_thread_and_in_two
     volume, found = read_volume(sample), []
     for count in (1, 2):
         threads(count)
-        found.append(Segmenter(find_card(DEFAULT), "cpu").segment([volume], region).voxels.tobytes())
+        found.append(
+            Segmenter(find_card(DEFAULT), InferenceOptions(device="cpu")).segment([volume], region).voxels.tobytes()
+        )
     assert found[0] == found[1]

@@ -5,22 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, read_card
-from LightSegLib.catalog.lookup import CARD_NAME
+from LightSegLib.catalog.card import Inference, Normalization, Preprocessing
 from LightSegLib.core.errors import Cancelled, DeviceError, InputError, ModelError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.region import Region
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.labeling import _Evaluation
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.networks import build
+from run_options import with_confidence
+from threshold_network import Threshold
 from torch import nn
 
 OBLIQUE = tuple(sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 0.5).GetMatrix())
@@ -29,25 +30,6 @@ LEFT_HANDED = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 
 def ramp(shape: tuple[int, int, int], **geometry: Sequence[float]) -> Volume:
     return Volume(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), Geometry(shape, **geometry))  # type: ignore[arg-type]
-
-
-class Threshold(nn.Module):
-    """Stands for a trained network: class 1 where the input is above zero."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat((-x[:, :1], x[:, :1], torch.full_like(x[:, :1], -1e3)), dim=1)
-
-
-@pytest.fixture
-def threshold_segmenter(tiny_model: Path) -> Callable[..., Segmenter]:
-    def make(preprocessing: Preprocessing, inference: Inference | None = None) -> Segmenter:
-        card = read_card(tiny_model / CARD_NAME)
-        card = replace(card, preprocessing=preprocessing, inference=inference or Inference((8, 8, 8)))
-        segmenter = Segmenter(card, device="cpu", precision="float32")
-        segmenter.use_network(Threshold())
-        return segmenter
-
-    return make
 
 
 @pytest.mark.parametrize("direction", [LEFT_HANDED, OBLIQUE, (0.0, 0, 1.0, 1.0, 0, 0, 0, 1.0, 0)])
@@ -140,7 +122,7 @@ def test_cancel_stops_before_the_next_mirror_image_of_a_tile() -> None:
         return tiles
 
     rules = Inference((8, 8, 8), mirror_axes=(0, 1, 2))
-    evaluate = _Evaluation(network, rules, torch.device("cpu"), True, stopped)
+    evaluate = _Evaluation(network, rules, torch.device("cpu"), stopped)
     with pytest.raises(Cancelled):
         evaluate([torch.arange(8.0**3).view(1, 8, 8, 8)])
     assert calls == 2
@@ -189,16 +171,16 @@ def test_mirroring_averages_over_all_allowed_flips(threshold_segmenter: Callable
 
     base = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), mirror_axes=(2,)))
     for mirror, expected in ((False, True), (True, False)):
-        segmenter = Segmenter(base.card, device="cpu", precision="float32", mirror=mirror)
+        segmenter = Segmenter(base.card, InferenceOptions(device="cpu", precision="float32", mirror=mirror))
         segmenter.use_network(Biased())
         assert bool(segmenter.segment([ramp((8, 8, 8))]).voxels.any()) is expected
 
 
 def test_an_unavailable_device_is_refused_with_a_choice(threshold_segmenter: Callable[..., Segmenter]) -> None:
     base = threshold_segmenter(Preprocessing("RAS"))
-    segmenter = Segmenter(base.card, device="abacus")
+    segmenter = Segmenter(base.card, InferenceOptions(device="cuda:97"))
     segmenter.use_network(Threshold())
-    with pytest.raises(DeviceError, match="auto, cpu"):
+    with pytest.raises(DeviceError, match="Choose"):
         segmenter.segment([ramp((8, 8, 8))])
 
 
@@ -226,7 +208,7 @@ def test_probabilities_and_logits_are_averaged_as_the_model_asks(
     for average in ("logits", "probabilities"):
         rules = Inference((4, 4, 4), mirror_axes=(0, 1, 2), average=average)
         card = threshold_segmenter(Preprocessing("input", normalization=(Normalization("none"),)), rules).card
-        segmenter = Segmenter(card, device="cpu", precision="float32", mirror=True)
+        segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32", mirror=True))
         segmenter.use_network(Contrary())
         found[average] = set(np.unique(segmenter.segment([ramp((4, 4, 4))]).voxels))
     assert found == {"logits": {0}, "probabilities": {1}}
@@ -392,11 +374,12 @@ def test_confidence_is_the_softmax_of_the_chosen_label(threshold_segmenter: Call
     segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
     inside = (slice(2, 9), slice(1, 6), slice(4, 12))
 
-    result = segmenter.segment([volume], roi=Region.from_ras(-4, -1, 2, -20, -5, 8), confidence=True)
+    result = with_confidence(segmenter).segment([volume], roi=Region.from_ras(-4, -1, 2, -20, -5, 8))
 
     assert result.confidence is not None and result.confidence.dtype == np.uint8
     np.testing.assert_allclose(result.confidence[inside], 100 / (1 + np.exp(-2 * np.abs(values[inside]))), atol=0.51)
     assert np.count_nonzero(result.confidence) == values[inside].size
+    segmenter.options = replace(segmenter.options, confidence=False)
     assert segmenter.segment([volume]).confidence is None
 
 
@@ -409,7 +392,7 @@ def test_confidence_of_regions_is_that_of_the_last_that_painted(
     rules = Inference((8, 8, 8), regions=(2, 1, 1), average=average)  # type: ignore[arg-type]
     segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), rules)
 
-    result = segmenter.segment([Volume(values, Geometry((8, 8, 8)))], confidence=True)
+    result = with_confidence(segmenter).segment([Volume(values, Geometry((8, 8, 8)))])
 
     np.testing.assert_array_equal(result.voxels, np.where(values > 0, 1, 2))
     np.testing.assert_allclose(result.confidence, 100 / (1 + np.exp(-np.abs(values))), atol=0.51)
@@ -424,7 +407,7 @@ def test_what_the_largest_component_rule_removes_is_as_unsure_as_its_label_was_s
     rules = Inference((8, 8, 8), largest_component="whole")
     segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)), rules)
 
-    result = segmenter.segment([Volume(values, Geometry((8, 8, 8)))], confidence=True)
+    result = with_confidence(segmenter).segment([Volume(values, Geometry((8, 8, 8)))])
 
     assert result.voxels[6, 6, 6] == 0 and result.confidence is not None
     assert result.confidence[6, 6, 6] == pytest.approx(100 - 100 / (1 + np.exp(-4)), abs=0.51)

@@ -23,6 +23,7 @@ from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError, LightSegError, ModelError, OutputError
 from LightSegLib.core.paths import user_models_folder
 from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.models import archives
 from LightSegLib.models.importing import import_model
@@ -94,7 +95,7 @@ def test_a_results_folder_becomes_a_model_that_segments(results: Path, models: P
     kept = read_checkpoint(models / ID / "weights.pt").state
     assert all(torch.equal(kept[name], trained[name]) for name in kept) and kept
 
-    segmentation = Segmenter(card, device="cpu", precision="float32").segment([noise])
+    segmentation = Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([noise])
     assert segmentation.geometry == noise.geometry
     assert set(np.unique(segmentation.voxels)) <= {0, 1, 2}
 
@@ -133,7 +134,7 @@ def test_a_residual_encoder_comes_in_from_old_plans_too(tmp_path: Path, noise: V
     plans = make_plans(old=True, UNet_class_name="ResidualEncoderUNet", n_conv_per_stage_encoder=[1, 2])
     card = import_model(write_model(tmp_path, plans))
     assert card.network == "residual_encoder_unet"
-    Segmenter(card, device="cpu", precision="float32").segment([noise])
+    Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([noise])
 
 
 @pytest.mark.parametrize("above", [1, 2])

@@ -18,6 +18,7 @@ from LightSegLib.cli.main import main
 from LightSegLib.core.errors import ModelError
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.models.importing import import_model
 from LightSegLib.models.opening import open_model
@@ -80,16 +81,18 @@ def test_the_first_use_downloads_and_later_ones_need_no_server(
     server: Server, card: Card, published: bytes, tmp_path: Path
 ) -> None:
     steps: list[str] = []
-    segmenter = Segmenter(card, device="cpu", precision="float32")
+    segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
     first = segmenter.segment([CT], progress=lambda report: steps.append(report.step))
     assert "Downloading Liver" in steps
     server.answers.clear()
-    again = Segmenter(find_card("liver-ct"), device="cpu", precision="float32").segment([CT])
+    again = Segmenter(find_card("liver-ct"), InferenceOptions(device="cpu", precision="float32")).segment([CT])
     np.testing.assert_array_equal(first.voxels, again.voxels)
     assert first.provenance["weights_sha256"] == again.provenance["weights_sha256"]
 
     # Exactly what the model imported from its nnU-Net folder computes, whose file has the same weights.
-    direct = Segmenter(find_card("dataset042_tiny-3d_fullres"), device="cpu", precision="float32").segment([CT])
+    direct = Segmenter(
+        find_card("dataset042_tiny-3d_fullres"), InferenceOptions(device="cpu", precision="float32")
+    ).segment([CT])
     np.testing.assert_array_equal(first.voxels, direct.voxels)
     assert [label.name for label in first.labels] == ["liver", "tumor"]
 
@@ -129,7 +132,10 @@ def test_what_the_file_says_replaces_what_the_card_did_not_know(card: Card) -> N
 
 def test_another_file_brings_its_own_preprocessing_and_labels(card: Card, run: Run, tmp_path: Path) -> None:
     """Used once, then replaced by hand: nothing of the first file is left, neither in its results nor in the store."""
-    assert set(Segmenter(card, device="cpu", precision="float32").segment([CT]).volumes_ml()) == {"liver", "tumor"}
+    assert set(Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([CT]).volumes_ml()) == {
+        "liver",
+        "tumor",
+    }
     labels = {"background": 0, "bone": 1, "vessel": 2}
     torch.save(
         make_checkpoint(make_plans(spacing=[5.0, 2.5, 2.5]), {**DATASET, "labels": labels}), tmp_path / "second.pth"
@@ -160,7 +166,11 @@ def test_a_doubt_about_a_files_labels_does_not_vanish_at_the_second_use(
     )
     monkeypatch.setattr("LightSegLib.catalog.lookup.CARDS_FOLDER", ships)
     for _ in range(2):
-        notices = Segmenter(find_card("ships"), device="cpu", precision="float32").segment([CT]).provenance["notices"]
+        notices = (
+            Segmenter(find_card("ships"), InferenceOptions(device="cpu", precision="float32"))
+            .segment([CT])
+            .provenance["notices"]
+        )
         assert any(notice.startswith("This model is unverified") for notice in notices)
         assert find_card("ships").not_known[0].startswith("None of the labels in the weights file")
         assert [label.name for label in find_card("ships").labels] == ["liver", "tumor"]
@@ -219,7 +229,7 @@ def test_a_licence_that_forbids_commercial_use_is_accepted_once(
         replace(read_card(folder / "model.json"), non_commercial=True, licence="CC-BY-NC"), folder / "model.json"
     )
     code, _, err = run("weights", "download", "liver-ct")
-    assert code == 2 and "CC-BY-NC" in err and "--accept-licence" in err
+    assert code == 2 and "CC-BY-NC" in err and "--accept-license" in err
     assert not server.asked
     image = tmp_path / "ct.nii.gz"
     sitk.WriteImage(to_sitk(CT.voxels, CT.geometry), str(image))

@@ -18,6 +18,7 @@ from LightSegLib.core.errors import Cancelled, DiskFullError, InputError, ModelE
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.training.loss import drawn_loss, drawn_voxels
 from LightSegLib.training.run import EpochReport
@@ -64,7 +65,7 @@ def test_from_label_maps_to_the_organs_of_a_new_phantom(maps: Path, tmp_path: Pa
     image = image_of(values, 1, {BODY: 90, LIVER: 300, CYST: 420, LEFT_KIDNEY: 190, RIGHT_KIDNEY: 190})
     matrix[:3, 3] += [40, -25, 60]
     volume = Volume(image, Geometry.from_index_to_world(matrix, values.shape))  # type: ignore[arg-type]
-    result = Segmenter(card, device="cpu").segment([volume])
+    result = Segmenter(card, InferenceOptions(device="cpu")).segment([volume])
     assert result.geometry == volume.geometry
     expected = {1: (LIVER, CYST), 2: (LEFT_KIDNEY,), 3: (RIGHT_KIDNEY,)}
     scores = {label: dice(result.voxels == label, np.isin(values, part)) for label, part in expected.items()}

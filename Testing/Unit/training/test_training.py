@@ -16,6 +16,7 @@ from LightSegLib.core.errors import Cancelled, InputError, OutputError
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.training.augment import Augmentation, random_patch
 from LightSegLib.training.dataset import Dataset, read_dataset
@@ -115,7 +116,7 @@ def test_validation_runs_the_pipeline_that_users_run(raw_dataset: Path, tmp_path
     card = train(raw_dataset, tmp_path / "model", QUICK)
     name = card.training["validation_cases"][0]
     volume = read_volume(raw_dataset / "imagesTr" / f"{name}_0000.nii.gz")
-    segmentation = Segmenter(card, "cpu", precision="float32").segment([volume])
+    segmentation = Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([volume])
     labels = read_volume(raw_dataset / "labelsTr" / f"{name}.nii.gz").voxels
     for label in card.labels:
         a, b = segmentation.voxels == label.value, labels == label.value
@@ -200,7 +201,7 @@ def test_a_patch_of_the_whole_volume_is_the_volume() -> None:
         def uniform(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
             return (np.asarray(low) + np.asarray(high)) / 2
 
-    patch, target = random_patch(image, labels, (6, 8, 7), (), False, Centred(), STILL)  # type: ignore[arg-type]
+    patch, target = random_patch(image, labels, (6, 8, 7), False, Centred(), STILL)  # type: ignore[arg-type]
     torch.testing.assert_close(patch, image, atol=1e-5, rtol=1e-5)
     assert torch.equal(target, labels)
 
@@ -211,9 +212,9 @@ def test_image_and_labels_move_together() -> None:
     image = (0.5 - axes[0] ** 2 - axes[1] ** 2 + 0.3 * axes[2])[None]
     labels = (image[0] > 0).short()
     random = np.random.default_rng(0)
-    changes = Augmentation(spatial_probability=1, intensity_probability=0)
+    changes = Augmentation(spatial_probability=1, intensity_probability=0, flip_axes=(0, 1, 2))
     for _ in range(20):
-        patch, target = random_patch(image, labels, (20, 20, 20), (0, 1, 2), True, random, changes)
+        patch, target = random_patch(image, labels, (20, 20, 20), True, random, changes)
         outside = (patch[0] > 0) & (target == 0)  # beyond the volume the labels are background
         agreement = ((patch[0] > 0) == (target > 0))[~outside].float().mean()
         assert agreement > 0.98 and outside.float().mean() < 0.5
@@ -224,7 +225,7 @@ def test_patches_centred_on_labels_find_a_rare_structure() -> None:
     labels[50:53, 8:11, 30:33] = 1
     random = np.random.default_rng(1)
     hits = [
-        bool(random_patch(torch.zeros(1, 60, 60, 60), labels, (16, 16, 16), (), found, random, STILL)[1].any())
+        bool(random_patch(torch.zeros(1, 60, 60, 60), labels, (16, 16, 16), found, random, STILL)[1].any())
         for found in [True] * 20 + [False] * 20
     ]
     assert all(hits[:20]) and sum(hits[20:]) < 10

@@ -276,13 +276,13 @@ def test_a_licence_is_shown_and_accepted_once(server: Server, store: WeightStore
     file.write_bytes(CONTENT)
     strict = replace(card, non_commercial=True, licence="CC-BY-NC-4.0")
     for ask in (store.ensure, lambda card: store.use_file(card, file)):
-        with pytest.raises(InputError, match=r"forbids commercial use.*CC-BY-NC-4.0.*--accept-licence"):
+        with pytest.raises(InputError, match=r"forbids commercial use.*CC-BY-NC-4.0.*--accept-license"):
             ask(strict)
     assert server.asked == [] and not store.folder.exists()
 
     server.answers["/file"] = [Answer(status=404), Answer(CONTENT)]
     with pytest.raises(DownloadError):
-        store.ensure(strict, accept_licence=True)
+        store.ensure(strict, accept_license=True)
     assert store.licence_accepted(strict)
     assert store.ensure(strict).read_bytes() == CONTENT
     store.remove(strict)
@@ -290,7 +290,7 @@ def test_a_licence_is_shown_and_accepted_once(server: Server, store: WeightStore
     other = replace(strict, licence="CC-BY-NC-ND-4.0")
     with pytest.raises(InputError, match=r"CC-BY-NC-ND-4\.0"):
         store.ensure(other)
-    assert store.ensure(other, accept_licence=True) == store.path(other) == store.ensure(other)
+    assert store.ensure(other, accept_license=True) == store.path(other) == store.ensure(other)
     store.remove(other, forget=True)
     with pytest.raises(InputError, match="must be accepted once"):
         store.ensure(other)

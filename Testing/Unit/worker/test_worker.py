@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +26,10 @@ from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.worker.client import Worker
 from LightSegLib.worker.segmenting import KeptSegmenter
+from run_options import PLAIN
 from waiting import PATIENCE, gone, wait_until
 
 MODEL = "hippocampus-mr-lightmedseg"
-PLAIN: dict[str, Any] = {"device": "cpu", "precision": "float32", "openvino": False}
 LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 
@@ -83,12 +82,12 @@ def after_first_tile(act: Callable[[], object]) -> Callable[[Progress], None]:
 
 def test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time(worker: Worker, places: Path) -> None:
     region = Region.from_ras(*(SMALL.geometry.index_to_world @ [0, 0, 0, 1])[:3] * (-1, -1, 1), 40, 40, 40)
-    expected = Segmenter(find_card(MODEL), **PLAIN).segment([SMALL], region, confidence=True)
+    expected = Segmenter(find_card(MODEL), replace(PLAIN, confidence=True)).segment([SMALL], region)
     steps: list[Progress] = []
 
-    found = worker.segment(MODEL, [SMALL], region, steps.append, confidence=True, **PLAIN)
+    found = worker.segment(MODEL, [SMALL], region, replace(PLAIN, confidence=True), steps.append)
     pid = worker.pid
-    again = worker.segment(MODEL, [SMALL], region, **PLAIN)
+    again = worker.segment(MODEL, [SMALL], region, PLAIN)
 
     np.testing.assert_array_equal(found.voxels, expected.voxels)
     np.testing.assert_allclose(found.confidence, expected.confidence, atol=1)
@@ -102,11 +101,11 @@ def test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time(worker: W
 
 def test_the_model_stays_loaded_until_another_is_wanted() -> None:
     kept, card = KeptSegmenter(), find_card(MODEL)
-    first = kept.get(card, **PLAIN)
-    assert kept.get(find_card(MODEL), **PLAIN) is first
-    for other in (kept.get(card, **PLAIN, mirror=True), kept.get(replace(card, version="2"), **PLAIN)):
-        assert other is not first
-    assert kept.get(card, **PLAIN) is not first, "two models do not lie in memory at a time"
+    first = kept.get(card, PLAIN)
+    mirrored = replace(PLAIN, mirror=True)
+    assert kept.get(find_card(MODEL), mirrored) is first and first.options == mirrored
+    assert kept.get(replace(card, version="2"), PLAIN) is not first
+    assert kept.get(card, PLAIN) is not first, "two models do not lie in memory at a time"
 
 
 def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker) -> None:
@@ -117,8 +116,11 @@ def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker
     with pytest.raises(InputError, match="flat is constant"):
         worker.segment(MODEL, [flat])
     assert worker.pid == pid
-    with pytest.raises(LightSegError, match="unexpected keyword") as caught:
-        worker.segment(MODEL, [SMALL], a_fault_of_the_program=True)
+    of_another_version = {"model": MODEL, "options": PLAIN.to_json() | {"sharpness": 3}}
+    with pytest.raises(InputError, match="option sharpness = 3 is not known here"):
+        worker.ask(lambda _folder: of_another_version, dict)
+    with pytest.raises(LightSegError, match=r"computation failed .'model'.") as caught:
+        worker.ask(lambda _folder: {"a fault of the program": True}, dict)
     assert type(caught.value) is LightSegError and "Traceback" in worker.log
 
 
@@ -132,16 +134,16 @@ def test_cancel_ends_the_process(worker: Worker, places: Path) -> None:
         watch(progress)
 
     with pytest.raises(Cancelled):
-        worker.segment(MODEL, [large()], progress=report, cancelled=cancelled.is_set, **PLAIN)
+        worker.segment(MODEL, [large()], progress=report, cancelled=cancelled.is_set, options=PLAIN)
 
     assert worker.pid is None and pids[0] is not None and gone(pids[0])
     assert not list(places.iterdir())
-    assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape, "the next job runs"
+    assert worker.segment(MODEL, [SMALL], options=PLAIN).voxels.shape == SMALL.voxels.shape, "the next job runs"
 
 
 def test_a_cancel_before_the_process_has_begun_is_not_lost(worker: Worker) -> None:
     with pytest.raises(Cancelled):
-        worker.segment(MODEL, [large()], cancelled=lambda: True, **PLAIN)
+        worker.segment(MODEL, [large()], cancelled=lambda: True, options=PLAIN)
 
 
 @NO_SIGNALS
@@ -154,8 +156,8 @@ def test_a_process_that_dies_is_a_message_and_the_next_job_runs(worker: Worker, 
         os.kill(worker.pid, getattr(signal, number))
 
     with pytest.raises(DeviceError, match=words):
-        worker.segment(MODEL, [large()], progress=after_first_tile(die), **PLAIN)
-    assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape
+        worker.segment(MODEL, [large()], progress=after_first_tile(die), options=PLAIN)
+    assert worker.segment(MODEL, [SMALL], options=PLAIN).voxels.shape == SMALL.voxels.shape
 
 
 @NO_SIGNALS
@@ -171,8 +173,8 @@ def test_through_a_launcher_that_tells_nothing_of_the_end_memory_is_named(places
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
     with pytest.raises(DeviceError, match="most likely because memory ran out"):
-        worker.segment(MODEL, [large()], progress=after_first_tile(die), **PLAIN)
-    worker.segment(MODEL, [SMALL], **PLAIN)
+        worker.segment(MODEL, [large()], progress=after_first_tile(die), options=PLAIN)
+    worker.segment(MODEL, [SMALL], options=PLAIN)
     pid = int((tmp_path / "pid").read_text())
     worker.stop()
     wait_until(lambda: gone(pid))  # the program behind the launcher ends with it
@@ -186,7 +188,7 @@ def test_a_full_disk_in_the_worker_is_told(places: Path, tmp_path: Path) -> None
     python.chmod(0o755)
     worker = Worker(str(python))
     with pytest.raises(OutputError, match="the disk is full"):
-        worker.segment(MODEL, [brain(64, 64, 32)], **PLAIN)
+        worker.segment(MODEL, [brain(64, 64, 32)], options=PLAIN)
     worker.stop()
 
 
@@ -221,15 +223,17 @@ def test_a_full_disk_here_is_told_and_nothing_stays(worker: Worker, monkeypatch:
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(OutputError, match="the disk is full"):
-        worker.segment(MODEL, [SMALL], **PLAIN)
+        worker.segment(MODEL, [SMALL], options=PLAIN)
 
 
 def test_it_ends_by_itself_when_there_is_nothing_to_do(places: Path) -> None:
     worker = Worker(idle_seconds=1.0)
-    worker.segment(MODEL, [SMALL], **PLAIN)
+    worker.segment(MODEL, [SMALL], options=PLAIN)
     wait_until(lambda: worker.pid is None)
     assert not list(places.iterdir())
-    assert worker.segment(MODEL, [SMALL], **PLAIN).voxels.shape == SMALL.voxels.shape, "a new one does the next job"
+    assert worker.segment(MODEL, [SMALL], options=PLAIN).voxels.shape == SMALL.voxels.shape, (
+        "a new one does the next job"
+    )
     worker.stop()
 
 
@@ -240,13 +244,14 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
     story = (
         f"import sys, numpy as np; sys.path.insert(0, {str(LIBRARY)!r})\n"
         "from LightSegLib.imaging.volume import Geometry, Volume\n"
+        "from LightSegLib.inference.options import InferenceOptions\n"
         "from LightSegLib.worker.client import Worker\n"
         "worker, computing = Worker(), sys.argv[1] == 'computing'\n"
         "shape = (128,) * 3 if computing else (32,) * 3\n"
         "voxels = np.random.default_rng(0).integers(0, 99, shape).astype(np.int16)\n"
         "def report(progress):\n"
         "    if computing and progress.tiles: print(worker.pid, flush=True)\n"
-        f"worker.segment({MODEL!r}, [Volume(voxels, Geometry(shape))], progress=report, **{PLAIN!r})\n"
+        f"worker.segment({MODEL!r}, [Volume(voxels, Geometry(shape))], options={PLAIN!r}, progress=report)\n"
         "print(worker.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )

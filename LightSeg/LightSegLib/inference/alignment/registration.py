@@ -86,15 +86,15 @@ def register(volume: Volume, template: Template, check: Check = lambda: None) ->
     found = []
     for start in starts:
         check()
-        found.append(_refined(form.coarse, form.wide_coarse, rough, _similarity(start), 100, 3.0))
+        found.append(_refined(form.coarse, form.wide_coarse, rough, _similarity(start), _Descent(100, 3.0)))
     _, best = min(found, key=lambda entry: entry[0])
     check()
     affine = sitk.AffineTransform(3)
     affine.SetMatrix(best.GetMatrix())
     affine.SetTranslation(best.GetTranslation())
-    value, affine = _refined(form.middle, form.wide_middle, _scaled(middle), affine, 80, 1.0, MIDDLE_SHARE)
+    value, affine = _refined(form.middle, form.wide_middle, _scaled(middle), affine, _Descent(80, 1.0, MIDDLE_SHARE))
     check()
-    _, affine = _refined(form.fine, form.narrow_fine, _scaled(fine), affine, 60, 0.5, FINE_SHARE)
+    _, affine = _refined(form.fine, form.narrow_fine, _scaled(fine), affine, _Descent(60, 0.5, FINE_SHARE))
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(affine.GetMatrix(), (3, 3))
     matrix[:3, 3] = np.multiply(affine.GetTranslation(), UNIT)
@@ -145,24 +145,29 @@ def _similarity(start: np.ndarray) -> Any:
     return transform
 
 
-def _refined(
-    fixed: Any, mask: Any, moving: Any, transform: Any, steps: int, rate: float, share: float = 1.0
-) -> tuple[float, Any]:
-    """The metric, minus the mutual information, and the transform improved; all coordinates are in `UNIT`.
+@dataclass(frozen=True)
+class _Descent:
+    """Most steps, the first of them in mm, and the share of voxels used, chosen at random with a fixed seed."""
 
-    rate: first step, in mm. share: of the voxels that are used, chosen at random with a fixed seed.
-    """
+    steps: int
+    rate: float
+    share: float = 1.0
+
+
+def _refined(fixed: Any, mask: Any, moving: Any, transform: Any, descent: _Descent) -> tuple[float, Any]:
+    """The metric, minus the mutual information, and the transform improved; all coordinates are in `UNIT`."""
     import SimpleITK as sitk
 
+    step = descent.rate / UNIT
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricFixedMask(mask)
-    if share < 1:
+    if descent.share < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(share, SEED)
+        method.SetMetricSamplingPercentage(descent.share, SEED)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(rate / UNIT, 0.01 * rate / UNIT, steps, RELAXATION, 1e-6)
+    method.SetOptimizerAsRegularStepGradientDescent(step, 0.01 * step, descent.steps, RELAXATION, 1e-6)
     method.SetInitialTransform(transform, inPlace=True)
     positions, values = [transform.GetParameters()], []
 

@@ -27,7 +27,7 @@ from ...core.paths import user_folder
 from ...networks.cpu.fused_modules import inference_form
 from . import forms, openvino_runner
 from .devices import is_out_of_memory
-from .forms import AUTO, BFLOAT16, FLOAT16, FLOAT32
+from .precisions import AUTO, BFLOAT16, FLOAT16, FLOAT32
 
 AGREEMENT = 0.995  # mean Dice of the labels with those of float32
 FEWEST_VOXELS = 100  # of a label that counts for it
@@ -94,7 +94,7 @@ def accelerate(model: Model, device: torch.device, form: str, patch: Sequence[in
 def chosen_form(model: Model, device: torch.device, precision: str, openvino: bool) -> str:
     """The form that computes: the one asked for, or the fastest that this device is known for and that agrees.
 
-    precision: "auto", "float32", or the form of `forms.FORMS` in which earlier work was computed. openvino: whether it
+    precision: "auto", "float32", or the form of earlier work, of `precisions.FORMS`. openvino: whether it
     may be used.
 
     Raises DeviceError where this computer does not compute in the form that is asked for.

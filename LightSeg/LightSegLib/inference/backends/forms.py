@@ -20,11 +20,7 @@ from torch import nn
 from ...core.errors import DeviceError
 from ...core.system import processor_name
 from . import openvino_runner
-
-AUTO = "auto"
-FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
-OPENVINO32, OPENVINO16 = "OpenVINO float32", "OpenVINO bfloat16"
-FORMS = (FLOAT32, BFLOAT16, FLOAT16, OPENVINO32, OPENVINO16)
+from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO16, OPENVINO32
 
 CLEARLY = 1.3  # times as fast as float32 must a form be
 LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second in any form

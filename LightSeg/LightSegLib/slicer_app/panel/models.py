@@ -142,7 +142,7 @@ class Models:
         elif self.card is not None and self.agreed(self.card):
             card = self.card
             self._start(
-                lambda progress, cancelled: WeightStore().ensure(card, progress, cancelled, accept_licence=True),
+                lambda progress, cancelled: WeightStore().ensure(card, progress, cancelled, accept_license=True),
                 cancellable=True,
             )
 
@@ -152,7 +152,7 @@ class Models:
         if card is None or not path or not self._agreedToLicence(card):
             return
         self._start(
-            lambda progress, cancelled: WeightStore().use_file(card, path, progress, cancelled, accept_licence=True)
+            lambda progress, cancelled: WeightStore().use_file(card, path, progress, cancelled, accept_license=True)
         )
 
     def _agreedToLicence(self, card: Card) -> bool:

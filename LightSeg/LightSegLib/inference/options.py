@@ -1,0 +1,114 @@
+"""How a model is run: one object, the same from the window, the console, the command line, a batch and a cluster.
+
+A new option is a field here: the command line makes its flag from the field, processes and records carry it, and the
+window offers it where `LightSeg.ui` has a widget for the parameter of that name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import InputError
+from .backends.precisions import AUTO, FORMS, PRECISIONS
+
+if TYPE_CHECKING:
+    from ..catalog.card import Card, Inference
+
+AS_MODEL = "model"  # what the model's card says
+NONE = "none"
+PIECES = (AS_MODEL, NONE, "label", "whole")
+LARGEST_OVERLAP = 0.9
+
+
+def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+    """A field with what the command line says of it; without a text it has no flag."""
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """Every way in which a run may differ from what the model's card says.
+
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+    precision: "float32", "auto" for the fastest form that gives the same labels on this kind of processor, or the form
+    of earlier work (see `backends.forms`).
+    openvino: use OpenVINO on the CPU where it is installed.
+    mirror: average over the flips that the card allows.
+    tile_overlap: of neighboring tiles, as a share of the patch, 0 to 0.9; None as the model says.
+    largest_component: "model" as the model says, "none", "label" (one piece of every label) or "whole" (one piece of
+    all labels together).
+    confidence: give the probability of each voxel's label, too.
+    accept_license: agree to a license that forbids commercial use, needed once before such a model is downloaded.
+
+    Raises InputError for a value that an option does not have.
+    """
+
+    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps")
+    precision: str = _option(
+        AUTO,
+        "auto: the fastest that finds the same labels on this kind of processor; float32: never bfloat16, float16 or "
+        "OpenVINO",
+        PRECISIONS,
+    )
+    openvino: bool = _option(True, "do without OpenVINO, where it is installed")
+    mirror: bool = _option(False, "average over mirrored inputs: slower, often better")
+    tile_overlap: float | None = _option(
+        None, "of neighboring tiles, as a share of the patch (default: as the model says)"
+    )
+    largest_component: str = _option(
+        AS_MODEL,
+        "keep the largest piece of every label only, or as named (without the flag: as the model says)",
+        PIECES,
+    )
+    confidence: bool = _option(False, "")
+    accept_license: bool = _option(False, "")
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        if self.precision not in (AUTO, *FORMS):
+            raise _refused("precision", self.precision, ", ".join(PRECISIONS))
+        if self.largest_component not in PIECES:
+            raise _refused("largest component", self.largest_component, ", ".join(PIECES))
+        if self.tile_overlap is not None and not 0 <= self.tile_overlap <= LARGEST_OVERLAP:
+            raise _refused("tile overlap", self.tile_overlap, f"a number from 0 to {LARGEST_OVERLAP}")
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> InferenceOptions:
+        """Raises InputError for an option of another version, or a value of another kind."""
+        for name, value in data.items():
+            default = getattr(cls, name, None) if name in cls.__dataclass_fields__ else ...
+            kinds = (float, int, type(None)) if name == "tile_overlap" else (type(default),)
+            if default is ... or type(value) not in kinds:
+                raise InputError(
+                    f"The option {name} = {value!r} is not known here. Have the same version of LightSeg everywhere."
+                )
+        return cls(**data)
+
+    def rules(self, card: Card) -> Inference:
+        """The card's rules with what the options change."""
+        rules = card.inference
+        if not self.mirror:
+            rules = replace(rules, mirror_axes=())
+        if self.tile_overlap is not None:
+            rules = replace(rules, overlap=self.tile_overlap)
+        if self.largest_component != AS_MODEL:
+            rules = replace(rules, largest_component=self.largest_component)
+        return rules
+
+
+def check_device(name: str) -> None:
+    """Raise InputError for what is no name of a device; whether this computer has it is asked later."""
+    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise _refused("device", name, "auto, cpu, cuda, cuda:N or mps")
+
+
+def _refused(option: str, value: object, possible: str) -> InputError:
+    return InputError(f"The {option} cannot be {value!r}. Choose one of: {possible}.")

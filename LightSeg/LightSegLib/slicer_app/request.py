@@ -1,0 +1,41 @@
+"""What is asked of a model in the scene: the same for a call that waits and for a job beside the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..imaging.region import Region
+from ..imaging.volume import Segmentation, Volume
+from ..inference.options import InferenceOptions
+from . import scene
+
+
+@dataclass(frozen=True)
+class Request:
+    """model: id, or path of a model folder. volumeNodes: one for each channel. segmentationNode: takes the segments
+    beside those it has; None for a new one. roiNode: Markups ROI that limits the work. side: "left" or "right" names
+    the segments so.
+    """
+
+    model: str
+    volumeNodes: tuple[Any, ...]
+    segmentationNode: Any = None
+    roiNode: Any = None
+    side: str | None = None
+    options: InferenceOptions = field(default_factory=InferenceOptions)
+
+    def read(self) -> tuple[list[Volume], Region | None]:
+        """The volumes and the region. Raises InputError for nodes that cannot be used."""
+        scene.check_output(self.segmentationNode, self.side)
+        volumes = scene.volumes_from_nodes(self.volumeNodes)
+        if not self.volumeNodes or self.roiNode is None:
+            return volumes, None
+        return volumes, scene.region_from_node(self.roiNode, self.volumeNodes[0])
+
+    def write(self, segmentation: Segmentation) -> Any:
+        """Add the segments to the scene; returns the segmentation node. Raises as `scene.write_segmentation`."""
+        output = self.segmentationNode
+        if output is not None and output.GetScene() is None:  # removed meanwhile
+            output = None
+        return scene.write_segmentation(segmentation, self.volumeNodes[0], output, self.side)
