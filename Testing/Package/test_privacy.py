@@ -73,7 +73,11 @@ def test_an_import_is_found_wherever_it_stands(line: str, found: str | None) -> 
 
 def test_two_files_alone_can_reach_another_computer() -> None:
     speaking = {name: found for name, text in sources().items() if (found := reaches_out(text))}
-    assert speaking == {CONNECTION: {"requests"}, CLUSTER: {"dask", "distributed"}, "LightSeg.py": {"SampleData"}}
+    assert speaking == {
+        CONNECTION: {"requests", "urllib3"},
+        CLUSTER: {"dask", "distributed"},
+        "LightSeg.py": {"SampleData"},
+    }
     assert [name for name, text in sources().items() if re.search(OTHER_WORDS, text)] == []
 
 
@@ -87,8 +91,11 @@ def test_the_cluster_is_one_of_this_computer_or_the_one_that_is_named() -> None:
 
 
 def test_it_only_asks_for_files() -> None:
-    """GET, and nothing that could carry a body."""
+    """GET, and nothing that could carry a body; of urllib3, which could ask by itself, only what reads a header."""
     text = sources()[CONNECTION]
+    of_urllib3 = {name for name in imported(text) if name.startswith("urllib3.")}
+    assert of_urllib3 == {"urllib3.Retry", "urllib3.exceptions", "urllib3.exceptions.InvalidHeader"}
+    assert set(re.findall(r"\burllib3\.(\w+)", text)) == {"exceptions"}
     assert set(re.findall(r"\bsession\.(\w+)", text)) == {"headers", "close", "get"}
     assert set(re.findall(r"\brequests\.(\w+)", text)) == {"Session", "Response", "exceptions"}
     calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]

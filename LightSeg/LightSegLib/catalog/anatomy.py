@@ -39,9 +39,14 @@ def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
 
 def may_have_side(name: str, terminology: Terminology | None) -> bool:
     """Whether "left" or "right" can be said of a label that does not say it: what is paired, and what is not known."""
-    if set(_sides()) & set(_key(name)):
+    if set(sides()) & set(_key(name)):
         return False
     return terminology is None or terminology.type.value in _paired_types()
+
+
+def sides() -> dict[str, Code]:
+    """The codes of "left" and "right"."""
+    return {side: Code(*code) for side, code in _file()["sides"].items()}
 
 
 def generic_color(value: int) -> Color:
@@ -79,7 +84,7 @@ def _structures() -> dict[tuple[str, ...], tuple[Terminology, Color]]:
             red, green, blue = entry["color"]
             modifiers: dict[str, Code | None] = {"": _code(entry, "modifier")}
             if entry.get("paired"):
-                modifiers |= _sides()
+                modifiers |= sides()
             for side, modifier in modifiers.items():
                 terms = Terminology(category, Code(*entry["type"]), modifier, _code(entry, "region"))
                 for name in (entry["name"], *entry["aliases"]):
@@ -92,10 +97,6 @@ def _paired_types() -> set[str]:
     """Codes of the structures of which there are two."""
     structures = [entry for group in _file()["groups"] for entry in group["structures"]]
     return {entry["type"][1] for entry in structures if entry.get("paired")}
-
-
-def _sides() -> dict[str, Code]:
-    return {side: Code(*code) for side, code in _file()["sides"].items()}
 
 
 def _code(entry: dict[str, Any], name: str) -> Code | None:

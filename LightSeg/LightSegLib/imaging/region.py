@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from .geometry import Geometry
+from .ras import ras_to_lps
 
 Slices = tuple[slice, slice, slice]
 
@@ -28,7 +29,7 @@ class Region:
         if r1 == r2 or a1 == a2 or s1 == s2:
             raise InputError("The region of interest has no extent. Give two opposite corners of a box.")
         corners = np.array(list(itertools.product((r1, r2), (a1, a2), (s1, s2))), float)
-        return cls(corners * (-1, -1, 1))
+        return cls(ras_to_lps(corners))
 
     def slices(self, geometry: Geometry) -> Slices:
         """Array slices [k, j, i] of the voxels whose centres lie in the box's bounds along the grid's axes.

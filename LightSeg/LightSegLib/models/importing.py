@@ -21,10 +21,11 @@ from ..catalog.lookup import CARD_NAME, all_cards
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.paths import user_models_folder
 from ..networks import build
+from ..nnunet.dataset import DATASET_NAME
 from ..nnunet.description import describe
 from ..nnunet.network import is_known_trainer
 from ..nnunet.plans import complete
-from ..nnunet.results import DATASET_NAME, PLANS_NAME, read_described, read_results
+from ..nnunet.results import PLANS_NAME, read_described, read_results
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
 from ..weights.files import sha256
 from .archives import unpacked

@@ -1,4 +1,5 @@
-"""What nnU-Net v2's dataset.json says about a model: channels, modality, labels and overlapping regions.
+"""What nnU-Net's dataset.json says: of a model the channels, modality, labels and overlapping regions; of a training
+set the names alone.
 
 Format: nnU-Net's documentation (github.com/MIC-DKFZ/nnUNet: dataset format, region-based training, ignore label).
 Complaints are FieldErrors that name the field.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..catalog.anatomy import look_up
@@ -16,6 +18,9 @@ from ..catalog.channels import OTHER_MODALITY
 from ..core.schema import FieldError, conform
 from .fields import OBJECT, TEXT, Schema, object_of
 
+DATASET_NAME = "dataset.json"
+CHANNEL_FIELDS = ("modality", "channel_names")  # the old name comes first, as in nnU-Net
+NUMBER_AS_TEXT = "[0-9]{1,5}"
 LABEL: Schema = {"type": "integer", "minimum": 0, "maximum": 32767}
 ORDER: Schema = {"type": "array", "uniqueItems": True, "items": {**LABEL, "minimum": 1}}
 MODALITIES = {
@@ -26,10 +31,38 @@ MODALITIES = {
 }
 
 
+@dataclass(frozen=True)
+class Names:
+    """What a training set calls itself, its channels in their order, and its label values above 0; each empty where
+    it is not stated."""
+
+    dataset: str
+    channels: tuple[str, ...]
+    labels: dict[int, str]
+
+
+def read_names(dataset: Any) -> Names:
+    """The names in the description of a training set, which need none, and whose labels may have gaps.
+
+    Labels are {"name": 1}, or {"1": "name"} as in nnU-Net v1 and the Medical Segmentation Decathlon. Raises FieldError
+    for a region of several values, too.
+    """
+    channels = read_channels(dataset) if any(dataset.get(field) for field in CHANNEL_FIELDS) else ()
+    labels = {}
+    for key, entry in conform(dataset.get("labels", {}), OBJECT, "dataset.labels").items():
+        name, value = (entry, key) if re.fullmatch(NUMBER_AS_TEXT, key) else (key, entry)
+        values = _values(value, f"dataset.labels.{name}")
+        if len(values) > 1:
+            raise FieldError(f"dataset.labels.{name} is a region of several values, but training needs one a label")
+        labels[values[0]] = str(name)
+    labels.pop(0, None)
+    return Names(str(dataset.get("name", "")), channels, labels)
+
+
 def read_channels(dataset: Any) -> tuple[str, ...]:
     """Names of the input channels in the order of their numbers."""
     dataset = conform(dataset, OBJECT, "dataset")
-    field = "modality" if "modality" in dataset else "channel_names"  # the old name comes first, as in nnU-Net
+    field = next((name for name in CHANNEL_FIELDS if name in dataset), CHANNEL_FIELDS[-1])
     named = _field(dataset, field, OBJECT)
     numbers = [str(number) for number in range(len(named))]
     if not named or set(named) != set(numbers):
@@ -89,7 +122,7 @@ def _values(value: Any, where: str) -> list[int]:
         raise FieldError(f"{where} must have at least one value")
     entries = {f"{where}[{n}]": v for n, v in enumerate(value)} if isinstance(value, list) else {where: value}
     return [
-        conform(int(v) if isinstance(v, str) and re.fullmatch("[0-9]{1,5}", v) else v, LABEL, place)
+        conform(int(v) if isinstance(v, str) and re.fullmatch(NUMBER_AS_TEXT, v) else v, LABEL, place)
         for place, v in entries.items()
     ]
 

@@ -1,11 +1,15 @@
-"""What the readers of nnU-Net v2's files share: schemas of their fields, and how to refuse what LightSeg cannot run."""
+"""What the readers of nnU-Net v2's files share: the files, schemas of their fields, and how to refuse what LightSeg
+cannot run."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import ModelError
+from ..core.schema import FieldError
 
 Schema = dict[str, Any]
 
@@ -22,6 +26,17 @@ AXES: Schema = {
     "uniqueItems": True,
     "items": {"type": "integer", "minimum": 0, "maximum": 2},
 }
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises FieldError, which names the file."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FieldError(f"{file} is missing or damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise FieldError(f"{file} is not a JSON object")
+    return content
 
 
 def object_of(fields: Mapping[str, Schema]) -> Schema:

@@ -6,18 +6,19 @@ As in nnU-Net, plans.json and dataset.json of the folder count, not the checkpoi
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import InputError, ModelError
+from ..core.schema import FieldError
 from ..weights.checkpoint import Checkpoint, read_checkpoint
+from .dataset import DATASET_NAME
+from .fields import read_object
 from .plans import settings_from_plans
 
-PLANS_NAME, DATASET_NAME = "plans.json", "dataset.json"
+PLANS_NAME = "plans.json"
 CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_best.pth")
 ALL = "all"  # the fold that was trained on all cases
 
@@ -38,7 +39,10 @@ def read_results(folder: Path, wanted: Sequence[str] = ()) -> Results:
     Raises InputError for folds that are not there, and ModelError for files that do not belong together.
     """
     files, remark = _choose_folds(folder, wanted)
-    plans, dataset = _read_json(folder / PLANS_NAME), _read_json(folder / DATASET_NAME)
+    try:
+        plans, dataset = read_object(folder / PLANS_NAME), read_object(folder / DATASET_NAME)
+    except FieldError as error:
+        raise ModelError(f"{error}. Copy the whole folder again.") from error
     checkpoints: list[Checkpoint] = []
     for file in files.values():
         own = read_described(file)
@@ -132,13 +136,3 @@ def _difference(own: Checkpoint, other: Checkpoint) -> str:
     )
     told = ("network", "network_arguments", "preprocessing", "inference")
     return next((name.replace("_", " ") for name in told if first[name] != second[name]), "")
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file} is missing or damaged ({error}). Copy the whole folder again.") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} is not a JSON object. Copy the whole folder again.")
-    return content

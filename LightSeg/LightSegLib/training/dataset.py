@@ -6,15 +6,17 @@ Plain: `images/CASE.nii.gz`, `labels/CASE.nii.gz`, and a `dataset.json` with the
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.schema import FieldError
 from ..imaging.readers import IMAGE_ENDINGS, read_grid, read_volume
 from ..imaging.volume import Volume, check_labels
+from ..nnunet.dataset import DATASET_NAME, Names, read_names
+from ..nnunet.fields import read_object
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Dataset:
 def read_dataset(folder: str | Path) -> Dataset:
     """Find the cases of a training set. Raises InputError for anything that is neither layout."""
     folder = Path(folder)
-    description = _description(folder)
+    names = _names(folder)
     for images, labels, numbered in (("imagesTr", "labelsTr", True), ("images", "labels", False)):
         if (folder / images).is_dir() and (folder / labels).is_dir():
             cases = _cases(folder / images, folder / labels, numbered)
@@ -67,22 +69,20 @@ def read_dataset(folder: str | Path) -> Dataset:
         raise InputError(
             "The cases do not all have the same number of channels. Complete the missing files imagesTr/CASE_000N."
         )
-    named = description.get("channel_names") or description.get("modality") or {}
-    channels = tuple(named.values()) if isinstance(named, dict) and len(named) == count else ()
-    if not channels:
+    channels = names.channels
+    if len(channels) != count:
         channels = ("Image",) if count == 1 else tuple(f"Channel {n + 1}" for n in range(count))
-    return Dataset(str(description.get("name", folder.name)), cases, channels, _label_names(description))
+    capitalized = {value: name[:1].upper() + name[1:] for value, name in names.labels.items()}
+    return Dataset(names.dataset or folder.name, cases, channels, capitalized)
 
 
-def _description(folder: Path) -> dict[str, object]:
-    path = folder / "dataset.json"
-    if not path.is_file():
-        return {}
+def _names(folder: Path) -> Names:
+    """What dataset.json states, where there is one."""
+    path = folder / DATASET_NAME
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}). Correct the file.") from error
-    return description if isinstance(description, dict) else {}
+        return read_names(read_object(path) if path.is_file() else {})
+    except FieldError as error:
+        raise InputError(f"{error}. Correct {path}.") from error
 
 
 def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
@@ -110,20 +110,3 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
             f"{labels} holds {len(cases)} case(s), but training and validation need at least two. Add labelled cases."
         )
     return tuple(cases)
-
-
-def _label_names(description: dict[str, object]) -> dict[int, str]:
-    """Label table of either nnU-Net generation: {"1": "name"} or {"name": 1}; background left out."""
-    entries = description.get("labels", {})
-    if not isinstance(entries, dict):
-        raise InputError("'labels' in dataset.json is not a table of names and values. Correct the file.")
-    names: dict[int, str] = {}
-    for key, entry in entries.items():
-        value, name = (int(key), str(entry)) if str(key).isdigit() else (entry, str(key))
-        if not isinstance(value, int):
-            raise InputError(
-                f"Label '{name}' in dataset.json is a region of several values. Give every label one value."
-            )
-        if value > 0:
-            names[value] = name[:1].upper() + name[1:]
-    return names

@@ -13,8 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
@@ -241,23 +239,20 @@ def _check_answer(answer: requests.Response, ranged: bool) -> None:
         raise SourceError("it leads to an address without encryption")
     status = answer.status_code
     if status in TEMPORARY:
-        wait = _seconds(answer.headers.get("Retry-After", ""))
-        raise SourceError(f"the server is overloaded or out of order (status {status})", retry=True, wait=wait)
+        reason = f"the server is overloaded or out of order (status {status})"
+        raise SourceError(reason, retry=True, wait=_asked_wait(answer))
     if status not in (200, 206) and not (ranged and status == 416):
         raise SourceError(f"{REFUSALS.get(status, 'the server refuses the request')} (status {status})")
 
 
-def _seconds(retry_after: str) -> float | None:
-    """Seconds of a Retry-After header, which holds a number or a date (RFC 9110, section 10.2.3)."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        then = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=timezone.utc)
-    return max(0.0, (then - datetime.now(timezone.utc)).total_seconds())
+def _asked_wait(answer: requests.Response) -> float | None:
+    """Seconds after which the server asks to be tried again; None where it does not, or not in HTTP's words."""
+    from urllib3 import Retry
+    from urllib3.exceptions import InvalidHeader
+
+    with suppress(InvalidHeader, ValueError, OverflowError):  # the last two for a date that no calendar has
+        return Retry().get_retry_after(answer.raw)
+    return None
 
 
 def _failure(error: Exception) -> SourceError:

@@ -189,6 +189,17 @@ def test_a_server_that_asks_for_time_gets_it_within_limits(
     assert reason == "the server is overloaded or out of order (status 429)"
 
 
+@pytest.mark.parametrize("asked", ["", "soon", "31 Dec 99999 23:59:59 GMT", "31 Dec 99999999999 23:59:59 GMT"])
+def test_a_wait_that_nobody_understands_is_one_of_the_usual_length(
+    server: Server, partial: Partial, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Connection, "pause", lambda self, seconds, reason: waits.append(seconds))
+    fetch(server, partial, Answer(status=503, headers={"Retry-After": asked}), Answer(CONTENT))
+    assert has_everything(partial)
+    assert waits == [pytest.approx(QUICK.first_wait, rel=0.26)]
+
+
 def test_a_wait_is_told_and_has_the_length_it_shall_have() -> None:
     steps: list[str] = []
     started = time.monotonic()

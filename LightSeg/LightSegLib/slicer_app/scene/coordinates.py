@@ -1,4 +1,4 @@
-"""Positions through the transforms of a scene, in RAS mm; the only place that turns LPS into RAS and back."""
+"""Positions through the transforms of a scene, in RAS mm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import slicer
 import slicer.util
 import vtk
 from vtk.util import numpy_support
-
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def is_linear(node: Any) -> bool:

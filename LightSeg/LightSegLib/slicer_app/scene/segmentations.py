@@ -14,7 +14,8 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 
-from ...catalog.card import Code, Label, Terminology
+from ...catalog.anatomy import sides
+from ...catalog.card import Label, Terminology
 from ...catalog.terminology import TAG, terminology_entry
 from ...core.errors import InputError
 from ...imaging.volume import Segmentation
@@ -32,12 +33,10 @@ from .coordinates import array_of, moved, through, transform_between
 from .undo import all_or_nothing, hierarchy_item
 from .volumes import _described
 
-SIDES = {"left": Code("SCT", "7771000", "Left"), "right": Code("SCT", "24028007", "Right")}
-
 
 def check_output(segmentationNode: Any, side: str | None = None) -> None:
     """Raise InputError now for an output that could not be written later: ask before a long computation."""
-    if side is not None and side not in SIDES:
+    if side is not None and side not in sides():
         raise InputError(f"The side '{side}' is not known. Use 'left' or 'right', or leave it out.")
     if segmentationNode is None:
         return
@@ -226,9 +225,10 @@ def _sided_terminology(terminology: Terminology, side: str | None) -> Terminolog
     """Laterality goes to the type; where another modifier is there already, to the anatomic region."""
     if side is None:
         return terminology
+    code = sides()[side]
     if terminology.modifier is None:
-        return replace(terminology, modifier=SIDES[side])
-    return replace(terminology, region=terminology.region or terminology.type, region_modifier=SIDES[side])
+        return replace(terminology, modifier=code)
+    return replace(terminology, region=terminology.region or terminology.type, region_modifier=code)
 
 
 def _place_beside(volumeNode: Any, segmentationNode: Any) -> None:

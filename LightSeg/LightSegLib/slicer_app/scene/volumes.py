@@ -13,9 +13,10 @@ from vtk.util import numpy_support
 
 from ...core.errors import InputError
 from ...imaging.geometry import Geometry
+from ...imaging.ras import RAS_TO_LPS, ras_to_lps
 from ...imaging.region import Region
 from ...imaging.volume import Volume, check_voxels
-from .coordinates import RAS_TO_LPS, array_of, index_to_ras, is_linear, moved, through, transform_between
+from .coordinates import array_of, index_to_ras, is_linear, moved, through, transform_between
 
 
 def volumes_from_nodes(volumeNodes: Sequence[Any]) -> list[Volume]:
@@ -92,7 +93,7 @@ def region_from_node(roiNode: Any, volumeNode: Any) -> Region:
     points = through(transform, moved(inside, to_node))
     if not straight:
         points = _enclosing_box(points, index_to_ras(volumeNode))
-    return Region(points @ RAS_TO_LPS[:3, :3])
+    return Region(ras_to_lps(points))
 
 
 def _geometry(volumeNode: Any) -> Geometry:
