@@ -9,17 +9,13 @@ a scheduler or a worker was at when it was lost is not finished behind the back 
 from __future__ import annotations
 
 import logging
-import os
 import queue
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +23,7 @@ from .. import __version__
 from ..core.errors import Cancelled, DeviceError, InputError, LightSegError
 from ..core.progress import CancelCallback, Progress
 from ..worker import messages
-from ..worker.client import Worker
+from . import cluster_worker
 from .case import Case
 from .engine import Engine
 from .overview import Overview
@@ -44,8 +40,7 @@ LARGEST_PARCEL = 100  # cases
 CONNECTING = 10.0  # seconds of one attempt to reach the scheduler
 PATIENCE = 600.0  # seconds that a scheduler may be away
 LOST = (OSError, TimeoutError, CancelledError)  # raised when the connection breaks
-GOING = ("closing", "closed", "failed", "stopping")  # states of a worker that takes its process along
-NOTICE = 1.0  # seconds between two looks at the cluster, and between two words of one worker
+NOTICE = 1.0  # seconds between two looks at the cluster
 
 
 def run(
@@ -141,7 +136,7 @@ class _Session:
             if self._client.status != "running":
                 raise _SchedulerLost
             futures = futures or [
-                self._client.submit(_form, message, self._work, __version__, workers=[worker], pure=False)
+                self._client.submit(cluster_worker.form, message, self._work, __version__, workers=[worker], pure=False)
                 for worker in self._client.nthreads()
             ]
             time.sleep(0.05)
@@ -202,7 +197,7 @@ class _Session:
     def _submit(self, parcel: list[Task]) -> None:
         threads = self._size.fixed_threads if self._own is None else self._size.threads
         future = self._client.submit(
-            _do,
+            cluster_worker.do,
             [task.message(self._batch, threads) for task in parcel],
             self._work,
             self._topic,
@@ -234,7 +229,7 @@ class _Session:
             for task in parcel:
                 yield from self._failed(task, DeviceError(words), deaths)
             return
-        if isinstance(error, _CannotTakePart):
+        if isinstance(error, cluster_worker.CannotTakePart):
             raise error
         if error is not None:  # what is wrong with a case is told by its process
             raise _another_version("A part of the cluster", error)
@@ -282,7 +277,7 @@ def _own_cluster(size: Size) -> Iterator[LocalCluster]:
 
     settings = {
         "distributed.scheduler.allowed-failures": 0,  # `Tasks` counts
-        "distributed.worker.preload": [__name__],  # for `dask_setup`
+        "distributed.worker.preload": [cluster_worker.__name__],  # for `dask_setup`
         # What Dask observes of itself takes a tenth of the time from workers that share the cores with it.
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "1s",
@@ -331,10 +326,10 @@ def _client(address: str) -> Client | None:
     except (*LOST, ValueError):
         return None
     try:
-        found = client.run_on_scheduler(_version)
+        found = client.run_on_scheduler(cluster_worker.version)
         if found != __version__:
             raise _another_version("The scheduler", found)
-        for worker, version in client.run(_version, on_error="return").items():
+        for worker, version in client.run(cluster_worker.version, on_error="return").items():
             if version != __version__ and not isinstance(version, OSError):  # of a worker that is about to go
                 raise _another_version(f"The worker {worker}", version)
     except Exception as error:
@@ -351,119 +346,3 @@ def _another_version(who: str, found: object) -> DeviceError:
         f"{who} has not LightSeg {__version__} ({first}). "
         "Install the same version for the scheduler and all workers of the cluster, then start again."
     )
-
-
-# --- what runs on the workers ------------------------------------------------------------------
-
-
-def _version() -> str:
-    return __version__
-
-
-def dask_setup(worker: object) -> None:
-    """Called by Dask in the processes of a cluster of our own: Ctrl-C is for the client, which then ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _CannotTakePart(DeviceError):
-    """A worker that does not compute as the others do."""
-
-
-class _Kept:
-    """The process of one worker, which does one case at a time."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.work: tuple[str, str] | None = None
-        self.process: Worker | None = None
-        self._forms: set[tuple[Any, ...]] = set()  # in which this computer is known to compute, with the settings
-
-    def form(
-        self, work: tuple[str, str], batch: dict[str, Any], address: str, unwanted: CancelCallback | None = None
-    ) -> str:
-        """That of the batch, decided here where it is not. Raises DeviceError where this computer does not have it."""
-        options = batch["settings"]["options"]
-        known = (work, options["device"], options["openvino"])
-        if (*known, batch["form"]) in self._forms:
-            return str(batch["form"])
-        process = self.for_work(work)
-        try:
-            form = process.ask(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]), None, unwanted)
-        except Cancelled:
-            raise
-        except LightSegError as error:
-            if process.pid is None:  # it has died, which another may not
-                raise
-            raise _CannotTakePart(f"The worker {address} cannot take part. {error}") from None
-        self._forms.add((*known, form))
-        return form
-
-    def for_work(self, work: tuple[str, str]) -> Worker:
-        if self.process is None or self.work != work:
-            if self.process is not None:
-                self.process.stop()
-            self.process, self.work = Worker(work=work), work
-        return self.process
-
-
-_kept: dict[str, _Kept] = {}  # by the workers' addresses, for one process may hold several
-_keeping = threading.Lock()
-
-
-def _do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, version: str) -> list[dict[str, Any]]:
-    """Cases on a worker of the cluster: what its process answers to each, or why it gave none; fewer when cancelled."""
-    from distributed import get_worker
-
-    if version != __version__:
-        raise RuntimeError(__version__)
-    worker = get_worker()
-    key = worker.get_current_task()
-    told = 0.0
-
-    def unwanted() -> bool:
-        task = worker.state.tasks.get(key)
-        return task is None or task.state != "executing" or worker.status.name in GOING
-
-    def report(case: str, progress: Progress) -> None:
-        nonlocal told
-        if time.monotonic() > told + NOTICE:
-            told = time.monotonic()
-            worker.log_event(topic, {"case": case, "worker": worker.address, "progress": vars(progress)})
-
-    # The worker's nanny sets it; each large array would be new memory from the system, at half the speed.
-    os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
-    with _keeping:
-        kept = _kept.setdefault(worker.address, _Kept())
-    answers = []
-    with kept.lock:
-        for message in parcel:
-            case = message["case"]["id"]
-            job = message if message["threads"] else message | {"threads": worker.state.nthreads}
-            try:
-                kept.form(work, message["batch"], worker.address, unwanted)
-                said = kept.for_work(work).ask(partial(_unchanged, job), dict, partial(report, case), unwanted)
-            except Cancelled:
-                break
-            except _CannotTakePart:
-                raise
-            except LightSegError as error:
-                said = messages.error_message(error)
-            answers.append(said)
-    return answers
-
-
-def _form(message: dict[str, Any], work: tuple[str, str], version: str) -> str:
-    """The form of a batch, decided by the process of a worker of the cluster."""
-    from distributed import get_worker
-
-    if version != __version__:
-        raise RuntimeError(__version__)
-    address = get_worker().address
-    with _keeping:
-        kept = _kept.setdefault(address, _Kept())
-    with kept.lock:
-        return kept.form(work, message["batch"], address)
-
-
-def _unchanged(job: dict[str, Any], _folder: object) -> dict[str, Any]:
-    return job

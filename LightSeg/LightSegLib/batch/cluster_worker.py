@@ -1,0 +1,133 @@
+"""What runs on the workers of a Dask cluster: cases, each in the process that a worker keeps for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from .. import __version__
+from ..core.errors import Cancelled, DeviceError, LightSegError
+from ..core.progress import CancelCallback, Progress
+from ..worker import messages
+from ..worker.client import Worker
+
+GOING = ("closing", "closed", "failed", "stopping")  # states of a worker that takes its process along
+NOTICE = 1.0  # seconds between two words of one worker
+
+
+def version() -> str:
+    """Of this package, in the process that is asked."""
+    return __version__
+
+
+def dask_setup(worker: object) -> None:
+    """Called by Dask in the processes of a cluster of our own: Ctrl-C is for the client, which then ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class CannotTakePart(DeviceError):
+    """A worker that does not compute as the others do."""
+
+
+class _Kept:
+    """The process of one worker, which does one case at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.work: tuple[str, str] | None = None
+        self.process: Worker | None = None
+        self._forms: set[tuple[Any, ...]] = set()  # in which this computer is known to compute, with the settings
+
+    def form(
+        self, work: tuple[str, str], batch: dict[str, Any], address: str, unwanted: CancelCallback | None = None
+    ) -> str:
+        """That of the batch, decided here where it is not. Raises DeviceError where this computer does not have it."""
+        options = batch["settings"]["options"]
+        known = (work, options["device"], options["openvino"])
+        if (*known, batch["form"]) in self._forms:
+            return str(batch["form"])
+        process = self.for_work(work)
+        try:
+            form = process.ask(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]), None, unwanted)
+        except Cancelled:
+            raise
+        except LightSegError as error:
+            if process.pid is None:  # it has died, which another may not
+                raise
+            raise CannotTakePart(f"The worker {address} cannot take part. {error}") from None
+        self._forms.add((*known, form))
+        return form
+
+    def for_work(self, work: tuple[str, str]) -> Worker:
+        if self.process is None or self.work != work:
+            if self.process is not None:
+                self.process.stop()
+            self.process, self.work = Worker(work=work), work
+        return self.process
+
+
+_kept: dict[str, _Kept] = {}  # by the workers' addresses, for one process may hold several
+_keeping = threading.Lock()
+
+
+def do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: str) -> list[dict[str, Any]]:
+    """Cases on a worker of the cluster: what its process answers to each, or why it gave none; fewer when cancelled."""
+    from distributed import get_worker
+
+    if wanted != __version__:
+        raise RuntimeError(__version__)
+    worker = get_worker()
+    key = worker.get_current_task()
+    told = 0.0
+
+    def unwanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state != "executing" or worker.status.name in GOING
+
+    def report(case: str, progress: Progress) -> None:
+        nonlocal told
+        if time.monotonic() > told + NOTICE:
+            told = time.monotonic()
+            worker.log_event(topic, {"case": case, "worker": worker.address, "progress": vars(progress)})
+
+    # The worker's nanny sets it; each large array would be new memory from the system, at half the speed.
+    os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
+    with _keeping:
+        kept = _kept.setdefault(worker.address, _Kept())
+    answers = []
+    with kept.lock:
+        for message in parcel:
+            case = message["case"]["id"]
+            job = message if message["threads"] else message | {"threads": worker.state.nthreads}
+            try:
+                kept.form(work, message["batch"], worker.address, unwanted)
+                said = kept.for_work(work).ask(partial(_unchanged, job), dict, partial(report, case), unwanted)
+            except Cancelled:
+                break
+            except CannotTakePart:
+                raise
+            except LightSegError as error:
+                said = messages.error_message(error)
+            answers.append(said)
+    return answers
+
+
+def form(message: dict[str, Any], work: tuple[str, str], wanted: str) -> str:
+    """The form of a batch, decided by the process of a worker of the cluster."""
+    from distributed import get_worker
+
+    if wanted != __version__:
+        raise RuntimeError(__version__)
+    address = get_worker().address
+    with _keeping:
+        kept = _kept.setdefault(address, _Kept())
+    with kept.lock:
+        return kept.form(work, message["batch"], address)
+
+
+def _unchanged(job: dict[str, Any], _folder: object) -> dict[str, Any]:
+    return job
