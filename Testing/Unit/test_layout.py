@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MODULE = REPOSITORY / "LightSeg"
 LIBRARY = MODULE / "LightSegLib"
 
-ARCHITECTURE = REPOSITORY / "Documentation" / "architecture.md"
+ARCHITECTURE = REPOSITORY / "Documentation" / "explanation" / "architecture.md"
 SPEAKS_SLICER = ("LightSeg.py", "LightSegLib/slicer_app/")
 SPEAKS_VTK = (*SPEAKS_SLICER, "LightSegLib/rendering/")
 KNOWS_TORCH = ("LightSegLib/networks/", "LightSegLib/inference/", "LightSegLib/training/")
@@ -25,8 +25,8 @@ KNOWS_TORCH = ("LightSegLib/networks/", "LightSegLib/inference/", "LightSegLib/t
 
 def layers() -> list[list[str]]:
     """The rows of the picture that the documentation shows, top to bottom."""
-    picture = re.search(r"```layers\n(.*?)```", ARCHITECTURE.read_text(encoding="utf-8"), re.DOTALL)
-    assert picture, "Documentation/architecture.md shows no layers"
+    picture = re.search(r"## Layers.*?```text\n(.*?)```", ARCHITECTURE.read_text(encoding="utf-8"), re.DOTALL)
+    assert picture, "Documentation/explanation/architecture.md shows no layers"
     return [line.split() for line in picture[1].splitlines()]
 
 

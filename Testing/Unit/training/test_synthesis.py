@@ -258,7 +258,7 @@ def test_the_brain_has_thirty_two_structures_with_standard_terms() -> None:
 
 
 def test_the_tutorial_shows_settings_that_work() -> None:
-    page = Path(__file__).parents[3] / "Documentation" / "training-from-label-maps.md"
+    page = Path(__file__).parents[3] / "Documentation" / "tutorials" / "train-from-label-maps.md"
     example = page.read_text(encoding="utf-8").split("```json")[1].split("```")[0]
     knee = settings_from_dict(json.loads(example))
     assert [value.name for value in knee.structures] == ["Femur", "Tibia", "Patella", "Cartilage"]
