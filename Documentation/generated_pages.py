@@ -93,7 +93,9 @@ def card_fields() -> str:
     lines += ["| Field | What it says | Example |", "|---|---|---|"]
     for name, field, needed in _fields(schema, schema, ""):
         example = "".join(f"`{json.dumps(value)}`" for value in field.get("examples", [])[:1])
-        lines.append(f"| `{name}`{' (needed)' if needed else ''} | {_cell(field.get('description', ''))} | {_cell(example)} |")
+        lines.append(
+            f"| `{name}`{' (needed)' if needed else ''} | {_cell(field.get('description', ''))} | {_cell(example)} |"
+        )
     return "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ from LightSegLib.core.atomic_io import write_table
 from LightSegLib.core.errors import LightSegError, OutputError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.volume import Segmentation
-from LightSegLib.rendering.pictures import draw_result
+from LightSegLib.rendering.result import draw_result
 from LightSegLib.slicer_app.scene import ATTRIBUTES, volume_from_node
 from scipy import ndimage
 

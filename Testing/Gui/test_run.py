@@ -11,7 +11,7 @@ import pytest
 import qt
 import slicer
 from acting import choose, close_module, open_module, wait_until
-from LightSegLib.rendering.pictures import opengl_works
+from LightSegLib.rendering.surface import opengl_works
 from LightSegLib.slicer_app import jobs
 
 import LightSeg

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from LightSegLib.rendering.pictures import opengl_works
+from LightSegLib.rendering.surface import opengl_works
 
 RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.2)
 

@@ -19,7 +19,7 @@ LIBRARY = MODULE / "LightSegLib"
 
 ARCHITECTURE = REPOSITORY / "Documentation" / "explanation" / "architecture.md"
 SPEAKS_SLICER = ("LightSeg.py", "LightSegLib/slicer_app/")
-SPEAKS_VTK = (*SPEAKS_SLICER, "LightSegLib/rendering/")
+SPEAKS_VTK = (*SPEAKS_SLICER, "LightSegLib/rendering/surface.py")
 KNOWS_TORCH = ("LightSegLib/networks/", "LightSegLib/inference/", "LightSegLib/training/")
 
 

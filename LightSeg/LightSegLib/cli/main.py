@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import importlib.util
 import io
 import os
 import shlex
@@ -136,11 +135,15 @@ def _train(arguments: argparse.Namespace) -> None:
         _preview(arguments)
         return
     progress = ProgressLine()
-    drawing = importlib.util.find_spec("vtk") is not None
+    notices: set[str] = set()
 
     def on_epoch(report: EpochReport) -> None:
-        if drawing and report.validation_dice is not None:
-            _draw_curves(out)
+        if report.validation_dice is not None:
+            notice = _draw_curves(out)
+            if notice and notice not in notices:
+                notices.add(notice)
+                progress.clear()
+                print(f"lightseg: {notice}", file=sys.stderr)
         left = str(datetime.timedelta(seconds=round(report.seconds_left)))
         progress.show(
             f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, "
@@ -165,8 +168,6 @@ def _train(arguments: argparse.Namespace) -> None:
         print(f"{out} holds a training without a validation yet; go on with --resume")
         return
     print(nested(card.performance))
-    if not drawing:
-        print("lightseg: The training curves were not drawn. Install the package vtk to have them.", file=sys.stderr)
     print(f"{arguments.out} holds the model; use it with --model {shlex.quote(arguments.out)}")
 
 
@@ -248,11 +249,11 @@ JOBS = (
 # --- printing ----------------------------------------------------------------------------------
 
 
-def _draw_curves(folder: Path) -> None:
-    """Training curves as a picture where that is possible; a long training must not end for want of one."""
-    try:
-        from ..rendering.pictures import draw_curves
+def _draw_curves(folder: Path) -> str | None:
+    """Training curves as a picture, or why there are none: a long training must not end for want of one."""
+    from ..rendering.curves import draw_curves
 
-        draw_curves(folder / "training.csv", folder / "curves.png")
+    try:
+        return draw_curves(folder / "training.csv", folder / "curves.png")
     except LightSegError as error:
-        print(f"lightseg: {error}", file=sys.stderr)
+        return str(error)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PIL import Image
+
 from ..imaging.volume import Segmentation, Volume
-from .annotations import BACKGROUND, PLANE_COLORS, mark_slice
-from .canvas import Canvas
-from .slices import PLANES, draw_slices, frame, list_layers
-from .strokes import text_mask
+from . import palette
+from .framing import frame
+from .layers import list_layers
+from .marks import mark_slice
+from .png import save_png
+from .slices import PLANES, draw_slices
 
 SIDE, GAP, STRIP = 320, 8, 4  # pixels
 
@@ -20,11 +24,11 @@ def draw_case(volume: Volume, segmentation: Segmentation, path: str | Path) -> N
     """
     layers = list_layers([segmentation])
     framing = frame(volume, layers, SIDE, SIDE)
-    canvas = Canvas(3 * SIDE + 2 * GAP, SIDE + STRIP, BACKGROUND, text_mask)
+    whole = Image.new("RGB", (3 * SIDE + 2 * GAP, SIDE + STRIP), palette.BACKGROUND)
     pictures = draw_slices(volume, layers, framing, SIDE, SIDE)
-    for number, (plane, color, picture) in enumerate(zip(PLANES, PLANE_COLORS, pictures, strict=True)):
+    for number, (plane, color, picture) in enumerate(zip(PLANES, palette.PLANES, pictures, strict=True)):
         left = number * (SIDE + GAP)
-        canvas.rectangle(left, 0, SIDE, STRIP, color)
-        canvas.paste(picture, left, STRIP)
-        mark_slice(canvas, plane, (left, STRIP), (SIDE, SIDE), framing.mm_per_pixel)
-    canvas.save(path)
+        mark_slice(picture, plane, framing.mm_per_pixel)
+        whole.paste(color, (left, 0, left + SIDE, STRIP))
+        whole.paste(picture, (left, STRIP))
+    save_png(whole, path)

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
-from ..catalog.card import Label
 from ..imaging.geometry import Geometry
-from ..imaging.volume import Segmentation, Volume
+from ..imaging.volume import Volume
+from .framing import Framing, index_to_ras
+from .layers import Layer
+from .palette import Color
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FINER = 2  # slices are drawn this much finer than the picture and averaged, which smooths outlines
 FILL, OUTLINE = 0.35, 5  # opacity of a label's area; width of its outline in fine pixels
 
@@ -41,40 +43,6 @@ PLANES = (AXIAL, CORONAL, SAGITTAL)
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One label of one segmentation: what is drawn in one colour and listed in one line.
-
-    box: the slices k, j, i that hold all its voxels, None where it has none.
-    """
-
-    segmentation: Segmentation
-    label: Label
-    box: tuple[slice, slice, slice] | None
-    volume_ml: float
-
-
-def list_layers(results: Sequence[Segmentation]) -> list[Layer]:
-    """Every label of every segmentation, in order."""
-    layers = []
-    for segmentation in results:
-        boxes = ndimage.find_objects(segmentation.voxels.astype(np.int32, copy=False))
-        volumes = segmentation.volumes_ml()
-        for label in segmentation.labels:
-            box = boxes[label.value - 1] if label.value <= len(boxes) else None
-            layers.append(Layer(segmentation, label, box, volumes[label.name]))
-    return layers
-
-
-@dataclass(frozen=True)
-class Framing:
-    """What the slices show: the point [3] that all three pass through, their middle [3], mm per pixel."""
-
-    focus: np.ndarray
-    middle: np.ndarray
-    mm_per_pixel: float
-
-
-@dataclass(frozen=True)
 class Raster:
     """Where the pixels of a picture lie: RAS position of the first one, steps [3] to the right and down, in mm."""
 
@@ -85,46 +53,24 @@ class Raster:
     height: int
 
 
-def index_to_ras(geometry: Geometry) -> np.ndarray:
-    """4x4 matrix from voxel index (i, j, k, 1) to RAS position in mm."""
-    return LPS_TO_RAS @ geometry.index_to_world
-
-
-def frame(volume: Volume, layers: Sequence[Layer], width: int, height: int) -> Framing:
-    """Choose slices that show much of the labels, and a scale at which they fill about half of the picture.
-
-    Each slice lies where its plane crosses most labelled voxels: the mere centre of two paired organs
-    would lie between them and show neither.
-    """
-    low, high = _bounds(_corners(volume.geometry))
-    points = _labelled_points(layers)
-    if not len(points):
-        points = np.array([(low + high) / 2])
-    label_low, label_high = _bounds(points)
-    focus = np.array([_busiest(points[:, axis], min(volume.geometry.spacing)) for axis in range(3)])
-    shown_mm = min(float((label_high - label_low).max()) * 1.6 + 20, float((high - low).max()) * 1.05)
-    # The view follows the labels, but does not leave the image while there is image to show.
-    inner_low, inner_high = low + shown_mm / 2, high - shown_mm / 2
-    middle = np.clip((label_low + label_high) / 2, np.minimum(inner_low, inner_high), np.maximum(inner_low, inner_high))
-    middle = np.where(inner_low > inner_high, (low + high) / 2, middle)
-    return Framing(focus, middle, shown_mm / min(width, height))
-
-
-def draw_slices(volume: Volume, layers: Sequence[Layer], framing: Framing, width: int, height: int) -> list[np.ndarray]:
-    """The three pictures [height, width, 3], 0 to 255, in the order of PLANES, grey scale shared."""
-    greys = [_grey(volume, _raster(plane, framing, width, height)) for plane in PLANES]
-    low, high = _window(np.concatenate([grey.ravel() for grey in greys]))
+def draw_slices(
+    volume: Volume, layers: Sequence[Layer], framing: Framing, width: int, height: int
+) -> list[Image.Image]:
+    """The three pictures, RGB, in the order of PLANES, gray scale shared."""
+    grays = [_gray(volume, _raster(plane, framing, width, height)) for plane in PLANES]
+    low, high = _window(np.concatenate([gray.ravel() for gray in grays]))
     pictures = []
-    for plane, grey in zip(PLANES, greys, strict=True):
-        level = np.clip((np.nan_to_num(grey, nan=low) - low) / (high - low), 0, 1) * 255
-        fine = level.repeat(FINER, axis=0).repeat(FINER, axis=1)[..., None].repeat(3, axis=2)
+    for plane, gray in zip(PLANES, grays, strict=True):
+        level = np.clip((np.nan_to_num(gray, nan=low) - low) / (high - low), 0, 1) * 255
+        picture = Image.fromarray(np.rint(level).astype(np.uint8)).convert("RGB")
+        picture = picture.resize((FINER * width, FINER * height), Image.Resampling.NEAREST)
         for layer, area in _areas(layers, _raster(plane, framing, width, height, FINER)):
-            _tint(fine, area, layer.label.color)
-        pictures.append(fine.reshape(height, FINER, width, FINER, 3).mean(axis=(1, 3)))
+            _tint(picture, area, layer.label.color)
+        pictures.append(picture.reduce(FINER))
     return pictures
 
 
-def _grey(volume: Volume, raster: Raster) -> np.ndarray:
+def _gray(volume: Volume, raster: Raster) -> np.ndarray:
     """Intensities of all pixels [rows, columns]; NaN outside of the image."""
     block, index, outside = _block(volume.voxels, volume.geometry, raster)
     order = 3 if block.size < 20_000_000 else 1  # splines are smoother, but slow where an oblique cut needs it all
@@ -163,11 +109,11 @@ def _share(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.map_coordinates(mask.astype(np.float32), points, order=1, mode="nearest"))
 
 
-def _tint(picture: np.ndarray, area: np.ndarray, color: Sequence[int]) -> None:
-    """Lay a translucent colour over `area` and an opaque outline along its inner edge."""
+def _tint(picture: Image.Image, area: np.ndarray, color: Color) -> None:
+    """Lay a translucent color over `area` and an opaque outline along its inner edge."""
     edge = area & ~ndimage.binary_erosion(area, ndimage.generate_binary_structure(2, 2), OUTLINE, border_value=1)
-    picture[area] += FILL * (np.array(color, float) - picture[area])
-    picture[edge] = color
+    for part, opacity in ((area, FILL), (edge, 1.0)):
+        picture.paste(color, mask=Image.fromarray(part * np.uint8(255 * opacity)))
 
 
 def _raster(plane: Plane, framing: Framing, width: int, height: int, finer: int = 1) -> Raster:
@@ -211,38 +157,5 @@ def _window(values: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     tissue = values[values > values.min() + 0.02 * (np.percentile(values, 99.5) - values.min())]
     low, high = np.percentile(tissue if tissue.size else values, [1, 99.7])
-    # Head room above the brightest tissue keeps it short of white, so that colours and letters stand out.
+    # Head room above the brightest tissue keeps it short of white, so that colors and letters stand out.
     return float(low), float(max(high + 0.08 * (high - low), low + 1e-6))
-
-
-def _labelled_points(layers: Sequence[Layer]) -> np.ndarray:
-    """RAS positions [n, 3] of labelled voxels; of very many, a regular choice."""
-    found = [np.empty((0, 3))]
-    for layer in layers:
-        if layer.box is None:
-            continue
-        index = np.argwhere(layer.segmentation.voxels[layer.box] == layer.label.value)
-        index = index[:: 1 + len(index) // 200_000] + [part.start for part in layer.box]
-        matrix = index_to_ras(layer.segmentation.geometry)
-        found.append(index[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3])
-    return np.concatenate(found)
-
-
-def _busiest(positions: np.ndarray, step: float) -> float:
-    """The position along one axis where most of `positions` lie, looking at 3 mm or three steps at a time."""
-    bins = max(1, int(np.ceil(float(np.ptp(positions)) / step)))
-    counts, edges = np.histogram(positions, bins)
-    smooth = ndimage.uniform_filter1d(counts.astype(float), max(3, round(3 / step)), mode="constant")
-    best = int(smooth.argmax())
-    return float(edges[best] + edges[best + 1]) / 2
-
-
-def _corners(geometry: Geometry) -> np.ndarray:
-    """RAS positions [8, 3] of the outer corners of the voxel grid."""
-    k, j, i = geometry.shape
-    index = np.array([[x, y, z, 1] for x in (-0.5, i - 0.5) for y in (-0.5, j - 0.5) for z in (-0.5, k - 0.5)])
-    return np.asarray((index @ index_to_ras(geometry).T)[:, :3])
-
-
-def _bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return points.min(axis=0), points.max(axis=0)

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+from balls import make_balls
 from LightSegLib.batch import report, volumes
 from LightSegLib.batch.case import Misfit
 from LightSegLib.batch.records import DONE, FAILED, Row
@@ -24,10 +23,8 @@ from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import OutputError
-from LightSegLib.imaging.geometry import Geometry
-from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.inference.options import InferenceOptions
-from LightSegLib.rendering.case import GAP, SIDE, STRIP, draw_case
+from LightSegLib.rendering.case import GAP, SIDE, draw_case
 
 MODEL = "hippocampus-mr-lightmedseg"
 # One that came as a snap sees none of the tests' files.
@@ -237,51 +234,6 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     assert sorted(path.name for path in batch.out.iterdir()) == ["pictures", report.PAGE]
 
 
-# --- the picture of a case ---------------------------------------------------------------------
-
-
-def ball(center_ras: tuple[float, float, float]) -> tuple[Volume, np.ndarray]:
-    """A bright ball of 8 mm radius on a coarse grid of 1 x 1.5 x 4 mm."""
-    geometry = Geometry((16, 40, 60), (1.0, 1.5, 4.0), (-30.0, -30.0, -32.0))
-    k, j, i = np.indices(geometry.shape)
-    ras = np.stack([30.0 - i, 30.0 - 1.5 * j, 4.0 * k - 32.0], -1)
-    inside = np.linalg.norm(ras - center_ras, axis=-1) < 8
-    noise = np.random.default_rng(0).normal(0, 1, geometry.shape)
-    return Volume((100 + 50 * inside + noise).astype(np.float32), geometry), inside.astype(np.uint8)
-
-
-def test_the_picture_of_a_case_shows_three_planes_to_scale(
-    card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "vtkmodules", None)  # the command line has no VTK
-    volume, labels = ball((-12, 8, 4))
-    segmentation = Segmentation(labels, volume.geometry, card.labels)
-    path = tmp_path / "case.png"
-    draw_case(volume, segmentation, path)
-    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(int)
-    assert picture.shape == (SIDE + STRIP, 3 * SIDE + 2 * GAP, 3)
-    shown_mm = 16 * 1.6 + 20  # the view: 1.6 times the labels and a rim
-    for number in range(3):
-        left = number * (SIDE + GAP)
-        panel = picture[STRIP:, left : left + SIDE]
-        rows, columns = np.nonzero(np.abs(panel - card.labels[0].color).max(axis=-1) < 12)
-        width, height = np.ptp(columns) + 1, np.ptp(rows) + 1
-        assert width == pytest.approx(16 / shown_mm * SIDE, rel=0.15)
-        assert height == pytest.approx(width, rel=0.2)  # a ball is round, whatever the spacing
-
-
-def test_letters_tell_the_sides_apart() -> None:
-    """Each glyph is drawn, and none is another one; R leans to the left, where its stem is."""
-    from LightSegLib.rendering.strokes import GLYPHS, text_mask
-
-    masks = {letter: text_mask(letter, 24, True) for letter in GLYPHS if letter != " "}
-    assert all(mask.max() > 0.9 for mask in masks.values())
-    for one in masks:
-        for other in masks:
-            assert one == other or np.abs(masks[one] - masks[other]).sum() > 15
-    assert masks["L"][-6:].sum() > 2 * masks["L"][:6].sum() > 0
-
-
 # --- in a browser ------------------------------------------------------------------------------
 
 
@@ -328,10 +280,10 @@ def test_a_reader_sorts_filters_and_looks_at_cases(
     monkeypatch.setattr(report, "EMBEDDED", 0)  # as of a large cohort: the pictures are files
     rows = make_rows(card)
     rows[5] = dataclasses.replace(rows[5], case="50% #5 ä's")
-    volume, labels = ball((0, 0, 0))
+    volume, segmentation = make_balls(np.eye(3), (-8, 0, 0), (8, 0, 0))
     for row in rows[3:8]:
         path = batch.out / "pictures" / f"{row.case}.png"
-        draw_case(volume, Segmentation(labels, volume.geometry, card.labels), path)
+        draw_case(volume, segmentation, path)
     write(card, batch, rows)
     page = open_page(batch.out / report.PAGE)
     assert len(names(page)) == 31
@@ -377,9 +329,9 @@ def test_a_reader_sorts_filters_and_looks_at_cases(
 def test_a_page_that_was_sent_alone_still_shows_the_pictures(
     card: Card, batch: Batch, open_page: Callable[..., Any], tmp_path: Path
 ) -> None:
-    volume, labels = ball((0, 0, 0))
+    volume, segmentation = make_balls(np.eye(3), (-8, 0, 0), (8, 0, 0))
     path = batch.out / "pictures" / "case 003.png"
-    draw_case(volume, Segmentation(labels, volume.geometry, card.labels), path)
+    draw_case(volume, segmentation, path)
     write(card, batch, make_rows(card))
     sent = shutil.copy(batch.out / report.PAGE, tmp_path / "sent.html")
     page = open_page(sent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,17 @@ def test_a_trained_model_is_at_once_usable_and_states_its_quality(raw_dataset: P
     image, result = raw_dataset / "imagesTr" / "case_0_0000.nii.gz", tmp_path / "result.nii.gz"
     assert main(["segment", str(image), "--model", str(out), "--out", str(result), "--quiet"]) == 0
     assert result.is_file()
+
+
+def test_a_training_goes_on_without_matplotlib_and_says_so_once(
+    raw_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = tmp_path / "model"
+    flags = ["--epochs", "2", "--batch-size", "2", "--patch-size", "16,16,16", "--validate-every", "1"]
+    assert main(["train", str(raw_dataset), "--out", str(out), "--device", "cpu", *flags]) == 0
+    assert capsys.readouterr().err.count("pip install matplotlib") == 1
+    assert (out / CARD_NAME).is_file() and (out / "training.csv").is_file() and not (out / "curves.png").exists()
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_path: Path) -> None:

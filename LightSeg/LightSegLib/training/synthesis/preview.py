@@ -6,49 +6,55 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ...catalog.anatomy import look_up
-from ...core.atomic_io import whole_file
+from ...rendering.palette import BRIGHT, PANEL
+from ...rendering.png import save_png
+from ...rendering.text import write
 from .generator import IGNORED, Sample
 from .settings import Settings
 
 GAP = 4  # pixels
+SIDE = 240  # pixels that the longest side of a tile has at least
+FILL = 0.6  # opacity of the labels
 
 
 def draw_preview(samples: Sequence[Sample], settings: Settings, path: Path) -> None:
     """Write a PNG: for each sample a row of its middle slices (axial, coronal, sagittal), and beside each the labels.
 
-    Raises OutputError.
+    Voxels are squares, since what the training sees is on show. Raises OutputError.
     """
-    import SimpleITK as sitk
-
-    colors = np.zeros((256, 3), np.float32)
+    colors = np.zeros((256, 3), np.uint8)
     for label, structure in enumerate(settings.structures, start=1):
         colors[label] = look_up(structure.name, label)[1]
     colors[IGNORED] = 40
-    rows = [np.concatenate(_tiles(sample, colors), axis=1) for sample in samples]
-    gap = np.zeros((GAP, rows[0].shape[1], 3), np.uint8)
-    picture = np.concatenate([part for row in rows for part in (row, gap)])
-    image = sitk.GetImageFromArray(picture, isVector=True)
-    with whole_file(path) as part:
-        sitk.WriteImage(image, str(part))
+    rows = [_tiles(sample, colors) for sample in samples]
+    width = sum(tile.width + GAP for tile in rows[0]) - GAP
+    height = max(tile.height for tile in rows[0])
+    picture = Image.new("RGB", (width, len(rows) * (height + GAP) - GAP))
+    for row, (sample, tiles) in enumerate(zip(samples, rows, strict=True)):
+        left, top = 0, row * (height + GAP)
+        for tile in tiles:
+            picture.paste(tile, (left, top + (height - tile.height) // 2))
+            left += tile.width + GAP
+        write(picture, sample.kind, 8, top + 14, 18, BRIGHT, halo=PANEL)
+    save_png(picture, path)
 
 
-def _tiles(sample: Sample, colors: np.ndarray) -> list[np.ndarray]:
-    """Pictures [height, 3 colors], all of one height, front or top up and the subject's right on the left."""
+def _tiles(sample: Sample, colors: np.ndarray) -> list[Image.Image]:
+    """Slices without and with labels, front or top up and the subject's right on the left."""
     image, classes = sample.image.numpy(), sample.classes.numpy()
-    middle = [length // 2 for length in image.shape]
-    height = max(image.shape)
+    scale = -(-SIDE // max(image.shape))
     tiles = []
-    for axis in range(3):
-        gray = _upright(np.take(image, middle[axis], axis), axis)
-        labels = _upright(np.take(classes, middle[axis], axis), axis)
-        shown = np.repeat((np.clip(gray, 0, 1) * 255)[..., None], 3, axis=2)
-        painted = np.where((labels > 0)[..., None], 0.4 * shown + 0.6 * colors[labels], shown)
-        for tile in (shown, painted):
-            above = (height - tile.shape[0]) // 2
-            padding = ((above, height - tile.shape[0] - above), (GAP, 0), (0, 0))
-            tiles.append(np.pad(tile, padding).astype(np.uint8))
+    for axis, length in enumerate(image.shape):
+        gray = _upright(np.take(image, length // 2, axis), axis)
+        labels = _upright(np.take(classes, length // 2, axis), axis)
+        plain = Image.fromarray((np.clip(gray, 0, 1) * 255).astype(np.uint8)).convert("RGB")
+        painted = Image.blend(plain, Image.fromarray(colors[labels]), FILL)
+        painted = Image.composite(painted, plain, Image.fromarray(np.uint8(255) * (labels > 0)))
+        size = (scale * plain.width, scale * plain.height)
+        tiles += [tile.resize(size, Image.Resampling.NEAREST) for tile in (plain, painted)]
     return tiles
 
 

@@ -1,8 +1,4 @@
-"""Results and training curves as PNG pictures, made off screen.
-
-The slices, the text and the curves need no OpenGL; only the 3D surface does, and where a machine has none
-the picture is made without it.
-"""
+"""The labels as surfaces in three dimensions, rendered off screen: alone in this folder it needs VTK, with OpenGL."""
 
 from __future__ import annotations
 
@@ -11,96 +7,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from ..imaging.volume import Segmentation, Volume
-from .annotations import (
-    BACKGROUND,
-    BRIGHT,
-    PANEL,
-    PANEL_CORNERS,
-    PANEL_SIZE,
-    PLANE_COLORS,
-    SIZE,
-    SURFACE_COLOR,
-    TEXT,
-    annotate_slice,
-    draw_axes_cross,
-    draw_legend,
-)
-from .canvas import Canvas
-from .charts import Axes, draw_axes, read_log
-from .slices import PLANES, Layer, draw_slices, frame, index_to_ras, list_layers
-
-NO_OPENGL = "The 3D surface is left out: this machine has no working OpenGL library."
-
-
-def draw_result(
-    volume: Volume, result: Segmentation | Sequence[Segmentation], path: str | Path, title: str | None = None
-) -> str | None:
-    """Write a PNG with axial, coronal and sagittal overlays, the 3D surface and the volume of every label.
-
-    `result` may be several segmentations, on grids of their own, for example of both sides. Returns None, or
-    one sentence that says what the picture lacks. Raises OutputError where the file cannot be written.
-    """
-    results = [result] if isinstance(result, Segmentation) else list(result)
-    layers = list_layers(results)
-    canvas = Canvas(*SIZE, BACKGROUND, text_mask)
-    canvas.text(title or volume.name, 24, 46, 34, BRIGHT, bold=True)
-
-    framing = frame(volume, layers, *PANEL_SIZE)
-    for plane, color, corner, picture in zip(
-        PLANES, PLANE_COLORS, PANEL_CORNERS, draw_slices(volume, layers, framing, *PANEL_SIZE), strict=False
-    ):
-        canvas.paste(picture, *corner)
-        annotate_slice(canvas, plane, color, corner, framing)
-
-    notice = _draw_surface_panel(canvas, layers, PANEL_CORNERS[3])
-    draw_legend(canvas, layers, results[0].provenance if results else {})
-    canvas.save(path)
-    return notice
-
-
-def draw_curves(log: str | Path, path: str | Path, title: str = "Training") -> None:
-    """Write a PNG with training loss and validation Dice against the epoch.
-
-    `log`: CSV with the columns epoch, train_loss, validation_dice and one validation_dice_<label> per label;
-    validation columns may be empty in epochs without validation. Raises InputError for a file that has none of
-    this, OutputError where the picture cannot be written.
-    """
-    loss, dice = read_log(Path(log))
-    canvas = Canvas(1600, 800, BACKGROUND, text_mask)
-    canvas.text(title, 40, 46, 34, BRIGHT, bold=True)
-    draw_axes(canvas, Axes("Training loss", "epoch", (110, 140, 640, 560)), loss)
-    draw_axes(canvas, Axes("Validation Dice", "epoch", (900, 140, 640, 560), high=1.0, mark_best=True), dice)
-    canvas.save(path)
-
-
-@cache
-def text_mask(words: str, size: int, bold: bool = False) -> np.ndarray:
-    """Coverage [height, width], 0 to 1, of one line of text, drawn by VTK's FreeType without OpenGL."""
-    import vtkmodules.vtkRenderingFreeType  # noqa: F401  registers the text renderer
-    from vtkmodules.util.numpy_support import vtk_to_numpy
-    from vtkmodules.vtkCommonDataModel import vtkImageData
-    from vtkmodules.vtkRenderingCore import vtkTextProperty, vtkTextRenderer
-
-    style = vtkTextProperty()
-    style.SetFontFamilyToArial()
-    style.SetFontSize(size)
-    style.SetBold(bold)
-    image, used = vtkImageData(), [0, 0]
-    renderer = vtkTextRenderer.GetInstance()
-    # The backend is named because the default one reads '$' in a label's name as the start of a formula.
-    renderer.RenderString(style, words, image, used, 72, vtkTextRenderer.FreeType)
-    columns, rows, _ = image.GetDimensions()
-    rgba = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, 4)
-    return np.asarray(rgba[: used[1], : used[0], 3][::-1] / np.float32(255))
-
-
-# --- the surface -------------------------------------------------------------------------------
+from .framing import index_to_ras
+from .layers import Layer
 
 PROBE = """
 import vtkmodules.vtkRenderingOpenGL2
@@ -134,29 +47,8 @@ def opengl_works() -> bool:
     return probe.returncode == 0
 
 
-def _draw_surface_panel(canvas: Canvas, layers: Sequence[Layer], corner: tuple[int, int]) -> str | None:
-    """The surface with its title and axes, or the words why there is none; these words are returned."""
-    (x, y), (width, height) = corner, PANEL_SIZE
-    canvas.rectangle(x, y, width, height, PANEL)
-    notice = None
-    if not any(layer.box for layer in layers):
-        notice = "The 3D surface is left out: no voxel is labelled."
-    elif not opengl_works():
-        notice = NO_OPENGL
-    else:
-        picture, axes = render_surface(layers, width, height)
-        canvas.paste(picture, x, y)
-        draw_axes_cross(canvas, axes, x + 62, y + height - 62)
-    canvas.rectangle(x, y - 4, width, 4, SURFACE_COLOR)
-    canvas.text("Surface", x + 14, y + 22, 22, BRIGHT, bold=True)
-    lines = canvas.wrapped(notice or "", width - 160, 20)
-    for number, words in enumerate(lines):
-        canvas.text(words, x + width / 2, y + height / 2 + 28 * number, 20, TEXT, align="center")
-    return notice
-
-
-def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth surfaces of all labels in RAS: picture [height, width, 3] and the world axes [3, 3] as seen.
+def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[Image.Image, np.ndarray]:
+    """Smooth surfaces of all labels in RAS: picture, RGB, and the world axes [3, 3] as seen.
 
     Needs OpenGL; ask `opengl_works` first.
     """
@@ -199,7 +91,7 @@ def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[np
     grabber.ReadFrontBufferOff()
     grabber.Update()
     pixels = vtk_to_numpy(grabber.GetOutput().GetPointData().GetScalars())
-    picture = pixels.reshape(height, 2, width, 2, 3).mean(axis=(1, 3))[::-1]
+    picture = Image.fromarray(pixels.reshape(2 * height, 2 * width, 3)[::-1]).reduce(2)
     view = camera.GetViewTransformMatrix()
     axes = np.array([[view.GetElement(row, column) for row in range(3)] for column in range(3)])
     window.Finalize()
@@ -209,7 +101,7 @@ def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[np
 def _surface_actor(layers: Sequence[Layer]) -> Any:
     """The outer surface of one segmentation's labels, without voxel steps, at its place in RAS.
 
-    All labels are one mesh, coloured by label, so that neighbours meet without a gap.
+    All labels are one mesh, colored by label, so that neighbours meet without a gap.
     """
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData

@@ -1,0 +1,55 @@
+"""The list beside the pictures of a result: color, name and volume of every label, and how the result came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from .layers import Layer
+from .palette import BACKGROUND, BRIGHT, FAINT, RULE, TEXT
+from .text import wrap, write
+
+LINE = 24  # pixels
+SWATCH, INDENT, NUMBERS = 18, 30, 110  # width of a label's color, of what stands before its name and after it
+
+
+def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: int, height: int) -> Image.Image:
+    """Labels from the top on, as many as there is room for, and their sum; what made the result at the bottom."""
+    picture = Image.new("RGB", (width, height), BACKGROUND)
+    facts = [line for fact in _facts(provenance) for line in wrap(fact, width, 17)]
+    facts_top = height - LINE * len(facts) + LINE // 2
+    write(picture, "Segments", 0, 18, 24, BRIGHT, bold=True)
+    write(picture, "ml", width, 18, 20, FAINT, align="right")
+    y = 52
+    for number, layer in enumerate(layers):
+        name = wrap(layer.label.name, width - NUMBERS, 20) or [""]
+        if y + LINE * len(name) > facts_top - 120:
+            write(picture, f"and {len(layers) - number} more", INDENT, y, 20, FAINT)
+            y += 36
+            break
+        picture.paste(layer.label.color, (0, y - SWATCH // 2, SWATCH, y + SWATCH // 2))
+        for line, words in enumerate(name):
+            write(picture, words, INDENT, y + LINE * line, 20, TEXT)
+        write(picture, f"{layer.volume_ml:.2f}", width, y, 20, BRIGHT, align="right")
+        y += LINE * len(name) + 12
+    picture.paste(RULE, (0, y - 6, width, y - 5))
+    write(picture, "Total", INDENT, y + 16, 20, TEXT, bold=True)
+    total = sum(layer.volume_ml for layer in layers)
+    write(picture, f"{total:.2f}", width, y + 16, 20, BRIGHT, bold=True, align="right")
+    for line, words in enumerate(facts):
+        write(picture, words, 0, facts_top + LINE * line, 17, FAINT)
+    return picture
+
+
+def _facts(provenance: Mapping[str, Any]) -> list[str]:
+    """What a reader of the picture should know about its making."""
+    facts = []
+    if model := provenance.get("title") or provenance.get("model"):
+        facts.append(f"Model: {model} {provenance.get('version', '')}".strip())
+    if licence := provenance.get("licence"):
+        facts.append(f"Licence of the model: {licence}")
+    if version := provenance.get("lightseg"):
+        facts.append(f"Made with LightSeg {version}")
+    return facts

@@ -1,0 +1,17 @@
+"""A picture becomes a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL.Image import Image
+
+from ..core.atomic_io import whole_file
+from ..imaging.writers import check_output
+
+
+def save_png(picture: Image, path: str | Path) -> None:
+    """Write a PNG file, whole or not at all. Raises OutputError where it cannot be written."""
+    check_output(path, (".png",))
+    with whole_file(path) as part:
+        picture.save(part, format="PNG")

@@ -1,0 +1,95 @@
+"""Words on a picture, whatever fonts a machine has."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+
+from PIL import ImageDraw, ImageFont
+from PIL.Image import Image
+
+from .palette import Color
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+# The first that the machine has is taken. Pillow's own font comes last: it has neither accents nor a bold form.
+FONTS = {
+    False: ("DejaVuSans.ttf", "LiberationSans-Regular.ttf", "NotoSans-Regular.ttf", "arial.ttf", "Helvetica.ttc"),
+    True: ("DejaVuSans-Bold.ttf", "LiberationSans-Bold.ttf", "NotoSans-Bold.ttf", "arialbd.ttf", "Arial Bold.ttf"),
+}
+ANCHORS = {"left": "lm", "center": "mm", "right": "rm"}
+HALO = 2  # pixels
+
+
+def write(
+    picture: Image,
+    words: str,
+    x: float,
+    y: float,
+    size: int,
+    color: Color,
+    bold: bool = False,
+    align: str = "left",
+    halo: Color | None = None,
+) -> None:
+    """Write one line; (x, y) is the middle of its height and its left end, center or right end by `align`.
+
+    halo: color of a rim around the letters, which keeps them readable on an image.
+    """
+    font, encoding = _font(size, bold)
+    words = _writable(words, encoding)
+    draw = ImageDraw.Draw(picture)
+    if isinstance(font, ImageFont.FreeTypeFont):
+        rim = 0 if halo is None else HALO
+        draw.text((x, y), words, color, font, anchor=ANCHORS[align], stroke_width=rim, stroke_fill=halo)
+        return
+    _, _, width, height = draw.textbbox((0, 0), words, font)
+    left = x - width * {"left": 0.0, "center": 0.5, "right": 1.0}[align]
+    draw.text((round(left), round(y - height / 2)), words, color, font)
+
+
+def text_width(words: str, size: int, bold: bool = False) -> float:
+    """Pixels that `words` take on one line."""
+    font, encoding = _font(size, bold)
+    left, _, right, _ = font.getbbox(_writable(words, encoding))
+    return right - left
+
+
+def wrap(words: str, width: float, size: int) -> list[str]:
+    """`words` broken into lines of at most `width` pixels; only a longer word is broken itself."""
+    lines: list[str] = []
+    for word in words.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+            continue
+        lines.append("")
+        for letter in word:
+            if lines[-1] and text_width(lines[-1] + letter, size) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
+@cache
+def _font(size: int, bold: bool) -> tuple[Font, str]:
+    """A font and the encoding of what it can write."""
+    for name in FONTS[bold]:
+        try:
+            return ImageFont.truetype(name, size), "utf-8"
+        except (OSError, ImportError):  # not on this machine, or a Pillow without FreeType
+            continue
+    try:
+        return ImageFont.load_default(size), "ascii"
+    except (ImportError, TypeError):  # without FreeType, or before Pillow 10.1: letters of one size
+        return ImageFont.load_default(), "latin-1"
+
+
+def _writable(words: str, encoding: str) -> str:
+    """One line of words, every letter as it is where it can be, else without its accent, else as a question mark."""
+    letters = []
+    for letter in unicodedata.normalize("NFC", " ".join(words.split())):
+        if not letter.encode(encoding, "ignore"):
+            letter = unicodedata.normalize("NFKD", letter).encode(encoding, "ignore").decode(encoding) or "?"
+        letters.append(letter)
+    return "".join(letters)

@@ -1,0 +1,64 @@
+"""The page of a result: what is on it, and what it says where it lacks the surface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from balls import DIRECTIONS, GREEN, LABELS, RED, find_color, make_balls
+from LightSegLib.core.errors import OutputError
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.rendering import result, surface
+
+
+@pytest.fixture(autouse=True)
+def fresh_answer() -> Iterator[None]:
+    """Each test asks anew whether OpenGL works."""
+    surface.opengl_works.cache_clear()
+    yield
+    surface.opengl_works.cache_clear()
+
+
+@pytest.fixture
+def no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose VTK ends the process when it renders."""
+    monkeypatch.delenv("LIGHTSEG_OPENGL", raising=False)
+    monkeypatch.setattr(surface, "PROBE", "import os; os.abort()")
+
+
+def test_the_picture_of_two_results_shows_both(tmp_path: Path, no_opengl: None) -> None:
+    volume, segmentation = make_balls(np.eye(3), (-18, 12, 3), (14, -8, 3))
+    sides = [
+        Segmentation(np.where(segmentation.voxels == label.value, label.value, 0), volume.geometry, (label,))
+        for label in LABELS
+    ]
+    path = tmp_path / "both.png"
+    result.draw_result(volume, sides, path)
+    (x, y), (width, height) = result.PANEL_CORNERS[0], result.PANEL_SIZE
+    axial = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(float)[y : y + height, x : x + width]
+    assert find_color(axial, RED)[0] > width / 2 > find_color(axial, GREEN)[0]
+
+
+def test_without_opengl_the_slices_remain_and_the_loss_is_named(tmp_path: Path, no_opengl: None) -> None:
+    volume, segmentation = make_balls(DIRECTIONS["oblique"], (-18, 12, 3), (14, -8, 3))
+    path = tmp_path / "result.png"
+    assert result.draw_result(volume, segmentation, path, "Two balls") == result.NO_OPENGL
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    assert picture.shape == (1200, 1600, 3)
+    assert [file.name for file in tmp_path.iterdir()] == ["result.png"]
+
+
+def test_an_empty_result_is_drawn_and_says_so(tmp_path: Path) -> None:
+    volume, segmentation = make_balls(np.eye(3), (900, 0, 0), (900, 0, 0))
+    notice = result.draw_result(volume, segmentation, tmp_path / "empty.png")
+    assert notice == "The 3D surface is left out: no voxel is labelled."
+
+
+def test_a_folder_that_is_missing_is_named_and_nothing_is_left(tmp_path: Path, no_opengl: None) -> None:
+    volume, segmentation = make_balls(np.eye(3), (-18, 12, 3), (14, -8, 3))
+    with pytest.raises(OutputError, match="nowhere"):
+        result.draw_result(volume, segmentation, tmp_path / "nowhere" / "result.png")
+    assert list(tmp_path.iterdir()) == []
