@@ -9,10 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from ..imaging.geometry import Geometry
+from ..imaging.ras import LPS_TO_RAS
 from ..imaging.volume import Volume
 from .layers import Layer
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)

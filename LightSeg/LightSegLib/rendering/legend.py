@@ -9,7 +9,7 @@ from PIL import Image
 
 from .layers import Layer
 from .palette import BACKGROUND, BRIGHT, FAINT, RULE, TEXT
-from .text import wrap, write
+from .text import Style, wrap, write
 
 LINE = 24  # pixels
 SWATCH, INDENT, NUMBERS = 18, 30, 110  # width of a label's color, of what stands before its name and after it
@@ -20,26 +20,26 @@ def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: i
     picture = Image.new("RGB", (width, height), BACKGROUND)
     facts = [line for fact in _facts(provenance) for line in wrap(fact, width, 17)]
     facts_top = height - LINE * len(facts) + LINE // 2
-    write(picture, "Segments", 0, 18, 24, BRIGHT, bold=True)
-    write(picture, "ml", width, 18, 20, FAINT, align="right")
+    write(picture, "Segments", (0, 18), Style(24, BRIGHT, bold=True))
+    write(picture, "ml", (width, 18), Style(20, FAINT), align="right")
     y = 52
     for number, layer in enumerate(layers):
         name = wrap(layer.label.name, width - NUMBERS, 20) or [""]
         if y + LINE * len(name) > facts_top - 120:
-            write(picture, f"and {len(layers) - number} more", INDENT, y, 20, FAINT)
+            write(picture, f"and {len(layers) - number} more", (INDENT, y), Style(20, FAINT))
             y += 36
             break
         picture.paste(layer.label.color, (0, y - SWATCH // 2, SWATCH, y + SWATCH // 2))
         for line, words in enumerate(name):
-            write(picture, words, INDENT, y + LINE * line, 20, TEXT)
-        write(picture, f"{layer.volume_ml:.2f}", width, y, 20, BRIGHT, align="right")
+            write(picture, words, (INDENT, y + LINE * line), Style(20, TEXT))
+        write(picture, f"{layer.volume_ml:.2f}", (width, y), Style(20, BRIGHT), align="right")
         y += LINE * len(name) + 12
     picture.paste(RULE, (0, y - 6, width, y - 5))
-    write(picture, "Total", INDENT, y + 16, 20, TEXT, bold=True)
+    write(picture, "Total", (INDENT, y + 16), Style(20, TEXT, bold=True))
     total = sum(layer.volume_ml for layer in layers)
-    write(picture, f"{total:.2f}", width, y + 16, 20, BRIGHT, bold=True, align="right")
+    write(picture, f"{total:.2f}", (width, y + 16), Style(20, BRIGHT, bold=True), align="right")
     for line, words in enumerate(facts):
-        write(picture, words, 0, facts_top + LINE * line, 17, FAINT)
+        write(picture, words, (0, facts_top + LINE * line), Style(17, FAINT))
     return picture
 
 

@@ -18,7 +18,7 @@ from .palette import BACKGROUND, BRIGHT, PANEL, TEXT
 from .png import save_png
 from .slices import PLANES, draw_slices
 from .surface import opengl_works, render_surface
-from .text import text_width, wrap, write
+from .text import Style, text_width, wrap, write
 
 NO_OPENGL = "The 3D surface is left out: this machine has no VTK with a working OpenGL library."
 NOTHING = "The 3D surface is left out: no voxel is labelled."
@@ -46,7 +46,7 @@ def draw_result(
     whole = Image.new("RGB", SIZE, BACKGROUND)
     title = title or volume.name
     fitting = [size for size in TITLE_SIZES if text_width(title, size, bold=True) <= SIZE[0] - 48]
-    write(whole, title, 24, 46, max(fitting, default=min(TITLE_SIZES)), BRIGHT, bold=True)
+    write(whole, title, (24, 46), Style(max(fitting, default=min(TITLE_SIZES)), BRIGHT, bold=True))
 
     framing = frame(volume, layers, *PANEL_SIZE)
     panels = draw_slices(volume, layers, framing, *PANEL_SIZE)
@@ -74,11 +74,11 @@ def _draw_surface(layers: Sequence[Layer]) -> tuple[Image.Image, str | None]:
     if notice:
         panel = Image.new("RGB", PANEL_SIZE, PANEL)
         for line, words in enumerate(wrap(notice, width - 160, 20)):
-            write(panel, words, width / 2, height / 2 + 28 * line, 20, TEXT, align="center")
+            write(panel, words, (width / 2, height / 2 + 28 * line), Style(20, TEXT), align="center")
     else:
         panel, axes = render_surface(layers, width, height)
         _draw_axes(panel, axes, 0, height - CROSS)
-    write(panel, "Surface", 14, 22, 22, BRIGHT, bold=True)
+    write(panel, "Surface", (14, 22), Style(22, BRIGHT, bold=True))
     return panel, notice
 
 
@@ -93,4 +93,6 @@ def _draw_axes(panel: Image.Image, axes: np.ndarray, left: int, top: int) -> Non
         ends = [(SMOOTH * (middle + length * x), SMOOTH * (middle + length * y)) for length in (0, 36)]
         ImageDraw.Draw(line).line(ends, 255, 3 * SMOOTH)
         panel.paste(color, (left, top), line.reduce(SMOOTH))
-        write(panel, letter, left + middle + 50 * x, top + middle + 50 * y, 18, color, bold=True, align="center")
+        write(
+            panel, letter, (left + middle + 50 * x, top + middle + 50 * y), Style(18, color, bold=True), align="center"
+        )

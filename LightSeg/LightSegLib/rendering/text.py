@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass
 from functools import cache
 
 from PIL import ImageDraw, ImageFont
@@ -21,31 +22,29 @@ ANCHORS = {"left": "lm", "center": "mm", "right": "rm"}
 HALO = 2  # pixels
 
 
-def write(
-    picture: Image,
-    words: str,
-    x: float,
-    y: float,
-    size: int,
-    color: Color,
-    bold: bool = False,
-    align: str = "left",
-    halo: Color | None = None,
-) -> None:
-    """Write one line; (x, y) is the middle of its height and its left end, center or right end by `align`.
+@dataclass(frozen=True)
+class Style:
+    """How letters look: size in pixels, and halo, the color of a rim that keeps them readable on an image."""
 
-    halo: color of a rim around the letters, which keeps them readable on an image.
-    """
-    font, encoding = _font(size, bold)
+    size: int
+    color: Color
+    bold: bool = False
+    halo: Color | None = None
+
+
+def write(picture: Image, words: str, place: tuple[float, float], style: Style, align: str = "left") -> None:
+    """Write one line; `place` (x, y) is the middle of its height and its left end, center or right end by `align`."""
+    x, y = place
+    font, encoding = _font(style.size, style.bold)
     words = _writable(words, encoding)
     draw = ImageDraw.Draw(picture)
     if isinstance(font, ImageFont.FreeTypeFont):
-        rim = 0 if halo is None else HALO
-        draw.text((x, y), words, color, font, anchor=ANCHORS[align], stroke_width=rim, stroke_fill=halo)
+        rim = 0 if style.halo is None else HALO
+        draw.text(place, words, style.color, font, anchor=ANCHORS[align], stroke_width=rim, stroke_fill=style.halo)
         return
     _, _, width, height = draw.textbbox((0, 0), words, font)
     left = x - width * {"left": 0.0, "center": 0.5, "right": 1.0}[align]
-    draw.text((round(left), round(y - height / 2)), words, color, font)
+    draw.text((round(left), round(y - height / 2)), words, style.color, font)
 
 
 def text_width(words: str, size: int, bold: bool = False) -> float:

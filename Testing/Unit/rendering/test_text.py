@@ -47,10 +47,10 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     text._font.cache_clear()
 
 
-def written(words: str, **options: object) -> np.ndarray:
+def written(words: str, bold: bool = False, align: str = "left") -> np.ndarray:
     """Brightness [100, 300] of a black picture with white words at (150, 50)."""
     picture = Image.new("RGB", (300, 100))
-    text.write(picture, words, 150, 50, 24, (255, 255, 255), **options)
+    text.write(picture, words, (150, 50), text.Style(24, (255, 255, 255), bold), align)
     return np.asarray(picture.convert("L"), float)
 
 
@@ -99,7 +99,7 @@ def test_lines_are_no_wider_than_asked(machine: str) -> None:
 
 def test_a_halo_sets_words_off_from_a_bright_image() -> None:
     picture = Image.new("RGB", (100, 40), (255, 255, 255))
-    text.write(picture, "mm", 50, 20, 24, (255, 255, 255), align="center", halo=(0, 0, 0))
+    text.write(picture, "mm", (50, 20), text.Style(24, (255, 255, 255), halo=(0, 0, 0)), align="center")
     seen = np.asarray(picture.convert("L"))
     assert seen.min() == 0 and seen[0, 0] == 255
 

@@ -11,7 +11,7 @@ from PIL import Image
 from ...catalog.anatomy import look_up
 from ...rendering.palette import BRIGHT, PANEL
 from ...rendering.png import save_png
-from ...rendering.text import write
+from ...rendering.text import Style, write
 from .generator import IGNORED, Sample
 from .settings import Settings
 
@@ -38,7 +38,7 @@ def draw_preview(samples: Sequence[Sample], settings: Settings, path: Path) -> N
         for tile in tiles:
             picture.paste(tile, (left, top + (height - tile.height) // 2))
             left += tile.width + GAP
-        write(picture, sample.kind, 8, top + 14, 18, BRIGHT, halo=PANEL)
+        write(picture, sample.kind, (8, top + 14), Style(18, BRIGHT, halo=PANEL))
     save_png(picture, path)
 
 
