@@ -6,13 +6,19 @@ BENCHMARK_OPTIONS ?=
 
 VENV := .venv
 PEERS := .venv-peers
+DOCS := .venv-docs
+SITE := build/site
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.requirements
 DEV_STAMP := $(VENV)/.requirements-dev
 PEERS_STAMP := $(PEERS)/.requirements-peers
+DOCS_STAMP := $(DOCS)/.requirements-docs
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 $(PYTEST_OPTIONS)
 
-.PHONY: demo test test-all parity lint types benchmark clean
+.PHONY: help demo test test-all parity lint types benchmark docs clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(RUN_STAMP)  ## segment the sample with the bundled model, into demo-output/
 	$(BIN)/python Testing/demo.py
@@ -36,8 +42,13 @@ types: $(DEV_STAMP)
 benchmark: $(DEV_STAMP)  ## speed and memory beside published figures, and beside nnU-Net and MONAI after make parity
 	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python Testing/Benchmarks/benchmark.py $(BENCHMARK_OPTIONS)
 
-clean:
-	rm -rf $(VENV) $(PEERS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache
+docs: $(DEV_STAMP) $(DOCS_STAMP)  ## the documentation as a site, in build/site, with every link followed
+	rm -rf $(SITE)
+	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --builder html Documentation $(SITE)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) Testing/Site
+
+clean:  ## remove what these commands have made
+	rm -rf $(VENV) $(PEERS) $(DOCS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' \
@@ -57,4 +68,11 @@ $(PEERS)/bin/python: | $(BIN)/python
 
 $(PEERS_STAMP): requirements-peers.txt | $(PEERS)/bin/python
 	$(PEERS)/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r requirements-peers.txt
+	@touch $@
+
+$(DOCS)/bin/python: | $(BIN)/python
+	$(BIN)/python -m venv $(DOCS)
+
+$(DOCS_STAMP): requirements-docs.txt | $(DOCS)/bin/python
+	$(DOCS)/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r requirements-docs.txt
 	@touch $@

@@ -23,12 +23,6 @@ nitpicky = False
 autodoc_mock_imports = ["SimpleITK", "numpy", "pydicom", "requests", "scipy", "torch", "urllib3"]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
 html_theme = "furo"
 html_title = f"LightSeg {release}"
-html_theme_options = {
-    "source_repository": "https://github.com/lightseg/SlicerLightSeg/",
-    "source_branch": "main",
-    "source_directory": "Documentation/",
-}
 html_show_sphinx = False

@@ -19,6 +19,7 @@ from needs_slicer import needs_slicer
 
 ENTRY = REPOSITORY / "Resources" / "LightSeg.json"
 README = REPOSITORY / "README.md"
+TUTORIAL = REPOSITORY / "Documentation" / "tutorials" / "first-segmentation.md"
 SCHEMA = (
     "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.1.json#"
 )
@@ -116,9 +117,10 @@ def test_the_readme_says_what_the_index_asks_for(sections: dict[str, str], descr
     assert re.search(r"doi:10\.\d+/", sections["Publications"])
 
 
-def test_the_tutorial_leads_from_the_sample_to_a_result(sections: dict[str, str]) -> None:
+def test_the_tutorial_leads_from_the_sample_to_a_result() -> None:
     """Numbered steps with pictures of the window; what is bold in them is written so in the window."""
-    (tutorial,) = [text for heading, text in sections.items() if heading.startswith("Tutorial")]
+    tutorial = TUTORIAL.read_text(encoding="utf-8")
+    assert TUTORIAL.relative_to(REPOSITORY).as_posix() in README.read_text(encoding="utf-8")
     steps = re.findall(r"^(\d+)\. ", tutorial, re.MULTILINE)
     assert steps == [str(number) for number in range(1, len(steps) + 1)] and len(steps) >= 5
     files = [
@@ -138,7 +140,11 @@ def test_the_tutorial_leads_from_the_sample_to_a_result(sections: dict[str, str]
 def test_every_picture_and_page_of_the_readme_is_in_the_repository() -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", README.read_text(encoding="utf-8"))
     local = [target for target in targets if not target.startswith(("http", "#"))]
-    assert local and [target for target in local if not (REPOSITORY / target).is_file()] == []
+    assert local and [target for target in local if not (REPOSITORY / target).exists()] == []
+
+
+def test_the_readme_fits_a_few_screens() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def png_size(path: Path) -> tuple[int, int]:

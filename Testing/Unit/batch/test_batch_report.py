@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from balls import make_balls
+from browsing import browser
 from LightSegLib.batch import report, volumes
 from LightSegLib.batch.case import Misfit
 from LightSegLib.batch.records import DONE, FAILED, Row
@@ -27,13 +28,6 @@ from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.rendering.case import GAP, SIDE, draw_case
 
 MODEL = "hippocampus-mr-lightmedseg"
-# One that came as a snap sees none of the tests' files.
-FOUND = filter(None, map(shutil.which, ("chromium", "google-chrome")))
-CHROMIUM = next((path for path in FOUND if "/snap/" not in path), None)
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture
@@ -240,17 +234,11 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
 @pytest.fixture
 def open_page(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Opens a page from the file system in Chromium; whatever it asks of the network fails the test."""
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine (on Debian: apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=CHROMIUM, args=list(FLAGS), viewport={"width": 1280, "height": 900}
-        )
-        complaints: list[str] = []
+    complaints: list[str] = []
+    with browser(tmp_path / "profile", 1280) as context:
 
         def opened(path: Path) -> Any:
-            page = browser.new_page()
+            page = context.new_page()
             page.on("console", lambda message: complaints.append(message.text))
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on(
@@ -260,8 +248,7 @@ def open_page(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             return page
 
         yield opened
-        browser.close()
-        assert complaints == []
+    assert complaints == []
 
 
 def names(page: Any) -> list[str]:
