@@ -313,6 +313,27 @@ def test_a_network_that_openvino_cannot_convert_runs_with_torch(
 
 
 @needs_openvino
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_signal_does_not_end_the_process_when_a_model_is_gone() -> None:
+    """As when the user presses Ctrl-C after another thread has dropped a model for the next one."""
+    program = """
+import signal, threading
+import torch
+from LightSegLib.inference.backends.openvino_runner import compiled
+models = [compiled(torch.nn.Conv3d(1, 2, 3).eval(), (1, 1, 8, 8, 8), "OpenVINO float32", None, "name", 1)]
+models[0](torch.zeros(1, 1, 8, 8, 8))
+dropping = threading.Thread(target=models.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    library = Path(__file__).resolve().parents[3] / "LightSeg"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=library)
+    assert (done.returncode, done.stdout.strip()) == (0, "handled")
+
+
+@needs_openvino
 def test_nothing_is_sent_anywhere(tmp_path: Path) -> None:
     """In a process of its own in which any connection, and OpenVINO's telemetry, would raise."""
     program = """

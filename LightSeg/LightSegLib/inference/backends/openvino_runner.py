@@ -5,6 +5,7 @@ OpenVINO's package for telemetry is kept from being loaded, so nothing is sent.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import queue
 import sys
@@ -41,7 +42,7 @@ def compiled(
     nowhere. threads: in which it may be called at a time; each call is computed in one thread, so that rounding does
     not depend on their number. Raises whatever OpenVINO raises for a network that it cannot convert.
     """
-    core = _openvino().Core()
+    core = _core()
     properties = {
         "INFERENCE_PRECISION_HINT": HINTS[form],
         "INFERENCE_NUM_THREADS": threads,
@@ -103,6 +104,16 @@ def _converted(network: nn.Module, shape: Sequence[int]) -> Any:
         decoder = TorchScriptPythonDecoder(traced)
         frontend = FrontEndManager().load_by_framework("pytorch")
         return frontend.convert(frontend.load(decoder))
+
+
+@functools.cache
+def _core() -> Any:
+    """One for the life of the process.
+
+    With the last core OpenVINO's CPU plugin would be unloaded. If that happened in another thread, the stack on which
+    it lets this one handle signals would be gone, and the next signal that Python handles would end the process.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> Any:
