@@ -11,7 +11,7 @@ from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY, matched
 from ..imaging.dicom import series as dicom
 from ..imaging.dicom.files import Found
-from ..imaging.dicom.frames import Frame, Study
+from ..imaging.dicom.frames import Study
 from .case import Case, Misfit, Source
 
 
@@ -36,7 +36,7 @@ def series_in(found: Found, card: Card, top: Path) -> Iterator[Series | Misfit]:
                 yield _series(stack, top)
         for left in one.left_over:
             whole = not one.stacks and len(one.left_over) == 1
-            yield Misfit(_what(left.frames[0].study, left.frames[0].path, "" if whole else _names(left)), left.reason)
+            yield Misfit(_what(left.frames[0].study, left.frames[0].path, "" if whole else left.names), left.reason)
     seen = set()
     for path, study, reason in found.others:
         if (study.series, path.parent) not in seen:
@@ -59,11 +59,6 @@ def _series(stack: dicom.Stack, top: Path) -> Series:
 def _what(study: Study, path: Path, part: str = "") -> str:
     words = f"{path.parent}, series {study.number} {study.description}".rstrip()
     return f"{words}, {part}" if part else words
-
-
-def _names(left: dicom.LeftOver) -> str:
-    first: Frame = left.frames[0]
-    return first.name + (f" and {len(left.frames) - 1} more" if len(left.frames) > 1 else "")
 
 
 def _reason(stack: dicom.Stack, card: Card) -> str:

@@ -41,14 +41,31 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
         raise InputError(
             f"{_damaged(found)} They may be slices of {path.name}: get them again, or remove them if they are not."
         )
-    grid = grid_of(stack, path.name, allow_gaps)
+    left_over = _left_over(chosen, found)
+    try:
+        grid = grid_of(stack, path.name, allow_gaps)
+    except InputError as error:
+        raise InputError(f"{error} {_unused(path.name, left_over)}".strip()) from error
     voxels, geometry, reading = _read(grid)
-    left_over = [(frame.name, reason) for one in chosen.left_over for frame in one.frames for reason in (one.reason,)]
-    left_over += [(file.name, reason) for file, reason in found.damaged]
-    notices = _notices(path.name, reading, left_over)
+    notices = _notices(path.name, reading)
     if left_over:
-        reading["left_over"] = [f"{name} {reason}" for name, reason in left_over]
+        reading["left_over"] = left_over
+        notices.append(_unused(path.name, left_over))
     return Volume(voxels, geometry, path.name.split(".")[0] or "volume", reading, tuple(notices))
+
+
+def _left_over(series: Series, found: Found) -> list[str]:
+    """What is not used, and why, in words."""
+    words = [f"{one.names} {one.reason}" for one in series.left_over]
+    words += [f"{file.name} {reason}" for file, reason in found.damaged]
+    return words + [f"{file.name} {reason}" for file, _, reason in found.others]
+
+
+def _unused(name: str, left_over: Sequence[str]) -> str:
+    if not left_over:
+        return ""
+    more = f"; and {len(left_over) - LISTED} more" if len(left_over) > LISTED else ""
+    return f"Not everything in {name} was used: {'; '.join(left_over[:LISTED])}{more}."
 
 
 def _only_series(path: Path, found: Found) -> Series:
@@ -81,9 +98,11 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
         return chosen[0]
     words = "; ".join(f"{stack.what or 'one'} ({len(stack.frames)} slices)" for stack in series.stacks[:LISTED])
     more = f"; and {len(series.stacks) - LISTED} more" if len(series.stacks) > LISTED else ""
+    one_file = len({frame.path for frame in _frames(series)}) == 1
+    apart = "" if one_file else "Put the files of one in a folder of its own, or let"
     raise InputError(
         f"{path.name} holds {len(series.stacks)} volumes in one series: {words}{more}. "
-        "Put the files of one in a folder of its own, or let `lightseg batch` segment each of them."
+        f"{apart or 'Let'} `lightseg batch` segment each of them."
     )
 
 
@@ -131,7 +150,7 @@ def _read(grid: Grid) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
     return voxels, geometry, reading
 
 
-def _notices(name: str, reading: dict[str, Any], left_over: Sequence[tuple[str, str]]) -> list[str]:
+def _notices(name: str, reading: dict[str, Any]) -> list[str]:
     notices = []
     if straight := reading.get("straightened"):
         low, high = reading["step_mm"]
@@ -145,10 +164,6 @@ def _notices(name: str, reading: dict[str, Any], left_over: Sequence[tuple[str, 
         notices.append(f"Slices of {name} are missing in {len(gaps)} place(s); what lies there was interpolated.")
     if doubled := reading.get("doubled"):
         notices.append(f"{doubled} slice(s) of {name} are there twice, with the same content; each was used once.")
-    if left_over:
-        words = ", ".join(f"{file} {reason}" for file, reason in left_over[:LISTED])
-        more = f", and {len(left_over) - LISTED} more" if len(left_over) > LISTED else ""
-        notices.append(f"Not everything in {name} was used: {words}{more}.")
     return notices
 
 

@@ -81,6 +81,12 @@ def _stored_values(frame: Frame) -> np.ndarray:
     except InputError:
         raise
     except Exception as error:  # whatever decoders stumble over in bytes of strangers
+        if "missing dependencies" in str(error) or "handlers are available" in str(error):
+            syntax = data.file_meta.TransferSyntaxUID.name
+            raise InputError(
+                f"{frame.path.name} in {frame.path.parent} is compressed as {syntax}, which cannot be decoded here. "
+                "Export the series without compression."
+            ) from error
         raise _unreadable(frame, f"{type(error).__name__}: {error}") from error
     values = values.reshape(-1, *values.shape[-2:])
     return values if frame.stored.bits == 0 or values.dtype.kind == "f" else _used_bits(values, frame)

@@ -35,6 +35,11 @@ class LeftOver:
     frames: tuple[Frame, ...]
     reason: str
 
+    @property
+    def names(self) -> str:
+        more = f" and {len(self.frames) - 1} more" if len(self.frames) > 1 else ""
+        return f"{self.frames[0].name}{more}"
+
 
 @dataclass(frozen=True)
 class Series:
