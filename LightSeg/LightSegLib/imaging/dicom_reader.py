@@ -80,7 +80,7 @@ def _only_series(path: Path, found: Found) -> Series:
     candidates = many or near or images
     if not candidates:
         raise InputError(
-            f"{path.name} holds no DICOM series of slices: it {series[0].left_over[0].reason}. Choose another folder."
+            f"{path.name} holds no DICOM series of slices: it {series[0].left_over[0].reason}. Choose the folder of the whole series."
         )
     if len(candidates) > 1:
         names = ", ".join(_title(one) for one in candidates[:LISTED])

@@ -81,7 +81,10 @@ def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
 
 def _holds_dicom(path: Path) -> bool:
     """Whether the path is read as DICOM: a folder, or a file that says so."""
-    return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
+    try:
+        return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
+    except OSError:  # whoever opens it next tells why it cannot be
+        return False
 
 
 def _itk_reason(error: RuntimeError) -> str:

@@ -11,7 +11,7 @@ from dicom_series import ORIGIN, STEP, noise, slices, world, write
 from LightSegLib.core.errors import InputError
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Volume
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 
 TILT = np.deg2rad(20)
 OBLIQUE = (0.8, 0.6, 0.0, -0.48, 0.64, 0.6)
@@ -60,6 +60,36 @@ def test_ten_voxels_of_real_series(shared_data: Path, folder: str) -> None:
     volume = read_volume(shared_data / "dicom" / folder)
     files = sorted((shared_data / "dicom" / folder).iterdir())
     check_ten_voxels(volume, [pydicom.dcmread(path) for path in files])
+
+
+@pytest.mark.parametrize(("name", "count"), [("enhanced_mr_siemens", 6), ("enhanced_mr_philips.dcm", 32)])
+def test_frames_of_real_multiframe_files(shared_data: Path, name: str, count: int) -> None:
+    """The place of each frame by its own functional groups; of Philips's two volumes each is one."""
+    given = shared_data / "dicom" / name
+    (path,) = given.iterdir() if given.is_dir() else [given]
+    part = ""
+    if name == "enhanced_mr_philips.dcm":
+        with pytest.raises(InputError, match=r"2 volumes in one series") as refused:
+            read_volume(path)
+        part = str(refused.value).split("one series: ")[1].split(" (")[0]
+    volume = read_volume(path, part=part)
+    data = pydicom.dcmread(path)
+    values = data.pixel_array
+    seen = set()
+    for frame, groups in enumerate(data.PerFrameFunctionalGroupsSequence):
+        flat = Dataset()
+        for sequence in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
+            shared = data.SharedFunctionalGroupsSequence[0]
+            flat.update((groups if sequence in groups else shared)[sequence].value[0])
+        place = world(flat, 10, 20)
+        i, j, k = at(volume, place)
+        assert (i, j, k) == pytest.approx((10, 20, round(k)), abs=0.01 / min(volume.geometry.spacing))
+        rescale = groups.get("PixelValueTransformationSequence")
+        slope, intercept = (rescale[0].RescaleSlope, rescale[0].RescaleIntercept) if rescale else (1, 0)
+        expected = values[frame] * float(slope) + float(intercept)
+        if np.allclose(volume.voxels[round(k)], expected, rtol=1e-5):
+            seen.add(round(k))
+    assert len(seen) == count == volume.geometry.shape[0]
 
 
 @pytest.mark.parametrize(("step", "decimals"), [(0.625, 3), (0.625, 2), (1.25, 1), (0.7, 1), (2.1875, 2)])

@@ -234,9 +234,10 @@ def test_what_was_done_to_read_a_volume_stands_in_its_result(
     threshold_segmenter: Callable[..., Segmenter], noise: Volume
 ) -> None:
     read = replace(noise, reading={"format": "DICOM", "frames": 12}, notices=("It was straightened.",))
-    provenance = threshold_segmenter().segment([read]).provenance
+    segmenter = threshold_segmenter(Preprocessing(normalization=(Normalization("none"),)))
+    provenance = segmenter.segment([read]).provenance
     assert provenance["reading"] == [read.reading] and "It was straightened." in provenance["notices"]
-    assert "reading" not in threshold_segmenter().segment([noise]).provenance
+    assert "reading" not in segmenter.segment([noise]).provenance
 
 
 def test_a_patch_size_that_does_not_fit_the_network_is_told_as_such(

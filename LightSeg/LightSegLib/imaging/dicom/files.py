@@ -19,6 +19,7 @@ BARE = (b"\x08\x00", b"\x02\x00")  # the first group of a file without that pref
 ENDINGS = (".dcm", ".dicom", ".ima")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY = "1.2.840.10008.1.3.10"
+OBJECTS = {"SEG": "a segmentation", "RTDOSE": "a dose", "PR": "a presentation"}  # by modality
 KINDS = {"LOCALIZER": "a localizer", "SCOUT": "a localizer", "SCREEN SAVE": "a screen capture", "MOSAIC": "a mosaic"}
 
 # What tells volumes of one series apart that lie at one place, the most telling first.
@@ -151,7 +152,7 @@ def _study(data: Any, path: Path) -> Study:
     """A series without UID is what lies in one folder under one series number."""
     study, number_of_series = text(data, "StudyInstanceUID"), text(data, "SeriesNumber")
     words = [word.upper() for word in texts(data, "ImageType")]
-    kind = next((KINDS[word] for word in words if word in KINDS), "")
+    kind = next((KINDS[word] for word in words if word in KINDS), OBJECTS.get(text(data, "Modality"), ""))
     colors = int(data.get("SamplesPerPixel") or 1)
     uid = text(data, "SOPClassUID")
     if not kind and uid.startswith(SECONDARY_CAPTURE) and "ImagePositionPatient" not in data:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.errors import InputError
-from .frames import Frame, check_usable
+from .frames import EXACT_DIGITS, Frame, check_usable
 from .series import SAME_PLACE, Stack, heights, normal
 
 EXACT = 0.005  # of a step: how far a slice may lie from its even place ...
@@ -121,7 +121,7 @@ def _upright(frames: Sequence[Frame], aside: np.ndarray) -> bool:
     """Whether all slices lie above one another, as far as the rounding of positions and directions explains."""
     height = np.linalg.norm(np.subtract(frames[-1].position, frames[0].position))
     digits = max(frame.decimals[1] for frame in frames)
-    turned = height * 10.0**-digits if digits >= 3 else 0.0  # fewer digits, as in 1\0\0\0\1\0, are not rounded
+    turned = height * 10.0**-digits if digits >= EXACT_DIGITS else 0.0
     rounding = 2 * _rounding(frames, np.ones(3) / np.sqrt(3)) + turned
     allowed = max(
         min(rounding, LARGEST_ROUNDING * min(frames[0].spacing)), min(FARTHEST, 0.01 * min(frames[0].spacing))

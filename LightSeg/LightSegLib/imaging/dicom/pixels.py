@@ -134,7 +134,7 @@ def _by_gdcm(data: Any) -> np.ndarray:
 def _used_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
     """Without what may lie in the bits beside the stored ones, such as overlays."""
     stored, size = frame.stored, values.dtype.itemsize * 8
-    if stored.bits >= size:
+    if stored.bits >= size or not stored.bits <= stored.high_bit + 1 <= size:
         return values
     bits = values.astype(values.dtype.str.replace("u", "i")) if stored.signed else values.view(f"u{size // 8}")
     left = size - 1 - stored.high_bit

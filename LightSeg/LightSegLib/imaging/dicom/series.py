@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .frames import Frame, Study
+from .frames import EXACT_DIGITS, Frame, Study
 
-SAME_DIRECTION = 3e-4  # difference of a component that the rounding of its text may explain
+SAME_DIRECTION = 1e-4  # difference of a component, unless the rounding of its text explains more
 SAME_SPACING = 1e-3  # as a share
 SAME_PLACE = 1e-3  # mm
 FEW = 0.1  # of the slices of the largest volume: fewer are left over, as the scouts in a series are
@@ -113,10 +113,22 @@ def _fits(frame: Frame, other: Frame) -> bool:
     return (
         frame.shape == other.shape
         and frame.study.origin == other.study.origin
-        and frame.study.frame_of_reference == other.study.frame_of_reference
-        and max(abs(x - y) for x, y in zip(frame.orientation, other.orientation, strict=True)) <= SAME_DIRECTION
+        and _same_reference(frame, other)
+        and _same_direction(frame, other)
         and all(abs(x - y) <= SAME_SPACING * y for x, y in zip(frame.spacing, other.spacing, strict=True))
     )
+
+
+def _same_direction(frame: Frame, other: Frame) -> bool:
+    digits = min(frame.decimals[1], other.decimals[1])
+    rounding = 2 * 10.0**-digits if digits >= EXACT_DIGITS else 0.0
+    apart = max(abs(x - y) for x, y in zip(frame.orientation, other.orientation, strict=True))
+    return apart <= max(SAME_DIRECTION, rounding)
+
+
+def _same_reference(frame: Frame, other: Frame) -> bool:
+    ours, theirs = frame.study.frame_of_reference, other.study.frame_of_reference
+    return not ours or not theirs or ours == theirs
 
 
 def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]]:
@@ -186,10 +198,11 @@ def _why(members: Sequence[Frame], main: Sequence[Frame]) -> str:
     differs: list[tuple[str, Callable[[Frame], object]]] = [
         ("size", lambda one: one.shape),
         ("origin (derived)", lambda one: one.study.origin),
-        ("frame of reference", lambda one: one.study.frame_of_reference),
     ]
     words = [word for word, of in differs if of(frame) != of(other)]
-    if max(abs(x - y) for x, y in zip(frame.orientation, other.orientation, strict=True)) > SAME_DIRECTION:
+    if not _same_reference(frame, other):
+        words.append("frame of reference")
+    if not _same_direction(frame, other):
         words.append("orientation")
     if any(abs(x - y) > SAME_SPACING * y for x, y in zip(frame.spacing, other.spacing, strict=True)):
         words.append("pixel spacing")
