@@ -79,9 +79,8 @@ def _only_series(path: Path, found: Found) -> Series:
     many = [one for one in near or images if len(one.stacks) > 1 or len(one.stacks[0].frames) > 1]
     candidates = many or near or images
     if not candidates:
-        raise InputError(
-            f"{path.name} holds no DICOM series of slices: it {series[0].left_over[0].reason}. Choose the folder of the whole series."
-        )
+        reason = series[0].left_over[0].reason
+        raise InputError(f"{path.name} holds no DICOM series of slices: it {reason}. Choose the folder of a whole one.")
     if len(candidates) > 1:
         names = ", ".join(_title(one) for one in candidates[:LISTED])
         more = f" and {len(candidates) - LISTED} more" if len(candidates) > LISTED else ""

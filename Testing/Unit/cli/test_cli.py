@@ -9,14 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import dicom_series
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from LightSegLib import __version__
 from LightSegLib.cli import main as cli
 from LightSegLib.cli.arguments import SYNTHESIS_HELP, TRAINING_HELP, build_parser, joined
-from LightSegLib.evaluation.reproduction import read_provenance
 from LightSegLib.imaging.region import Region
 from LightSegLib.inference import segmenter
 from LightSegLib.training.options import TrainingOptions
@@ -117,21 +115,6 @@ def test_segment_two_channels(
     words = ("segment", *inputs, "--model", make_model(channels=2), "--out", tmp_path / "out.nrrd")
     code, _, err = run(*words, *FLOAT32)
     assert (code, err) == (0, "")
-
-
-def test_a_series_with_a_gap_is_segmented_on_demand_and_says_so(run: Run, tiny_model: Path, tmp_path: Path) -> None:
-    data_sets = dicom_series.slices()
-    folder = dicom_series.write(tmp_path / "series", data_sets[:5] + data_sets[6:])
-    out = tmp_path / "out.seg.nrrd"
-    words = ("segment", folder, "--model", tiny_model, "--out", out, *FLOAT32)
-    code, _, err = run(*words)
-    assert code == 2 and "Slices of series are missing" in err and not out.exists()
-    code, _, err = run(*words, "--allow-gaps")
-    assert code == 0 and "what lies there was interpolated" in err
-    assert sitk.ReadImage(str(out)).GetSize()[2] == len(data_sets)
-    (reading,) = read_provenance(out)["reading"]
-    assert reading["frames"] == len(data_sets) - 1 and reading["interpolated_mm"] == [[-24, -21]]
-    assert run("reproduce", out, folder, "--model", tiny_model, "--allow-gaps")[0] == 0
 
 
 @pytest.mark.parametrize("form", [("--roi", "-4.1,-3.1,0,4,3,30"), ("--roi=-4.1,-3.1,0,4,3,30",)])
