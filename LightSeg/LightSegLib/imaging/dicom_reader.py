@@ -13,7 +13,7 @@ from .dicom.files import Found, files_below, find_frames
 from .dicom.frames import Frame
 from .dicom.grid import Grid, grid_of
 from .dicom.pixels import Pixels
-from .dicom.series import Series, Stack, group
+from .dicom.series import LeftOver, Series, Stack, group
 from .geometry import Geometry, triple
 from .straighten import straighten
 from .volume import Volume
@@ -34,14 +34,15 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
     given = files or ([path] if path.is_file() else list(files_below(path)))
     found = find_frames(given)
     if found.suspicious and not found.frames:
-        raise InputError(f"{_damaged(found)} Get the files again.")
-    chosen = _only_series(path, found)
+        raise InputError(f"{_damaged(found)}. Get the files again.")
+    series = group(found.frames)
+    chosen = _only_series(path, series, found)
     stack = _only_stack(path, chosen, part)
     if found.suspicious:
         raise InputError(
-            f"{_damaged(found)} They may be slices of {path.name}: get them again, or remove them if they are not."
+            f"{_damaged(found)}. They may be slices of {path.name}: get them again, or remove them if they are not."
         )
-    left_over = _left_over(chosen, found)
+    left_over = _left_over(chosen, series, found)
     try:
         grid = grid_of(stack, path.name, allow_gaps)
     except InputError as error:
@@ -54,9 +55,13 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
     return Volume(voxels, geometry, path.name.split(".")[0] or "volume", reading, tuple(notices))
 
 
-def _left_over(series: Series, found: Found) -> list[str]:
+def _left_over(chosen: Series, series: Sequence[Series], found: Found) -> list[str]:
     """What is not used, and why, in words."""
-    words = [f"{one.names} {one.reason}" for one in series.left_over]
+    words = [f"{one.names} {one.reason}" for one in chosen.left_over]
+    for other in series:
+        if other is not chosen:
+            words += [f"{one.names} {one.reason}, in another series" for one in other.left_over]
+            words += [f"{LeftOver(one.frames, '').names} is of another series" for one in other.stacks]
     words += [f"{file.name} {reason}" for file, reason in found.damaged]
     return words + [f"{file.name} {reason}" for file, _, reason in found.others]
 
@@ -68,9 +73,8 @@ def _unused(name: str, left_over: Sequence[str]) -> str:
     return f"Not everything in {name} was used: {'; '.join(left_over[:LISTED])}{more}."
 
 
-def _only_series(path: Path, found: Found) -> Series:
+def _only_series(path: Path, series: Sequence[Series], found: Found) -> Series:
     """The series of the path: of those that lie in it directly, or else in the folders in it."""
-    series = group(found.frames)
     if not series:
         what = f": {_damaged(found)}" if found.damaged else ""
         raise InputError(f"{path.name} holds no DICOM series{what}. Choose the folder that contains the .dcm files.")
@@ -134,8 +138,10 @@ def _read(grid: Grid) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
     direction = tuple(map(float, grid.axes.ravel()))
     plane = Geometry((len(grid.frames), rows, columns), grid.spacing, triple(grid.origin), direction)
     if grid.even:
+        first = slice_of(0)  # before there is memory for all: a header may ask for more than its file holds
         voxels = np.empty(plane.shape, pixels.dtype)
-        for number in range(len(grid.frames)):
+        voxels[0] = first
+        for number in range(1, len(grid.frames)):
             voxels[number] = slice_of(number)
         return voxels, plane, reading
     voxels, geometry = straighten(slice_of, grid.places, plane)
@@ -179,4 +185,4 @@ def _title(series: Series) -> str:
 def _damaged(found: Found) -> str:
     words = ", ".join(f"{path} {reason}" for path, reason in found.damaged[:LISTED])
     more = f", and {len(found.damaged) - LISTED} more" if len(found.damaged) > LISTED else ""
-    return f"{words}{more}."
+    return f"{words}{more}"

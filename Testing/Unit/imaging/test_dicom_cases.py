@@ -217,6 +217,21 @@ def test_scouts_and_screen_captures_in_a_series_are_named(tmp_path: Path) -> Non
     assert "is a localizer" in volume.notices[-1]
 
 
+def test_a_slice_that_says_it_is_of_another_series_is_named(tmp_path: Path) -> None:
+    volume = read_volume(write(tmp_path, changed(slice(-1, None), SeriesInstanceUID=f"{ROOT}.8")))
+    assert volume.geometry.shape[0] == COUNT - 1
+    assert f"{file_name(COUNT - 1)} is a single slice, in another series" in volume.notices[0]
+
+
+def test_a_header_that_asks_for_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="ends before its last voxel"):
+        read_volume(write(tmp_path / "large", changed(slice(None), Rows=65535, Columns=65535)))
+    data = multiframe([(k, plane, 0) for k, plane in enumerate(noise())])
+    data.NumberOfFrames = 2_000_000_000
+    with pytest.raises(InputError, match="has 2000000000 frames, but says of 12 alone where they lie"):
+        read_volume(write(tmp_path / "long", [data]))
+
+
 @pytest.mark.parametrize(("size", "words"), [(-300, "ends before its last voxel"), (200, "ends within its header")])
 def test_a_file_that_was_cut_off_is_named(tmp_path: Path, size: int, words: str) -> None:
     folder = write(tmp_path, slices())

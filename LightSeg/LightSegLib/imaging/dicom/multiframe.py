@@ -39,7 +39,7 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
     shared = next(iter(data.get("SharedFunctionalGroupsSequence") or ()), None)
     dimensions = _dimensions(data)
     found = []
-    for index in range(count):
+    for index in range(min(count, len(own) + 1)):  # the first that is not described stands for all such
         groups = (own[index] if index < len(own) else None, shared)
         facts = placed({name: _texts(groups, GROUPS[name], name) or texts(data, name) for name in PLACE})
         if not own:
