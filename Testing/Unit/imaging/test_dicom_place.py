@@ -179,6 +179,14 @@ def test_missing_slices_are_named_and_interpolated_on_demand(tmp_path: Path) -> 
     assert any("was interpolated" in notice for notice in volume.notices)
 
 
+def test_a_narrow_step_makes_no_gap_of_the_next(tmp_path: Path) -> None:
+    heights = (0, 4, 8, 12, 16, 17, 21)
+    folder = write(tmp_path, slices(noise((7, 8, 8)), position=lambda k: (0, 0, heights[k])))
+    volume = read_volume(folder)
+    assert volume.reading["step_mm"] == [1, 4] and "interpolated_mm" not in volume.reading
+    assert volume.geometry.spacing[2] * (volume.geometry.shape[0] - 1) == pytest.approx(21)
+
+
 def test_every_other_slice_missing_in_a_half_is_found_by_the_numbers(tmp_path: Path) -> None:
     kept = [data for k, data in enumerate(slices(noise((20, 8, 8)))) if k < 12 or k % 2]
     with pytest.raises(InputError, match="are missing"):

@@ -136,6 +136,8 @@ def _gaps(frames: Sequence[Frame], along: np.ndarray) -> list[tuple[float, float
     found = []
     for at, step in enumerate(steps):
         beside = [steps[index] for index in (at - 1, at + 1) if 0 <= index < len(steps)]
+        if len(beside) == 1:  # at an end, where a single narrow step beside it would make it wide
+            beside = list(steps[1:3] if at == 0 else steps[-3:-1])
         lower, upper = frames[at].instance, frames[at + 1].instance
         skipped = abs(upper - lower) if lower is not None and upper is not None else 1
         times = step / usual
