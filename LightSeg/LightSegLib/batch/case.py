@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..imaging.dicom.files import files_below
 from ..imaging.readers import read_volume
 from ..imaging.volume import Volume
 
@@ -18,14 +19,25 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """One image: a file, a folder with one DICOM series, or the files of a series in the order of its slices."""
+    """One image: a file, a folder with one DICOM series, or the files of a series in the order of its slices.
+
+    part: which volume of a DICOM series that holds several, as `dicom.series.Stack` calls it.
+    """
 
     paths: tuple[Path, ...]
+    part: str = ""
 
-    def read(self) -> Volume:
+    def read(self, allow_gaps: bool = False) -> Volume:
         """Raises InputError as `read_volume`."""
         first, *others = self.paths
-        return read_volume(first.parent, self.paths) if others else read_volume(first)
+        place, files = (first.parent, self.paths) if others else (first, ())
+        return read_volume(place, files, self.part, allow_gaps)
+
+    @property
+    def where(self) -> str:
+        """The file, or the folders of the files."""
+        places = dict.fromkeys(path.parent for path in self.paths) if len(self.paths) > 1 else self.paths
+        return ", ".join(map(str, places))
 
     def files(self) -> list[Path]:
         """All that its content depends on."""
@@ -33,7 +45,7 @@ class Source:
         if others:
             return list(self.paths)
         if first.is_dir():
-            return sorted(path for path in first.iterdir() if path.is_file())
+            return list(files_below(first))
         if first.suffix.lower() in HEADERS:
             return sorted(path for path in first.parent.iterdir() if _belongs(path, first))
         return [first]
@@ -57,9 +69,8 @@ class Case:
 
     @property
     def where(self) -> str:
-        """The files, or the folder of a series, of each channel."""
-        places = (source.paths[0].parent if len(source.paths) > 1 else source.paths[0] for source in self.channels)
-        return printable("; ".join(map(str, places)))
+        """The files, or the folders of a series, of each channel."""
+        return printable("; ".join(source.where for source in self.channels))
 
     def sha256(self) -> str:
         """Of the bytes of all files. Raises InputError for one that cannot be read."""
@@ -82,11 +93,12 @@ class Case:
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "channels": [[str(path) for path in source.paths] for source in self.channels]}
+        channels = [{"paths": list(map(str, source.paths)), "part": source.part} for source in self.channels]
+        return {"id": self.id, "channels": channels}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Case:
-        return cls(data["id"], tuple(Source(tuple(map(Path, paths))) for paths in data["channels"]))
+        return cls(data["id"], tuple(Source(tuple(map(Path, one["paths"])), one["part"]) for one in data["channels"]))
 
 
 @dataclass(frozen=True)

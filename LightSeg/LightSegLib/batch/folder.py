@@ -1,7 +1,8 @@
 """The cases of a folder and of the folders in it.
 
 Images: one case for each file, or for a model with several channels nnU-Net's names (CASE_0000, CASE_0001, ...) or one
-folder for each case with files whose names speak of the channels. DICOM: one case for each series (`studies.py`).
+folder for each case with files whose names speak of the channels. DICOM: one case for each volume of a series, which
+may lie in several folders (`studies.py`).
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.channels import matched
+from ..imaging.dicom.files import Found, find_frames
 from ..imaging.readers import IMAGE_ENDINGS, case_name
 from .case import Case, Misfit, Source
-from .studies import Series, studies
+from .studies import Series, series_in, studies
 
 RECORDS = ".records"  # a folder that has it was written by a batch: its images are results
 SEGMENTATION = ".seg.nrrd"
 
 
 def cases_in_folder(top: Path, card: Card) -> Iterator[Case | Misfit]:
-    """One after the other, with little in memory."""
-    series: list[Series] = []
+    """One after the other, with little in memory: of DICOM files what their headers say."""
+    dicom = Found()
     unreadable: list[OSError] = []
     seen: set[str] = set()
     for place, folders, names in os.walk(top, onerror=unreadable.append, followlinks=True):
@@ -37,11 +39,13 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | Misfit]:
         prefix = "".join(f"{part}_" for part in Path(place).relative_to(top).parts)
         yield from _images(images, prefix, card)
         if len(images) < len(visible):
-            for one in Series.in_folder(Path(place), card, prefix):
-                if isinstance(one, Series) and len(card.channels) > 1:
-                    series.append(one)  # the channels of a study may lie in several folders
-                else:
-                    yield Case(one.case, (one.source,)) if isinstance(one, Series) else one
+            find_frames(sorted(set(visible) - set(images)), dicom)
+    series: list[Series] = []
+    for one in series_in(dicom, card, top):
+        if isinstance(one, Series) and len(card.channels) > 1:
+            series.append(one)  # the channels of a study are several series
+        else:
+            yield Case(one.case, (one.source,)) if isinstance(one, Series) else one
     yield from studies(series, card)
     yield from (Misfit(str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable)
 

@@ -18,11 +18,15 @@ FORMATS = ("seg.nrrd", "nrrd", "nii.gz")
 
 @dataclass(frozen=True)
 class Settings:
-    """format: ending of the segmentations; picture: draw one of each case."""
+    """format: ending of the segmentations; picture: draw one of each case.
+
+    allow_gaps: interpolate where slices of a DICOM series are missing.
+    """
 
     options: InferenceOptions = field(default_factory=InferenceOptions)
     format: str = FORMATS[0]
     picture: bool = True
+    allow_gaps: bool = False
 
     def sha256(self) -> str:
         """Of all on which the results depend, which device and OpenVINO do not: another computer may go on with them.
@@ -39,6 +43,8 @@ class Settings:
         }
         if options.tile_overlap is not None:
             fixed["tile_overlap"] = options.tile_overlap
+        if self.allow_gaps:
+            fixed["allow_gaps"] = True
         return _hash(fixed)
 
 

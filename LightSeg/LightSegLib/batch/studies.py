@@ -1,4 +1,4 @@
-"""DICOM series in a folder: which of them a model can take, by what their headers say."""
+"""DICOM series in a tree of folders: which volumes of them a model can take, by what their headers say."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY, matched
+from ..imaging.dicom import series as dicom
+from ..imaging.dicom.files import Found
+from ..imaging.dicom.frames import Study
 from .case import Case, Misfit, Source
-
-STUDY_DATE, MODALITY, DESCRIPTION = "0008|0020", "0008|0060", "0008|103e"
-IMAGE_TYPE, PATIENT, STUDY, NUMBER = "0008|0008", "0010|0020", "0020|000d", "0020|0011"
 
 
 @dataclass(frozen=True)
 class Series:
-    """One that may be an input. patient: the name of a case that is the whole study; case: of the series alone."""
+    """A volume that may be an input. patient: the name of a case that is the whole study; case: of the volume alone."""
 
     study: str
     patient: str
@@ -26,53 +25,48 @@ class Series:
     description: str
     source: Source
 
-    @staticmethod
-    def in_folder(folder: Path, card: Card, prefix: str) -> Iterator[Series | Misfit]:
-        """The series of one folder, several or none. prefix: what cases are called where they have no patient."""
-        import SimpleITK as sitk
 
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-            files = tuple(map(Path, sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)))
-            yield _series(files, card, prefix)
-
-
-def _series(files: Sequence[Path], card: Card, prefix: str) -> Series | Misfit:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(files[0]))
-    what = str(files[0].parent)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return Misfit(f"{what}, {files[0].name}", "is not an image")
-    number, description = _field(reader, NUMBER), _field(reader, DESCRIPTION)
-    what += f", series {number} {description}".rstrip()
-    if reason := _reason(reader, len(files), card):
-        return Misfit(what, reason)
-    words = (_field(reader, PATIENT) or prefix.rstrip("_") or files[0].parent.name, _field(reader, STUDY_DATE))
-    patient = "_".join(filter(None, words))
-    case = "_".join(filter(None, (patient, number)))
-    return Series(_field(reader, STUDY) or patient, patient, case, description, Source(tuple(files)))
+def series_in(found: Found, card: Card, top: Path) -> Iterator[Series | Misfit]:
+    """The volumes among the frames of all folders below `top`, and what is none."""
+    for one in dicom.group(found.frames):
+        for stack in one.stacks:
+            if reason := _reason(stack, card):
+                yield Misfit(_what(stack.study, stack.frames[0].path, stack.what), reason)
+            else:
+                yield _series(stack, top)
+        for left in one.left_over:
+            whole = not one.stacks and len(one.left_over) == 1
+            yield Misfit(_what(left.frames[0].study, left.frames[0].path, "" if whole else left.names), left.reason)
+    seen = set()
+    for path, study, reason in found.others:
+        if (study.series, path.parent) not in seen:
+            seen.add((study.series, path.parent))
+            yield Misfit(_what(study, path), reason)
+    yield from (Misfit(str(path), reason) for path, reason in found.damaged)
 
 
-def _reason(reader: Any, files: int, card: Card) -> str:
-    """Why the model cannot take the series, or nothing."""
-    modality = _field(reader, MODALITY)
+def _series(stack: dicom.Stack, top: Path) -> Series:
+    study, first = stack.study, stack.frames[0].path
+    folders = first.parent.relative_to(top).parts if first.is_relative_to(top) else ()
+    patient = "_".join(filter(None, (study.patient or "_".join(folders) or first.parent.name, study.date)))
+    case = "_".join(filter(None, (patient, study.number, stack.what)))
+    description = " ".join(filter(None, (study.description, stack.what)))
+    files = tuple(dict.fromkeys(frame.path for frame in stack.frames))
+    part = stack.what if len(files) == 1 else ""  # files of their own say by themselves what they are
+    return Series(study.study or patient, patient, case, description, Source(files, part))
+
+
+def _what(study: Study, path: Path, part: str = "") -> str:
+    words = f"{path.parent}, series {study.number} {study.description}".rstrip()
+    return f"{words}, {part}" if part else words
+
+
+def _reason(stack: dicom.Stack, card: Card) -> str:
+    """Why the model cannot take the volume, or nothing."""
+    modality = stack.study.modality
     if modality and OTHER_MODALITY not in (modality, card.modality) and modality != card.modality:
         return f"is {modality}, and the model takes {card.modality}"
-    if "LOCALIZER" in _field(reader, IMAGE_TYPE).upper():
-        return "is a localizer"
-    slices = files if files > 1 else reader.GetSize()[2] if reader.GetDimension() > 2 else 1
-    if slices < 2:
-        return "is a single slice"
-    if reader.GetNumberOfComponents() > 1:
-        return "is in colour"
-    return ""
-
-
-def _field(reader: Any, tag: str) -> str:
-    return reader.GetMetaData(tag).strip() if reader.HasMetaDataKey(tag) else ""
+    return "is a single slice" if len(stack.frames) < 2 else ""
 
 
 def studies(series: Sequence[Series], card: Card) -> Iterator[Case | Misfit]:

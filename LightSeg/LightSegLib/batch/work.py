@@ -77,7 +77,7 @@ class CaseWork:
         from ..rendering.case import draw_case
 
         progress(Progress("Reading"))
-        volumes = [source.read() for source in case.channels]
+        volumes = [source.read(batch.settings.allow_gaps) for source in case.channels]
         path = records.segmentation_path(batch, case.id)
         check_holds(path, volumes[0].geometry)
         segmentation = _patiently(lambda: self.segment(volumes, batch, threads, progress), progress)

@@ -101,6 +101,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
     segment.add_argument("--out", required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii")
     segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
+    _add_reading(segment)
     _add_license(segment)
     _add_inference_options(segment)
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -109,6 +110,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     reproduce.add_argument("result", metavar="RESULT", help=".seg.nrrd file that segment or batch has written")
     reproduce.add_argument("inputs", nargs="+", metavar="INPUT", help="what it was made of, as given to segment")
     reproduce.add_argument("--model", default="", help="id or folder of the model (default: the id in RESULT)")
+    _add_reading(reproduce)
     _add_license(reproduce)
     reproduce.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
@@ -133,6 +135,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     batch.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://host:8786; else one is started here"
     )
+    _add_reading(batch)
     _add_license(batch)
     _add_inference_options(batch)
     batch.add_argument("--no-pictures", action="store_true", help="draw no picture of each case")
@@ -234,6 +237,11 @@ def _add_license(parser: argparse.ArgumentParser) -> None:
     text = "accept the license of a model that forbids commercial use; needed once"
     names = ("--accept-license", "--accept-licence")
     parser.add_argument(*names, action="store_true", dest="accept_license", help=text)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    text = "interpolate where slices of a DICOM series are missing, instead of refusing it"
+    parser.add_argument("--allow-gaps", action="store_true", help=text)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

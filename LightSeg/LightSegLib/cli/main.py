@@ -78,7 +78,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise InputError(f"{out} is one of the inputs and would be overwritten. Choose another name for --out.")
     card = find_card(arguments.model)
-    volumes = [read_volume(path) for path in inputs]
+    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps) for path in inputs]
     for volume in volumes:
         check_holds(out, volume.geometry)
     segmenter = Segmenter(card, options_of(arguments))
@@ -104,7 +104,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
 
     silence_itk()
     progress = ProgressLine(arguments.quiet)
-    volumes = [read_volume(path) for path in arguments.inputs]
+    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps) for path in arguments.inputs]
     try:
         found = reproduce(arguments.result, volumes, arguments.model, progress, arguments.accept_license)
     finally:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
-from .dicom import read_series
+from .dicom.files import is_dicom
+from .dicom_reader import read_dicom
 from .geometry import Geometry, triple
 from .headers import check_header
 from .volume import Volume, check_voxels
@@ -16,19 +17,25 @@ from .volume import Volume, check_voxels
 IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".mhd")
 
 
-def read_volume(path: str | Path, series: Sequence[Path] = ()) -> Volume:
-    """Read NIfTI, NRRD, MetaImage or a folder with one DICOM series through SimpleITK.
+def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
+    """Read NIfTI, NRRD, MetaImage, a multi-frame DICOM file or a folder with one DICOM series.
 
-    series: the files, in the order of the slices, of the one to read among several DICOM series in the folder.
+    series: the files of the one to read among several DICOM series in the folder. part: which volume of a series that
+    holds several (see `dicom.series.Stack`). allow_gaps: interpolate where slices of a DICOM series are missing.
 
     Raises InputError when the path is missing, unreadable, or holds anything but one scalar 3D image.
     """
-    voxels, geometry = read_grid(path, series)
-    check_voxels(voxels, Path(path).name)
-    return Volume(voxels, geometry, Path(path).name.split(".")[0] or "volume")
+    path = Path(path)
+    if _holds_dicom(path):
+        volume = read_dicom(path, series, part, allow_gaps)
+        check_voxels(volume.voxels, path.name)
+        return volume
+    voxels, geometry = read_grid(path)
+    check_voxels(voxels, path.name)
+    return Volume(voxels, geometry, path.name.split(".")[0] or "volume")
 
 
-def read_grid(path: str | Path, series: Sequence[Path] = ()) -> tuple[np.ndarray, Geometry]:
+def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
     """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant)."""
     import SimpleITK as sitk
 
@@ -36,9 +43,11 @@ def read_grid(path: str | Path, series: Sequence[Path] = ()) -> tuple[np.ndarray
     try:
         if not path.exists():
             raise InputError(f"{path} does not exist. Check the path and the spelling.")
-        if path.is_file():
-            check_header(path)
-        image = read_series(path, series) if path.is_dir() else sitk.ReadImage(str(path))
+        if _holds_dicom(path):
+            volume = read_dicom(path)
+            return volume.voxels, volume.geometry
+        check_header(path)
+        image = sitk.ReadImage(str(path))
     except OSError as error:
         raise InputError(
             f"{path} cannot be opened ({error.strerror or error}). Check its permissions or choose another file."
@@ -68,6 +77,14 @@ def read_grid(path: str | Path, series: Sequence[Path] = ()) -> tuple[np.ndarray
         tuple(map(float, image.GetDirection())),
     )
     return voxels, geometry
+
+
+def _holds_dicom(path: Path) -> bool:
+    """Whether the path is read as DICOM: a folder, or a file that says so."""
+    try:
+        return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
+    except OSError:  # whoever opens it next tells why it cannot be
+        return False
 
 
 def _itk_reason(error: RuntimeError) -> str:

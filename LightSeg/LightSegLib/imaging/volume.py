@@ -18,11 +18,16 @@ LARGEST_LABEL = 32767
 
 @dataclass(frozen=True)
 class Volume:
-    """A scalar image: `voxels` [k, j, i] and its geometry."""
+    """A scalar image: `voxels` [k, j, i] and its geometry.
+
+    reading: what was done to get them from a file, as JSON has it. notices: what of that a user should know.
+    """
 
     voxels: np.ndarray
     geometry: Geometry
     name: str = "volume"
+    reading: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if tuple(self.voxels.shape) != tuple(self.geometry.shape):

@@ -132,7 +132,8 @@ class Segmenter:
                 removed = kept != found.part
                 found.confidence_part[removed] = 100 - found.confidence_part[removed]
             found.part[...] = kept
-        notices = run.notices + prepared.notices + self._doubts(volumes[0], roi)
+        read = [notice for volume in volumes for notice in volume.notices]
+        notices = read + run.notices + prepared.notices + self._doubts(volumes[0], roi)
         if self._too_large(prepared):
             notices.append(
                 f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
@@ -141,6 +142,8 @@ class Segmenter:
         if not found.part.any():
             notices.append("Nothing was found: check the volume, the region of interest and the model.")
         provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
+        if any(volume.reading for volume in volumes):
+            provenance["reading"] = [volume.reading for volume in volumes]
         if found.confidence is not None:
             doubtful = least_certain_slices(found.labels, found.confidence)
             provenance["least_certain"] = [[*place.index, place.confidence] for place in doubtful]

@@ -26,14 +26,24 @@ from ..imaging.volume import Segmentation, Volume
 
 def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
     """The voxels are written to `folder`, in the type they have."""
-    return {"voxels": _written(volume.voxels, folder, f"volume-{number}"), "name": volume.name} | {
-        "geometry": asdict(volume.geometry)
+    return {
+        "voxels": _written(volume.voxels, folder, f"volume-{number}"),
+        "name": volume.name,
+        "geometry": asdict(volume.geometry),
+        "reading": volume.reading,
+        "notices": list(volume.notices),
     }
 
 
 def volume_of(message: dict[str, Any]) -> Volume:
     """The voxels stay in their file, mapped into memory."""
-    return Volume(np.load(message["voxels"], mmap_mode="r"), _geometry(message["geometry"]), message["name"])
+    return Volume(
+        np.load(message["voxels"], mmap_mode="r"),
+        _geometry(message["geometry"]),
+        message["name"],
+        message["reading"],
+        tuple(message["notices"]),
+    )
 
 
 def segmentation_message(segmentation: Segmentation, folder: Path) -> dict[str, Any]:

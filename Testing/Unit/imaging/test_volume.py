@@ -79,7 +79,7 @@ def test_a_series_with_missing_slices_is_refused(tmp_path: Path) -> None:
         read_volume(tmp_path)
 
 
-def test_slices_that_are_not_evenly_spaced_are_refused(tmp_path: Path) -> None:
+def test_slices_that_are_not_evenly_spaced_are_straightened(tmp_path: Path) -> None:
     """The third of six lies a fifth of a millimeter too high."""
     write_dicom(tmp_path, to_sitk(np.arange(480, dtype=np.int16).reshape(6, 8, 10), Geometry((6, 8, 10))))
     writer = sitk.ImageFileWriter()
@@ -90,8 +90,10 @@ def test_slices_that_are_not_evenly_spaced_are_refused(tmp_path: Path) -> None:
             plane.SetMetaData("0020|0032", "0\\0\\2.2")
             writer.SetFileName(str(file))
             writer.Execute(plane)
-    with pytest.raises(InputError, match=r"0\.8 to 1\.2 mm apart"):
-        read_volume(tmp_path)
+    volume = read_volume(tmp_path)
+    assert "0.8 to 1.2 mm apart" in volume.notices[0]
+    assert volume.geometry.spacing[2] == pytest.approx(5 / 7), "of eight slices over the same height"
+    assert np.array_equal(volume.voxels[[0, -1]], np.arange(480).reshape(6, 8, 10)[[0, -1]])
 
 
 def test_a_folder_with_two_series_or_none_is_refused(tmp_path: Path) -> None:

@@ -230,6 +230,16 @@ def test_notices_tell_what_may_spoil_a_result(threshold_segmenter: Callable[...,
     ]
 
 
+def test_what_was_done_to_read_a_volume_stands_in_its_result(
+    threshold_segmenter: Callable[..., Segmenter], noise: Volume
+) -> None:
+    read = replace(noise, reading={"format": "DICOM", "frames": 12}, notices=("It was straightened.",))
+    segmenter = threshold_segmenter(Preprocessing(normalization=(Normalization("none"),)))
+    provenance = segmenter.segment([read]).provenance
+    assert provenance["reading"] == [read.reading] and "It was straightened." in provenance["notices"]
+    assert "reading" not in segmenter.segment([noise]).provenance
+
+
 def test_a_patch_size_that_does_not_fit_the_network_is_told_as_such(
     threshold_segmenter: Callable[..., Segmenter],
 ) -> None:

@@ -1,0 +1,184 @@
+"""Which files are DICOM images, and what they say of themselves, without reading their voxels."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .attributes import PLACE, stored, text, texts
+from .frames import Frame, Study, number, placed
+from .multiframe import frames_of
+
+PREFIX, PREFIX_AT = b"DICM", 128  # PS3.10, section 7.1
+BARE = (b"\x08\x00", b"\x02\x00")  # the first group of a file without that prefix
+ENDINGS = (".dcm", ".dicom", ".ima")
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+DIRECTORY = "1.2.840.10008.1.3.10"
+OBJECTS = {"SEG": "a segmentation", "RTDOSE": "a dose", "PR": "a presentation"}  # by modality
+KINDS = {"LOCALIZER": "a localizer", "SCOUT": "a localizer", "SCREEN SAVE": "a screen capture", "MOSAIC": "a mosaic"}
+
+# What tells volumes of one series apart that lie at one place, the most telling first.
+TRAITS = {
+    "EchoNumbers": "echo",
+    "EchoTime": "echo time",
+    "TemporalPositionIdentifier": "time point",
+    "TriggerTime": "trigger time",
+    "DiffusionBValue": "b-value",
+    "DiffusionGradientOrientation": "gradient",
+    "InversionTime": "inversion time",
+    "FrameReferenceTime": "time",
+    "AcquisitionNumber": "acquisition",
+    "ConvolutionKernel": "kernel",
+    "KVP": "kV",
+    "ImageType": "type",
+}
+COMMON = (
+    *("SpecificCharacterSet", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "StudyDate"),
+    *("SeriesNumber", "SeriesDescription", "Modality", "FrameOfReferenceUID", "InstanceNumber", "SliceThickness"),
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    "DimensionIndexSequence",
+)
+
+
+@dataclass
+class Found:
+    """frames: slices of images. damaged: files that cannot be read, and why. others: DICOM files of another kind.
+
+    suspicious: of the damaged ones those that are DICOM by their first bytes, so that they may be slices.
+    """
+
+    frames: list[Frame] = field(default_factory=list)
+    damaged: list[tuple[Path, str]] = field(default_factory=list)
+    suspicious: list[Path] = field(default_factory=list)
+    others: list[tuple[Path, Study, str]] = field(default_factory=list)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The visible files of a folder and of the folders in it, sorted; a link that leads back is not followed."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        yield from (Path(place, name) for name in sorted(names) if name[0] != ".")
+
+
+def is_dicom(path: Path) -> bool:
+    """By its first bytes, where it has no prefix also by its name. Raises OSError."""
+    if not path.is_file():
+        return False
+    beginning = _beginning(path)
+    return beginning[PREFIX_AT:] == PREFIX or (beginning[:2] in BARE and path.suffix.lower() in ENDINGS)
+
+
+def find_frames(paths: Iterable[Path], known: Found | None = None) -> Found:
+    """What the files hold, added to what is known of others; files that are not DICOM are passed over."""
+    found = Found() if known is None else known
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            beginning = _beginning(path)
+        except OSError as error:
+            found.damaged.append((path, f"cannot be opened ({error.strerror})"))
+            found.suspicious.append(path)
+            continue
+        prefixed = beginning[PREFIX_AT:] == PREFIX
+        if prefixed or beginning[:2] in BARE:
+            _add(path, prefixed, found)
+        elif path.suffix.lower() in ENDINGS:
+            found.damaged.append((path, "is empty" if not beginning else "is no DICOM file"))
+    return found
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(PREFIX_AT + len(PREFIX))
+
+
+def _add(path: Path, prefixed: bool, found: Found) -> None:
+    import pydicom
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with a value that is used, is told below
+            data = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*COMMON, *PLACE, *TRAITS])
+            if text(data, "SOPClassUID") == DIRECTORY or _media_class(data) == DIRECTORY:
+                return
+            study = _study(data, path)
+            if "Rows" in data and "Columns" in data:
+                found.frames += _frames(data, path, study)
+            elif prefixed and _is_cut(data):
+                found.damaged.append((path, "ends within its header"))
+                found.suspicious.append(path)
+            elif prefixed:
+                found.others.append((path, study, f"is not an image ({study.modality or 'without modality'})"))
+    except Exception as error:  # whatever pydicom stumbles over in bytes of strangers
+        if prefixed:
+            found.damaged.append((path, f"cannot be read ({type(error).__name__}: {error})"))
+            found.suspicious.append(path)
+
+
+def _frames(data: Any, path: Path, study: Study) -> list[Frame]:
+    many = int(number(text(data, "NumberOfFrames")) or 1)
+    if many > 1 or "PerFrameFunctionalGroupsSequence" in data:
+        return frames_of(data, path, study, many)
+    traits = [(TRAITS[name], "\\".join(texts(data, name))) for name in TRAITS]
+    thickness, instance = number(text(data, "SliceThickness")), number(text(data, "InstanceNumber"))
+    return [
+        Frame(
+            path=path,
+            number=None,
+            study=study,
+            shape=(int(data.Rows), int(data.Columns)),
+            stored=stored(data),
+            instance=None if instance is None else int(instance),
+            thickness=thickness,
+            traits=tuple((name, sys.intern(value)) for name, value in traits if value),
+            **placed({name: texts(data, name) for name in PLACE}),
+        )
+    ]
+
+
+def _study(data: Any, path: Path) -> Study:
+    """A series without UID is what lies in one folder under one series number."""
+    study, number_of_series = text(data, "StudyInstanceUID"), text(data, "SeriesNumber")
+    words = [word.upper() for word in texts(data, "ImageType")]
+    kind = next((KINDS[word] for word in words if word in KINDS), OBJECTS.get(text(data, "Modality"), ""))
+    colors = int(data.get("SamplesPerPixel") or 1)
+    uid = text(data, "SOPClassUID")
+    if not kind and uid.startswith(SECONDARY_CAPTURE) and "ImagePositionPatient" not in data:
+        kind = "" if "PerFrameFunctionalGroupsSequence" in data else "a screen capture"
+    return Study(
+        series=sys.intern(text(data, "SeriesInstanceUID") or f"{path.parent}|{study}|{number_of_series}"),
+        study=sys.intern(study),
+        patient=sys.intern(text(data, "PatientID")),
+        date=sys.intern(text(data, "StudyDate")),
+        number=sys.intern(number_of_series),
+        description=sys.intern(text(data, "SeriesDescription")),
+        modality=sys.intern(text(data, "Modality")),
+        frame_of_reference=sys.intern(text(data, "FrameOfReferenceUID")),
+        origin="DERIVED" if words[:1] == ["DERIVED"] else "ORIGINAL",
+        kind=kind,
+        colors=colors,
+    )
+
+
+def _media_class(data: Any) -> str:
+    return str(getattr(getattr(data, "file_meta", None), "MediaStorageSOPClassUID", ""))
+
+
+def _is_cut(data: Any) -> bool:
+    """Whether an image's header ends before it says how large it is."""
+    from pydicom.uid import UID
+
+    uid = text(data, "SOPClassUID") or _media_class(data)
+    return not uid or "Image Storage" in UID(uid).name

@@ -1,0 +1,154 @@
+"""A frame: one slice of an image, what its file says of it, and what of that cannot be used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import InputError
+
+REMEDIES = {
+    "ImagePositionPatient": "its place is not known. Export the series again with all attributes",
+    "ImageOrientationPatient": "its direction is not known. Export the series again with all attributes",
+    "PixelSpacing": "its size is not known. Export the series again with all attributes",
+    "RescaleSlope": "its values are not known. Export the series again",
+    "RescaleIntercept": "its values are not known. Export the series again",
+}
+COUNTS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+PERPENDICULAR = 0.01  # how far the two directions of a slice may be from it, as a cosine
+EXACT_DIGITS = 3  # directions with fewer decimals, such as 1\0\0\0\1\0, are no rounded ones
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What all frames of a file have in common, as text. kind: why it is no slice of a volume, or nothing."""
+
+    series: str
+    study: str = ""
+    patient: str = ""
+    date: str = ""
+    number: str = ""
+    description: str = ""
+    modality: str = ""
+    frame_of_reference: str = ""
+    origin: str = ""  # ORIGINAL or DERIVED
+    kind: str = ""
+    colors: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How voxels are stored. bits, high_bit: of BitsStored and HighBit, 0 where they are floating-point numbers."""
+
+    bits: int
+    high_bit: int
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One slice. number: of the frame in its file, or None where the file is one slice.
+
+    position (mm, LPS, of the center of the first voxel), orientation (directions along a row and down a column) and
+    spacing (mm down a column and along a row) as the standard has them (PS3.3, C.7.6.2); decimals: of the texts of
+    position and orientation. traits: what may tell volumes at one place apart. problem: why it cannot be placed.
+    """
+
+    path: Path
+    number: int | None
+    study: Study
+    shape: tuple[int, int]
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    decimals: tuple[int, int]
+    slope: float
+    intercept: float
+    stored: Stored
+    instance: int | None
+    thickness: float | None
+    traits: tuple[tuple[str, str], ...]
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.name if self.number is None else f"frame {self.number + 1} of {self.path.name}"
+
+
+class Unusable(Exception):
+    """An attribute that is missing or no number; its text completes "FILE ..."."""
+
+
+def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The fields of a frame that say where it lies and what its values are, from the texts of the attributes.
+
+    What cannot be used is told by the field `problem`.
+    """
+    found: dict[str, Any] = {"position": (), "orientation": (), "spacing": (), "slope": 1.0, "intercept": 0.0}
+    found |= {"decimals": (0, 0), "problem": ""}
+    try:
+        found["position"] = _numbers(texts, "ImagePositionPatient")
+        found["orientation"] = _directions(_numbers(texts, "ImageOrientationPatient"))
+        found["spacing"] = _numbers(texts, "PixelSpacing")
+        if min(found["spacing"]) <= 0:
+            raise Unusable(
+                f"has a PixelSpacing of {' x '.join(texts['PixelSpacing'])} mm, which is not positive. "
+                "Export the series again."
+            )
+        for field, name in (("slope", "RescaleSlope"), ("intercept", "RescaleIntercept")):
+            if any(texts.get(name, ())):
+                (found[field],) = _numbers(texts, name)
+        if found["slope"] == 0:
+            raise Unusable("has a RescaleSlope of 0: it has no values. Export the series again.")
+        found["decimals"] = (_decimals(texts["ImagePositionPatient"]), _decimals(texts["ImageOrientationPatient"]))
+    except Unusable as problem:
+        found["problem"] = str(problem)
+    return found
+
+
+def check_usable(frames: Sequence[Frame]) -> None:
+    """Raise InputError for the first frame that cannot be placed."""
+    for frame in frames:
+        if frame.problem:
+            raise InputError(f"{frame.name} in {frame.path.parent} {frame.problem}")
+
+
+def number(text: str) -> float | None:
+    """None where the text is no finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _numbers(texts: Mapping[str, Sequence[str]], name: str) -> tuple[float, ...]:
+    given = [text for text in texts.get(name, ()) if text]
+    if not given:
+        raise Unusable(f"has no {name}: {REMEDIES[name]}.")
+    values = [number(text) for text in given]
+    if None in values or len(values) != COUNTS.get(name, 1):
+        words, count = "\\".join(given), COUNTS.get(name, 1)
+        raise Unusable(f"has the {name} '{words[:80]}', which is not {count} number(s): {REMEDIES[name]}.")
+    return tuple(value for value in values if value is not None)
+
+
+def _directions(values: tuple[float, ...]) -> tuple[float, ...]:
+    row, column = values[:3], values[3:]
+    lengths = math.hypot(*row), math.hypot(*column)
+    cosine = sum(x * y for x, y in zip(row, column, strict=True))
+    if any(abs(length - 1) > PERPENDICULAR for length in lengths) or abs(cosine) > PERPENDICULAR:
+        words = "\\".join(f"{value:g}" for value in values)
+        raise Unusable(
+            f"has the ImageOrientationPatient '{words}', which is not two perpendicular directions. "
+            "Export the series again."
+        )
+    return values
+
+
+def _decimals(texts: Sequence[str]) -> int:
+    """The most digits behind the point; many for a number with an exponent."""
+    return max(99 if "e" in text.lower() else len(text.partition(".")[2]) for text in texts)

@@ -1,0 +1,166 @@
+"""Where the slices of a stack lie, and which regular grid that is: even, to be straightened, or with slices missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...core.errors import InputError
+from .frames import EXACT_DIGITS, Frame, check_usable
+from .series import SAME_PLACE, Stack, heights, normal
+
+EXACT = 0.005  # of a step: how far a slice may lie from its even place ...
+FARTHEST = 0.008  # ... and the most of that in mm, unless rounding explains more
+LARGEST_ROUNDING = 0.1  # of a step or a voxel: what the rounding of a text may explain at most
+WIDE = 1.5  # times the steps next to it: a step in which slices are missing
+WHOLE = 0.1  # how far a step may be from a whole number of others
+LISTED = 3  # places in a message
+
+
+@dataclass(frozen=True)
+class Grid:
+    """places: for each slice [n, 3] the mm (LPS) of its first voxel, in order along the normal.
+
+    frames: those at each place; more than one where a place is doubled. axes: unit vectors [3, 3] along a row, down a
+    column and across, as columns. spacing (mm) along them, and origin, of the volume where the slices lie evenly above
+    one another. even: whether they do. steps: the smallest and the largest, in mm. tilt: mm by which slices are moved
+    aside, at most. gaps: (below, above) in mm where slices are missing.
+    """
+
+    frames: tuple[tuple[Frame, ...], ...]
+    places: np.ndarray
+    axes: np.ndarray
+    spacing: tuple[float, float, float]
+    origin: np.ndarray
+    even: bool
+    steps: tuple[float, float]
+    tilt: float
+    gaps: tuple[tuple[float, float], ...]
+
+
+def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
+    """The grid of the frames. name: of the series, for messages.
+
+    Raises InputError for frames without a place, for a single slice, for slices that all lie at one place, and where
+    slices are missing, unless allow_gaps.
+    """
+    check_usable(stack.frames)
+    along = heights(stack.frames)
+    order = np.argsort(along, kind="stable")
+    frames, along = [stack.frames[index] for index in order], along[order]
+    if len(frames) < 2:
+        raise InputError(f"{name} has a single slice, {frames[0].name}. Choose a series with at least two slices.")
+    if np.ptp(along) <= SAME_PLACE:
+        raise InputError(
+            f"All {len(frames)} slices of {name} state the same place, {_place(frames[0])}: they are frames over time, "
+            "or their positions are lost. Choose a series of slices at different places."
+        )
+    starts = np.flatnonzero(np.append(True, np.diff(along) > SAME_PLACE))
+    ends = [*starts[1:], len(frames)]
+    doubled = tuple(tuple(frames[start:end]) for start, end in zip(starts, ends, strict=True))
+    firsts = [same[0] for same in doubled]
+    positions, along = np.array([frame.position for frame in firsts], float), along[starts]
+    axes = _axes(firsts[0])
+    aside = (positions - positions[0]) @ axes[:, :2]
+    tilt = float(np.hypot(*np.ptp(aside, axis=0)))
+    upright = _upright(firsts, aside)
+    fitted = _evenly(along, _rounding(firsts, axes[:, 2]))
+    gaps = () if fitted is not None else tuple(_gaps(firsts, along))
+    if gaps and not allow_gaps:
+        raise InputError(_missing(name, gaps, firsts, along))
+    spacing = firsts[0].spacing[1], firsts[0].spacing[0]
+    steps = np.diff(along)
+    start, step = fitted if fitted is not None else (along[0], float(np.median(steps)))
+    origin = positions[0] + (start - along[0]) * axes[:, 2]
+    if upright and np.any(aside):
+        origin = origin + axes[:, :2] @ ((aside.min(axis=0) + aside.max(axis=0)) / 2)
+    return Grid(
+        frames=doubled,
+        places=positions,
+        axes=axes,
+        spacing=(*spacing, step),
+        origin=origin,
+        even=upright and fitted is not None,
+        steps=(float(steps.min()), float(steps.max())),
+        tilt=tilt,
+        gaps=gaps,
+    )
+
+
+def _axes(frame: Frame) -> np.ndarray:
+    """Unit vectors along a row, down a column and across, as columns: those that are stated, made perpendicular."""
+    across = normal(frame)
+    row = np.array(frame.orientation[:3]) / np.linalg.norm(frame.orientation[:3])
+    column = np.array(frame.orientation[3:]) / np.linalg.norm(frame.orientation[3:])
+    if abs(row @ column) > 1e-12:
+        column = np.cross(across, row)
+    return np.stack([row, column, across], axis=1)
+
+
+def _rounding(frames: Sequence[Frame], axis: np.ndarray) -> float:
+    """How far the texts of the positions may move a slice along an axis, in mm: half of their last digit."""
+    last = 0.5 * 10.0 ** -max(frame.decimals[0] for frame in frames)
+    return float(last * np.abs(axis).sum())
+
+
+def _evenly(along: np.ndarray, rounding: float) -> tuple[float, float] | None:
+    """First place and step of even slices, as far as rounding explains; None where they are not even."""
+    count = len(along)
+    step = np.ptp(along) / (count - 1)
+    number = np.arange(count)
+    if np.abs(along[0] + number * step - along).max() <= min(EXACT * step, FARTHEST):
+        return float(along[0]), float(step)
+    slope, start = np.polyfit(number, along, 1)
+    allowed = min(1.2 * rounding + 1e-6, LARGEST_ROUNDING * slope)
+    return (float(start), float(slope)) if np.abs(start + number * slope - along).max() <= allowed else None
+
+
+def _upright(frames: Sequence[Frame], aside: np.ndarray) -> bool:
+    """Whether all slices lie above one another, as far as the rounding of positions and directions explains."""
+    height = np.linalg.norm(np.subtract(frames[-1].position, frames[0].position))
+    digits = max(frame.decimals[1] for frame in frames)
+    turned = height * 10.0**-digits if digits >= EXACT_DIGITS else 0.0
+    rounding = 2 * _rounding(frames, np.ones(3) / np.sqrt(3)) + turned
+    allowed = max(
+        min(rounding, LARGEST_ROUNDING * min(frames[0].spacing)), min(FARTHEST, 0.01 * min(frames[0].spacing))
+    )
+    return bool(np.ptp(aside, axis=0).max() <= allowed)
+
+
+def _gaps(frames: Sequence[Frame], along: np.ndarray) -> list[tuple[float, float]]:
+    """Between which places slices are missing: a step far wider than those next to it, or one that numbers skip."""
+    steps = np.diff(along)
+    usual = float(np.median(steps))
+    found = []
+    for at, step in enumerate(steps):
+        beside = [steps[index] for index in (at - 1, at + 1) if 0 <= index < len(steps)]
+        if len(beside) == 1:  # at an end, where a single narrow step beside it would make it wide
+            beside = list(steps[1:3] if at == 0 else steps[-3:-1])
+        lower, upper = frames[at].instance, frames[at + 1].instance
+        skipped = abs(upper - lower) if lower is not None and upper is not None else 1
+        times = step / usual
+        numbered = skipped >= 2 and times >= WIDE and abs(times - skipped) <= WHOLE * skipped
+        if numbered or (beside and step > WIDE * max(beside)):
+            found.append((float(along[at]), float(along[at + 1])))
+    return found
+
+
+def _missing(name: str, gaps: Sequence[tuple[float, float]], frames: Sequence[Frame], along: np.ndarray) -> str:
+    steps = np.diff(along)
+    words = []
+    for low, _ in gaps[:LISTED]:
+        at = int(np.searchsorted(along, low - SAME_PLACE / 2))
+        below, above = frames[at], frames[at + 1]
+        words.append(f"{steps[at]:g} mm between {below.name} at {_place(below)} and {above.name} at {_place(above)}")
+    more = f", and {len(gaps) - LISTED} more" if len(gaps) > LISTED else ""
+    return (
+        f"Slices of {name} are missing: the others lie {steps.min():g} to {steps.max():g} mm apart, with "
+        f"{'; '.join(words)}{more}. "
+        "Export the whole series again, or have the gaps interpolated (--allow-gaps)."
+    )
+
+
+def _place(frame: Frame) -> str:
+    return f"({', '.join(f'{value:g}' for value in frame.position)})"

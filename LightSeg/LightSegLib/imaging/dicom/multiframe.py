@@ -1,0 +1,95 @@
+"""The frames of an enhanced multi-frame file by its functional groups (PS3.3, C.7.6.16) and dimension indices."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from .attributes import PLACE, stored, text, texts
+from .frames import Frame, Study, number, placed
+
+GROUPS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+}
+# Group and attribute of what may tell frames at one place apart, the most telling first.
+TRAITS = {
+    ("MREchoSequence", "EffectiveEchoTime"): "echo time",
+    ("FrameContentSequence", "TemporalPositionIndex"): "time point",
+    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"): "trigger time",
+    ("MRDiffusionSequence", "DiffusionBValue"): "b-value",
+    ("FrameContentSequence", "FrameAcquisitionNumber"): "acquisition",
+    ("FrameContentSequence", "StackID"): "stack",
+    ("MRImageFrameTypeSequence", "FrameType"): "type",
+    ("CTImageFrameTypeSequence", "FrameType"): "type",
+    ("PETFrameTypeSequence", "FrameType"): "type",
+    ("MRImageFrameTypeSequence", "ComplexImageComponent"): "component",
+}
+OF_PLACE = ("ImagePositionPatient", "InStackPositionNumber", "SliceLocation", "FrameAcquisitionDateTime")
+UNPLACED = "has several frames without functional groups, so their places are not known. Export it as single slices."
+
+
+def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
+    """Every frame; what a frame does not say of itself, its file says of all."""
+    own = list(data.get("PerFrameFunctionalGroupsSequence") or ())
+    shared = next(iter(data.get("SharedFunctionalGroupsSequence") or ()), None)
+    dimensions = _dimensions(data)
+    found = []
+    for index in range(min(count, len(own) + 1)):  # the first that is not described stands for all such
+        groups = (own[index] if index < len(own) else None, shared)
+        facts = placed({name: _texts(groups, GROUPS[name], name) or texts(data, name) for name in PLACE})
+        if not own:
+            facts["problem"] = UNPLACED
+        elif index >= len(own):
+            facts["problem"] = f"has {count} frames, but says of {len(own)} alone where they lie. Export it again."
+        thickness = next(iter(_texts(groups, "PixelMeasuresSequence", "SliceThickness")), "")
+        found.append(
+            Frame(
+                path=path,
+                number=index,
+                study=study,
+                shape=(int(data.Rows), int(data.Columns)),
+                stored=stored(data),
+                instance=_place_in_stack(groups),
+                thickness=number(thickness or text(data, "SliceThickness")),
+                traits=_traits(groups, dimensions),
+                **facts,
+            )
+        )
+    return found
+
+
+def _dimensions(data: Any) -> list[str]:
+    """A word for each dimension index; empty for one that says where a frame lies."""
+    from pydicom.datadict import keyword_for_tag
+
+    words: list[str] = []
+    for item in data.get("DimensionIndexSequence") or ():
+        keyword = keyword_for_tag(item.DimensionIndexPointer) if "DimensionIndexPointer" in item else ""
+        words.append("" if keyword in OF_PLACE else keyword or f"dimension {len(words) + 1}")
+    return words
+
+
+def _traits(groups: tuple[Any, Any], dimensions: list[str]) -> tuple[tuple[str, str], ...]:
+    traits = [(word, "\\".join(_texts(groups, *where))) for where, word in TRAITS.items()]
+    indices = _texts(groups, "FrameContentSequence", "DimensionIndexValues")
+    traits += [(word, value) for word, value in zip(dimensions, indices, strict=False) if word]
+    return tuple((word, sys.intern(value)) for word, value in traits if value)
+
+
+def _place_in_stack(groups: tuple[Any, Any]) -> int | None:
+    value = number(next(iter(_texts(groups, "FrameContentSequence", "InStackPositionNumber")), ""))
+    return None if value is None else int(value)
+
+
+def _texts(groups: tuple[Any, Any], sequence: str, name: str) -> tuple[str, ...]:
+    """Of the frame's own group, else of the one that all share."""
+    for group in groups:
+        items = group.get(sequence) if group is not None else None
+        if items and (found := texts(items[0], name)):
+            return found
+    return ()

@@ -1,0 +1,148 @@
+"""The values of frames, each by its own slope and intercept."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InputError
+from .frames import Frame
+
+INTEGERS = (np.int16, np.uint16, np.int32)
+RESCALING = (
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence"),
+    *("PerFrameFunctionalGroupsSequence", "RealWorldValueMappingSequence"),
+)
+PLAIN_IMAGE = "1.2.840.10008.5.1.4.1.1.4"  # MR Image Storage, in which GDCM rescales nothing
+
+
+def type_of(frames: Sequence[Frame]) -> np.dtype:
+    """The smallest type that holds every value that the frames may have: of integers only where all are whole."""
+    if any(frame.stored.bits == 0 or frame.stored.bits > 32 for frame in frames):
+        return np.dtype(np.float64)
+    low, high = 0.0, 0.0
+    for slope, intercept, stored in {(frame.slope, frame.intercept, frame.stored) for frame in frames}:
+        if slope != int(slope) or intercept != int(intercept):
+            wide = max(frame.stored.bits for frame in frames) > 16
+            return np.dtype(np.float64 if wide else np.float32)
+        least, most = (
+            (-(2 ** (stored.bits - 1)), 2 ** (stored.bits - 1) - 1) if stored.signed else (0, 2**stored.bits - 1)
+        )
+        ends = least * slope + intercept, most * slope + intercept
+        low, high = min(low, *ends), max(high, *ends)
+    fitting = (kind for kind in INTEGERS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return np.dtype(next(fitting, np.float64))
+
+
+class Pixels:
+    """Values [j, i] of frames in one type. The file that was read last is kept, for the frames it has beside."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.dtype = type_of(frames)
+        self._path: Path | None = None
+        self._values: np.ndarray | None = None
+
+    def __call__(self, frame: Frame) -> np.ndarray:
+        """Raises InputError for a file whose voxels cannot be read, by its name."""
+        if self._path != frame.path or self._values is None:
+            self._path, self._values = None, None
+            self._values = _stored_values(frame)
+            self._path = frame.path
+        values = self._values[frame.number or 0]
+        if values.shape != frame.shape:
+            raise _unreadable(frame, f"its voxels are {values.shape}, its header says {frame.shape}")
+        if frame.slope == 1 and frame.intercept == 0:
+            return values.astype(self.dtype)
+        whole = self.dtype.kind == "i" or self.dtype.kind == "u"
+        exact = np.int64 if whole else np.float64
+        return (values.astype(exact) * exact(frame.slope) + exact(frame.intercept)).astype(self.dtype)
+
+
+def _stored_values(frame: Frame) -> np.ndarray:
+    """All frames of the file [n, j, i] as they are stored, through pydicom or else GDCM."""
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = pydicom.dcmread(frame.path, force=True)
+            if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
+                raise _unreadable(frame, "the file ends before its voxels")
+            if "TransferSyntaxUID" not in data.file_meta:
+                implicit, _ = data.original_encoding
+                data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+            values = _decoded(data, frame)
+    except InputError:
+        raise
+    except Exception as error:  # whatever decoders stumble over in bytes of strangers
+        if "missing dependencies" in str(error) or "handlers are available" in str(error):
+            syntax = data.file_meta.TransferSyntaxUID.name
+            raise InputError(
+                f"{frame.path.name} in {frame.path.parent} is compressed as {syntax}, which cannot be decoded here. "
+                "Export the series without compression."
+            ) from error
+        raise _unreadable(frame, f"{type(error).__name__}: {error}") from error
+    values = values.reshape(-1, *values.shape[-2:])
+    return values if frame.stored.bits == 0 or values.dtype.kind == "f" else _used_bits(values, frame)
+
+
+def _decoded(data: Any, frame: Frame) -> np.ndarray:
+    compressed = data.file_meta.TransferSyntaxUID.is_compressed
+    try:
+        if not compressed:
+            _check_length(data, frame)
+        return np.asarray(data.pixel_array)
+    except InputError:
+        raise
+    except Exception as error:
+        if not compressed:
+            raise
+        try:
+            return _by_gdcm(data)
+        except RuntimeError:
+            raise error from None
+
+
+def _check_length(data: Any, frame: Frame) -> None:
+    count = int(data.get("NumberOfFrames") or 1) * int(data.get("SamplesPerPixel") or 1)
+    expected = count * frame.shape[0] * frame.shape[1] * int(data.get("BitsAllocated") or 8) // 8
+    given = len(data.PixelData) if "PixelData" in data else expected
+    if given < expected:
+        raise _unreadable(frame, f"the file ends before its last voxel, {given} of {expected} bytes are there")
+
+
+def _by_gdcm(data: Any) -> np.ndarray:
+    """Stored values by GDCM, which would rescale all frames alike: a copy without rescaling is read."""
+    import SimpleITK as sitk
+
+    for name in RESCALING:
+        if name in data:
+            delattr(data, name)
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = PLAIN_IMAGE
+    with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
+        path = Path(folder, "slice.dcm")
+        data.save_as(path)
+        return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+
+
+def _used_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
+    """Without what may lie in the bits beside the stored ones, such as overlays."""
+    stored, size = frame.stored, values.dtype.itemsize * 8
+    if stored.bits >= size or not stored.bits <= stored.high_bit + 1 <= size:
+        return values
+    bits = values.astype(values.dtype.str.replace("u", "i")) if stored.signed else values.view(f"u{size // 8}")
+    left = size - 1 - stored.high_bit
+    return (bits << left) >> (size - stored.bits)
+
+
+def _unreadable(frame: Frame, reason: str) -> InputError:
+    return InputError(
+        f"The voxels of {frame.path.name} in {frame.path.parent} cannot be read ({reason}). "
+        "It was not copied completely, or is damaged: get it again."
+    )

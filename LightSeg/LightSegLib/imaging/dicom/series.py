@@ -1,0 +1,209 @@
+"""Which frames are one volume: a series over all folders, and within it what differs or lies at one place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .frames import EXACT_DIGITS, Frame, Study
+
+SAME_DIRECTION = 1e-4  # difference of a component, unless the rounding of its text explains more
+SAME_SPACING = 1e-3  # as a share
+SAME_PLACE = 1e-3  # mm
+FEW = 0.1  # of the slices of the largest volume: fewer are left over, as the scouts in a series are
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Frames that may be one volume, in the order of their places. what: tells it from the others of its series."""
+
+    frames: tuple[Frame, ...]
+    what: str = ""
+
+    @property
+    def study(self) -> Study:
+        return self.frames[0].study
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """Frames of a series that belong to no volume, and why; `reason` completes "FILES ..."."""
+
+    frames: tuple[Frame, ...]
+    reason: str
+
+    @property
+    def names(self) -> str:
+        more = f" and {len(self.frames) - 1} more" if len(self.frames) > 1 else ""
+        return f"{self.frames[0].name}{more}"
+
+
+@dataclass(frozen=True)
+class Series:
+    stacks: tuple[Stack, ...]
+    left_over: tuple[LeftOver, ...]
+
+    @property
+    def study(self) -> Study:
+        return (self.stacks or self.left_over)[0].frames[0].study
+
+
+def group(frames: Iterable[Frame]) -> list[Series]:
+    """The series among the frames, those of several folders together, in the order of their first frames."""
+    by_uid: dict[str, list[Frame]] = {}
+    for frame in frames:
+        by_uid.setdefault(frame.study.series, []).append(frame)
+    return [_divided(members) for members in by_uid.values()]
+
+
+def normal(frame: Frame) -> np.ndarray:
+    """Unit vector [3] across the slice, by the right hand (PS3.3, C.7.6.2.1.1)."""
+    across = np.cross(frame.orientation[:3], frame.orientation[3:])
+    return np.asarray(across / np.linalg.norm(across))
+
+
+def heights(frames: Sequence[Frame]) -> np.ndarray:
+    """Places [n] of the frames along the normal of the first, in mm."""
+    return np.array([frame.position for frame in frames]) @ normal(frames[0])
+
+
+def _divided(frames: list[Frame]) -> Series:
+    left_over = []
+    for kind in dict.fromkeys(frame.study.kind for frame in frames if frame.study.kind):
+        left_over.append(LeftOver(tuple(one for one in frames if one.study.kind == kind), f"is {kind}"))
+    colored = tuple(frame for frame in frames if not frame.study.kind and frame.study.colors > 1)
+    left_over += [LeftOver(colored, "is in colour")] if colored else []
+    images = [frame for frame in frames if not frame.study.kind and frame.study.colors == 1]
+    if not images:
+        return Series((), tuple(left_over))
+    if any(frame.problem for frame in images):  # where one has no place, that of the others is no whole
+        return Series((Stack(tuple(images)),), tuple(left_over))
+    groups = _alike(images)
+    most = max(map(len, groups))
+    whole = [members for members in groups if len(members) >= 2 and len(members) >= FEW * most]
+    original = [members for members in whole if members[0].study.origin == "ORIGINAL"]
+    stacks = [Stack(tuple(part), what) for members in original or whole for part, what in _parted(members)]
+    if len(whole) > 1:
+        stacks = [Stack(stack.frames, ", ".join(filter(None, (_look(stack), stack.what)))) for stack in stacks]
+    if not whole and len(images) > 1:
+        left_over.append(LeftOver(tuple(images), "has no two slices of one size, direction and spacing"))
+        return Series((), tuple(left_over))
+    for members in groups:
+        if members not in (original or whole):
+            left_over.append(LeftOver(tuple(members), _why(members, (original or whole or groups)[0])))
+    return Series(tuple(_told_apart(stacks)), tuple(left_over))
+
+
+def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Frames that can lie in one volume: of one size, direction, spacing, origin and frame of reference."""
+    groups: list[list[Frame]] = []
+    for frame in frames:
+        own = next((members for members in reversed(groups) if _fits(frame, members[0])), None)
+        if own is None:
+            groups.append([frame])
+        else:
+            own.append(frame)
+    return groups
+
+
+def _fits(frame: Frame, other: Frame) -> bool:
+    return (
+        frame.shape == other.shape
+        and frame.study.origin == other.study.origin
+        and _same_reference(frame, other)
+        and _same_direction(frame, other)
+        and all(abs(x - y) <= SAME_SPACING * y for x, y in zip(frame.spacing, other.spacing, strict=True))
+    )
+
+
+def _same_direction(frame: Frame, other: Frame) -> bool:
+    digits = min(frame.decimals[1], other.decimals[1])
+    rounding = 2 * 10.0**-digits if digits >= EXACT_DIGITS else 0.0
+    apart = max(abs(x - y) for x, y in zip(frame.orientation, other.orientation, strict=True))
+    return apart <= max(SAME_DIRECTION, rounding)
+
+
+def _same_reference(frame: Frame, other: Frame) -> bool:
+    ours, theirs = frame.study.frame_of_reference, other.study.frame_of_reference
+    return not ours or not theirs or ours == theirs
+
+
+def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]]:
+    """Frames in order of place; where several lie at one place or two stacks interlock, apart by their traits."""
+    places = heights(frames)
+    order = sorted(range(len(frames)), key=lambda index: places[index])
+    ordered = [frames[index] for index in order]
+    if np.ptp(places) > SAME_PLACE and _mixed(places[order], ordered):
+        names = list(dict.fromkeys(name for frame in frames for name, _ in frame.traits))
+        for at, name in enumerate(names[start:], start):
+            values: dict[str, list[Frame]] = {}
+            for frame in ordered:
+                values.setdefault(dict(frame.traits).get(name, ""), []).append(frame)
+            if len(values) > 1 and _covers(list(values.values()), places[order]):
+                return [
+                    (part, ", ".join(filter(None, (f"{name} {value or 'none'}", what))))
+                    for value, members in values.items()
+                    for part, what in _parted(members, at + 1)
+                ]
+    return [(ordered, "")]
+
+
+def _mixed(places: np.ndarray, frames: Sequence[Frame]) -> bool:
+    """Whether sorted places hold more than one stack: some coincide, are uneven, or closer than slices are thick."""
+    steps = np.diff(places)
+    thickness = max((frame.thickness or 0 for frame in frames), default=0)
+    uneven = steps.max() > 1.2 * np.median(steps) or steps.min() < 0.8 * np.median(steps)
+    return bool(steps.min() <= SAME_PLACE or uneven or np.median(steps) < 0.6 * thickness)
+
+
+def _covers(parts: Sequence[Sequence[Frame]], places: np.ndarray) -> bool:
+    """Whether each part is a stack over most of the places, so that they are volumes and not pieces of one.
+
+    Parts that share no place are volumes only where the slices of each are closer than twice their thickness: the
+    passes of an interleaved acquisition are not.
+    """
+    own = [np.unique(np.round(np.sort(heights(part)), 3)) for part in parts]
+    if any(len(part) < 2 or np.ptp(part) < np.ptp(places) / 2 for part in own):
+        return False
+    if len(np.unique(np.round(places, 3))) < sum(map(len, own)):
+        return True
+    thick = [frame.thickness for part in parts for frame in part if frame.thickness]
+    return bool(thick) and all(np.median(np.diff(part)) < 1.2 * max(thick) for part in own)
+
+
+def _look(stack: Stack) -> str:
+    frame = stack.frames[0]
+    spacing = " x ".join(f"{step:g}" for step in frame.spacing)
+    across = "xyz"[int(np.abs(normal(frame)).argmax())]
+    return f"{frame.shape[1]} x {frame.shape[0]} at {spacing} mm across {across}"
+
+
+def _told_apart(stacks: Sequence[Stack]) -> list[Stack]:
+    """Of two that are called alike the second gets a number."""
+    seen: Counter[str] = Counter()
+    found = []
+    for stack in stacks:
+        seen[stack.what] += 1
+        again = f"{stack.what} ({seen[stack.what]})".strip()
+        found.append(stack if seen[stack.what] == 1 else Stack(stack.frames, again))
+    return found
+
+
+def _why(members: Sequence[Frame], main: Sequence[Frame]) -> str:
+    """Why frames are left over that are not alike the main ones."""
+    frame, other = members[0], main[0]
+    differs: list[tuple[str, Callable[[Frame], object]]] = [
+        ("size", lambda one: one.shape),
+        ("origin (derived)", lambda one: one.study.origin),
+    ]
+    words = [word for word, of in differs if of(frame) != of(other)]
+    if not _same_reference(frame, other):
+        words.append("frame of reference")
+    if not _same_direction(frame, other):
+        words.append("orientation")
+    if any(abs(x - y) > SAME_SPACING * y for x, y in zip(frame.spacing, other.spacing, strict=True)):
+        words.append("pixel spacing")
+    return f"has another {' and '.join(words)} than the rest of its series" if words else "is a single slice"

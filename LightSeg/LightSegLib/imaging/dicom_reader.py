@@ -1,0 +1,188 @@
+"""One DICOM series as a volume at its right place, with an account of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from .dicom.files import Found, files_below, find_frames
+from .dicom.frames import Frame
+from .dicom.grid import Grid, grid_of
+from .dicom.pixels import Pixels
+from .dicom.series import LeftOver, Series, Stack, group
+from .geometry import Geometry, triple
+from .straighten import straighten
+from .volume import Volume
+
+LISTED = 3  # names in a message
+
+
+def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
+    """The one volume in a file, or in a folder and the folders in it.
+
+    files: those of the series, where the folder holds more. part: which volume of them, as `Stack.what` calls it.
+    allow_gaps: interpolate where slices are missing.
+
+    The volume says what was done in `reading`, and what a user should know of it in `notices`.
+
+    Raises InputError, by file, place and remedy, for anything that is not one volume whose place is known.
+    """
+    given = files or ([path] if path.is_file() else list(files_below(path)))
+    found = find_frames(given)
+    if found.suspicious and not found.frames:
+        raise InputError(f"{_damaged(found)}. Get the files again.")
+    series = group(found.frames)
+    chosen = _only_series(path, series, found)
+    stack = _only_stack(path, chosen, part)
+    if found.suspicious:
+        raise InputError(
+            f"{_damaged(found)}. They may be slices of {path.name}: get them again, or remove them if they are not."
+        )
+    left_over = _left_over(chosen, series, found)
+    try:
+        grid = grid_of(stack, path.name, allow_gaps)
+    except InputError as error:
+        raise InputError(f"{error} {_unused(path.name, left_over)}".strip()) from error
+    voxels, geometry, reading = _read(grid)
+    notices = _notices(path.name, reading)
+    if left_over:
+        reading["left_over"] = left_over
+        notices.append(_unused(path.name, left_over))
+    return Volume(voxels, geometry, path.name.split(".")[0] or "volume", reading, tuple(notices))
+
+
+def _left_over(chosen: Series, series: Sequence[Series], found: Found) -> list[str]:
+    """What is not used, and why, in words."""
+    words = [f"{one.names} {one.reason}" for one in chosen.left_over]
+    for other in series:
+        if other is not chosen:
+            words += [f"{one.names} {one.reason}, in another series" for one in other.left_over]
+            words += [f"{LeftOver(one.frames, '').names} is of another series" for one in other.stacks]
+    words += [f"{file.name} {reason}" for file, reason in found.damaged]
+    return words + [f"{file.name} {reason}" for file, _, reason in found.others]
+
+
+def _unused(name: str, left_over: Sequence[str]) -> str:
+    if not left_over:
+        return ""
+    more = f"; and {len(left_over) - LISTED} more" if len(left_over) > LISTED else ""
+    return f"Not everything in {name} was used: {'; '.join(left_over[:LISTED])}{more}."
+
+
+def _only_series(path: Path, series: Sequence[Series], found: Found) -> Series:
+    """The series of the path: of those that lie in it directly, or else in the folders in it."""
+    if not series:
+        what = f": {_damaged(found)}" if found.damaged else ""
+        raise InputError(f"{path.name} holds no DICOM series{what}. Choose the folder that contains the .dcm files.")
+    images = [one for one in series if one.stacks]
+    near = [one for one in images if any(frame.path.parent == path for frame in _frames(one))]
+    many = [one for one in near or images if len(one.stacks) > 1 or len(one.stacks[0].frames) > 1]
+    candidates = many or near or images
+    if not candidates:
+        reason = series[0].left_over[0].reason
+        raise InputError(f"{path.name} holds no DICOM series of slices: it {reason}. Choose the folder of a whole one.")
+    if len(candidates) > 1:
+        names = ", ".join(_title(one) for one in candidates[:LISTED])
+        more = f" and {len(candidates) - LISTED} more" if len(candidates) > LISTED else ""
+        raise InputError(
+            f"{path.name} holds {len(candidates)} DICOM series ({names}{more}). "
+            "Put the one to segment in a folder of its own."
+        )
+    return candidates[0]
+
+
+def _only_stack(path: Path, series: Series, part: str) -> Stack:
+    chosen = [stack for stack in series.stacks if stack.what == part] if part else list(series.stacks)
+    if len(chosen) == 1:
+        return chosen[0]
+    words = "; ".join(f"{stack.what or 'one'} ({len(stack.frames)} slices)" for stack in series.stacks[:LISTED])
+    more = f"; and {len(series.stacks) - LISTED} more" if len(series.stacks) > LISTED else ""
+    one_file = len({frame.path for frame in _frames(series)}) == 1
+    apart = "" if one_file else "Put the files of one in a folder of its own, or let"
+    raise InputError(
+        f"{path.name} holds {len(series.stacks)} volumes in one series: {words}{more}. "
+        f"{apart or 'Let'} `lightseg batch` segment each of them."
+    )
+
+
+def _read(grid: Grid) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
+    """Voxels, geometry and what was done."""
+    frames = [frame for same in grid.frames for frame in same]
+    pixels = Pixels(frames)
+    reading: dict[str, Any] = {
+        "format": "DICOM",
+        "frames": len(grid.frames),
+        "files": len({frame.path for frame in frames}),
+        "step_mm": [round(step, 6) for step in grid.steps],
+    }
+    if len(frames) > len(grid.frames):
+        reading["doubled"] = len(frames) - len(grid.frames)
+
+    def slice_of(number: int) -> np.ndarray:
+        first, *others = grid.frames[number]
+        values = pixels(first)
+        for other in others:
+            if not np.array_equal(pixels(other), values):
+                place = ", ".join(f"{value:g}" for value in first.position)
+                raise InputError(
+                    f"{first.name} and {other.name} in {first.path.parent} state the same place ({place}) and are "
+                    "different images. Export the series again, or remove the one that does not belong to it."
+                )
+        return values
+
+    rows, columns = frames[0].shape
+    direction = tuple(map(float, grid.axes.ravel()))
+    plane = Geometry((len(grid.frames), rows, columns), grid.spacing, triple(grid.origin), direction)
+    if grid.even:
+        first = slice_of(0)  # before there is memory for all: a header may ask for more than its file holds
+        voxels = np.empty(plane.shape, pixels.dtype)
+        voxels[0] = first
+        for number in range(1, len(grid.frames)):
+            voxels[number] = slice_of(number)
+        return voxels, plane, reading
+    voxels, geometry = straighten(slice_of, grid.places, plane)
+    reading["straightened"] = {
+        "aside_mm": round(grid.tilt, 3),
+        "step_mm": round(geometry.spacing[2], 6),
+        "slices": geometry.shape[0],
+    }
+    if grid.gaps:
+        reading["interpolated_mm"] = [[round(below, 3), round(above, 3)] for below, above in grid.gaps]
+    return voxels, geometry, reading
+
+
+def _notices(name: str, reading: dict[str, Any]) -> list[str]:
+    notices = []
+    if straight := reading.get("straightened"):
+        low, high = reading["step_mm"]
+        steps = f"{low:g} mm apart" if high - low < 1e-3 * high else f"{low:g} to {high:g} mm apart"
+        notices.append(
+            f"The slices of {name} lie {steps} and up to {straight['aside_mm']:g} mm aside of one another; they were "
+            f"straightened: interpolated onto a regular grid of {straight['slices']} slices {straight['step_mm']:g} mm "
+            "apart, on which the result lies."
+        )
+    if gaps := reading.get("interpolated_mm"):
+        notices.append(f"Slices of {name} are missing in {len(gaps)} place(s); what lies there was interpolated.")
+    if doubled := reading.get("doubled"):
+        notices.append(f"{doubled} slice(s) of {name} are there twice, with the same content; each was used once.")
+    return notices
+
+
+def _frames(series: Series) -> list[Frame]:
+    return [frame for stack in series.stacks for frame in stack.frames]
+
+
+def _title(series: Series) -> str:
+    study = series.study
+    count = sum(len(stack.frames) for stack in series.stacks)
+    return f"{' '.join(filter(None, (study.modality, study.number, study.description))) or 'unnamed'}, {count} slices"
+
+
+def _damaged(found: Found) -> str:
+    words = ", ".join(f"{path} {reason}" for path, reason in found.damaged[:LISTED])
+    more = f", and {len(found.damaged) - LISTED} more" if len(found.damaged) > LISTED else ""
+    return f"{words}{more}"
