@@ -4,41 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import InputError
+from .affine import shear_degrees, snapped, straightened
 from .dicom import read_series
 from .geometry import Geometry, triple
 from .headers import check_header
+from .nifti import is_nifti, read_nifti
 from .volume import Volume, check_voxels
 
 IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".mhd")
 
 
 def read_volume(path: str | Path, series: Sequence[Path] = ()) -> Volume:
-    """Read NIfTI, NRRD, MetaImage or a folder with one DICOM series through SimpleITK.
+    """Read NIfTI, NRRD, MetaImage or a folder with one DICOM series, on a grid with right angles.
 
+    An image on a sheared grid is interpolated once (see `affine.straightened`), with a notice.
     series: the files, in the order of the slices, of the one to read among several DICOM series in the folder.
 
     Raises InputError when the path is missing, unreadable, or holds anything but one scalar 3D image.
     """
-    voxels, geometry = read_grid(path, series)
-    check_voxels(voxels, Path(path).name)
-    return Volume(voxels, geometry, Path(path).name.split(".")[0] or "volume")
+    name = Path(path).name
+    voxels, geometry, notices, reading = _read(Path(path), series)
+    check_voxels(voxels, name)
+    if snapped(geometry) is None:
+        angle = round(shear_degrees(geometry), 2)
+        voxels, geometry = straightened(voxels, geometry)
+        size, spacing = (" x ".join(f"{n:.4g}" for n in of) for of in (geometry.shape[::-1], geometry.spacing))
+        notices += (
+            f"The axes of {name} are {angle:g} degrees off right angles, so it was interpolated onto {size} voxels of "
+            f"{spacing} mm at right angles. The result is on that grid, at the same place, not on the file's.",
+        )
+        reading["straightened_degrees"] = angle
+    return Volume(voxels, geometry, name.split(".")[0] or "volume", notices, reading)
 
 
 def read_grid(path: str | Path, series: Sequence[Path] = ()) -> tuple[np.ndarray, Geometry]:
-    """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant)."""
-    import SimpleITK as sitk
+    """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant).
 
-    path = Path(path)
+    The voxels are those of the file, and files with one matrix have one geometry, sheared where it is.
+    """
+    return _read(Path(path), series)[:2]
+
+
+def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry]:
+    """As `read_grid`, but on the grid that `read_volume` gives to an image with the same matrix: the nearest voxels."""
+    voxels, geometry = read_grid(path)
+    return straightened(voxels, geometry, labels=True) if snapped(geometry) is None else (voxels, geometry)
+
+
+def _read(path: Path, series: Sequence[Path]) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, Any]]:
+    """Voxels, geometry without the shear that rounding explains, notices and facts."""
     try:
         if not path.exists():
             raise InputError(f"{path} does not exist. Check the path and the spelling.")
-        if path.is_file():
-            check_header(path)
-        image = read_series(path, series) if path.is_dir() else sitk.ReadImage(str(path))
+        if path.is_file() and is_nifti(path):
+            image = read_nifti(path)
+            voxels, geometry, notices, facts = image.voxels, image.geometry, image.notices, image.facts
+        else:
+            (voxels, geometry), notices, facts = _by_itk(path, series), (), {}
     except OSError as error:
         raise InputError(
             f"{path} cannot be opened ({error.strerror or error}). Check its permissions or choose another file."
@@ -48,6 +75,18 @@ def read_grid(path: str | Path, series: Sequence[Path] = ()) -> tuple[np.ndarray
             f"{path.name} cannot be read as an image ({_itk_reason(error)}). "
             "Use NIfTI, NRRD, MetaImage or a folder with one DICOM series."
         ) from error
+    if (near := snapped(geometry)) is not None:
+        geometry, moved = near
+        facts |= {"snapped_voxels": round(moved, 4)} if moved >= 1e-4 else {}
+    return voxels, geometry, notices, facts
+
+
+def _by_itk(path: Path, series: Sequence[Path]) -> tuple[np.ndarray, Geometry]:
+    import SimpleITK as sitk
+
+    if path.is_file():
+        check_header(path)
+    image = read_series(path, series) if path.is_dir() else sitk.ReadImage(str(path))
     name = path.name
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(

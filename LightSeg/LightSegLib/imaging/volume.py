@@ -18,11 +18,17 @@ LARGEST_LABEL = 32767
 
 @dataclass(frozen=True)
 class Volume:
-    """A scalar image: `voxels` [k, j, i] and its geometry."""
+    """A scalar image: `voxels` [k, j, i] and its geometry.
+
+    notices: what the user should know about how it was read. reading: what was done to get the grid, for the
+    provenance, in words and numbers that JSON holds.
+    """
 
     voxels: np.ndarray
     geometry: Geometry
     name: str = "volume"
+    notices: tuple[str, ...] = ()
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if tuple(self.voxels.shape) != tuple(self.geometry.shape):
