@@ -39,6 +39,8 @@ class Settings:
         }
         if options.tile_overlap is not None:
             fixed["tile_overlap"] = options.tile_overlap
+        if options.orientation is not None:
+            fixed["orientation"] = options.orientation
         return _hash(fixed)
 
 
