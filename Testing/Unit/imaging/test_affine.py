@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError
 from LightSegLib.evaluation.metrics import evaluate_case
 from LightSegLib.imaging.affine import LARGEST_MOVE, shear_degrees, snapped, straight_grid, straightened
@@ -159,6 +160,17 @@ def test_files_with_one_matrix_have_one_grid(tmp_path: Path, geometry: Geometry)
     (row,) = evaluate_case("a", one, one, {})
     assert row.dice == 1.0
     assert evaluate_case("a", one, other, {})[0].dice < 1.0
+
+
+def test_the_command_line_writes_the_result_as_nifti_and_says_so(
+    tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image, out = write(tmp_path / "tilted.nii.gz", painted(TILTED), TILTED), tmp_path / "out.nii.gz"
+    assert main(["segment", str(image), "--model", str(tiny_model), "--out", str(out), "--device", "cpu"]) == 0
+    assert "tilted.nii.gz are 17 degrees off right angles" in capfd.readouterr().err
+    assert read_grid(out)[1].matches(read_volume(image).geometry)
+    (row, *_) = evaluate_case("a", out, write(tmp_path / "labels.nii.gz", np.ones(SHAPE, np.uint8), TILTED), {})
+    assert row.case == "a", "on one grid"
 
 
 def test_outside_of_the_image_are_its_lowest_value_and_no_label() -> None:
