@@ -290,6 +290,7 @@ def test_the_result_tells_where_it_came_from(ready):
         "mirror": False,
         "tile_overlap": None,
         "largest_component": "whole",
+        "orientation": None,
     }
     assert corners.shape == (8, 3) and corners.min(0).tolist() == [-42.5, 0.0, -32.0], "the box, in LPS mm"
     assert node.GetAttribute("LightSeg.ComputedIn") == "float32"

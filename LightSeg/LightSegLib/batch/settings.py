@@ -45,6 +45,8 @@ class Settings:
             fixed["tile_overlap"] = options.tile_overlap
         if self.allow_gaps:
             fixed["allow_gaps"] = True
+        if options.orientation is not None:
+            fixed["orientation"] = options.orientation
         return _hash(fixed)
 
 

@@ -129,7 +129,8 @@ class Preprocessing:
     """Steps before the network, in this order: orientation, crop, resampling, normalisation.
 
     orientation: world directions in which the i, j, k axes run, for example "RAS" (i to the right), or
-    "input" to leave the array as it is stored. transpose: then the array axes that become k, j, i.
+    "input" to leave the array as it is stored, for networks that saw no directions of the body but slices along the
+    heart, say. Oblique images are turned to the nearest directions. transpose: then the array axes that become k, j, i.
     spacing: mm along the resulting i, j, k axes; None, for all or for one of them, keeps the input's.
     normalize_first: normalise before resampling, as nnU-Net v2 does.
     alignment: in place of all that, where a model needs its images in one position.

@@ -259,7 +259,7 @@ def _add_inference_options(parser: argparse.ArgumentParser) -> None:
             flag = f"no-{flag}" if option.default else flag
             parser.add_argument(f"--{flag}", action=action, dest=option.name, help=text)
             continue
-        kind = {"device": _device, "tile_overlap": _overlap}.get(option.name, str)
+        kind = {"device": _device, "tile_overlap": _overlap, "orientation": _orientation}.get(option.name, str)
         text += (
             ""
             if option.default is None or option.name in ("device", "largest_component")
@@ -331,6 +331,14 @@ def _overlap(text: str) -> float:
     except (ValueError, InputError):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to {LARGEST_OVERLAP}") from None
     return overlap
+
+
+def _orientation(text: str) -> str:
+    try:
+        InferenceOptions(orientation=text)
+    except InputError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not input, nor three letters such as LPS, RAS, PIR") from None
+    return text
 
 
 def _device(text: str) -> str:

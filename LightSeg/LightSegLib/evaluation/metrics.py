@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..imaging.geometry import Geometry
-from ..imaging.readers import IMAGE_ENDINGS, case_name, read_grid
+from ..imaging.readers import IMAGE_ENDINGS, case_name, read_labels
 from ..imaging.volume import check_labels
 
 TOLERANCE_MM = 1.0
@@ -78,8 +78,8 @@ def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]
 
 def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping[int, str]) -> list[Row]:
     """The rows of one pair of files. Raises InputError when they do not compare."""
-    predicted, geometry = read_grid(prediction)
-    expected, expected_geometry = read_grid(label)
+    predicted, geometry = read_labels(prediction)
+    expected, expected_geometry = read_labels(label)
     if not geometry.matches(expected_geometry):
         raise InputError(
             f"{prediction.name} and {label.name} do not lie on the same grid "

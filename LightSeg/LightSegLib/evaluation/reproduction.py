@@ -83,6 +83,7 @@ def reproduce(
         mirror=settings["mirror"],
         tile_overlap=settings.get("tile_overlap"),
         largest_component=settings["largest_component"],
+        orientation=settings.get("orientation"),
         accept_license=accept_license,
     )
     segmenter = Segmenter(card, options)

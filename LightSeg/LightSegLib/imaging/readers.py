@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import InputError
+from .affine import shear_degrees, snapped, straightened
 from .dicom.files import is_dicom
 from .dicom_reader import read_dicom
 from .geometry import Geometry, triple
 from .headers import check_header
+from .nifti import is_nifti, read_nifti
 from .volume import Volume, check_voxels
 
 IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".mhd")
 
 
 def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
-    """Read NIfTI, NRRD, MetaImage, a multi-frame DICOM file or a folder with one DICOM series.
+    """Read NIfTI, NRRD, MetaImage, a multi-frame DICOM file or a folder with one DICOM series, at right angles.
 
+    An image on a sheared grid is interpolated once (see `affine.straightened`), with a notice.
     series: the files of the one to read among several DICOM series in the folder. part: which volume of a series that
     holds several (see `dicom.series.Stack`). allow_gaps: interpolate where slices of a DICOM series are missing.
 
@@ -30,24 +34,49 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
         volume = read_dicom(path, series, part, allow_gaps)
         check_voxels(volume.voxels, path.name)
         return volume
-    voxels, geometry = read_grid(path)
-    check_voxels(voxels, path.name)
-    return Volume(voxels, geometry, path.name.split(".")[0] or "volume")
+    name = path.name
+    voxels, geometry, notices, reading = _read(path)
+    check_voxels(voxels, name)
+    if snapped(geometry) is None:
+        angle = round(shear_degrees(geometry), 2)
+        voxels, geometry = straightened(voxels, geometry)
+        size, spacing = (" x ".join(f"{n:.4g}" for n in of) for of in (geometry.shape[::-1], geometry.spacing))
+        notices += (
+            f"The axes of {name} are {angle:g} degrees off right angles, so it was interpolated onto {size} voxels of "
+            f"{spacing} mm at right angles. The result is on that grid, at the same place, not on the file's.",
+        )
+        reading["straightened_degrees"] = angle
+    return Volume(voxels, geometry, name.split(".")[0] or "volume", reading, notices)
 
 
 def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
-    """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant)."""
-    import SimpleITK as sitk
+    """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant).
 
+    The voxels are those of the file, and files with one matrix have one geometry, sheared where it is.
+    """
     path = Path(path)
+    if _holds_dicom(path):
+        volume = read_dicom(path)
+        return volume.voxels, volume.geometry
+    return _read(path)[:2]
+
+
+def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry]:
+    """As `read_grid`, but on the grid that `read_volume` gives to an image with the same matrix: the nearest voxels."""
+    voxels, geometry = read_grid(path)
+    return straightened(voxels, geometry, labels=True) if snapped(geometry) is None else (voxels, geometry)
+
+
+def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, Any]]:
+    """Voxels, geometry without the shear that rounding explains, notices and facts."""
     try:
         if not path.exists():
             raise InputError(f"{path} does not exist. Check the path and the spelling.")
-        if _holds_dicom(path):
-            volume = read_dicom(path)
-            return volume.voxels, volume.geometry
-        check_header(path)
-        image = sitk.ReadImage(str(path))
+        if path.is_file() and is_nifti(path):
+            image = read_nifti(path)
+            voxels, geometry, notices, facts = image.voxels, image.geometry, image.notices, image.facts
+        else:
+            (voxels, geometry), notices, facts = _by_itk(path), (), {}
     except OSError as error:
         raise InputError(
             f"{path} cannot be opened ({error.strerror or error}). Check its permissions or choose another file."
@@ -57,6 +86,17 @@ def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
             f"{path.name} cannot be read as an image ({_itk_reason(error)}). "
             "Use NIfTI, NRRD, MetaImage or a folder with one DICOM series."
         ) from error
+    if (near := snapped(geometry)) is not None:
+        geometry, moved = near
+        facts |= {"snapped_voxels": round(moved, 4)} if moved >= 1e-4 else {}
+    return voxels, geometry, notices, facts
+
+
+def _by_itk(path: Path) -> tuple[np.ndarray, Geometry]:
+    import SimpleITK as sitk
+
+    check_header(path)
+    image = sitk.ReadImage(str(path))
     name = path.name
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(

@@ -10,18 +10,25 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
 from .backends.precisions import AUTO, FORMS, PRECISIONS
 
 if TYPE_CHECKING:
-    from ..catalog.card import Card, Inference
+    from ..catalog.card import Card, Inference, Preprocessing
 
 AS_MODEL = "model"  # what the model's card says
 NONE = "none"
+AS_STORED = "input"  # what a card calls the axes of the file
 PIECES = (AS_MODEL, NONE, "label", "whole")
 LARGEST_OVERLAP = 0.9
+ORIENTATIONS = (
+    AS_STORED,
+    *("".join(letters) for axes in permutations(("RL", "AP", "SI")) for letters in product(*axes)),
+)
+OPEN_KINDS = {"tile_overlap": (float, int, type(None)), "orientation": (str, type(None))}  # of what may be left open
 
 
 def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
@@ -43,6 +50,8 @@ class InferenceOptions:
     all labels together).
     confidence: give the probability of each voxel's label, too.
     accept_license: agree to a license that forbids commercial use, needed once before such a model is downloaded.
+    orientation: world directions of the axes i, j, k on which the network computes, as in "LPS", "input" for those of
+    the image as it is stored, None as the model says. The result has the image's own axes all the same.
 
     Raises InputError for a value that an option does not have.
     """
@@ -66,6 +75,9 @@ class InferenceOptions:
     )
     confidence: bool = _option(False, "")
     accept_license: bool = _option(False, "")
+    orientation: str | None = _option(
+        None, "turn the image's axes so, as in LPS, or input: as they are stored (default: as the model says)"
+    )
 
     def __post_init__(self) -> None:
         check_device(self.device)
@@ -75,6 +87,8 @@ class InferenceOptions:
             raise _refused("largest component", self.largest_component, ", ".join(PIECES))
         if self.tile_overlap is not None and not 0 <= self.tile_overlap <= LARGEST_OVERLAP:
             raise _refused("tile overlap", self.tile_overlap, f"a number from 0 to {LARGEST_OVERLAP}")
+        if self.orientation is not None and self.orientation not in ORIENTATIONS:
+            raise _refused("orientation", self.orientation, "input, or three letters such as LPS, RAS, PIR")
 
     def to_json(self) -> dict[str, Any]:
         """For another process."""
@@ -85,7 +99,7 @@ class InferenceOptions:
         """Raises InputError for an option of another version, or a value of another kind."""
         for name, value in data.items():
             default = getattr(cls, name, None) if name in cls.__dataclass_fields__ else ...
-            kinds = (float, int, type(None)) if name == "tile_overlap" else (type(default),)
+            kinds = OPEN_KINDS.get(name, (type(default),))
             if default is ... or type(value) not in kinds:
                 raise InputError(
                     f"The option {name} = {value!r} is not known here. Have the same version of LightSeg everywhere."
@@ -102,6 +116,11 @@ class InferenceOptions:
         if self.largest_component != AS_MODEL:
             rules = replace(rules, largest_component=self.largest_component)
         return rules
+
+    def preprocessing(self, card: Card) -> Preprocessing:
+        """The card's steps with what the options change."""
+        steps = card.preprocessing
+        return steps if self.orientation is None else replace(steps, orientation=self.orientation)
 
 
 def check_device(name: str) -> None:

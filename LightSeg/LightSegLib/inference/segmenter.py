@@ -17,7 +17,7 @@ from ..imaging.region import Region
 from ..imaging.volume import Segmentation, Volume, check_voxels
 from .backends.precisions import FLOAT16, FLOAT32
 from .confidence import least_certain_slices
-from .options import NONE, InferenceOptions
+from .options import AS_STORED, NONE, InferenceOptions
 
 if TYPE_CHECKING:
     import torch
@@ -92,8 +92,9 @@ class Segmenter:
     ) -> Segmentation:
         """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
 
-        Outside `roi` the result is background. With the option confidence, the provenance has the least certain
-        slices, each as voxel index i, j, k and confidence.
+        Outside `roi` the result is background. The provenance has the notices of the volumes and, for each of them, how
+        it was read. With the option confidence, it has the least certain slices, each as voxel index i, j, k and
+        confidence.
 
         Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Cancelled
         within one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
@@ -132,7 +133,7 @@ class Segmenter:
                 removed = kept != found.part
                 found.confidence_part[removed] = 100 - found.confidence_part[removed]
             found.part[...] = kept
-        read = [notice for volume in volumes for notice in volume.notices]
+        read = list(dict.fromkeys(notice for volume in volumes for notice in volume.notices))
         notices = read + run.notices + prepared.notices + self._doubts(volumes[0], roi)
         if self._too_large(prepared):
             notices.append(
@@ -156,13 +157,14 @@ class Segmenter:
         from .alignment.template import open_template
         from .processing.preprocess import prepare
 
-        rules = self.card.preprocessing.alignment
+        steps = self.options.preprocessing(self.card)
+        rules = steps.alignment
         if rules is None:
-            return prepare(volumes, self.card.preprocessing, roi)
+            return prepare(volumes, steps, roi)
         if self._template is None:
             self._template = open_template(self.card)
         reporter.step(f"Finding the {rules.subject}")
-        return align(volumes, rules, self._template, roi, reporter.check_cancelled)
+        return align(volumes, steps, self._template, roi, reporter.check_cancelled)
 
     def _check(self, volumes: Sequence[Volume]) -> None:
         wanted = self.card.channels
@@ -181,7 +183,7 @@ class Segmenter:
 
     def _doubts(self, volume: Volume, roi: Region | None) -> list[str]:
         """Notices of what may spoil this model's result with this input."""
-        from .processing.preprocess import orientation_steps
+        from .processing.orientation import orientation_steps
 
         card, found = self.card, []
         if card.unverified:
@@ -189,10 +191,11 @@ class Segmenter:
                 "This model is unverified, since not everything about it is known: check the result. "
                 f"'lightseg info {card.id}' lists what is not known."
             )
-        if card.preprocessing.orientation == "input" and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
+        as_stored = self.options.preprocessing(card).orientation == AS_STORED
+        if as_stored and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
             found.append(
                 f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
-                "Expect a wrong result unless it was trained on such slices."
+                "Expect a wrong result unless it was trained on such slices; the option orientation LPS turns them."
             )
         if card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
             found.append(
@@ -324,6 +327,7 @@ class Segmenter:
                 "mirror": self.options.mirror,
                 "tile_overlap": self.options.tile_overlap,
                 "largest_component": self.options.rules(card).largest_component,
+                "orientation": self.options.orientation,
                 "region_lps": None if roi is None else roi.corners.tolist(),
             },
             "seconds": round(seconds, 3),

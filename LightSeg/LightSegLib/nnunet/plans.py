@@ -136,7 +136,11 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
     doubts: tuple[str, ...] = ()
     if not labels & {tuple(words(label.name)) for label in settings.labels}:
         doubts = (f"None of the labels in the weights file ({name}) has the name of one that the model should have.",)
-    told = {**vars(settings), "modality": card.modality, "training": {**card.training, "weights_file": name}}
+    steps = settings.preprocessing
+    if steps.orientation == "input":  # nnU-Net takes images as they are stored; the card may know how those were
+        steps = dataclasses.replace(steps, orientation=card.preprocessing.orientation)
+    training = {**card.training, "weights_file": name}
+    told = {**vars(settings), "preprocessing": steps, "modality": card.modality, "training": training}
     return dataclasses.replace(card, **told, not_known=doubts)
 
 

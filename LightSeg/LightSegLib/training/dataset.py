@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.schema import FieldError
-from ..imaging.readers import IMAGE_ENDINGS, read_grid, read_volume
+from ..imaging.readers import IMAGE_ENDINGS, read_labels, read_volume
 from ..imaging.volume import Volume, check_labels
 from ..nnunet.dataset import DATASET_NAME, Names, read_names
 from ..nnunet.fields import read_object
@@ -30,7 +30,7 @@ class Case:
     def load(self) -> tuple[list[Volume], np.ndarray]:
         """The channels and the integer labels [k, j, i]. Raises InputError for grids that differ or no label map."""
         volumes = [read_volume(path) for path in self.images]
-        labels, geometry = read_grid(self.label)
+        labels, geometry = read_labels(self.label)
         check_labels(labels, self.label.name)
         for volume in volumes:
             if not volume.geometry.matches(geometry):

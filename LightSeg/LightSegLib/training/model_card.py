@@ -13,7 +13,7 @@ from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing,
 from ..catalog.lookup import find_card
 from ..core.errors import InputError
 from ..imaging.volume import Volume
-from ..inference.processing.preprocess import orientation_steps
+from ..inference.processing.orientation import orientation_steps
 from .dataset import Dataset
 from .options import TrainingOptions
 

@@ -22,7 +22,8 @@ from ..evaluation.metrics import dice
 from ..imaging.volume import Volume
 from ..inference.backends.devices import choose_device
 from ..inference.options import InferenceOptions
-from ..inference.processing.preprocess import orientation_steps, prepare
+from ..inference.processing.orientation import axis_steps, oriented
+from ..inference.processing.preprocess import prepare
 from ..inference.processing.resample import resample_labels
 from ..inference.segmenter import Segmenter
 from ..networks import build
@@ -191,7 +192,6 @@ def _training_arrays(card: Card, volumes: list[Volume], labels: np.ndarray) -> t
     """Preprocessed image [C, k, j, i] and labels [k, j, i] on the same working grid."""
     prepared = prepare(volumes, card.preprocessing)
     geometry = volumes[0].geometry
-    order, flips = orientation_steps(geometry, card.preprocessing.orientation)
-    oriented = np.flip(labels.transpose(order), flips)[prepared.inner]
-    oriented = resample_labels(oriented, prepared.shape)
-    return torch.from_numpy(prepared.array), torch.from_numpy(np.ascontiguousarray(oriented))
+    order, flips = axis_steps(geometry, card.preprocessing)
+    working = resample_labels(oriented(labels, order, flips)[prepared.inner], prepared.shape)
+    return torch.from_numpy(prepared.array), torch.from_numpy(np.ascontiguousarray(working))

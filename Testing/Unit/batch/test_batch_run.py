@@ -241,10 +241,14 @@ def test_a_case_that_fails_now_keeps_no_segmentation_of_its_earlier_input(cohort
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
 def test_a_name_that_is_no_text_stops_no_other_case(cohort: Path, tmp_path: Path) -> None:
-    """SimpleITK cannot open such a file."""
-    (cohort / "Fall 1.nii.gz").rename(cohort / os.fsdecode(b"caf\xe9.nii.gz"))
-    assert counts(run_batch(cohort, MODEL, tmp_path / "out", PLAIN, work=QUICK)) == (2, 0, 1)
-    assert table(tmp_path / "out")["caf_"]["input"].endswith("caf\\udce9.nii.gz")
+    """SimpleITK cannot open such a file; NIfTI is read without it."""
+    sitk.WriteImage(sitk.ReadImage(str(cohort / "Fall 1.nii.gz")), str(cohort / "Fall 1.nrrd"))
+    (cohort / "Fall 1.nrrd").rename(cohort / os.fsdecode(b"caf\xe9.nrrd"))
+    (cohort / "Fall 1.nii.gz").rename(cohort / os.fsdecode(b"t\xeate.nii.gz"))
+    assert counts(run_batch(cohort, MODEL, tmp_path / "out", PLAIN, work=QUICK)) == (3, 0, 1)
+    rows = table(tmp_path / "out")
+    assert {case: row["status"] for case, row in rows.items() if "_" in case} == {"caf_": "failed", "t_te": "done"}
+    assert rows["caf_"]["input"].endswith("caf\\udce9.nrrd")
 
 
 def test_temporary_files_wait_for_room_too(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

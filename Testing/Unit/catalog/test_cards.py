@@ -382,8 +382,17 @@ def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
         assert shipped.preprocessing.resampling == Resampling("cubic", "anisotropic", "nearest")
         assert shipped.inference.resampling == Resampling("linear", "anisotropic", "nearest")
     assert shipped.inference.pad_to_patch and shipped.inference.mirror_axes == (0, 1, 2)
-    assert shipped.preprocessing.orientation == "input" and shipped.preprocessing.crop == "nonzero"
+    assert shipped.preprocessing.crop == "nonzero"
     assert shipped.self_describing == (shipped.network == "slim_unetrv2")
+
+
+def test_cards_state_the_directions_of_the_axes(shipped: Card) -> None:
+    """But for hearts in MR: slices along the heart, and a set whose directions nobody states."""
+    stated = {"brain-tumor-mr-unetrpp": "RAS", "lung-tumor-ct-unetrpp": "RAS", "hippocampus-mr-lightmedseg": "RAS"}
+    expected = "input" if shipped.id.startswith("heart-mr") else stated.get(shipped.id, "LPS")
+    assert shipped.preprocessing.orientation == expected
+    if expected == "input":
+        assert any("taken as stored" in words for words in shipped.not_known)
 
 
 # Facts about the authors' networks, independent of LightSeg, in Data/reference.

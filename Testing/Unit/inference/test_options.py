@@ -39,6 +39,8 @@ def parsed(*flags: str) -> InferenceOptions:
         ({"device": 0}, "device cannot be 0"),
         ({"precision": "int4"}, "precision cannot be 'int4'. Choose one of: auto, float32"),
         ({"largest_component": "every"}, "largest component cannot be 'every'"),
+        ({"orientation": "LPR"}, "orientation cannot be 'LPR'. Choose one of: input, or three letters"),
+        ({"orientation": "lps"}, "orientation cannot be 'lps'"),
         ({"tile_overlap": 1.0}, "tile overlap cannot be 1.0. Choose one of: a number from 0 to 0.9"),
     ],
 )
@@ -48,11 +50,13 @@ def test_what_an_option_cannot_be_is_refused_with_what_it_can(wrong: dict[str, o
 
 
 def test_they_pass_from_process_to_process() -> None:
-    options = InferenceOptions("cuda:1", "bfloat16", False, True, 0.25, "whole", True, True)
+    options = InferenceOptions("cuda:1", "bfloat16", False, True, 0.25, "whole", True, True, "PIR")
     assert InferenceOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
 
 
-@pytest.mark.parametrize("foreign", [{"sharpness": 3}, {"mirror": "yes"}, {"device": None}, {"tile_overlap": "0.5"}])
+@pytest.mark.parametrize(
+    "foreign", [{"sharpness": 3}, {"mirror": "yes"}, {"device": None}, {"tile_overlap": "0.5"}, {"orientation": 3}]
+)
 def test_those_of_another_version_are_refused(foreign: dict[str, object]) -> None:
     with pytest.raises(InputError, match="Have the same version of LightSeg everywhere"):
         InferenceOptions.from_json(InferenceOptions().to_json() | foreign)
@@ -65,6 +69,8 @@ def test_those_of_another_version_are_refused(foreign: dict[str, object]) -> Non
         (["--device", "cuda:1", "--precision", "float32"], InferenceOptions("cuda:1", "float32")),
         (["--no-openvino", "--mirror"], InferenceOptions(openvino=False, mirror=True)),
         (["--tile-overlap", "0.25"], InferenceOptions(tile_overlap=0.25)),
+        (["--orientation", "LPS"], InferenceOptions(orientation="LPS")),
+        (["--orientation", "input"], InferenceOptions(orientation="input")),
         (["--largest-component"], InferenceOptions(largest_component="label")),
         (["--largest-component", "none"], InferenceOptions(largest_component="none")),
         (["--accept-licence"], InferenceOptions(accept_license=True)),
@@ -99,5 +105,6 @@ def test_results_of_earlier_batches_are_recognized() -> None:
     before = {"precision": "auto", "mirror": False, "largest_component": None, "format": "seg.nrrd", "picture": True}
     assert Settings().sha256() == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
     assert Settings(InferenceOptions("cuda", openvino=False)).sha256() == Settings().sha256(), "another computer"
-    for other in ({"mirror": True}, {"tile_overlap": 0.25}, {"largest_component": "none"}, {"precision": "float32"}):
+    changed = [{"mirror": True}, {"tile_overlap": 0.25}, {"largest_component": "none"}, {"precision": "float32"}]
+    for other in (*changed, {"orientation": "LPS"}):
         assert Settings(InferenceOptions(**other)).sha256() != Settings().sha256()  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def vague_card() -> Card:
         channels=("?",),
         network="plain_conv_unet",
         network_arguments={},
-        preprocessing=Preprocessing(normalization=(Normalization("unknown"),)),
+        preprocessing=Preprocessing("input", normalization=(Normalization("unknown"),)),
         inference=Inference((64, 64, 64)),
         labels=(Label(1, "?", (1, 2, 3)),),
         weights=Weights("checkpoint_final.pth"),
@@ -48,6 +48,14 @@ def test_a_checkpoint_fills_in_what_the_card_did_not_know(vague_card: Card) -> N
     )
     agreeing = dataclasses.replace(vague_card, labels=settings.labels[:1])
     assert not complete(agreeing, described).unverified
+
+
+def test_the_card_may_know_in_which_directions_the_images_were_stored(vague_card: Card) -> None:
+    """What nnU-Net takes as it is stored; its own order of the axes follows."""
+    described = Checkpoint({}, "nnU-Net v2", make_plans(), DATASET, "3d_fullres", "nnUNetTrainer", ())
+    stated = dataclasses.replace(vague_card, preprocessing=Preprocessing("LPS"))
+    expected = dataclasses.replace(complete(vague_card, described).preprocessing, orientation="LPS")
+    assert complete(stated, described).preprocessing == expected
 
 
 def test_a_file_for_another_modality_is_refused(vague_card: Card) -> None:

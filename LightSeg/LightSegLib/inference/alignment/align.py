@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...catalog.card import Alignment, Inference
+from ...catalog.card import Inference, Preprocessing
 from ...core.errors import InputError, NothingToAlignError
 from ...imaging.geometry import Geometry
 from ...imaging.region import Region, Slices
 from ...imaging.volume import Volume
+from ..processing.orientation import axis_steps, oriented, turned
 from ..processing.preprocess import Spacing
 from ..processing.resample import Shape
 from ..processing.restore import Decision
@@ -36,19 +37,19 @@ CUT_OFF = 0.02  # share of the focus outside the image that deserves a notice
 class Aligned:
     """Volumes on the grid of an aligned model; see `NetworkInput`.
 
-    channels: the volumes, all on one grid. grid_to_world: 4x4, from index (i, j, k) on the network's grid to LPS mm in
-    the image. region: the part of the image to be labelled.
+    channels: the volumes, all on one grid, with their axes turned as the card asks by `order` and `flips`, so that it
+    does not matter how they were stored. full_shape: the input's. grid_to_world: 4x4, from index (i, j, k) on the
+    network's grid to LPS mm in the image. region: the part of the turned image to be labelled.
     """
 
     channels: tuple[Volume, ...]
+    full_shape: Shape
+    order: Shape
+    flips: tuple[int, ...]
     shape: Shape
     grid_to_world: np.ndarray
     region: Slices
     registration: Registration
-
-    @property
-    def full_shape(self) -> Shape:
-        return self.channels[0].geometry.shape
 
     @property
     def inner_shape(self) -> Shape:
@@ -71,7 +72,7 @@ class Aligned:
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
         """Zeros on the input's grid, and the view of them for the part to be labelled."""
         full = np.zeros(self.full_shape, dtype)
-        return full, full[self.region]
+        return full, oriented(full, self.order, self.flips)[self.region]
 
     def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> AlignedRestorer:
         """Takes logits of the grid, decides labels on the input's grid."""
@@ -111,17 +112,22 @@ class Aligned:
 
 def align(
     volumes: Sequence[Volume],
-    rules: Alignment,
+    preprocessing: Preprocessing,
     template: Template,
     roi: Region | None = None,
     check: Check = lambda: None,
 ) -> Aligned:
-    """Find the template in the first of the volumes, which share one grid.
+    """Find the template in the first of the volumes, which share one grid, by a card's alignment.
 
     roi: where labels are wanted; the whole image is looked at all the same. check: called between steps, raises to
     stop. Raises NothingToAlignError where the template is not found, InputError for a region outside the volume and
     for a volume of a size that cannot be right.
     """
+    rules = preprocessing.alignment
+    assert rules is not None
+    full_shape = volumes[0].geometry.shape
+    order, flips = axis_steps(volumes[0].geometry, preprocessing)
+    volumes = [turned(volume, order, flips) for volume in volumes]
     geometry = volumes[0].geometry
     _check_size(volumes[0], rules.subject, template.geometry)
     region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
@@ -133,7 +139,8 @@ def align(
         )
     i, j, k = rules.size
     grid = Geometry((k, j, i), rules.spacing, rules.origin)
-    return Aligned(tuple(volumes), (k, j, i), registration.matrix @ grid.index_to_world, region, registration)
+    to_world = registration.matrix @ grid.index_to_world
+    return Aligned(tuple(volumes), full_shape, order, flips, (k, j, i), to_world, region, registration)
 
 
 def _check_size(volume: Volume, subject: str, template: Geometry) -> None:

@@ -20,14 +20,13 @@ from torch import Tensor
 from ...catalog.card import Inference, Normalization, Preprocessing
 from ...core.errors import DeviceError, InputError
 from ...core.system import free_memory, gigabytes
-from ...imaging.geometry import Geometry
 from ...imaging.region import Region, Slices
 from ...imaging.volume import Volume
 from .normalization import CHUNK_VOXELS, Scale, chunks, fit, normalized
+from .orientation import axis_steps, oriented
 from .resample import Resampler, Shape, nearest_axes, resample_labels, resampled_shape, separate_axis
 from .restore import SLAB_BYTES, Decision, LabelRestorer, Restorer
 
-WORLD_AXES = {"R": (0, -1), "L": (0, 1), "A": (1, -1), "P": (1, 1), "S": (2, 1), "I": (2, -1)}  # axis, sign in LPS
 LARGEST_GRID = 1_000_000_000  # voxels, and GROWTH times those of the image: more comes of a wrong spacing
 GROWTH = 100
 SLICES = 8  # that an image has at least along an axis which must not become a single voxel
@@ -138,7 +137,7 @@ class Prepared:
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
         """Zeros on the input's grid, and the view of them [k, j, i] of `inner_shape` for the used part."""
         full = np.zeros(self.full_shape, dtype)
-        return full, _orient(full[self.region], self.order, self.flips)[self.inner]
+        return full, oriented(full[self.region], self.order, self.flips)[self.inner]
 
     def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> LabelRestorer:
         """Takes logits of the working grid, decides labels at the input's resolution."""
@@ -173,12 +172,8 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
             "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
         )
     region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
-    order, flips = (
-        (preprocessing.transpose, ())
-        if preprocessing.orientation == "input"
-        else orientation_steps(geometry, preprocessing.orientation)
-    )
-    images = [_orient(volume.voxels[region], order, flips) for volume in volumes]
+    order, flips = axis_steps(geometry, preprocessing)
+    images = [oriented(volume.voxels[region], order, flips) for volume in volumes]
     inner = _non_zero(images) if preprocessing.crop == "nonzero" else _everything(images[0].shape)
     images = [image[inner] for image in images]
     k, j, i = (geometry.spacing[2 - axis] for axis in order)
@@ -262,34 +257,6 @@ def _bounds(
     if across == 0:
         return torch.cat(lower), torch.cat(upper)
     return torch.cat(lower).amin(0, keepdim=True), torch.cat(upper).amax(0, keepdim=True)
-
-
-def orientation_steps(geometry: Geometry, orientation: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
-    """Transpose order and then axes to flip that bring array axes [k, j, i] closest to `orientation`.
-
-    The letters name the directions in which i, j, k shall run. Only whole axes move, so an oblique grid
-    stays oblique and no voxel value changes.
-    """
-    direction = np.reshape(geometry.direction, (3, 3))  # columns: i, j, k axes in LPS
-    wanted = [WORLD_AXES[letter] for letter in orientation]
-    # The assignment with the largest summed alignment; greedy choices fail near 45 degrees.
-    best = max(
-        ((a, b, c) for a in range(3) for b in range(3) for c in range(3) if {a, b, c} == {0, 1, 2}),
-        key=lambda columns: sum(
-            abs(direction[axis, column]) for (axis, _), column in zip(wanted, columns, strict=True)
-        ),
-    )
-    order = tuple(2 - column for column in best[::-1])  # array axis 2 - column holds index axis `column`
-    flips = tuple(
-        2 - position
-        for position, ((axis, sign), column) in enumerate(zip(wanted, best, strict=True))
-        if direction[axis, column] * sign < 0
-    )
-    return (order[0], order[1], order[2]), flips
-
-
-def _orient(array: np.ndarray, order: Shape, flips: tuple[int, ...]) -> np.ndarray:
-    return np.flip(array.transpose(order), flips)
 
 
 def _target(wanted: Sequence[float | None] | None, spacing: Spacing) -> Spacing:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...core.errors import InputError
 from ...imaging.geometry import Geometry
-from ...imaging.readers import IMAGE_ENDINGS, read_grid
+from ...imaging.readers import IMAGE_ENDINGS, read_labels
 from ...imaging.volume import LARGEST_LABEL, check_labels
 from .settings import Settings
 
@@ -56,7 +56,7 @@ def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
     result: list[LabelMap] = []
     first: Geometry | None = None
     for path in paths:
-        voxels, geometry = read_grid(path)
+        voxels, geometry = read_labels(path)
         check_labels(voxels, path.name)
         first = first or geometry
         if not _same_grid(geometry, first):

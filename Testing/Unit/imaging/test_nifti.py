@@ -1,0 +1,195 @@
+"""NIfTI files: the place of the voxels and their values are those that nibabel, another reader, finds."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import struct
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from LightSegLib.core.errors import InputError
+from LightSegLib.imaging.nifti import read_nifti
+from LightSegLib.imaging.readers import read_grid, read_volume
+from LightSegLib.imaging.volume import Volume
+
+RANDOM = np.random.default_rng(18)
+VOXELS = RANDOM.integers(-500, 500, (9, 8, 7)).astype(np.int16)  # [i, j, k], as nibabel has them
+STEPS = np.diag([0.8, 0.9, 2.5, 1.0])
+TURNED = np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+SFORM = np.array([[1, 0, 0, -11], [0, 1, 0, 22], [0, 0, 1, 33], [0, 0, 0, 1]]) @ TURNED @ STEPS
+QFORM = np.array([[-1, 0, 0, 40], [0, 1, 0, -50], [0, 0, 1, 60], [0, 0, 0, 1]]) @ STEPS
+
+
+def save(
+    path: Path,
+    sform: int = 1,
+    qform: int = 1,
+    version: type = nib.Nifti1Image,
+    matrix: np.ndarray = SFORM,
+    other: np.ndarray = QFORM,
+) -> Path:
+    """matrix, other: those of sform and qform, which are at different places where nothing is said of them."""
+    header = version.header_class()
+    header.set_data_dtype(VOXELS.dtype)
+    header.set_data_shape(VOXELS.shape)
+    header.set_sform(matrix, sform)
+    header.set_qform(other, qform)
+    nib.save(version(VOXELS, None, header), path)  # without an affine, nibabel leaves the codes as they are
+    found = nib.load(path).header
+    assert (found["sform_code"], found["qform_code"]) == (sform, qform)
+    return path
+
+
+def rewrite(path: Path, offset: int, kind: str, *values: float) -> Path:
+    """Change numbers of a header in a file that is not packed."""
+    content = bytearray(path.read_bytes())
+    struct.pack_into(kind, content, offset, *values)
+    path.write_bytes(content)
+    return path
+
+
+def same_places(volume: Volume, path: Path) -> bool:
+    """Whether ten voxels lie within 0.01 mm of where nibabel puts them."""
+    index = RANDOM.integers(0, volume.geometry.shape[::-1], (10, 3))
+    ones = np.c_[index, np.ones(10)].T
+    ours = (volume.geometry.index_to_world @ ones)[:3]
+    theirs = np.diag([-1, -1, 1]) @ (nib.load(path).affine @ ones)[:3]  # RAS to LPS
+    return bool(np.abs(ours - theirs).max() < 0.01)
+
+
+@pytest.mark.parametrize(("sform", "qform"), list(itertools.product(range(5), repeat=2)))
+@pytest.mark.parametrize("version", [nib.Nifti1Image, nib.Nifti2Image])
+def test_every_combination_of_codes(tmp_path: Path, version: type, sform: int, qform: int) -> None:
+    path = save(tmp_path / "a.nii.gz", sform, qform, version)
+    volume = read_volume(path)
+    assert same_places(volume, path)
+    assert np.array_equal(volume.voxels, VOXELS.T)
+    assert volume.reading["matrix"] == ("sform" if sform else "qform" if qform else "pixdim")
+    words = " ".join(volume.notices)
+    assert ("place its voxels differently" in words) == bool(sform and qform)
+    assert ("does not say where its voxels lie" in words) == (not sform and not qform)
+
+
+@pytest.mark.parametrize("version", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
+@pytest.mark.parametrize("order", "<>")
+def test_types_and_byte_orders(tmp_path: Path, version: type, kind: str, order: str) -> None:
+    voxels = RANDOM.integers(0, 100, (4, 5, 6)).astype(kind)
+    header = version.header_class(endianness=order)
+    header.set_data_dtype(order + kind)
+    nib.save(version(voxels, SFORM, header), tmp_path / "a.nii")
+    found, _ = read_grid(tmp_path / "a.nii")
+    assert found.dtype == np.dtype(kind)
+    assert found.dtype.isnative
+    assert np.array_equal(found, voxels.T)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "kind"),
+    [
+        (0.1, -5.0, np.float32),
+        (1.0, -1024.0, np.float32),
+        (1.0, 0.0, np.int16),
+        (0.0, 7.0, np.int16),
+        (float("nan"), 0.0, np.int16),
+        (float("inf"), 1.0, np.int16),
+    ],
+)
+def test_slope_and_intercept(tmp_path: Path, slope: float, intercept: float, kind: type) -> None:
+    path = rewrite(save(tmp_path / "a.nii"), 112, "<2f", slope, intercept)
+    found, _ = read_grid(path)
+    assert found.dtype == kind
+    assert np.allclose(found, np.asarray(nib.load(path).dataobj).T, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_packed_or_not_whatever_its_name(tmp_path: Path, name: str) -> None:
+    content = save(tmp_path / "plain.nii").read_bytes()
+    (tmp_path / name).write_bytes(content if name.endswith("gz") else gzip.compress(content))
+    assert np.array_equal(read_grid(tmp_path / name)[0], VOXELS.T)
+
+
+def test_a_notice_says_how_far_apart_sform_and_qform_are(tmp_path: Path) -> None:
+    moved = SFORM.copy()
+    moved[:3, 3] += [12, 16, 0]
+    volume = read_volume(save(tmp_path / "a.nii", 2, 1, other=moved))
+    (notice,) = volume.notices
+    assert "sform and the qform of a.nii place its voxels differently, up to 20 mm apart. The sform was taken" in notice
+    assert volume.reading == {"matrix": "sform", "sform_code": 2, "qform_code": 1, "qform_apart_mm": 20.0}
+
+
+def test_a_notice_says_how_far_the_spacing_is_from_the_only_matrix(tmp_path: Path) -> None:
+    """0.5 mm in the matrix, 1 mm in pixdim: the last of 9 x 8 x 7 voxels lies at (4, 3.5, 3) or twice that."""
+    path = save(tmp_path / "a.nii", 1, 0, matrix=np.diag([0.5, 0.5, 0.5, 1]), other=np.eye(4))
+    volume = read_volume(path)
+    assert volume.geometry.spacing == (0.5, 0.5, 0.5)
+    assert volume.reading["pixdim_apart_mm"] == pytest.approx(np.linalg.norm([4, 3.5, 3]), abs=1e-3)
+    assert "sform and the pixdim of a.nii" in volume.notices[0]
+
+
+def test_rounded_statements_do_not_contradict_each_other(tmp_path: Path) -> None:
+    volume = read_volume(save(tmp_path / "a.nii", other=SFORM.round(4)))
+    assert volume.notices == ()
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 1000.0), ("micron", 0.001)])
+def test_units_other_than_millimeters(tmp_path: Path, unit: str, factor: float) -> None:
+    image = nib.Nifti1Image(VOXELS, SFORM)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    geometry = read_volume(tmp_path / "a.nii").geometry
+    assert np.allclose(geometry.spacing, factor * np.array([0.8, 0.9, 2.5]))
+    assert np.allclose(geometry.origin, factor * np.array([11, -22, 33]))
+
+
+@pytest.mark.parametrize("row", [[0.0] * 4, [float("nan")] * 4, [1.0, 0.0, 0.0, float("inf")]])
+def test_a_matrix_that_places_nothing_is_refused(tmp_path: Path, row: list[float]) -> None:
+    path = rewrite(save(tmp_path / "a.nii"), 280, "<4f", *row)
+    with pytest.raises(InputError, match=r"The sform of a\.nii is no matrix that can place an image"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "words"),
+    [
+        (np.zeros((4, 5), np.int16), "2 dimensions"),
+        (np.zeros((4, 5, 6, 3), np.int16), "4 dimensions"),
+        (np.zeros((4, 5, 6, 1, 3), np.int16), "3 components"),
+        (np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "3 components"),
+        (np.zeros((4, 5, 6), np.complex64), "not numbers on a grey scale"),
+    ],
+)
+def test_what_is_no_scalar_volume_is_refused(tmp_path: Path, voxels: np.ndarray, words: str) -> None:
+    nib.save(nib.Nifti1Image(voxels, SFORM), tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=words):
+        read_volume(tmp_path / "a.nii.gz")
+
+
+def test_a_packed_file_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz")
+    rewrite(path, path.stat().st_size - 8, "<I", 1)
+    with pytest.raises(InputError, match=r"a\.nii\.gz cannot be read as an image \(its checksum is another"):
+        read_nifti(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "other/cord_t2star_oblique_thick",
+        "heads/head_a_t1",
+        "heads/head_b_t1",
+        "heads/head_t2_oblique",
+        "heads/stroke_t1_stripped_oblique",
+        "ct/ct_abdomen_3mm",
+        "mr_body_small",
+        "other/orientations/PIR",
+    ],
+)
+def test_real_files(shared_data: Path, name: str) -> None:
+    path = shared_data / f"{name}.nii.gz"
+    volume = read_volume(path)
+    assert same_places(volume, path)
+    assert np.allclose(volume.voxels, np.asarray(nib.load(path).dataobj).T, rtol=1e-6)
