@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +13,7 @@ from ..catalog.card import Card
 from ..catalog.lookup import find_card
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
+from ..core.leftovers import temporary_folder
 from ..weights.lock import locked
 from ..weights.store import WeightStore
 from . import cluster, local, records
@@ -80,8 +80,8 @@ def planned(
         )
     callbacks = callbacks or Callbacks()
     reporter = callbacks.reporter
-    with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
-        listed = Path(folder) / "cases.jsonl"
+    with temporary_folder() as folder:
+        listed = folder / "cases.jsonl"
         count, misfits = 0, []
         with listed.open("w", encoding="utf-8") as stream:
             for one in find_cases(given, card):

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ..core.atomic_io import output_error
 from ..core.errors import Cancelled, DeviceError, LightSegError
+from ..core.leftovers import new_folder
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.region import Region
 from ..imaging.volume import Segmentation, Volume
@@ -136,7 +137,7 @@ class Worker:
             self._end(process)  # it has ended, or is about to: it removes its folder first
         with self._changing:
             if self._process is None or self._session is None:
-                self._session = Path(tempfile.mkdtemp(prefix="lightseg-"))
+                self._session = new_folder()
                 self._process = _start(self._python, self._session, self._idle_seconds, self._work)
             return self._process, self._session
 
