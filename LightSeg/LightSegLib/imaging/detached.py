@@ -1,4 +1,4 @@
-"""The files in which the voxels of a header lie: MetaImage's ElementDataFile, NRRD's "data file", with lists and patterns.
+"""The files in which the voxels of a header lie: MetaImage's ElementDataFile and NRRD's "data file".
 
 MetaIO's documentation, "Reading a brick of bytes", and the definition of NRRD, "Detached headers".
 """
@@ -17,21 +17,21 @@ LONGEST_HEADER = 1 << 24  # bytes, with a list of files
 MOST_FILES = 100_000
 META = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*([^\r\n]*?)[ \t]*(?:\r?\n|\Z)", re.MULTILINE | re.IGNORECASE)
 NRRD = re.compile(rb"^data ?file:[ \t]*([^\r\n]*?)[ \t]*(?:\r?\n|\Z)", re.MULTILINE | re.IGNORECASE)
+META_END = re.compile(rb"ElementDataFile[ \t]*[=:][ \t]*LOCAL", re.IGNORECASE)
+NRRD_END = re.compile(rb"\r?\n\r?\n")
 DIMENSIONS = re.compile(rb"^[ \t]*DimSize[ \t]*[=:].*?(\d+)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 
 
 def voxel_files(path: Path) -> list[Path]:
     """Those that the header of an image file names, in its order; none for a file that holds its voxels itself.
 
-    They need not exist. Raises OSError where the header cannot be read, InputError for one that names no sensible files.
+    They need not exist. Raises OSError where the header cannot be read, InputError for a pattern without sense.
     """
     name = path.name.lower()
     if not name.endswith(ENDINGS):
         return []
     meta = name.endswith((".mhd", ".mha"))
-    header = _header(
-        path, re.compile(rb"ElementDataFile[ \t]*[=:][ \t]*LOCAL" if meta else rb"\r?\n\r?\n", re.IGNORECASE)
-    )
+    header = _header(path, META_END if meta else NRRD_END)
     found = (META if meta else NRRD).search(header)
     if found is None or found[1].upper() == b"LOCAL":
         return []

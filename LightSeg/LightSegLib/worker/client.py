@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..catalog.lookup import resolved
 from ..core.atomic_io import output_error
 from ..core.errors import Cancelled, DeviceError, LightSegError
 from ..core.leftovers import new_folder
@@ -177,7 +178,7 @@ def _job(
 ) -> dict[str, Any]:
     """The message that asks for it; the voxels are written to `folder`."""
     return {
-        "model": model,
+        "model": resolved(model),
         "volumes": [messages.volume_message(volume, folder, number) for number, volume in enumerate(volumes)],
         "region": None if roi is None else roi.corners.tolist(),
         "options": options.to_json(),
