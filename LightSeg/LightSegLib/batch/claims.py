@@ -43,9 +43,7 @@ class Claims:
         for path in _inputs(case):
             if self._place_of(path.parent) in self._places and (key := _key(path)):
                 self._inputs.add(key)
-        path, record = self._record(case)
-        if record is None and _size(path):  # empty ones come from a power cut
-            self._foreign.append(path)
+        record = records.remembered(case.id, self._batch)
         for path in records.outputs(self._batch, case.id):
             if os.path.lexists(path) and not self._is_own(path, record):
                 self._foreign.append(path)
@@ -74,10 +72,6 @@ class Claims:
         with suppress(OSError, ValueError, TypeError):
             return set(json.loads((folder / TABLES).read_text(encoding="utf-8")))
         return set(self._tables) if any(map(records.read_record, folder.glob("[!.]*.json"))) else set()
-
-    def _record(self, case: Case) -> tuple[Path, records.Row | None]:
-        path = records.record_path(self._batch, case.id)
-        return path, records.read_record(path)
 
     def _is_own(self, path: Path, record: records.Row | None) -> bool:
         """Of a case that is done, by name alone: whoever corrects a result does not keep the batch from going on."""
@@ -117,10 +111,3 @@ def _key(path: Path) -> Key | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -83,7 +83,7 @@ def begin(case: str, batch: Batch) -> None:
 
     Raises InputError where one is not, and OutputError.
     """
-    earlier = read_record(record_path(batch, case))
+    earlier = remembered(case, batch)
     for path in outputs(batch, case):
         if os.path.lexists(path) and not is_own(path, earlier, batch):
             raise InputError(
@@ -97,7 +97,7 @@ def begin(case: str, batch: Batch) -> None:
 
 def write_record(row: Row, batch: Batch) -> None:
     """Raises OutputError. What an earlier input has given goes first when the case now has none."""
-    earlier, files = read_record(record_path(batch, row.case)), {}
+    earlier, files = remembered(row.case, batch), {}
     if row.status == DONE:
         files = {_name(path, batch): sha256(path) for path in outputs(batch, row.case)}
     elif row.input_sha256:  # else the input may be out of reach for the moment only
@@ -151,6 +151,13 @@ def read_record(path: Path) -> Row | None:
         return Row(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def remembered(case: str, batch: Batch) -> Row | None:
+    """The record of a case, whatever model it is of; one that is damaged stands for the files of these settings."""
+    path = record_path(batch, case)
+    damaged = Row(case, FAILED, "", "", batch.settings.sha256())
+    return read_record(path) or (damaged if path.is_file() else None)
 
 
 def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
