@@ -18,6 +18,7 @@ from LightSegLib.batch.engine import Engine
 from LightSegLib.batch.overview import Callbacks, StateCallback
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.batch.work import CaseWork
+from LightSegLib.core import leftovers
 from LightSegLib.core.errors import DeviceError
 from LightSegLib.core.progress import CancelCallback, Progress, ProgressCallback
 from LightSegLib.imaging.geometry import Geometry, to_sitk
@@ -222,6 +223,13 @@ def counts(outcome: Outcome) -> tuple[int, int, int]:
 
 def worker_pids(out: Path) -> list[int]:
     return [int(path.name.split("-")[1]) for path in out.glob("pid-*")]
+
+
+def half_file(out: Path) -> Path:
+    """As a killed program leaves it, of a process that there cannot be."""
+    path = out / f".lightseg-{leftovers._computer()}-99999999-{'0' * 32}.part.seg.nrrd"
+    path.write_bytes(b"half")
+    return path
 
 
 def kill_a_client(cohort: Path, out: Path, slow: str, options: str) -> None:

@@ -76,7 +76,7 @@ class Report:
     def lightseg(self, model: str, image: Path, out: Path, *options: str) -> Cost:
         """The whole command `lightseg segment`, from the start of Python to the written file."""
         command = [sys.executable, "-m", "LightSegLib.cli", "segment", image, "--model", model, "--device", "cpu"]
-        return run([*command, "--out", out, *options], self.environment, LIBRARY)
+        return run([*command, "--out", out, "--overwrite", *options], self.environment, LIBRARY)
 
 
 def how(segmentation: Path) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..imaging.detached import voxel_files
 from ..imaging.dicom.files import files_below
 from ..imaging.readers import read_volume
 from ..imaging.volume import Volume
 
-HEADERS = (".mhd", ".nhdr")  # files whose voxels lie in another one of the same name
 BLOCK = 1 << 20
 
 
@@ -40,24 +40,14 @@ class Source:
         return ", ".join(map(str, places))
 
     def files(self) -> list[Path]:
-        """All that its content depends on."""
+        """All that its content depends on, where they exist or not. Raises OSError, and InputError of a header."""
         first, *others = self.paths
         if others:
             return list(self.paths)
         if first.is_dir():
             return list(files_below(first))
-        if first.suffix.lower() in HEADERS:
-            return sorted(path for path in first.parent.iterdir() if _belongs(path, first))
-        return [first]
-
-
-def _belongs(path: Path, header: Path) -> bool:
-    """Whether a file may hold the voxels of a header: by its name, or because the header names it."""
-    if not path.is_file():
-        return False
-    words = header.read_bytes()[:BLOCK].decode("utf-8", "replace")
-    named = re.search(r"^(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", words, re.MULTILINE | re.IGNORECASE)
-    return path.name.startswith(f"{header.stem}.") or (named is not None and path.name == named[1])
+        _check_ends(first)
+        return [first, *voxel_files(first)]
 
 
 @dataclass(frozen=True)
@@ -78,6 +68,7 @@ class Case:
         for source in self.channels:
             try:
                 for path in source.files():
+                    _check_ends(path)
                     digest.update(b"file")  # so that bytes that move from one file to the next change it
                     with path.open("rb") as stream:
                         while block := stream.read(BLOCK):
@@ -99,6 +90,12 @@ class Case:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Case:
         return cls(data["id"], tuple(Source(tuple(map(Path, one["paths"])), one["part"]) for one in data["channels"]))
+
+
+def _check_ends(path: Path) -> None:
+    """Raise InputError for what may give bytes for ever, or none: a pipe, a device."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{path} is not a file with an end, but a pipe, a device or a folder. Name an image file.")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,22 +10,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..catalog.lookup import find_card
+from ..catalog.lookup import card_of, resolved
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
+from ..core.leftovers import temporary_folder
 from ..weights.lock import locked
 from ..weights.store import WeightStore
 from . import cluster, local, records
 from .case import Case, Misfit
 from .cases import find_cases
+from .claims import Claims, claim_tables
 from .engine import DASK, Engine
 from .folder import RECORDS
 from .overview import Callbacks, Overview, State
-from .report import write_report
+from .report import PAGE, write_report
 from .settings import Batch, Settings, model_sha256, weights_sha256
 from .size import Size
 
 MISFITS = "misfits.csv"
+TABLES = (records.TABLE, PAGE, MISFITS)
 LOCK = "lock"
 
 
@@ -41,9 +43,14 @@ class Plan:
     misfits: list[Misfit] = field(default_factory=list)
 
     def cases(self) -> Iterator[Case]:
-        with self.listed.open(encoding="utf-8") as stream:
-            for line in stream:
-                yield Case.from_json(json.loads(line))
+        return cases_in(self.listed)
+
+
+def cases_in(listed: Path) -> Iterator[Case]:
+    """Those of a list that `planned` has written."""
+    with listed.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield Case.from_json(json.loads(line))
 
 
 @dataclass(frozen=True)
@@ -71,33 +78,37 @@ def planned(
 ) -> Iterator[Plan]:
     """Find the cases, and fetch the weights where they are not here.
 
-    Raises InputError of the input, and what `WeightStore.ensure` raises.
+    Raises InputError of the input and for files in the way of the results (see `Claims`), and what
+    `WeightStore.ensure` raises.
     """
-    given, out, card = Path(given).absolute(), Path(out).absolute(), find_card(model)
+    given, out, model = Path(given).absolute(), Path(out).absolute(), resolved(model)
+    card = card_of(model)
     if given.resolve() == out.resolve():
         raise InputError(
             f"{given} is the input. Choose another folder for the results, which would be inputs next time."
         )
     callbacks = callbacks or Callbacks()
     reporter = callbacks.reporter
-    with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
-        listed = Path(folder) / "cases.jsonl"
+    with temporary_folder() as folder:
+        listed = folder / "cases.jsonl"
+        batch = Batch(model, "", out, settings, uuid.uuid4().hex)
+        claims = Claims(given, batch, TABLES)
         count, misfits = 0, []
         with listed.open("w", encoding="utf-8") as stream:
             for one in find_cases(given, card):
                 if isinstance(one, Misfit):
                     misfits.append(one)
                     continue
+                claims.look(one)
                 stream.write(json.dumps(one.to_json()) + "\n")
                 count += 1
                 if count % 100 == 0:
                     reporter.step(f"Searching, {count} cases")
         if count == 0:
             raise InputError(_no_case(given, card, misfits))
+        claims.refuse(cases_in(listed))
         WeightStore().ensure(card, callbacks.progress, callbacks.cancelled, settings.options.accept_license)
-        place = str(Path(model).absolute()) if Path(model).exists() else model
-        batch = Batch(place, model_sha256(card), out, settings, uuid.uuid4().hex)
-        yield Plan(card, batch, listed, count, misfits)
+        yield Plan(card, replace(batch, model_sha256=model_sha256(card)), listed, count, misfits)
 
 
 def segment_files(
@@ -119,6 +130,7 @@ def segment_files(
         size, overview = Size(engine.workers, engine.threads), Overview(plan.count, callbacks.on_state)
         with locked(batch.out / RECORDS / LOCK, callbacks.reporter, str(batch.out), wait=False):
             records.remove_parts(batch)
+            claim_tables(batch, TABLES)
             try:
                 run = cluster.run if engine.name == DASK else local.run
                 with closing(run(plan.cases(), batch, engine, size, overview, callbacks.cancelled)) as answers:

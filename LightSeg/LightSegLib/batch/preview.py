@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.leftovers import temporary_folder
 from . import local, records
 from .case import Case
 from .cohort import Plan
@@ -51,8 +50,8 @@ def estimate(plan: Plan, engine: Engine, on_state: StateCallback | None = None) 
     answers = [Answer(row) for row in records.rows(plan.batch) if row.status == records.DONE]
     measured = not answers
     if measured:
-        with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
-            batch = replace(plan.batch, out=Path(folder))
+        with temporary_folder() as folder:
+            batch = replace(plan.batch, out=folder)
             records.make_folders(batch)
             first = islice((case for case, done in steps(plan) if not done), TRIED)
             with closing(local.run(first, batch, engine, size, Overview(TRIED, on_state))) as found:

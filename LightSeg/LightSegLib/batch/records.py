@@ -6,18 +6,22 @@ A case is done when its record is there, says so, and agrees with the input, the
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..core.atomic_io import output_error, whole_file, write_table
+from ..core.errors import InputError
+from ..core.leftovers import PART, remove_abandoned
+from ..weights.files import sha256
 from .case import Case
 from .folder import RECORDS
 from .settings import Batch
 
 TABLE, PICTURES = "results.csv", "pictures"
-DONE, FAILED = "done", "failed"
+DONE, FAILED, BEGUN = "done", "failed", "begun"  # begun: its files are being written, or that was interrupted
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Row:
 
     confidence: mean probability of the labelled voxels, if there are any. peak_mb: most memory that the process held
     meanwhile. device, computed_in, processor, libraries: what computed, as in the provenance of a segmentation.
-    error: why a failed one has no result.
+    error: why a failed one has no result. files: of the case in the folder of results, with the SHA-256 of what was
+    written, or nothing where that is not known; None in records of earlier versions.
     """
 
     case: str
@@ -47,6 +52,7 @@ class Row:
     form: str = ""
     error: str = ""
     run: str = ""
+    files: dict[str, str] | None = None
 
 
 def segmentation_path(batch: Batch, case: str) -> Path:
@@ -57,29 +63,86 @@ def picture_path(batch: Batch, case: str) -> Path:
     return batch.out / PICTURES / f"{case}.png"
 
 
+def record_path(batch: Batch, case: str) -> Path:
+    return batch.out / RECORDS / f"{case}.json"
+
+
 def failed(case: Case, batch: Batch, error: str, **facts: object) -> Row:
     """The row of a case without a result."""
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
     return Row(case.id, FAILED, *known, case.where, error=error, run=batch.run, **facts)  # type: ignore[arg-type]
 
 
+def outputs(batch: Batch, case: str) -> list[Path]:
+    """The files of a case."""
+    return [segmentation_path(batch, case)] + ([picture_path(batch, case)] if batch.settings.picture else [])
+
+
+def begin(case: str, batch: Batch) -> None:
+    """Before its files are written: from now on it is not done, and they are the batch's.
+
+    Raises InputError where one is not, and OutputError.
+    """
+    earlier = remembered(case, batch)
+    for path in outputs(batch, case):
+        if os.path.lexists(path) and not is_own(path, earlier, batch):
+            raise InputError(
+                f"{path} was not written by this batch, or was changed since. "
+                "Move it away, or choose another folder for the results."
+            )
+    files = _existing(earlier, batch) | {_name(path, batch): "" for path in outputs(batch, case)}
+    known = (batch.model, batch.model_sha256, batch.settings.sha256())
+    _write(Row(case, BEGUN, *known, run=batch.run, files=files), batch)
+
+
 def write_record(row: Row, batch: Batch) -> None:
-    """Raises OutputError. What an earlier input has given goes when the case now has none."""
-    with whole_file(_record_path(batch, row.case)) as part:
-        part.write_text(json.dumps(asdict(row)), encoding="utf-8")
-    if row.status == FAILED and row.input_sha256:  # else the input may be out of reach for the moment only
-        for path in (segmentation_path(batch, row.case), picture_path(batch, row.case)):
-            with suppress(OSError):
-                path.unlink()
+    """Raises OutputError. What an earlier input has given goes first when the case now has none."""
+    earlier, files = remembered(row.case, batch), {}
+    if row.status == DONE:
+        files = {_name(path, batch): sha256(path) for path in outputs(batch, row.case)}
+    elif row.input_sha256:  # else the input may be out of reach for the moment only
+        for path in outputs(batch, row.case):
+            if is_own(path, earlier, batch):
+                with suppress(OSError):
+                    path.unlink()
+    _write(replace(row, files=_existing(earlier, batch) | files), batch)
 
 
-def forget(case: str, batch: Batch) -> None:
-    """Before its files are changed: from now on it is not done. Raises OutputError."""
-    path = _record_path(batch, case)
+def names(path: Path, record: Row | None, batch: Batch) -> bool:
+    """Whether the record of a case names this file in the folder of results."""
+    return _name(path, batch) in _named(record, batch)
+
+
+def is_own(path: Path, earlier: Row | None, batch: Batch) -> bool:
+    """Whether a file in the folder of results is named by this record of its case, and is what was written then."""
+    written = _named(earlier, batch).get(_name(path, batch))
     try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error
+        return written is not None and (written in ("", sha256(path)) or not path.stat().st_size)
+    except OSError:  # a folder, or out of reach
+        return False
+
+
+def _write(row: Row, batch: Batch) -> None:
+    with whole_file(record_path(batch, row.case)) as part:
+        part.write_text(json.dumps(asdict(row)), encoding="utf-8")
+
+
+def _named(row: Row | None, batch: Batch) -> dict[str, str]:
+    """The files that a record names, with their SHA-256 or nothing where that is not known."""
+    if row is None or row.files is not None:
+        return {} if row is None else row.files or {}
+    if row.settings_sha256 != batch.settings.sha256():
+        return {}
+    return {_name(path, batch): "" for path in outputs(batch, row.case)}  # of a version that named none
+
+
+def _existing(row: Row | None, batch: Batch) -> dict[str, str]:
+    """Those that are there: the name of one that is gone may be anybody's next time."""
+    return {name: written for name, written in _named(row, batch).items() if (batch.out / name).is_file()}
+
+
+def _name(path: Path, batch: Batch) -> str:
+    return path.relative_to(batch.out).as_posix()
 
 
 def read_record(path: Path) -> Row | None:
@@ -90,15 +153,22 @@ def read_record(path: Path) -> Row | None:
         return None
 
 
+def remembered(case: str, batch: Batch) -> Row | None:
+    """The record of a case, whatever model it is of; one that is damaged stands for the files of these settings."""
+    path = record_path(batch, case)
+    damaged = Row(case, FAILED, "", "", batch.settings.sha256())
+    return read_record(path) or (damaged if path.is_file() else None)
+
+
 def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
     """The row of a case that needs no work any more: same input, model and settings, and the files are there.
 
     input_sha256: of the case, if it is known; reading the input takes long. Raises InputError as `Case.sha256`.
     """
-    row = read_record(_record_path(batch, case.id))
+    row = read_record(record_path(batch, case.id))
     if row is None or row.status != DONE or not _of(row, batch):
         return None
-    files = [segmentation_path(batch, case.id)] + ([picture_path(batch, case.id)] if batch.settings.picture else [])
+    files = outputs(batch, case.id)
     if not all(path.is_file() and path.stat().st_size for path in files):  # empty ones come from a power cut
         return None
     return row if row.input_sha256 == (input_sha256 or case.sha256()) else None
@@ -108,7 +178,9 @@ def rows(batch: Batch) -> Iterator[Row]:
     """Of all cases that are done with this model and these settings, and of those that failed now; by name."""
     for path in sorted((batch.out / RECORDS).glob("[!.]*.json")):
         row = read_record(path)
-        if row is not None and _of(row, batch) and (row.status == DONE or row.run == batch.run):
+        if row is None or not _of(row, batch):
+            continue
+        if row.status == DONE or (row.status == FAILED and row.run == batch.run):
             yield row
 
 
@@ -160,15 +232,9 @@ def make_folders(batch: Batch) -> None:
 
 
 def remove_parts(batch: Batch) -> None:
-    """Of files that an interrupted run has left; of one that is still running, too."""
+    """Of files that killed programs have left."""
     for folder in _folders(batch):
-        for part in folder.glob(".*.part*"):
-            with suppress(OSError):
-                part.unlink()
-
-
-def _record_path(batch: Batch, case: str) -> Path:
-    return batch.out / RECORDS / f"{case}.json"
+        remove_abandoned(folder, PART)
 
 
 def _folders(batch: Batch) -> list[Path]:

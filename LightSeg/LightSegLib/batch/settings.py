@@ -52,7 +52,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Batch:
-    """model: id, or path of a model folder. out: folder of the results. run: tells what is done now from before.
+    """model: as `resolved` calls it. out: folder of the results. run: tells what is done now from before.
 
     form: in which all cases are computed, once that is decided (see `inference.backends.forms`).
     """

@@ -82,7 +82,7 @@ class CaseWork:
         check_holds(path, volumes[0].geometry)
         segmentation = _patiently(lambda: self.segment(volumes, batch, threads, progress), progress)
         progress(Progress("Writing"))
-        records.forget(case.id, batch)
+        _patiently(lambda: records.begin(case.id, batch), progress)
         _patiently(lambda: write_segmentation(segmentation, path), progress)
         if batch.settings.picture:
             _patiently(lambda: draw_case(volumes[0], segmentation, records.picture_path(batch, case.id)), progress)
@@ -107,12 +107,12 @@ class CaseWork:
 
     def card(self, batch: Batch) -> Card:
         """Raises ModelError where the model is another than the batch was begun with."""
-        from ..catalog.lookup import find_card
+        from ..catalog.lookup import card_of
         from ..weights.store import WeightStore
         from .settings import model_sha256
 
         if batch.model_sha256 not in self._cards:
-            card = find_card(batch.model)
+            card = card_of(batch.model)
             WeightStore().ensure(card)
             if model_sha256(card) != batch.model_sha256:
                 raise ModelError(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import logging
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import InputError, ModelError, OutputError, UnknownModelError
+from ..core.leftovers import REPLACED, abandoned
 from ..core.paths import resources_folder, user_models_folder, weights_folder
 from .card import Card, read_card
 
@@ -22,6 +24,7 @@ def all_cards() -> list[Card]:
     A bundled card is replaced by the one beside its weights if these describe themselves (see `Card`). A user's card
     that cannot be read is left out, so that it does not take the other models with it.
     """
+    _put_back(user_models_folder())
     bundled = map(read_card, sorted(CARDS_FOLDER.glob("*.json")))
     cards = {card.id: _completed(card) for card in bundled}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
@@ -31,6 +34,18 @@ def all_cards() -> list[Card]:
                 "The model in %s is not used: its id '%s' is taken. Give it another id.", path.parent, card.id
             )
     return list(cards.values())
+
+
+def _put_back(models: Path) -> None:
+    """What an import had moved aside when it was killed: back to its place, or away if a new model is there."""
+    for aside in abandoned(models, REPLACED):
+        with suppress(OSError):  # another program was quicker, or this one may not
+            for model in aside.iterdir():
+                if (models / model.name).exists():
+                    shutil.rmtree(model)
+                else:
+                    model.rename(models / model.name)
+            aside.rmdir()
 
 
 def as_shipped(card: Card) -> Card:
@@ -63,11 +78,27 @@ def find_card(model: str) -> Card:
 
     Raises UnknownModelError, which lists the closest ids, and ModelError for a damaged card.
     """
+    return card_of(resolved(model))
+
+
+def resolved(model: str) -> str:
+    """What a model is called in every process, wherever that works: the whole path of its folder or card, or its id.
+
+    Decided once, for a folder that has the model's name may come into being meanwhile.
+    """
     path = Path(model)
     if path.is_dir() and (path / CARD_NAME).is_file():
-        return read_card(path / CARD_NAME)
+        return str(path.absolute())
     if path.suffix == ".json" and path.is_file():
-        return read_card(path)
+        return str(path.absolute())
+    return model
+
+
+def card_of(model: str) -> Card:
+    """The card of what `resolved` gives. Raises what `find_card` does."""
+    path = Path(model)
+    if path.is_absolute() and path.exists():
+        return read_card(path / CARD_NAME if path.is_dir() else path)
     cards = {card.id: card for card in all_cards()}
     if model in cards:
         return cards[model]

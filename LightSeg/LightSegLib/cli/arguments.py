@@ -37,6 +37,7 @@ TRAINING_HELP = {
     "validate_every": "epochs between validations",
     "seed": "seed of all random numbers",
     "resume": "go on with an interrupted training in MODEL_FOLDER",
+    "replace": "begin anew in place of the model or training in MODEL_FOLDER",
 }
 SYNTHESIS_HELP = {
     "settings": "what the values of the label maps are: a file, or the name of one that LightSeg has, such as brain "
@@ -100,6 +101,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument("inputs", nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel")
     segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
     segment.add_argument("--out", required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii")
+    segment.add_argument("--overwrite", action="store_true", help="replace FILE if it exists already")
     segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
     _add_reading(segment)
     _add_license(segment)

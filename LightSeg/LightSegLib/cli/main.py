@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..catalog.lookup import find_card
-from ..core.errors import InputError, LightSegError
+from ..core.errors import InputError, LightSegError, OutputError
 from ..core.system import step_back
 from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_options
@@ -26,6 +26,7 @@ from .arguments import build_parser, joined, options_of
 from .batch import BATCH_JOBS
 from .models import MODEL_JOBS
 from .printing import ProgressLine, nested, silence_itk, table
+from .stopping import ends_as_by_ctrl_c
 
 DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
 
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as request:  # argparse has printed the help, the version or what is wrong
         return int(request.code or 0)
     try:
-        arguments.job(arguments)
+        with ends_as_by_ctrl_c():
+            arguments.job(arguments)
     except LightSegError as error:
         print(f"lightseg: {error}", file=sys.stderr)
         return error.exit_code
@@ -77,6 +79,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     inputs = [Path(path) for path in arguments.inputs]
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise InputError(f"{out} is one of the inputs and would be overwritten. Choose another name for --out.")
+    _check_free(out, arguments.overwrite)
     card = find_card(arguments.model)
     volumes = [read_volume(path, allow_gaps=arguments.allow_gaps) for path in inputs]
     for volume in volumes:
@@ -87,6 +90,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         segmentation = segmenter.segment(volumes, roi=arguments.roi, progress=progress)
     finally:
         progress.clear()
+    _check_free(out, arguments.overwrite)  # again: the computation took its time
     write_segmentation(segmentation, out)
     if arguments.quiet:
         return
@@ -96,6 +100,12 @@ def _segment(arguments: argparse.Namespace) -> None:
     print(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
     how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"
     print(f"{out} written ({how}, about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate)")
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    """Raise OutputError for a file that is there, unless it may be replaced."""
+    if os.path.lexists(out) and not overwrite:
+        raise OutputError(f"{out} exists already. Choose another name for --out, or replace it with --overwrite.")
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
@@ -252,8 +262,9 @@ JOBS = (
 def _draw_curves(folder: Path) -> str | None:
     """Training curves as a picture, or why there are none: a long training must not end for want of one."""
     from ..rendering.curves import draw_curves
+    from ..training.run import CURVES, LOG
 
     try:
-        return draw_curves(folder / "training.csv", folder / "curves.png")
+        return draw_curves(folder / LOG, folder / CURVES)
     except LightSegError as error:
         return str(error)

@@ -4,32 +4,56 @@ from __future__ import annotations
 
 import csv
 import errno
+import os
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from .errors import DiskFullError, OutputError
+from .leftovers import PART, part_name, remove_abandoned
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it on success and removed on failure.
 
-    Raises OutputError for what goes wrong with the file system meanwhile.
+    It is on the disk before it is renamed, so that no power cut leaves a part of it under its name. What a killed
+    program has left in the folder goes. Raises OutputError for what goes wrong with the file system meanwhile.
     """
     path = Path(path)
+    _tidy(path.parent.absolute())
     # SimpleITK chooses the format by the ending, and some of its formats stumble over capitals and further dots.
     ending = next((e for e in (".seg.nrrd", ".nii.gz") if path.name.lower().endswith(e)), path.suffix.lower())
-    part = path.with_name(f".{uuid.uuid4().hex}.part{ending}")
+    part = path.with_name(part_name(ending))
     try:
         yield part
+        to_disk(part)
         part.replace(path)
+        with suppress(OSError):  # of a file system that does not know it
+            to_disk(path.parent)
     except OSError as error:
         raise output_error(path, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Return when a file, or what a folder says of its files, is on the disk. Raises OSError."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@lru_cache(maxsize=1000)
+def _tidy(folder: Path) -> None:
+    """Once: folders of results may be large."""
+    remove_abandoned(folder, PART)
 
 
 def write_table(rows: Iterable[Iterable[object]], path: str | Path) -> None:

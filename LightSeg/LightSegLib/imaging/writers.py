@@ -14,6 +14,7 @@ from ..core.atomic_io import check_folder, whole_file
 from ..core.errors import OutputError
 from .geometry import Geometry, to_sitk
 from .volume import Segmentation
+from .written import check_written
 
 PROVENANCE = "LightSeg_Provenance"  # field of a .seg.nrrd file's header
 NIFTI_ENDINGS = (".nii.gz", ".nii")
@@ -61,16 +62,14 @@ def check_holds(path: str | Path, geometry: Geometry) -> None:
 
 
 def _write_image(image: Any, path: Path) -> None:
-    """Write and read back: some of ITK's formats lose voxels on a full disk without a word."""
+    """Write, and look at every byte of it."""
     import SimpleITK as sitk
 
     try:
         sitk.WriteImage(image, str(path), True)
-        written = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     except RuntimeError as error:
         raise OSError(errno.ENOSPC, "the file could not be written completely") from error
-    if not np.array_equal(written, sitk.GetArrayViewFromImage(image)):
-        raise OSError(errno.ENOSPC, "the file could not be written completely")
+    check_written(path, sitk.GetArrayViewFromImage(image))
 
 
 def _segment_metadata(segmentation: Segmentation) -> dict[str, str]:

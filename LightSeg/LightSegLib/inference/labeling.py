@@ -10,7 +10,6 @@ import itertools
 import math
 import os
 import shutil
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +17,6 @@ from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +24,7 @@ from torch import Tensor
 
 from ..catalog.card import Inference
 from ..core.errors import Cancelled
+from ..core.leftovers import new_folder
 from ..core.progress import Reporter
 from .plan import WAITING_SLABS, Plan, Workload, make_sampler
 from .processing.preprocess import NetworkInput
@@ -219,12 +218,12 @@ class _Rows:
         self._next = 0
 
     def __enter__(self) -> _Rows:
-        self._folder = tempfile.TemporaryDirectory(prefix="lightseg-", ignore_cleanup_errors=True)
+        self._folder = new_folder()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._places = None  # Windows deletes no file that is mapped
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def zeros(self, size: tuple[int, ...]) -> Tensor:
         """Zeros for one row. Raises MemoryError where the disk is full too."""
@@ -235,15 +234,15 @@ class _Rows:
         return self._places[self._next % self._depth].zero_()
 
     def _file(self, shape: tuple[int, ...]) -> Tensor:
-        file = Path(self._folder.name) / "sums"
+        file = self._folder / "sums"
         try:
-            if shutil.disk_usage(self._folder.name).free < 4 * math.prod(shape):
+            if shutil.disk_usage(self._folder).free < 4 * math.prod(shape):
                 raise OSError(f"{4 * math.prod(shape) / 1e9:.1f} GB are needed")
             with file.open("wb") as stream:  # written, since a full disk would end the program when a map is used
                 for _ in range(self._depth):
                     np.zeros(shape[1:], np.float32).tofile(stream)
         except OSError as error:
-            raise MemoryError(f"{self._folder.name} has no room for the sums ({error})") from error
+            raise MemoryError(f"{self._folder} has no room for the sums ({error})") from error
         places = np.memmap(file, np.float32, "r+", shape=shape)
         if os.name == "posix":  # the map keeps it; so it is gone however the program ends
             file.unlink()

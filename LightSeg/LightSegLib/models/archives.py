@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..core.errors import InputError
+from ..core.leftovers import temporary_folder
 
 MOST_FILES = 100_000
 MOST_BYTES = 50 * 2**30  # five folds of nnU-Net's largest networks with their optimisers take about half of that
@@ -26,9 +27,9 @@ def unpacked(path: Path) -> Iterator[Path]:
     Raises InputError for a file that is damaged, encrypted, too large, or that reaches out of its folder with
     absolute names, "..", or links.
     """
-    with tempfile.TemporaryDirectory(prefix="lightseg-", ignore_cleanup_errors=True) as folder:
-        _unpack(path, Path(folder))
-        yield Path(folder)
+    with temporary_folder() as folder:
+        _unpack(path, folder)
+        yield folder
 
 
 def _unpack(path: Path, folder: Path) -> None:

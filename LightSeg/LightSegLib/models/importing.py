@@ -9,16 +9,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ..catalog.card import Card, Weights, card_to_dict, read_card, write_card
 from ..catalog.lookup import CARD_NAME, all_cards
+from ..core.atomic_io import to_disk
 from ..core.errors import InputError, ModelError, OutputError
+from ..core.leftovers import IMPORT, REPLACED, new_folder, temporary_folder
 from ..core.paths import user_models_folder
 from ..networks import build
 from ..nnunet.dataset import DATASET_NAME
@@ -198,8 +199,8 @@ def _install(model: _Model, replace: bool) -> Card:
     try:
         models.mkdir(parents=True, exist_ok=True)
         # One level deeper than models are looked for, so that nobody sees it before it is complete.
-        with tempfile.TemporaryDirectory(prefix=".import-", dir=models, ignore_cleanup_errors=True) as temporary:
-            new = Path(temporary) / folder.name
+        with temporary_folder(IMPORT, models) as temporary:
+            new = temporary / folder.name
             new.mkdir()
             file = new / model.card.weights.file
             model.write_weights(file)
@@ -207,6 +208,8 @@ def _install(model: _Model, replace: bool) -> Card:
                 shutil.copyfile(model.template, new / model.template.name)
             weights = Weights(file.name, file.stat().st_size, sha256(file))
             write_card(dataclasses.replace(model.card, weights=weights), new / CARD_NAME)
+            for written in (*new.iterdir(), new):
+                to_disk(written)
             _put(new, folder)
     except OSError as error:
         raise OutputError(
@@ -230,17 +233,21 @@ def _check_id(identifier: str, folder: Path, replace: bool) -> None:
 
 
 def _put(new: Path, folder: Path) -> None:
-    """Rename `new` to `folder`; what was there is removed afterwards, or put back if that fails."""
+    """Rename `new` to `folder`; what was there is removed afterwards, or put back if that fails.
+
+    If the program is killed in between, whoever looks for models next puts it back (`lookup.all_cards`).
+    """
     if not folder.exists():
         new.rename(folder)
         return
-    aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=folder.parent)) / folder.name
+    aside = new_folder(REPLACED, folder.parent) / folder.name
     try:
         folder.rename(aside)
         new.rename(folder)
-    except OSError:
-        if aside.exists():
+    except BaseException:
+        if aside.exists() and not folder.exists():
             aside.rename(folder)
-        aside.parent.rmdir()
+        with suppress(OSError):
+            aside.parent.rmdir()
         raise
     shutil.rmtree(aside.parent, ignore_errors=True)

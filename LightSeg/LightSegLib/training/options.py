@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -35,6 +35,7 @@ class TrainingOptions:
     seed: int = 0
     device: str = "auto"
     resume: bool = False
+    replace: bool = field(default=False, repr=False)  # left out of what must not differ between the parts of a run
 
     def __post_init__(self) -> None:
         """Raise InputError for a value with which no training is possible."""
@@ -64,7 +65,7 @@ def training_command(dataset: str, out: Path, options: TrainingOptions) -> str:
     words = ["lightseg", "train", dataset, "--out", out.name]
     for name, default in vars(TrainingOptions()).items():
         value = getattr(options, name)
-        if name in ("resume", "device") or value == default:
+        if name in ("resume", "replace", "device") or value == default:
             continue
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{name.replace('_', '-')}", text]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.atomic_io import check_folder, write_table
+from ..catalog.lookup import CARD_NAME
+from ..core.atomic_io import check_folder, output_error, write_table
 from ..core.errors import InputError, OutputError
 from ..weights.files import save_torch
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "training.csv"
+CURVES = "curves.png"
 STEEPEST = 5.0  # norm at which gradients are cut
 
 
@@ -58,6 +61,8 @@ class RunOptions(Protocol):
     def validate_every(self) -> int: ...
     @property
     def resume(self) -> bool: ...
+    @property
+    def replace(self) -> bool: ...
 
 
 class Run(ABC):
@@ -100,6 +105,10 @@ class Run(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """What must not differ between the parts of a run."""
+
+    @abstractmethod
+    def model_files(self) -> list[str]:
+        """Names of the files of the model in its folder, beside its card."""
 
     # --- one epoch -----------------------------------------------------------------------------
 
@@ -162,7 +171,8 @@ class Run(ABC):
     def open_folder(self) -> None:
         """Make the model folder, or go on with the run in it.
 
-        Raises OutputError for a folder that cannot be written or holds a run, InputError for a run of another kind.
+        Raises OutputError for a folder that cannot be written, or that holds a model or a run which is neither to be
+        gone on with nor to be replaced; InputError for a run of another kind.
         """
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -174,10 +184,25 @@ class Run(ABC):
         checkpoint = self.out / CHECKPOINT
         if self.run_options.resume and checkpoint.is_file():
             self._restore(torch.load(checkpoint, map_location=self.device, weights_only=True))
-        elif checkpoint.is_file():
+        else:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Raise OutputError where a model or a run is in the folder, or remove its files if it is to be replaced."""
+        names = [CARD_NAME, CHECKPOINT, LOG, CURVES, *self.model_files()]  # without its card, no half of it is a model
+        there = [name for name in names if os.path.lexists(self.out / name)]
+        if there and not self.run_options.replace:
+            going_on = "Continue it with --resume, replace" if CHECKPOINT in there else "Replace"
+            kind = "training run" if CHECKPOINT in there else "model or its files"
             raise OutputError(
-                f"{self.out} already holds a training run. Continue it with --resume or choose another folder."
+                f"{self.out} already holds a {kind} ({', '.join(there)}). "
+                f"{going_on} it with --replace, or choose another folder."
             )
+        for name in there:
+            try:
+                (self.out / name).unlink()
+            except OSError as error:
+                raise output_error(self.out / name, error) from error
 
     def _save(self) -> None:
         state = {

@@ -33,7 +33,7 @@ from .synthesis.draw import random_generator
 from .synthesis.generator import IGNORED, Sample, Wish
 from .synthesis.options import SynthesisOptions
 from .synthesis.preview import draw_preview
-from .synthetic_card import write_model
+from .synthetic_card import TEMPLATE, WEIGHTS, write_model
 from .synthetic_options import SyntheticTrainingOptions, synthetic_command
 
 RESOLUTIONS = {"1 mm": 0.0, "5 mm slices": 5.0}
@@ -210,6 +210,10 @@ class SyntheticRun(Run):
         classes = sample.classes.numpy()
         return [dice(found == n, classes == n) for n in range(1, self.network.classes)]
 
+    def model_files(self) -> list[str]:
+        """Weights and template."""
+        return [WEIGHTS, TEMPLATE]
+
     def fingerprint(self) -> str:
         """Options and label maps; how long it lasts and how fast it runs may change."""
         free = (
@@ -220,6 +224,7 @@ class SyntheticRun(Run):
             "threads",
             "nice",
             "resume",
+            "replace",
             "settings",
             "initial_weights",
         )

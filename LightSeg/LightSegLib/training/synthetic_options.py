@@ -49,6 +49,7 @@ class SyntheticTrainingOptions:
     threads: int = 1
     nice: int = 10
     resume: bool = False
+    replace: bool = False
 
     def __post_init__(self) -> None:
         """Raise InputError for a value with which no training is possible."""
@@ -107,7 +108,7 @@ def synthetic_command(dataset: str, out: Path, options: SyntheticTrainingOptions
     words = ["lightseg", "train", "--synthesize", dataset, "--out", out.name]
     for name, default in vars(SyntheticTrainingOptions()).items():
         value = getattr(options, name)
-        if name in ("resume", "device", "threads", "nice", "hours") or value == default:
+        if name in ("resume", "replace", "device", "threads", "nice", "hours") or value == default:
             continue
         value = Path(value).name if name in ("settings", "initial_weights") else value
         words += [f"--{name.replace('_', '-')}", _text(value)]

@@ -145,9 +145,13 @@ class _Run(Run):
             counts += np.bincount(labels.numpy().ravel().astype(np.int64), minlength=self.card.classes)
         return [float(share) for share in counts / counts.sum()]
 
+    def model_files(self) -> list[str]:
+        """The weights."""
+        return [self.card.weights.file]
+
     def fingerprint(self) -> str:
         """Options and cases."""
-        options = dataclasses.replace(self.options, resume=False, device="")
+        options = dataclasses.replace(self.options, resume=False, replace=False, device="")
         return f"{options} {[case.name for case in self.training]}"
 
     def finish(self, dataset: str, command: str) -> Card:

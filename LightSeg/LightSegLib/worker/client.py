@@ -16,8 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..catalog.lookup import resolved
 from ..core.atomic_io import output_error
 from ..core.errors import Cancelled, DeviceError, LightSegError
+from ..core.leftovers import new_folder
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.region import Region
 from ..imaging.volume import Segmentation, Volume
@@ -136,7 +138,7 @@ class Worker:
             self._end(process)  # it has ended, or is about to: it removes its folder first
         with self._changing:
             if self._process is None or self._session is None:
-                self._session = Path(tempfile.mkdtemp(prefix="lightseg-"))
+                self._session = new_folder()
                 self._process = _start(self._python, self._session, self._idle_seconds, self._work)
             return self._process, self._session
 
@@ -176,7 +178,7 @@ def _job(
 ) -> dict[str, Any]:
     """The message that asks for it; the voxels are written to `folder`."""
     return {
-        "model": model,
+        "model": resolved(model),
         "volumes": [messages.volume_message(volume, folder, number) for number, volume in enumerate(volumes)],
         "region": None if roi is None else roi.corners.tolist(),
         "options": options.to_json(),

@@ -23,10 +23,10 @@ class Segmenting:
         self._kept = KeptSegmenter()
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
-        from ..catalog.lookup import find_card
+        from ..catalog.lookup import card_of
         from ..imaging.region import Region
 
-        segmenter = self._kept.get(find_card(job["model"]), InferenceOptions.from_json(job["options"]))
+        segmenter = self._kept.get(card_of(job["model"]), InferenceOptions.from_json(job["options"]))
         segmentation = segmenter.segment(
             [messages.volume_of(volume) for volume in job["volumes"]],
             None if job["region"] is None else Region(np.array(job["region"])),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -57,15 +59,36 @@ def test_nothing_of_a_folder_vanishes_without_a_word(tmp_path: Path) -> None:
     assert misfits == {str(tmp_path / "in" / "a_0000.nrrd"): "has the name of a_0000.nii.gz, which is taken"}
 
 
-@pytest.mark.parametrize("data", ["a.raw", "a.raw.gz", "b.bin"])
-def test_voxels_beside_their_header_are_part_of_the_content(tmp_path: Path, data: str) -> None:
-    (tmp_path / "a.mhd").write_text(f"NDims = 3\nElementDataFile = {data}\n", encoding="utf-8")
-    (tmp_path / "a").mkdir()
-    (tmp_path / data).write_bytes(b"1")
+@pytest.mark.parametrize(
+    ("header", "data"),
+    [
+        ("NDims = 3\nElementDataFile = a.raw\n", "a.raw"),
+        ("NDims = 3\nElementDataFile = a.raw.gz\n", "a.raw.gz"),
+        ("NDims = 3\nElementDataFile = b.bin\n", "b.bin"),
+        ("NDims = 3\nElementDataFile = raw/all.raw\n", "raw/all.raw"),
+        ("NDims = 3\nElementDataFile = LIST\nraw/1.raw\nraw/2.raw\n", "raw/2.raw"),
+        ("NDims = 3\nElementDataFile = raw/%d.raw 1 2 1\n", "raw/2.raw"),
+    ],
+)
+def test_voxels_that_a_header_names_are_part_of_the_content(tmp_path: Path, header: str, data: str) -> None:
+    (tmp_path / "a.mhd").write_text(header, encoding="utf-8")
+    touch(tmp_path, "raw/1.raw", data)
     case = Case("a", (Source((tmp_path / "a.mhd",)),))
     before = case.sha256()
     (tmp_path / data).write_bytes(b"2")
     assert case.sha256() != before
+    (tmp_path / data).unlink()
+    with pytest.raises(InputError, match=f"{Path(data).name} does not exist"):
+        case.sha256()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_what_has_no_end_is_no_image(tmp_path: Path) -> None:
+    """A batch would read it for ever."""
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    for path in (tmp_path / "pipe.nii.gz", Path("/dev/zero")):
+        with pytest.raises(InputError, match="not a file with an end"):
+            Case("a", (Source((path,)),)).sha256()
 
 
 def test_two_cases_of_the_same_name_are_told_apart_on_every_disk(tmp_path: Path) -> None:

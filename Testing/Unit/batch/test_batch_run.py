@@ -31,6 +31,7 @@ from batch_cases import (
     QuickWork,
     computing,
     counts,
+    half_file,
     kill_a_client,
     let_go,
     records,
@@ -51,6 +52,7 @@ from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli import main as cli
 from LightSegLib.core import system
 from LightSegLib.core.errors import Cancelled, DeviceError, InputError
+from LightSegLib.core.leftovers import part_name
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Segmentation
@@ -312,7 +314,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path)
     kill_a_client(cohort, out, "Fall 2", "workers=1")
     before = records(out)
     assert len(before) == 2 and not (out / "Fall 2.seg.nrrd").exists()
-    (out / ".0123.part.seg.nrrd").write_bytes(b"half")  # as if it had been killed while writing
+    half_file(out)  # as if it had been killed while writing
 
     outcome = run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
 
@@ -371,7 +373,7 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
 
     def meanwhile(state: State) -> None:
         if not failures:
-            part = out / ".0123.part.seg.nrrd"
+            part = out / part_name(".seg.nrrd")
             part.write_bytes(b"half")
             with pytest.raises(InputError) as caught:
                 run_batch(cohort, MODEL, out, PLAIN, work=QUICK)

@@ -150,7 +150,7 @@ def test_the_region_is_given_in_ras_and_may_be_negative(
 def test_progress_is_shown_on_a_terminal_only(
     run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd", *FLOAT32)
+    words = ("segment", write_image(), "--model", tiny_model, "--out", tmp_path / "out.nrrd", "--overwrite", *FLOAT32)
     assert run(*words)[2] == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     _, out, err = run(*words)

@@ -16,6 +16,7 @@ from LightSegLib.core.errors import OutputError
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation
+from LightSegLib.imaging.written import check_written
 from needs_slicer import needs_slicer
 
 HIPPOCAMPUS = Terminology(
@@ -148,6 +149,7 @@ from LightSegLib.core.errors import OutputError
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation
+from LightSegLib.imaging.written import check_written
 voxels = np.random.default_rng(0).integers(0, 2, (40, 40, 40))
 segmentation = Segmentation(voxels, Geometry((40, 40, 40)), (Label(1, "a", (1, 2, 3)),))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -161,3 +163,40 @@ except OutputError as error:
     assert "could not be written completely: the disk is full" in done.stdout
     assert older.read_text() == "an older result"
     assert [entry.name for entry in tmp_path.iterdir()] == [older.name]
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nrrd", ".nii.gz", ".nii"])
+@pytest.mark.parametrize("fault", ["cut", "changed"])
+def test_a_file_that_lost_its_end_without_a_word_is_not_taken_for_written(
+    segmentation: Segmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, fault: str
+) -> None:
+    """As ITK does on a full disk; of what is missing it makes zeros when it reads, as most labels are."""
+    write = sitk.WriteImage
+
+    def lossy(image: sitk.Image, path: str, *options: object) -> None:
+        write(image, path, *options)
+        content = bytearray(Path(path).read_bytes())
+        if fault == "cut":
+            del content[-4:]
+        else:
+            content[-1] ^= 1
+        Path(path).write_bytes(content)
+
+    monkeypatch.setattr(sitk, "WriteImage", lossy)
+    with pytest.raises(OutputError, match="could not be written completely: the disk is full"):
+        write_segmentation(segmentation, tmp_path / f"out{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz", ".nii"])
+def test_label_maps_of_more_than_one_block_are_compared_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr("LightSegLib.imaging.written.BLOCK", 1000)
+    voxels = np.random.default_rng(0).integers(0, 601, (11, 13, 17)).astype(np.int16)
+    labels = (Label(600, "b", (4, 5, 6)),)
+    path = tmp_path / f"out{ending}"
+    write_segmentation(Segmentation(voxels, Geometry(voxels.shape), labels), path)
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), voxels)
+    with pytest.raises(OSError, match="completely"):
+        check_written(path, voxels.astype(np.uint16) + np.uint16(1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import InputError, OutputError
 from LightSegLib.models.importing import import_model
 from nnunet_models import make_plans, write_model
+
+LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 
 pytestmark = pytest.mark.usefixtures("nothing_left_over")
 
@@ -105,6 +109,54 @@ def test_the_older_model_comes_back_if_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "rename", refuse_the_new_one)
     with pytest.raises(OutputError, match="Access is denied"):
+        import_model(results, replace=True)
+    assert content(models) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_model_survives_an_import_that_is_killed_between_its_renames(
+    results: Path, models: Path, renames: int
+) -> None:
+    """The older one is back, or the newer one there, for whoever looks for models next; nothing else is left."""
+    import_model(results)
+    change(results / "dataset.json", name="newer")
+    story = f"""
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {str(LIBRARY)!r})
+rename, done = Path.rename, []
+def rename_and_die(self, target):
+    rename(self, target)
+    done.append(target)
+    if len(done) == {renames}:
+        os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = rename_and_die
+from LightSegLib.models.importing import import_model
+import_model({str(results)!r}, replace=True)
+"""
+    killed = subprocess.run([sys.executable, "-c", story], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert find_card(ID).title == ("Tiny (3d_fullres)" if renames == 1 else "newer (3d_fullres)")
+    assert sorted(content(models / ID)) == ["model.json", "weights.pt"]
+    import_model(results, replace=True)
+    assert [path.name for path in models.iterdir()] == [ID], "the next import removes the rest"
+
+
+def test_an_import_that_is_stopped_between_its_renames_puts_the_older_model_back(
+    results: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_model(results)
+    before = content(models)
+    rename = Path.rename
+
+    def stop_at_the_new_one(self: Path, target: Path) -> Path:
+        if self.parent.name.startswith(".import-"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stop_at_the_new_one)
+    with pytest.raises(KeyboardInterrupt):
         import_model(results, replace=True)
     assert content(models) == before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from LightSegLib.training.run import EpochReport
 from LightSegLib.training.synthesis.options import SynthesisOptions
 from LightSegLib.training.synthetic import train_synthetic
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions, synthesis_options, synthetic_command
+from LightSegLib.weights.files import sha256
 
 SMALL: dict[str, Any] = {
     "validation_maps": 1,
@@ -109,6 +111,21 @@ def test_a_run_goes_on_from_weights_alone(maps: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         train_synthetic(maps, tmp_path / "third", wider)
     assert not (tmp_path / "third").exists()
+
+
+def test_a_model_is_trained_over_only_when_asked_to_and_gets_a_template_of_its_own(maps: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    out.mkdir()
+    for name in ("model.json", "template.nrrd"):
+        (out / name).write_text("of another model")
+    once = dataclasses.replace(QUICK, epochs=1, validate_every=1)
+    with pytest.raises(OutputError, match=r"\(model\.json, template\.nrrd\)\. Replace it with --replace"):
+        train_synthetic(maps, out, once)
+    assert (out / "template.nrrd").read_text() == "of another model"
+    card = train_synthetic(maps, out, dataclasses.replace(once, replace=True))
+    assert card is not None and card.preprocessing.alignment is not None
+    assert sha256(out / "template.nrrd") == card.preprocessing.alignment.template_sha256
+    assert "--replace" not in card.training["command"]
 
 
 def test_time_that_is_up_pauses_the_run_and_keeps_it(maps: Path, tmp_path: Path) -> None:

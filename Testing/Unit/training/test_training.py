@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -341,3 +342,37 @@ def test_fractional_and_empty_label_files_are_refused(raw_dataset: Path, tmp_pat
     write(raw_dataset / "labelsTr" / "case_0.nii.gz", np.full((16, 16, 16), 0.7, np.float32))
     with pytest.raises(InputError, match="fractional"):
         train(raw_dataset, tmp_path / "out", QUICK)
+
+
+# --- what is in the folder already ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.pt", "training.csv", "curves.png"])
+def test_a_model_that_is_there_is_not_trained_over_unasked(raw_dataset: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "model"
+    out.mkdir()
+    (out / name).write_text("mine")
+    for options in (QUICK, dataclasses.replace(QUICK, resume=True)):  # there is nothing to go on with
+        with pytest.raises(OutputError, match=rf"already holds a model or its files \({name}\)\. .*--replace"):
+            train(raw_dataset, out, options)
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine")]
+
+
+def test_a_model_is_replaced_when_asked_for_and_what_else_lies_there_stays(raw_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    quick = dataclasses.replace(QUICK, epochs=1, validate_every=1)
+    first = train(raw_dataset, out, quick)
+    (out / "notes.txt").write_text("mine")
+    second = train(raw_dataset, out, dataclasses.replace(quick, seed=5, replace=True))
+    assert second.weights.sha256 != first.weights.sha256 and read_card(out / CARD_NAME).weights == second.weights
+    assert (out / "notes.txt").read_text() == "mine"
+    assert "--replace" not in second.training["command"]
+    flags = ["--epochs", "1", "--batch-size", "2", "--patch-size", "16,16,16", "--validate-every", "1"]
+    line = ["train", str(raw_dataset), "--out", str(out), "--device", "cpu", *flags]
+    assert main(line) == 2
+    assert main([*line, "--replace"]) == 0
+
+
+def test_a_run_of_an_earlier_version_is_gone_on_with() -> None:
+    """What must not differ is told in the same words as before there was --replace."""
+    assert "replace" not in str(TrainingOptions(replace=True))

@@ -16,6 +16,7 @@ from ...catalog.lookup import template_path
 from ...core.atomic_io import whole_file
 from ...core.errors import ModelError
 from ...imaging.geometry import Geometry
+from ...imaging.written import check_written
 from ...weights.files import sha256
 
 LARGEST = 1 << 25  # voxels: a template is small, whatever a damaged header says
@@ -111,3 +112,4 @@ def write_template(template: Template, path: Path) -> None:
             sitk.WriteImage(image, str(part), True)
         except RuntimeError as error:  # ITK's own word for a write that failed
             raise OSError(errno.ENOSPC, str(error)) from error
+        check_written(part, sitk.GetArrayViewFromImage(image))

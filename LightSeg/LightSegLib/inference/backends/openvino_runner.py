@@ -9,7 +9,6 @@ import functools
 import importlib.util
 import queue
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ...core.leftovers import temporary_folder
 
 TELEMETRY = "openvino_telemetry"
 HINTS = {"OpenVINO float32": "f32", "OpenVINO bfloat16": "bf16"}
@@ -82,10 +83,10 @@ def _from_folder(
     converted = _converted(network, shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as part:
-            _openvino().save_model(converted, str(Path(part) / model.name), compress_to_fp16=False)
-            (Path(part) / model.with_suffix(".bin").name).replace(model.with_suffix(".bin"))
-            (Path(part) / model.name).replace(model)
+        with temporary_folder(parent=folder) as part:
+            _openvino().save_model(converted, str(part / model.name), compress_to_fp16=False)
+            (part / model.with_suffix(".bin").name).replace(model.with_suffix(".bin"))
+            (part / model.name).replace(model)
         return core.compile_model(str(model), "CPU", cached)
     except (OSError, RuntimeError):  # a full disk or a folder that may not be written to
         return core.compile_model(converted, "CPU", properties)

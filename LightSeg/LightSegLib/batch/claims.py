@@ -1,0 +1,113 @@
+"""What in the folder of results is not the batch's to write: its inputs, and all that no record of it names.
+
+Looked at before anything is done, for a scan or an expert's label that is overwritten is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from ..core.atomic_io import whole_file
+from ..core.errors import InputError
+from ..imaging.detached import voxel_files
+from . import records
+from .case import Case
+from .folder import RECORDS
+from .settings import Batch
+
+TABLES = ".tables.json"  # among the records: the files in the folder of results that are of the whole batch
+TOLD = 5  # files in a message
+Key = tuple[int, int]  # what a file is, under whatever name: device and number
+
+
+class Claims:
+    """Looks at every case of a batch, then refuses or not. tables: names of the files of the whole batch."""
+
+    def __init__(self, given: Path, batch: Batch, tables: Iterable[str]) -> None:
+        self._batch, self._tables = batch, tuple(tables)
+        places = {path.parent for path in records.outputs(batch, "any")} | {batch.out / RECORDS}
+        self._places = {key for place in places if (key := _key(place))}
+        self._foreign: list[Path] = []  # that would be written
+        self._inputs: set[Key] = {key} if given.is_file() and (key := _key(given)) else set()  # beside the results
+        self._place_of = lru_cache(maxsize=1000)(_key)
+
+    def look(self, case: Case) -> None:
+        """Note its inputs that lie where results go, and what is in the way of its results."""
+        if not self._places:
+            return  # there is no folder of results yet
+        for path in _inputs(case):
+            if self._place_of(path.parent) in self._places and (key := _key(path)):
+                self._inputs.add(key)
+        record = records.remembered(case.id, self._batch)
+        for path in records.outputs(self._batch, case.id):
+            if os.path.lexists(path) and not self._is_own(path, record):
+                self._foreign.append(path)
+
+    def refuse(self, cases: Iterable[Case]) -> None:
+        """Raise InputError that names the files which are inputs or somebody else's and would be written.
+
+        cases: all that were looked at.
+        """
+        written = [self._batch.out / name for name in self._tables]
+        own = self._own_tables()
+        foreign = [*self._foreign, *(path for path in written if os.path.lexists(path) and path.name not in own)]
+        if self._inputs:
+            foreign += [path for path in (*written, *self._written(cases)) if _key(path) in self._inputs]
+        if names := [path.relative_to(self._batch.out).as_posix() for path in dict.fromkeys(foreign)]:
+            more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+            raise InputError(
+                f"The batch would write over files in {self._batch.out} that are inputs, were not written by it or "
+                f"were changed since: {', '.join(names[:TOLD])}{more}. Choose another folder for the results, or move "
+                "these files away."
+            )
+
+    def _own_tables(self) -> set[str]:
+        """Those that were noted; all where a version that noted none has left records."""
+        folder = self._batch.out / RECORDS
+        with suppress(OSError, ValueError, TypeError):
+            return set(json.loads((folder / TABLES).read_text(encoding="utf-8")))
+        return set(self._tables) if any(map(records.read_record, folder.glob("[!.]*.json"))) else set()
+
+    def _is_own(self, path: Path, record: records.Row | None) -> bool:
+        """Of a case that is done, by name alone: whoever corrects a result does not keep the batch from going on."""
+        if record is not None and record.status == records.DONE:
+            return records.names(path, record, self._batch)
+        return records.is_own(path, record, self._batch)
+
+    def _written(self, cases: Iterable[Case]) -> Iterator[Path]:
+        for case in cases:
+            yield from (*records.outputs(self._batch, case.id), records.record_path(self._batch, case.id))
+
+
+def claim_tables(batch: Batch, tables: Iterable[str]) -> None:
+    """Note that these files are the batch's. Raises OutputError."""
+    with whole_file(batch.out / RECORDS / TABLES) as part:
+        part.write_text(json.dumps(sorted(tables)), encoding="utf-8")
+
+
+def _inputs(case: Case) -> Iterator[Path]:
+    for source in case.channels:
+        with suppress(OSError, ValueError, InputError):  # which is for the row of the case to tell
+            yield from source.paths if len(source.paths) > 1 else _files(source.paths[0])
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """A file with those that its header names, or those in a folder."""
+    if path.is_dir():
+        yield from path.iterdir()
+    elif path.is_file():
+        yield path
+        yield from voxel_files(path)
+
+
+def _key(path: Path) -> Key | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
