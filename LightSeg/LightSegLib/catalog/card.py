@@ -16,9 +16,12 @@ from typing import Any
 
 from ..core.atomic_io import whole_file
 from ..core.errors import ModelError
+from ..core.json_file import read_json
 from ..core.schema import FieldError, conform
 
 SCHEMA_VERSION = 1
+MOST_BYTES = 1 << 20  # of a card; the longest has some twenty thousand
+LONGEST_NAME = 200  # bytes of a file's name; most file systems have 255, and temporary names need some
 NEEDED_NUMBERS = {"ct": ("lower", "upper", "mean", "std"), "percentile": ("lower", "upper")}
 NEEDED_FACTS = {
     "huggingface": ("repository", "revision", "path"),
@@ -257,15 +260,19 @@ def read_card(path: str | Path) -> Card:
     """Read and check a card. Raises ModelError naming the file and the field."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = read_json(path, MOST_BYTES, nan=True)  # the field is named below
+    except (OSError, ValueError) as error:
         raise ModelError(
             f"The model card {path} cannot be read ({error}). Restore the file or import the model again."
         ) from error
     try:
-        return card_from_dict(data, path.parent)
+        card = card_from_dict(data, path.parent)
+        json.dumps(data, allow_nan=False)  # what a card leaves open must be JSON, too
+        return card
     except FieldError as error:
         raise ModelError(f"The model card {path} is not valid: {error}. Correct this field.") from error
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # what no rule has thought of
+        raise ModelError(f"The model card {path} is not valid ({error}). Import the model again.") from error
 
 
 def write_card(card: Card, path: str | Path) -> None:
@@ -366,6 +373,8 @@ def _require(entry: dict[str, Any], names: tuple[str, ...], where: str, what: st
 
 
 def _check_file_name(name: str, where: str) -> None:
+    if not name.isprintable() or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        raise FieldError(f"{where} must be printable and have at most {LONGEST_NAME} bytes")
     if name in ("", ".", "..") or not name == PurePosixPath(name).name == PureWindowsPath(name).name:
         raise FieldError(f"{where} must be a plain file name")
 
