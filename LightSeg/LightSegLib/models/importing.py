@@ -20,7 +20,6 @@ from ..catalog.card import Card, Weights, card_to_dict, read_card, write_card
 from ..catalog.lookup import CARD_NAME, all_cards
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.paths import user_models_folder
-from ..networks import build
 from ..nnunet.dataset import DATASET_NAME
 from ..nnunet.description import describe
 from ..nnunet.network import is_known_trainer
@@ -29,7 +28,7 @@ from ..nnunet.results import PLANS_NAME, read_described, read_results
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
 from ..weights.files import sha256
 from .archives import unpacked
-from .matching import known_models, load_state
+from .matching import fitting_network, known_models
 
 DEPTH = 3  # folders below the given one in which a model is looked for: results/dataset/configuration
 ACCEPTED = (
@@ -177,10 +176,9 @@ def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
         raise ModelError(
             f"The texts that describe {names[0]} cannot be made a model card ({error}). Correct its {DATASET_NAME}."
         ) from error
-    network = build(card.network, card.network_arguments)
     for name, state in zip(names, (checkpoint.state, *checkpoint.further), strict=True):
         try:
-            load_state(network, state, name, known_models)
+            fitting_network(card, state, name, known_models)
         except ModelError as error:
             if checkpoint.trainer is None or is_known_trainer(checkpoint.trainer):
                 raise
