@@ -269,10 +269,8 @@ def read_card(path: str | Path) -> Card:
         card = card_from_dict(data, path.parent)
         json.dumps(data, allow_nan=False)  # what a card leaves open must be JSON, too
         return card
-    except FieldError as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # FieldError, and what no rule thought of
         raise ModelError(f"The model card {path} is not valid: {error}. Correct this field.") from error
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # what no rule has thought of
-        raise ModelError(f"The model card {path} is not valid ({error}). Import the model again.") from error
 
 
 def write_card(card: Card, path: str | Path) -> None:
@@ -286,7 +284,7 @@ def card_to_dict(card: Card) -> dict[str, Any]:
     """The JSON object of a card, without what was left at None."""
     data = {"schema": SCHEMA_VERSION, **asdict(card)}
     del data["folder"]
-    data["weights"]["sources"] = [_without_empty(source) for source in data["weights"]["sources"]]
+    data["weights"]["sources"] = [{k: v for k, v in source.items() if v} for source in data["weights"]["sources"]]
     return dict(_without_none(data))
 
 
@@ -373,7 +371,7 @@ def _require(entry: dict[str, Any], names: tuple[str, ...], where: str, what: st
 
 
 def _check_file_name(name: str, where: str) -> None:
-    if not name.isprintable() or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+    if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
         raise FieldError(f"{where} must be printable and have at most {LONGEST_NAME} bytes")
     if name in ("", ".", "..") or not name == PurePosixPath(name).name == PureWindowsPath(name).name:
         raise FieldError(f"{where} must be a plain file name")
@@ -391,10 +389,6 @@ def label_from_dict(fields: dict[str, Any]) -> Label:
         terminology = Terminology(**{name: Code(**code) for name, code in terminology.items()})
     red, green, blue = fields["color"]
     return Label(fields["value"], fields["name"], (red, green, blue), terminology)
-
-
-def _without_empty(source: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in source.items() if value}
 
 
 def _without_none(value: Any) -> Any:
