@@ -41,8 +41,9 @@ def public_address(address: str) -> str:
     before, at, after = rest.rpartition("@")
     if at and (not before.endswith("/") or re.search(r":(?!\d+(/|$))", before)):
         rest = after
-    shown, mark, _ = rest.partition("?")
-    return f"{scheme}://{shown.partition('#')[0]}{mark and '?...'}"
+    shown, mark, query = rest.partition("?")
+    behind = query[3:] if re.fullmatch(r"\.{3}[.,:;)]*", query) else ""  # it is cut already, within a sentence
+    return f"{scheme}://{shown.partition('#')[0]}{mark and '?...'}{behind}"
 
 
 def _is_number(text: str) -> bool:

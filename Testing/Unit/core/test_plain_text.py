@@ -36,6 +36,11 @@ def test_an_address_is_shown_without_what_is_nobody_elses_business(address: str,
     assert "geheim" not in without_secrets(f"Failed to parse: {address}, again '{address}'")
 
 
+def test_what_is_cut_already_stays_a_part_of_its_sentence() -> None:
+    words = "https://example.org/b.pth?...: the file is not there (see https://example.org/a?...)."
+    assert without_secrets(words) == words
+
+
 def test_errors_are_shown_logged_and_recorded_without_passwords_and_escapes() -> None:
     words = "There is no model 'http://bob:geheim@example.org'\x1b[2J\x9b1m. Choose\nanother."
     assert str(InputError(words)) == "There is no model 'http://example.org'\\u001b[2J\\u009b1m. Choose\nanother."
