@@ -83,12 +83,13 @@ def test_these_files_alone_can_reach_another_computer() -> None:
 
 
 def test_the_cluster_is_one_of_this_computer_or_the_one_that_is_named() -> None:
-    """Every client gets its address, and the cluster of our own listens to nobody else."""
+    """Every client gets its address, and the cluster of our own has no sockets."""
     calls = [node for node in ast.walk(ast.parse(sources()[CLUSTER])) if isinstance(node, ast.Call)]
     clients = [call for call in calls if ast.unparse(call.func) == "Client"]
     assert clients and all(ast.unparse(call.args[0]) == "address" for call in clients)
-    (own,) = [call for call in calls if ast.unparse(call.func) == "LocalCluster"]
-    assert {word.arg: ast.unparse(word.value) for word in own.keywords}["host"] == "'127.0.0.1'"
+    (own,) = [call for call in calls if ast.unparse(call.func) == "SpecCluster"]
+    assert "'protocol': 'inproc://'" in {word.arg: ast.unparse(word.value) for word in own.keywords}["scheduler"]
+    assert "LocalCluster" not in sources()[CLUSTER]
 
 
 def test_it_only_asks_for_files() -> None:

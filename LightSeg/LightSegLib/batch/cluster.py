@@ -32,7 +32,7 @@ from .size import Size
 from .tasks import Answer, Task, Tasks
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future, SpecCluster
 
 AHEAD = 2  # parcels of cases for each worker: the next waits there for the one before
 PARCEL = 0.5  # seconds that one shall take; to a worker and back it is some hundredths
@@ -59,7 +59,7 @@ def run(
     _check_installed()
     tasks = Tasks(cases, batch)
     patience = 0.0
-    own_cluster: AbstractContextManager[LocalCluster | None] = nullcontext() if engine.scheduler else _own_cluster(size)
+    own_cluster: AbstractContextManager[SpecCluster | None] = nullcontext() if engine.scheduler else _own_cluster(size)
     with own_cluster as own:
         address = engine.scheduler or (own.scheduler_address if own else "")
         while True:
@@ -99,7 +99,7 @@ class _Cluster:
     """A client of its scheduler; the cluster itself where it was started here; the class of the workers."""
 
     client: Client
-    own: LocalCluster | None
+    own: SpecCluster | None
     work: tuple[str, str]
 
 
@@ -270,27 +270,40 @@ def _outcome(future: Future) -> tuple[BaseException | None, Any]:
 
 
 @contextmanager
-def _own_cluster(size: Size) -> Iterator[LocalCluster]:
-    """On this computer, reached from no other."""
+def _own_cluster(size: Size) -> Iterator[SpecCluster]:
+    """In this process, reached from no other: who reaches a scheduler can have it run any code.
+
+    Scheduler and workers are threads that talk in memory (inproc). Encrypted sockets would need the package
+    cryptography, and processes would be started as the workers' own ones are, only without their safe path; what
+    computes has a process of its own anyhow.
+    """
     import dask
-    from distributed import LocalCluster
+    from distributed import Scheduler, SpecCluster, Worker
+
+    class SilentScheduler(Scheduler):
+        def start_http_server(self, *_: object, **__: object) -> None:
+            """No page about itself, which it would offer on all networks, even without a dashboard."""
+
+    class SilentWorker(Worker):
+        def start_http_server(self, *_: object, **__: object) -> None:
+            """As above."""
 
     settings = {
         "distributed.scheduler.allowed-failures": 0,  # `Tasks` counts
-        "distributed.worker.preload": [cluster_worker.__name__],  # for `dask_setup`
+        "distributed.worker.preload": [cluster_worker.__name__],  # for `dask_teardown`
         # What Dask observes of itself takes a tenth of the time from workers that share the cores with it.
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "10s",
     }
+    # The memory is that of the workers' own processes.
+    worker = {"cls": SilentWorker, "options": {"nthreads": 1, "memory_limit": 0, "dashboard": False}}
     with (
         dask.config.set(settings),
-        LocalCluster(
-            n_workers=size.workers,
-            threads_per_worker=1,
-            memory_limit=0,  # the memory is that of the workers' own processes
-            host="127.0.0.1",
-            dashboard_address=":0",
+        SpecCluster(
+            workers=dict.fromkeys(range(size.workers), worker),
+            worker=worker,
+            scheduler={"cls": SilentScheduler, "options": {"protocol": "inproc://", "dashboard": False}},
             silence_logs=logging.CRITICAL + 1,
         ) as cluster,
     ):

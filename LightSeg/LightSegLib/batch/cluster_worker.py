@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from functools import partial
@@ -24,9 +23,12 @@ def version() -> str:
     return __version__
 
 
-def dask_setup(worker: object) -> None:
-    """Called by Dask in the processes of a cluster of our own: Ctrl-C is for the client, which then ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def dask_teardown(worker: Any) -> None:
+    """Called by Dask at the end of a worker of a cluster of our own, whose process would outlive it."""
+    with _keeping:
+        kept = _kept.pop(worker.address, None)
+    if kept is not None and kept.process is not None:
+        kept.process.stop()
 
 
 class CannotTakePart(DeviceError):

@@ -8,13 +8,17 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.errors import InputError
+from ..core.json_file import check_file
 from ..imaging.readers import case_name
 from .case import Case, Misfit, Source
+
+MOST_BYTES = 256 << 20  # a million cases
 
 
 def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | Misfit]:
     """Raises InputError for a file that is no such table."""
     try:
+        check_file(manifest, MOST_BYTES)
         with manifest.open(newline="", encoding="utf-8-sig") as stream:
             header = stream.readline()
             stream.seek(0)
@@ -23,7 +27,7 @@ def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | Misfit]:
             for row in rows:
                 if any(row):
                     yield _case_of(row, columns, card, manifest.parent)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{manifest.name} cannot be read ({error}). Save it as CSV in UTF-8.") from error
 
 

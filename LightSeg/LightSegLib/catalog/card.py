@@ -16,9 +16,12 @@ from typing import Any
 
 from ..core.atomic_io import whole_file
 from ..core.errors import ModelError
+from ..core.json_file import read_json
 from ..core.schema import FieldError, conform
 
 SCHEMA_VERSION = 1
+MOST_BYTES = 1 << 20  # of a card; the longest has some twenty thousand
+LONGEST_NAME = 200  # bytes of a file's name; most file systems have 255, and temporary names need some
 NEEDED_NUMBERS = {"ct": ("lower", "upper", "mean", "std"), "percentile": ("lower", "upper")}
 NEEDED_FACTS = {
     "huggingface": ("repository", "revision", "path"),
@@ -258,14 +261,16 @@ def read_card(path: str | Path) -> Card:
     """Read and check a card. Raises ModelError naming the file and the field."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = read_json(path, MOST_BYTES, nan=True)  # the field is named below
+    except (OSError, ValueError) as error:
         raise ModelError(
             f"The model card {path} cannot be read ({error}). Restore the file or import the model again."
         ) from error
     try:
-        return card_from_dict(data, path.parent)
-    except FieldError as error:
+        card = card_from_dict(data, path.parent)
+        json.dumps(data, allow_nan=False)  # what a card leaves open must be JSON, too
+        return card
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # FieldError, and what no rule thought of
         raise ModelError(f"The model card {path} is not valid: {error}. Correct this field.") from error
 
 
@@ -280,7 +285,7 @@ def card_to_dict(card: Card) -> dict[str, Any]:
     """The JSON object of a card, without what was left at None."""
     data = {"schema": SCHEMA_VERSION, **asdict(card)}
     del data["folder"]
-    data["weights"]["sources"] = [_without_empty(source) for source in data["weights"]["sources"]]
+    data["weights"]["sources"] = [{k: v for k, v in source.items() if v} for source in data["weights"]["sources"]]
     return dict(_without_none(data))
 
 
@@ -367,6 +372,8 @@ def _require(entry: dict[str, Any], names: tuple[str, ...], where: str, what: st
 
 
 def _check_file_name(name: str, where: str) -> None:
+    if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+        raise FieldError(f"{where} must be printable and have at most {LONGEST_NAME} bytes")
     if name in ("", ".", "..") or not name == PurePosixPath(name).name == PureWindowsPath(name).name:
         raise FieldError(f"{where} must be a plain file name")
 
@@ -383,10 +390,6 @@ def label_from_dict(fields: dict[str, Any]) -> Label:
         terminology = Terminology(**{name: Code(**code) for name, code in terminology.items()})
     red, green, blue = fields["color"]
     return Label(fields["value"], fields["name"], (red, green, blue), terminology)
-
-
-def _without_empty(source: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in source.items() if value}
 
 
 def _without_none(value: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..core.errors import InputError, ModelError, OutputError, UnknownModelError
 from ..core.leftovers import REPLACED, abandoned
 from ..core.paths import resources_folder, user_models_folder, weights_folder
+from ..core.plain_text import plain
 from .card import Card, read_card
 
 CARDS_FOLDER = Path(__file__).parent / "cards"
@@ -31,7 +32,9 @@ def all_cards() -> list[Card]:
         card = _readable(path)
         if card and cards.setdefault(card.id, card) is not card:
             logging.getLogger(__name__).warning(
-                "The model in %s is not used: its id '%s' is taken. Give it another id.", path.parent, card.id
+                "The model in %s is not used: its id '%s' is taken. Give it another id.",
+                plain(str(path.parent)),
+                card.id,
             )
     return list(cards.values())
 
@@ -71,6 +74,17 @@ def _readable(path: Path) -> Card | None:
     except ModelError as error:
         logging.getLogger(__name__).warning("%s", error)
         return None
+
+
+def bad_cards() -> dict[str, str]:
+    """Folders of the user's models whose card cannot be used, and why."""
+    bad = {}
+    for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
+        try:
+            read_card(path)
+        except ModelError as error:
+            bad[path.parent.name] = str(error)
+    return bad
 
 
 def find_card(model: str) -> Card:

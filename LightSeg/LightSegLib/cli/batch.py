@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import LightSegError
 from .arguments import options_of
-from .printing import ProgressLine, silence_itk
+from .printing import ProgressLine, say, silence_itk
 
 if TYPE_CHECKING:
     from ..batch.engine import Engine
@@ -41,8 +41,8 @@ def _batch(arguments: argparse.Namespace) -> None:
     state = outcome.state
     if not arguments.quiet:
         for misfit in outcome.misfits:
-            print(f"lightseg: left out: {misfit.what} {misfit.reason}", file=sys.stderr)
-        print(f"{state.text()}; {outcome.table} written")
+            say(f"lightseg: left out: {misfit.what} {misfit.reason}", file=sys.stderr)
+        say(f"{state.text()}; {outcome.table} written")
     if state.failed:
         raise LightSegError(
             f"{state.failed} of {state.cases} cases failed. "
@@ -77,9 +77,9 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
         to_do = 0
         for case, done in steps(plan):
             to_do += not done
-            print("done before" if done else "to do", case.id, case.where, sep="\t")
+            say("done before" if done else "to do", case.id, case.where, sep="\t")
         for misfit in plan.misfits:
-            print("left out", misfit.what, misfit.reason, sep="\t")
+            say("left out", misfit.what, misfit.reason, sep="\t")
         words = f"{to_do} of {plan.count} cases to do, {len(plan.misfits)} left out"
         if to_do:
             try:
@@ -94,7 +94,7 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
                 source = "a case measured now" if found.measured else "the cases done before"
                 time = f"about {duration(found.of(to_do))} with {found.workers} worker(s)"
                 words += f"; {time}, by {source} ({found.seconds:.1f} s each)"
-        print(words)
+        say(words)
 
 
 BATCH_JOBS = {"batch": _batch}

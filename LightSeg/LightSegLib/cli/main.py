@@ -19,13 +19,14 @@ from typing import TypeVar
 
 from ..catalog.lookup import find_card
 from ..core.errors import InputError, LightSegError, OutputError
+from ..core.plain_text import without_secrets
 from ..core.system import step_back
 from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_options
 from .arguments import build_parser, joined, options_of
 from .batch import BATCH_JOBS
 from .models import MODEL_JOBS
-from .printing import ProgressLine, nested, silence_itk, table
+from .printing import ProgressLine, nested, say, silence_itk, table
 from .stopping import ends_as_by_ctrl_c
 
 DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
@@ -44,19 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ends_as_by_ctrl_c():
             arguments.job(arguments)
     except LightSegError as error:
-        print(f"lightseg: {error}", file=sys.stderr)
+        say(f"lightseg: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("lightseg: Stopped before the job was done.", file=sys.stderr)
+        say("lightseg: Stopped before the job was done.", file=sys.stderr)
         return 1
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        reason = str(error).strip().splitlines() or ["no reason given"]
-        print(
+        reason = without_secrets(str(error)).strip().splitlines() or ["no reason given"]
+        say(
             f"lightseg: An unexpected error occurred ({type(error).__name__}: {reason[0]}). "
             f"Set {DEBUG_VARIABLE}=1 and run again for the details to report.",
             file=sys.stderr,
@@ -96,10 +97,10 @@ def _segment(arguments: argparse.Namespace) -> None:
         return
     provenance = segmentation.provenance
     for notice in provenance["notices"]:
-        print(f"lightseg: {notice}", file=sys.stderr)
-    print(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
+        say(f"lightseg: {notice}", file=sys.stderr)
+    say(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
     how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"
-    print(f"{out} written ({how}, about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate)")
+    say(f"{out} written ({how}, about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate)")
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
@@ -121,7 +122,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         progress.clear()
     if not arguments.quiet:
         for change in found.changes:
-            print(f"lightseg: not as it was: {change}", file=sys.stderr)
+            say(f"lightseg: not as it was: {change}", file=sys.stderr)
     if found.different:
         remedy = (
             "See above what has changed." if found.changes else "Check the input, and on which computer it was made."
@@ -130,7 +131,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
             f"{found.different} of {found.voxels} voxels have another label than in {arguments.result}. {remedy}"
         )
     if not arguments.quiet:
-        print(f"The labels are the same in all {found.voxels} voxels ({found.segmentation.provenance['computed_in']}).")
+        say(f"The labels are the same in all {found.voxels} voxels ({found.segmentation.provenance['computed_in']}).")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -175,10 +176,10 @@ def _train(arguments: argparse.Namespace) -> None:
     finally:
         progress.clear()
     if card is None:
-        print(f"{out} holds a training without a validation yet; go on with --resume")
+        say(f"{out} holds a training without a validation yet; go on with --resume")
         return
-    print(nested(card.performance))
-    print(f"{arguments.out} holds the model; use it with --model {shlex.quote(arguments.out)}")
+    say(nested(card.performance))
+    say(f"{arguments.out} holds the model; use it with --model {shlex.quote(arguments.out)}")
 
 
 Options = TypeVar("Options")
@@ -205,7 +206,7 @@ def _preview(arguments: argparse.Namespace) -> None:
     check_folder(out)
     options = _options(arguments, SyntheticTrainingOptions, TrainingOptions)
     preview(arguments.synthesize, out / "preview.png", options, synthesis_options(arguments.set))
-    print(f"{out / 'preview.png'} shows images as the training sees them, from its beginning to its end")
+    say(f"{out / 'preview.png'} shows images as the training sees them, from its beginning to its end")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -231,16 +232,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         spread = (f"{summary.mean[name]:.3f} +- {summary.std[name]:.3f}" for name in MEASURES)
         missed = f", {summary.missed} missed" if summary.missed else ""
         lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
-    print(table(lines))
+    say(table(lines))
     if left_out := without_prediction(arguments.predictions, arguments.labels):
-        print(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
-    print(f"{out} written")
+        say(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
+    say(f"{out} written")
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
     from ..evaluation.benchmark import benchmark_model
 
-    print(table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
+    say(table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
 
 
 JOBS = (

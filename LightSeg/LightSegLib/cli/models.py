@@ -8,25 +8,29 @@ import textwrap
 from dataclasses import asdict
 
 from ..catalog.card import Card, Preprocessing, Resampling, Weights, card_to_dict
-from ..catalog.lookup import all_cards, find_card, remove_model
+from ..catalog.lookup import all_cards, bad_cards, find_card, remove_model
 from ..catalog.search import search
 from ..core.errors import InputError, LightSegError
+from ..core.plain_text import public_address
 from ..weights.sources import origin
 from ..weights.store import WeightStore
-from .printing import WIDTH, ProgressLine, megabytes, nested, table, wrapped
+from .printing import WIDTH, ProgressLine, megabytes, nested, say, table, wrapped
 
 
 def _models(arguments: argparse.Namespace) -> None:
     store = WeightStore()
     cards = search(all_cards(), arguments.words)
+    bad = {} if arguments.words else bad_cards()
     if arguments.json:
         rows = [_summary(card, store) for card in cards]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        rows += [{"id": name, "state": "bad", "reason": reason} for name, reason in bad.items()]
+        say(json.dumps(rows, indent=2, ensure_ascii=False))
     elif cards:
         header = ("ID", "MODALITY", "STATE", "TITLE")
-        print(table([header, *((card.id, card.modality, _state(card, store), card.title) for card in cards)]))
+        rows_of_cards = [(card.id, card.modality, _state(card, store), card.title) for card in cards]
+        say(table([header, *rows_of_cards, *((name, "", "bad", reason) for name, reason in bad.items())]))
     else:
-        print("No model fits. Use fewer or other words; 'lightseg models' lists all.")
+        say("No model fits. Use fewer or other words; 'lightseg models' lists all.")
 
 
 def _summary(card: Card, store: WeightStore) -> dict[str, object]:
@@ -48,7 +52,10 @@ def _state(card: Card, store: WeightStore) -> str:
 def _info(arguments: argparse.Namespace) -> None:
     card = find_card(arguments.model)
     if arguments.json:
-        print(json.dumps(card_to_dict(card), indent=2, ensure_ascii=False))
+        facts_of_card = card_to_dict(card)
+        for source in facts_of_card["weights"]["sources"]:
+            source.update({"url": public_address(source["url"])} if "url" in source else {})
+        say(json.dumps(facts_of_card, indent=2, ensure_ascii=False))
         return
     weights = card.weights
     facts = {
@@ -72,18 +79,18 @@ def _info(arguments: argparse.Namespace) -> None:
         "Licence": card.licence,
         "Citation": card.citation,
     }
-    print(card.title)
-    print(wrapped({name: text for name, text in facts.items() if text}))
+    say(card.title)
+    say(wrapped({name: text for name, text in facts.items() if text}))
     if card.not_known:
-        print("Unverified: not known about this model")
-        print(
+        say("Unverified: not known about this model")
+        say(
             "\n".join(
                 textwrap.fill(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
                 for sentence in card.not_known
             )
         )
     if card.performance:
-        print(nested({"Performance": card.performance}))
+        say(nested({"Performance": card.performance}))
 
 
 def _spacing(preprocessing: Preprocessing) -> str:
@@ -126,13 +133,13 @@ def _import(arguments: argparse.Namespace) -> None:
     from ..models.importing import import_model
 
     card = import_model(arguments.path, replace=arguments.replace, folds=arguments.folds)
-    print(f"{card.title} imported; use it with --model {card.id}")
+    say(f"{card.title} imported; use it with --model {card.id}")
 
 
 def _remove_model(arguments: argparse.Namespace) -> None:
     card = find_card(arguments.model)
     remove_model(card)
-    print(f"{card.title} removed")
+    say(f"{card.title} removed")
 
 
 # --- lightseg weights ----------------------------------------------------------------------------
@@ -141,10 +148,10 @@ def _remove_model(arguments: argparse.Namespace) -> None:
 def _list(arguments: argparse.Namespace) -> None:
     entries = WeightStore().entries()
     if arguments.json:
-        print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False, default=str))
+        say(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False, default=str))
         return
     rows = [(entry.model, megabytes(entry.size), str(entry.path or "an unfinished download")) for entry in entries]
-    print(table([("MODEL", "SIZE", "FILE"), *rows]) if rows else "Nothing was downloaded yet.")
+    say(table([("MODEL", "SIZE", "FILE"), *rows]) if rows else "Nothing was downloaded yet.")
 
 
 def _download(arguments: argparse.Namespace) -> None:
@@ -156,7 +163,7 @@ def _download(arguments: argparse.Namespace) -> None:
         finally:
             progress.clear()
         if not arguments.quiet:
-            print(f"{card.id}: {path}")
+            say(f"{card.id}: {path}")
 
 
 def _use(arguments: argparse.Namespace) -> None:
@@ -167,7 +174,7 @@ def _use(arguments: argparse.Namespace) -> None:
     finally:
         progress.clear()
     if not arguments.quiet:
-        print(f"{card.id}: {path}")
+        say(f"{card.id}: {path}")
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -178,10 +185,10 @@ def _verify(arguments: argparse.Namespace) -> None:
     for card in models:
         try:
             store.verify(card)
-            print(f"{card.id}: as it should be")
+            say(f"{card.id}: as it should be")
         except LightSegError as error:
             failures.append(error)
-            print(f"{card.id}: {error}")
+            say(f"{card.id}: {error}")
     if failures:
         raise failures[0]
 
@@ -195,11 +202,11 @@ def _remove(arguments: argparse.Namespace) -> None:
             "'lightseg remove MODEL' removes an imported model."
         )
     for model in arguments.models:  # by id, since the card may be gone
-        print(f"{model}: {megabytes(store.remove(model, arguments.forget))} freed")
+        say(f"{model}: {megabytes(store.remove(model, arguments.forget))} freed")
 
 
 def _path(arguments: argparse.Namespace) -> None:
-    print(WeightStore().path(find_card(arguments.model)))
+    say(WeightStore().path(find_card(arguments.model)))
 
 
 MODEL_JOBS = {

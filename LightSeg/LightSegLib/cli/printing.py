@@ -6,10 +6,17 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import TextIO
 
+from ..core.plain_text import plain
 from ..core.progress import Progress
 
 WIDTH = 120  # columns for running text
+
+
+def say(*texts: object, sep: str = " ", file: TextIO | None = None) -> None:
+    """As `print`, but what names and titles hold is shown, never obeyed by the terminal."""
+    print(plain(sep.join(map(str, texts))), file=file)
 
 
 class ProgressLine:
@@ -27,6 +34,7 @@ class ProgressLine:
     def show(self, *lines: str) -> None:
         if self._shown:
             width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be overwritten
+            lines = tuple(plain(line, lines=False) for line in lines)
             texts = lines if len(lines) == 1 else tuple(line[:width] for line in lines)
             print(self._erased() + "\n".join(texts), end="", file=sys.stderr, flush=True)
             self._lines = len(lines)
@@ -34,7 +42,7 @@ class ProgressLine:
     def log(self, line: str) -> None:
         """For a file: what a terminal need not be told."""
         if self._logged:
-            print(line, file=sys.stderr, flush=True)
+            print(plain(line), file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._shown:
@@ -47,7 +55,8 @@ class ProgressLine:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows with aligned columns."""
+    """Rows with aligned columns; each row is one line."""
+    rows = [[plain(text, lines=False) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows

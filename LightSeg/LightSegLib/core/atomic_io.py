@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .errors import DiskFullError, OutputError
 from .leftovers import PART, part_name, remove_abandoned
+from .plain_text import cell
 
 
 @contextmanager
@@ -57,9 +58,9 @@ def _tidy(folder: Path) -> None:
 
 
 def write_table(rows: Iterable[Iterable[object]], path: str | Path) -> None:
-    """Write rows, the header first, as CSV. Raises OutputError as `whole_file` does."""
+    """Write rows, the header first, as CSV without formulas. Raises OutputError as `whole_file` does."""
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        csv.writer(stream).writerows(rows)
+        csv.writer(stream).writerows([cell(value) for value in row] for row in rows)
 
 
 def check_folder(folder: Path) -> None:

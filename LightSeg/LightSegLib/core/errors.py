@@ -6,11 +6,17 @@ prints the message alone and exits with `exit_code`; the Slicer module shows it 
 
 from __future__ import annotations
 
+from .plain_text import plain, without_secrets
+
 
 class LightSegError(Exception):
     """Base of all deliberate errors; catching it catches nothing by accident."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        """Messages quote files and servers, and are shown, logged and recorded: none has a password, none acts."""
+        super().__init__(plain(without_secrets(message)))
 
 
 class InputError(LightSegError):

@@ -48,6 +48,8 @@ def conform(data: Any, schema: dict[str, Any], where: str = "", root: dict[str, 
     # JSON Schema's '$' is the very end, that of Python also the place before a last line break
     if "pattern" in schema and not re.fullmatch(schema["pattern"], data):
         raise FieldError(f"{where} must look like {' or '.join(schema['examples'])}")
+    if "maxLength" in schema and len(data) > schema["maxLength"]:
+        raise FieldError(f"{where} must have at most {schema['maxLength']} characters")
     if "properties" in schema:
         return _object(data, schema, where, root)
     if "items" in schema:

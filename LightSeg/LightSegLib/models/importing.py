@@ -21,7 +21,6 @@ from ..core.atomic_io import to_disk
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.leftovers import IMPORT, REPLACED, new_folder, temporary_folder
 from ..core.paths import user_models_folder
-from ..networks import build
 from ..nnunet.dataset import DATASET_NAME
 from ..nnunet.description import describe
 from ..nnunet.network import is_known_trainer
@@ -30,7 +29,7 @@ from ..nnunet.results import PLANS_NAME, read_described, read_results
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
 from ..weights.files import sha256
 from .archives import unpacked
-from .matching import known_models, load_state
+from .matching import fitting_network, known_models
 
 DEPTH = 3  # folders below the given one in which a model is looked for: results/dataset/configuration
 ACCEPTED = (
@@ -178,10 +177,9 @@ def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
         raise ModelError(
             f"The texts that describe {names[0]} cannot be made a model card ({error}). Correct its {DATASET_NAME}."
         ) from error
-    network = build(card.network, card.network_arguments)
     for name, state in zip(names, (checkpoint.state, *checkpoint.further), strict=True):
         try:
-            load_state(network, state, name, known_models)
+            fitting_network(card, state, name, known_models)
         except ModelError as error:
             if checkpoint.trainer is None or is_known_trainer(checkpoint.trainer):
                 raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..catalog.lookup import all_cards
@@ -12,9 +14,13 @@ from ..networks import build
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..catalog.card import Card
+
 Shape = tuple[int, ...]
 Table = Mapping[str, Shape]
 
+PARAMETERS = 4  # of a network for each tensor of a file, whose shared ones are made once each
+SPARE = 100
 SHOWN = 5  # keys of each kind that a message lists
 ALIKE = 0.9  # share of the tensors, on both sides, from which weights look like a model's
 BATCH_COUNTER = "num_batches_tracked"  # of batch norms: inference never reads it, and old files lack it
@@ -44,13 +50,25 @@ def load_state(
     Raises ModelError, the network being unchanged, where a key is missing or unknown or a shape differs.
     """
     canonical_key: Callable[[str], str] = getattr(network, "canonical_key", str)
+    check_fit(network, state, name, candidates)
+    given = {canonical_key(key): tensor for key, tensor in state.items()}
+    network.load_state_dict(given, strict=False)  # strict but for the batch counters
+
+
+def check_fit(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    name: str,
+    candidates: Callable[[], Mapping[str, Table]] | None = None,
+) -> None:
+    """Raise ModelError as `load_state`; shapes are compared, so the network's tensors may be without numbers."""
+    canonical_key: Callable[[str], str] = getattr(network, "canonical_key", str)
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     given = {canonical_key(key): tensor for key, tensor in state.items()}
     missing = [key for key in wanted if key not in given and not key.endswith(BATCH_COUNTER)]
     unexpected = [key for key in state if canonical_key(key) not in wanted]
     differences = list(_differences(state, wanted, canonical_key))
     if not missing and not unexpected and not differences:
-        network.load_state_dict(given, strict=False)  # strict but for the batch counters
         return
 
     what = None if missing or unexpected else _other_count(network, differences)
@@ -66,6 +84,47 @@ def load_state(
         f"The weights in {name} do not fit the network {type(network).__name__}: {what}{whose and f'; {whose}'}. "
         f"Use weights that were made for this model{whose and ', or these with that one'}." + "".join(lists)
     )
+
+
+def fitting_network(
+    card: Card, state: Mapping[str, Tensor], name: str, candidates: Callable[[], Mapping[str, Table]] | None = None
+) -> nn.Module:
+    """The network of a card with the tensors of `state`, as `load_state`.
+
+    Whether they fit is seen before memory is taken for the network: a card of a few bytes can ask for any widths, and
+    any number of layers. Raises ModelError as `load_state` and `build`, and for more layers than `state` can fill.
+    """
+    import torch
+
+    with torch.device("meta"), _at_most(PARAMETERS * len(state) + SPARE):  # shapes without numbers
+        shapes = build(card.network, card.network_arguments)
+    check_fit(shapes, state, name, candidates)
+    network = build(card.network, card.network_arguments)
+    load_state(network, state, name, candidates)
+    return network
+
+
+@contextmanager
+def _at_most(most: int) -> Iterator[None]:
+    """No network with more parameters is made in this thread meanwhile. Raises ModelError."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    made, thread = 0, threading.get_ident()
+
+    def count(*_: object) -> None:
+        nonlocal made
+        made += threading.get_ident() == thread
+        if made > most:
+            raise ModelError(
+                "The model card asks for a network of many more layers than its weights have. Correct "
+                "network_arguments, or take the weights that belong to the card."
+            )
+
+    counting = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        counting.remove()
 
 
 def known_models() -> Mapping[str, Table]:

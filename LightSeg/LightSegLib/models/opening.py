@@ -10,11 +10,10 @@ from ..catalog.card import Card, write_card
 from ..catalog.lookup import CARD_NAME, as_shipped
 from ..core.errors import ModelError, OutputError
 from ..core.progress import CancelCallback, ProgressCallback
-from ..networks import build
 from ..nnunet.plans import complete
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
 from ..weights.store import WeightStore
-from .matching import known_models, load_state
+from .matching import fitting_network, known_models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +79,6 @@ def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module,
     """One for each fold in the checkpoint, ready to run; name: what messages call the file."""
     networks = []
     for number, state in enumerate((checkpoint.state, *checkpoint.further), start=1):
-        network = build(card.network, card.network_arguments)
-        load_state(network, state, name if number == 1 else f"{name} (network {number})", known_models)
-        networks.append(network.eval())
+        file = name if number == 1 else f"{name} (network {number})"
+        networks.append(fitting_network(card, state, file, known_models).eval())
     return tuple(networks)

@@ -20,6 +20,7 @@ from .fields import OBJECT, TEXT, Schema, object_of
 
 DATASET_NAME = "dataset.json"
 CHANNEL_FIELDS = ("modality", "channel_names")  # the old name comes first, as in nnU-Net
+MOST_REGIONS = 100  # each is compared with all others; the largest known has about ten
 NUMBER_AS_TEXT = "[0-9]{1,5}"
 LABEL: Schema = {"type": "integer", "minimum": 0, "maximum": 32767}
 ORDER: Schema = {"type": "array", "uniqueItems": True, "items": {**LABEL, "minimum": 1}}
@@ -103,6 +104,8 @@ def _regions(members: dict[str, list[int]], dataset: dict[str, Any]) -> tuple[tu
     order: tuple[int, ...] = _field(dataset, "regions_class_order", ORDER)
     if len(order) != len(members):
         raise FieldError("dataset.regions_class_order must have one entry per region of dataset.labels")
+    if len(members) > MOST_REGIONS:
+        raise FieldError(f"dataset.labels must have at most {MOST_REGIONS} regions")
     names = list(members)
     labels = []
     for number, (name, value) in enumerate(zip(names, order, strict=True), start=1):

@@ -3,12 +3,12 @@ cannot run."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import ModelError
+from ..core.json_file import read_json
 from ..core.schema import FieldError
 
 Schema = dict[str, Any]
@@ -17,9 +17,10 @@ TEXT: Schema = {"type": "string"}
 OBJECT: Schema = {"type": "object"}
 NUMBER: Schema = {"type": "number"}
 COUNT: Schema = {"type": "integer", "minimum": 1, "maximum": 32767}
-COUNTS: Schema = {"type": "array", "minItems": 1, "items": COUNT}
+STAGES = 32  # no patch can be halved more often
+COUNTS: Schema = {"type": "array", "minItems": 1, "maxItems": STAGES, "items": COUNT}
 SIZE: Schema = {"type": "array", "minItems": 2, "maxItems": 3, "items": COUNT}
-SIZES: Schema = {"type": "array", "minItems": 1, "items": SIZE}
+SIZES: Schema = {"type": "array", "minItems": 1, "maxItems": STAGES, "items": SIZE}
 AXES: Schema = {
     "type": "array",
     "maxItems": 3,
@@ -31,8 +32,8 @@ AXES: Schema = {
 def read_object(file: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises FieldError, which names the file."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(file, nan=True)
+    except (OSError, ValueError) as error:
         raise FieldError(f"{file} is missing or damaged ({error})") from error
     if not isinstance(content, dict):
         raise FieldError(f"{file} is not a JSON object")

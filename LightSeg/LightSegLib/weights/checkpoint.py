@@ -11,6 +11,7 @@ Read are
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ PLAIN = "state dict"
 LIGHTSEG = "LightSeg"
 SLIM = "LightSeg slim copy"  # how a slim copy marks itself
 ENTRIES = ("state_dict", "model_state_dict", "model")  # where other programs put the state dict
+MOST_FACTS = 1 << 20  # characters and values of plans and dataset; nnU-Net's have some ten thousands
+COPIES = 4  # bytes of the copies for each byte of the file; halves become twice as large
+SPARE = 1 << 20
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
 
 
@@ -63,7 +67,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     try:
         layout, weights, about = _parts(safe_load(path), path.name)
-        facts = {name: _plain(value) for name, value in about.items()}
+        facts = _Plain().of(about)
+        _check_copies(weights, COPIES * path.stat().st_size + SPARE)
         state, *further = (_unwrapped(_tensors(each)) for each in weights)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:  # lists that hold themselves, endless tensors
         raise ModelError(
@@ -151,12 +156,33 @@ def _tensors(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     copies: dict[tuple[Any, ...], Tensor] = {}
     state = {}
     for key, tensor in weights.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        place = _place(tensor)
         if place not in copies:
             kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
             copies[place] = tensor.detach().to(kind, copy=True, memory_format=torch.contiguous_format)
         state[key] = copies[place]
     return state
+
+
+def _check_copies(weights: list[dict[str, Tensor]], most: int) -> None:
+    """Raise ValueError for tensors whose copies would take more than `most` bytes, or that have no numbers to copy.
+
+    A view can repeat a number without end, in a file that holds it once.
+    """
+    import torch
+
+    sizes: dict[tuple[Any, ...], int] = {}
+    for tensor in (tensor for state in weights for tensor in state.values()):
+        if tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise ValueError("it has tensors without numbers")
+        sizes[_place(tensor)] = tensor.numel() * (4 if tensor.is_floating_point() else tensor.element_size())
+    if sum(sizes.values()) > most:
+        raise ValueError("its tensors are larger than the file")
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """What two keys of one tensor have in common."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -167,15 +193,37 @@ def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _plain(value: Any) -> Any:
-    """Values as JSON has them: tuples and arrays as lists, keys as text, None for what JSON cannot say."""
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return value if isinstance(value, str | int | float | None) else None
+class _Plain:
+    """Values as JSON has them: tuples and arrays as lists, keys as text, None for what JSON cannot say.
+
+    Raises ValueError for more than `MOST_FACTS`: a file can hold one value in many places.
+    """
+
+    def __init__(self) -> None:
+        self._left = MOST_FACTS
+
+    def of(self, value: Any) -> Any:
+        self._count(len(value) if isinstance(value, str) else 1)
+        if isinstance(value, dict):
+            return {self._key(key): self.of(entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.of(entry) for entry in value]
+        if hasattr(value, "tolist"):
+            self._count(math.prod(max(length, 1) for length in value.shape))
+            return self.of(value.tolist())
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            return None
+        return value if isinstance(value, str | int | float | None) else None
+
+    def _key(self, key: Any) -> str:
+        if not isinstance(key, str | int | float | None):
+            raise ValueError("its description has keys that are no text")
+        return str(self.of(key))
+
+    def _count(self, number: int) -> None:
+        self._left -= number
+        if self._left < 0:
+            raise ValueError("its description is larger than any")
 
 
 def _of(kind: type | tuple[type, ...], value: Any) -> Any:

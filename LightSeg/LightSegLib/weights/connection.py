@@ -7,6 +7,7 @@ time-out, whether in a name look-up, a handshake, a header or a body.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -17,12 +18,14 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..core.plain_text import without_secrets
 from ..core.progress import Reporter
 
 if TYPE_CHECKING:
     import requests
 
 BLOCK = 16 * 1024  # small, so that a slow line still shows progress and a broken one loses little
+MOST_DIGITS = 18  # of a length; Python refuses to read thousands
 POLL = 0.05  # seconds between two looks at cancel
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 REFUSALS = {
@@ -46,7 +49,7 @@ class SourceError(Exception):
     """
 
     def __init__(self, reason: str, retry: bool = False, wait: float | None = None) -> None:
-        super().__init__(reason)
+        super().__init__(without_secrets(reason))
         self.retry = retry
         self.wait = wait
 
@@ -86,6 +89,7 @@ class Connection:
         self.reporter = reporter
         self.patience = patience or Patience()
         self.session = requests.Session()
+        logging.getLogger("urllib3").setLevel(logging.INFO)  # else it tells the log of an application all addresses
         # A body that is decoded on the way has another length and another hash than the file.
         self.session.headers.update({"User-Agent": f"LightSeg/{__version__}", "Accept-Encoding": "identity"})
 
@@ -175,7 +179,7 @@ class Stream:
     def length(self) -> int | None:
         """Bytes of this body, where the server says so."""
         length = self.headers.get("Content-Length", "")
-        return int(length) if length.isdecimal() else None
+        return int(length) if length.isdecimal() and len(length) <= MOST_DIGITS else None
 
     @property
     def ends_marked(self) -> bool:
@@ -187,7 +191,7 @@ class Stream:
         received = 0
         while (block := self._next(self._connection.patience.silence)) is not None:
             if isinstance(block, Exception):
-                raise SourceError("the connection broke", retry=True) from block
+                raise SourceError("the connection broke", retry=True) from None  # it may hold the address
             assert isinstance(block, bytes)
             received += len(block)
             yield block
@@ -271,7 +275,7 @@ def _failure(error: Exception) -> SourceError:
     if isinstance(error, (requests.exceptions.Timeout, requests.exceptions.ConnectionError)):
         return SourceError("the server cannot be reached, or this computer is not connected", retry=True)
     if isinstance(error, ValueError):  # what all of requests' complaints about an address are
-        return SourceError(f"the address cannot be used ({text.rstrip('.')})")
+        return SourceError(f"the address cannot be used ({type(error).__name__})")
     if isinstance(error, OSError) and "certificate bundle" in text:
         return SourceError("the file named by REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE does not exist")
-    return SourceError(f"the request failed ({text or type(error).__name__})", retry=True)
+    return SourceError(f"the request failed ({type(error).__name__})", retry=True)

@@ -18,12 +18,16 @@ from pathlib import Path
 
 from ..core.atomic_io import whole_file
 from ..core.errors import OutputError
+from ..core.json_file import read_json
 from ..core.progress import Reporter
 from .connection import Connection, SourceError, Stream, Tries, is_html
 from .records import Fingerprint, fingerprint
 
 MARGIN = 64 << 20  # bytes that stay free on the disk
 PROGRESS = 1 << 20  # bytes that make a try count as progress
+LARGEST = 64 << 30  # bytes; no weights file is larger, whatever a server says
+UNSTATED = 8 << 30  # bytes of a file whose size nobody states
+LOOK = 64 << 20  # bytes between two looks at the disk
 SMOOTHING = 3.0  # seconds over which the speed is averaged
 REPORT_INTERVAL = 0.1  # seconds
 
@@ -36,6 +40,10 @@ class Remote:
     origin: str
     address: str
     expected: Fingerprint
+
+
+class NoRoom(OutputError):
+    """The file of one source would fill the disk; that of another may be smaller."""
 
 
 class WrongFile(SourceError):
@@ -69,8 +77,8 @@ class Partial:
     def facts(self) -> dict[str, object]:
         """Origin, validator (ETag or date) and SHA-256, as far as known; empty for a damaged file."""
         try:
-            facts = json.loads(self.facts_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            facts = read_json(self.facts_path)
+        except (OSError, ValueError):
             return {}
         return facts if isinstance(facts, dict) else {}
 
@@ -108,13 +116,13 @@ def download(remote: Remote, partial: Partial, connection: Connection, title: st
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise OutputError where `needed` bytes would fill the disk of `folder`."""
+    """Raise NoRoom where `needed` bytes would fill the disk of `folder`."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
         return  # some network disks do not tell
     if free < needed + MARGIN:
-        raise OutputError(
+        raise NoRoom(
             f"The disk of {folder} is too full: {_megabytes(needed + MARGIN)} are needed, {_megabytes(free)} are free. "
             "Make room, or choose another folder with LIGHTSEG_WEIGHTS."
         )
@@ -188,6 +196,8 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
     if not stream.ends_marked and not remote.expected.certain:
         raise SourceError("the server does not say how long the file is, so a broken one could not be told")
     size = size or remote.expected.size or 0
+    if size > LARGEST:
+        raise SourceError(f"it says that the file has {_megabytes(size)}, more than any")
     check_space(partial.path.parent, max(size - offset, 0))
 
     meter = Meter(reporter, f"Downloading {title}", offset, size)
@@ -206,6 +216,14 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
             meter.add(len(block))
             if remote.expected.size is not None and file.tell() > remote.expected.size:
                 return  # it is wrong already, as the check will tell; how much more might come, nobody knows
+            if file.tell() > (size or UNSTATED):
+                break
+            if not size and file.tell() // LOOK > (file.tell() - len(block)) // LOOK:
+                check_space(partial.path.parent, LOOK)
+        else:
+            return
+    partial.discard()
+    raise SourceError(f"it sends more than {_megabytes(size or UNSTATED)}")
 
 
 def _has_changed(stream: Stream, partial: Partial) -> bool:
@@ -216,7 +234,7 @@ def _has_changed(stream: Stream, partial: Partial) -> bool:
 
 def _range_start(stream: Stream) -> int | None:
     """First byte of a partial answer; None where the server does not say."""
-    match = re.match(r"bytes (\d+)-", stream.headers.get("Content-Range", ""))
+    match = re.match(r"bytes (\d{1,18})-", stream.headers.get("Content-Range", ""))
     return int(match[1]) if match and stream.status == 206 else None
 
 

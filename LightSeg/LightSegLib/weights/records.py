@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.atomic_io import whole_file
+from ..core.json_file import read_json
 from ..core.progress import Reporter
 
 SCHEMA_VERSION = 1
@@ -99,7 +100,7 @@ class Record:
 def read_record(path: Path) -> Record | None:
     """The record in a file; None where there is none or it cannot be understood."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, nan=True)
         if data.pop("schema") != SCHEMA_VERSION:
             return None
         original = data.pop("original")

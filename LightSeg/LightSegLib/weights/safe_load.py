@@ -2,31 +2,31 @@
 
 A torch file is a pickle with raw tensors beside it, and a pickle names the functions that rebuild its objects.
 Two locks keep that harmless. First the names are read, without importing or building anything, and every one
-must be known here. Then torch's restricted reader (`weights_only=True`) builds the content; its allow-list is
-replaced by ours meanwhile, so that what other programs in this process have allowed does not count.
+must be known here; what the calls would take is added up, and must fit the size of the file (`pickle_scan`). Then
+torch's restricted reader (`weights_only=True`) builds the content; its allow-list is replaced by ours meanwhile, so
+that what other programs in this process have allowed does not count.
 
 File formats: torch.save's zip archive (torch >= 1.6) and the row of pickles before it; both are pickle protocol 2.
 """
 
 from __future__ import annotations
 
-import pickletools
+import io
 import re
 import zipfile
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import ModelError
+from .pickle_scan import Scan, names
 
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled
 LEGACY_PICKLES = 5  # magic number, protocol, machine, content, names of the storages
-PROTOCOL = 2  # torch.save's, and the only one that the restricted reader understands
 
 
 class _Refused(Exception):
@@ -50,6 +50,10 @@ class _Array:
     """In place of numpy.ndarray: numbers whose bytes fill its shape exactly, or numpy's reshape fails."""
 
     values = np.empty(0)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, by_column, content = state
@@ -83,8 +87,8 @@ STAND_INS: dict[str, Any] = {
     "numpy.dtype": _DType,
     "numpy.ndarray": _Array,
     "collections.defaultdict": _empty_dict,  # an optimiser's state, with one of the two below as the factory
-    "builtins.dict": dict,
-    "builtins.list": list,
+    "builtins.dict": _empty_dict,
+    "builtins.list": _empty_dict,
 }
 STORED = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 # What torch allows by itself and weights files need; its own list is longer.
@@ -122,7 +126,9 @@ def safe_load(path: Path) -> Any:
             if name not in STAND_INS and name not in FROM_TORCH:
                 raise _Refused(name)
         if zipped:
-            _check_sums(path)
+            _check_zip(path)
+        else:
+            _check_legacy(path)
         with _only_stand_ins():
             # Mapped, a storage ends where the file ends. torch before 2.10 believed any size (CVE-2026-24747).
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -155,12 +161,39 @@ def _start(path: Path) -> bytes:
         ) from error
 
 
-def _check_sums(path: Path) -> None:
-    """A zip archive has a checksum of every tensor; torch does not look at them."""
+def _check_zip(path: Path) -> None:
+    """That torch reads the pickle whose names were read here, and that no entry is larger than the file.
+
+    torch takes the first entry's folder, and of names that differ in capitals alone whichever it finds first. A zip
+    archive has a checksum of every tensor; torch does not look at them.
+    """
+    import torch
+
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged:
-        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        entries = archive.infolist()
+        folded = {entry.filename.casefold() for entry in entries}
+        if len(folded) != len(entries):
+            raise zipfile.BadZipFile("two of its entries have the same name")
+        stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+        if not stored or sum(entry.file_size for entry in entries) > size:
+            raise zipfile.BadZipFile("its entries are larger than the file")
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        ours = [archive.read(entry) for entry in entries if entry.filename.endswith("/data.pkl")]
+    theirs = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
+    if theirs not in ours:
+        raise zipfile.BadZipFile("it can be read in two ways")
+    Scan(io.BytesIO(theirs), size)
+
+
+def _check_legacy(path: Path) -> None:
+    """That every tensor has its numbers in the file; torch would leave those of others as the memory happens to be."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        *_, content, keys = (Scan(stream, size) for _ in range(LEGACY_PICKLES))
+    if missing := set(content.storages) - set(keys.texts):
+        raise ValueError(f"{len(missing)} of its tensors have no numbers")
 
 
 @contextmanager
@@ -194,41 +227,13 @@ def _names_in_zip(path: Path) -> Iterator[str]:
             )
         for name in pickles:
             with archive.open(name) as stream:
-                yield from _names(stream)
+                yield from names(stream)
 
 
 def _names_in_legacy(path: Path) -> Iterator[str]:
     with path.open("rb") as stream:
         for _ in range(LEGACY_PICKLES):
-            yield from _names(stream)
-
-
-def _names(stream: IO[bytes], newest_protocol: int = PROTOCOL) -> Iterator[str]:
-    """Every `module.name` that the next pickle in a stream refers to, in its order; nothing is built."""
-    text: str | None = None  # what the operation before put on the stack
-    texts: deque[str] = deque(maxlen=2)
-    memo: dict[int, str | None] = {}
-    protocol = 0
-    argument: Any
-    for operation, argument, _ in pickletools.genops(stream):
-        if operation.name in ("GLOBAL", "INST"):
-            module, name = argument.split(" ", 1)
-            yield f"{'builtins' if module == '__builtin__' else module}.{name}"
-        elif operation.name == "STACK_GLOBAL":
-            yield ".".join(texts)
-        elif operation.name == "PROTO":
-            protocol = argument
-        elif operation.name == "MEMOIZE":
-            memo[len(memo)] = text
-        elif operation.name.endswith("BINPUT"):
-            memo[argument] = text
-        text = memo.get(argument) if operation.name.endswith("BINGET") else argument
-        if isinstance(text, str):
-            texts.append(text)
-        else:
-            text = None
-    if protocol > newest_protocol:
-        raise ValueError(f"pickle protocol {protocol} instead of {newest_protocol}")
+            yield from names(stream)
 
 
 # --- what else a file may be -------------------------------------------------------------------
@@ -263,7 +268,7 @@ def _names_in_pickle(path: Path) -> list[str]:
     """The names in a file that is a pickle; none where it is not one."""
     try:
         with path.open("rb") as stream:
-            return list(_names(stream, newest_protocol=255))
+            return list(names(stream, newest_protocol=255))
     except Exception:  # whatever the bytes mean, they are no pickle
         return []
 

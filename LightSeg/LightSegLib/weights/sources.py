@@ -18,7 +18,9 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from ..catalog.card import Card, Source
 from ..core.errors import InputError
+from ..core.json_file import read_json
 from ..core.paths import user_folder
+from ..core.plain_text import public_address
 from .connection import Connection, Page, SourceError
 from .download import Remote, require
 from .records import Fingerprint
@@ -54,10 +56,10 @@ def mirror_address(mirror: str | None = None) -> str:
     if mirror or (mirror := os.environ.get("LIGHTSEG_MIRROR")):
         return mirror.rstrip("/")
     path = user_folder() / SETTINGS_NAME
-    if not path.is_file():
+    if not path.exists():
         return ""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
         if not isinstance(settings, dict) or not isinstance(settings.get("mirror", ""), str):
             raise ValueError("it must be an object whose entry mirror is an address")
     except (OSError, ValueError) as error:
@@ -79,7 +81,7 @@ def origin(source: Source) -> str:
         return _joined("https://github.com", source.repository, "blob", source.revision, quote(source.path))
     if source.kind == "google_drive":
         return f"https://drive.google.com/file/d/{source.id}/view"
-    return re.sub("//[^/@]*@", "//", source.url)  # a password in it is nobody else's business
+    return public_address(source.url)
 
 
 def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
@@ -91,7 +93,7 @@ def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connecti
     if source.kind == "google_drive":
         return _on_google_drive(source, expected, endpoints, connection)
     if source.kind == "url":
-        return Remote(source.url, source.url, expected)
+        return Remote(origin(source), source.url, expected)
     if source.kind == "page":
         raise SourceError("a person must open this page and download the file")
     raise SourceError(f"this version of LightSeg does not know sources of the kind '{source.kind}'")
@@ -172,7 +174,7 @@ def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, conn
     beginning = connection.page(address, PAGE_LIMIT).content
     if not beginning.startswith(POINTER):
         return Remote(origin(source), address, expected)
-    pointer = re.search(rb"^oid sha256:([0-9a-f]{64})\nsize (\d+)$", beginning, re.MULTILINE)
+    pointer = re.search(rb"^oid sha256:([0-9a-f]{64})\nsize (\d{1,18})$", beginning, re.MULTILINE)
     if not pointer:
         raise SourceError("its Git LFS pointer cannot be understood")
     content = Fingerprint(int(pointer[2]), pointer[1].decode())

@@ -20,7 +20,7 @@ from ..core.errors import DownloadError, InputError, LightSegError, ModelError
 from ..core.paths import resources_folder, weights_folder
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from .connection import Connection, Patience, SourceError
-from .download import WrongFile, download, write_error
+from .download import NoRoom, WrongFile, download, write_error
 from .lock import locked
 from .model_folder import ModelFolder
 from .records import Fingerprint, Record, fingerprint
@@ -273,13 +273,17 @@ class WeightStore:
         )
 
     def _download(self, card: Card, sources: list[Source], reporter: Reporter) -> Path:
-        failures = []
+        failures, no_room = [], None
         with closing(Connection(reporter, self._patience)) as connection:
             for source in sources:
                 try:
                     return self._fetch(card, source, connection)
                 except SourceError as error:
                     failures.append(f"{origin(source)}: {error}")
+                except NoRoom as error:  # perhaps for what the server says alone
+                    no_room = no_room or error
+        if no_room is not None:
+            raise no_room
         raise DownloadError(
             f"The weights of {card.title} could not be downloaded. {'. '.join(failures)}. Try again later, name a "
             f"mirror with LIGHTSEG_MIRROR, or {self._by_hand(card)}."

@@ -199,8 +199,12 @@ def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterat
 
 def _start(python: str, session: Path, idle_seconds: float, work: tuple[str, str]) -> subprocess.Popen[str]:
     """The process, in a group of its own, so that a launcher in between is ended with it."""
+    # First of all, for Python runs a file of the current folder in place of its own modules of that name. Its own
+    # switches for that are no way out: -I ignores the variables by which Slicer's Python finds its modules, -P and
+    # PYTHONSAFEPATH came with Python 3.11.
     story = (
-        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); "
+        "import sys; sys.path[:] = [place for place in sys.path if place]; "
+        f"sys.path.insert(0, {str(PACKAGE.parent)!r}); "
         f"from {PACKAGE.name}.worker.server import main; from {work[0]} import {work[1]}; "
         f"main({str(session)!r}, {idle_seconds!r}, {work[1]}())"
     )
@@ -216,9 +220,16 @@ def _start(python: str, session: Path, idle_seconds: float, work: tuple[str, str
             stdout=subprocess.PIPE,
             stderr=log,
             encoding="utf-8",
-            env=os.environ | places | {"PYTHONUTF8": "1"},
+            env=os.environ | places | {"PYTHONUTF8": "1"} | _safe_path(),
             **own_group,
         )
+
+
+def _safe_path() -> dict[str, str]:
+    """Variables that keep the current folder out of where modules are looked for; an empty place in PYTHONPATH, which
+    a colon too many leaves there, means it, too."""
+    places = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(places)}
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

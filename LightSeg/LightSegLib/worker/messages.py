@@ -20,6 +20,7 @@ from ..catalog.card import Total, label_from_dict, label_to_dict
 from ..core import errors
 from ..core.atomic_io import output_error
 from ..core.errors import LightSegError
+from ..core.plain_text import plain, without_secrets
 from ..imaging.geometry import Geometry
 from ..imaging.volume import Segmentation, Volume
 
@@ -74,7 +75,8 @@ def segmentation_of(message: dict[str, Any]) -> Segmentation:
 def error_message(error: BaseException) -> dict[str, Any]:
     """A fault of the program is told as such; what it was stands in the log."""
     known = isinstance(error, LightSegError)
-    return {"error": type(error).__name__ if known else None, "message": str(error) or type(error).__name__}
+    text = plain(without_secrets(str(error)))
+    return {"error": type(error).__name__ if known else None, "message": text or type(error).__name__}
 
 
 def error_of(message: dict[str, Any]) -> LightSegError:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from ..core.plain_text import without_secrets
 from ..core.progress import Progress, ProgressCallback
 from . import messages
 
@@ -68,7 +69,7 @@ def _answer(job: dict[str, Any], work: Work, answers: TextIO, session: str) -> d
         return work(job, report)
     except Exception as error:
         with suppress(OSError):  # the log may lie on the disk that is full
-            traceback.print_exc()
+            print(without_secrets(traceback.format_exc()), file=sys.stderr)
         return messages.error_message(error)
 
 

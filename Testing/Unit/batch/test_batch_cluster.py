@@ -9,9 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import SimpleITK as sitk
 from batch_cases import (
@@ -65,9 +67,9 @@ class Cluster:
         self.address = _address_in(found)
         return self.scheduler
 
-    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, nanny: str = "--no-nanny", **environment: str) -> subprocess.Popen[bytes]:
         """Without a nanny, so that it dies when it is killed."""
-        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(self._folder))
+        options = ("--nthreads", "1", nanny, "--no-dashboard", "--local-directory", str(self._folder))
         return self._start("worker", self.address, *options, **environment)
 
     def _start(self, what: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -212,11 +214,19 @@ def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
     assert [gone(pid) for pid in worker_pids(out)].count(True) == 1
 
 
-def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(cohort: Path, tmp_path: Path) -> None:
-    """Three times, on a cluster of its own, whose workers come back."""
+def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(
+    cohort: Path, tmp_path: Path, dask: Cluster
+) -> None:
+    """After three tries, of a worker that comes back."""
     out = tmp_path / "out"
     write_volume(cohort / "Fall 1.nii.gz", 1, DEADLIER)
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, name="dask", work=MORTAL)
+    dask.scheduler.kill()
+    dask.scheduler.wait()
+    dask.start_scheduler(DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")  # LightSeg counts
+    worker = dask.start_worker(nanny="--nanny")
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL)
+    worker.terminate()  # a killed nanny would leave its worker behind
+    worker.wait()
     assert counts(outcome) == (2, 0, 1)
     error = table(out)["Fall 1"]["error"]
     assert error == "Given up after 3 tries. The workers that computed it were lost. Their logs may tell why."
@@ -268,6 +278,26 @@ def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
     assert counts(outcome) == (2, 1, 0)
     assert {case: records(out)[case] for case in before} == before, "none is done twice"
     assert len(table(out)) == 3
+
+
+def test_a_cluster_of_our_own_listens_to_nobody_and_leaves_nothing_behind(cohort: Path, tmp_path: Path) -> None:
+    """Who reaches a scheduler can have it run any code, be it another user of this computer."""
+    out, this, listening = tmp_path / "out", psutil.Process(), []
+
+    def tell(_: State) -> None:
+        family = (this, *this.children(recursive=True))
+        listening.extend(place for process in family for place in _listening(process))
+
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=2, name="dask", work=QUICK, on_state=tell)
+    assert counts(outcome) == (3, 0, 0)
+    assert listening == []
+    wait_until(lambda: all(map(gone, worker_pids(out))))
+
+
+def _listening(process: psutil.Process) -> list[object]:
+    with suppress(psutil.NoSuchProcess):
+        return [place for place in process.net_connections() if place.status == psutil.CONN_LISTEN]
+    return []
 
 
 def test_ctrl_c_ends_a_cluster_of_our_own_without_a_traceback(cohort: Path, tmp_path: Path) -> None:

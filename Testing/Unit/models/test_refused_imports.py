@@ -12,7 +12,7 @@ import torch
 from imported_models import change, zipped
 from LightSegLib.core.errors import InputError, LightSegError, ModelError
 from LightSegLib.models.importing import import_model
-from nnunet_models import DATASET, PLAIN_CONV_UNET, make_plans
+from nnunet_models import DATASET, PLAIN_CONV_UNET, make_checkpoint, make_plans
 
 pytestmark = pytest.mark.usefixtures("nothing_left_over")
 
@@ -75,10 +75,14 @@ def test_a_damaged_plans_file_is_named(results: Path, text: str) -> None:
         import_model(results)
 
 
-def test_text_that_no_file_can_hold_is_refused(results: Path, models: Path) -> None:
-    (results / "dataset.json").write_text(json.dumps({**DATASET, "name": "\ud800"}), encoding="utf-8")
-    with pytest.raises(ModelError, match="cannot be made a model card"):
+def test_text_that_no_file_can_hold_is_refused(results: Path, models: Path, tmp_path: Path) -> None:
+    dataset = {**DATASET, "name": "\ud800"}
+    (results / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"dataset\.json is missing or damaged .*surrogates not allowed"):
         import_model(results)
+    torch.save(make_checkpoint(make_plans(), dataset), tmp_path / "checkpoint.pth")
+    with pytest.raises(ModelError, match="cannot be made a model card"):
+        import_model(tmp_path / "checkpoint.pth")
     assert not models.exists()
 
 

@@ -264,3 +264,18 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
         owner.kill()
     wait_until(lambda: gone(worker_pid))
     assert not list(places.iterdir())
+
+
+@pytest.mark.parametrize("search", [None, os.pathsep, str(LIBRARY) + os.pathsep])
+def test_modules_in_the_current_folder_change_nothing(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str | None
+) -> None:
+    """Python itself would run a script called json.py that lies beside the images."""
+    for name in ("json", "queue", "shutil", "tempfile", "csv", "hashlib", "decimal", "linecache", "encodings", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'was run')!r}, 'w')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if search is not None:
+        monkeypatch.setenv("PYTHONPATH", search)
+    assert worker.segment(MODEL, [SMALL], options=PLAIN).voxels.shape == SMALL.voxels.shape
+    assert not (tmp_path / "was run").exists()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ... import __version__
 from ...core.atomic_io import whole_file
 from ...core.errors import DeviceError, OutputError
+from ...core.json_file import read_json
 from ...core.paths import user_folder
 from ...networks.cpu.fused_modules import inference_form
 from . import forms, openvino_runner
@@ -195,7 +196,7 @@ class _Check:
     def _known(self) -> dict[str, Any]:
         """Outcomes for these weights; none where the file is damaged."""
         try:
-            known = json.loads(self._record.read_text(encoding="utf-8"))
+            known = read_json(self._record)
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) else {}

@@ -19,7 +19,7 @@ from ...weights.sources import origin
 from ...weights.store import State, WeightStore
 from ..jobs import Task
 from . import pytorch
-from .words import megabytes, progressText
+from .words import letterByLetter, megabytes, progressText
 
 
 class Models:
@@ -77,7 +77,9 @@ class Models:
         item = qt.QTreeWidgetItem([card.title, stateText(card, self.state(card))])
         group.addChild(item)
         item.setData(0, qt.Qt.UserRole, card.id)
-        item.setToolTip(0, f"{card.title}\n{card.description}")  # the list may have no room for the title
+        item.setToolTip(
+            0, letterByLetter(f"{card.title}\n{card.description}")
+        )  # the list may have no room for the title
         if card.unverified:
             item.setToolTip(1, _("* Unverified: not everything that the result depends on is known."))
         return item
@@ -127,11 +129,13 @@ class Models:
         question = _("The weights of '{title}' ({size}, from {source}) are downloaded once.\n\nLicence: {licence}")
         return bool(
             slicer.util.confirmOkCancelDisplay(
-                question.format(
-                    title=card.title,
-                    size=megabytes(card.weights.size),
-                    source=_(" or ").join(sorted({origin(source) for source in card.weights.sources})),
-                    licence=card.licence,
+                letterByLetter(
+                    question.format(
+                        title=card.title,
+                        size=megabytes(card.weights.size),
+                        source=_(" or ").join(sorted({origin(source) for source in card.weights.sources})),
+                        licence=card.licence,
+                    )
                 )
             )
         )
@@ -159,7 +163,8 @@ class Models:
         if WeightStore().licence_accepted(card):
             return True
         question = _("The licence of '{title}' forbids commercial use:\n\n{licence}\n\nDo you agree?")
-        return bool(slicer.util.confirmYesNoDisplay(question.format(title=card.title, licence=card.licence)))
+        words = letterByLetter(question.format(title=card.title, licence=card.licence))
+        return bool(slicer.util.confirmYesNoDisplay(words))
 
     def _onDelete(self) -> None:
         if self.card is not None:
@@ -171,7 +176,7 @@ class Models:
         size = storedBytes(model, card)
         question = _("Delete '{title}' ({size}) from this computer?")
         title = card.title if card else model
-        if not slicer.util.confirmYesNoDisplay(question.format(title=title, size=megabytes(size))):
+        if not slicer.util.confirmYesNoDisplay(letterByLetter(question.format(title=title, size=megabytes(size)))):
             return
         with slicer.util.tryWithErrorDisplay(_("It could not be deleted.")):
             if card is not None and self._states[model] == "user":
@@ -210,7 +215,7 @@ class Models:
         if isinstance(task.result, Card):
             self._chosen(task.result.id)
         if task.error is not None:
-            slicer.util.errorDisplay(str(task.error))
+            slicer.util.errorDisplay(letterByLetter(str(task.error)))
 
 
 def storedBytes(model: str, card: Card | None) -> int:

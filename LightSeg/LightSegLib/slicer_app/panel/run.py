@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from ...core.progress import Progress
 from ..jobs import Job
 from . import pytorch
-from .words import fraction, progressText
+from .words import fraction, letterByLetter, progressText
 
 
 class Run:
@@ -100,4 +100,4 @@ class Run:
             )
         if job.state == "failed":
             log = {"detailedText": job.log} if job.log else {}
-            slicer.util.errorDisplay(str(job.error), **log)
+            slicer.util.errorDisplay(letterByLetter(str(job.error)), **log)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from slicer.i18n import tr as _
 
 from ...core.progress import Progress
@@ -12,6 +14,11 @@ def megabytes(size: int | None) -> str:
     if not size:
         return _("size not known")
     return _("{size:.1f} MB").format(size=size / 1e6) if size < 1e7 else _("{size:.0f} MB").format(size=size / 1e6)
+
+
+def letterByLetter(text: str) -> str:
+    """For a dialog or a tool tip, which take text with tags for HTML."""
+    return f'<span style="white-space: pre-wrap">{html.escape(text)}</span>' if "<" in text else text
 
 
 def progressText(progress: Progress) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.json_file import read_json
 from ...core.schema import FieldError, conform
 
 FILE_NAME = "synthesis.json"
@@ -135,11 +136,11 @@ def find_settings(folder: Path, given: str = "") -> Path:
 def read_settings(path: Path) -> Settings:
     """Read and check a settings file. Raises InputError that names the file and the field."""
     try:
-        return settings_from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path.name} cannot be read ({error}). Correct the file.") from error
+        return settings_from_dict(read_json(path))
     except FieldError as error:
         raise InputError(f"{path.name} is not valid: {error}. Correct this field.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} cannot be read ({error}). Correct the file.") from error
 
 
 def settings_from_dict(data: Any) -> Settings:

@@ -1,0 +1,70 @@
+"""JSON files that somebody else may have written: read whole, within limits, or refused with the reason."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+MOST_BYTES = 16 << 20  # Python's values take some twenty times as much memory
+MOST_DIGITS = 1000
+DEEPEST = 100  # Python's own functions for such values call themselves at each level
+
+
+def read_json(path: Path, most_bytes: int = MOST_BYTES, nan: bool = False) -> Any:
+    """The value in a file. nan: whether NaN and Infinity may occur, which are no JSON but what Python writes.
+
+    Raises OSError, and ValueError for what is no file, too large, no JSON in UTF-8, nested too deeply, or holds numbers
+    of too many digits or halves of characters, which no other file could hold.
+    """
+    content = read_bytes(path, most_bytes).decode("utf-8")
+    try:
+        value = json.loads(content, parse_int=_integer, parse_constant=None if nan else _no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    _check_depth(value)
+    if re.search(r"\\u[dD][89a-fA-F]", content):
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """The content of a file. Raises OSError, and ValueError for a pipe or device, which may never end, and for more
+    than `most_bytes`."""
+    check_file(path, most_bytes)
+    with path.open("rb") as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:  # it has grown
+        raise ValueError(f"it has more than {most_bytes / 1e6:.0f} MB")
+    return content
+
+
+def check_file(path: Path, most_bytes: int) -> None:
+    """Raise OSError for what is not there, and ValueError for what is no file of at most `most_bytes`."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("it is not a file")
+    if facts.st_size > most_bytes:
+        raise ValueError(f"it has more than {most_bytes / 1e6:.0f} MB")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [entry for entry in level if isinstance(entry, (dict, list))]
+        if not inner:
+            return
+        level = [part for entry in inner for part in (entry.values() if isinstance(entry, dict) else entry)]
+    raise ValueError("it is nested too deeply")
