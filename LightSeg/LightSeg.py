@@ -4,19 +4,23 @@ Slicer loads this file at start-up, so nothing heavy is imported at file scope a
 """
 
 import dataclasses
-import enum
 import importlib.util
-import json
-import sys
-from pathlib import Path
 
 import qt
 import slicer
 import vtk
-from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from LightSegLib.slicer_app.parameters import (
+    DEFAULT_MODEL,
+    Device,
+    LargestComponent,
+    LightSegParameterNode,
+    Precision,
+    Side,
+    inferenceOptions,
+)
+from LightSegLib.slicer_app.sample import loadSample, registerSampleData, sampleRegions
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -26,11 +30,6 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 ITEM_FLAGS_ROLE = 255  # Qt::UserRole - 1, where the entries of a combo box keep their flags; 0 disables
-DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
-SAMPLE_NAME = "ICBM152"
-SAMPLE_FOLDER = Path(__file__).parent / "Resources" / "SampleData"
-SAMPLE_FILE = SAMPLE_FOLDER / "icbm152_t1_1mm.nii.gz"
-SAMPLE_SHA256 = "12987d68e360c8dc5e287a57b3472df2e03daa05ff6892ea55fac26f9117c3ea"
 
 
 class LightSeg(ScriptedLoadableModule):
@@ -50,127 +49,6 @@ class LightSeg(ScriptedLoadableModule):
             "Each model names its training data, licence and citation; the result carries them as attributes."
         )
         slicer.app.startupCompleted.connect(registerSampleData)
-
-
-def registerSampleData():
-    """Offer the bundled sample in the module Sample Data, by button and by name; its address is a local file."""
-    import SampleData
-
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="LightSeg",
-        sampleName=SAMPLE_NAME,
-        uris=SAMPLE_FILE.as_uri(),
-        fileNames=SAMPLE_FILE.name,
-        nodeNames=SAMPLE_NAME,
-        checksums=f"SHA256:{SAMPLE_SHA256}",  # else Slicer's cache would keep the file of an older version
-        loadFileTypes="VolumeFile",
-        thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "LightSeg.png"),
-    )
-
-
-def loadSample():
-    """Load the bundled T1 template and return its volume node; nothing is downloaded."""
-    return slicer.util.loadVolume(str(SAMPLE_FILE), {"name": SAMPLE_NAME})
-
-
-def sampleRegions():
-    """Boxes around the hippocampi of the sample: [{"name", "side", "corners"}], two corners each in RAS mm."""
-    return json.loads((SAMPLE_FOLDER / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
-
-
-class Side(enum.Enum):
-    NOT_STATED = None
-    LEFT = "left"
-    RIGHT = "right"
-
-    def label(self):
-        return {Side.NOT_STATED: _("not stated"), Side.LEFT: _("left"), Side.RIGHT: _("right")}[self]
-
-
-class Device(enum.Enum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
-    def label(self):
-        return {
-            Device.AUTO: _("automatic"),
-            Device.CPU: _("CPU"),
-            Device.CUDA: _("NVIDIA graphics card"),
-            Device.MPS: _("Apple graphics"),
-        }[self]
-
-    def isPossible(self):
-        """Whether this kind of computer can have it; whether this computer has it, only torch knows."""
-        return self is not (Device.CUDA if sys.platform == "darwin" else Device.MPS)
-
-
-class Precision(enum.Enum):
-    AUTO = "auto"
-    FLOAT32 = "float32"
-
-    def label(self):
-        return {Precision.AUTO: _("automatic"), Precision.FLOAT32: _("float32")}[self]
-
-
-class LargestComponent(enum.Enum):
-    AS_MODEL = "model"
-    NONE = "none"
-    LABEL = "label"
-    WHOLE = "whole"
-
-    def label(self):
-        return {
-            LargestComponent.AS_MODEL: _("as the model says"),
-            LargestComponent.NONE: _("no, keep all"),
-            LargestComponent.LABEL: _("of each segment"),
-            LargestComponent.WHOLE: _("of all segments together"),
-        }[self]
-
-
-@parameterNodeWrapper
-class LightSegParameterNode:
-    """What the user chose; saved with the scene.
-
-    modelId - id of the model card.
-    input1, ... - the volumes to segment, one for each channel of the model.
-    roi - where to look, the whole volume if none.
-    output - segmentation that takes the segments, a new one for each run if none.
-    result - the segmentation that the last run has written.
-    side - as the argument of `LightSegLogic.segment`; confidence, device, ... - as the fields of `InferenceOptions`.
-    """
-
-    modelId: str = DEFAULT_MODEL
-    input1: vtkMRMLScalarVolumeNode
-    input2: vtkMRMLScalarVolumeNode
-    input3: vtkMRMLScalarVolumeNode
-    input4: vtkMRMLScalarVolumeNode
-    roi: vtkMRMLMarkupsROINode
-    output: vtkMRMLSegmentationNode
-    result: vtkMRMLSegmentationNode
-    side: Side = Side.NOT_STATED
-    confidence: bool = False
-    device: Device = Device.AUTO
-    largestComponent: LargestComponent = LargestComponent.AS_MODEL
-    precision: Precision = Precision.AUTO
-    mirror: bool = False
-    openvino: bool = True
-
-
-def inferenceOptions(parameters, **others):
-    """`InferenceOptions` of the parameters that have their names, and of others by the names of the library."""
-    from LightSegLib.inference.options import InferenceOptions
-
-    names = {field.name: camelCase(field.name) for field in dataclasses.fields(InferenceOptions)}
-    chosen = {option: getattr(parameters, name) for option, name in names.items() if hasattr(parameters, name)}
-    return InferenceOptions(**{option: getattr(value, "value", value) for option, value in (chosen | others).items()})
-
-
-def camelCase(name):
-    """A name of the library as Slicer has it: "largest_component" is "largestComponent"."""
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)
 
 
 class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

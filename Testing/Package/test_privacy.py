@@ -77,7 +77,7 @@ def test_these_files_alone_can_reach_another_computer() -> None:
         CONNECTION: {"requests", "urllib3"},
         CLUSTER: {"dask", "distributed"},
         "LightSegLib/batch/cluster_worker.py": {"distributed"},  # which worker it is
-        "LightSeg.py": {"SampleData"},
+        "LightSegLib/slicer_app/sample.py": {"SampleData"},
     }
     assert [name for name, text in sources().items() if re.search(OTHER_WORDS, text)] == []
 

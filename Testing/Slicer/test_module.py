@@ -56,7 +56,8 @@ def test_what_slicer_shows_of_it(monkeypatch):
     assert sources[0]["sampleName"] == "ICBM152"
     assert Path(sources[0]["thumbnailFileName"]).is_file()
     # Slicer takes the three together, as text or as lists of one length, and checks the file against the sum
-    sample = LightSeg.SAMPLE_FILE
+    from LightSegLib.slicer_app.sample import SAMPLE_FILE as sample
+
     assert (sources[0]["uris"], sources[0]["fileNames"]) == (sample.as_uri(), sample.name)
     assert sources[0]["nodeNames"] == "ICBM152"
     assert sources[0]["checksums"] == f"SHA256:{hashlib.sha256(sample.read_bytes()).hexdigest()}"

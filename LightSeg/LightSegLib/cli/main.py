@@ -154,7 +154,7 @@ def _train(arguments: argparse.Namespace) -> None:
             if notice and notice not in notices:
                 notices.add(notice)
                 progress.clear()
-                print(f"lightseg: {notice}", file=sys.stderr)
+                say(f"lightseg: {notice}", file=sys.stderr)
         left = str(datetime.timedelta(seconds=round(report.seconds_left)))
         progress.show(
             f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, "

@@ -1,0 +1,107 @@
+"""What the user chooses in the window, saved with the scene."""
+
+import dataclasses
+import enum
+import sys
+from typing import Any
+
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+from ..inference.options import InferenceOptions
+
+DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
+
+
+class Side(enum.Enum):
+    NOT_STATED = None
+    LEFT = "left"
+    RIGHT = "right"
+
+    def label(self) -> str:
+        return {Side.NOT_STATED: _("not stated"), Side.LEFT: _("left"), Side.RIGHT: _("right")}[self]
+
+
+class Device(enum.Enum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        return {
+            Device.AUTO: _("automatic"),
+            Device.CPU: _("CPU"),
+            Device.CUDA: _("NVIDIA graphics card"),
+            Device.MPS: _("Apple graphics"),
+        }[self]
+
+    def isPossible(self) -> bool:
+        """Whether this kind of computer can have it; whether this computer has it, only torch knows."""
+        return self is not (Device.CUDA if sys.platform == "darwin" else Device.MPS)
+
+
+class Precision(enum.Enum):
+    AUTO = "auto"
+    FLOAT32 = "float32"
+
+    def label(self) -> str:
+        return {Precision.AUTO: _("automatic"), Precision.FLOAT32: _("float32")}[self]
+
+
+class LargestComponent(enum.Enum):
+    AS_MODEL = "model"
+    NONE = "none"
+    LABEL = "label"
+    WHOLE = "whole"
+
+    def label(self) -> str:
+        return {
+            LargestComponent.AS_MODEL: _("as the model says"),
+            LargestComponent.NONE: _("no, keep all"),
+            LargestComponent.LABEL: _("of each segment"),
+            LargestComponent.WHOLE: _("of all segments together"),
+        }[self]
+
+
+@parameterNodeWrapper
+class LightSegParameterNode:
+    """What the user chose; saved with the scene.
+
+    modelId - id of the model card.
+    input1, ... - the volumes to segment, one for each channel of the model.
+    roi - where to look, the whole volume if none.
+    output - segmentation that takes the segments, a new one for each run if none.
+    result - the segmentation that the last run has written.
+    side - as the argument of `LightSegLogic.segment`; confidence, device, ... - as the fields of `InferenceOptions`.
+    """
+
+    modelId: str = DEFAULT_MODEL
+    input1: vtkMRMLScalarVolumeNode
+    input2: vtkMRMLScalarVolumeNode
+    input3: vtkMRMLScalarVolumeNode
+    input4: vtkMRMLScalarVolumeNode
+    roi: vtkMRMLMarkupsROINode
+    output: vtkMRMLSegmentationNode
+    result: vtkMRMLSegmentationNode
+    side: Side = Side.NOT_STATED
+    confidence: bool = False
+    device: Device = Device.AUTO
+    largestComponent: LargestComponent = LargestComponent.AS_MODEL
+    precision: Precision = Precision.AUTO
+    mirror: bool = False
+    openvino: bool = True
+
+
+def inferenceOptions(parameters: Any, **others: Any) -> InferenceOptions:
+    """`InferenceOptions` of the parameters that have their names, and of others by the names of the library."""
+    names = {field.name: camelCase(field.name) for field in dataclasses.fields(InferenceOptions)}
+    chosen = {option: getattr(parameters, name) for option, name in names.items() if hasattr(parameters, name)}
+    return InferenceOptions(**{option: getattr(value, "value", value) for option, value in (chosen | others).items()})
+
+
+def camelCase(name: str) -> str:
+    """A name of the library as Slicer has it: "largest_component" is "largestComponent"."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
