@@ -26,7 +26,8 @@ def test_it_loads_quickly_and_without_torch():
         "import fakes; fakes.install()\n"
         "import numpy, slicer; before = set(sys.modules)\n"
         "import LightSeg\n"
-        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))\n"
+        "new = set(sys.modules) - before\n"
+        "print(*sorted({name if name.startswith('LightSegLib.') else name.split('.')[0] for name in new}))\n"
         "from LightSegLib.core.errors import LightSegError\n"
         "assert not LightSeg.torchInstalled()\n"
         "volume = slicer.util.addVolumeFromArray(numpy.arange(512.0).reshape(8, 8, 8))\n"
@@ -36,7 +37,10 @@ def test_it_loads_quickly_and_without_torch():
     done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, check=True)
 
     loaded, message = done.stdout.splitlines()
-    assert not {"scipy", "SimpleITK", "LightSegLib"} & set(loaded.split())
+    assert not {"scipy", "SimpleITK", "requests", "pydicom", "PIL"} & set(loaded.split())
+    own = {".".join(name.split(".")[1:3]) for name in loaded.split() if name.startswith("LightSegLib.")}
+    light = {"slicer_app.parameters", "slicer_app.sample", "inference.options", "inference.backends"}
+    assert {name for name in own if "." in name and not name.startswith("core.")} == light
     assert "PyTorch is not installed" in message
 
 
