@@ -19,8 +19,10 @@ from waiting import gone, wait_until
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 SIGNALS = ["SIGTERM", "SIGHUP", "SIGINT"]
 BEGINNING = f"""
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have its background ignore these
+for one in (signal.SIGTERM, signal.SIGHUP): signal.signal(one, signal.SIG_DFL)
 sys.path[:0] = [{str(TESTING.parent / "LightSeg")!r}, {str(TESTING)!r}]
 from LightSegLib.cli import main as cli
 """
