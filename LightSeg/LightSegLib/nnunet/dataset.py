@@ -48,7 +48,9 @@ def read_names(dataset: Any) -> Names:
     Labels are {"name": 1}, or {"1": "name"} as in nnU-Net v1 and the Medical Segmentation Decathlon. Raises FieldError
     for a region of several values, too.
     """
-    channels = read_channels(dataset) if any(dataset.get(field) for field in CHANNEL_FIELDS) else ()
+    # Others have words about the modality there, which name no channels.
+    named = next((dataset[field] for field in CHANNEL_FIELDS if field in dataset), None)
+    channels = read_channels(dataset) if named and not isinstance(named, str) else ()
     labels = {}
     for key, entry in conform(dataset.get("labels", {}), OBJECT, "dataset.labels").items():
         name, value = (entry, key) if re.fullmatch(NUMBER_AS_TEXT, key) else (key, entry)

@@ -53,6 +53,7 @@ def test_what_is_not_stated_gets_a_plain_name_or_none(folder: Path) -> None:
     )  # fmt: skip
     assert described(folder, {}) == without
     assert described(folder, {"channel_names": {"0": "T2"}}).channels == ("Channel 1", "Channel 2")
+    assert described(folder, {"modality": "MRI, cropped around one organ"}).channels == ("Channel 1", "Channel 2")
 
 
 @pytest.mark.parametrize(
