@@ -74,8 +74,10 @@ class Claims:
         return set(self._tables) if any(map(records.read_record, folder.glob("[!.]*.json"))) else set()
 
     def _is_own(self, path: Path, record: records.Row | None) -> bool:
-        """Of a case that is done, by name alone: whoever corrects a result does not keep the batch from going on."""
-        if record is not None and record.status == records.DONE:
+        """Of a case that is done with these settings, by name alone: it is not written again, so whoever corrects a
+        result does not keep the batch from going on."""
+        settings = self._batch.settings.sha256()
+        if record is not None and (record.status, record.settings_sha256) == (records.DONE, settings):
             return records.names(path, record, self._batch)
         return records.is_own(path, record, self._batch)
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from ..core.atomic_io import output_error, whole_file, write_table
@@ -100,7 +100,8 @@ def write_record(row: Row, batch: Batch) -> None:
     earlier, files = remembered(row.case, batch), {}
     if row.status == DONE:
         files = {_name(path, batch): sha256(path) for path in outputs(batch, row.case)}
-    elif row.input_sha256:  # else the input may be out of reach for the moment only
+    elif row.input_sha256 and (earlier is None or earlier.input_sha256 != row.input_sha256):
+        # Without a hash the input may be out of reach for the moment only.
         for path in outputs(batch, row.case):
             if is_own(path, earlier, batch):
                 with suppress(OSError):
@@ -146,10 +147,12 @@ def _name(path: Path, batch: Batch) -> str:
 
 
 def read_record(path: Path) -> Row | None:
-    """None where there is none or it cannot be understood."""
+    """None where there is none or it cannot be understood; what a newer version says in addition is left out."""
+    known = {one.name for one in fields(Row)}
     try:
-        return Row(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return Row(**{name: value for name, value in said.items() if name in known})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

@@ -102,6 +102,7 @@ def _computer() -> str:
     numbers = ""
     with suppress(OSError):
         numbers = str(Path("/proc/self/ns/pid").readlink())
+        numbers += Path("/etc/machine-id").read_text(encoding="ascii")  # two computers may have one name
     return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:12]
 
 

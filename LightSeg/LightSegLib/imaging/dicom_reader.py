@@ -31,7 +31,12 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
 
     Raises InputError, by file, place and remedy, for anything that is not one volume whose place is known.
     """
-    given = files or ([path] if path.is_file() else list(files_below(path)))
+    try:
+        given = files or ([path] if path.is_file() else list(files_below(path)))
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be opened ({error.strerror}). Check its permissions or choose another folder."
+        ) from error
     found = find_frames(given)
     if found.suspicious and not found.frames:
         raise InputError(f"{_damaged(found)}. Get the files again.")

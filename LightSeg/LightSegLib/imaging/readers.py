@@ -17,6 +17,7 @@ from .headers import check_header
 from .nifti import is_nifti, read_nifti
 from .volume import Volume, check_voxels
 
+ITK_FORMATS = ("NrrdImageIO", "MetaImageIO")  # that are read by ITK; others by readers of our own
 IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".mhd")
 
 
@@ -96,6 +97,12 @@ def _by_itk(path: Path) -> tuple[np.ndarray, Geometry]:
     import SimpleITK as sitk
 
     check_header(path)
+    format_name = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+    if format_name not in ("", *ITK_FORMATS):  # without one, reading says why
+        raise InputError(
+            f"{path.name} is in a format ({format_name.removesuffix('ImageIO')}) whose place ITK does not read as its "
+            "standard says. Convert it to NIfTI or NRRD; give a DICOM file the ending .dcm."
+        )
     image = sitk.ReadImage(str(path))
     name = path.name
     if image.GetNumberOfComponentsPerPixel() > 1:

@@ -195,7 +195,7 @@ class Segmenter:
         if as_stored and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
             found.append(
                 f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
-                "Expect a wrong result unless it was trained on such slices; the option orientation LPS turns them."
+                "Expect a wrong result unless it was trained on such slices; --orientation LPS of lightseg turns them."
             )
         if card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
             found.append(

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,14 @@ from batch_cases import (
     write_cohort,
     write_volume,
 )
+from LightSegLib.batch.cohort import planned
+from LightSegLib.batch.records import failed, write_record
 from LightSegLib.batch.settings import Settings
 from LightSegLib.core.errors import InputError
 from run_options import PLAIN as OPTIONS
 
 NRRD, NIFTI = Settings(OPTIONS, "nrrd", picture=False), Settings(OPTIONS, "nii.gz", picture=False)
+MIRRORED = replace(OPTIONS, mirror=True)
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 
 
@@ -128,6 +132,31 @@ def test_a_corrected_result_is_kept(cohort: Path, tmp_path: Path) -> None:
     assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out)
     (out / "Fall 1.seg.nrrd").unlink()
     assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 3, 0)
+
+
+def test_a_corrected_result_is_in_the_way_of_other_settings(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    (out / "Fall 1.seg.nrrd").write_bytes(b"corrected")
+    assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out, replace(PLAIN, options=MIRRORED))
+
+
+def test_a_try_with_other_settings_that_fails_costs_no_result(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    before = (out / "Fall 1.seg.nrrd").read_bytes()
+    with planned(cohort, MODEL, out, replace(PLAIN, options=MIRRORED)) as plan:
+        case = next(case for case in plan.cases() if case.id == "Fall 1")
+        write_record(failed(case, plan.batch, "memory ran out", input_sha256=case.sha256()), plan.batch)
+    assert (out / "Fall 1.seg.nrrd").read_bytes() == before
+
+
+def test_a_record_of_a_newer_version_is_understood_as_far_as_it_goes(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    path = out / ".records" / "Fall 1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dose": 3}))
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 3, 0)
 
 
 def test_a_label_drawn_by_hand_for_a_case_that_failed_stays(cohort: Path, tmp_path: Path) -> None:

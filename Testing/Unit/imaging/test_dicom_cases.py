@@ -13,8 +13,9 @@ from LightSegLib.core.errors import InputError
 from LightSegLib.imaging.readers import read_volume
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
+from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import RLELossless
+from pydicom.uid import ExplicitVRBigEndian, RLELossless
 
 Make = Callable[[], list[FileDataset]]
 COUNT = SHAPE[0]
@@ -174,6 +175,27 @@ def test_overlays_in_the_upper_bits_are_no_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(write(tmp_path / "b", signed)).voxels, voxels - 500)
 
 
+@pytest.mark.parametrize(("bits", "signed"), [(12, False), (12, True), (16, False)])
+def test_voxels_in_big_endian_are_no_others(tmp_path: Path, bits: int, signed: bool) -> None:
+    """As older scanners write them."""
+    kind = np.int16 if signed else np.uint16
+    data_sets = slices(noise().astype(kind), BitsStored=bits, HighBit=bits - 1, PixelRepresentation=int(signed))
+    for number, data in enumerate(data_sets):
+        data.PixelData = data.pixel_array.astype(">i2" if signed else ">u2").tobytes()
+        data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dcmwrite(tmp_path / f"{number}.dcm", data, little_endian=False, implicit_vr=False, overwrite=False)
+    np.testing.assert_array_equal(read_volume(tmp_path).voxels, noise())
+
+
+def test_values_by_a_table_or_a_palette_are_none_that_can_be_used(tmp_path: Path) -> None:
+    palette = write(tmp_path / "a", slices(PhotometricInterpretation="PALETTE COLOR"))
+    with pytest.raises(InputError, match="in colour"):
+        read_volume(palette)
+    table = write(tmp_path / "b", changed(slice(None), ModalityLUTSequence=Items([FileDataset("", {})])))
+    with pytest.raises(InputError, match="by a table"):
+        read_volume(table)
+
+
 def test_compressed_slices_by_pydicom_or_gdcm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data_sets = slices(RescaleSlope="2", RescaleIntercept="-1000")
     for data in data_sets:
@@ -247,6 +269,24 @@ def test_files_without_prefix_or_ending(tmp_path: Path) -> None:
         path.with_suffix("").write_bytes(path.read_bytes()[132:])
         path.unlink()
     np.testing.assert_array_equal(read_volume(folder).voxels, noise())
+
+
+def test_a_multi_frame_file_without_prefix_and_ending_has_its_place(tmp_path: Path) -> None:
+    frames = [(k, voxels, 0) for k, voxels in enumerate(noise())][::-1]
+    path = tmp_path / "IM1"
+    multiframe(frames).save_as(path, enforce_file_format=True)
+    path.write_bytes(path.read_bytes()[132:])
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.voxels, noise())
+    assert volume.geometry.spacing == pytest.approx((0.75, 1.25, STEP))
+
+
+def test_a_slice_without_prefix_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path, slices())
+    last = folder / file_name(COUNT - 1)
+    last.write_bytes(last.read_bytes()[132:332])
+    with pytest.raises(InputError, match=last.name):
+        read_volume(folder)
 
 
 @pytest.mark.slow

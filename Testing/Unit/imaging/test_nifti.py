@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from LightSegLib.core.errors import InputError
 from LightSegLib.imaging.nifti import read_nifti
 from LightSegLib.imaging.readers import read_grid, read_volume
@@ -193,3 +194,12 @@ def test_real_files(shared_data: Path, name: str) -> None:
     volume = read_volume(path)
     assert same_places(volume, path)
     assert np.allclose(volume.voxels, np.asarray(nib.load(path).dataobj).T, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["hdr", "img"])
+def test_a_pair_of_header_and_voxels_is_refused_with_the_remedy(tmp_path: Path, ending: str) -> None:
+    """ITK takes another matrix of them than the standard says."""
+    image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32))
+    sitk.WriteImage(image, str(tmp_path / "a.hdr"))
+    with pytest.raises(InputError, match=r"Convert it to NIfTI or NRRD"):
+        read_volume(tmp_path / f"a.{ending}")

@@ -40,9 +40,19 @@ TRAITS = {
 COMMON = (
     *("SpecificCharacterSet", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "StudyDate"),
     *("SeriesNumber", "SeriesDescription", "Modality", "FrameOfReferenceUID", "InstanceNumber", "SliceThickness"),
-    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *(
+        "Rows",
+        "Columns",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "ModalityLUTSequence",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+    ),
     *("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    "DimensionIndexSequence",
+    *("DimensionIndexSequence", "PhotometricInterpretation", "ModalityLUTSequence"),
 )
 
 
@@ -60,9 +70,12 @@ class Found:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The visible files of a folder and of the folders in it, sorted; a link that leads back is not followed."""
+    """The visible files of a folder and of the folders in it, sorted; a link that leads back is not followed.
+
+    Raises OSError for a folder that cannot be read: it may hold slices.
+    """
     seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_raised, followlinks=True):
         if (real := os.path.realpath(place)) in seen:
             folders.clear()
             continue
@@ -71,28 +84,33 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(names) if name[0] != ".")
 
 
+def _raised(error: OSError) -> None:
+    raise error
+
+
 def is_dicom(path: Path) -> bool:
     """By its first bytes, where it has no prefix also by its name. Raises OSError."""
     if not path.is_file():
         return False
     beginning = _beginning(path)
-    return beginning[PREFIX_AT:] == PREFIX or (beginning[:2] in BARE and path.suffix.lower() in ENDINGS)
+    return beginning[PREFIX_AT:] == PREFIX or (beginning[:2] in BARE and path.suffix.lower() in (*ENDINGS, ""))
 
 
 def find_frames(paths: Iterable[Path], known: Found | None = None) -> Found:
     """What the files hold, added to what is known of others; files that are not DICOM are passed over."""
     found = Found() if known is None else known
     for path in paths:
-        if not path.is_file():
-            continue
         try:
+            if not path.is_file():
+                continue
             beginning = _beginning(path)
         except OSError as error:
             found.damaged.append((path, f"cannot be opened ({error.strerror})"))
             found.suspicious.append(path)
             continue
-        prefixed = beginning[PREFIX_AT:] == PREFIX
-        if prefixed or beginning[:2] in BARE:
+        bare = beginning[:2] in BARE
+        prefixed = beginning[PREFIX_AT:] == PREFIX or (bare and path.suffix.lower() in ENDINGS)
+        if prefixed or bare:
             _add(path, prefixed, found)
         elif path.suffix.lower() in ENDINGS:
             found.damaged.append((path, "is empty" if not beginning else "is no DICOM file"))
@@ -105,6 +123,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def _add(path: Path, prefixed: bool, found: Found) -> None:
+    """prefixed: whether the file is DICOM by its first bytes, or by its name and these."""
     import pydicom
 
     try:
@@ -153,7 +172,9 @@ def _study(data: Any, path: Path) -> Study:
     study, number_of_series = text(data, "StudyInstanceUID"), text(data, "SeriesNumber")
     words = [word.upper() for word in texts(data, "ImageType")]
     kind = next((KINDS[word] for word in words if word in KINDS), OBJECTS.get(text(data, "Modality"), ""))
-    colors = int(data.get("SamplesPerPixel") or 1)
+    colors = 3 if text(data, "PhotometricInterpretation") == "PALETTE COLOR" else int(data.get("SamplesPerPixel") or 1)
+    if "ModalityLUTSequence" in data:
+        kind = kind or "an image whose values are by a table (Modality LUT)"
     uid = text(data, "SOPClassUID")
     if not kind and uid.startswith(SECONDARY_CAPTURE) and "ImagePositionPatient" not in data:
         kind = "" if "PerFrameFunctionalGroupsSequence" in data else "a screen capture"

@@ -133,6 +133,7 @@ def _by_gdcm(data: Any) -> np.ndarray:
 
 def _used_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
     """Without what may lie in the bits beside the stored ones, such as overlays."""
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     stored, size = frame.stored, values.dtype.itemsize * 8
     if stored.bits >= size or not stored.bits <= stored.high_bit + 1 <= size:
         return values

@@ -28,7 +28,6 @@ from .search import Check
 from .template import Template
 
 MOST_SAMPLES = 3  # of the image within a voxel of the grid, along each axis
-CERTAIN = 0.995  # probability that is 100 percent
 SIZES = (0.1, 12.0)  # of an image's longest side over the template's; others come of a wrong spacing
 CUT_OFF = 0.02  # share of the focus outside the image that deserves a notice
 
