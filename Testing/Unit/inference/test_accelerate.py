@@ -231,13 +231,17 @@ def test_dice_is_the_mean_over_labels_that_either_finds() -> None:
 
 # --- OpenVINO ------------------------------------------------------------------------------------
 
-needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None or not forms.can_run_openvino(),
+    reason="OpenVINO is not installed, or ends the process under this limit of oneDNN",
+)
 
 
 @pytest.fixture
 def with_openvino(without_openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is for a user who has it."""
     monkeypatch.setattr("LightSegLib.inference.backends.openvino_runner.installed", lambda: "of any version")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
 
 
 @needs_openvino
@@ -252,6 +256,17 @@ def test_openvino_computes_the_same_and_converts_once(name: str, folder: Path, m
         run = openvino_runner.compiled(original, tuple(x.shape), "OpenVINO float32", folder, "name", 1)
         torch.testing.assert_close(run(x), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
         monkeypatch.setattr(openvino_runner, "_converted", None)  # a second conversion would fail
+
+
+def test_openvino_is_left_alone_where_onednn_is_held_below_avx512(
+    with_openvino: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "_instructions", lambda: ["AVX2"])
+    assert forms.candidates(openvino=True) == ["OpenVINO float32"]
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert forms.candidates(openvino=True) == []
+    with pytest.raises(DeviceError, match="Choose the precision float32"):
+        forms.check_possible("OpenVINO float32", CPU, openvino=True)
 
 
 @needs_openvino

@@ -220,6 +220,7 @@ def test_forms_come_into_question_where_they_are_known_to_win(
     monkeypatch.setattr(forms, "_instructions", lambda: instructions)
     monkeypatch.setattr(forms, "native_bfloat16", lambda: bfloat16)
     monkeypatch.setattr("LightSegLib.inference.backends.openvino_runner.installed", lambda: "2026.4")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert forms.candidates(openvino) == expected
 
 

@@ -33,7 +33,8 @@ GAINS = {
     "AVX2": {OPENVINO32: 1.37},
 }
 # The values of ONEDNN_MAX_CPU_ISA with which the processor's bfloat16 is not used.
-WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+WITHOUT_AVX512 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2")
+WITHOUT_BFLOAT16 = (*WITHOUT_AVX512, "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def processor(device: torch.device | None = None) -> str:
@@ -100,8 +101,13 @@ def native_bfloat16() -> bool:
     return limit not in WITHOUT_BFLOAT16 and any(getattr(torch.cpu, name, lambda: False)() for name in tests)
 
 
+def can_run_openvino() -> bool:
+    """False where oneDNN is held below AVX-512: OpenVINO, which obeys that in parts, then ends the process."""
+    return _isa_limit() not in WITHOUT_AVX512
+
+
 def _possible(form: str, openvino: bool) -> bool:
-    if form in (OPENVINO32, OPENVINO16) and not (openvino and openvino_runner.installed()):
+    if form in (OPENVINO32, OPENVINO16) and not (openvino and openvino_runner.installed() and can_run_openvino()):
         return False
     return form not in (BFLOAT16, OPENVINO16) or native_bfloat16()
 
