@@ -30,6 +30,7 @@ class Row:
 
     confidence: mean probability of the labelled voxels, if there are any. peak_mb: most memory that the process held
     meanwhile. device, computed_in, processor, libraries: what computed, as in the provenance of a segmentation.
+    notices: what a user should know of a result.
     error: why a failed one has no result. files: of the case in the folder of results, with the SHA-256 of what was
     written, or nothing where that is not known; None in records of earlier versions.
     """
@@ -50,6 +51,7 @@ class Row:
     processor: str | None = None
     libraries: dict[str, str] | None = None
     form: str = ""
+    notices: list[str] | None = None
     error: str = ""
     run: str = ""
     files: dict[str, str] | None = None
@@ -202,6 +204,7 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
         "model",
         "model_sha256",
         "settings_sha256",
+        "notices",
         "error",
     )
 
@@ -209,7 +212,7 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
         yield ("case", "status", *(f"{label} (ml)" for label in labels), *last)
         for row in rows(batch):
             ml = [(row.ml or {}).get(label, "") for label in labels]
-            facts = asdict(row) | {"libraries": words_of(row.libraries)}
+            facts = asdict(row) | {"libraries": words_of(row.libraries), "notices": " ".join(row.notices or [])}
             yield (row.case, row.status, *ml, *("" if (v := facts[name]) is None else v for name in last))
 
     write_table(lines(), batch.out / TABLE)

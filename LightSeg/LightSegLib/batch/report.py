@@ -204,7 +204,7 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
     """A line for each case."""
     yield f"<h2>Cases</h2>{TOOLS}"
     yield '<div class="wide" tabindex="0" role="region" aria-label="Cases"><table id="cases"><thead><tr>'
-    heads = [("", "Case"), ("", "Status"), ("", "Error, outliers")]
+    heads = [("", "Case"), ("", "Status"), ("", "Error, notices, outliers")]
     heads += [("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{escape(name)} (ml)") for name in cohort.ml]
     heads += [("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)")]
     yield "".join(f'<th scope="col" class="{css}">{words}</th>' for css, words in heads)
@@ -218,7 +218,9 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
 def _line(row: Row, cohort: _Cohort, batch: Batch) -> str:
     unusual, ml = cohort.unusual(row), row.ml or {}
     cells = [f'<th scope="row">{_case(row.case, batch) if row.status == DONE else escape(row.case)}</th>']
-    remark = row.error or ", ".join(f"{name} {side}" for name, side in unusual.items())
+    remark = row.error or " ".join(
+        filter(None, (*(row.notices or []), ", ".join(f"{name} {side}" for name, side in unusual.items())))
+    )
     cells += [f"<td>{escape(row.status)}</td>", f'<td class="text">{escape(remark)}</td>' if remark else "<td></td>"]
     cells += [_value(ml.get(name), _number, unusual.get(name, "")) for name in cohort.ml]
     cells += [_value(row.confidence, "{:.3f}".format), _value(row.seconds, "{:.1f}".format)]

@@ -102,6 +102,7 @@ class CaseWork:
             libraries=segmentation.provenance["libraries"],
             run=batch.run,
             form=batch.form,
+            notices=segmentation.provenance.get("notices"),
             **_cost(started),
         )
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from .anatomy import words as words_of
 from .card import Card, Label
 
+OF_ALL = {"segmentation", "segment", "model", "models"}  # words that tell no model from another
+
 
 def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
     """The cards that fit all words, or beginnings of words, best first; all of them without words.
 
     Looked for in title, structures, modality, channels, id and description, whatever the case, accents and spelling.
     """
-    wanted = words_of(words if isinstance(words, str) else " ".join(words))
+    given = words_of(words if isinstance(words, str) else " ".join(words))
+    wanted = [word for word in given if word not in OF_ALL] or given
     ranked = [(rank, card) for card in cards if (rank := _rank(card, wanted)) is not None]
     return [card for _, card in sorted(ranked, key=lambda entry: entry[0])]
 

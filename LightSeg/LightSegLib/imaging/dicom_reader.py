@@ -53,6 +53,8 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
     except InputError as error:
         raise InputError(f"{error} {_unused(path.name, left_over)}".strip()) from error
     voxels, geometry, reading = _read(grid)
+    if stack.study.modality:
+        reading["modality"] = stack.study.modality
     notices = _notices(path.name, reading)
     if left_over:
         reading["left_over"] = left_over

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import __version__
 from ..catalog.card import Card
+from ..catalog.channels import OTHER_MODALITY
 from ..core.errors import DeviceError, InputError, ModelError
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.region import Region
@@ -197,7 +198,13 @@ class Segmenter:
                 f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
                 "Expect a wrong result unless it was trained on such slices; --orientation LPS of lightseg turns them."
             )
-        if card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
+        stated = volume.reading.get("modality", card.modality)
+        if stated != card.modality and OTHER_MODALITY not in (stated, card.modality):
+            found.append(
+                f"{volume.name} is {stated} by its DICOM attributes, and this model is made for {card.modality}. "
+                "Expect a wrong result."
+            )
+        elif card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
             found.append(
                 f"{volume.name} has voxels far below 0, as CT has in Hounsfield units, and this model is made for MR. "
                 "Expect a wrong result unless it is an MR image."

@@ -111,7 +111,7 @@ def test_every_case_is_in_the_table_with_its_numbers(card: Card, batch: Batch) -
     rows = make_rows(card)
     page = Page(write(card, batch, rows))
     heads, *lines = page.table
-    assert heads[:3] == ["Case", "Status", "Error, outliers"]
+    assert heads[:3] == ["Case", "Status", "Error, notices, outliers"]
     assert heads[3:5] == [f"{label.name} (ml)" for label in card.labels]
     assert [line[0] for line in lines] == ["broken", *(row.case for row in rows[:-1])]
     assert all(len(line) == len(heads) for line in lines)
@@ -324,6 +324,11 @@ def test_a_page_that_was_sent_alone_still_shows_the_pictures(
     page = open_page(sent)
     page.get_by_text("case 003").first.click()  # below the histogram
     page.wait_for_function(f"document.getElementById('picture').naturalWidth === {3 * SIDE + 2 * GAP}")
+
+
+def test_what_a_user_should_know_of_a_result_stands_beside_it(card: Card, batch: Batch) -> None:
+    rows = [dataclasses.replace(row, notices=["Expect a wrong <result>."]) for row in make_rows(card)[:1]]
+    assert "Expect a wrong &lt;result&gt;." in write(card, batch, rows)
 
 
 def test_thousands_of_cases_are_shown_page_by_page(card: Card, batch: Batch, open_page: Callable[..., Any]) -> None:

@@ -97,6 +97,7 @@ def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_don
     assert written.GetMetaData("Segment0_Name") == "Anterior hippocampus"
     sure = expected.confidence[expected.voxels > 0].mean() / 100
     assert float(rows["Fall 0"]["confidence"]) == pytest.approx(sure, abs=1e-3)
+    assert rows["Fall 0"]["notices"] == " ".join(expected.provenance["notices"])
     assert float(rows["Fall 0"]["seconds"]) > 0 and len(rows["Fall 0"]["model_sha256"]) == 64
 
     before = records(out)

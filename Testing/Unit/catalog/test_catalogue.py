@@ -182,3 +182,9 @@ def test_names_that_nobody_knows_get_stable_colours_that_tell_them_apart() -> No
     for (_, one), (_, other) in itertools.combinations(colors[:10], 2):
         assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) > 50
     assert len({color for _, color in colors}) == 30
+
+
+def test_words_that_tell_no_model_from_another_hide_none():
+    found = [card.id for card in search(all_cards(), "brain segmentation")]
+    assert "brain-mr-atlas-unet" in found and found == [card.id for card in search(all_cards(), "brain")]
+    assert search(all_cards(), "segmentation"), "alone it is a word like others"

@@ -28,3 +28,16 @@ def test_a_series_with_a_gap_is_segmented_on_demand_and_says_so(
     assert reading["frames"] == len(data_sets) - 1 and reading["interpolated_mm"] == [[-24, -21]]
     again = ("reproduce", out, folder, "--model", tiny_model, "--allow-gaps")
     assert cli.main(list(map(str, again))) == 0
+
+
+def test_a_ct_for_a_model_of_mr_is_said_to_be_one(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A batch leaves it out; one that is named by the user is segmented, with the warning in the result."""
+    folder = dicom_series.write(tmp_path / "series", dicom_series.slices(Modality="CT"))
+    out = tmp_path / "out.seg.nrrd"
+    words = ("segment", folder, "--model", tiny_model, "--out", out, "--device", "cpu", "--precision", "float32")
+    assert cli.main(list(map(str, words))) == 0
+    notice = "series is CT by its DICOM attributes, and this model is made for MR. Expect a wrong result."
+    assert notice in capfd.readouterr().err
+    assert notice in read_provenance(out)["notices"]
