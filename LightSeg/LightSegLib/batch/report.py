@@ -275,7 +275,7 @@ def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Col
         ("Limitations", card.limitations),
         ("Precision", settings.options.precision),
         ("Computed in", "; ".join(sorted(ways))),
-        ("Mirror images", "averaged over" if settings.options.mirror else "not used"),
+        ("Mirror images", "averaged over" if settings.options.rules(card).mirror_axes else "not used"),
         ("Tile overlap", "" if settings.options.tile_overlap is None else str(settings.options.tile_overlap)),
         ("Orientation", settings.options.orientation or ""),
         ("Largest component", "as the model says" if largest == AS_MODEL else largest),

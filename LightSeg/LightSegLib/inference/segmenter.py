@@ -196,7 +196,7 @@ class Segmenter:
         if as_stored and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
             found.append(
                 f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
-                "Expect a wrong result unless it was trained on such slices; --orientation LPS of lightseg turns them."
+                "Expect a wrong result unless it was trained on such slices; the option --orientation LPS turns them."
             )
         stated = volume.reading.get("modality", card.modality)
         if stated != card.modality and OTHER_MODALITY not in (stated, card.modality):
@@ -331,7 +331,7 @@ class Segmenter:
             "memory_estimate_mb": round(run.needed / 1e6),
             "settings": {
                 "precision": self.options.precision,
-                "mirror": self.options.mirror,
+                "mirror": bool(self.options.rules(card).mirror_axes),
                 "tile_overlap": self.options.tile_overlap,
                 "largest_component": self.options.rules(card).largest_component,
                 "orientation": self.options.orientation,

@@ -108,3 +108,14 @@ def test_results_of_earlier_batches_are_recognized() -> None:
     changed = [{"mirror": True}, {"tile_overlap": 0.25}, {"largest_component": "none"}, {"precision": "float32"}]
     for other in (*changed, {"orientation": "LPS"}):
         assert Settings(InferenceOptions(**other)).sha256() != Settings().sha256()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("axes", [(), (2,)])
+def test_a_result_claims_mirror_images_only_where_the_model_allows_them(
+    threshold_segmenter: Callable[..., Segmenter], axes: tuple[int, ...]
+) -> None:
+    segmenter = threshold_segmenter(Preprocessing("RAS"), Inference((8, 8, 8), mirror_axes=axes))
+    segmenter.options = InferenceOptions("cpu", "float32", mirror=True)
+    voxels = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
+    settings = segmenter.segment([Volume(voxels, Geometry(voxels.shape))]).provenance["settings"]
+    assert settings["mirror"] is bool(axes)
