@@ -92,7 +92,7 @@ def _shifted(rows: np.ndarray, offset: float, size: int) -> np.ndarray:
 def _between(placed: _Placed, heights: np.ndarray, new: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
     """Voxels [k, j, i] at the heights `new`, each between the two slices next to it, in the type of the slices."""
     last = len(heights) - 2
-    first = placed[0]
+    placed[0]  # which tells the type
     voxels = np.empty(grid, placed.dtype)
     empty: list[tuple[int, np.ndarray]] = []
     below = 0
@@ -115,7 +115,6 @@ def _between(placed: _Placed, heights: np.ndarray, new: np.ndarray, grid: tuple[
             empty.append((number, nowhere))
             mixed = np.where(nowhere, 0, mixed)
         voxels[number] = np.rint(mixed) if placed.dtype.kind in "iu" else mixed
-    del first
     for number, nowhere in empty:
         voxels[number][nowhere] = placed.lowest
     return voxels
