@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from slicer_core import HAS_SLICER, REASON
+from slicer_found import HAS_SLICER, REASON
 
 if not HAS_SLICER:
     sys.exit(f"The demo needs a real MRML scene: {REASON}. Use Python 3.10 to 3.13.")

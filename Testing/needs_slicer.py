@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from slicer_core import HAS_SLICER, REASON
+from slicer_found import HAS_SLICER, REASON
 
 needs_slicer = pytest.mark.skipif(not HAS_SLICER, reason=REASON)
 
