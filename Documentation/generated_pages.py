@@ -74,13 +74,13 @@ def models() -> str:
         star = " *" if card.unverified else ""
         lines.append(
             f"| [`{card.id}`](#{card.id.replace('.', '')}){star} | {_cell(card.title)} | "
-            f"{card.modality}: {_cell(', '.join(card.channels))} | {_cell(card.licence)} |"
+            f"{card.modality}: {_cell(', '.join(card.channels))} | {_cell(card.license)} |"
         )
     for card in cards:
         lines += ["", f"## {card.id}", "", card.description, ""]
         lines += [f"- **Structures**: {', '.join(label.name for label in card.labels)}"]
         lines += [f"- **Network**: {card.network}; version {card.version}"]
-        lines += [f"- **License**: {card.licence}", f"- **Citation**: {card.citation}"]
+        lines += [f"- **License**: {card.license}", f"- **Citation**: {card.citation}"]
         if card.limitations:
             lines.append(f"- **Limits**: {card.limitations}")
     return "\n".join(lines)

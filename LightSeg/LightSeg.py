@@ -46,7 +46,7 @@ class LightSeg(ScriptedLoadableModule):
             "Not for clinical use."
         )
         self.parent.acknowledgementText = _(
-            "Each model names its training data, licence and citation; the result carries them as attributes."
+            "Each model names its training data, license and citation; the result carries them as attributes."
         )
         slicer.app.startupCompleted.connect(registerSampleData)
 
@@ -276,7 +276,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
 
         `progressCallback` is called with a `Progress`; `cancelCallback` is asked again and again, and True stops it.
 
-        Raises LightSegError, with the scene as it was; Cancelled, one of these, after `cancelCallback` said so.
+        Raises LightSegError, with the scene as it was; Canceled, one of these, after `cancelCallback` said so.
         """
         from LightSegLib.catalog.lookup import find_card
         from LightSegLib.inference.segmenter import Segmenter
@@ -319,7 +319,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         from LightSegLib.batch.cohort import segment_files
         from LightSegLib.batch.engine import Engine
         from LightSegLib.batch.overview import Callbacks
-        from LightSegLib.core.errors import Cancelled
+        from LightSegLib.core.errors import Canceled
         from LightSegLib.slicer_app import jobs
 
         requireTorch()
@@ -332,14 +332,14 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
                 outputFolder,
                 settings,
                 engine,
-                Callbacks(on_state=report, cancelled=lambda: stopped() or asked()),
+                Callbacks(on_state=report, canceled=lambda: stopped() or asked()),
             )
         )
         if self.progressCallback is not None:
             task.progress.connect(self.progressCallback)
         task.wait()
-        if task.state == "cancelled":
-            raise Cancelled
+        if task.state == "canceled":
+            raise Canceled
         if task.error is not None:
             raise task.error
         return task.result

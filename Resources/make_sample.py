@@ -25,7 +25,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "LightSeg" / "Resources" / "Sa
 MARGIN = 4  # voxels of background kept around the brain, so that the edge of the brain shows
 
 # The right hippocampus of the template, from the tip of its head to the end of its tail and with the few
-# millimetres around it that the bundled model saw in training. RAS, mm.
+# millimeters around it that the bundled model saw in training. RAS, mm.
 RIGHT_BOX = ((8.0, -49.0, -32.0), (43.0, 0.0, 9.0))
 
 

@@ -51,7 +51,7 @@ def _grid(image: sitk.Image) -> tuple[object, ...]:
 
 
 def find_color(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """Mean position (x, y) of the pixels that carry an outline of this colour."""
+    """Mean position (x, y) of the pixels that carry an outline of this color."""
     rows, columns = np.nonzero(np.abs(picture - np.array(color)).max(axis=-1) < 12)
-    assert len(rows) > 20, "this colour is not in the picture"
+    assert len(rows) > 20, "this color is not in the picture"
     return np.array([columns.mean(), rows.mean()])

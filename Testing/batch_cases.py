@@ -206,14 +206,14 @@ def run_batch(
     out: Path | str,
     settings: Settings,
     on_state: StateCallback | None = None,
-    cancelled: CancelCallback | None = None,
+    canceled: CancelCallback | None = None,
     **engine: Any,
 ) -> Outcome:
     """`segment_files` on an engine with these fields; with a scheduler it is Dask's."""
     if "scheduler" in engine:
         engine["name"] = "dask"
     return segment_files(
-        cohort, model, out, settings, Engine(**engine), Callbacks(on_state=on_state, cancelled=cancelled)
+        cohort, model, out, settings, Engine(**engine), Callbacks(on_state=on_state, canceled=canceled)
     )
 
 

@@ -95,7 +95,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             inference=Inference((32, 32, 32), mirror_axes=(0, 1, 2)),
             labels=LABELS,
             weights=Weights(weights.name, weights.stat().st_size, sha256(weights)),
-            licence="CC0-1.0",
+            license="CC0-1.0",
             citation="None.",
         )
         write_card(card, folder / "model.json")

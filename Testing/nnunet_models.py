@@ -1,7 +1,7 @@
 """Small models as nnU-Net v2 leaves them on disk: plans.json, dataset.json and a checkpoint per fold.
 
 The contents follow nnU-Net's documentation and the files that it writes: the names that its U-Nets give one tensor
-several times over, the optimiser's state, and the training log with numpy's numbers.
+several times over, the optimizer's state, and the training log with numpy's numbers.
 """
 
 from __future__ import annotations

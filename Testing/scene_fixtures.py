@@ -21,7 +21,7 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def scene() -> Any:
-    """An empty scene; as in the application it keeps colours, views and its subject hierarchy when it is closed."""
+    """An empty scene; as in the application it keeps colors, views and its subject hierarchy when it is closed."""
     slicer.mrmlScene.Clear(0)
     for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):  # of the test before
         slicer.mrmlScene.RemoveNode(node)
@@ -63,7 +63,7 @@ def model(tmp_path: Path) -> str:
         inference=Inference((32, 32, 32)),
         labels=LABELS,
         weights=Weights("weights.pt", 1, "0" * 64),
-        licence="CC-BY-SA-4.0",
+        license="CC-BY-SA-4.0",
         citation="Nobody et al., 2026",
     )
     write_card(card, tmp_path / "model.json")
@@ -96,7 +96,7 @@ def boxes(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
                 "device": "cpu",
                 "settings": {"mirror": False},
                 "seconds": 1.5,
-                "licence": self.card.licence,
+                "license": self.card.license,
                 "citation": self.card.citation,
                 "notices": [],
             }

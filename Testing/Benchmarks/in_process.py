@@ -19,7 +19,7 @@ from phantom import phantom  # noqa: E402
 SAMPLE = LIBRARY / "Resources" / "SampleData"
 BUNDLED = "hippocampus-mr-lightmedseg"
 RUNS = 5
-# Networks that no model of the catalogue has with this input: family, arguments, patch [C, k, j, i].
+# Networks that no model of the catalog has with this input: family, arguments, patch [C, k, j, i].
 OTHERS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "lightmedseg": ("lightmedseg", {"in_channels": 4, "classes": 4}, (4, 128, 128, 128)),
     "slim-unetrv2, 96": (

@@ -10,7 +10,7 @@ import numpy as np
 FAT, MUSCLE = 1, 2  # labels; the table is as bright as fat and counts as it
 NOISE = 12  # HU, standard deviation everywhere but in air
 
-# An ellipsoid each: HU, then centre and radii along k, j, i, as fractions of half the image. Their brightness tells
+# An ellipsoid each: HU, then center and radii along k, j, i, as fractions of half the image. Their brightness tells
 # them apart, so that the networks of the benchmark, which are not trained, find them.
 ORGANS = (
     (-640, (0.45, -0.05, -0.30), (0.45, 0.30, 0.17)),
@@ -41,9 +41,9 @@ def phantom(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
         plane[distance < 1] = FAT
         plane[distance < 0.85] = MUSCLE
         plane[(np.abs(y - 0.62) < 0.03) & (np.abs(x) < 0.8)] = FAT  # the table
-        for label, (_, centre, radii) in enumerate(ORGANS, start=MUSCLE + 1):
-            rest = 1 - ((height - centre[0]) / radii[0]) ** 2
-            plane[((y - centre[1]) / radii[1]) ** 2 + ((x - centre[2]) / radii[2]) ** 2 < rest] = label
+        for label, (_, center, radii) in enumerate(ORGANS, start=MUSCLE + 1):
+            rest = 1 - ((height - center[0]) / radii[0]) ** 2
+            plane[((y - center[1]) / radii[1]) ** 2 + ((x - center[2]) / radii[2]) ** 2 < rest] = label
         noise = np.where(plane > 0, random.normal(0, NOISE, plane.shape), 0)
         voxels[k] = np.rint(brightness[plane] + noise)
     return voxels

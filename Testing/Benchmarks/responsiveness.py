@@ -1,4 +1,4 @@
-"""How long the window stands still, what a job adds to its computation, and how soon a cancelled one is over.
+"""How long the window stands still, what a job adds to its computation, and how soon a canceled one is over.
 
 In the real window on a real scene, as in Testing/Gui, on a volume of 256 x 256 x 256 voxels. The best of several runs
 counts: what else the machine does only adds to it.
@@ -25,7 +25,7 @@ import numpy as np
 import slicer
 from acting import Heartbeat, wait_until
 from http_server import Answer, Server
-from LightSegLib.core.errors import Cancelled
+from LightSegLib.core.errors import Canceled
 from LightSegLib.core.progress import Reporter
 from LightSegLib.slicer_app import jobs
 from LightSegLib.weights.connection import Connection
@@ -53,9 +53,9 @@ def main() -> None:
             job = finished(logic.start(volume, LightSeg.DEFAULT_MODEL, roiNode=roi, options=options))
             added.append(time.monotonic() - begun - job.provenance["seconds"])
         gaps.append(heartbeat.longest_gap)
-    cancelled = min(cancel(logic.start(volume, LightSeg.DEFAULT_MODEL, options=options)) for _ in range(2))
+    canceled = min(cancel(logic.start(volume, LightSeg.DEFAULT_MODEL, options=options)) for _ in range(2))
     jobs.stop()
-    found = {"gap": min(gaps), "added": min(added), "cancel": cancelled, "download": cancel_a_download()}
+    found = {"gap": min(gaps), "added": min(added), "cancel": canceled, "download": cancel_a_download()}
     print(json.dumps({name: 1e3 * seconds for name, seconds in found.items()}))
 
 
@@ -86,10 +86,10 @@ def cancel_a_download() -> float:
     with Server() as server:
         server.answers["/file"] = Answer(b"PK", stall=-1)
         threading.Thread(target=click).start()
-        connection = Connection(Reporter(cancelled=lambda: bool(clicked)))
+        connection = Connection(Reporter(canceled=lambda: bool(clicked)))
         try:
             connection.open(f"{server.url}/file")
-        except Cancelled:
+        except Canceled:
             return time.monotonic() - clicked[0]
     raise AssertionError("a silent server has answered")
 

@@ -169,7 +169,7 @@ def test_closing_the_scene_cancels(start, logic):
     slicer.mrmlScene.Clear(0)
     before = nodes()
     finished(job)
-    assert job.state == "cancelled" and nodes() == before
+    assert job.state == "canceled" and nodes() == before
 
 
 def test_cancel_ends_the_process_and_leaves_nothing(start, logic):
@@ -181,7 +181,7 @@ def test_cancel_ends_the_process_and_leaves_nothing(start, logic):
     pid = jobs.worker().pid
     job.cancel()
     finished(job)
-    assert job.state == "cancelled" and job.error is None and nodes() == before
+    assert job.state == "canceled" and job.error is None and nodes() == before
     assert pid is not None and gone(pid)
 
 

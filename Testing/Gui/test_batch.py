@@ -10,7 +10,7 @@ import pytest
 import qt
 from batch_cases import PLAIN, write_volume
 from LightSegLib.batch.engine import Engine
-from LightSegLib.core.errors import Cancelled
+from LightSegLib.core.errors import Canceled
 
 import LightSeg
 
@@ -18,7 +18,7 @@ ENGINE = Engine(workers=1)
 
 
 def test_a_folder_is_segmented_while_the_application_goes_on(scene: Any, tmp_path: Path) -> None:
-    """A timer ticks meanwhile; the batch is cancelled after its first case, and then goes on."""
+    """A timer ticks meanwhile; the batch is canceled after its first case, and then goes on."""
     names = [f"ä {number:02d}" for number in range(8)]
     for number, name in enumerate(names):
         write_volume(tmp_path / "in" / f"{name}.nii.gz", number)
@@ -29,7 +29,7 @@ def test_a_folder_is_segmented_while_the_application_goes_on(scene: Any, tmp_pat
     timer.start(20)
 
     logic.progressCallback, logic.cancelCallback = states.append, lambda: bool(states and states[-1].done)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         logic.segmentFiles(*given, PLAIN, ENGINE)
     assert len(ticks) > 10
     done = states[-1].done

@@ -178,9 +178,9 @@ def test_a_region_can_be_fitted_hidden_and_placed_where_the_slices_cross(window)
     window.ui.roiSliceButton.click()
 
     roi = window.logic.getParameterNode().roi
-    centre = [0.0] * 3
-    roi.GetCenterWorld(centre)
-    assert centre == pytest.approx([25, -30, -12])
+    center = [0.0] * 3
+    roi.GetCenterWorld(center)
+    assert center == pytest.approx([25, -30, -12])
     assert roi.GetSize() == pytest.approx((35, 50, 40)), "as large as the model was made for"
     assert window.ui.roiVisibleBox.checked
 
@@ -200,9 +200,9 @@ def test_slices_that_lie_side_by_side_to_compare_do_not_matter(window, monkeypat
     beside = {name: SliceWidget(name, "Axial") for name in ("Compare1", "Compare2")}
     monkeypatch.setattr(manager, "_widgets", {**beside, **manager._widgets})
     window.ui.roiSliceButton.click()
-    centre = [0.0] * 3
-    window.logic.getParameterNode().roi.GetCenterWorld(centre)
-    assert centre == pytest.approx([25, -30, -12])
+    center = [0.0] * 3
+    window.logic.getParameterNode().roi.GetCenterWorld(center)
+    assert center == pytest.approx([25, -30, -12])
 
 
 def test_a_layout_with_one_slice_alone_gives_the_middle_of_it(window, monkeypatch):
@@ -211,9 +211,9 @@ def test_a_layout_with_one_slice_alone_gives_the_middle_of_it(window, monkeypatc
     red.mrmlSliceNode().JumpSliceByCentering(30, -20, 17)
     monkeypatch.setattr(manager, "_widgets", {"Red": red})
     window.ui.roiSliceButton.click()
-    centre = [0.0] * 3
-    window.logic.getParameterNode().roi.GetCenterWorld(centre)
-    assert centre == pytest.approx([30, -20, 17])
+    center = [0.0] * 3
+    window.logic.getParameterNode().roi.GetCenterWorld(center)
+    assert center == pytest.approx([30, -20, 17])
 
 
 def test_a_region_of_a_moved_volume_lies_around_it_in_the_world(window, make_transform):

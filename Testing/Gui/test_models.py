@@ -42,7 +42,7 @@ def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
     assert window.logic.getParameterNode().modelId == SLIM
     page = window.ui.modelDetails.plainText
     assert page.startswith("Whole heart (CT, MM-WHS, Slim UNETRV2)"), "the list may have no room for the whole title"
-    assert "left ventricle" in page.lower() and "Licence:" in page and "Unverified" in page
+    assert "left ventricle" in page.lower() and "License:" in page and "Unverified" in page
     window.ui.modelSearch.setText("nothing like this")
     assert shown(window) == []
     window.ui.modelSearch.setText("")
@@ -122,7 +122,7 @@ def test_download_use_a_file_and_delete(window, downloadable, dialogs, screensho
 
     dialogs.answer("Cancel", "Ok")
     window.ui.downloadButton.click()
-    assert "Licence:" in dialogs.take().text
+    assert "License:" in dialogs.take().text
     assert window.ui.downloadButton.enabled, "the user did not agree, nothing has happened"
     window.ui.downloadButton.click()
     dialogs.take()

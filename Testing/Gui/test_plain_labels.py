@@ -14,6 +14,6 @@ def test_labels_with_foreign_text_are_plain(window):
 
 
 def test_dialogs_and_tool_tips_show_tags_as_they_are():
-    assert letterByLetter("Licence: CC0\n\n5 > 3") == "Licence: CC0\n\n5 > 3"
+    assert letterByLetter("License: CC0\n\n5 > 3") == "License: CC0\n\n5 > 3"
     shown = letterByLetter("<img src='http://example.org/x'>\nfree")
     assert "<img" not in shown and "&lt;img src=" in shown and "pre-wrap" in shown

@@ -99,9 +99,9 @@ def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, scre
     doubts.setCurrentRow(0)
     doubts.itemClicked.emit(doubts.item(0))
     doubts.itemActivated.emit(doubts.item(0))
-    (r, a, s, centred), again = places
-    assert again == (r, a, s, centred), "Enter does as a click"
-    assert centred and 7 < r < 43 and -50 < a < 0 and -32 < s < 8
+    (r, a, s, centered), again = places
+    assert again == (r, a, s, centered), "Enter does as a click"
+    assert centered and 7 < r < 43 and -50 < a < 0 and -32 < s < 8
     confidence = slicer.mrmlScene.GetFirstNodeByName("ICBM152 confidence")
     assert confidence.GetDisplayNode().GetWindow() == 100
     ready.parent.exit()
@@ -145,7 +145,7 @@ def test_a_scene_that_is_saved_and_opened_again_shows_its_result(ready, tmp_path
 def test_the_sentence_for_a_paper_names_no_segment_of_another_origin(ready):
     apply_and_wait(ready)
     node = ready.logic.getParameterNode().result
-    node.GetSegmentation().AddEmptySegment("drawn", "Tumour drawn by hand")
+    node.GetSegmentation().AddEmptySegment("drawn", "Tumor drawn by hand")
     wait_until(lambda: len(table(ready)) == 3)
     assert ready.ui.methodsLabel.text.startswith("Anterior hippocampus and posterior hippocampus were")
 
@@ -185,7 +185,7 @@ def test_cancel_by_the_same_button(ready, screenshot):
     wait_until(lambda: "tile" in ready.ui.statusLabel.text)
     ready.ui.applyButton.click()
     wait_until(lambda: not ready.run.running)
-    assert ready.ui.statusLabel.text == "Cancelled. Nothing was changed."
+    assert ready.ui.statusLabel.text == "Canceled. Nothing was changed."
     assert ready.ui.applyButton.text == "Apply" and ready.ui.applyButton.enabled
     assert slicer.mrmlScene.GetNumberOfNodes() == before
 

@@ -13,7 +13,7 @@ RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.2)
 
 @pytest.fixture
 def two_balls(scene):
-    """A grey volume and a segmentation in it: a red ball on the patient's left, a green one on the right and in front.
+    """A gray volume and a segmentation in it: a red ball on the patient's left, a green one on the right and in front.
 
     RAS: x grows to the patient's right, y to the front.
     """
@@ -38,7 +38,7 @@ def find(picture, strong):
     """Mean (x, y) of the pixels in which this channel outshines the others."""
     others = [channel for channel in range(3) if channel != strong]
     rows, columns = np.nonzero(picture[..., strong] > picture[..., others].max(axis=-1).astype(int) + 40)
-    assert len(rows) > 100, "this colour is not in the picture"
+    assert len(rows) > 100, "this color is not in the picture"
     return columns.mean(), rows.mean()
 
 
@@ -58,5 +58,5 @@ def test_slices_and_surfaces_are_on_the_right_side(two_balls, pictures):
     for view in (axial, coronal, surface):  # the patient's right is at the left of the picture
         assert find(view, 1)[0] < SIZE / 2 < find(view, 0)[0]
     assert find(axial, 1)[1] < SIZE / 2 < find(axial, 0)[1], "front is up"
-    grey = sagittal[SIZE // 2, SIZE // 2]
-    assert np.ptp(grey) == 0 and 0 < grey[0] < 255, "between the balls there is only the volume"
+    gray = sagittal[SIZE // 2, SIZE // 2]
+    assert np.ptp(gray) == 0 and 0 < gray[0] < 255, "between the balls there is only the volume"

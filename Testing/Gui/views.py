@@ -17,7 +17,7 @@ SIZE = 500  # pixels of one view
 def draw_views(volume: Any, segmentation: Any, path: Path, center: Any = None) -> np.ndarray:
     """Write a PNG of Slicer's four-up layout: axial and 3D above, coronal and sagittal below; returns its pixels.
 
-    The segmentation is shown as its display node says. center: RAS position that the slices cut, else the centre of
+    The segmentation is shown as its display node says. center: RAS position that the slices cut, else the center of
     the segmentation.
     """
     if center is None:
@@ -32,7 +32,7 @@ def draw_views(volume: Any, segmentation: Any, path: Path, center: Any = None) -
 
 
 def draw_slice(name: str, volume: Any, center: Any) -> np.ndarray:
-    """One slice view as pixels [SIZE, SIZE, 3]: the volume in grey, and what the displayable managers put over it."""
+    """One slice view as pixels [SIZE, SIZE, 3]: the volume in gray, and what the displayable managers put over it."""
     logic = slicer.app.layoutManager().sliceWidget(name).sliceLogic()
     logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
     node = logic.GetSliceNode()
@@ -42,7 +42,7 @@ def draw_slice(name: str, volume: Any, center: Any) -> np.ndarray:
     node.JumpSliceByOffsetting(*center)
     logic.UpdatePipeline()
 
-    mapper, image = vtk.vtkImageMapper(), vtk.vtkActor2D()  # in the application CTK's view draws the grey image
+    mapper, image = vtk.vtkImageMapper(), vtk.vtkActor2D()  # in the application CTK's view draws the gray image
     mapper.SetInputConnection(logic.GetImageDataConnection())
     mapper.SetColorWindow(255)
     mapper.SetColorLevel(127.5)

@@ -96,10 +96,10 @@ def test_the_description_is_one_or_two_sentences_for_anybody(description: dict[s
     assert "segmentation" in description["description"].lower()
 
 
-def test_the_licence_is_the_one_that_is_named(sections: dict[str, str]) -> None:
+def test_the_license_is_the_one_that_is_named(sections: dict[str, str]) -> None:
     text = (REPOSITORY / "LICENSE.txt").read_text(encoding="utf-8")
     assert "Apache License" in text and "Version 2.0" in text
-    assert "Apache-2.0" in sections["Licence"] and "LICENSE.txt" in sections["Licence"]
+    assert "Apache-2.0" in sections["License"] and "LICENSE.txt" in sections["License"]
     assert 'license = "Apache-2.0"' in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 
 

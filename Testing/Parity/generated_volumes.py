@@ -14,7 +14,7 @@ LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def tissue(shape: Sequence[int], spacing: Sequence[float], seed: int) -> np.ndarray:
-    """Smooth intensities [k, j, i] around 0 with deviation 1, of structures some centimetres wide, and a little noise.
+    """Smooth intensities [k, j, i] around 0 with deviation 1, of structures some centimeters wide, and a little noise.
 
     spacing: of the axes i, j, k in mm.
     """

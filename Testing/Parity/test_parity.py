@@ -110,7 +110,7 @@ def test_an_image_smaller_than_the_patch(compare: Compare, tmp_path: Path) -> No
 # --- channels and labels ---------------------------------------------------------------------------
 
 
-def test_overlapping_regions_from_two_channels_cropped_and_normalised_where_they_are_not_zero(
+def test_overlapping_regions_from_two_channels_cropped_and_normalized_where_they_are_not_zero(
     compare: Compare, tmp_path: Path
 ) -> None:
     shape, spacing = (60, 64, 56), (1.5, 1.5, 1.5)

@@ -1,6 +1,6 @@
-"""Small nnU-Net v2 models that have learnt something, so that their logits are as decided as those of real models.
+"""Small nnU-Net v2 models that have learned something, so that their logits are as decided as those of real models.
 
-They tell bands of the smoothed intensities apart, which any image teaches in seconds. (Of a network that has learnt
+They tell bands of the smoothed intensities apart, which any image teaches in seconds. (Of a network that has learned
 nothing, the classes are so close together that the last bits of a sum decide.)
 """
 

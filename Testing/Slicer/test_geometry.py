@@ -44,13 +44,13 @@ STRETCH = matrix(np.diag([1.2, 0.9, 1.1]), (3, 0, 0))
 
 
 def box_corners(box: Any) -> np.ndarray:
-    """Homogeneous voxel indices [4, 8] of the outermost voxel centres of a box."""
+    """Homogeneous voxel indices [4, 8] of the outermost voxel centers of a box."""
     (k0, k1), (j0, j1), (i0, i1) = box
     return np.array([[i, j, k, 1] for i in (i0, i1 - 1) for j in (j0, j1 - 1) for k in (k0, k1 - 1)], float).T
 
 
 def world_points(node: Any, name: str) -> np.ndarray:
-    """World RAS [n, 3] of the voxel centres of a segment, as Slicer's own classes state them."""
+    """World RAS [n, 3] of the voxel centers of a segment, as Slicer's own classes state them."""
     segmentation = node.GetSegmentation()
     segment = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name))
     image = segment.GetRepresentation("Binary labelmap")
@@ -117,7 +117,7 @@ def test_a_new_segmentation_lies_where_the_anatomy_lies(grid, made_by, make_volu
 
 
 def test_slicer_itself_sees_the_same_world_bounds(make_volume, make_transform, segment):
-    """vtkMRMLSegmentationNode's own bounds, half a voxel around the outermost centres, after a 7 mm shift."""
+    """vtkMRMLSegmentationNode's own bounds, half a voxel around the outermost centers, after a 7 mm shift."""
     volume = make_volume(GRIDS["anisotropic"], make_transform(SHIFT))
     bounds = np.zeros(6)
     node = segment(volume)
@@ -163,7 +163,7 @@ def test_a_bent_volume_takes_its_segments_along(make_volume, bending_transform, 
 
 @pytest.mark.parametrize("grid", ["upright", "oblique"])
 def test_a_bent_volume_into_a_straight_segmentation_of_the_user(grid, make_volume, bending_transform, scene, segment):
-    """Resampled into the user's own coordinates: a voxel is labelled where the image, bent there, has the label."""
+    """Resampled into the user's own coordinates: a voxel is labeled where the image, bent there, has the label."""
     output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     output.GetSegmentation().AddEmptySegment("mine", "Mine")
     node = segment(make_volume(GRIDS[grid], bending_transform), output)

@@ -29,7 +29,7 @@ def flat():
     return node
 
 
-def colour():
+def color():
     image = vtk.vtkImageData()
     image.SetDimensions(*SHAPE[::-1])
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
@@ -39,7 +39,7 @@ def colour():
 
 
 def several_components():
-    node = colour()
+    node = color()
     scalar = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Phases")
     scalar.SetAndObserveImageData(node.GetImageData())
     return scalar
@@ -51,7 +51,7 @@ INPUTS = {
     "a model": (lambda: slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "Mesh"), "Mesh, vtkMRMLModelNode"),
     "a label map": (lambda: add((NOISE > 0).astype(np.uint8), "vtkMRMLLabelMapVolumeNode"), "is a label map"),
     "no voxels": (lambda: slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty"), "has no voxels"),
-    "colour": (colour, "Photo has 3 components"),
+    "color": (color, "Photo has 3 components"),
     "a time series": (several_components, "Phases has 3 components"),
     "one slice": (lambda: add(NOISE[:1]), "is not a three-dimensional image"),
     "constant": (lambda: add(np.zeros(SHAPE)), "is constant"),

@@ -1,4 +1,4 @@
-"""What the user finds in the segmentation node: names, colours, terms, origin; and nothing lost."""
+"""What the user finds in the segmentation node: names, colors, terms, origin; and nothing lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import slicer
 import vtk
 from known_boxes import BOXES, SHAPE
 from LightSegLib.catalog.card import Label
-from LightSegLib.core.errors import Cancelled, DeviceError, InputError
+from LightSegLib.core.errors import Canceled, DeviceError, InputError
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.slicer_app.scene import segment_volumes, total_volumes, volume_from_node, write_segmentation
 
@@ -114,7 +114,7 @@ def test_the_result_says_how_it_came_about(make_volume, segment):
     assert node.GetAttribute("LightSeg.Device") == "cpu"
     assert json.loads(node.GetAttribute("LightSeg.Settings")) == {"mirror": False}
     assert float(node.GetAttribute("LightSeg.Seconds")) == 1.5
-    assert node.GetAttribute("LightSeg.Licence") == "CC-BY-SA-4.0"
+    assert node.GetAttribute("LightSeg.License") == "CC-BY-SA-4.0"
     assert node.GetAttribute("LightSeg.Citation") == "Nobody et al., 2026"
 
 
@@ -192,7 +192,7 @@ def test_the_users_segments_stay(make_volume, segment, scene):
 
 
 def test_saved_and_loaded_again(make_volume, make_transform, segment, scene, tmp_path):
-    """The file format of Slicer keeps names, colours, terms and every voxel's place."""
+    """The file format of Slicer keeps names, colors, terms and every voxel's place."""
     volume = make_volume(np.diag([-0.8, 1, 2.5, 1.0]))
     node = segment(volume, side="left")
     segment(volume, node, side="right")
@@ -240,7 +240,7 @@ def test_a_surface_shown_in_3d_is_made_for_new_segments_too(make_volume, segment
     np.testing.assert_allclose(bounds, [[4, 11], [3, 8], [2, 4]], atol=1)
 
 
-@pytest.mark.parametrize("error", [DeviceError("Too big. Use less."), Cancelled(), MemoryError()])
+@pytest.mark.parametrize("error", [DeviceError("Too big. Use less."), Canceled(), MemoryError()])
 @pytest.mark.parametrize("existing", [True, False])
 def test_a_job_that_fails_leaves_the_scene_alone(error, existing, make_volume, segment, boxes, fingerprint):
     volume = make_volume()

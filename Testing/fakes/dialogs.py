@@ -36,7 +36,7 @@ class Dialogs:
         self._answers += buttons
 
     def choose_path(self, *paths: Any) -> None:
-        """What the next file dialogs return; "" means that the user cancelled."""
+        """What the next file dialogs return; "" means that the user canceled."""
         self._paths += [str(path) for path in paths]
 
     def take(self) -> Message:

@@ -8,7 +8,7 @@ SLICE_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 
 
 def make_scene() -> None:
-    """Give `slicer` its scene, with colours, slice views and the logics that LightSeg's module asks for."""
+    """Give `slicer` its scene, with colors, slice views and the logics that LightSeg's module asks for."""
     import slicer
 
     scene = slicer.mrmlScene = slicer.vtkMRMLScene()

@@ -1,8 +1,8 @@
 """PySide6's classes as PythonQt shows them: properties are attributes, and what Qt's class lacks is refused.
 
 In Slicer `button.text` is the text and `button.text = "Apply"` sets it; `setText` and `isEnabled` exist beside it, but
-no `text()`. PySide6 has it the other way round, and a misspelt `button.txet = "Apply"` quietly becomes an attribute of
-the Python object, so that a test passes on nothing. PySide6's own `true_property` is not used: it belongs to single
+no `text()`. PySide6 has it the other way round, and a misspelled `button.txet = "Apply"` quietly becomes an attribute
+of the Python object, so that a test passes on nothing. PySide6's own `true_property` is not used: it belongs to single
 Python modules, and with it classes derived in Python lose their slots.
 
 After `install` this holds for every caller. A class written in Python may have attributes of its own; those of the
@@ -25,7 +25,7 @@ def install(*modules: Any) -> None:
     for module in modules:
         for name in dir(module):
             kind = getattr(module, name)
-            if isinstance(kind, type(QObject)):  # and so are items, icons and colours, which have no properties
+            if isinstance(kind, type(QObject)):  # and so are items, icons and colors, which have no properties
                 if issubclass(kind, QObject):
                     _add_properties(kind)
                 kind.__setattr__ = set_attribute  # type: ignore[method-assign]

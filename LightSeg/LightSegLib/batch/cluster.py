@@ -20,7 +20,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..core.errors import Cancelled, DeviceError, InputError, LightSegError
+from ..core.errors import Canceled, DeviceError, InputError, LightSegError
 from ..core.progress import CancelCallback, Progress
 from ..worker import messages
 from . import cluster_worker
@@ -49,7 +49,7 @@ def run(
     engine: Engine,
     size: Size,
     overview: Overview,
-    cancelled: CancelCallback | None = None,
+    canceled: CancelCallback | None = None,
 ) -> Generator[Answer, None, None]:
     """As `local.run`, on the cluster of a scheduler; without its address, on one that is started on this computer.
 
@@ -63,11 +63,11 @@ def run(
     with own_cluster as own:
         address = engine.scheduler or (own.scheduler_address if own else "")
         while True:
-            with _connected(address, patience, overview, cancelled) as client:
+            with _connected(address, patience, overview, canceled) as client:
                 session = _Session(_Cluster(client, own, engine.work), tasks, batch, size, overview)
                 try:
-                    batch = session.decide(cancelled)
-                    yield from session.run(cancelled)
+                    batch = session.decide(canceled)
+                    yield from session.run(canceled)
                     return
                 except _SchedulerLost:
                     tasks.give_back(chain(*session.running.values()))
@@ -123,7 +123,7 @@ class _Session:
         self._answers, self._seconds = 0, 0.0  # that all of them took
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def decide(self, cancelled: CancelCallback | None) -> Batch:
+    def decide(self, canceled: CancelCallback | None) -> Batch:
         """The batch with its form: that of all workers, float32 where they would compute in different ones."""
         if self._batch.form:
             return self._batch
@@ -131,8 +131,8 @@ class _Session:
         futures: list[Future] = []
         while not futures or not all(future.done() for future in futures):
             self._look()
-            if cancelled is not None and cancelled():
-                raise Cancelled
+            if canceled is not None and canceled():
+                raise Canceled
             if self._client.status != "running":
                 raise _SchedulerLost
             futures = futures or [
@@ -148,7 +148,7 @@ class _Session:
         self._batch = replace(self._batch, form=found.pop() if len(found) == 1 else "float32")
         return self._batch
 
-    def run(self, cancelled: CancelCallback | None) -> Iterator[Answer]:
+    def run(self, canceled: CancelCallback | None) -> Iterator[Answer]:
         self._client.subscribe_topic(self._topic, self._events.put)
         try:
             while True:
@@ -162,8 +162,8 @@ class _Session:
                 event = None
                 with suppress(queue.Empty):
                     event = self._events.get(timeout=0.1)
-                if cancelled is not None and cancelled():
-                    raise Cancelled
+                if canceled is not None and canceled():
+                    raise Canceled
                 if self._client.status != "running":
                     raise _SchedulerLost
                 if isinstance(event, tuple):
@@ -311,7 +311,7 @@ def _own_cluster(size: Size) -> Iterator[SpecCluster]:
 
 
 @contextmanager
-def _connected(address: str, patience: float, overview: Overview, cancelled: CancelCallback | None) -> Iterator[Client]:
+def _connected(address: str, patience: float, overview: Overview, canceled: CancelCallback | None) -> Iterator[Client]:
     """A client of a scheduler whose workers have this package."""
     until = time.monotonic() + patience
     overview.waiting(f"Waiting for the scheduler at {address}" if patience else "")
@@ -320,8 +320,8 @@ def _connected(address: str, patience: float, overview: Overview, cancelled: Can
             raise InputError(
                 f"No Dask scheduler answers at {address}. Start one, or check the address; what is done stays done."
             )
-        if cancelled is not None and cancelled():
-            raise Cancelled
+        if canceled is not None and canceled():
+            raise Canceled
         time.sleep(NOTICE)
     overview.waiting("")
     try:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from .. import __version__
-from ..core.errors import Cancelled, DeviceError, LightSegError
+from ..core.errors import Canceled, DeviceError, LightSegError
 from ..core.progress import CancelCallback, Progress
 from ..worker import messages
 from ..worker.client import Worker
@@ -55,7 +55,7 @@ class _Kept:
         process = self.for_work(work)
         try:
             form = process.ask(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]), None, unwanted)
-        except Cancelled:
+        except Canceled:
             raise
         except LightSegError as error:
             if process.pid is None:  # it has died, which another may not
@@ -77,7 +77,7 @@ _keeping = threading.Lock()
 
 
 def do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: str) -> list[dict[str, Any]]:
-    """Cases on a worker of the cluster: what its process answers to each, or why it gave none; fewer when cancelled."""
+    """Cases on a worker of the cluster: what its process answers to each, or why it gave none; fewer when canceled."""
     from distributed import get_worker
 
     if wanted != __version__:
@@ -108,7 +108,7 @@ def do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: 
             try:
                 kept.form(work, message["batch"], worker.address, unwanted)
                 said = kept.for_work(work).ask(partial(_unchanged, job), dict, partial(report, case), unwanted)
-            except Cancelled:
+            except Canceled:
                 break
             except CannotTakePart:
                 raise

@@ -107,7 +107,7 @@ def planned(
         if count == 0:
             raise InputError(_no_case(given, card, misfits))
         claims.refuse(cases_in(listed))
-        WeightStore().ensure(card, callbacks.progress, callbacks.cancelled, settings.options.accept_license)
+        WeightStore().ensure(card, callbacks.progress, callbacks.canceled, settings.options.accept_license)
         yield Plan(card, replace(batch, model_sha256=model_sha256(card)), listed, count, misfits)
 
 
@@ -121,7 +121,7 @@ def segment_files(
 ) -> Outcome:
     """Segment all cases of an input (see `find_cases`) into the folder `out`; those done before are skipped.
 
-    Raises LightSegError for what keeps all cases from being done; Cancelled.
+    Raises LightSegError for what keeps all cases from being done; Canceled.
     """
     engine, callbacks = engine or Engine(), callbacks or Callbacks()
     with planned(given, model, out, settings or Settings(), callbacks) as plan:
@@ -133,7 +133,7 @@ def segment_files(
             claim_tables(batch, TABLES)
             try:
                 run = cluster.run if engine.name == DASK else local.run
-                with closing(run(plan.cases(), batch, engine, size, overview, callbacks.cancelled)) as answers:
+                with closing(run(plan.cases(), batch, engine, size, overview, callbacks.canceled)) as answers:
                     for answer in answers:
                         overview.finished(answer.row.status, answer.skipped, answer.row.seconds, size.workers)
             finally:  # also of what was done until an interruption

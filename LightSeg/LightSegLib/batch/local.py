@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
-from ..core.errors import Cancelled, LightSegError
+from ..core.errors import Canceled, LightSegError
 from ..core.progress import CancelCallback, Progress
 from ..worker.client import Worker
 from .case import Case
@@ -28,7 +28,7 @@ class _Pool:
     batch: Batch
     engine: Engine
     overview: Overview
-    cancelled: CancelCallback | None
+    canceled: CancelCallback | None
     free: list[tuple[int, Worker]] = field(default_factory=list)
     all: list[Worker] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ class _Pool:
 
         report(Progress("Starting"))
         try:
-            return worker.ask(lambda _folder: message, Answer.of, report, self.cancelled)
+            return worker.ask(lambda _folder: message, Answer.of, report, self.canceled)
         finally:
             self.overview.idle(task.case.id)
             self.free.append((number, worker))
@@ -71,7 +71,7 @@ class _Pool:
     def decide(self) -> None:
         """Give the batch its form. Raises DeviceError where this computer lacks the one that an earlier run decided."""
         number, worker = self.take()
-        answer = worker.ask(lambda _folder: {"batch": self.batch.to_json()}, dict, cancelled=self.cancelled)
+        answer = worker.ask(lambda _folder: {"batch": self.batch.to_json()}, dict, canceled=self.canceled)
         self.batch = replace(self.batch, form=answer["form"])
         self.free.append((number, worker))
 
@@ -86,15 +86,15 @@ def run(
     engine: Engine,
     size: Size,
     overview: Overview,
-    cancelled: CancelCallback | None = None,
+    canceled: CancelCallback | None = None,
 ) -> Generator[Answer, None, None]:
-    """The answers as they come; every case has one. Raises Cancelled, and OutputError where no record can be written.
+    """The answers as they come; every case has one. Raises Canceled, and OutputError where no record can be written.
 
     `cases` is drawn on as workers become free.
     """
     tasks = Tasks(cases, batch)
     running: dict[Future[Answer], Task] = {}
-    pool = _Pool(batch, engine, overview, cancelled)
+    pool = _Pool(batch, engine, overview, canceled)
     try:
         if batch.form != "float32":
             pool.decide()
@@ -106,13 +106,13 @@ def run(
             if not running:
                 return
             done, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-            if cancelled is not None and cancelled():
-                raise Cancelled
+            if canceled is not None and canceled():
+                raise Canceled
             for future in done:
                 task = running.pop(future)
                 try:
                     found: Answer | None = future.result()
-                except Cancelled:
+                except Canceled:
                     raise
                 except LightSegError as error:
                     found = tasks.failed(task, error)

@@ -50,17 +50,17 @@ StateCallback = Callable[[State], None]
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Whom a batch tells. progress: of what comes before the first case. on_state: of the cases. cancelled: asked again
+    """Whom a batch tells. progress: of what comes before the first case. on_state: of the cases. canceled: asked again
     and again, True stops the batch."""
 
     progress: ProgressCallback | None = None
     on_state: StateCallback | None = None
-    cancelled: CancelCallback | None = None
+    canceled: CancelCallback | None = None
 
     @property
     def reporter(self) -> Reporter:
         """For what comes before the first case."""
-        return Reporter(self.progress, self.cancelled)
+        return Reporter(self.progress, self.canceled)
 
 
 class Overview:

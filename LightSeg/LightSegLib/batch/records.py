@@ -28,7 +28,7 @@ DONE, FAILED, BEGUN = "done", "failed", "begun"  # begun: its files are being wr
 class Row:
     """One case. input: where it was found. ml: volume of every label. run, form: as in `Batch`.
 
-    confidence: mean probability of the labelled voxels, if there are any. peak_mb: most memory that the process held
+    confidence: mean probability of the labeled voxels, if there are any. peak_mb: most memory that the process held
     meanwhile. device, computed_in, processor, libraries: what computed, as in the provenance of a segmentation.
     notices: what a user should know of a result.
     error: why a failed one has no result. files: of the case in the folder of results, with the SHA-256 of what was

@@ -270,7 +270,7 @@ def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Col
         ("Model", f"{card.title} ({card.id})"),
         ("Version", card.version),
         ("Weights (SHA-256)", weights_sha256 or "not known"),
-        ("Licence", card.licence),
+        ("License", card.license),
         ("Citation", card.citation),
         ("Limitations", card.limitations),
         ("Precision", settings.options.precision),

@@ -152,11 +152,11 @@ class CaseWork:
 
 
 def mean_confidence(segmentation: Segmentation) -> float | None:
-    """Probability, 0 to 1, over the labelled voxels; None where nothing is labelled."""
-    labelled = segmentation.voxels > 0
-    if segmentation.confidence is None or not labelled.any():
+    """Probability, 0 to 1, over the labeled voxels; None where nothing is labeled."""
+    labeled = segmentation.voxels > 0
+    if segmentation.confidence is None or not labeled.any():
         return None
-    return round(float(segmentation.confidence[labelled].mean(dtype=float)) / 100, 4)
+    return round(float(segmentation.confidence[labeled].mean(dtype=float)) / 100, 4)
 
 
 def _cost(started: float) -> dict[str, Any]:

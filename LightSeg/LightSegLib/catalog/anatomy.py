@@ -1,9 +1,9 @@
-"""Standard terms and colours of anatomical structures by their name: `anatomy.json`.
+"""Standard terms and colors of anatomical structures by their name: `anatomy.json`.
 
-Codes, meanings and recommended colours are those of 3D Slicer's terminology lists ("Segmentation category and type -
-DICOM master list", "Anatomic codes - DICOM master list") and, where these lack a structure or a colour, those of the
+Codes, meanings and recommended colors are those of 3D Slicer's terminology lists ("Segmentation category and type -
+DICOM master list", "Anatomic codes - DICOM master list") and, where these lack a structure or a color, those of the
 extension TotalSegmentator. The parts of the brain have the codes of DICOM's context groups 7153 and 7140 (PS3.16);
-SNOMED CT has none for the ventral diencephalon. The heart's chambers and some parts of the brain have colours of our
+SNOMED CT has none for the ventral diencephalon. The heart's chambers and some parts of the brain have colors of our
 own: the lists' look alike.
 """
 
@@ -26,9 +26,9 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
-    """Terms and colour of a label by its name: "Right kidney", "kidney_right" and "Kidney R" are the same.
+    """Terms and color of a label by its name: "Right kidney", "kidney_right" and "Kidney R" are the same.
 
-    A name that is not known has no terms, and a colour of its own that follows from the label's value.
+    A name that is not known has no terms, and a color of its own that follows from the label's value.
     """
     key = _key(name)
     known = _structures()
@@ -50,14 +50,14 @@ def sides() -> dict[str, Code]:
 
 
 def generic_color(value: int) -> Color:
-    """A colour for a label of which nothing is known but its value; neighbouring values differ clearly."""
+    """A color for a label of which nothing is known but its value; neighboring values differ clearly."""
     hue = value * GOLDEN_RATIO % 1  # the golden ratio spreads any number of hues
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.7 - value % 3 * 0.15, 0.95 - value % 2 * 0.15)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def words(text: str) -> list[str]:
-    """Words of a text in lower case, without accents, and in one spelling ("Tumour" is "tumor")."""
+    """Words of a text in lower case, without accents, and in one spelling ("Tumor" is "tumor")."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     spellings = _file()["spellings"]
     found = re.findall(r"[^\W_]+", "".join(letter for letter in plain if not unicodedata.combining(letter)))
@@ -76,7 +76,7 @@ def _file() -> dict[str, Any]:
 
 @functools.cache
 def _structures() -> dict[tuple[str, ...], tuple[Terminology, Color]]:
-    """Terms and colour by key, those of one side of paired structures too."""
+    """Terms and color by key, those of one side of paired structures too."""
     result = {}
     for group in _file()["groups"]:
         category = Code(*group["category"])

@@ -20,6 +20,7 @@ from ..core.json_file import read_json
 from ..core.schema import FieldError, conform
 
 SCHEMA_VERSION = 1
+RENAMED = {"licence": "license"}  # fields of cards by the names that they once had
 MOST_BYTES = 1 << 20  # of a card; the longest has some twenty thousand
 LONGEST_NAME = 200  # bytes of a file's name; most file systems have 255, and temporary names need some
 NEEDED_NUMBERS = {"ct": ("lower", "upper", "mean", "std"), "percentile": ("lower", "upper")}
@@ -129,13 +130,13 @@ class Total:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Steps before the network, in this order: orientation, crop, resampling, normalisation.
+    """Steps before the network, in this order: orientation, crop, resampling, normalization.
 
     orientation: world directions in which the i, j, k axes run, for example "RAS" (i to the right), or
     "input" to leave the array as it is stored, for networks that saw no directions of the body but slices along the
     heart, say. Oblique images are turned to the nearest directions. transpose: then the array axes that become k, j, i.
     spacing: mm along the resulting i, j, k axes; None, for all or for one of them, keeps the input's.
-    normalize_first: normalise before resampling, as nnU-Net v2 does.
+    normalize_first: normalize before resampling, as nnU-Net v2 does.
     alignment: in place of all that, where a model needs its images in one position.
     """
 
@@ -151,7 +152,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Inference:
-    """How the network is run: patch_size in voxels [k, j, i], overlap of neighbouring tiles as a fraction.
+    """How the network is run: patch_size in voxels [k, j, i], overlap of neighboring tiles as a fraction.
 
     A two-dimensional network has a patch of one slice, (1, j, i).
     mirror_axes: array axes (0=k, 1=j, 2=i) that may be flipped for test-time averaging.
@@ -211,7 +212,7 @@ class Card:
     region_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
     not_known: what the authors have not stated, one sentence each; such a model is "unverified".
     self_describing: the weights file carries preprocessing, inference and labels, which replace the card's.
-    non_commercial: the licence forbids commercial use, so it must be accepted before a download.
+    non_commercial: the license forbids commercial use, so it must be accepted before a download.
     totals: sums of labels that tables list after the labels.
     """
 
@@ -227,7 +228,7 @@ class Card:
     inference: Inference
     labels: tuple[Label, ...]
     weights: Weights
-    licence: str
+    license: str
     citation: str
     limitations: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -317,8 +318,11 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
 
 
 def _renewed(data: Any) -> Any:
-    """A card whose preprocessing has an `interpolation`, as LightSeg once wrote it, with a `resampling` instead."""
-    preprocessing = data.get("preprocessing") if isinstance(data, dict) else None
+    """A card in today's names: fields that LightSeg once called otherwise, `interpolation` in a `resampling`."""
+    if not isinstance(data, dict):
+        return data
+    data = {name if RENAMED.get(name, name) in data else RENAMED.get(name, name): value for name, value in data.items()}
+    preprocessing = data.get("preprocessing")
     if not isinstance(preprocessing, dict) or "interpolation" not in preprocessing or "resampling" in preprocessing:
         return data
     others = {name: value for name, value in preprocessing.items() if name != "interpolation"}

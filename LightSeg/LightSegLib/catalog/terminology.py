@@ -10,7 +10,7 @@ TAG = "TerminologyEntry"  # name of the segment tag that holds the entry
 
 
 def terminology_entry(terminology: Terminology) -> str:
-    """Slicer's serialised terminology entry.
+    """Slicer's serialized terminology entry.
 
     Seven fields joined by '~': context, category, type, type modifier, anatomic context, region and
     region modifier; a code is 'scheme^value^meaning', an absent one '^^'. Source: the documentation of

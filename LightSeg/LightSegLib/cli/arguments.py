@@ -30,7 +30,7 @@ TRAINING_HELP = {
     "weight_decay": "of AdamW",
     "warmup_epochs": "epochs until the highest learning rate",
     "class_weight_exponent": "1 weighs classes by inverse frequency, 0 alike",
-    "foreground_fraction": "share of patches that are centred on a label",
+    "foreground_fraction": "share of patches that are centered on a label",
     "flip_axes": "array axes flipped at random, joined by commas; 2 swaps left and right",
     "ema_decay": "moving average of the weights, 0 for none",
     "validation_fraction": "share of the cases kept for validation",
@@ -42,7 +42,7 @@ TRAINING_HELP = {
 SYNTHESIS_HELP = {
     "settings": "what the values of the label maps are: a file, or the name of one that LightSeg has, such as brain "
     "(default: synthesis.json beside the label maps)",
-    "images_per_epoch": "images made and learnt from in one epoch",
+    "images_per_epoch": "images made and learned from in one epoch",
     "hours": "pause after so many hours, 0 for never; --resume goes on",
     "voxels_per_class": "of each image, drawn at random for the objective",
     "validation_maps": "label maps kept for validation",
@@ -144,7 +144,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     batch.add_argument("--dry-run", action="store_true", help="list what would be done, and how long it would take")
     batch.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
-    train = command("train", "Train a model on labelled volumes, or on images synthesized from label maps.")
+    train = command("train", "Train a model on labeled volumes, or on images synthesized from label maps.")
     train.add_argument(
         "dataset", nargs="?", metavar="DATASET", help="folder in nnU-Net's raw layout, or with images/ and labels/"
     )

@@ -76,7 +76,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "Sources": ", ".join(map(origin, weights.sources)),
         "Homepage": card.homepage,
         "Limitations": card.limitations,
-        "Licence": card.licence,
+        "License": card.license,
         "Citation": card.citation,
     }
     say(card.title)

@@ -53,8 +53,8 @@ class DeviceError(LightSegError):
     """The computation does not fit or does not run on any device of this machine."""
 
 
-class Cancelled(LightSegError):
+class Canceled(LightSegError):
     """The user stopped the job; nothing was changed."""
 
     def __init__(self) -> None:
-        super().__init__("The job was cancelled. Nothing was changed.")
+        super().__init__("The job was canceled. Nothing was changed.")

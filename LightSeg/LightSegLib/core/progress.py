@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .errors import Cancelled
+from .errors import Canceled
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ CancelCallback = Callable[[], bool]
 
 
 class Reporter:
-    """Passes reports on and raises Cancelled as soon as the user asks for it."""
+    """Passes reports on and raises Canceled as soon as the user asks for it."""
 
-    def __init__(self, progress: ProgressCallback | None = None, cancelled: CancelCallback | None = None) -> None:
+    def __init__(self, progress: ProgressCallback | None = None, canceled: CancelCallback | None = None) -> None:
         self._progress = progress
-        self._cancelled = cancelled
+        self._canceled = canceled
         self._started = time.monotonic()
 
     def step(self, name: str) -> None:
@@ -63,12 +63,12 @@ class Reporter:
         left = (size - received) / bytes_per_second if size and bytes_per_second > 0 else None
         self._report(Progress(name, seconds_left=left, received=received, size=size, bytes_per_second=bytes_per_second))
 
-    def check_cancelled(self) -> None:
-        """Raise Cancelled when the user has asked for it."""
-        if self._cancelled is not None and self._cancelled():
-            raise Cancelled
+    def check_canceled(self) -> None:
+        """Raise Canceled when the user has asked for it."""
+        if self._canceled is not None and self._canceled():
+            raise Canceled
 
     def _report(self, progress: Progress) -> None:
-        self.check_cancelled()
+        self.check_canceled()
         if self._progress is not None:
             self._progress(progress)

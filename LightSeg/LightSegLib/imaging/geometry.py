@@ -13,7 +13,7 @@ from ..core.errors import InputError
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where voxels lie in the world, as SimpleITK states it: millimetres, LPS.
+    """Where voxels lie in the world, as SimpleITK states it: millimeters, LPS.
 
     spacing, origin: 3 numbers in x, y, z (i, j, k) order. direction: 3x3, its columns are the
     unit vectors of the i, j and k axes. shape: array order [k, j, i].

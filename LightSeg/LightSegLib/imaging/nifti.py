@@ -218,7 +218,7 @@ def _shape(name: str, header: Header) -> tuple[int, int, int]:
         )
     if header.datatype not in KINDS:
         raise InputError(
-            f"{name} has voxels of NIfTI's datatype {header.datatype}, which are not numbers on a grey scale. "
+            f"{name} has voxels of NIfTI's datatype {header.datatype}, which are not numbers on a gray scale. "
             "Convert it to an integer or floating-point image."
         )
     dimensions = 4 if count > 3 and lengths[3] > 1 else min(count, 3)

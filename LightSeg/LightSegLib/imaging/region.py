@@ -32,7 +32,7 @@ class Region:
         return cls(ras_to_lps(corners))
 
     def slices(self, geometry: Geometry) -> Slices:
-        """Array slices [k, j, i] of the voxels whose centres lie in the box's bounds along the grid's axes.
+        """Array slices [k, j, i] of the voxels whose centers lie in the box's bounds along the grid's axes.
 
         Raises InputError when the box has no voxel of the volume inside.
         """

@@ -63,7 +63,7 @@ class Segmentation:
 def check_voxels(voxels: np.ndarray, name: str) -> None:
     """Refuse voxels that no network can make sense of.
 
-    Raises InputError for empty, two-dimensional, time-varying or colour arrays, for NaN or infinite
+    Raises InputError for empty, two-dimensional, time-varying or color arrays, for NaN or infinite
     voxels and for a constant image.
     """
     if voxels.ndim == 4:
@@ -78,7 +78,7 @@ def check_voxels(voxels: np.ndarray, name: str) -> None:
         )
     if voxels.dtype.kind not in "iufb":
         raise InputError(
-            f"{name} has voxels of type {voxels.dtype}, which are not numbers on a grey scale. "
+            f"{name} has voxels of type {voxels.dtype}, which are not numbers on a gray scale. "
             "Convert it to an integer or floating-point image."
         )
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():

@@ -24,7 +24,7 @@ ENDINGS = (".seg.nrrd", ".nrrd", *NIFTI_ENDINGS)
 def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
     """Write labels on the input's grid as `.seg.nrrd`, `.nrrd`, `.nii.gz` or `.nii`.
 
-    `.seg.nrrd` is 3D Slicer's segmentation file: it also holds the names, colours, terminology and
+    `.seg.nrrd` is 3D Slicer's segmentation file: it also holds the names, colors, terminology and
     provenance. Voxels are uint8, or uint16 where a label value needs it.
 
     Raises OutputError, with nothing left behind, for an unknown ending, a missing or unwritable

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FEW = 0.1  # of the labelled voxels of the fullest slice; slices with fewer are always doubtful and say little
+FEW = 0.1  # of the labeled voxels of the fullest slice; slices with fewer are always doubtful and say little
 APART = 3  # slices, so that one doubtful place is not listed again and again
 
 
 @dataclass(frozen=True)
 class DoubtfulSlice:
-    """index: (i, j, k) of the middle of the doubt. confidence: mean probability of the slice's labelled voxels."""
+    """index: (i, j, k) of the middle of the doubt. confidence: mean probability of the slice's labeled voxels."""
 
     index: tuple[float, float, float]
     confidence: float
@@ -34,8 +34,8 @@ def least_certain_slices(labels: np.ndarray, confidence: np.ndarray, count: int 
 
 
 def _middle(labels: np.ndarray, confidence: np.ndarray) -> tuple[float, float]:
-    """Mean place (i, j) of the labelled voxels of a slice [j, i], weighted by their doubt."""
-    labelled = np.argwhere(labels)
-    doubt = 100.0 - confidence[tuple(labelled.T)]
-    j, i = np.average(labelled, axis=0, weights=doubt if doubt.sum() > 0 else None)
+    """Mean place (i, j) of the labeled voxels of a slice [j, i], weighted by their doubt."""
+    labeled = np.argwhere(labels)
+    doubt = 100.0 - confidence[tuple(labeled.T)]
+    j, i = np.average(labeled, axis=0, weights=doubt if doubt.sum() > 0 else None)
     return float(i), float(j)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..catalog.card import Inference
-from ..core.errors import Cancelled
+from ..core.errors import Canceled
 from ..core.leftovers import new_folder
 from ..core.progress import Reporter
 from .plan import WAITING_SLABS, Plan, Workload, make_sampler
@@ -32,7 +32,7 @@ from .processing.restore import Restorer
 from .sliding_window import Position, TileAggregator, TileSampler
 from .threads import AtOnce, pool
 
-LOOK = 0.1  # seconds between two looks whether the user has cancelled
+LOOK = 0.1  # seconds between two looks whether the user has canceled
 
 Network = Callable[[Tensor], Tensor]  # tiles [B, C, k, j, i] -> logits [B, outputs, k, j, i]
 
@@ -121,13 +121,13 @@ def _in_order(
 def _result(
     running: deque[tuple[list[Position], Future[list[Tensor]]]], reporter: Reporter
 ) -> tuple[list[Position], list[Tensor]]:
-    """Of the first that was begun; Cancelled is raised as soon as the user asks for it."""
+    """Of the first that was begun; Canceled is raised as soon as the user asks for it."""
     positions, future = running.popleft()
     while True:
         try:
             future.exception(timeout=LOOK)
         except NotYet:
-            reporter.check_cancelled()
+            reporter.check_canceled()
         else:
             return positions, future.result()
 
@@ -157,7 +157,7 @@ class _Evaluation:
     """What is averaged (logits or probabilities) for tiles, over the flips of the rules, too.
 
     A tile of one value, such as the air around a body after clipping, gives the same wherever it lies: computed once.
-    It may be called in several threads; after `stopped` is set it raises Cancelled.
+    It may be called in several threads; after `stopped` is set it raises Canceled.
     """
 
     def __init__(self, network: Network, rules: Inference, device: torch.device, stopped: threading.Event) -> None:
@@ -185,7 +185,7 @@ class _Evaluation:
         total = self._once(batch)
         for flip in self._flips[1:]:
             if self._stopped.is_set():
-                raise Cancelled
+                raise Canceled
             total = total + self._once(batch.flip(flip)).flip(flip)
         return total / len(self._flips) if len(self._flips) > 1 else total
 

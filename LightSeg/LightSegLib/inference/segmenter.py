@@ -89,7 +89,7 @@ class Segmenter:
         volumes: Sequence[Volume],
         roi: Region | None = None,
         progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
+        canceled: CancelCallback | None = None,
     ) -> Segmentation:
         """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
 
@@ -97,33 +97,33 @@ class Segmenter:
         it was read. With the option confidence, it has the least certain slices, each as voxel index i, j, k and
         confidence.
 
-        Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Cancelled
-        within one tile of `cancelled` returning True, or one batch of small tiles with as many voxels as a large one.
+        Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Canceled
+        within one tile of `canceled` returning True, or one batch of small tiles with as many voxels as a large one.
         """
         from .threads import one_thread_each
 
         with one_thread_each() as threads:
-            return self._segment(volumes, roi, progress, cancelled, threads)
+            return self._segment(volumes, roi, progress, canceled, threads)
 
     def _segment(
         self,
         volumes: Sequence[Volume],
         roi: Region | None,
         progress: ProgressCallback | None,
-        cancelled: CancelCallback | None,
+        canceled: CancelCallback | None,
         threads: int,
     ) -> Segmentation:
         from .processing.restore import keep_largest_component
 
         started = time.perf_counter()
-        reporter = Reporter(progress, cancelled)
+        reporter = Reporter(progress, canceled)
         if self.card.self_describing:  # then the weights file says what must be checked and prepared
-            self._load(progress, cancelled)
+            self._load(progress, canceled)
         self._check(volumes)
         reporter.step("Preparing")
         prepared = self._prepare(volumes, roi, reporter)
         reporter.step("Loading model")
-        self._load(progress, cancelled)
+        self._load(progress, canceled)
         run = self._run(prepared, reporter, threads)
         reporter.step("Restoring")
         found = run.found
@@ -165,7 +165,7 @@ class Segmenter:
         if self._template is None:
             self._template = open_template(self.card)
         reporter.step(f"Finding the {rules.subject}")
-        return align(volumes, steps, self._template, roi, reporter.check_cancelled)
+        return align(volumes, steps, self._template, roi, reporter.check_canceled)
 
     def _check(self, volumes: Sequence[Volume]) -> None:
         wanted = self.card.channels
@@ -212,7 +212,7 @@ class Segmenter:
         of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
         if roi is not None and of_image and card.region_mm is None:
             found.append(
-                "The intensities were normalised within the region, while the model was trained on whole images. "
+                "The intensities were normalized within the region, while the model was trained on whole images. "
                 "Choose a larger region, or none, if the result is poor."
             )
         return found
@@ -224,11 +224,11 @@ class Segmenter:
         extent = np.array(prepared.inner_shape) * prepared.spacing
         return bool((extent > 2 * np.array(self.card.region_mm[::-1])).any())
 
-    def _load(self, progress: ProgressCallback | None, cancelled: CancelCallback | None) -> None:
+    def _load(self, progress: ProgressCallback | None, canceled: CancelCallback | None) -> None:
         if not self._networks:
             from ..models.opening import open_model
 
-            opened = open_model(self.card, progress, cancelled, self.options.accept_license)
+            opened = open_model(self.card, progress, canceled, self.options.accept_license)
             self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
             self._identity = opened.sha256
 
@@ -338,7 +338,7 @@ class Segmenter:
                 "region_lps": None if roi is None else roi.corners.tolist(),
             },
             "seconds": round(seconds, 3),
-            "licence": card.licence,
+            "license": card.license,
             "citation": card.citation,
             "lightseg": __version__,
             "notices": notices,

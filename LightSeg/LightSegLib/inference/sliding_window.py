@@ -128,7 +128,7 @@ class TileAggregator:
 
 @cache
 def gaussian(size: tuple[int, int, int]) -> Tensor:
-    """Importance of a tile's voxels [k, j, i], 1 at the centre (size // 2), nowhere 0.
+    """Importance of a tile's voxels [k, j, i], 1 at the center (size // 2), nowhere 0.
 
     A unit impulse after a Gaussian filter of an eighth of the size; zeros become the smallest other value, so that
     a voxel seen only by a tile's corner still counts. This is nnU-Net's, whose models expect it.

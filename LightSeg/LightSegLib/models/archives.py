@@ -15,7 +15,7 @@ from ..core.errors import InputError
 from ..core.leftovers import temporary_folder
 
 MOST_FILES = 100_000
-MOST_BYTES = 50 * 2**30  # five folds of nnU-Net's largest networks with their optimisers take about half of that
+MOST_BYTES = 50 * 2**30  # five folds of nnU-Net's largest networks with their optimizers take about half of that
 SPARE_BYTES = 2**28  # left free on the disk, for what else the computer does meanwhile
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 

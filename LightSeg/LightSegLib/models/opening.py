@@ -34,22 +34,22 @@ class OpenModel:
 def open_model(
     card: Card,
     progress: ProgressCallback | None = None,
-    cancelled: CancelCallback | None = None,
+    canceled: CancelCallback | None = None,
     accept_license: bool = False,
 ) -> OpenModel:
     """The networks of `card` with their weights, downloaded first where they are not on this computer.
 
-    After the first read of a downloaded file a slim copy without optimiser state takes its place, and beside it
+    After the first read of a downloaded file a slim copy without optimizer state takes its place, and beside it
     the completed card of a self-describing file. Raises ModelError for a file that is not the card's, and what
     `WeightStore.ensure` raises.
     """
     store = WeightStore()
-    path = store.ensure(card, progress, cancelled, accept_license)
-    store.verify(card, progress, cancelled)
+    path = store.ensure(card, progress, canceled, accept_license)
+    store.verify(card, progress, canceled)
     record = store.record(card) if store.state(card) == "downloaded" else None
     try:
         if not path.is_file():  # another LightSeg has put its slim copy there meanwhile
-            path = store.ensure(card, progress, cancelled, accept_license)
+            path = store.ensure(card, progress, canceled, accept_license)
         checkpoint = read_checkpoint(path)
         completed = complete(as_shipped(card), checkpoint) if card.self_describing else card
         networks = _networks(completed, checkpoint, path.name)

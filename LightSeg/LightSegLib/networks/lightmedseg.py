@@ -26,7 +26,7 @@ was silent or at odds with itself, the paper's own numbers decided. Chosen, with
       and so the head's further stride-2 transposed convolution, a fifth doubling of four halvings,
       cannot exist; the head is its pointwise convolution. The bottleneck projection is a pointwise
       convolution that keeps 128 channels; transposed convolutions have kernel and stride 2. Eq. 14 is in
-      normalised coordinates of voxel centres. Eq. 16: pointwise fusion. Eq. 17: the gate is a 3^3
+      normalized coordinates of voxel centers. Eq. 16: pointwise fusion. Eq. 17: the gate is a 3^3
       convolution. Eq. 19, 20: kernel 3. Eq. 16 and each branch end with GN(4) and SiLU.
 Table 4: K = 8, 16, 32.
 

@@ -54,7 +54,7 @@ def _scan(decay: Tensor, drive: Tensor) -> None:
     """Turn `drive` into the states of LinearScan, in place; `decay` is used up.
 
     Two steps at a time are one step of the same kind (decays multiply, drives add up), so the states at odd t
-    are a scan of half the length, and those at even t follow from their neighbours. Nothing is ever divided by
+    are a scan of half the length, and those at even t follow from their neighbors. Nothing is ever divided by
     a product of decays, so such products may become as small as they like.
     """
     length = len(drive)

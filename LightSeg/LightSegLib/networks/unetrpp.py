@@ -186,7 +186,7 @@ class UNETRPP(nn.Module):
         Synapse              64, 128, 128     2, 4, 4      shared      1               yes
         ACDC                 16, 160, 160     1, 4, 4      separate    2               yes
         lung                 32, 192, 192     1, 4, 4      separate    2               yes
-        tumour (BraTS)       128, 128, 128    4, 4, 4      matrix      1               no
+        tumor (BraTS)       128, 128, 128    4, 4, 4      matrix      1               no
 
     With `deep_supervision`, `forward` returns the logits at full resolution and those of the next two decoder
     stages. It raises ValueError for another patch size, the constructor ModelError for an unknown projection.

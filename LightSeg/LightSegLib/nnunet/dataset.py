@@ -88,7 +88,7 @@ def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
     members = {name: _values(value, f"dataset.labels.{name}") for name, value in given.items()}
     if members.get("background") != [0]:
         raise FieldError("dataset.labels must have a background of value 0")
-    ignored = members.pop("ignore", None)  # voxels that nobody has labelled; the network has no output for them
+    ignored = members.pop("ignore", None)  # voxels that nobody has labeled; the network has no output for them
     if ignored is not None and ignored != [max(max(values) for values in members.values()) + 1]:
         raise FieldError("dataset.labels.ignore must be the highest value")
     foreground = {name: values for name, values in members.items() if set(values) != {0}}

@@ -21,7 +21,7 @@ NNUNET = (
     "Isensee F et al. nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation. "
     "Nature Methods 18, 203-211 (2021)."
 )
-PLACEHOLDER = "Whoever converted this dataset was lazy"  # what nnU-Net writes where nobody gave a licence
+PLACEHOLDER = "Whoever converted this dataset was lazy"  # what nnU-Net writes where nobody gave a license
 USUAL = ("nnUNetPlans", "nnUNetTrainer")  # need no mention
 LONGEST_ID = 120
 
@@ -45,7 +45,7 @@ def describe(checkpoint: Checkpoint, folds: Sequence[int | str] = (), remark: st
         description=_text(dataset, "description") or f"Segments {structures} in {', '.join(settings.channels)} images.",
         **vars(settings),
         weights=Weights("weights.pt"),
-        licence=_licence(dataset),
+        license=_license(dataset),
         citation=_citation(dataset),
         limitations=" ".join(filter(None, (NOT_TRIED, _about_ensemble(folds), remark, _about_trainer(trainer)))),
         training={
@@ -86,11 +86,11 @@ def _identifier(dataset: str, configuration: str, plans: str, trainer: str) -> s
     return f"{identifier}-imported" if identifier in listed else identifier
 
 
-def _licence(dataset: dict[str, Any]) -> str:
-    licence = _text(dataset, "licence", "license")
-    if not licence or licence.startswith(PLACEHOLDER):
+def _license(dataset: dict[str, Any]) -> str:
+    terms = _text(dataset, "licence", "license")
+    if not terms or terms.startswith(PLACEHOLDER):
         return NOT_STATED
-    return f"Not stated for the weights; of the training data: {licence}"
+    return f"Not stated for the weights; of the training data: {terms}"
 
 
 def _citation(dataset: dict[str, Any]) -> str:

@@ -246,5 +246,5 @@ def _normalization(plans: dict[str, Any], channel: str, scheme: str, masked: boo
             std=known["std"],
         )
     if scheme not in NORMALIZATIONS:
-        unsupported(f"Channel {channel} of the model is normalised by '{scheme}'")
+        unsupported(f"Channel {channel} of the model is normalized by '{scheme}'")
     return NORMALIZATIONS[scheme]

@@ -31,11 +31,11 @@ def index_to_ras(geometry: Geometry) -> np.ndarray:
 def frame(volume: Volume, layers: Sequence[Layer], width: int, height: int) -> Framing:
     """Choose slices that show much of the labels, and a scale at which they fill about half of the picture.
 
-    Each slice lies where its plane crosses most labelled voxels: the mere centre of two paired organs
+    Each slice lies where its plane crosses most labeled voxels: the mere center of two paired organs
     would lie between them and show neither.
     """
     low, high = _bounds(_corners(volume.geometry))
-    points = _labelled_points(layers)
+    points = _labeled_points(layers)
     if not len(points):
         points = np.array([(low + high) / 2])
     label_low, label_high = _bounds(points)
@@ -48,8 +48,8 @@ def frame(volume: Volume, layers: Sequence[Layer], width: int, height: int) -> F
     return Framing(focus, middle, shown_mm / min(width, height))
 
 
-def _labelled_points(layers: Sequence[Layer]) -> np.ndarray:
-    """RAS positions [n, 3] of labelled voxels; of very many, a regular choice."""
+def _labeled_points(layers: Sequence[Layer]) -> np.ndarray:
+    """RAS positions [n, 3] of labeled voxels; of very many, a regular choice."""
     found = [np.empty((0, 3))]
     for layer in layers:
         if layer.box is None:

@@ -48,8 +48,8 @@ def _facts(provenance: Mapping[str, Any]) -> list[str]:
     facts = []
     if model := provenance.get("title") or provenance.get("model"):
         facts.append(f"Model: {model} {provenance.get('version', '')}".strip())
-    if licence := provenance.get("licence"):
-        facts.append(f"Licence of the model: {licence}")
+    if terms := provenance.get("license") or provenance.get("licence"):
+        facts.append(f"License of the model: {terms}")
     if version := provenance.get("lightseg"):
         facts.append(f"Made with LightSeg {version}")
     return facts

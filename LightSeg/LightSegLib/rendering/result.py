@@ -21,7 +21,7 @@ from .surface import opengl_works, render_surface
 from .text import Style, text_width, wrap, write
 
 NO_OPENGL = "The 3D surface is left out: this machine has no VTK with a working OpenGL library."
-NOTHING = "The 3D surface is left out: no voxel is labelled."
+NOTHING = "The 3D surface is left out: no voxel is labeled."
 
 SIZE = (1600, 1200)  # pixels, as all below
 TITLE_SIZES = (34, 28, 22, 16)
@@ -83,7 +83,7 @@ def _draw_surface(layers: Sequence[Layer]) -> tuple[Image.Image, str | None]:
 
 
 def _draw_axes(panel: Image.Image, axes: np.ndarray, left: int, top: int) -> None:
-    """Lines to the patient's right, front and top as the camera sees them; `axes` [3, 3]: across, up, towards."""
+    """Lines to the patient's right, front and top as the camera sees them; `axes` [3, 3]: across, up, toward."""
     middle = CROSS / 2
     for direction, letter, color in sorted(
         zip(axes, "RAS", palette.AXES, strict=True), key=lambda item: float(item[0][2])

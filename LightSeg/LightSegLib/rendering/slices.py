@@ -91,8 +91,8 @@ def _areas(layers: Sequence[Layer], raster: Raster) -> list[tuple[Layer, np.ndar
         own = [layer for layer in layers if layer.segmentation is segmentation and layer.label.value in present]
         if not own:
             continue
-        labelled = np.argwhere(np.isin(block, [layer.label.value for layer in own]))
-        low, high = (ends[:, None, None] for ends in (labelled.min(axis=0) - 1, labelled.max(axis=0) + 1))
+        labeled = np.argwhere(np.isin(block, [layer.label.value for layer in own]))
+        low, high = (ends[:, None, None] for ends in (labeled.min(axis=0) - 1, labeled.max(axis=0) + 1))
         near = np.all((index > low) & (index < high), axis=0) & ~outside  # no label reaches the other pixels
         points = index[:, near]
         shares = [_share(block == layer.label.value, points) for layer in own]

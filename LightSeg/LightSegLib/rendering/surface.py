@@ -101,7 +101,7 @@ def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[Im
 def _surface_actor(layers: Sequence[Layer]) -> Any:
     """The outer surface of one segmentation's labels, without voxel steps, at its place in RAS.
 
-    All labels are one mesh, colored by label, so that neighbours meet without a gap.
+    All labels are one mesh, colored by label, so that neighbors meet without a gap.
     """
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData

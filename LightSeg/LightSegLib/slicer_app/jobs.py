@@ -6,7 +6,7 @@ thread waits for the worker. What the user may do to the scene meanwhile:
 - The volume's voxels change: the result is that of the earlier ones, and a notice says so. Its size changes: an error.
 - The volume moves, alone or under another transform: the segments lie on its voxels, where these are now.
 - The volume is removed: an error, and nothing is written. The output is removed: a new one is made.
-- The scene is closed: the job is cancelled.
+- The scene is closed: the job is canceled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import slicer
 
-from ..core.errors import Cancelled, InputError, LightSegError
+from ..core.errors import Canceled, InputError, LightSegError
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.volume import Segmentation
 from ..worker.client import Worker
@@ -49,7 +49,7 @@ class Task:
     """Work in a thread: its reports and its end are told in the main thread.
 
     progress: signal with a `Progress`. finished: signal with the task itself, once, whatever happened; `state` is then
-    "done" (`result` is what the work returned), "failed" (`error` says why) or "cancelled".
+    "done" (`result` is what the work returned), "failed" (`error` says why) or "canceled".
 
     work: called in the thread with a progress and a cancel callback; it may touch neither the scene nor Qt.
     """
@@ -61,7 +61,7 @@ class Task:
         self.error: LightSegError | None = None
         self._work: Callable[[ProgressCallback, CancelCallback], Any] | None = work
         self._failure: BaseException | None = None
-        self._cancelled = threading.Event()
+        self._canceled = threading.Event()
         self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._timer: Any = _timer(self._poll)
@@ -69,7 +69,7 @@ class Task:
 
     def cancel(self) -> None:
         """End the work as soon as it asks; `finished` follows."""
-        self._cancelled.set()
+        self._canceled.set()
 
     def wait(self) -> None:
         """Return when it has finished; the application stays usable meanwhile."""
@@ -80,7 +80,7 @@ class Task:
     def _run(self) -> None:
         assert self._work is not None
         try:
-            self.result = self._work(self._reports.put, self._cancelled.is_set)
+            self.result = self._work(self._reports.put, self._canceled.is_set)
         except BaseException as error:
             self._failure = error
 
@@ -89,7 +89,7 @@ class Task:
         self._thread.join(0.002)
         while not self._reports.empty():
             report = self._reports.get()
-            if not self._cancelled.is_set():
+            if not self._canceled.is_set():
                 self.progress.emit(report)
         if not self._thread.is_alive() and self.state == "running":
             self._finish()
@@ -100,14 +100,14 @@ class Task:
         self._timer = None
         self._work = None
         try:
-            if self._cancelled.is_set():
-                raise Cancelled
+            if self._canceled.is_set():
+                raise Canceled
             if self._failure is not None:
                 raise self._failure
             self._complete()
             self.state = "done"
-        except Cancelled:
-            self.state = "cancelled"
+        except Canceled:
+            self.state = "canceled"
         except LightSegError as error:
             self.state, self.error = "failed", error
         except BaseException as error:  # a fault of the program must not leave the window waiting
@@ -142,8 +142,8 @@ class Job(Task):
         # The thread has voxels of its own: the user may change those of the scene, or remove them.
         copies = [replace(volume, voxels=volume.voxels.copy()) for volume in volumes]
 
-        def compute(progress: ProgressCallback, cancelled: CancelCallback) -> Segmentation:
-            return worker.segment(request.model, copies, region, request.options, progress, cancelled)
+        def compute(progress: ProgressCallback, canceled: CancelCallback) -> Segmentation:
+            return worker.segment(request.model, copies, region, request.options, progress, canceled)
 
         self._scene = slicer.mrmlScene
         self._closing = self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.cancel())

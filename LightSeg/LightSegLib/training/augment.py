@@ -42,7 +42,7 @@ def random_patch(
 ) -> tuple[Tensor, Tensor]:
     """One augmented patch of image [C, k, j, i] and labels [k, j, i]: ([C, *patch], [*patch] of int64).
 
-    foreground: centre the patch near a random labelled voxel, so that rare classes are seen.
+    foreground: center the patch near a random labeled voxel, so that rare classes are seen.
     Outside the volume the image continues with its edge values and the labels are background.
     """
     grid = _grid(labels, patch_size, foreground, random, augmentation)
@@ -89,18 +89,18 @@ def _grid(
         if random.random() < 0.5:
             matrix[:, axis] *= -1
     slack = np.maximum(shape - size, 0) / 2
-    centre = (shape - 1) / 2 + random.uniform(-slack - 3, slack + 3)
+    center = (shape - 1) / 2 + random.uniform(-slack - 3, slack + 3)
     if foreground:
         voxels = torch.nonzero(labels)
         if len(voxels):
             chosen = voxels[random.integers(len(voxels))].numpy() + random.uniform(-size / 6, size / 6)
-            # near the labels, but no further outside the volume than an unlabelled patch would be
-            centre = np.clip(chosen, (shape - 1) / 2 - slack - 3, (shape - 1) / 2 + slack + 3)
+            # near the labels, but no further outside the volume than an unlabeled patch would be
+            center = np.clip(chosen, (shape - 1) / 2 - slack - 3, (shape - 1) / 2 + slack + 3)
     to_unit = 2 / shape
     theta = np.zeros((3, 4))
     # affine_grid gives patch positions p in (-1, 1) as (i, j, k); voxel offset = p * size / 2 along (k, j, i)
     theta[:, :3] = (to_unit[:, None] * matrix * (size / 2)[None])[::-1, ::-1]
-    theta[:, 3] = ((centre + 0.5) * to_unit - 1)[::-1]
+    theta[:, 3] = ((center + 0.5) * to_unit - 1)[::-1]
     return F.affine_grid(torch.tensor(theta[None], dtype=torch.float32), [1, 1, *patch_size], align_corners=False)
 
 

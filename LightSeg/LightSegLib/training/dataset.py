@@ -107,6 +107,6 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
         )
     if len(cases) < 2:
         raise InputError(
-            f"{labels} holds {len(cases)} case(s), but training and validation need at least two. Add labelled cases."
+            f"{labels} holds {len(cases)} case(s), but training and validation need at least two. Add labeled cases."
         )
     return tuple(cases)

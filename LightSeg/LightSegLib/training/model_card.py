@@ -32,7 +32,7 @@ def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, opt
     """
     values = {int(value) for _, labels in loaded for value in np.unique(labels)} - {0}
     if not values:
-        raise InputError("No case of the training set has a labelled voxel. Check that these are the label files.")
+        raise InputError("No case of the training set has a labeled voxel. Check that these are the label files.")
     card = _given_card(dataset, options) if options.card else _card_from(dataset, loaded, values, options)
     if unnamed := sorted(values - {label.value for label in card.labels}):
         raise InputError(
@@ -66,7 +66,7 @@ def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
     return dataclasses.replace(
         card,
         title=f"{card.title}, trained on {dataset.name}",
-        licence=NOT_STATED,
+        license=NOT_STATED,
         citation=NOT_STATED,
         limitations=NOT_STATED,
         sample="",
@@ -108,7 +108,7 @@ def _card_from(dataset: Dataset, loaded: Sequence[LoadedCase], values: set[int],
             Label(value, name, COLORS[n % len(COLORS)]) for n, (value, name) in enumerate(sorted(names.items()))
         ),
         weights=Weights("weights.pt", 0, ""),
-        licence=NOT_STATED,
+        license=NOT_STATED,
         citation=NOT_STATED,
         limitations=NOT_STATED,
     )
@@ -119,7 +119,7 @@ def _is_ct(channel: str) -> bool:
 
 
 def _ct_window(loaded: Sequence[LoadedCase], channel: int) -> Normalization:
-    """Window of the labelled voxels of all cases: 0.5 and 99.5 percentiles, mean and standard deviation in HU."""
+    """Window of the labeled voxels of all cases: 0.5 and 99.5 percentiles, mean and standard deviation in HU."""
     voxels = np.concatenate([volumes[channel].voxels[labels > 0].astype(np.float64) for volumes, labels in loaded])
     lower, upper = np.percentile(voxels, (0.5, 99.5))
     lower, upper, mean, std = (round(float(n), 4) for n in (lower, upper, voxels.mean(), max(voxels.std(), 1e-3)))

@@ -48,7 +48,7 @@ def train_synthetic(
     options: SyntheticTrainingOptions,
     synthesis: SynthesisOptions | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    cancelled: CancelCallback | None = None,
+    canceled: CancelCallback | None = None,
 ) -> Card | None:
     """Train an aligned model on label maps and write a model folder; returns its card.
 
@@ -58,7 +58,7 @@ def train_synthetic(
     started = time.monotonic()
     material = prepare(folder, options)
     run = SyntheticRun(material, Path(out), options, synthesis or SynthesisOptions())
-    reporter = Reporter(None, cancelled)
+    reporter = Reporter(None, canceled)
     name = Path(folder).resolve().name
     command = synthetic_command(name, Path(out), options, run.synthesis)
     card: Card | None = None

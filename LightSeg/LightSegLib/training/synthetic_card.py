@@ -83,7 +83,7 @@ def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origi
         inference=Inference((k, j, i)),
         labels=tuple(labels),
         weights=origin.weights,
-        licence=settings.license or NOT_STATED,
+        license=settings.license or NOT_STATED,
         citation=settings.citation or NOT_STATED,
         limitations="Trained on synthesized images alone. Check every result.",
         training={

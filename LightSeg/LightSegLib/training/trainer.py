@@ -1,4 +1,4 @@
-"""Training on labelled images: patches, validation through the inference pipeline, and the model folder at the end.
+"""Training on labeled images: patches, validation through the inference pipeline, and the model folder at the end.
 
 The model folder gets `model.json` and the weights (the best by validation Dice) beside what every run leaves
 (`run.py`).
@@ -41,7 +41,7 @@ def train(
     out: str | Path,
     options: TrainingOptions,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    cancelled: CancelCallback | None = None,
+    canceled: CancelCallback | None = None,
 ) -> Card:
     """Train LightMedSeg on a training set and write a model folder; returns its card.
 
@@ -52,7 +52,7 @@ def train(
     loaded = {case.name: case.load() for case in dataset.cases}
     card = starting_card(dataset, list(loaded.values()), out, options)
     run = _Run(card, dataset, loaded, out, options)
-    reporter = Reporter(None, cancelled)
+    reporter = Reporter(None, canceled)
     for epoch in range(run.epoch, options.epochs):
         reporter.step("Training")
         report = run.train_epoch(epoch)

@@ -59,7 +59,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read the weights of any known layout; the optimiser's state is never copied into memory from a zip archive.
+    """Read the weights of any known layout; the optimizer's state is never copied into memory from a zip archive.
 
     Nothing in the file is executed. Raises ModelError for a file that is missing, damaged, without weights, or that
     refers to more than weights need.

@@ -1,4 +1,4 @@
-"""Requests to a web server that can be cancelled at any moment, never hang, and say in a sentence why they failed.
+"""Requests to a web server that can be canceled at any moment, never hang, and say in a sentence why they failed.
 
 A request runs in a thread of its own, which hands over what arrives through a queue. The caller waits on
 that queue for a fraction of a second at a time, so a server that keeps silent holds up neither a cancel nor a
@@ -117,12 +117,12 @@ class Connection:
                 tries.wait_after(error)
 
     def pause(self, seconds: float, reason: str) -> None:
-        """Wait, telling the user why. Raises Cancelled."""
+        """Wait, telling the user why. Raises Canceled."""
         self.reporter.step(f"Trying again in {seconds:.0f} s: {reason}")
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(POLL, left))
-            self.reporter.check_cancelled()
+            self.reporter.check_canceled()
 
 
 class Tries:
@@ -187,7 +187,7 @@ class Stream:
         return self.length is not None or "chunked" in self.headers.get("Transfer-Encoding", "").lower()
 
     def blocks(self) -> Iterator[bytes]:
-        """The body as it arrives. Raises SourceError where it breaks off or stalls, and Cancelled."""
+        """The body as it arrives. Raises SourceError where it breaks off or stalls, and Canceled."""
         received = 0
         while (block := self._next(self._connection.patience.silence)) is not None:
             if isinstance(block, Exception):
@@ -205,7 +205,7 @@ class Stream:
     def _next(self, limit: float) -> requests.Response | bytes | Exception | None:
         until = time.monotonic() + limit
         while True:
-            self._connection.reporter.check_cancelled()
+            self._connection.reporter.check_canceled()
             try:
                 return self._events.get(timeout=POLL)
             except Empty:

@@ -100,7 +100,7 @@ def download(remote: Remote, partial: Partial, connection: Connection, title: st
     """Fetch `remote` until `partial.path` is the whole, verified file; returns its fingerprint.
 
     Raises SourceError where this source does not give it (a wrong file is removed, an incomplete one kept),
-    OutputError where it cannot be written, and Cancelled.
+    OutputError where it cannot be written, and Canceled.
     """
     try:
         stitched, found = _attempt(remote, partial, connection, title)

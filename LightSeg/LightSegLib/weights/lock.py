@@ -21,7 +21,7 @@ POLL = 0.1  # seconds between two attempts
 def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iterator[None]:
     """Hold the lock of the file `path`, which is created and stays. `what` is at work, for messages.
 
-    Raises InputError where another LightSeg holds it and `wait` is False, Cancelled while waiting, and OSError
+    Raises InputError where another LightSeg holds it and `wait` is False, Canceled while waiting, and OSError
     for a folder that cannot be written. On a file system without locks, as some network homes are, the lock
     is one in this computer's temporary folder; two computers may then download the same file at once.
     """
@@ -32,7 +32,7 @@ def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iter
         if not held:
             reporter.step(f"Waiting for another LightSeg that is at work on {what}")
         while not held:
-            reporter.check_cancelled()
+            reporter.check_canceled()
             time.sleep(POLL)
             held = _try_lock(descriptor)
         yield

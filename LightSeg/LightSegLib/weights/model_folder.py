@@ -40,13 +40,13 @@ class ModelFolder:
         return read_record(self._record_path)
 
     def record_for(self, card: Card) -> Record:
-        """The record to be continued: of an older version of the card, only the licence is remembered."""
+        """The record to be continued: of an older version of the card, only the license is remembered."""
         record = self.record()
         if record and record.version == card.version:
             return record
         return replace(
             Record(card.id, card.version),
-            licence=record.licence if record else "",
+            license=record.license if record else "",
             accepted=record.accepted if record else "",
         )
 
@@ -86,10 +86,10 @@ class ModelFolder:
             return {}
 
     def accept_license(self, card: Card) -> None:
-        """Remember that the user agrees to the card's licence. Raises OutputError."""
+        """Remember that the user agrees to the card's license. Raises OutputError."""
         record = self.record() or Record(card.id, card.version)
-        if record.licence != card.licence:
-            write_record(replace(record, licence=card.licence, accepted=_now()), self._record_path)
+        if record.license != card.license:
+            write_record(replace(record, license=card.license, accepted=_now()), self._record_path)
 
     def take_up(self, card: Card, reporter: Reporter) -> Path:
         """Record an unrecorded file. Raises ModelError where it is not the model's, and OSError."""

@@ -54,7 +54,7 @@ class Fingerprint:
 
 
 def fingerprint(path: Path, reporter: Reporter | None = None) -> Fingerprint:
-    """Fingerprint of a file on disk. Raises OSError, and Cancelled through the reporter.
+    """Fingerprint of a file on disk. Raises OSError, and Canceled through the reporter.
 
     Source of the git blob id: SHA-1 of "blob <size>", a zero byte and the content (Pro Git, chapter 10.2).
     """
@@ -65,18 +65,18 @@ def fingerprint(path: Path, reporter: Reporter | None = None) -> Fingerprint:
             sha256.update(block)
             git_blob.update(block)
             if reporter is not None:
-                reporter.check_cancelled()
+                reporter.check_canceled()
     return Fingerprint(size, sha256.hexdigest(), git_blob.hexdigest())
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the store remembers of one model: the file it has, and what it must recognise later.
+    """What the store remembers of one model: the file it has, and what it must recognize later.
 
     version: of the card for which the file was fetched. file: its name in the model's folder, empty after a
     removal; current: its fingerprint. original: fingerprint of the file as published, where `file` is a smaller
     copy of it. source: where the file came from; when: in ISO 8601. known: fingerprints of files that this version
-    has brought, by source, so that a silent change there is noticed. licence, accepted: which terms the user has
+    has brought, by source, so that a silent change there is noticed. license, accepted: which terms the user has
     accepted, and when.
     """
 
@@ -88,7 +88,7 @@ class Record:
     source: str = ""
     when: str = ""
     known: dict[str, str] = field(default_factory=dict)
-    licence: str = ""
+    license: str = ""
     accepted: str = ""
 
     @property
@@ -104,6 +104,8 @@ def read_record(path: Path) -> Record | None:
         if data.pop("schema") != SCHEMA_VERSION:
             return None
         original = data.pop("original")
+        if "licence" in data:  # as this field was once spelled
+            data["license"] = data.pop("licence")
         record = Record(
             current=_read_fingerprint(data.pop("current")),
             original=None if original is None else _read_fingerprint(original),

@@ -86,7 +86,7 @@ STAND_INS: dict[str, Any] = {
     **{f"numpy.{core}.multiarray._reconstruct": _empty_array for core in ("core", "_core")},
     "numpy.dtype": _DType,
     "numpy.ndarray": _Array,
-    "collections.defaultdict": _empty_dict,  # an optimiser's state, with one of the two below as the factory
+    "collections.defaultdict": _empty_dict,  # an optimizer's state, with one of the two below as the factory
     "builtins.dict": _empty_dict,
     "builtins.list": _empty_dict,
 }

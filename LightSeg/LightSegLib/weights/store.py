@@ -44,7 +44,7 @@ class Entry:
 class WeightStore:
     """The weights of all models, in `folder`: by default LIGHTSEG_WEIGHTS or `weights` in the user's LightSeg folder.
 
-    progress and cancelled of its methods are those of a Reporter, called in the caller's thread; a cancel takes
+    progress and canceled of its methods are those of a Reporter, called in the caller's thread; a cancel takes
     effect within a fraction of a second and keeps what has arrived of a download.
     """
 
@@ -73,7 +73,7 @@ class WeightStore:
 
     def path(self, card: Card) -> Path:
         """The weights file, without network. Raises ModelError that says how to get it where it is not here, and what
-        `ensure` raises of licence and folder where a person has just put it into its place."""
+        `ensure` raises of license and folder where a person has just put it into its place."""
         folder, local = self._folder(card.id), weights_path(card)
         if path := local if local.is_file() else folder.ready(card):
             return path
@@ -90,37 +90,37 @@ class WeightStore:
         """What is remembered of a model's download, with size and SHA-256 of its file; None for nothing."""
         return self._folder(card.id).record()
 
-    def licence_accepted(self, card: Card) -> bool:
-        """Whether the licence needs no acceptance before a download, or has it."""
+    def license_accepted(self, card: Card) -> bool:
+        """Whether the license needs no acceptance before a download, or has it."""
         record = self.record(card)
-        return not card.non_commercial or (record is not None and record.licence == card.licence)
+        return not card.non_commercial or (record is not None and record.license == card.license)
 
     def ensure(
         self,
         card: Card,
         progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
+        canceled: CancelCallback | None = None,
         accept_license: bool = False,
         mirror: str | None = None,
     ) -> Path:
         """The weights file, downloaded and verified first where it is not here; then without any network.
 
         mirror: base address that is tried first; the file is at MIRROR/MODEL/FILE. accept_license: the user agrees
-        to a licence that forbids commercial use, which is remembered. Two callers at once download once.
+        to a license that forbids commercial use, which is remembered. Two callers at once download once.
 
-        Raises InputError for a licence that was not accepted, DownloadError where no source gives the right file,
-        ModelError where there is none to download from, OutputError where the folder cannot be written, Cancelled.
+        Raises InputError for a license that was not accepted, DownloadError where no source gives the right file,
+        ModelError where there is none to download from, OutputError where the folder cannot be written, Canceled.
         """
         folder, local = self._folder(card.id), weights_path(card)
         if local.is_file():
             return local
-        self._check_licence(card, accept_license)
-        if self.licence_accepted(card) and (path := folder.ready(card)):
+        self._check_license(card, accept_license)
+        if self.license_accepted(card) and (path := folder.ready(card)):
             return path
         sources = sources_of(card, mirror_address(mirror))
         if not folder.unrecorded(card) and not folder.ready(card):
             self._check_downloadable(card, sources)
-        reporter = Reporter(progress, cancelled)
+        reporter = Reporter(progress, canceled)
         with self._locked(card.id, card.title, reporter):
             if card.non_commercial:
                 folder.accept_license(card)
@@ -139,18 +139,18 @@ class WeightStore:
         card: Card,
         file: str | Path,
         progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
+        canceled: CancelCallback | None = None,
         accept_license: bool = False,
     ) -> Path:
         """Copy a file that the user has fetched by hand into the store; `file` itself stays as it is.
 
-        Raises InputError for a file that is not the model's, as far as its card knows, or a licence that was not
-        accepted, OutputError where the folder cannot be written, and Cancelled.
+        Raises InputError for a file that is not the model's, as far as its card knows, or a license that was not
+        accepted, OutputError where the folder cannot be written, and Canceled.
         """
         if weights_path(card).is_file():
             raise InputError(f"{card.title} has its weights already, in {weights_path(card)}. Nothing is to be done.")
-        self._check_licence(card, accept_license)
-        reporter = Reporter(progress, cancelled)
+        self._check_license(card, accept_license)
+        reporter = Reporter(progress, canceled)
         with self._locked(card.id, card.title, reporter):
             folder = self._folder(card.id)
             if card.non_commercial:
@@ -158,10 +158,10 @@ class WeightStore:
             return folder.copy_in(card, Path(file), reporter)
 
     def verify(
-        self, card: Card, progress: ProgressCallback | None = None, cancelled: CancelCallback | None = None
+        self, card: Card, progress: ProgressCallback | None = None, canceled: CancelCallback | None = None
     ) -> None:
         """Read the whole file again. Raises ModelError where it is not what was downloaded, or not the card's."""
-        reporter = Reporter(progress, cancelled)
+        reporter = Reporter(progress, canceled)
         reporter.step(f"Checking {card.title}")
         local, folder, pins = weights_path(card), self._folder(card.id), Fingerprint.of_card(card)
         path = local if local.is_file() else folder.recorded() or self.path(card)
@@ -186,7 +186,7 @@ class WeightStore:
         """Delete the downloaded files of a model, unfinished ones too; returns the bytes freed.
 
         What is bundled or lies beside a user's own card is not touched. forget: also forget which file the sources
-        had and that the licence was accepted. Raises InputError while another LightSeg is at work on the model, and
+        had and that the license was accepted. Raises InputError while another LightSeg is at work on the model, and
         OutputError where a file cannot be deleted.
         """
         identifier = model if isinstance(model, str) else model.id
@@ -234,15 +234,15 @@ class WeightStore:
             raise write_error(self.folder, error) from error
 
     def _take_up(self, card: Card) -> Path:
-        self._check_licence(card, False)
+        self._check_license(card, False)
         with self._locked(card.id, card.title, Reporter()):
             folder = self._folder(card.id)
             return folder.ready(card) or folder.take_up(card, Reporter())
 
-    def _check_licence(self, card: Card, accept: bool) -> None:
-        if not accept and not self.licence_accepted(card):
+    def _check_license(self, card: Card, accept: bool) -> None:
+        if not accept and not self.license_accepted(card):
             raise InputError(
-                f"The licence of {card.title} forbids commercial use and must be accepted once: {card.licence} "
+                f"The license of {card.title} forbids commercial use and must be accepted once: {card.license} "
                 "If you agree, repeat the command with --accept-license (in Python: accept_license=True)."
             )
 

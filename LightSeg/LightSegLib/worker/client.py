@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from ..catalog.lookup import resolved
 from ..core.atomic_io import output_error
-from ..core.errors import Cancelled, DeviceError, LightSegError
+from ..core.errors import Canceled, DeviceError, LightSegError
 from ..core.leftovers import new_folder
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.region import Region
@@ -65,9 +65,9 @@ class Worker:
         roi: Region | None = None,
         options: InferenceOptions | None = None,
         progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
+        canceled: CancelCallback | None = None,
     ) -> Segmentation:
-        """As `Segmenter(find_card(model), options).segment(volumes, roi, progress, cancelled)`, with the same errors.
+        """As `Segmenter(find_card(model), options).segment(volumes, roi, progress, canceled)`, with the same errors.
 
         Raises what `ask` raises, too.
         """
@@ -78,18 +78,18 @@ class Worker:
         def read(answer: dict[str, Any]) -> Segmentation:
             return messages.segmentation_of(answer["segmentation"])
 
-        return self.ask(job, read, progress, cancelled)
+        return self.ask(job, read, progress, canceled)
 
     def ask(
         self,
         job: Callable[[Path], dict[str, Any]],
         read: Callable[[dict[str, Any]], T],
         progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
+        canceled: CancelCallback | None = None,
     ) -> T:
         """What `read` makes of the answer to a job. `job` makes its message; both may use files in a folder until then.
 
-        `cancelled` is asked in another thread, ten times a second; when it says True the process ends at once.
+        `canceled` is asked in another thread, ten times a second; when it says True the process ends at once.
         Raises the errors of the work as they were raised there, DeviceError where the process ended by itself,
         OutputError where the disk is full; `log` then has the end of what the process has written. One job at a time.
         """
@@ -99,7 +99,7 @@ class Worker:
             raise output_error(Path(tempfile.gettempdir()) / LOG, error) from error
         answered = False
         try:
-            with _folder(session) as folder, self._watching(process, cancelled):
+            with _folder(session) as folder, self._watching(process, canceled):
                 for message in _conversation(process, job(folder)):
                     answered = "progress" not in message
                     if "error" in message:
@@ -111,7 +111,7 @@ class Worker:
                 raise self._ended(process)
         except Exception:
             if process is not self._process:  # stopped: whatever failed, failed for that
-                raise Cancelled from None
+                raise Canceled from None
             raise
         finally:
             self.log = _end_of(session / LOG)
@@ -120,7 +120,7 @@ class Worker:
                 shutil.rmtree(session, ignore_errors=True)  # what was written while it was stopped
 
     def stop(self) -> None:
-        """End the process with all it has started, and remove its files; a job that runs raises Cancelled."""
+        """End the process with all it has started, and remove its files; a job that runs raises Canceled."""
         if self._process is not None:
             self._end(self._process)
 
@@ -143,13 +143,13 @@ class Worker:
             return self._process, self._session
 
     @contextmanager
-    def _watching(self, process: subprocess.Popen[str], cancelled: CancelCallback | None) -> Iterator[None]:
-        """End the process as soon as `cancelled` says so."""
+    def _watching(self, process: subprocess.Popen[str], canceled: CancelCallback | None) -> Iterator[None]:
+        """End the process as soon as `canceled` says so."""
         done = threading.Event()
 
         def watch() -> None:
-            while cancelled is not None and not done.wait(0.1):
-                if cancelled():
+            while canceled is not None and not done.wait(0.1):
+                if canceled():
                     self._end(process)
                     return
 

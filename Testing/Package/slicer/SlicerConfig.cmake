@@ -1,5 +1,5 @@
 # Stands in for Slicer 5.8's CMake package, as far as a scripted extension uses it, and stricter: what Slicer would
-# overlook (an argument too much, a misspelt name) is an error here, so that it is noticed before it ships.
+# overlook (an argument too much, a misspelled name) is an error here, so that it is noticed before it ships.
 set(Slicer_VERSION 5.8.1)
 set(Slicer_USE_FILE "${CMAKE_CURRENT_LIST_DIR}/UseSlicer.cmake")
 set(Slicer_EXTENSION_GENERATE_CONFIG "${CMAKE_CURRENT_LIST_DIR}/ExtensionGenerateConfig.cmake")

@@ -158,7 +158,7 @@ def test_names_fit_every_file_system(text: str, name: str) -> None:
 # --- content -----------------------------------------------------------------------------------
 
 
-def test_a_case_is_recognised_by_its_bytes_alone(tmp_path: Path) -> None:
+def test_a_case_is_recognized_by_its_bytes_alone(tmp_path: Path) -> None:
     first, moved = write_volume(tmp_path / "a.mha"), write_volume(tmp_path / "elsewhere" / "b.mha")
     other = write_volume(tmp_path / "c.mha", seed=1)
 

@@ -126,7 +126,7 @@ def test_every_case_is_in_the_table_with_its_numbers(card: Card, batch: Batch) -
 def test_it_says_what_the_results_depend_on(card: Card, batch: Batch) -> None:
     batch = dataclasses.replace(batch, settings=Settings(InferenceOptions(mirror=True, precision="float32")))
     words = Page(write(card, batch, make_rows(card), (Misfit("scout.dcm", "It has one slice."),))).text
-    for fact in (card.title, card.version, "f" * 64, card.licence, card.citation, "float32", "averaged over"):
+    for fact in (card.title, card.version, "f" * 64, card.license, card.citation, "float32", "averaged over"):
         assert fact in words
     assert "must not be used for diagnosis or treatment" in words
     assert "scout.dcm" in words and "It has one slice." in words
@@ -137,7 +137,7 @@ def test_names_and_messages_stay_text(card: Card, batch: Batch) -> None:
     """Names come from the users' files, and whoever makes a file must not command the reader's browser."""
     evil = '</script><script>alert("1")</script><img src=x onerror=alert(2)>\' & "quoted"'
     label = dataclasses.replace(card.labels[0], name=evil)
-    card = dataclasses.replace(card, title=evil, citation=evil, licence=evil, labels=(label,))
+    card = dataclasses.replace(card, title=evil, citation=evil, license=evil, labels=(label,))
     rows = [Row(evil, DONE, MODEL, "", "", ml={evil: 1.0 + n}) for n in range(8)]
     rows += [Row(evil, DONE, MODEL, "", "", ml={evil: 99.0}), Row("x", FAILED, evil, "", "", error=evil)]
     page = Page(write(card, batch, rows, (Misfit(evil, evil),)))

@@ -51,7 +51,7 @@ from LightSegLib.batch.tasks import Answer, Task
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli import main as cli
 from LightSegLib.core import system
-from LightSegLib.core.errors import Cancelled, DeviceError, InputError
+from LightSegLib.core.errors import Canceled, DeviceError, InputError
 from LightSegLib.core.leftovers import part_name
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.readers import read_volume
@@ -367,8 +367,8 @@ def test_cancel_ends_the_workers_and_leaves_what_is_done(cohort: Path, tmp_path:
     def one_is_done() -> bool:
         return record.is_file() and json.loads(record.read_text(encoding="utf-8"))["status"] == "done"
 
-    with pytest.raises(Cancelled):
-        run_batch(cohort, MODEL, out, PLAIN, cancelled=one_is_done, work=MORTAL, name=engine)
+    with pytest.raises(Canceled):
+        run_batch(cohort, MODEL, out, PLAIN, canceled=one_is_done, work=MORTAL, name=engine)
     assert worker_pids(out) and all(gone(pid) for pid in worker_pids(out))
     assert set(table(out)) == set(records(out)) == {"Fall 0"}
 

@@ -40,7 +40,7 @@ BAD = {
     "half a character in the title": text_of(title="\ud800"),
     "a file with an escape": text_of(weights=GOOD["weights"] | {"file": "\x1b[31m.pt"}),
     "large patch": text_of(inference=GOOD["inference"] | {"patch_size": [10**15, 32, 32]}),
-    "large file": text_of(licence="x" * 10_000_000),
+    "large file": text_of(license="x" * 10_000_000),
     "list": "[]",
     "empty": "",
 }

@@ -95,7 +95,7 @@ COMPLETE: dict[str, Any] = {
             {"kind": "page", "url": "https://example.org"},
         ],
     },
-    "licence": "CC0",
+    "license": "CC0",
     "citation": "None.",
     "limitations": "All.",
     "training": {"epochs": 3, "losses": [1.5, 1]},
@@ -178,6 +178,11 @@ def test_whole_numbers_may_be_written_with_a_point_and_lengths_without(data: dic
     assert [type(n) for n in (*card.inference.patch_size, *card.preprocessing.spacing)] == [int] * 3 + [float] * 3
 
 
+def test_a_card_with_the_old_spelling_of_license_is_read(data: dict[str, Any]) -> None:
+    data["licence"] = data.pop("license")
+    assert card_from_dict(data).license == data["licence"]
+
+
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
 def test_a_card_from_before_the_coarse_axis_counted_keeps_its_meaning(data: dict[str, Any], interpolation: str) -> None:
     del data["preprocessing"]["resampling"], data["inference"]["resampling"]
@@ -207,16 +212,16 @@ WRONG = (
 
 @pytest.mark.parametrize("path", list(paths(COMPLETE)), ids=name_of)
 def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: tuple[Any, ...]) -> None:
-    """Every field in turn is removed, replaced by other values, and given a neighbour that nobody knows."""
+    """Every field in turn is removed, replaced by other values, and given a neighbor that nobody knows."""
     authority = jsonschema.Draft202012Validator(card_schema())
-    for damage in ("removed", "misspelt", *WRONG):
+    for damage in ("removed", "misspelled", *WRONG):
         card = copy.deepcopy(COMPLETE)
         parent: Any = card
         for key in path[:-1]:
             parent = parent[key]
         if damage == "removed":
             del parent[path[-1]]
-        elif damage == "misspelt":
+        elif damage == "misspelled":
             if not isinstance(path[-1], str):
                 continue
             parent[path[-1] + "s"] = parent.pop(path[-1])
@@ -235,7 +240,7 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(license="MIT"), r"license is not a known field \(did you mean licence\?\)"),
+        (lambda d: d.update(lisence="MIT"), r"lisence is not a known field \(did you mean license\?\)"),
         (lambda d: d["labels"][1].update(colour=[1, 2, 3]), r"labels\[1\]\.colour .* \(did you mean color\?\)"),
         (lambda d: d["labels"][1].pop("color"), r"labels\[1\]\.color is missing"),
         (lambda d: d["labels"][1]["color"].pop(), r"labels\[1\]\.color must have 3 entries"),
@@ -326,13 +331,13 @@ def test_a_card_that_is_not_sure_of_something_says_why(shipped: Card) -> None:
         assert "target spacing is" in stated.lower() and "own spacing is kept" in stated
 
 
-def test_every_card_states_licence_citation_limits_and_whether_it_was_ever_run(shipped: Card) -> None:
-    assert shipped.licence and shipped.citation and shipped.limitations.startswith("Research use, not for diagnosis.")
+def test_every_card_states_license_citation_limits_and_whether_it_was_ever_run(shipped: Card) -> None:
+    assert shipped.license and shipped.citation and shipped.limitations.startswith("Research use, not for diagnosis.")
     if shipped.id not in OURS:
         assert "have never run the model with it" in shipped.limitations
         assert shipped.homepage.startswith("https://github.com/")
         assert shipped.weights.size is None and shipped.weights.sha256 is None
-    assert shipped.non_commercial == ("BY-NC" in shipped.licence)
+    assert shipped.non_commercial == ("BY-NC" in shipped.license)
 
 
 PUBLISHED = {
@@ -361,7 +366,7 @@ def test_weights_come_from_where_the_authors_put_them(shipped: Card) -> None:
     assert (shipped.weights.git_blob == "d2502b8774665abe7f2150a36ae80f23d701369e") == (shipped.id == FLARE24)
 
 
-def test_the_tumour_model_prepares_ct_as_its_plans_say() -> None:
+def test_the_tumor_model_prepares_ct_as_its_plans_say() -> None:
     """plans.json of the authors: spacing [3, 2, 2] for k, j, i; intensities of 5000 cases; patch [96, 128, 128]."""
     card = read_card(CARDS[NAMES.index(FLARE24)])
     (rule,) = card.preprocessing.normalization
@@ -375,7 +380,7 @@ def test_the_tumour_model_prepares_ct_as_its_plans_say() -> None:
 def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
     if shipped.id in OURS:
         return
-    version_1 = shipped.network == "unetrpp"  # nnU-Net v1: resample, then normalise; average probabilities
+    version_1 = shipped.network == "unetrpp"  # nnU-Net v1: resample, then normalize; average probabilities
     assert shipped.inference.average == ("probabilities" if version_1 else "logits")
     assert shipped.preprocessing.normalize_first != version_1
     if version_1:  # preprocessing/preprocessing.py and inference/segmentation_export.py of the authors
@@ -450,7 +455,7 @@ def test_networks_are_those_of_the_authors_with_the_same_keys_and_parameters(shi
 # --- terminology ---------------------------------------------------------------------------------
 
 
-def test_labels_have_the_terms_and_colours_of_the_anatomy_list(shipped: Card) -> None:
+def test_labels_have_the_terms_and_colors_of_the_anatomy_list(shipped: Card) -> None:
     for label in shipped.labels:
         assert (label.terminology, label.color) == look_up(label.name), label.name
 

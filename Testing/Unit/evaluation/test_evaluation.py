@@ -50,7 +50,7 @@ def test_area_of_a_sphere() -> None:
     assert area == pytest.approx(4 * math.pi * radius**2, rel=0.1)  # stairs are longer than the slope
 
 
-def test_cubes_three_millimetres_apart() -> None:
+def test_cubes_three_millimeters_apart() -> None:
     # 20 mm cubes of 0.5 mm voxels, tolerance t between two grid points. Within t: of the four long faces all but the
     # last 3 mm - t, of the inner end face a rim of t where the other cube's long faces pass, of the outer one nothing.
     t = 1.25

@@ -237,7 +237,7 @@ def test_python_raises_the_same_errors(tiny_model: Path, tmp_path: Path) -> None
         (np.zeros((0, 4, 4)), "not a three-dimensional image"),
         (np.zeros((4, 4, 4)), "constant"),
         (np.full((4, 4, 4), np.nan), "64 voxels"),
-        (np.zeros((4, 4, 4), complex), "not numbers on a grey scale"),
+        (np.zeros((4, 4, 4), complex), "not numbers on a gray scale"),
     ):
         with pytest.raises(LightSegError, match=words):
             segmenter.segment([Volume(voxels, Geometry(voxels.shape))])

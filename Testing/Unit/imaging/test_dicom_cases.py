@@ -107,7 +107,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "has the RescaleSlope 'one', which is not 1 number",
     ),
     "a single slice": (lambda: slices()[:1], "has a single slice|is a single slice"),
-    "colors": (lambda: changed(slice(None), SamplesPerPixel=3), "is in colour"),
+    "colors": (lambda: changed(slice(None), SamplesPerPixel=3), "is in color"),
     "frames over time": (
         lambda: [multiframe([(0, plane, 0) for plane in noise()])],
         r"All 12 slices of \w+ state the same place",
@@ -189,7 +189,7 @@ def test_voxels_in_big_endian_are_no_others(tmp_path: Path, bits: int, signed: b
 
 def test_values_by_a_table_or_a_palette_are_none_that_can_be_used(tmp_path: Path) -> None:
     palette = write(tmp_path / "a", slices(PhotometricInterpretation="PALETTE COLOR"))
-    with pytest.raises(InputError, match="in colour"):
+    with pytest.raises(InputError, match="in color"):
         read_volume(palette)
     table = write(tmp_path / "b", changed(slice(None), ModalityLUTSequence=Items([FileDataset("", {})])))
     with pytest.raises(InputError, match="by a table"):

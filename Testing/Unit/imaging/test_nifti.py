@@ -160,7 +160,7 @@ def test_a_matrix_that_places_nothing_is_refused(tmp_path: Path, row: list[float
         (np.zeros((4, 5, 6, 3), np.int16), "4 dimensions"),
         (np.zeros((4, 5, 6, 1, 3), np.int16), "3 components"),
         (np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "3 components"),
-        (np.zeros((4, 5, 6), np.complex64), "not numbers on a grey scale"),
+        (np.zeros((4, 5, 6), np.complex64), "not numbers on a gray scale"),
     ],
 )
 def test_what_is_no_scalar_volume_is_refused(tmp_path: Path, voxels: np.ndarray, words: str) -> None:

@@ -48,7 +48,7 @@ def test_terminology_is_written_as_slicer_writes_it() -> None:
 
 
 @needs_slicer
-def test_slicer_reads_names_colours_terms_and_place(segmentation: Segmentation, tmp_path: Path) -> None:
+def test_slicer_reads_names_colors_terms_and_place(segmentation: Segmentation, tmp_path: Path) -> None:
     import slicer
 
     path = tmp_path / "mit Leerzeichen ü.seg.nrrd"

@@ -27,7 +27,7 @@ from LightSegLib.catalog.card import (
     write_card,
 )
 from LightSegLib.catalog.lookup import find_card, template_path, weights_path
-from LightSegLib.core.errors import Cancelled, InputError, ModelError, NothingToAlignError
+from LightSegLib.core.errors import Canceled, InputError, ModelError, NothingToAlignError
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.region import Region
 from LightSegLib.imaging.volume import Volume
@@ -51,8 +51,8 @@ GRID = Geometry((72, 80, 68), (2.0, 2.0, 2.0), (-67.0, -79.0, -71.0))
 def phantom(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Intensities of a head-like phantom at places in mm (LPS): scalp, skull, brain, two different balls, a nose."""
 
-    def within(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
-        return sum(((p - c) / r) ** 2 for p, c, r in zip((x, y, z), centre, radii, strict=True)) < 1
+    def within(center: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
+        return sum(((p - c) / r) ** 2 for p, c, r in zip((x, y, z), center, radii, strict=True)) < 1
 
     image = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape))
     image[within((0, -85, -35), (12, 18, 14))] = 90
@@ -109,7 +109,7 @@ def around(
     return Geometry(shape, spacing, (x, y, z), tuple(map(float, direction.ravel())))
 
 
-def centre(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+def center(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Where the middle of a mask lies in the world, LPS mm."""
     k, j, i = np.argwhere(mask).mean(axis=0)
     return (geometry.index_to_world @ [i, j, k, 1])[:3]
@@ -162,7 +162,7 @@ def card(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Card:
         inference=Inference(GRID.shape),
         labels=(Label(1, "Left ball", (255, 0, 0)), Label(2, "Right ball", (0, 255, 0))),
         weights=Weights("weights.pt"),
-        licence="CC0-1.0",
+        license="CC0-1.0",
         citation="None.",
         totals=(Total("Balls", (1, 2)),),
         folder=folder,
@@ -196,7 +196,7 @@ def threads() -> Iterator[None]:
     ],
     ids=["turned by 25 degrees and far away", "other proportions in sagittal slices", "oblique thick slices"],
 )
-def test_a_known_pose_is_found_to_a_millimetre_and_a_half(
+def test_a_known_pose_is_found_to_a_millimeter_and_a_half(
     template: Template,
     moved: np.ndarray,
     shape: tuple[int, int, int],
@@ -302,7 +302,7 @@ def test_labels_lie_where_the_structures_are_whatever_the_axes(segmenter: Segmen
     assert result.voxels.shape == geometry.shape
     for value, ball in ((1, LEFT_BALL), (2, RIGHT_BALL)):
         expected = moved[:3, :3] @ ball + moved[:3, 3]
-        assert np.linalg.norm(centre(result.voxels == value, geometry) - expected) < 1.5
+        assert np.linalg.norm(center(result.voxels == value, geometry) - expected) < 1.5
 
 
 def test_totals_and_provenance_come_with_the_labels(segmenter: Segmenter) -> None:
@@ -326,7 +326,7 @@ def test_a_cut_off_head_gets_the_labels_that_are_left_and_a_sentence(segmenter: 
     matrix[2, 3] += 2.0 * (90 - keep)
     upper = Volume(whole.voxels[-keep:].copy(), Geometry.from_index_to_world(matrix, (keep, 96, 80)), "upper")
     result = segmenter.segment([upper])
-    assert np.linalg.norm(centre(result.voxels == 1, upper.geometry) - moved[:3, :3] @ LEFT_BALL) < 2
+    assert np.linalg.norm(center(result.voxels == 1, upper.geometry) - moved[:3, :3] @ LEFT_BALL) < 2
     assert any("cuts off about" in notice for notice in result.provenance["notices"])
 
 
@@ -346,9 +346,9 @@ def test_a_region_restricts_the_labels_and_changes_none(segmenter: Segmenter) ->
 
 def test_cancel_stops_the_search(segmenter: Segmenter) -> None:
     calls = iter(range(1000))
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         segmenter.segment(
-            [pictured(around(np.zeros(3), (60, 70, 60), (3.0, 3.0, 3.0)))], cancelled=lambda: next(calls) > 6
+            [pictured(around(np.zeros(3), (60, 70, 60), (3.0, 3.0, 3.0)))], canceled=lambda: next(calls) > 6
         )
 
 

@@ -22,7 +22,7 @@ def segmenter() -> Segmenter:
     return Segmenter(find_card(MODEL), InferenceOptions(device="cpu"))
 
 
-def centre(result: Segmentation, name: str) -> np.ndarray:
+def center(result: Segmentation, name: str) -> np.ndarray:
     """Where a label lies, LPS mm."""
     value = next(label.value for label in result.labels if label.name == name)
     k, j, i = np.argwhere(result.voxels == value).mean(axis=0)
@@ -32,11 +32,11 @@ def centre(result: Segmentation, name: str) -> np.ndarray:
 def check_anatomy(result: Segmentation) -> None:
     """What holds in every adult head, in the world."""
     for name in ("hippocampus", "thalamus", "putamen", "cerebral cortex", "cerebellar cortex"):
-        left, right = centre(result, f"Left {name}"), centre(result, f"Right {name}")
+        left, right = center(result, f"Left {name}"), center(result, f"Right {name}")
         assert left[0] - right[0] > 15, name  # L is +x
         assert abs(left[2] - right[2]) < 12, name
-    assert centre(result, "Brain stem")[2] < centre(result, "Third ventricle")[2]
-    assert centre(result, "Fourth ventricle")[1] > centre(result, "Third ventricle")[1]  # P is +y
+    assert center(result, "Brain stem")[2] < center(result, "Third ventricle")[2]
+    assert center(result, "Fourth ventricle")[1] > center(result, "Third ventricle")[1]  # P is +y
     ml = result.volumes_ml()
     assert 700 < ml["Brain without ventricles"] < 1800
     assert 0.75 < ml["Left hippocampus"] / ml["Right hippocampus"] < 1.33

@@ -45,7 +45,7 @@ def test_the_weights_are_small_half_precision_and_as_described(card: Card) -> No
     path = weights_path(card)
     assert path.stat().st_size == card.weights.size <= 1_200_000
     assert {tensor.dtype for tensor in torch.load(path, weights_only=True).values()} == {torch.float16}
-    assert "CC-BY-SA" in card.licence and "Decathlon" in card.citation
+    assert "CC-BY-SA" in card.license and "Decathlon" in card.citation
 
 
 def test_both_hippocampi_of_the_sample_are_plausible(both_sides: dict[str, Segmentation]) -> None:
@@ -63,9 +63,9 @@ def test_the_anterior_part_lies_in_front_of_and_below_the_posterior_one(both_sid
             (np.argwhere(result.voxels == value)[:, ::-1].mean(axis=0) @ to_world[:3, :3].T + to_world[:3, 3])
             for value in (1, 2)
         )
-        assert anterior[1] < posterior[1] - 10  # LPS: forward is towards smaller y
+        assert anterior[1] < posterior[1] - 10  # LPS: forward is toward smaller y
         assert anterior[2] < posterior[2] - 3
-        assert anterior[0] * (1 if side == "left" else -1) > 15  # and left towards larger x
+        assert anterior[0] * (1 if side == "left" else -1) > 15  # and left toward larger x
 
 
 def test_another_scanner_s_intensities_give_nearly_the_same_result(

@@ -20,7 +20,7 @@ def column(means: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
     return labels, confidence
 
 
-def test_doubtful_slices_come_first_and_neighbours_once() -> None:
+def test_doubtful_slices_come_first_and_neighbors_once() -> None:
     found = least_certain_slices(*column({4: 0.6, 5: 0.55, 9: 0.7}), count=2)
     assert [(place.index[2], pytest.approx(place.confidence)) for place in found] == [(5, 0.55), (9, 0.7)]
     np.testing.assert_allclose(found[0].index, (7.5, 7.5, 5))

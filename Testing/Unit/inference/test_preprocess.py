@@ -70,7 +70,7 @@ def test_cropping_to_the_non_zero_part_finds_it_in_any_channel() -> None:
     assert full[2:5, 3, 1:3].all() and full.sum() == 6
 
 
-def test_normalisations_follow_their_closed_forms() -> None:
+def test_normalizations_follow_their_closed_forms() -> None:
     channel = np.array([-2000.0, -100.0, 50.0, 200.0, 3000.0], np.float32)
     ct = normalize(channel, Normalization("ct", -1000.0, 1000.0, 50.0, 100.0))
     np.testing.assert_allclose(ct, [-10.5, -1.5, 0.0, 1.5, 9.5])
@@ -145,8 +145,8 @@ def test_splines_do_not_invent_intensities_beyond_those_of_the_image() -> None:
     assert np.unique(resampled).size > 4  # still a spline, not a step
 
 
-def test_a_model_with_unpublished_normalisation_says_that_it_cannot_run() -> None:
-    with pytest.raises(ModelError, match=r"have not published how .* is normalised.*preprocessing\.normalization"):
+def test_a_model_with_unpublished_normalization_says_that_it_cannot_run() -> None:
+    with pytest.raises(ModelError, match=r"have not published how .* is normalized.*preprocessing\.normalization"):
         prepare([ramp((3, 4, 5))], Preprocessing(normalization=(Normalization("unknown"),)))
 
 
@@ -154,7 +154,7 @@ def test_a_model_with_unpublished_normalisation_says_that_it_cannot_run() -> Non
 
 
 def by_scipy(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """A spline through voxel centres on grids that share their outer faces, kept within the array's range."""
+    """A spline through voxel centers on grids that share their outer faces, kept within the array's range."""
     zoom = [new / old for new, old in zip(shape, array.shape, strict=True)]
     result = ndimage.zoom(array.astype(float), zoom, order=3, mode="nearest", grid_mode=True)
     return np.clip(result, array.min(), array.max())

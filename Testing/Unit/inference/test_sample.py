@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 FOLDER = REPOSITORY / "LightSeg" / "Resources" / "SampleData"
 IMAGE = FOLDER / "icbm152_t1_1mm.nii.gz"
 
-# Centre of each hippocampus in the AAL atlas (Tzourio-Mazoyer et al. 2002), MNI space, RAS mm.
+# Center of each hippocampus in the AAL atlas (Tzourio-Mazoyer et al. 2002), MNI space, RAS mm.
 AAL_CENTER = {"left": (-25.0, -20.7, -10.1), "right": (29.2, -19.8, -10.3)}
 
 
@@ -52,7 +52,7 @@ def test_the_template_is_symmetric_about_the_midline(sample: Volume) -> None:
         ((0, 26, 6), 200, 255),  # genu of the corpus callosum: white matter
         ((0, -30, -30), 190, 255),  # pons and midbrain: white matter
         ((26, -44, 10), 0, 120),  # trigonum of the lateral ventricle: fluid
-        ((30, -20, -20), 140, 175),  # hippocampus: grey matter
+        ((30, -20, -20), 140, 175),  # hippocampus: gray matter
         ((0, -100, 60), 0, 0),  # behind and above the brain: nothing
     ],
     ids=["corpus callosum", "brain stem", "ventricle", "hippocampus", "outside"],
@@ -93,7 +93,7 @@ def test_the_script_makes_these_boxes() -> None:
     assert script.boxes() == json.loads((FOLDER / "icbm152_rois.json").read_text(encoding="utf-8"))
 
 
-def test_the_notice_that_the_licence_asks_for_is_there() -> None:
+def test_the_notice_that_the_license_asks_for_is_there() -> None:
     notice = " ".join((FOLDER / "NOTICE.txt").read_text(encoding="utf-8").split())
     assert "Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre" in notice
     assert "provided that the above copyright notice appear in all copies" in notice

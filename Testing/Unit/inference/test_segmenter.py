@@ -1,4 +1,4 @@
-"""The one way in: labels that come back at their place, progress, cancelling, memory, devices, notices."""
+"""The one way in: labels that come back at their place, progress, canceling, memory, devices, notices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from LightSegLib.catalog.card import Inference, Normalization, Preprocessing
-from LightSegLib.core.errors import Cancelled, DeviceError, InputError, ModelError
+from LightSegLib.core.errors import Canceled, DeviceError, InputError, ModelError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.region import Region
@@ -46,17 +46,17 @@ def test_labels_come_back_on_the_voxels_they_were_decided_for(
 
 
 def test_a_ball_keeps_its_place_and_size_through_resampling(threshold_segmenter: Callable[..., Segmenter]) -> None:
-    """An oblique, anisotropic ball of known centre and radius, in world coordinates."""
+    """An oblique, anisotropic ball of known center and radius, in world coordinates."""
     geometry = Geometry((24, 40, 36), (1.1, 0.9, 2.0), (-10.0, 20.0, 5.0), OBLIQUE)
     k, j, i = np.meshgrid(*(np.arange(n) for n in geometry.shape), indexing="ij")
     world = np.stack((i, j, k, np.ones_like(i)), -1) @ geometry.index_to_world[:3].T
-    centre = np.array((18.0, 19.0, 12.0, 1.0)) @ geometry.index_to_world[:3].T
-    distance = np.linalg.norm(world - centre, axis=-1)
+    center = np.array((18.0, 19.0, 12.0, 1.0)) @ geometry.index_to_world[:3].T
+    distance = np.linalg.norm(world - center, axis=-1)
     volume = Volume((12 - distance).astype(np.float32), geometry)
     rule = Preprocessing("RAS", spacing=(1.5, 1.5, 1.5), normalization=(Normalization("none"),))
     result = threshold_segmenter(rule, Inference((16, 16, 16))).segment([volume])
     found = world[result.voxels == 1]
-    np.testing.assert_allclose(found.mean(axis=0), centre, atol=0.1)
+    np.testing.assert_allclose(found.mean(axis=0), center, atol=0.1)
     assert result.volumes_ml()[result.labels[0].name] == pytest.approx(4 / 3 * np.pi * 12**3 / 1000, rel=0.02)
 
 
@@ -91,7 +91,7 @@ def test_progress_counts_tiles(threshold_segmenter: Callable[..., Segmenter]) ->
 
 
 def test_cancel_stops_after_the_tiles_that_have_begun(threshold_segmenter: Callable[..., Segmenter]) -> None:
-    """Cancelled at the second of 64 tiles: what is in the threads, and one tile that waits, may still be computed."""
+    """Canceled at the second of 64 tiles: what is in the threads, and one tile that waits, may still be computed."""
     calls = 0
 
     class Counting(Threshold):
@@ -105,8 +105,8 @@ def test_cancel_stops_after_the_tiles_that_have_begun(threshold_segmenter: Calla
     segmenter.use_network(network)
     segmenter.segment([ramp((8, 8, 8))])  # what is measured before the first tile is over
     calls = 0
-    with pytest.raises(Cancelled):
-        segmenter.segment([ramp((32, 32, 32))], cancelled=lambda: calls >= 2)
+    with pytest.raises(Canceled):
+        segmenter.segment([ramp((32, 32, 32))], canceled=lambda: calls >= 2)
     assert 2 <= calls <= 2 + torch.get_num_threads() + 1
 
 
@@ -123,7 +123,7 @@ def test_cancel_stops_before_the_next_mirror_image_of_a_tile() -> None:
 
     rules = Inference((8, 8, 8), mirror_axes=(0, 1, 2))
     evaluate = _Evaluation(network, rules, torch.device("cpu"), stopped)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         evaluate([torch.arange(8.0**3).view(1, 8, 8, 8)])
     assert calls == 2
 
@@ -162,7 +162,7 @@ def test_an_ordinary_failure_of_the_network_is_not_mistaken_for_lack_of_memory(
 
 
 def test_mirroring_averages_over_all_allowed_flips(threshold_segmenter: Callable[..., Segmenter]) -> None:
-    """A network that favours one end of an axis loses its preference when averaged over the flips."""
+    """A network that favors one end of an axis loses its preference when averaged over the flips."""
 
     class Biased(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -226,7 +226,7 @@ def test_notices_tell_what_may_spoil_a_result(threshold_segmenter: Callable[...,
     assert [notice.split(". ")[0] for notice in notices] == [
         "This model is unverified, since not everything about it is known: check the result",
         "volume is not stored as axial slices, and this model takes images as they are stored",
-        "The intensities were normalised within the region, while the model was trained on whole images",
+        "The intensities were normalized within the region, while the model was trained on whole images",
     ]
 
 
@@ -299,7 +299,7 @@ def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_
 def test_a_spacing_that_cannot_be_right_is_refused_and_named(
     threshold_segmenter: Callable[..., Segmenter], first: bool, spacing: float, grid: str
 ) -> None:
-    """Millimetres taken for metres, and metres for millimetres."""
+    """Millimeters taken for meters, and meters for millimeters."""
     volume = ramp((20, 20, 20), spacing=(spacing,) * 3)
     rules = Preprocessing("RAS", spacing=(1.0, 1.0, 1.0), normalize_first=first)
     with pytest.raises(InputError, match=rf"voxels of {spacing:g} x .* mm, .* 1 x 1 x 1 mm, would see {grid} voxels"):

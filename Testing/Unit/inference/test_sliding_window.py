@@ -89,7 +89,7 @@ def test_a_small_image_is_padded_with_zeros_all_around_up_to_the_patch() -> None
 
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_later_regions_are_painted_over_earlier_ones(probabilities: bool) -> None:
-    """Whole tumour, core, enhancing part: each lies in the one before, as in BraTS."""
+    """Whole tumor, core, enhancing part: each lies in the one before, as in BraTS."""
     inside = torch.tensor([[0, 1, 1, 1, 1], [0, 0, 1, 1, 0], [0, 0, 0, 1, 0]])[:, None, None, :]
     values = inside * 0.8 + 0.1 if probabilities else inside * 2.0 - 1
     labels = np.zeros((1, 1, 5), np.uint8)

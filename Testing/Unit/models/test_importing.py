@@ -43,7 +43,7 @@ def test_the_card_tells_where_the_model_is_from(results: Path) -> None:
         results / "dataset.json",
         name="Liver and tumors",
         description="Livers of 20 patients.",
-        licence="CC-BY-SA 4.0",
+        license="CC-BY-SA 4.0",
         reference="https://example.org/liver",
         release="2.1",
     )
@@ -53,7 +53,7 @@ def test_the_card_tells_where_the_model_is_from(results: Path) -> None:
         "2.1",
         "Livers of 20 patients.",
     )
-    assert card.licence == "Not stated for the weights; of the training data: CC-BY-SA 4.0"
+    assert card.license == "Not stated for the weights; of the training data: CC-BY-SA 4.0"
     assert card.citation.endswith("Training data: https://example.org/liver") and "Isensee" in card.citation
     assert card.training["trainer"] == "nnUNetTrainer" and card.training["folds"] == [0]
     assert [label.name for label in card.labels] == ["liver", "tumor"]
@@ -61,10 +61,10 @@ def test_the_card_tells_where_the_model_is_from(results: Path) -> None:
 
 
 def test_what_nobody_stated_is_not_made_up(results: Path) -> None:
-    """nnU-Net fills a licence that nobody gave with a sentence of its own."""
-    change(results / "dataset.json", licence="Whoever converted this dataset was lazy and didn't look it up!")
+    """nnU-Net fills a license that nobody gave with a sentence of its own."""
+    change(results / "dataset.json", license="Whoever converted this dataset was lazy and didn't look it up!")
     card = import_model(results)
-    assert card.licence == "Not stated."
+    assert card.license == "Not stated."
     assert card.title == "Tiny (3d_fullres)" and card.description == "Segments liver, tumor in CT images."
 
 

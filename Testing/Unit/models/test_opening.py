@@ -1,4 +1,4 @@
-"""From a card to a result, with weights that lie on a server: what a user of a catalogue model goes through."""
+"""From a card to a result, with weights that lie on a server: what a user of a catalog model goes through."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def published(tmp_path: Path) -> bytes:
-    """The authors' file: an nnU-Net v2 checkpoint with an optimiser's state as large as the weights."""
+    """The authors' file: an nnU-Net v2 checkpoint with an optimizer's state as large as the weights."""
     checkpoint = make_checkpoint(make_plans(), trainer="nnUNetTrainer_250epochs")
     checkpoint["optimizer_state"] = {"state": {n: {"momentum_buffer": torch.randn(500)} for n in range(40)}}
     torch.save(checkpoint, tmp_path / "published.pth")
@@ -50,7 +50,7 @@ def published(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def card(server: Server, published: bytes, tmp_path: Path) -> Card:
-    """A catalogue card which knows what it segments and where the weights are, but not the preprocessing."""
+    """A catalog card which knows what it segments and where the weights are, but not the preprocessing."""
     server.answers["/final.pth"] = Answer(published)
     imported = import_model(write_model(tmp_path / "Modell ä"))
     card = replace(
@@ -60,7 +60,7 @@ def card(server: Server, published: bytes, tmp_path: Path) -> Card:
         preprocessing=Preprocessing("input", normalization=(Normalization("unknown"),)),
         weights=Weights("final.pth", sources=(Source("url", url=f"{server.url}/final.pth"),)),
         self_describing=True,
-        not_known=("The spacing is not stated.", "The normalisation is not stated."),
+        not_known=("The spacing is not stated.", "The normalization is not stated."),
     )
     (tmp_path / "models" / "liver-ct").mkdir(parents=True)
     write_card(card, tmp_path / "models" / "liver-ct" / "model.json")
@@ -220,13 +220,13 @@ def test_the_command_line_downloads_checks_and_removes(
     assert run("weights", "list")[1] == "Nothing was downloaded yet.\n"
 
 
-def test_a_licence_that_forbids_commercial_use_is_accepted_once(
+def test_a_license_that_forbids_commercial_use_is_accepted_once(
     server: Server, card: Card, run: Run, tmp_path: Path
 ) -> None:
     folder = card.folder
     assert folder is not None
     write_card(
-        replace(read_card(folder / "model.json"), non_commercial=True, licence="CC-BY-NC"), folder / "model.json"
+        replace(read_card(folder / "model.json"), non_commercial=True, license="CC-BY-NC"), folder / "model.json"
     )
     code, _, err = run("weights", "download", "liver-ct")
     assert code == 2 and "CC-BY-NC" in err and "--accept-license" in err

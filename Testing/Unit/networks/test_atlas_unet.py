@@ -1,4 +1,4 @@
-"""The network for aligned images: what it knows before it has learnt anything, and that sides cannot be confused."""
+"""The network for aligned images: what it knows before it has learned anything, and that sides cannot be confused."""
 
 from __future__ import annotations
 

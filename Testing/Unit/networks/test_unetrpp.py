@@ -103,7 +103,7 @@ def test_every_parameter_of_every_variant_learns(projection: str) -> None:
 
 
 def test_batch_statistics_are_those_of_training_and_not_of_the_patch() -> None:
-    """A patch's neighbours in the batch change nothing."""
+    """A patch's neighbors in the batch change nothing."""
     block = filled(TransformerBlock(60, 16, 8, "separate", 2, True))
     first, second = torch.randn(2, 1, 16, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

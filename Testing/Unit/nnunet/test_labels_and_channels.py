@@ -25,7 +25,7 @@ def test_regions_are_painted_one_over_the_other() -> None:
 
 
 def test_regions_write_the_labels_of_their_class_order() -> None:
-    """Kidney tumours as nnU-Net trains them: output 0 is the kidney with all in it, output 1 tumour and cyst."""
+    """Kidney tumors as nnU-Net trains them: output 0 is the kidney with all in it, output 1 tumor and cyst."""
     labels = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}
     settings = read(dataset={**DATASET, "labels": labels, "regions_class_order": [1, 3, 2]})
     assert settings.inference.regions == (1, 3, 2)
@@ -108,7 +108,7 @@ def test_the_older_name_of_the_channels_comes_first_as_in_nnunet() -> None:
         (["PET_SUV"], "PT"),
         (["ultrasound"], "US"),
         (["CT", "PET"], "OT"),
-        (["zscore"], "OT"),  # names a normalisation
+        (["zscore"], "OT"),  # names a normalization
         (["direct"], "OT"),
     ],
 )

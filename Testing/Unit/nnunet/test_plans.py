@@ -106,7 +106,7 @@ def test_a_circle_of_configurations_is_refused() -> None:
         ("RGBTo01Normalization", False, Normalization("ct", 0.0, 255.0, 0.0, 255.0)),
     ],
 )
-def test_every_normalisation_of_nnunet_is_known(scheme: str, masked: bool, expected: Normalization) -> None:
+def test_every_normalization_of_nnunet_is_known(scheme: str, masked: bool, expected: Normalization) -> None:
     settings = read(make_plans(normalization_schemes=[scheme], use_mask_for_norm=[masked]))
     assert settings.preprocessing.normalization == (expected,)
 

@@ -54,7 +54,7 @@ def test_what_lightseg_cannot_run_is_named(changes: dict[str, Any], words: str) 
         read(make_plans(**changes))
 
 
-def test_readers_and_label_managers_of_unknown_behaviour_are_named() -> None:
+def test_readers_and_label_managers_of_unknown_behavior_are_named() -> None:
     for field, words in (("image_reader_writer", "images read by 'My'"), ("label_manager", "label manager 'My'")):
         with pytest.raises(ModelError, match=words):
             read({**make_plans(), field: "My"})

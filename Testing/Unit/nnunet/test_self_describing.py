@@ -29,7 +29,7 @@ def vague_card() -> Card:
         inference=Inference((64, 64, 64)),
         labels=(Label(1, "?", (1, 2, 3)),),
         weights=Weights("checkpoint_final.pth"),
-        licence="CC0-1.0",
+        license="CC0-1.0",
         citation="None.",
         not_known=("The labels.",),
         self_describing=True,

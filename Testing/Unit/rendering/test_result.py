@@ -54,7 +54,7 @@ def test_without_opengl_the_slices_remain_and_the_loss_is_named(tmp_path: Path, 
 def test_an_empty_result_is_drawn_and_says_so(tmp_path: Path) -> None:
     volume, segmentation = make_balls(np.eye(3), (900, 0, 0), (900, 0, 0))
     notice = result.draw_result(volume, segmentation, tmp_path / "empty.png")
-    assert notice == "The 3D surface is left out: no voxel is labelled."
+    assert notice == "The 3D surface is left out: no voxel is labeled."
 
 
 def test_a_folder_that_is_missing_is_named_and_nothing_is_left(tmp_path: Path, no_opengl: None) -> None:

@@ -32,10 +32,10 @@ def test_the_surface_shows_the_left_ball_at_the_right_in_its_color(direction: st
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS.values(), ids=DIRECTIONS)
-def test_the_mesh_encloses_the_labelled_voxels(direction: np.ndarray) -> None:
+def test_the_mesh_encloses_the_labeled_voxels(direction: np.ndarray) -> None:
     from vtkmodules.util.numpy_support import vtk_to_numpy
 
-    _, segmentation = make_balls(direction, (-4, 0, 0), (4, 0, 0))  # they overlap: two neighbours with a wall
+    _, segmentation = make_balls(direction, (-4, 0, 0), (4, 0, 0))  # they overlap: two neighbors with a wall
     mesh, between = surface._label_mesh(list_layers([segmentation]))
     outer = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)[between.min(axis=1) == 0]
     corners = vtk_to_numpy(mesh.GetPoints().GetData())[outer].astype(float)

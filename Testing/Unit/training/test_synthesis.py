@@ -343,7 +343,7 @@ def test_maps_that_do_not_fit_are_refused_and_nothing_is_written(
     refused(folder, "Write synthesis.json beside the label maps")
     refused(folder, "no.json does not exist", "--settings", "no.json")
     refused(tmp_path / "nowhere", "does not exist")
-    refused(folder, "is no option of the synthesis", "--set", "colour=3", "--settings", str(folder / "no"))
+    refused(folder, "is no option of the synthesis", "--set", "epoch=3", "--settings", str(folder / "no"))
 
 
 def test_a_map_without_structures_and_a_lone_map_are_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from label_phantoms import BODY, CYST, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, image_o
 from LightSegLib.catalog.card import read_card
 from LightSegLib.catalog.lookup import CARD_NAME
 from LightSegLib.cli.main import main
-from LightSegLib.core.errors import Cancelled, DiskFullError, InputError, ModelError, OutputError
+from LightSegLib.core.errors import Canceled, DiskFullError, InputError, ModelError, OutputError
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
@@ -84,8 +84,8 @@ def test_from_label_maps_to_the_organs_of_a_new_phantom(maps: Path, tmp_path: Pa
 def test_an_interrupted_run_ends_as_if_it_had_not_been(maps: Path, tmp_path: Path) -> None:
     whole = train_synthetic(maps, tmp_path / "whole", QUICK)
     done: list[EpochReport] = []
-    with pytest.raises(Cancelled):
-        train_synthetic(maps, tmp_path / "parts", QUICK, on_epoch=done.append, cancelled=lambda: len(done) == 3)
+    with pytest.raises(Canceled):
+        train_synthetic(maps, tmp_path / "parts", QUICK, on_epoch=done.append, canceled=lambda: len(done) == 3)
     with pytest.raises(OutputError, match="--resume"):
         train_synthetic(maps, tmp_path / "parts", QUICK)
     other = SyntheticTrainingOptions(**{**vars(QUICK), "seed": 6, "resume": True})

@@ -14,7 +14,7 @@ import torch
 from LightSegLib.catalog.card import read_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card
 from LightSegLib.cli.main import main
-from LightSegLib.core.errors import Cancelled, InputError, OutputError
+from LightSegLib.core.errors import Canceled, InputError, OutputError
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Volume
@@ -39,12 +39,12 @@ def write(path: Path, voxels: np.ndarray) -> None:
 
 
 def ball(random: np.random.Generator, size: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """A bright ball in noise, its upper half labelled 1 and its lower half 2."""
+    """A bright ball in noise, its upper half labeled 1 and its lower half 2."""
     k, j, i = np.indices((size, size, size))
-    centre = random.uniform(size * 0.4, size * 0.6, 3)
-    inside = (k - centre[0]) ** 2 + (j - centre[1]) ** 2 + (i - centre[2]) ** 2 < (size * 0.3) ** 2
+    center = random.uniform(size * 0.4, size * 0.6, 3)
+    inside = (k - center[0]) ** 2 + (j - center[1]) ** 2 + (i - center[2]) ** 2 < (size * 0.3) ** 2
     image = (inside * 3 + random.normal(size=inside.shape)).astype(np.float32)
-    return image, (inside * np.where(k > centre[0], 1, 2)).astype(np.uint8)
+    return image, (inside * np.where(k > center[0], 1, 2)).astype(np.uint8)
 
 
 @pytest.fixture
@@ -98,13 +98,13 @@ def test_a_training_goes_on_without_matplotlib_and_says_so_once(
 def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_path: Path) -> None:
     whole = train(raw_dataset, tmp_path / "whole", QUICK)
     done: list[int] = []
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         train(
             raw_dataset,
             tmp_path / "parts",
             QUICK,
             on_epoch=lambda report: done.append(report.epoch),
-            cancelled=lambda: len(done) == 2,
+            canceled=lambda: len(done) == 2,
         )
     with pytest.raises(OutputError, match="--resume"):
         train(raw_dataset, tmp_path / "parts", QUICK)
@@ -205,7 +205,7 @@ def test_a_patch_of_the_whole_volume_is_the_volume() -> None:
     """No flips, no changes, and no room to move: sampling must not shift anything by half a voxel."""
     image, labels = torch.randn(1, 6, 8, 7), torch.randint(0, 3, (6, 8, 7))
 
-    class Centred:
+    class Centered:
         """Random numbers that are always the middle of what is asked for."""
 
         def random(self) -> float:
@@ -214,7 +214,7 @@ def test_a_patch_of_the_whole_volume_is_the_volume() -> None:
         def uniform(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
             return (np.asarray(low) + np.asarray(high)) / 2
 
-    patch, target = random_patch(image, labels, (6, 8, 7), False, Centred(), STILL)  # type: ignore[arg-type]
+    patch, target = random_patch(image, labels, (6, 8, 7), False, Centered(), STILL)  # type: ignore[arg-type]
     torch.testing.assert_close(patch, image, atol=1e-5, rtol=1e-5)
     assert torch.equal(target, labels)
 
@@ -233,7 +233,7 @@ def test_image_and_labels_move_together() -> None:
         assert agreement > 0.98 and outside.float().mean() < 0.5
 
 
-def test_patches_centred_on_labels_find_a_rare_structure() -> None:
+def test_patches_centered_on_labels_find_a_rare_structure() -> None:
     labels = torch.zeros(60, 60, 60, dtype=torch.int16)
     labels[50:53, 8:11, 30:33] = 1
     random = np.random.default_rng(1)
@@ -306,7 +306,7 @@ def test_spacing_and_patch_follow_the_working_orientation(tmp_path: Path) -> Non
     assert card.id == "modell"
 
 
-def test_ct_is_windowed_by_the_labelled_voxels_of_the_data(tmp_path: Path) -> None:
+def test_ct_is_windowed_by_the_labeled_voxels_of_the_data(tmp_path: Path) -> None:
     volume = Volume(np.linspace(-1000, 1000, 1000).reshape(10, 10, 10), Geometry((10, 10, 10)))
     labels = ((volume.voxels > 0) & (volume.voxels < 200)).astype(np.int16)
     dataset = Dataset("CT set", (), ("CT",), {1: "Organ"})
@@ -323,7 +323,7 @@ def test_a_card_trained_on_other_data_drops_what_it_said_of_its_own(raw_dataset:
     options = TrainingOptions(card="hippocampus-mr-lightmedseg")
     card = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "balls", options)
     assert card.id == "balls" and card.title.endswith("trained on Balls")
-    assert "CC-BY" not in card.licence and "Decathlon" not in card.citation
+    assert "CC-BY" not in card.license and "Decathlon" not in card.citation
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_options_with_which_no_training_is_possible_are_refused(change: dict[str
 def test_fractional_and_empty_label_files_are_refused(raw_dataset: Path, tmp_path: Path) -> None:
     for number in range(6):
         write(raw_dataset / "labelsTr" / f"case_{number}.nii.gz", np.zeros((16, 16, 16), np.uint8))
-    with pytest.raises(InputError, match="labelled voxel"):
+    with pytest.raises(InputError, match="labeled voxel"):
         train(raw_dataset, tmp_path / "out", QUICK)
     write(raw_dataset / "labelsTr" / "case_0.nii.gz", np.full((16, 16, 16), 0.7, np.float32))
     with pytest.raises(InputError, match="fractional"):

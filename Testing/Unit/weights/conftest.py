@@ -43,7 +43,7 @@ def card(server: Server, tmp_path: Path) -> Card:
         id="tiny", title="Tiny", version="1", description="", modality="MR", channels=("T1",), network="lightmedseg",
         network_arguments={}, preprocessing=Preprocessing(), inference=Inference((32, 32, 32)),
         labels=(Label(1, "a", (1, 2, 3)),), weights=Weights("final.pth", sources=(url_of(server, "/file"),)),
-        licence="CC0-1.0", citation="", folder=tmp_path / "card",
+        license="CC0-1.0", citation="", folder=tmp_path / "card",
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from http_server import PROXY_VARIABLES, Answer, Server, nobody_listening
-from LightSegLib.core.errors import Cancelled, OutputError
+from LightSegLib.core.errors import Canceled, OutputError
 from LightSegLib.core.progress import Progress, Reporter
 from LightSegLib.weights import download as download_module
 from LightSegLib.weights.connection import Connection, Patience, SourceError
@@ -293,15 +293,15 @@ def test_a_file_without_length_is_taken_where_its_end_or_hash_is_known(
     ],
     ids=["no header", "no body", "half a body", "a byte at a time"],
 )
-def test_a_silent_server_can_be_cancelled_and_is_given_up(
+def test_a_silent_server_can_be_canceled_and_is_given_up(
     server: Server, partial: Partial, answer: Answer, arrives: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cancelled() -> bool:
+    def canceled() -> bool:
         arrived = partial.path.stat().st_size if partial.path.exists() else 0
         return bool(server.asked) and arrived >= arrives
 
-    with pytest.raises(Cancelled):
-        fetch(server, partial, answer, reporter=Reporter(cancelled=cancelled))
+    with pytest.raises(Canceled):
+        fetch(server, partial, answer, reporter=Reporter(canceled=canceled))
 
     monkeypatch.setattr(sys.modules[__name__], "QUICK", Patience(2, 0.01, 0.3, connect=0.1, silence=0.3))
     with pytest.raises(SourceError, match=r"does not answer any more|connection broke|cannot be reached"):

@@ -87,7 +87,7 @@ def test_slim_copies_of_equal_content_have_equal_bytes(v2: dict[str, Any], tmp_p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
-def test_the_optimisers_state_is_never_in_memory(tmp_path: Path) -> None:
+def test_the_optimizers_state_is_never_in_memory(tmp_path: Path) -> None:
     """A file of 4 MB of weights and 100 MB beside them takes far less memory than its size."""
     torch.save({"state_dict": {"w": torch.ones(1_000_000)}, "optimizer": torch.zeros(25_000_000)}, tmp_path / "c.pth")
     assert (tmp_path / "c.pth").stat().st_size > 100e6

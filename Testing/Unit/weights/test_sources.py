@@ -240,7 +240,7 @@ def test_a_mirror_comes_first_and_may_be_set_in_three_places(
     card = Card(
         id="tiny", title="Tiny", version="1", description="", modality="MR", channels=("T1",), network="lightmedseg",
         network_arguments={}, preprocessing=Preprocessing(), inference=Inference((32, 32, 32)),
-        labels=(Label(1, "a", (1, 2, 3)),), weights=Weights("final ü.pth", sources=(DRIVE,)), licence="", citation="",
+        labels=(Label(1, "a", (1, 2, 3)),), weights=Weights("final ü.pth", sources=(DRIVE,)), license="", citation="",
     )  # fmt: skip
     assert mirror_address() == ""
     assert sources_of(card, "") == [DRIVE]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from http_server import Answer, Server
 from LightSegLib.catalog.card import Card
-from LightSegLib.core.errors import Cancelled, InputError, OutputError
+from LightSegLib.core.errors import Canceled, InputError, OutputError
 from LightSegLib.core.progress import Reporter
 from LightSegLib.weights import lock
 from LightSegLib.weights.store import WeightStore
@@ -124,11 +124,11 @@ def test_who_waits_for_another_download_can_cancel(
     thread = hold(store.folder / "tiny.lock", release)
     steps: list[str] = []
 
-    def cancelled() -> bool:
+    def canceled() -> bool:
         return "Waiting for another LightSeg that is at work on Tiny" in steps
 
-    with pytest.raises(Cancelled):
-        store.ensure(card, progress=lambda report: steps.append(report.step), cancelled=cancelled)
+    with pytest.raises(Canceled):
+        store.ensure(card, progress=lambda report: steps.append(report.step), canceled=canceled)
     (store.folder / "tiny").mkdir(exist_ok=True)
     with pytest.raises(InputError, match="Another LightSeg is at work on tiny"):
         store.remove(card)
@@ -151,11 +151,11 @@ def refuse_locks_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_try_lock", refuse)
 
 
-def test_a_cancelled_download_continues_the_next_time(server: Server, store: WeightStore, card: Card) -> None:
+def test_a_canceled_download_continues_the_next_time(server: Server, store: WeightStore, card: Card) -> None:
     part = store.folder / "tiny" / "download.part"
     server.answers["/file"] = [Answer(CONTENT, etag='"1"', stall=200_000), Answer(CONTENT, etag='"1"')]
-    with pytest.raises(Cancelled):
-        store.ensure(card, cancelled=lambda: part.is_file() and part.stat().st_size > 100_000)
+    with pytest.raises(Canceled):
+        store.ensure(card, canceled=lambda: part.is_file() and part.stat().st_size > 100_000)
     (entry,) = store.entries()
     assert entry.partial > 100_000
     assert store.ensure(card).read_bytes() == CONTENT

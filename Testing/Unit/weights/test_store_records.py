@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from http_server import Answer, Server
 from LightSegLib.catalog.card import Card
-from LightSegLib.core.errors import Cancelled, DownloadError, ModelError
+from LightSegLib.core.errors import Canceled, DownloadError, ModelError
 from LightSegLib.weights.store import Entry, WeightStore
 from stored_weights import CONTENT, OTHER, SHA256, everything_in, record_of, url_of, with_weights
 
@@ -63,8 +63,8 @@ def test_verify_finds_a_changed_byte_and_a_missing_end(server: Server, store: We
     with pytest.raises(ModelError, match="299999 bytes instead of 300000"):
         store.verify(card)
     assert store.state(card) == "available"
-    with pytest.raises(Cancelled):
-        store.verify(card, cancelled=lambda: True)
+    with pytest.raises(Canceled):
+        store.verify(card, canceled=lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,14 @@ def test_a_damaged_record_is_as_good_as_none(
     assert [entry.path for entry in store.entries()] == [None]
     assert store.ensure(pinned).read_bytes() == CONTENT
     assert store.state(pinned) == "downloaded"
+
+
+def test_a_record_with_the_old_spelling_of_license_is_read(server: Server, store: WeightStore, card: Card) -> None:
+    store.ensure(card)
+    record = record_of(store)
+    record["licence"] = record.pop("license")
+    (store.folder / "tiny" / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    assert store.state(card) == "downloaded"
 
 
 def test_a_missing_file_is_downloaded_again(server: Server, store: WeightStore, card: Card) -> None:

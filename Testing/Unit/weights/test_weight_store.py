@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from http_server import Answer, Server
 from LightSegLib.catalog.card import Card, Source
-from LightSegLib.core.errors import Cancelled, DownloadError, InputError, ModelError
+from LightSegLib.core.errors import Canceled, DownloadError, InputError, ModelError
 from LightSegLib.core.progress import Progress
 from LightSegLib.weights.sources import Endpoints
 from LightSegLib.weights.store import WeightStore
@@ -167,8 +167,8 @@ def test_a_file_brought_by_hand_is_checked_and_copied(
     assert reports[-1].received == reports[-1].size == len(CONTENT)
     assert record_of(store)["source"] == str(stick / "final.pth")
     assert store.use_file(pinned, path) == path  # its own file changes nothing
-    with pytest.raises(Cancelled):
-        store.use_file(card, stick / "other.pth", cancelled=lambda: True)
+    with pytest.raises(Canceled):
+        store.use_file(card, stick / "other.pth", canceled=lambda: True)
     store.verify(pinned)
     assert everything_in(stick) == before
     assert server.asked == []
@@ -200,10 +200,10 @@ def test_a_wrong_file_in_its_place_gives_way_to_the_right_one(server: Server, st
     assert path.read_bytes() == CONTENT
 
 
-def test_a_licence_is_shown_and_accepted_once(server: Server, store: WeightStore, card: Card, tmp_path: Path) -> None:
+def test_a_license_is_shown_and_accepted_once(server: Server, store: WeightStore, card: Card, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
-    strict = replace(card, non_commercial=True, licence="CC-BY-NC-4.0")
+    strict = replace(card, non_commercial=True, license="CC-BY-NC-4.0")
     for ask in (store.ensure, lambda card: store.use_file(card, file)):
         with pytest.raises(InputError, match=r"forbids commercial use.*CC-BY-NC-4.0.*--accept-license"):
             ask(strict)
@@ -212,11 +212,11 @@ def test_a_licence_is_shown_and_accepted_once(server: Server, store: WeightStore
     server.answers["/file"] = [Answer(status=404), Answer(CONTENT)]
     with pytest.raises(DownloadError):
         store.ensure(strict, accept_license=True)
-    assert store.licence_accepted(strict)
+    assert store.license_accepted(strict)
     assert store.ensure(strict).read_bytes() == CONTENT
     store.remove(strict)
     assert store.ensure(strict).read_bytes() == CONTENT
-    other = replace(strict, licence="CC-BY-NC-ND-4.0")
+    other = replace(strict, license="CC-BY-NC-ND-4.0")
     with pytest.raises(InputError, match=r"CC-BY-NC-ND-4\.0"):
         store.ensure(other)
     assert store.ensure(other, accept_license=True) == store.path(other) == store.ensure(other)

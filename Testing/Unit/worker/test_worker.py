@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from LightSegLib.catalog.lookup import find_card
-from LightSegLib.core.errors import Cancelled, DeviceError, InputError, LightSegError, OutputError, UnknownModelError
+from LightSegLib.core.errors import Canceled, DeviceError, InputError, LightSegError, OutputError, UnknownModelError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.region import Region
@@ -125,16 +125,16 @@ def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker
 
 
 def test_cancel_ends_the_process(worker: Worker, places: Path) -> None:
-    cancelled = threading.Event()
+    canceled = threading.Event()
     pids: list[int | None] = []
-    watch = after_first_tile(cancelled.set)
+    watch = after_first_tile(canceled.set)
 
     def report(progress: Progress) -> None:
         pids.append(worker.pid)
         watch(progress)
 
-    with pytest.raises(Cancelled):
-        worker.segment(MODEL, [large()], progress=report, cancelled=cancelled.is_set, options=PLAIN)
+    with pytest.raises(Canceled):
+        worker.segment(MODEL, [large()], progress=report, canceled=canceled.is_set, options=PLAIN)
 
     assert worker.pid is None and pids[0] is not None and gone(pids[0])
     assert not list(places.iterdir())
@@ -142,8 +142,8 @@ def test_cancel_ends_the_process(worker: Worker, places: Path) -> None:
 
 
 def test_a_cancel_before_the_process_has_begun_is_not_lost(worker: Worker) -> None:
-    with pytest.raises(Cancelled):
-        worker.segment(MODEL, [large()], cancelled=lambda: True, options=PLAIN)
+    with pytest.raises(Canceled):
+        worker.segment(MODEL, [large()], canceled=lambda: True, options=PLAIN)
 
 
 @NO_SIGNALS
@@ -210,7 +210,7 @@ def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answ
     worker = Worker(work=("chatty", "Chatty"))
     until = time.monotonic() + PATIENCE  # for an answer that is not understood
     for question in (1, 2):
-        answer = worker.ask(lambda _, n=question: {"question": n}, dict, cancelled=lambda: time.monotonic() > until)
+        answer = worker.ask(lambda _, n=question: {"question": n}, dict, canceled=lambda: time.monotonic() > until)
         assert answer == {"answer": question + 1}
     for who in ("Python", "a library", "a program"):
         assert worker.log.count(f"{who} says") == 2

@@ -75,7 +75,7 @@ def _divided(frames: list[Frame]) -> Series:
     for kind in dict.fromkeys(frame.study.kind for frame in frames if frame.study.kind):
         left_over.append(LeftOver(tuple(one for one in frames if one.study.kind == kind), f"is {kind}"))
     colored = tuple(frame for frame in frames if not frame.study.kind and frame.study.colors > 1)
-    left_over += [LeftOver(colored, "is in colour")] if colored else []
+    left_over += [LeftOver(colored, "is in color")] if colored else []
     images = [frame for frame in frames if not frame.study.kind and frame.study.colors == 1]
     if not images:
         return Series((), tuple(left_over))

@@ -38,7 +38,7 @@ class Aligned:
 
     channels: the volumes, all on one grid, with their axes turned as the card asks by `order` and `flips`, so that it
     does not matter how they were stored. full_shape: the input's. grid_to_world: 4x4, from index (i, j, k) on the
-    network's grid to LPS mm in the image. region: the part of the turned image to be labelled.
+    network's grid to LPS mm in the image. region: the part of the turned image to be labeled.
     """
 
     channels: tuple[Volume, ...]
@@ -69,7 +69,7 @@ class Aligned:
         return torch.stack([_interpolated(volume, self.grid_to_world, self.shape) for volume in self.channels])
 
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros on the input's grid, and the view of them for the part to be labelled."""
+        """Zeros on the input's grid, and the view of them for the part to be labeled."""
         full = np.zeros(self.full_shape, dtype)
         return full, oriented(full, self.order, self.flips)[self.region]
 

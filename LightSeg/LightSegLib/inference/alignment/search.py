@@ -1,6 +1,6 @@
 """Where in an image a template fits best, over all displacements at once.
 
-The mutual information of the two for every displacement follows from cross-correlations of the images' grey-level
+The mutual information of the two for every displacement follows from cross-correlations of the images' gray-level
 classes, which the fast Fourier transform computes: Öfverstedt, Lindblad and Sladoje, "Fast computation of mutual
 information in the frequency domain with applications to global multimodal image alignment", Pattern Recognition
 Letters 159 (2022), doi:10.1016/j.patrec.2022.05.022.
@@ -21,7 +21,7 @@ from .template import Template
 
 MM = 8.0  # voxels in which the search is made
 TURNS = (0.0, 20.0, -20.0)  # degrees about each axis, one axis at a time
-CLASSES = 6  # of grey levels
+CLASSES = 6  # of gray levels
 PEAKS = 2  # kept of every turn
 KEPT = 3  # and of those of each form of the template
 LEAST_OVERLAP = 0.35  # of the template's voxels that must lie in the image
@@ -40,7 +40,7 @@ class Peak:
 class DisplacementSearch:
     """Finds templates of at most `reach` voxels [k, j, i] in one image, whose transforms are computed once.
 
-    classes: number of each voxel's grey-level class, int [k, j, i]; -1 where there is no image.
+    classes: number of each voxel's gray-level class, int [k, j, i]; -1 where there is no image.
     """
 
     def __init__(self, classes: np.ndarray, reach: tuple[int, int, int]) -> None:
@@ -107,17 +107,17 @@ def starts(level: Level, template: Template, margin: float, check: Check) -> lis
     wide, geometry = averaged((template.away <= margin).astype(np.float32), template.geometry, MM)
     coarse = [averaged(template.form(bare), template.geometry, MM)[0] for bare in (True, False)]
     places = np.argwhere(wide > 0.5)
-    centre = places.mean(axis=0)
+    center = places.mean(axis=0)
     spacing = np.array(geometry.spacing[::-1])
-    half = math.ceil(np.linalg.norm((places - centre) * spacing, axis=1).max() / MM) + 1
+    half = math.ceil(np.linalg.norm((places - center) * spacing, axis=1).max() / MM) + 1
     shape = (2 * half + 1,) * 3
-    world = np.array(geometry.origin) + (centre * spacing)[::-1]
+    world = np.array(geometry.origin) + (center * spacing)[::-1]
     search = DisplacementSearch(np.where(valid, _classes(image, valid), -1), shape)
     found: list[list[tuple[float, np.ndarray]]] = [[], []]
     for turn in _turns():
-        # a grid of MM about the centre, whose voxel n is at  world + turn^-1 (n - half) * MM  in the template
+        # a grid of MM about the center, whose voxel n is at  world + turn^-1 (n - half) * MM  in the template
         step = np.linalg.inv(turn)[::-1, ::-1] * MM / spacing[:, None]
-        grid = (step, centre - step @ np.full(3, half), shape)
+        grid = (step, center - step @ np.full(3, half), shape)
         mask = ndimage.affine_transform(wide, *grid, order=1) > 0.5
         for form, form_image in enumerate(coarse):
             check()
@@ -147,7 +147,7 @@ def _turns() -> list[np.ndarray]:
 
 
 def _classes(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Grey-level classes with the same width, over the range of the voxels in the mask."""
+    """Gray-level classes with the same width, over the range of the voxels in the mask."""
     values = image[mask]
     low, high = float(values.min()), float(values.max())
     return np.clip((image - low) * (CLASSES / max(high - low, 1e-6)), 0, CLASSES - 1).astype(int)

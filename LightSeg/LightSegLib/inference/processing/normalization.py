@@ -18,7 +18,7 @@ CHUNK_VOXELS = 4_000_000  # looked at together, so that no second copy of a larg
 
 @dataclass(frozen=True)
 class Scale:
-    """What a normalisation does to each voxel: keep it within lower..upper, subtract shift, divide by divisor."""
+    """What a normalization does to each voxel: keep it within lower..upper, subtract shift, divide by divisor."""
 
     lower: float = -math.inf
     upper: float = math.inf
@@ -41,7 +41,7 @@ def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content
     """
     if rule.method == "unknown":
         raise ModelError(
-            "The authors have not published how this model's input is normalised, so it cannot run. Write the rule "
+            "The authors have not published how this model's input is normalized, so it cannot run. Write the rule "
             "into preprocessing.normalization of its card ('lightseg info MODEL --json') and use that card."
         )
     if rule.method == "none":

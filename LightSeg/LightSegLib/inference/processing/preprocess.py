@@ -1,6 +1,6 @@
 """From volumes to network input, by the card, and the way back to the input's exact grid.
 
-Order: crop to the region of interest, orient, crop to the non-zero part, resample, normalise (nnU-Net v2
+Order: crop to the region of interest, orient, crop to the non-zero part, resample, normalize (nnU-Net v2
 swaps the last two). Inference and training both come through here, so that a model is trained on what it will see.
 nnU-Net's order needs no float copy of the image: rows of the network's input are made when they are asked for.
 """
@@ -65,7 +65,7 @@ class NetworkInput(Protocol):
     """Volumes on the grid on which a network works, and the way back.
 
     shape: of that grid [k, j, i]. full_shape: the input's. inner_shape, spacing: voxels and mm of the part of the input
-    that is labelled, in the order of `blank`'s second array.
+    that is labeled, in the order of `blank`'s second array.
     """
 
     @property
@@ -83,7 +83,7 @@ class NetworkInput(Protocol):
         """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
 
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros on the input's grid, and the view of them for the part to be labelled."""
+        """Zeros on the input's grid, and the view of them for the part to be labeled."""
 
     def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> Restorer:
         """What writes to such views; see `Restorer`."""
@@ -163,7 +163,7 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
     """Network input of the channels' volumes, all on one grid.
 
     Raises InputError for a sheared grid, a region outside the volume and a region of constant intensity, ModelError
-    for a normalisation that is not known.
+    for a normalization that is not known.
     """
     geometry = volumes[0].geometry
     if not geometry.is_orthogonal:

@@ -1,6 +1,6 @@
 """The inference form of a network: the same numbers, to rounding, with fewer passes over memory.
 
-Convolutions reach the processor's peak; what is left to save is the traffic around them. A normalisation and the
+Convolutions reach the processor's peak; what is left to save is the traffic around them. A normalization and the
 activation after it become one step in place, in parts that stay in the processor's cache, with the channels last as
 the convolutions take and give them. LightMedSeg has a form of its own. Training and everything else keep the network
 as it is.

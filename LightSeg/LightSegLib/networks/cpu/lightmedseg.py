@@ -24,7 +24,7 @@ from ..lightmedseg import GhostConv3d, LightMedSeg, in_multiples
 
 VOXELWISE_BYTES = 1 << 20  # of a slab whose voxels are computed one by one
 MOMENTS_BYTES = 1 << 22  # of a part whose moments are summed in float32
-CONVOLVED_BYTES = 1 << 23  # of a slab for convolutions, which compute some rows of its neighbours again
+CONVOLVED_BYTES = 1 << 23  # of a slab for convolutions, which compute some rows of its neighbors again
 SMALL = 1 << 17  # voxels of a sample, up to which the modules are faster where there are several
 LANES = 8  # output channels that oneDNN computes at a time with AVX2
 
@@ -98,7 +98,7 @@ def _slabs(x: Tensor, limit: int) -> Iterator[slice]:
     return (slice(start, min(start + step, len(x))) for start in range(0, len(x), step))
 
 
-def _with_neighbours(slab: slice, count: int) -> tuple[slice, slice]:
+def _with_neighbors(slab: slice, count: int) -> tuple[slice, slice]:
     """The slab with `count` rows on either side where there are any, and where its own rows are in that."""
     start = max(0, slab.start - count)
     return slice(start, slab.stop + count), slice(slab.start - start, slab.stop - start)
@@ -146,7 +146,7 @@ def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Trilinear resampling, one axis after the other, to twice the size or the size divided by any even number."""
     for axis, length in enumerate(size):
         step = x.shape[axis] // length
-        if step > 1:  # a new voxel's centre is in the middle between those of the two middle old ones
+        if step > 1:  # a new voxel's center is in the middle between those of the two middle old ones
             places = torch.arange(step // 2, x.shape[axis], step)
             x = x.index_select(axis, places - 1).add_(x.index_select(axis, places)).mul_(0.5)
         elif step < 1:
@@ -225,7 +225,7 @@ def _prior(prior: Any, stem: Tensor) -> tuple[Tensor, Tensor]:
     (expand, inner, _), (reduce, outer, _) = prior.complexity
     slabs, moments = [], _Moments()
     for slab in _slabs(stem, CONVOLVED_BYTES // 2):
-        rows, own = _with_neighbours(slab, 1)
+        rows, own = _with_neighbors(slab, 1)
         slabs.append(_convolve(stem[rows], expand.weight, None)[own])
         moments.add(slabs[-1])
     products = stem.new_empty(27, *stem.shape[:3])
@@ -338,7 +338,7 @@ def _decode(
 
     parts, of_detail, of_context, of_identity = [], _Moments(), _Moments(), _Moments()
     for slab in _slabs(x, CONVOLVED_BYTES):
-        rows, own = _with_neighbours(slab, 2)  # the ghost convolution reaches two rows beyond the slab
+        rows, own = _with_neighbors(slab, 2)  # the ghost convolution reaches two rows beyond the slab
         detail = _depthwise(detailed, x[rows])[own]  # eq. 19
         both = _convolve(x[rows], kernel, bias)
         weights = both[own, ..., half : half + 3].movedim(-1, 0).contiguous().softmax(0)[..., None]  # eq. 17

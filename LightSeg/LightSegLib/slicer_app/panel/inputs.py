@@ -219,7 +219,7 @@ def unsuitable(node: Any) -> str:
     if image is None or not image.GetNumberOfPoints():
         return _("{name} has no voxels, load it again").format(name=node.GetName())
     if image.GetNumberOfScalarComponents() != 1:
-        return _("{name} has several values per voxel (a colour image or a time series), choose one of them").format(
+        return _("{name} has several values per voxel (a color image or a time series), choose one of them").format(
             name=node.GetName()
         )
     if min(image.GetDimensions()) < 2:

@@ -123,10 +123,10 @@ class Models:
     # --- weights ---
 
     def agreed(self, card: Card) -> bool:
-        """Whether the weights are here, or the user agrees to their licence and their size."""
+        """Whether the weights are here, or the user agrees to their license and their size."""
         if self.state(card) != "available":
             return True
-        question = _("The weights of '{title}' ({size}, from {source}) are downloaded once.\n\nLicence: {licence}")
+        question = _("The weights of '{title}' ({size}, from {source}) are downloaded once.\n\nLicense: {license}")
         return bool(
             slicer.util.confirmOkCancelDisplay(
                 letterByLetter(
@@ -134,7 +134,7 @@ class Models:
                         title=card.title,
                         size=megabytes(card.weights.size),
                         source=_(" or ").join(sorted({origin(source) for source in card.weights.sources})),
-                        licence=card.licence,
+                        license=card.license,
                     )
                 )
             )
@@ -146,24 +146,24 @@ class Models:
         elif self.card is not None and self.agreed(self.card):
             card = self.card
             self._start(
-                lambda progress, cancelled: WeightStore().ensure(card, progress, cancelled, accept_license=True),
+                lambda progress, canceled: WeightStore().ensure(card, progress, canceled, accept_license=True),
                 cancellable=True,
             )
 
     def _onUseFile(self) -> None:
         card = self.card
         path = qt.QFileDialog.getOpenFileName(self._ui.modelTree, _("Weights of the model"))
-        if card is None or not path or not self._agreedToLicence(card):
+        if card is None or not path or not self._agreedToLicense(card):
             return
         self._start(
-            lambda progress, cancelled: WeightStore().use_file(card, path, progress, cancelled, accept_license=True)
+            lambda progress, canceled: WeightStore().use_file(card, path, progress, canceled, accept_license=True)
         )
 
-    def _agreedToLicence(self, card: Card) -> bool:
-        if WeightStore().licence_accepted(card):
+    def _agreedToLicense(self, card: Card) -> bool:
+        if WeightStore().license_accepted(card):
             return True
-        question = _("The licence of '{title}' forbids commercial use:\n\n{licence}\n\nDo you agree?")
-        words = letterByLetter(question.format(title=card.title, licence=card.licence))
+        question = _("The license of '{title}' forbids commercial use:\n\n{license}\n\nDo you agree?")
+        words = letterByLetter(question.format(title=card.title, license=card.license))
         return bool(slicer.util.confirmYesNoDisplay(words))
 
     def _onDelete(self) -> None:
@@ -188,7 +188,7 @@ class Models:
     def add(self, path: str) -> None:
         """Import a model from a folder, a zip file or a checkpoint, which needs PyTorch."""
         if pytorch.ensured(self._ui.statusLabel.setText):
-            self._start(lambda progress, cancelled: import_model(path))
+            self._start(lambda progress, canceled: import_model(path))
 
     def _start(self, work: Callable[..., Any], cancellable: bool = False) -> None:
         self._task, self._cancellable = Task(work), cancellable
@@ -255,7 +255,7 @@ def details(card: Card) -> str:
         _("Weights"): html.escape(megabytes(card.weights.size)) if card.weights.size else "",
         _("Limits"): html.escape(card.limitations),
         _("* Unverified, since not known"): html.escape(" ".join(card.not_known)),
-        _("Licence"): html.escape(card.licence),
+        _("License"): html.escape(card.license),
         _("Cite"): html.escape(card.citation),
     }
     link = f' <a href="{html.escape(card.homepage)}">{_("Homepage")}</a>' if card.homepage else ""

@@ -84,8 +84,8 @@ class Run:
         self._ui.statusLabel.setText("")
         self._finished(job)
         self.show()
-        if job.state == "cancelled":
-            self._ui.statusLabel.setText(_("Cancelled. Nothing was changed."))
+        if job.state == "canceled":
+            self._ui.statusLabel.setText(_("Canceled. Nothing was changed."))
         if job.state == "done":
             how, memory = job.provenance["computed_in"], job.provenance["memory_estimate_mb"] / 1000
             self._ui.statusLabel.setText(

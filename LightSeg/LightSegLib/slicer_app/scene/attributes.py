@@ -23,7 +23,7 @@ ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
     "LightSeg.Libraries": "libraries",
     "LightSeg.Settings": "settings",
     "LightSeg.Seconds": "seconds",
-    "LightSeg.Licence": "licence",
+    "LightSeg.License": "license",
     "LightSeg.Citation": "citation",
     "LightSeg.SoftwareVersion": "lightseg",
     "LightSeg.Notices": "notices",

@@ -13,7 +13,7 @@ from .coordinates import array_of
 
 
 def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float, float], float]]:
-    """Name, colour and volume in ml of every segment that is stored as voxels; transforms that scale count."""
+    """Name, color and volume in ml of every segment that is stored as voxels; transforms that scale count."""
     segments, rows = segmentationNode.GetSegmentation(), []
     parent, to_world = segmentationNode.GetParentTransformNode(), vtk.vtkMatrix4x4()
     if parent is not None and parent.IsTransformToWorldLinear():

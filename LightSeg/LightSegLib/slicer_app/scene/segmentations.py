@@ -147,10 +147,10 @@ def _to_segmentation(volumeNode: Any, segmentationNode: Any) -> tuple[np.ndarray
 def _bent(voxels: np.ndarray, index_to_ras: np.ndarray, transform: Any) -> tuple[np.ndarray, np.ndarray]:
     """Labels moved by `transform`, on the same grid without its limits, and the index (i, j, k) where they start."""
     to_index = np.linalg.inv(index_to_ras)
-    labelled = moved(np.argwhere(voxels)[:, ::-1], index_to_ras)
-    if not len(labelled):
+    labeled = moved(np.argwhere(voxels)[:, ::-1], index_to_ras)
+    if not len(labeled):
         return voxels, np.zeros(3, int)
-    index = moved(through(transform, labelled), to_index)
+    index = moved(through(transform, labeled), to_index)
     first, last = np.floor(index.min(axis=0)).astype(int) - 1, np.ceil(index.max(axis=0)).astype(int) + 1
     shape = (last - first + 1)[::-1]
     target = moved(np.indices(shape).reshape(3, -1).T[:, ::-1] + first, index_to_ras)
@@ -162,7 +162,7 @@ def _bent(voxels: np.ndarray, index_to_ras: np.ndarray, transform: Any) -> tuple
 
 
 def _oriented_image(voxels: np.ndarray, first: np.ndarray, index_to_ras: np.ndarray) -> Any:
-    """Slicer's image of the labelled part of `voxels` [k, j, i], whose first voxel has the index `first` (i, j, k)."""
+    """Slicer's image of the labeled part of `voxels` [k, j, i], whose first voxel has the index `first` (i, j, k)."""
     image = slicer.vtkOrientedImageData()
     image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(index_to_ras))
     used = [np.flatnonzero(voxels.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]

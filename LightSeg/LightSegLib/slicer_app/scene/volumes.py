@@ -40,7 +40,7 @@ def volumes_from_nodes(volumeNodes: Sequence[Any]) -> list[Volume]:
 def volume_from_node(volumeNode: Any) -> Volume:
     """Voxels [k, j, i] and LPS geometry of a scalar volume node.
 
-    Raises InputError for anything but a scalar volume (label map, colour, tensor, no voxels) and for
+    Raises InputError for anything but a scalar volume (label map, color, tensor, no voxels) and for
     voxels that `check_voxels` refuses.
     """
     if volumeNode is None:
@@ -56,7 +56,7 @@ def volume_from_node(volumeNode: Any) -> Volume:
         raise InputError(f"{name} has no voxels. Load its image again or choose another volume.")
     if scalars.GetNumberOfComponents() != 1:
         raise InputError(
-            f"{name} has {scalars.GetNumberOfComponents()} components per voxel, as colour and vector images have. "
+            f"{name} has {scalars.GetNumberOfComponents()} components per voxel, as color and vector images have. "
             "Choose a volume with one value per voxel, or convert it with the module Vector to Scalar Volume."
         )
     geometry = _geometry(volumeNode)

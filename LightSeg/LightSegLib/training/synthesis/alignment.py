@@ -89,7 +89,7 @@ def align(subjects: Sequence[Landmarks], settings: Settings, among: Sequence[int
         mean = np.nanmean([back[n] for n in among], 0)
         error = np.sqrt(np.nanmean([((back[n] - mean) ** 2).sum(1) for n in among], 0))
         weights = 1 / (np.nan_to_num(error, nan=np.inf) ** 2 + SURE**2) if weights is not None else np.ones(len(mean))
-        bias = np.mean([affines[n] for n in among], 0)  # towards a mean of the affine maps that is the identity
+        bias = np.mean([affines[n] for n in among], 0)  # toward a mean of the affine maps that is the identity
         bias[:3, 3] = 0
         mean = _symmetric(_apply(bias, mean), swap)
         middle = (mean[-6:].min(0) + mean[-6:].max(0)) / 2

@@ -1,4 +1,4 @@
-"""The catalogue: finding a model, the models of the user, structures by their name and in standard terms."""
+"""The catalog: finding a model, the models of the user, structures by their name and in standard terms."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ def test_a_users_model_is_listed_after_those_that_ship_and_hides_none(tmp_path: 
     assert find_card("mine").folder == tmp_path / "models" / "mine"
 
 
-def test_a_users_card_with_a_misspelt_field_is_left_out_with_a_warning(
+def test_a_users_card_with_a_misspelled_field_is_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     install(tmp_path / "models" / "mine", all_cards()[0], id="mine", licens="CC0")
     with caplog.at_level(logging.WARNING), pytest.raises(UnknownModelError, match="no model 'mine'"):
         find_card("mine")
-    assert "licens is not a known field (did you mean licence?)" in caplog.text
+    assert "licens is not a known field (did you mean license?)" in caplog.text
 
 
 def test_a_model_that_described_itself_at_the_first_read_replaces_the_card_that_ships(tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_right_and_left_differ_and_neither_is_guessed() -> None:
     assert modifiers == [None, "7771000", "24028007"]
 
 
-def test_a_tumour_says_in_which_organ() -> None:
-    terminology, _ = look_up("lung tumour")
+def test_a_tumor_says_in_which_organ() -> None:
+    terminology, _ = look_up("lung tumor")
     assert terminology is not None and terminology.region is not None
     assert (terminology.type.value, terminology.region.value) == ("108369006", "39607008")
 
 
-def test_names_that_nobody_knows_get_stable_colours_that_tell_them_apart() -> None:
+def test_names_that_nobody_knows_get_stable_colors_that_tell_them_apart() -> None:
     colors = [look_up(f"structure {value}", value) for value in range(1, 31)]
     assert all(terminology is None for terminology, _ in colors)
     assert colors[4][1] == generic_color(5) == look_up("anything else", 5)[1]
