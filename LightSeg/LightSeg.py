@@ -176,7 +176,9 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def refresh(self):
         """Read again which models there are."""
-        with slicer.util.tryWithErrorDisplay(_("The models could not be read.")):
+        from LightSegLib.slicer_app.translation import errorDisplay
+
+        with errorDisplay(_("The models could not be read.")):
             self.models.refresh()
             self.storage.refresh()
         if self._parameterNode:
@@ -188,7 +190,9 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.inputs.guess()
 
     def onSample(self):
-        with slicer.util.tryWithErrorDisplay(_("The sample could not be loaded."), waitCursor=True):
+        from LightSegLib.slicer_app.translation import errorDisplay
+
+        with errorDisplay(_("The sample could not be loaded."), waitCursor=True):
             self._parameterNode.input1 = loadSample()
             slicer.util.setSliceViewerLayers(background=self._parameterNode.input1, fit=True)
 

@@ -6,6 +6,8 @@ prints the message alone and exits with `exit_code`; the Slicer module shows it 
 
 from __future__ import annotations
 
+from .i18n import Message
+from .i18n import tr as _
 from .plain_text import plain, without_secrets
 
 
@@ -16,7 +18,7 @@ class LightSegError(Exception):
 
     def __init__(self, message: str) -> None:
         """Messages quote files and servers, and are shown, logged and recorded: none has a password, none acts."""
-        super().__init__(plain(without_secrets(message)))
+        super().__init__(message if isinstance(message, Message) else plain(without_secrets(message)))
 
 
 class InputError(LightSegError):
@@ -57,4 +59,4 @@ class Canceled(LightSegError):
     """The user stopped the job; nothing was changed."""
 
     def __init__(self) -> None:
-        super().__init__("The job was canceled. Nothing was changed.")
+        super().__init__(_("The job was canceled. Nothing was changed."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..catalog.lookup import resolved
+from ..core import i18n
 from ..core.atomic_io import output_error
 from ..core.errors import Canceled, DeviceError, LightSegError
 from ..core.leftovers import new_folder
@@ -190,11 +190,11 @@ def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterat
     """The answers to a job, until one ends it or the process is gone."""
     assert process.stdin is not None and process.stdout is not None
     with suppress(OSError):  # of a process that is gone: Windows does not say a broken pipe
-        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.write(i18n.dumps(job) + "\n")
         process.stdin.flush()
     for line in process.stdout:
         with suppress(ValueError):  # a line that is cut off, or what a launcher says
-            yield json.loads(line)
+            yield i18n.loads(line)
 
 
 def _start(python: str, session: Path, idle_seconds: float, work: tuple[str, str]) -> subprocess.Popen[str]:

@@ -6,6 +6,7 @@ Server to client, any number of the first, then one of the others:
     {"progress": {...}}
     the answer, for voxels {"segmentation": {...}}
     {"error": class of `errors`, or null for a fault of the program, "message"}
+Texts for the user keep their template and fields, so that the window can translate them (`i18n.dumps`).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def segmentation_of(message: dict[str, Any]) -> Segmentation:
 def error_message(error: BaseException) -> dict[str, Any]:
     """A fault of the program is told as such; what it was stands in the log."""
     known = isinstance(error, LightSegError)
-    text = plain(without_secrets(str(error)))
+    text = error.args[0] if known else plain(without_secrets(str(error)))
     return {"error": type(error).__name__ if known else None, "message": text or type(error).__name__}
 
 

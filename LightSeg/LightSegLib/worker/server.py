@@ -6,7 +6,6 @@ gone, however that ended; the session's folder is removed then. What libraries p
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import shutil
@@ -18,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from ..core import i18n
 from ..core.plain_text import without_secrets
 from ..core.progress import Progress, ProgressCallback
 from . import messages
@@ -51,7 +51,7 @@ def _private_output() -> TextIO:
 
 def _read(jobs: queue.Queue[dict[str, Any]], session: str) -> None:
     for line in sys.stdin:
-        jobs.put(json.loads(line))
+        jobs.put(i18n.loads(line))
     _end(session)
 
 
@@ -75,7 +75,7 @@ def _answer(job: dict[str, Any], work: Work, answers: TextIO, session: str) -> d
 
 def _say(answers: TextIO, message: dict[str, Any], session: str) -> None:
     try:
-        answers.write(json.dumps(message) + "\n")
+        answers.write(i18n.dumps(message) + "\n")
         answers.flush()
     except OSError:  # nobody listens any more; to the work it would look like a fault of its own, and be recorded
         _end(session)

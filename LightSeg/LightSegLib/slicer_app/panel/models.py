@@ -18,6 +18,7 @@ from ...models.importing import import_model
 from ...weights.sources import origin
 from ...weights.store import State, WeightStore
 from ..jobs import Task
+from ..translation import errorDisplay, translated
 from . import pytorch
 from .words import letterByLetter, megabytes, progressText
 
@@ -178,7 +179,7 @@ class Models:
         title = card.title if card else model
         if not slicer.util.confirmYesNoDisplay(letterByLetter(question.format(title=title, size=megabytes(size)))):
             return
-        with slicer.util.tryWithErrorDisplay(_("It could not be deleted.")):
+        with errorDisplay(_("It could not be deleted.")):
             if card is not None and self._states[model] == "user":
                 remove_model(card)
             else:
@@ -215,7 +216,7 @@ class Models:
         if isinstance(task.result, Card):
             self._chosen(task.result.id)
         if task.error is not None:
-            slicer.util.errorDisplay(letterByLetter(str(task.error)))
+            slicer.util.errorDisplay(letterByLetter(translated(task.error)))
 
 
 def storedBytes(model: str, card: Card | None) -> int:

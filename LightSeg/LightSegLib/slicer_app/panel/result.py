@@ -12,6 +12,7 @@ from slicer.util import VTKObservationMixin
 
 from ...inference.methods import methods_sentence
 from .. import scene
+from ..translation import translated
 
 REFRESH_MS = 300  # after an edit, so that a stroke of the brush is not held up
 
@@ -75,7 +76,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         provenance = scene.provenance_of(node) if node is not None else {}
         names = scene.names_of_last_run(node) if node is not None else []
         self._ui.methodsLabel.setText(methods_sentence(provenance, names) if provenance else "")
-        self._ui.noticesLabel.setText(" ".join(provenance.get("notices", [])))
+        self._ui.noticesLabel.setText(" ".join(map(translated, provenance.get("notices", []))))
         for button in (self._ui.copyTableButton, self._ui.editButton):
             button.setEnabled(bool(rows))
         self._ui.copyMethodsButton.setEnabled(bool(provenance))

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ...core.progress import Progress
 from ..jobs import Job
+from ..translation import errorDisplay, translated
 from . import pytorch
 from .words import fraction, letterByLetter, progressText
 
@@ -60,7 +61,7 @@ class Run:
         if self._job is not None and self.running:
             self._job.cancel()
             return
-        with slicer.util.tryWithErrorDisplay(_("The volume could not be segmented.")):
+        with errorDisplay(_("The volume could not be segmented.")):
             self._job = self._start()
         if self._job is not None and self.running:
             self._ui.progressBar.setRange(0, 0)
@@ -100,4 +101,4 @@ class Run:
             )
         if job.state == "failed":
             log = {"detailedText": job.log} if job.log else {}
-            slicer.util.errorDisplay(letterByLetter(str(job.error)), **log)
+            slicer.util.errorDisplay(letterByLetter(translated(job.error)), **log)

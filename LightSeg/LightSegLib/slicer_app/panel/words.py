@@ -7,6 +7,7 @@ import html
 from slicer.i18n import tr as _
 
 from ...core.progress import Progress
+from ..translation import translated
 
 
 def megabytes(size: int | None) -> str:
@@ -23,7 +24,7 @@ def letterByLetter(text: str) -> str:
 
 def progressText(progress: Progress) -> str:
     """One line."""
-    text = progress.step
+    text = translated(progress.step)
     if progress.tiles:
         text = _("{step}: tile {tile} of {tiles}").format(step=text, tile=progress.tile, tiles=progress.tiles)
     if progress.received:

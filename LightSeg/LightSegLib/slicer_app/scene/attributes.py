@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import slicer
 import slicer.util
+
+from ...core import i18n
 
 LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 CONFIDENCE_ROLE = "LightSeg.Confidence"
@@ -38,7 +39,7 @@ SEGMENT_TAGS = ("LightSeg.Model", "LightSeg.Version", "LightSeg.WeightsSHA256")
 def attributes_of(provenance: dict[str, Any]) -> dict[str, str]:
     """Node attributes: text as it is, anything else as JSON."""
     present = {name: provenance[key] for name, key in ATTRIBUTES.items() if provenance.get(key) not in (None, [])}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in present.items()}
+    return {name: value if isinstance(value, str) else i18n.dumps(value) for name, value in present.items()}
 
 
 def set_attributes(node: Any, attributes: dict[str, str]) -> None:
@@ -54,4 +55,4 @@ def provenance_of(segmentationNode: Any) -> dict[str, Any]:
     """What `write_segmentation` has kept of the provenance; nothing for a segmentation of other origin."""
     found = {key: segmentationNode.GetAttribute(name) for name, key in ATTRIBUTES.items()}
     as_json = ("settings", "libraries", "notices", "seconds", "least_certain", "totals", "alignment")
-    return {key: json.loads(text) if key in as_json else text for key, text in found.items() if text is not None}
+    return {key: i18n.loads(text) if key in as_json else text for key, text in found.items() if text is not None}
