@@ -317,12 +317,13 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         `progressCallback` is called with a `State` of the batch, whose `text()` says it in words; `cancelCallback` is
         asked again and again, True stops the batch, and the next call goes on.
 
-        Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `misfits` and `table` (a path).
+        Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `skipped_inputs`
+        (with reasons) and `table` (a path).
         Raises LightSegError for what keeps all cases from being done; a case that fails is told in the table.
         """
-        from LightSegLib.batch.cohort import segment_files
         from LightSegLib.batch.engine import Engine
-        from LightSegLib.batch.overview import Callbacks
+        from LightSegLib.batch.progress import Callbacks
+        from LightSegLib.batch.run import segment_files
         from LightSegLib.core.errors import Canceled
         from LightSegLib.slicer_app import jobs
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import run_options
 import SimpleITK as sitk
-from LightSegLib.batch.cohort import Outcome, segment_files
+from LightSegLib.batch.case_processor import CaseProcessor
 from LightSegLib.batch.engine import Engine
-from LightSegLib.batch.overview import Callbacks, StateCallback
+from LightSegLib.batch.progress import Callbacks, StateCallback
+from LightSegLib.batch.run import Outcome, segment_files
 from LightSegLib.batch.settings import Batch, Settings
-from LightSegLib.batch.work import CaseWork
 from LightSegLib.core import leftovers
 from LightSegLib.core.errors import DeviceError
 from LightSegLib.core.progress import CancelCallback, Progress, ProgressCallback
@@ -28,7 +28,7 @@ from waiting import gone, wait_until
 TESTING = Path(__file__).resolve().parent
 MODEL = "hippocampus-mr-lightmedseg"
 PLAIN = Settings(run_options.PLAIN, picture=False)
-QUICK, MORTAL = ("batch_cases", "QuickWork"), ("batch_cases", "MortalWork")  # kinds of work, below
+QUICK, MORTAL = ("batch_cases", "QuickProcessor"), ("batch_cases", "MortalProcessor")  # kinds of work, below
 BFLOAT, UNABLE = ("batch_cases", "BfloatWork"), ("batch_cases", "UnableWork")
 MIXED = ("batch_cases", "MixedWork")
 SHAPE = (32, 48, 32)
@@ -94,7 +94,7 @@ def write_series(folder: Path, seed: int = 0, modality: str = "MR", slices: int 
 # --- kinds of work ---
 
 
-class QuickWork(CaseWork):
+class QuickProcessor(CaseProcessor):
     """As in a batch, with a threshold in place of the network: what is measured or tested is all the rest."""
 
     own_form = "float32"
@@ -115,7 +115,7 @@ class QuickWork(CaseWork):
         return batch.form or self.own_form
 
 
-class BfloatWork(QuickWork):
+class BfloatWork(QuickProcessor):
     """Of a computer that computes in bfloat16."""
 
     own_form = "bfloat16"
@@ -130,13 +130,13 @@ class UnableWork(BfloatWork):
         return self.own_form
 
 
-class MixedWork(QuickWork):
+class MixedWork(QuickProcessor):
     """Of a computer that computes in what its environment says."""
 
     own_form = os.environ.get("TEST_FORM", "float32")
 
 
-class MortalWork(QuickWork):
+class MortalProcessor(QuickProcessor):
     """A DEADLY case kills its worker, a SLOW one lasts until `let_go`. Workers leave their numbers in the results."""
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
@@ -234,12 +234,12 @@ def half_file(out: Path) -> Path:
 
 def kill_a_client(cohort: Path, out: Path, slow: str, options: str) -> None:
     """Start a batch in a process of its own and kill it in the case `slow`, which is SLOW; its worker ends, too."""
-    story = (
+    script = (
         f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
         "from batch_cases import MODEL, MORTAL, PLAIN, run_batch\n"
         f"run_batch({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, work=MORTAL, {options})\n"
     )
-    with subprocess.Popen([sys.executable, "-c", story]) as client:
+    with subprocess.Popen([sys.executable, "-c", script]) as client:
         wait_until(lambda: computing(out, slow))
         client.kill()
     assert client.returncode == -signal.SIGKILL

@@ -14,8 +14,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "LightSeg")]
 
 import SimpleITK as sitk  # noqa: E402 (the path must be set first)
 from batch_cases import blobs, write_volume  # noqa: E402
-from LightSegLib.batch.cohort import segment_files  # noqa: E402
 from LightSegLib.batch.engine import Engine  # noqa: E402
+from LightSegLib.batch.run import segment_files  # noqa: E402
 from LightSegLib.batch.settings import Settings  # noqa: E402
 from LightSegLib.imaging.geometry import Geometry, to_sitk  # noqa: E402
 from LightSegLib.inference.options import InferenceOptions  # noqa: E402
@@ -39,10 +39,10 @@ def cohort(folder: Path, cases: int) -> dict[str, str]:
     return {"folder": str(folder), "what": "generated volumes"}
 
 
-def throughput(given: Path, out: Path, engine: str, workers: int | None, threads: int | None) -> float:
+def throughput(input_path: Path, out: Path, engine: str, workers: int | None, threads: int | None) -> float:
     """Cases per second, the start of the workers included."""
     started = time.perf_counter()
-    outcome = segment_files(given, MODEL, out, SETTINGS, Engine(engine, workers, threads))
+    outcome = segment_files(input_path, MODEL, out, SETTINGS, Engine(engine, workers, threads))
     assert outcome.state.done == outcome.state.cases
     return outcome.state.done / (time.perf_counter() - started)
 
@@ -59,7 +59,7 @@ def overhead(folder: Path, engine: str, cases: int) -> dict[str, float]:
     with manifest.open("w", newline="") as stream:
         csv.writer(stream).writerows([("case", "T1"), *((f"case {number:06d}", image.name) for number in range(cases))])
     started = time.perf_counter()
-    quick = Engine(engine, 2, 1, work=("batch_cases", "QuickWork"))
+    quick = Engine(engine, 2, 1, work=("batch_cases", "QuickProcessor"))
     outcome = segment_files(manifest, MODEL, folder / "out", SETTINGS, quick)
     assert outcome.state.done == cases
     return {"ms": (time.perf_counter() - started) / cases * 1e3, "client_bytes": own_peak()}
@@ -70,8 +70,8 @@ if __name__ == "__main__":
     if job == "cohort":
         print(json.dumps(cohort(Path(folder), int(words[0]))))
     elif job == "throughput":
-        given, engine, *numbers = words
+        input_path, engine, *numbers = words
         workers, threads = (int(text) or None for text in numbers)
-        print(json.dumps({"cases_per_second": throughput(Path(given), Path(folder), engine, workers, threads)}))
+        print(json.dumps({"cases_per_second": throughput(Path(input_path), Path(folder), engine, workers, threads)}))
     elif job == "overhead":
         print(json.dumps(overhead(Path(folder), words[0], int(words[1]))))

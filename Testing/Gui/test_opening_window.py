@@ -62,7 +62,7 @@ def test_the_panel_is_drawn(window):
 
 def test_it_opens_without_torch():
     """The user may look around before PyTorch is installed."""
-    story = (
+    script = (
         f"import sys; sys.modules['torch'] = None; sys.path[:0] = {[str(FOLDER.parent), str(FOLDER)]!r}\n"
         "import fakes; fakes.install()\n"
         "from acting import open_module\n"
@@ -70,6 +70,6 @@ def test_it_opens_without_torch():
         "assert not LightSeg.torchInstalled()\n"
         "print(open_module().ui.applyButton.visible)\n"
     )
-    done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
     assert done.stdout.split() == ["True"], done.stderr

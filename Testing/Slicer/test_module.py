@@ -21,7 +21,7 @@ MODULE_FOLDER = Path(LightSeg.__file__).parent
 
 def test_it_loads_quickly_and_without_torch():
     """Slicer starts before the user has installed PyTorch; the module says so when it is used."""
-    story = (
+    script = (
         f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "import fakes; fakes.install()\n"
         "import numpy, slicer; before = set(sys.modules)\n"
@@ -34,7 +34,7 @@ def test_it_loads_quickly_and_without_torch():
         "try: LightSeg.LightSegLogic().segment(volume)\n"
         "except LightSegError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     loaded, message = done.stdout.splitlines()
     assert not {"scipy", "SimpleITK", "requests", "pydicom", "PIL"} & set(loaded.split())

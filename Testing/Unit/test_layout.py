@@ -142,14 +142,14 @@ def test_torch_is_imported_at_file_scope_by_computing_code_alone(name):
 
 def test_the_light_part_loads_without_torch():
     """Not only by its own imports, but with all that they import."""
-    story = (
+    script = (
         "import sys; sys.modules['torch'] = None\n"
         f"sys.path.insert(0, {str(MODULE)!r})\n"
         "import LightSegLib.cli.main, LightSegLib.catalog.lookup, LightSegLib.imaging.writers\n"
         "import LightSegLib.inference.segmenter\n"
         "print(len(LightSegLib.catalog.lookup.all_cards()))\n"
     )
-    done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 1

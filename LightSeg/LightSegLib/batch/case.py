@@ -99,7 +99,7 @@ def _check_ends(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Misfit:
+class SkippedInput:
     """What was found and is no case for this model, and why."""
 
     what: str

@@ -13,30 +13,30 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.errors import InputError
-from .case import Case, Misfit, printable
+from .case import Case, SkippedInput, printable
 from .folder import cases_in_folder
 from .manifest import cases_in_manifest
 
 LONGEST_NAME = 180  # bytes, so that with an ending every file system takes it
 
 
-def find_cases(given: Path, card: Card) -> Iterator[Case | Misfit]:
+def find_cases(input_path: Path, card: Card) -> Iterator[Case | SkippedInput]:
     """One after the other, with little in memory. Raises InputError for what is neither a folder nor a manifest."""
-    if given.is_dir():
-        found = cases_in_folder(given, card)
-    elif given.suffix.lower() == ".csv" and given.is_file():
-        found = cases_in_manifest(given, card)
+    if input_path.is_dir():
+        found = cases_in_folder(input_path, card)
+    elif input_path.suffix.lower() == ".csv" and input_path.is_file():
+        found = cases_in_manifest(input_path, card)
     else:
-        raise InputError(f"{given} is neither a folder nor a CSV file. Check the path and the spelling.")
+        raise InputError(f"{input_path} is neither a folder nor a CSV file. Check the path and the spelling.")
     return _uniquely_named(found)
 
 
-def _uniquely_named(found: Iterable[Case | Misfit]) -> Iterator[Case | Misfit]:
+def _uniquely_named(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedInput]:
     """A name that is taken gets a number; capitals and the form of accents do not tell names apart on every disk."""
     taken: set[bytes] = set()
     for one in found:
-        if isinstance(one, Misfit):
-            yield Misfit(printable(one.what), one.reason)
+        if isinstance(one, SkippedInput):
+            yield SkippedInput(printable(one.what), one.reason)
             continue
         name = wanted = file_name(one.id)
         number = 1

@@ -26,17 +26,17 @@ from ..worker import messages
 from . import cluster_worker
 from .case import Case
 from .engine import Engine
-from .overview import Overview
+from .progress import BatchProgress
 from .settings import Batch
-from .size import Size
 from .tasks import Answer, Task, Tasks
+from .worker_limit import WorkerLimit
 
 if TYPE_CHECKING:
     from distributed import Client, Future, SpecCluster
 
 AHEAD = 2  # parcels of cases for each worker: the next waits there for the one before
-PARCEL = 0.5  # seconds that one shall take; to a worker and back it is some hundredths
-LARGEST_PARCEL = 100  # cases
+CHUNK_SECONDS = 0.5  # seconds that one shall take; to a worker and back it is some hundredths
+LARGEST_CHUNK = 100  # cases
 CONNECTING = 10.0  # seconds of one attempt to reach the scheduler
 PATIENCE = 600.0  # seconds that a scheduler may be away
 LOST = (OSError, TimeoutError, CancelledError)  # raised when the connection breaks
@@ -47,8 +47,8 @@ def run(
     cases: Iterable[Case],
     batch: Batch,
     engine: Engine,
-    size: Size,
-    overview: Overview,
+    limit: WorkerLimit,
+    batch_progress: BatchProgress,
     canceled: CancelCallback | None = None,
 ) -> Generator[Answer, None, None]:
     """As `local.run`, on the cluster of a scheduler; without its address, on one that is started on this computer.
@@ -59,12 +59,12 @@ def run(
     _check_installed()
     tasks = Tasks(cases, batch)
     patience = 0.0
-    own_cluster: AbstractContextManager[SpecCluster | None] = nullcontext() if engine.scheduler else _own_cluster(size)
+    own_cluster: AbstractContextManager[SpecCluster | None] = nullcontext() if engine.scheduler else _own_cluster(limit)
     with own_cluster as own:
         address = engine.scheduler or (own.scheduler_address if own else "")
         while True:
-            with _connected(address, patience, overview, canceled) as client:
-                session = _Session(_Cluster(client, own, engine.work), tasks, batch, size, overview)
+            with _connected(address, patience, batch_progress, canceled) as client:
+                session = _Session(_Cluster(client, own, engine.work), tasks, batch, limit, batch_progress)
                 try:
                     batch = session.decide(canceled)
                     yield from session.run(canceled)
@@ -77,7 +77,7 @@ def run(
 def count_workers(scheduler: str) -> int:
     """Of the cluster now. Raises InputError and DeviceError as `run`."""
     _check_installed()
-    with _connected(scheduler, 0.0, Overview(0), None) as client:
+    with _connected(scheduler, 0.0, BatchProgress(0), None) as client:
         return len(client.nthreads())
 
 
@@ -111,12 +111,12 @@ class _Session:
         cluster: _Cluster,
         tasks: Tasks,
         batch: Batch,
-        size: Size,
-        overview: Overview,
+        limit: WorkerLimit,
+        batch_progress: BatchProgress,
     ) -> None:
         self.running: dict[Future, list[Task]] = {}
         self._client, self._own, self._work = cluster.client, cluster.own, cluster.work
-        self._tasks, self._batch, self._size, self._overview = tasks, batch, size, overview
+        self._tasks, self._batch, self._limit, self._batch_progress = tasks, batch, limit, batch_progress
         self._topic = f"lightseg-{uuid.uuid4().hex}"
         self._numbers: dict[str, int] = {}  # of workers, by their addresses
         self._looked = 0.0
@@ -153,8 +153,8 @@ class _Session:
         try:
             while True:
                 self._look()
-                while len(self.running) < AHEAD * self._size.workers and (parcel := self._parcel()):
-                    self._submit(parcel)
+                while len(self.running) < AHEAD * self._limit.workers and (chunk := self._next_chunk()):
+                    self._submit(chunk)
                 if not self.running and (task := self._tasks.alone()) is not None:
                     self._submit([task])
                 if not self.running:
@@ -167,74 +167,74 @@ class _Session:
                 if self._client.status != "running":
                     raise _SchedulerLost
                 if isinstance(event, tuple):
-                    self._tell(event[1])
+                    self._report(event[1])
                 elif event is not None:
                     yield from self._learned(self._finished(event))
         finally:
             for task in self._tasks_running():
-                self._overview.idle(task.case.id)
+                self._batch_progress.idle(task.case.id)
             with suppress(*LOST):
                 self._client.cancel(list(self.running), force=True)
 
     def _look(self) -> None:
         """How many workers there are; of an own cluster, how many there shall be."""
         if self._own is not None:
-            if len(self._own.worker_spec) != self._size.workers:
-                self._own.scale(self._size.workers)
+            if len(self._own.worker_spec) != self._limit.workers:
+                self._own.scale(self._limit.workers)
         elif time.monotonic() > self._looked + NOTICE:
             self._looked = time.monotonic()
             try:
                 found = len(self._client.nthreads())
             except LOST as error:
                 raise _SchedulerLost from error
-            self._size.workers = max(1, min(found, self._size.fixed or found))
-            self._overview.waiting("" if found else "Waiting for workers of the cluster")
+            self._limit.workers = max(1, min(found, self._limit.fixed or found))
+            self._batch_progress.waiting("" if found else "Waiting for workers of the cluster")
 
-    def _parcel(self) -> list[Task]:
-        number = int(PARCEL * self._answers / max(self._seconds, 1e-3))
-        return list(islice(iter(self._tasks.fresh, None), min(max(1, number), LARGEST_PARCEL)))
+    def _next_chunk(self) -> list[Task]:
+        number = int(CHUNK_SECONDS * self._answers / max(self._seconds, 1e-3))
+        return list(islice(iter(self._tasks.fresh, None), min(max(1, number), LARGEST_CHUNK)))
 
-    def _submit(self, parcel: list[Task]) -> None:
-        threads = self._size.fixed_threads if self._own is None else self._size.threads
+    def _submit(self, chunk: list[Task]) -> None:
+        threads = self._limit.fixed_threads if self._own is None else self._limit.threads
         future = self._client.submit(
             cluster_worker.do,
-            [task.message(self._batch, threads) for task in parcel],
+            [task.message(self._batch, threads) for task in chunk],
             self._work,
             self._topic,
             __version__,
             key=f"lightseg-{uuid.uuid4().hex}",
             pure=False,
         )
-        self.running[future] = parcel
+        self.running[future] = chunk
         future.add_done_callback(self._events.put)
 
-    def _tell(self, said: dict[str, Any]) -> None:
+    def _report(self, response: dict[str, Any]) -> None:
         """What a worker says of its case."""
-        if any(task.case.id == said["case"] for task in self._tasks_running()):
-            number = self._numbers.setdefault(said["worker"], len(self._numbers) + 1)
-            self._overview.working(number, said["case"], Progress(**said["progress"]))
+        if any(task.case.id == response["case"] for task in self._tasks_running()):
+            number = self._numbers.setdefault(response["worker"], len(self._numbers) + 1)
+            self._batch_progress.working(number, response["case"], Progress(**response["progress"]))
 
     def _finished(self, future: Future) -> Iterator[Answer]:
         """The answers of a parcel; the cases that are tried again have none."""
         from distributed.scheduler import KilledWorker
 
-        error, said = _outcome(future)
-        parcel = self.running.pop(future)
-        for task in parcel:
-            self._overview.idle(task.case.id)
+        error, response = _outcome(future)
+        chunk = self.running.pop(future)
+        for task in chunk:
+            self._batch_progress.idle(task.case.id)
         if isinstance(error, KilledWorker):
             words = "The workers that computed it were lost. Their logs may tell why."
-            alone = len(parcel) == 1 and not self.running
-            deaths = error.allowed_failures + 1 if alone else 1  # else it may have been another's fault
-            for task in parcel:
-                yield from self._failed(task, DeviceError(words), deaths)
+            alone = len(chunk) == 1 and not self.running
+            crashes = error.allowed_failures + 1 if alone else 1  # else it may have been another's fault
+            for task in chunk:
+                yield from self._failed(task, DeviceError(words), crashes)
             return
         if isinstance(error, cluster_worker.CannotTakePart):
             raise error
         if error is not None:  # what is wrong with a case is told by its process
             raise _another_version("A part of the cluster", error)
-        self._tasks.give_back(parcel[len(said) :])
-        for task, message in zip(parcel, said, strict=False):
+        self._tasks.give_back(chunk[len(response) :])
+        for task, message in zip(chunk, response, strict=False):
             if "error" in message:
                 yield from self._failed(task, messages.error_of(message))
             else:
@@ -243,8 +243,8 @@ class _Session:
     def _tasks_running(self) -> Iterator[Task]:
         return chain.from_iterable(self.running.values())
 
-    def _failed(self, task: Task, error: LightSegError, deaths: int = 1) -> Iterator[Answer]:
-        found = self._tasks.failed(task, error, deaths)
+    def _failed(self, task: Task, error: LightSegError, crashes: int = 1) -> Iterator[Answer]:
+        found = self._tasks.failed(task, error, crashes)
         if found is not None:
             yield found
 
@@ -254,7 +254,7 @@ class _Session:
             self._answers += 1
             self._seconds += 0 if found.skipped else found.row.seconds
             if self._own is not None:
-                self._size.learn(found)
+                self._limit.learn(found)
             yield found
 
 
@@ -270,7 +270,7 @@ def _outcome(future: Future) -> tuple[BaseException | None, Any]:
 
 
 @contextmanager
-def _own_cluster(size: Size) -> Iterator[SpecCluster]:
+def _own_cluster(limit: WorkerLimit) -> Iterator[SpecCluster]:
     """In this process, reached from no other: who reaches a scheduler can have it run any code.
 
     Scheduler and workers are threads that talk in memory (inproc). Encrypted sockets would need the package
@@ -301,7 +301,7 @@ def _own_cluster(size: Size) -> Iterator[SpecCluster]:
     with (
         dask.config.set(settings),
         SpecCluster(
-            workers=dict.fromkeys(range(size.workers), worker),
+            workers=dict.fromkeys(range(limit.workers), worker),
             worker=worker,
             scheduler={"cls": SilentScheduler, "options": {"protocol": "inproc://", "dashboard": False}},
             silence_logs=logging.CRITICAL + 1,
@@ -311,10 +311,12 @@ def _own_cluster(size: Size) -> Iterator[SpecCluster]:
 
 
 @contextmanager
-def _connected(address: str, patience: float, overview: Overview, canceled: CancelCallback | None) -> Iterator[Client]:
+def _connected(
+    address: str, patience: float, batch_progress: BatchProgress, canceled: CancelCallback | None
+) -> Iterator[Client]:
     """A client of a scheduler whose workers have this package."""
     until = time.monotonic() + patience
-    overview.waiting(f"Waiting for the scheduler at {address}" if patience else "")
+    batch_progress.waiting(f"Waiting for the scheduler at {address}" if patience else "")
     while (client := _client(address)) is None:
         if time.monotonic() > until:
             raise InputError(
@@ -323,7 +325,7 @@ def _connected(address: str, patience: float, overview: Overview, canceled: Canc
         if canceled is not None and canceled():
             raise Canceled
         time.sleep(NOTICE)
-    overview.waiting("")
+    batch_progress.waiting("")
     try:
         yield client
     finally:

@@ -14,7 +14,7 @@ from ..core.progress import CancelCallback, Progress
 from ..worker import messages
 from ..worker.client import Worker
 
-GOING = ("closing", "closed", "failed", "stopping")  # states of a worker that takes its process along
+CLOSING_STATES = ("closing", "closed", "failed", "stopping")  # states of a worker that takes its process along
 NOTICE = 1.0  # seconds between two words of one worker
 
 
@@ -25,17 +25,17 @@ def version() -> str:
 
 def dask_teardown(worker: Any) -> None:
     """Called by Dask at the end of a worker of a cluster of our own, whose process would outlive it."""
-    with _keeping:
-        kept = _kept.pop(worker.address, None)
-    if kept is not None and kept.process is not None:
-        kept.process.stop()
+    with _slots_lock:
+        slot = _slots.pop(worker.address, None)
+    if slot is not None and slot.process is not None:
+        slot.process.stop()
 
 
 class CannotTakePart(DeviceError):
     """A worker that does not compute as the others do."""
 
 
-class _Kept:
+class _WorkerSlot:
     """The process of one worker, which does one case at a time."""
 
     def __init__(self) -> None:
@@ -52,9 +52,9 @@ class _Kept:
         known = (work, options["device"], options["openvino"])
         if (*known, batch["form"]) in self._forms:
             return str(batch["form"])
-        process = self.for_work(work)
+        process = self.process_for(work)
         try:
-            form = process.ask(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]), None, unwanted)
+            form = process.request(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]), None, unwanted)
         except Canceled:
             raise
         except LightSegError as error:
@@ -64,7 +64,7 @@ class _Kept:
         self._forms.add((*known, form))
         return form
 
-    def for_work(self, work: tuple[str, str]) -> Worker:
+    def process_for(self, work: tuple[str, str]) -> Worker:
         if self.process is None or self.work != work:
             if self.process is not None:
                 self.process.stop()
@@ -72,11 +72,11 @@ class _Kept:
         return self.process
 
 
-_kept: dict[str, _Kept] = {}  # by the workers' addresses, for one process may hold several
-_keeping = threading.Lock()
+_slots: dict[str, _WorkerSlot] = {}  # by the workers' addresses, for one process may hold several
+_slots_lock = threading.Lock()
 
 
-def do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: str) -> list[dict[str, Any]]:
+def do(chunk: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: str) -> list[dict[str, Any]]:
     """Cases on a worker of the cluster: what its process answers to each, or why it gave none; fewer when canceled."""
     from distributed import get_worker
 
@@ -84,37 +84,39 @@ def do(parcel: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: 
         raise RuntimeError(__version__)
     worker = get_worker()
     key = worker.get_current_task()
-    told = 0.0
+    reported = 0.0
 
     def unwanted() -> bool:
         task = worker.state.tasks.get(key)
-        return task is None or task.state != "executing" or worker.status.name in GOING
+        return task is None or task.state != "executing" or worker.status.name in CLOSING_STATES
 
     def report(case: str, progress: Progress) -> None:
-        nonlocal told
-        if time.monotonic() > told + NOTICE:
-            told = time.monotonic()
+        nonlocal reported
+        if time.monotonic() > reported + NOTICE:
+            reported = time.monotonic()
             worker.log_event(topic, {"case": case, "worker": worker.address, "progress": vars(progress)})
 
     # The worker's nanny sets it; each large array would be new memory from the system, at half the speed.
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
-    with _keeping:
-        kept = _kept.setdefault(worker.address, _Kept())
+    with _slots_lock:
+        slot = _slots.setdefault(worker.address, _WorkerSlot())
     answers = []
-    with kept.lock:
-        for message in parcel:
+    with slot.lock:
+        for message in chunk:
             case = message["case"]["id"]
             job = message if message["threads"] else message | {"threads": worker.state.nthreads}
             try:
-                kept.form(work, message["batch"], worker.address, unwanted)
-                said = kept.for_work(work).ask(partial(_unchanged, job), dict, partial(report, case), unwanted)
+                slot.form(work, message["batch"], worker.address, unwanted)
+                response = slot.process_for(work).request(
+                    partial(_unchanged, job), dict, partial(report, case), unwanted
+                )
             except Canceled:
                 break
             except CannotTakePart:
                 raise
             except LightSegError as error:
-                said = messages.error_message(error)
-            answers.append(said)
+                response = messages.error_message(error)
+            answers.append(response)
     return answers
 
 
@@ -125,10 +127,10 @@ def form(message: dict[str, Any], work: tuple[str, str], wanted: str) -> str:
     if wanted != __version__:
         raise RuntimeError(__version__)
     address = get_worker().address
-    with _keeping:
-        kept = _kept.setdefault(address, _Kept())
-    with kept.lock:
-        return kept.form(work, message["batch"], address)
+    with _slots_lock:
+        slot = _slots.setdefault(address, _WorkerSlot())
+    with slot.lock:
+        return slot.form(work, message["batch"], address)
 
 
 def _unchanged(job: dict[str, Any], _folder: object) -> dict[str, Any]:

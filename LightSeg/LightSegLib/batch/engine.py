@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from .tasks import WORK
+from .tasks import CASE_PROCESSOR
 
 LOCAL, DASK = "local", "dask"
 
@@ -22,4 +22,4 @@ class Engine:
     threads: int | None = None
     scheduler: str = ""
     python: str = sys.executable
-    work: tuple[str, str] = WORK
+    work: tuple[str, str] = CASE_PROCESSOR

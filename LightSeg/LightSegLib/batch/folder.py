@@ -16,14 +16,14 @@ from ..catalog.card import Card
 from ..catalog.channels import matched
 from ..imaging.dicom.files import Found, find_frames
 from ..imaging.readers import IMAGE_ENDINGS, case_name
-from .case import Case, Misfit, Source
+from .case import Case, SkippedInput, Source
 from .studies import Series, series_in, studies
 
 RECORDS = ".records"  # a folder that has it was written by a batch: its images are results
 SEGMENTATION = ".seg.nrrd"
 
 
-def cases_in_folder(top: Path, card: Card) -> Iterator[Case | Misfit]:
+def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
     """One after the other, with little in memory: of DICOM files what their headers say."""
     dicom = Found()
     unreadable: list[OSError] = []
@@ -47,21 +47,21 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | Misfit]:
         else:
             yield Case(one.case, (one.source,)) if isinstance(one, Series) else one
     yield from studies(series, card)
-    yield from (Misfit(str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable)
+    yield from (SkippedInput(str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable)
 
 
-def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | Misfit]:
+def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | SkippedInput]:
     """The cases among the images of one folder."""
     numbered: dict[str, dict[int, Path]] = {}
     single: list[Path] = []
     for path in images:
         parts = re.fullmatch(r"(.+)_(\d{4})", case_name(path))
         if path.name.lower().endswith(SEGMENTATION):
-            yield Misfit(str(path), "is a segmentation")
+            yield SkippedInput(str(path), "is a segmentation")
         elif parts and (int(parts[2]) < len(card.channels) or len(card.channels) > 1):
             same = numbered.setdefault(parts[1], {}).setdefault(int(parts[2]), path)
             if same != path:
-                yield Misfit(str(path), f"has the name of {same.name}, which is taken")
+                yield SkippedInput(str(path), f"has the name of {same.name}, which is taken")
         else:
             single.append(path)
     wanted = range(len(card.channels))
@@ -70,14 +70,16 @@ def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | 
             yield Case(prefix + name, tuple(Source((files[number],)) for number in wanted))
         else:
             missing = [f"{name}_{number:04d} ({card.channels[number]})" for number in wanted if number not in files]
-            yield Misfit(str(min(files.values())), f"belongs to a case without {', '.join(missing) or 'all its files'}")
+            yield SkippedInput(
+                str(min(files.values())), f"belongs to a case without {', '.join(missing) or 'all its files'}"
+            )
     if len(card.channels) == 1:
         yield from (Case(prefix + case_name(path), (Source((path,)),)) for path in single)
     elif single:
         yield from _by_names(single, prefix, card)
 
 
-def _by_names(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | Misfit]:
+def _by_names(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | SkippedInput]:
     """One case in a folder of its own: each channel is the file whose name speaks of it."""
     numbers = matched(card.channels, [case_name(path) for path in images])
     chosen = [images[number] for number in numbers if number is not None]
@@ -85,6 +87,6 @@ def _by_names(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case 
         yield Case(prefix.rstrip("_") or images[0].parent.name, tuple(Source((path,)) for path in chosen))
     for path in images:
         if len(chosen) < len(card.channels) or path not in chosen:
-            yield Misfit(
+            yield SkippedInput(
                 str(path), f"is not clearly one of {', '.join(card.channels)}: end its name in _0000, _0001, ..."
             )

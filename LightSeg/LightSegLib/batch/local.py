@@ -15,10 +15,10 @@ from ..core.progress import CancelCallback, Progress
 from ..worker.client import Worker
 from .case import Case
 from .engine import Engine
-from .overview import Overview
+from .progress import BatchProgress
 from .settings import Batch
-from .size import Size
 from .tasks import Answer, Task, Tasks
+from .worker_limit import WorkerLimit
 
 
 @dataclass
@@ -27,7 +27,7 @@ class _Pool:
 
     batch: Batch
     engine: Engine
-    overview: Overview
+    batch_progress: BatchProgress
     canceled: CancelCallback | None
     free: list[tuple[int, Worker]] = field(default_factory=list)
     all: list[Worker] = field(default_factory=list)
@@ -59,19 +59,19 @@ class _Pool:
         message = task.message(self.batch, threads)
 
         def report(progress: Progress) -> None:
-            self.overview.working(number, task.case.id, progress)
+            self.batch_progress.working(number, task.case.id, progress)
 
         report(Progress("Starting"))
         try:
-            return worker.ask(lambda _folder: message, Answer.of, report, self.canceled)
+            return worker.request(lambda _folder: message, Answer.of, report, self.canceled)
         finally:
-            self.overview.idle(task.case.id)
+            self.batch_progress.idle(task.case.id)
             self.free.append((number, worker))
 
     def decide(self) -> None:
         """Give the batch its form. Raises DeviceError where this computer lacks the one that an earlier run decided."""
         number, worker = self.take()
-        answer = worker.ask(lambda _folder: {"batch": self.batch.to_json()}, dict, canceled=self.canceled)
+        answer = worker.request(lambda _folder: {"batch": self.batch.to_json()}, dict, canceled=self.canceled)
         self.batch = replace(self.batch, form=answer["form"])
         self.free.append((number, worker))
 
@@ -84,8 +84,8 @@ def run(
     cases: Iterable[Case],
     batch: Batch,
     engine: Engine,
-    size: Size,
-    overview: Overview,
+    limit: WorkerLimit,
+    batch_progress: BatchProgress,
     canceled: CancelCallback | None = None,
 ) -> Generator[Answer, None, None]:
     """The answers as they come; every case has one. Raises Canceled, and OutputError where no record can be written.
@@ -94,15 +94,15 @@ def run(
     """
     tasks = Tasks(cases, batch)
     running: dict[Future[Answer], Task] = {}
-    pool = _Pool(batch, engine, overview, canceled)
+    pool = _Pool(batch, engine, batch_progress, canceled)
     try:
         if batch.form != "float32":
             pool.decide()
         while True:
-            while len(running) < size.workers and (task := tasks.fresh()) is not None:
-                running[pool.begin(task, size.threads)] = task
+            while len(running) < limit.workers and (task := tasks.fresh()) is not None:
+                running[pool.begin(task, limit.threads)] = task
             if not running and (task := tasks.alone()) is not None:
-                running[pool.begin(task, size.threads)] = task
+                running[pool.begin(task, limit.threads)] = task
             if not running:
                 return
             done, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
@@ -117,7 +117,7 @@ def run(
                 except LightSegError as error:
                     found = tasks.failed(task, error)
                 if found is not None:
-                    size.learn(found)
+                    limit.learn(found)
                     yield found
     finally:
         pool.stop()

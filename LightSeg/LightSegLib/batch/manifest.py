@@ -10,12 +10,12 @@ from ..catalog.card import Card
 from ..core.errors import InputError
 from ..core.json_file import check_file
 from ..imaging.readers import case_name
-from .case import Case, Misfit, Source
+from .case import Case, SkippedInput, Source
 
 MOST_BYTES = 256 << 20  # a million cases
 
 
-def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | Misfit]:
+def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | SkippedInput]:
     """Raises InputError for a file that is no such table."""
     try:
         check_file(manifest, MOST_BYTES)
@@ -47,8 +47,8 @@ def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
     )
 
 
-def _case_of(row: Sequence[str], columns: Sequence[int], card: Card, folder: Path) -> Case | Misfit:
+def _case_of(row: Sequence[str], columns: Sequence[int], card: Card, folder: Path) -> Case | SkippedInput:
     case, *paths = (row[column].strip() if column < len(row) else "" for column in columns)
     if not all(paths):
-        return Misfit(case or ", ".join(row), f"has no file for {card.channels[paths.index('')]}")
+        return SkippedInput(case or ", ".join(row), f"has no file for {card.channels[paths.index('')]}")
     return Case(case or case_name(Path(paths[0])), tuple(Source((folder / path,)) for path in paths))

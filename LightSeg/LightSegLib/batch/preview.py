@@ -11,11 +11,11 @@ from ..core.errors import InputError
 from ..core.leftovers import temporary_folder
 from . import local, records
 from .case import Case
-from .cohort import Plan
 from .engine import Engine
-from .overview import Overview, StateCallback
-from .size import Size
+from .progress import BatchProgress, StateCallback
+from .run import BatchPlan
 from .tasks import Answer
+from .worker_limit import WorkerLimit
 
 MEASURED = 2  # cases: the first loads the model, the second tells how long one takes
 TRIED = 10  # cases, at most, some of which may fail
@@ -34,7 +34,7 @@ class Estimate:
         return self.seconds * cases / min(self.workers, max(1, cases))
 
 
-def steps(plan: Plan) -> Iterator[tuple[Case, bool]]:
+def steps(plan: BatchPlan) -> Iterator[tuple[Case, bool]]:
     """Every case, and whether it is done already."""
     for case in plan.cases():
         try:
@@ -44,9 +44,9 @@ def steps(plan: Plan) -> Iterator[tuple[Case, bool]]:
         yield case, done
 
 
-def estimate(plan: Plan, engine: Engine, on_state: StateCallback | None = None) -> Estimate | None:
+def estimate(plan: BatchPlan, engine: Engine, on_state: StateCallback | None = None) -> Estimate | None:
     """By earlier cases, or by the first ones that are to be done, into a temporary folder; None where these fail."""
-    size = Size(None, engine.threads)
+    size = WorkerLimit(None, engine.threads)
     answers = [Answer(row) for row in records.rows(plan.batch) if row.status == records.DONE]
     measured = not answers
     if measured:
@@ -54,7 +54,7 @@ def estimate(plan: Plan, engine: Engine, on_state: StateCallback | None = None) 
             batch = replace(plan.batch, out=folder)
             records.make_folders(batch)
             first = islice((case for case, done in steps(plan) if not done), TRIED)
-            with closing(local.run(first, batch, engine, size, Overview(TRIED, on_state))) as found:
+            with closing(local.run(first, batch, engine, size, BatchProgress(TRIED, on_state))) as found:
                 good = islice((answer for answer in found if answer.row.status == records.DONE), MEASURED)
                 answers = list(good)[-1:]
     for answer in answers:

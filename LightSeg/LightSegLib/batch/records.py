@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from ..core.atomic_io import output_error, whole_file, write_table
+from ..core.atomic_io import atomic_write, output_error, write_table
 from ..core.errors import InputError
 from ..core.leftovers import PART, remove_abandoned
 from ..weights.files import sha256
@@ -85,7 +85,7 @@ def begin(case: str, batch: Batch) -> None:
 
     Raises InputError where one is not, and OutputError.
     """
-    earlier = remembered(case, batch)
+    earlier = earlier_record(case, batch)
     for path in outputs(batch, case):
         if os.path.lexists(path) and not is_own(path, earlier, batch):
             raise InputError(
@@ -99,7 +99,7 @@ def begin(case: str, batch: Batch) -> None:
 
 def write_record(row: Row, batch: Batch) -> None:
     """Raises OutputError. What an earlier input has given goes first when the case now has none."""
-    earlier, files = remembered(row.case, batch), {}
+    earlier, files = earlier_record(row.case, batch), {}
     if row.status == DONE:
         files = {_name(path, batch): sha256(path) for path in outputs(batch, row.case)}
     elif row.input_sha256 and (earlier is None or earlier.input_sha256 != row.input_sha256):
@@ -111,7 +111,7 @@ def write_record(row: Row, batch: Batch) -> None:
     _write(replace(row, files=_existing(earlier, batch) | files), batch)
 
 
-def names(path: Path, record: Row | None, batch: Batch) -> bool:
+def names_file(path: Path, record: Row | None, batch: Batch) -> bool:
     """Whether the record of a case names this file in the folder of results."""
     return _name(path, batch) in _named(record, batch)
 
@@ -126,7 +126,7 @@ def is_own(path: Path, earlier: Row | None, batch: Batch) -> bool:
 
 
 def _write(row: Row, batch: Batch) -> None:
-    with whole_file(record_path(batch, row.case)) as part:
+    with atomic_write(record_path(batch, row.case)) as part:
         part.write_text(json.dumps(asdict(row)), encoding="utf-8")
 
 
@@ -152,13 +152,13 @@ def read_record(path: Path) -> Row | None:
     """None where there is none or it cannot be understood; what a newer version says in addition is left out."""
     known = {one.name for one in fields(Row)}
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return Row(**{name: value for name, value in said.items() if name in known})
+        fields_read = json.loads(path.read_text(encoding="utf-8"))
+        return Row(**{name: value for name, value in fields_read.items() if name in known})
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
-def remembered(case: str, batch: Batch) -> Row | None:
+def earlier_record(case: str, batch: Batch) -> Row | None:
     """The record of a case, whatever model it is of; one that is damaged stands for the files of these settings."""
     path = record_path(batch, case)
     damaged = Row(case, FAILED, "", "", batch.settings.sha256())
@@ -212,18 +212,18 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
         yield ("case", "status", *(f"{label} (ml)" for label in labels), *last)
         for row in rows(batch):
             ml = [(row.ml or {}).get(label, "") for label in labels]
-            facts = asdict(row) | {"libraries": words_of(row.libraries), "notices": " ".join(row.notices or [])}
+            facts = asdict(row) | {"libraries": format_libraries(row.libraries), "notices": " ".join(row.notices or [])}
             yield (row.case, row.status, *ml, *("" if (v := facts[name]) is None else v for name in last))
 
     write_table(lines(), batch.out / TABLE)
 
 
-def words_of(libraries: dict[str, str] | None) -> str:
+def format_libraries(libraries: dict[str, str] | None) -> str:
     """ "torch 2.13.0, numpy 2.4.6"."""
     return ", ".join(f"{name} {number}" for name, number in (libraries or {}).items())
 
 
-def form_of_earlier(batch: Batch) -> str:
+def earlier_form(batch: Batch) -> str:
     """The form that was decided on for the cases that are done; nothing where none is."""
     return next((row.form for row in rows(batch) if row.status == DONE), "")
 

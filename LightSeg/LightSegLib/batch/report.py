@@ -23,11 +23,11 @@ import numpy as np
 
 from .. import __version__
 from ..catalog.card import Card
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 from ..inference.options import AS_MODEL
 from . import volumes
-from .case import Misfit
-from .records import DONE, PICTURES, TABLE, Row, picture_path, words_of
+from .case import SkippedInput
+from .records import DONE, PICTURES, TABLE, Row, format_libraries, picture_path
 from .settings import Batch, Settings
 
 PAGE = "report.html"
@@ -43,17 +43,17 @@ def write_report(
     weights_sha256: str | None,
     batch: Batch,
     rows: Callable[[], Iterable[Row]],
-    misfits: Sequence[Misfit] = (),
+    skipped_inputs: Sequence[SkippedInput] = (),
 ) -> Path:
     """Write OUT/report.html, whole or not at all. Raises OutputError.
 
     rows: called twice, for what is usual must be known before the first row is written; only those shown are kept.
-    misfits: what was left out, with the reasons.
+    skipped_inputs: what was left out, with the reasons.
     """
     cohort, shown = _survey(card, rows()), _shown(rows())
     path = batch.out / PAGE
-    with whole_file(path) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
-        for words in _page(card, weights_sha256, batch, cohort, shown, misfits):
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
+        for words in _page(card, weights_sha256, batch, cohort, shown, skipped_inputs):
             page.write(words + "\n")
     return path
 
@@ -89,7 +89,7 @@ def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
     done = failed = 0
     for row in rows:
         if row.computed_in:
-            ways.add(f"{row.computed_in} on {row.device}, {row.processor} ({words_of(row.libraries)})")
+            ways.add(f"{row.computed_in} on {row.device}, {row.processor} ({format_libraries(row.libraries)})")
         done, failed = done + (row.status == DONE), failed + (row.status != DONE)
         for name, value in (row.ml or {}).items():
             found.setdefault(name, array("d")).append(value)
@@ -123,7 +123,7 @@ def _page(
     batch: Batch,
     cohort: _Cohort,
     shown: Sequence[Row],
-    misfits: Sequence[Misfit],
+    skipped_inputs: Sequence[SkippedInput],
 ) -> Iterator[str]:
     """The page, piece by piece."""
     here = Path(__file__).parent
@@ -154,7 +154,7 @@ def _page(
     yield "</ul></header><main>"
     yield from _charts(cohort, batch)
     yield from _table(cohort, batch, shown)
-    yield from _left_out(misfits)
+    yield from _left_out(skipped_inputs)
     yield from _facts(card, weights_sha256, batch.settings, cohort.ways)
     yield "</main>"
     yield f'<footer class="soft"><p>All numbers: <a href="{TABLE}">{TABLE}</a></p></footer>'
@@ -253,12 +253,12 @@ def _swatch(color: Sequence[int]) -> str:
     return f'<svg class="swatch" viewBox="0 0 1 1" aria-hidden="true">{square}</svg>'
 
 
-def _left_out(misfits: Sequence[Misfit]) -> Iterator[str]:
-    if misfits:
-        yield f"<h2>Left out</h2><details><summary>Not fit for the model: {len(misfits)}</summary>"
+def _left_out(skipped_inputs: Sequence[SkippedInput]) -> Iterator[str]:
+    if skipped_inputs:
+        yield f"<h2>Left out</h2><details><summary>Not fit for the model: {len(skipped_inputs)}</summary>"
         yield '<div class="wide"><table><thead><tr><th scope="col">Input</th><th scope="col">Reason</th></tr></thead>'
         yield "<tbody>"
-        for one in misfits:
+        for one in skipped_inputs:
             yield f'<tr><th scope="row">{escape(one.what)}</th><td class="text">{escape(one.reason)}</td></tr>'
         yield "</tbody></table></div></details>"
 

@@ -12,7 +12,7 @@ from ..catalog.channels import OTHER_MODALITY, matched
 from ..imaging.dicom import series as dicom
 from ..imaging.dicom.files import Found
 from ..imaging.dicom.frames import Study
-from .case import Case, Misfit, Source
+from .case import Case, SkippedInput, Source
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,25 @@ class Series:
     source: Source
 
 
-def series_in(found: Found, card: Card, top: Path) -> Iterator[Series | Misfit]:
+def series_in(found: Found, card: Card, top: Path) -> Iterator[Series | SkippedInput]:
     """The volumes among the frames of all folders below `top`, and what is none."""
     for one in dicom.group(found.frames):
         for stack in one.stacks:
             if reason := _reason(stack, card):
-                yield Misfit(_what(stack.study, stack.frames[0].path, stack.what), reason)
+                yield SkippedInput(_what(stack.study, stack.frames[0].path, stack.what), reason)
             else:
                 yield _series(stack, top)
         for left in one.left_over:
             whole = not one.stacks and len(one.left_over) == 1
-            yield Misfit(_what(left.frames[0].study, left.frames[0].path, "" if whole else left.names), left.reason)
+            yield SkippedInput(
+                _what(left.frames[0].study, left.frames[0].path, "" if whole else left.names), left.reason
+            )
     seen = set()
     for path, study, reason in found.others:
         if (study.series, path.parent) not in seen:
             seen.add((study.series, path.parent))
-            yield Misfit(_what(study, path), reason)
-    yield from (Misfit(str(path), reason) for path, reason in found.damaged)
+            yield SkippedInput(_what(study, path), reason)
+    yield from (SkippedInput(str(path), reason) for path, reason in found.damaged)
 
 
 def _series(stack: dicom.Stack, top: Path) -> Series:
@@ -69,7 +71,7 @@ def _reason(stack: dicom.Stack, card: Card) -> str:
     return "is a single slice" if len(stack.frames) < 2 else ""
 
 
-def studies(series: Sequence[Series], card: Card) -> Iterator[Case | Misfit]:
+def studies(series: Sequence[Series], card: Card) -> Iterator[Case | SkippedInput]:
     """One case for each study that has, by the descriptions of its series, one for each channel of the model."""
     for _, group in groupby(sorted(series, key=lambda one: one.study), key=lambda one: one.study):
         members = list(group)
@@ -83,4 +85,4 @@ def studies(series: Sequence[Series], card: Card) -> Iterator[Case | Misfit]:
             if number not in used:
                 lacking = f", and the study has no single series for {', '.join(missing)}" if missing else ""
                 what = f"{one.source.paths[0].parent}, series {one.description}"
-                yield Misfit(what, f"is not used{lacking}")
+                yield SkippedInput(what, f"is not used{lacking}")

@@ -14,7 +14,7 @@ from .records import Row
 from .settings import Batch
 
 TRIES = 3
-WORK = (f"{__package__}.work", "CaseWork")  # module and class of what a worker process does
+CASE_PROCESSOR = (f"{__package__}.case_processor", "CaseProcessor")  # module and class of what a worker process does
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Task:
     """One case, and how many workers that had it have died."""
 
     case: Case
-    deaths: int = 0
+    crashes: int = 0
 
     def message(self, batch: Batch, threads: int | None) -> dict[str, Any]:
         """What asks a worker for it."""
@@ -66,15 +66,15 @@ class Tasks:
         """Those that were interrupted through no fault of theirs."""
         self._returned.extend(tasks)
 
-    def failed(self, task: Task, error: LightSegError, deaths: int = 1) -> Answer | None:
+    def failed(self, task: Task, error: LightSegError, crashes: int = 1) -> Answer | None:
         """Its worker died, or could not write what became of it: the answer if it is given up, else it comes back.
 
         Raises OutputError where that cannot be written either.
         """
-        task = Task(task.case, task.deaths + deaths)
-        if task.deaths < TRIES:
+        task = Task(task.case, task.crashes + crashes)
+        if task.crashes < TRIES:
             self._alone.append(task)
             return None
-        row = records.failed(task.case, self._batch, f"Given up after {task.deaths} tries. {error}")
+        row = records.failed(task.case, self._batch, f"Given up after {task.crashes} tries. {error}")
         records.write_record(row, self._batch)
         return Answer(row)

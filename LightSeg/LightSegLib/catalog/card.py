@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 from ..core.errors import ModelError
 from ..core.json_file import read_json
 from ..core.schema import FieldError, conform
@@ -278,7 +278,7 @@ def read_card(path: str | Path) -> Card:
 def write_card(card: Card, path: str | Path) -> None:
     """Write `card` as JSON, whole or not at all. Raises OutputError where that fails."""
     text = json.dumps(card_to_dict(card), indent=2, ensure_ascii=False, allow_nan=False)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
 
 

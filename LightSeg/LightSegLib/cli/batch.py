@@ -14,16 +14,16 @@ from .printing import ProgressLine, say, silence_itk
 
 if TYPE_CHECKING:
     from ..batch.engine import Engine
-    from ..batch.overview import State
+    from ..batch.progress import BatchState
     from ..batch.settings import Settings
 
 MINUTE = 60.0
 
 
 def _batch(arguments: argparse.Namespace) -> None:
-    from ..batch.cohort import segment_files
     from ..batch.engine import DASK, Engine
-    from ..batch.overview import Callbacks
+    from ..batch.progress import Callbacks
+    from ..batch.run import segment_files
     from ..batch.settings import Settings
 
     silence_itk()
@@ -40,8 +40,8 @@ def _batch(arguments: argparse.Namespace) -> None:
         progress.clear()
     state = outcome.state
     if not arguments.quiet:
-        for misfit in outcome.misfits:
-            say(f"lightseg: left out: {misfit.what} {misfit.reason}", file=sys.stderr)
+        for skipped_input in outcome.skipped_inputs:
+            say(f"lightseg: left out: {skipped_input.what} {skipped_input.reason}", file=sys.stderr)
         say(f"{state.text()}; {outcome.table} written")
     if state.failed:
         raise LightSegError(
@@ -59,7 +59,7 @@ class _Teller:
         self._told = time.monotonic()
         self._waiting = ""
 
-    def __call__(self, state: State) -> None:
+    def __call__(self, state: BatchState) -> None:
         self._progress.show(*state.lines())
         if time.monotonic() > self._told + MINUTE or (state.waiting and state.waiting != self._waiting):
             self._told, self._waiting = time.monotonic(), state.waiting
@@ -68,19 +68,19 @@ class _Teller:
 
 def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, progress: ProgressLine) -> None:
     from ..batch.cluster import count_workers
-    from ..batch.cohort import planned
-    from ..batch.overview import Callbacks, duration
     from ..batch.preview import estimate, steps
+    from ..batch.progress import Callbacks, duration
+    from ..batch.run import plan_batch
 
-    with planned(arguments.input, arguments.model, arguments.out, settings, Callbacks(progress)) as plan:
+    with plan_batch(arguments.input, arguments.model, arguments.out, settings, Callbacks(progress)) as plan:
         progress.clear()
         to_do = 0
         for case, done in steps(plan):
             to_do += not done
             say("done before" if done else "to do", case.id, case.where, sep="\t")
-        for misfit in plan.misfits:
-            say("left out", misfit.what, misfit.reason, sep="\t")
-        words = f"{to_do} of {plan.count} cases to do, {len(plan.misfits)} left out"
+        for skipped_input in plan.skipped_inputs:
+            say("left out", skipped_input.what, skipped_input.reason, sep="\t")
+        words = f"{to_do} of {plan.count} cases to do, {len(plan.skipped_inputs)} left out"
         if to_do:
             try:
                 if engine.scheduler and not engine.workers:

@@ -17,7 +17,7 @@ from .plain_text import cell
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it on success and removed on failure.
 
     It is on the disk before it is renamed, so that no power cut leaves a part of it under its name. What a killed
@@ -58,8 +58,8 @@ def _tidy(folder: Path) -> None:
 
 
 def write_table(rows: Iterable[Iterable[object]], path: str | Path) -> None:
-    """Write rows, the header first, as CSV without formulas. Raises OutputError as `whole_file` does."""
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+    """Write rows, the header first, as CSV without formulas. Raises OutputError as `atomic_write` does."""
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         csv.writer(stream).writerows([cell(value) for value in row] for row in rows)
 
 

@@ -55,7 +55,7 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def forget_peak() -> None:
+def reset_peak_memory() -> None:
     """Let `peak_memory` start anew, where the system can (Linux: proc_pid_clear_refs(5), value 5)."""
     with suppress(OSError):
         (PROCESS / "clear_refs").write_text("5", encoding="ascii")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..catalog.terminology import TAG, terminology_entry
-from ..core.atomic_io import check_folder, whole_file
+from ..core.atomic_io import atomic_write, check_folder
 from ..core.errors import OutputError
 from .geometry import Geometry, to_sitk
 from .volume import Segmentation
@@ -38,7 +38,7 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
     if path.name.lower().endswith(".seg.nrrd"):
         for key, value in _segment_metadata(segmentation).items():
             image.SetMetaData(key, value)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         _write_image(image, part)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 from ..core.errors import InputError
 from ..imaging.writers import check_output
 
@@ -50,7 +50,7 @@ def draw_curves(log: str | Path, path: str | Path) -> str | None:
         _draw_chart(right, "Validation Dice", [mean, *labels], highest=1.0)
         if len(epochs := np.concatenate([loss[1], mean[1]])[:, 0]):
             left.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             figure.savefig(part, format="png")
     return None
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 from ..imaging.writers import check_output
 
 
 def save_png(picture: Image, path: str | Path) -> None:
     """Write a PNG file, whole or not at all. Raises OutputError where it cannot be written."""
     check_output(path, (".png",))
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         picture.save(part, format="PNG")

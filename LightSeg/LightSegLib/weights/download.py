@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 from ..core.errors import OutputError
 from ..core.json_file import read_json
 from ..core.progress import Reporter
@@ -86,7 +86,7 @@ class Partial:
         """An empty partial file of `remote`. Raises OutputError and OSError."""
         self.discard()
         facts = {"origin": remote.origin, "validator": validator, "sha256": remote.expected.sha256}
-        with whole_file(self.facts_path) as part:
+        with atomic_write(self.facts_path) as part:
             part.write_text(json.dumps(facts, indent=2), encoding="utf-8")
         self.path.touch()
 

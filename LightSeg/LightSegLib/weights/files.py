@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ def save_torch(content: object, path: Path) -> None:
     """`torch.save`, whole or not at all. Raises OutputError, for a full disk for example."""
     import torch
 
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         try:
             # To a stream: given a path, torch writes its name into the file, and equal weights get unequal hashes.
             with part.open("wb") as stream:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.lookup import CARD_NAME
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.progress import Reporter
 from .connection import SourceError, is_html
@@ -118,7 +118,7 @@ class ModelFolder:
             ) from error
         check_space(self.path, size)
         meter = Meter(reporter, f"Copying {card.title}", 0, size)
-        with stream, whole_file(target) as part:
+        with stream, atomic_write(target) as part:
             with part.open("wb") as copy:
                 while block := stream.read(BLOCK):
                     copy.write(block)
@@ -149,7 +149,7 @@ class ModelFolder:
             raise ModelError(f"There is no download of {card.title} to be replaced. Download it first.")
         found = fingerprint(new_file)
         target = self.path / f"slim-{str(found.sha256)[:12]}{new_file.suffix}"
-        with whole_file(target) as part:
+        with atomic_write(target) as part:
             shutil.move(new_file, part)
         write_record(replace(record, file=target.name, current=found, original=record.published), self._record_path)
         if old != target:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 from ..core.json_file import read_json
 from ..core.progress import Reporter
 
@@ -121,7 +121,7 @@ def read_record(path: Path) -> Record | None:
 def write_record(record: Record, path: Path) -> None:
     """Write a record as JSON, whole or not at all. Raises OutputError."""
     text = json.dumps({"schema": SCHEMA_VERSION, **asdict(record)}, indent=2, ensure_ascii=False)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
 
 

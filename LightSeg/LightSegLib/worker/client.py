@@ -30,7 +30,7 @@ IDLE_SECONDS = 300.0  # after which a worker with nothing to do ends
 LOG = "log.txt"
 LOG_BYTES = 20_000  # of its end, which are kept
 PACKAGE = Path(__file__).resolve().parents[1]
-SEGMENTING = (f"{PACKAGE.name}.worker.segmenting", "Segmenting")
+SEGMENT_HANDLER = (f"{PACKAGE.name}.worker.segment_handler", "SegmentHandler")
 T = TypeVar("T")
 
 
@@ -42,7 +42,7 @@ class Worker:
     """
 
     def __init__(
-        self, python: str = sys.executable, idle_seconds: float = IDLE_SECONDS, work: tuple[str, str] = SEGMENTING
+        self, python: str = sys.executable, idle_seconds: float = IDLE_SECONDS, work: tuple[str, str] = SEGMENT_HANDLER
     ) -> None:
         self._python = python
         self._idle_seconds = idle_seconds
@@ -78,9 +78,9 @@ class Worker:
         def read(answer: dict[str, Any]) -> Segmentation:
             return messages.segmentation_of(answer["segmentation"])
 
-        return self.ask(job, read, progress, canceled)
+        return self.request(job, read, progress, canceled)
 
-    def ask(
+    def request(
         self,
         job: Callable[[Path], dict[str, Any]],
         read: Callable[[dict[str, Any]], T],
@@ -202,7 +202,7 @@ def _start(python: str, session: Path, idle_seconds: float, work: tuple[str, str
     # First of all, for Python runs a file of the current folder in place of its own modules of that name. Its own
     # switches for that are no way out: -I ignores the variables by which Slicer's Python finds its modules, -P and
     # PYTHONSAFEPATH came with Python 3.11.
-    story = (
+    script = (
         "import sys; sys.path[:] = [place for place in sys.path if place]; "
         f"sys.path.insert(0, {str(PACKAGE.parent)!r}); "
         f"from {PACKAGE.name}.worker.server import main; from {work[0]} import {work[1]}; "
@@ -215,7 +215,7 @@ def _start(python: str, session: Path, idle_seconds: float, work: tuple[str, str
         own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     with (session / LOG).open("wb") as log:
         return subprocess.Popen(
-            [python, "-u", "-c", story],
+            [python, "-u", "-c", script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from batch_cases import blobs, write_series, write_volume
-from LightSegLib.batch.case import Case, Misfit, Source
+from LightSegLib.batch.case import Case, SkippedInput, Source
 from LightSegLib.batch.cases import file_name, find_cases
 from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.lookup import find_card
@@ -21,12 +21,12 @@ HIPPOCAMPUS = find_card("hippocampus-mr-lightmedseg")
 GLIOMA = find_card("brain-tumor-mr-slim-unetrv2")  # T1, T1ce, T2, FLAIR
 
 
-def found(given: Path, card: Card = HIPPOCAMPUS) -> tuple[dict[str, Case], dict[str, str]]:
+def found(input_path: Path, card: Card = HIPPOCAMPUS) -> tuple[dict[str, Case], dict[str, str]]:
     """Cases by id; reasons by the name of what was left out."""
-    every = list(find_cases(given, card))
+    every = list(find_cases(input_path, card))
     cases = [one for one in every if isinstance(one, Case)]
     assert len({case.id for case in cases}) == len(cases)
-    return {case.id: case for case in cases}, {one.what: one.reason for one in every if isinstance(one, Misfit)}
+    return {case.id: case for case in cases}, {one.what: one.reason for one in every if isinstance(one, SkippedInput)}
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -45,18 +45,20 @@ def names(case: Case) -> list[str]:
 def test_every_image_of_a_folder_and_its_folders_is_a_case(tmp_path: Path) -> None:
     touch(tmp_path, "a.nii.gz", "Bjørn 2.NRRD", "site 1/sub-01/T1.mha", "notes.txt", ".hidden.nii.gz", "c_0000.nii.gz")
     touch(tmp_path, "a.seg.nrrd", "out/.records/a.json", "out/a.nii.gz")
-    cases, misfits = found(tmp_path)
+    cases, skipped_inputs = found(tmp_path)
     assert set(cases) == {"a", "Bjørn 2", "site 1_sub-01_T1", "c"}
-    assert misfits == {str(tmp_path / "a.seg.nrrd"): "is a segmentation"}, "results of a batch are none of its inputs"
+    assert skipped_inputs == {str(tmp_path / "a.seg.nrrd"): "is a segmentation"}, (
+        "results of a batch are none of its inputs"
+    )
 
 
 def test_nothing_of_a_folder_vanishes_without_a_word(tmp_path: Path) -> None:
     touch(tmp_path, "in/a_0000.nii.gz", "in/a_0000.nrrd", "elsewhere/b.nii.gz")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
-    cases, misfits = found(tmp_path / "in")
+    cases, skipped_inputs = found(tmp_path / "in")
     assert set(cases) == {"a", "link_b"}
-    assert misfits == {str(tmp_path / "in" / "a_0000.nrrd"): "has the name of a_0000.nii.gz, which is taken"}
+    assert skipped_inputs == {str(tmp_path / "in" / "a_0000.nrrd"): "has the name of a_0000.nii.gz, which is taken"}
 
 
 @pytest.mark.parametrize(
@@ -104,18 +106,18 @@ def test_two_cases_of_the_same_name_are_told_apart_on_every_disk(tmp_path: Path)
 
 def test_channels_are_joined_by_their_numbers_and_what_is_incomplete_is_told(tmp_path: Path) -> None:
     touch(tmp_path, *(f"whole_000{n}.nii.gz" for n in range(4)), *(f"part_000{n}.nii.gz" for n in (0, 1, 3)), "x.nii")
-    cases, misfits = found(tmp_path, GLIOMA)
+    cases, skipped_inputs = found(tmp_path, GLIOMA)
     assert names(cases["whole"]) == [f"whole_000{n}.nii.gz" for n in range(4)] and len(cases) == 1
-    assert misfits[str(tmp_path / "part_0000.nii.gz")] == "belongs to a case without part_0002 (T2)"
-    assert "is not clearly one of T1, T1ce, T2, FLAIR" in misfits[str(tmp_path / "x.nii")]
+    assert skipped_inputs[str(tmp_path / "part_0000.nii.gz")] == "belongs to a case without part_0002 (T2)"
+    assert "is not clearly one of T1, T1ce, T2, FLAIR" in skipped_inputs[str(tmp_path / "x.nii")]
 
 
 def test_channels_are_joined_by_names_in_a_folder_for_each_case(tmp_path: Path) -> None:
     """As BraTS has them."""
     touch(tmp_path, *(f"BraTS-7/BraTS-7-{name}.nii.gz" for name in ("t1c", "t1n", "t2f", "t2w", "seg")))
-    cases, misfits = found(tmp_path, GLIOMA)
+    cases, skipped_inputs = found(tmp_path, GLIOMA)
     assert names(cases["BraTS-7"]) == [f"BraTS-7-{name}.nii.gz" for name in ("t1n", "t1c", "t2w", "t2f")]
-    assert list(misfits) == [str(tmp_path / "BraTS-7" / "BraTS-7-seg.nii.gz")]
+    assert list(skipped_inputs) == [str(tmp_path / "BraTS-7" / "BraTS-7-seg.nii.gz")]
 
 
 def test_what_is_neither_folder_nor_manifest_is_refused(tmp_path: Path) -> None:
@@ -135,10 +137,10 @@ def test_a_manifest_names_its_columns_in_any_order(tmp_path: Path) -> None:
         "52;f.nii;second;;c.nii;2.nii",
     ]
     manifest.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
-    cases, misfits = found(manifest, GLIOMA)
+    cases, skipped_inputs = found(manifest, GLIOMA)
     paths = [source.paths[0] for source in cases["erste Ä"].channels]
     assert paths == [Path("/data/1.nii"), *(tmp_path / name for name in ("c.nii", "2.nii", "f.nii"))]
-    assert misfits == {"second": "has no file for T1"}
+    assert skipped_inputs == {"second": "has no file for T1"}
 
 
 def test_a_manifest_with_one_column_too_few_is_refused(tmp_path: Path) -> None:
@@ -188,13 +190,13 @@ def test_a_tree_of_dicom_has_a_case_for_each_series_that_fits(tmp_path: Path) ->
     write_series(tmp_path / "P2", 5, patient="P2", study="1.2.3.5")
     touch(study, "readme.txt", "DICOMDIR")
 
-    cases, misfits = found(tmp_path)
+    cases, skipped_inputs = found(tmp_path)
 
     assert set(cases) == {"P1_20200131_1", "P1_20200131_7", "P2_20200131_6"}
     volume = cases["P1_20200131_7"].channels[0].read()
     np.testing.assert_array_equal(volume.voxels, blobs(1))
     assert volume.geometry.spacing == (1, 1, 1.5)
-    reasons = {what.rsplit(" ", 1)[1]: reason for what, reason in misfits.items()}
+    reasons = {what.rsplit(" ", 1)[1]: reason for what, reason in skipped_inputs.items()}
     assert reasons == {"CT": "is CT, and the model takes MR", "scout": "is a localizer", "one": "is a single slice"}
     assert Case.from_json(cases["P1_20200131_1"].to_json()) == cases["P1_20200131_1"]
 
@@ -204,11 +206,11 @@ def test_the_channels_of_a_study_are_found_by_what_its_series_are_called(tmp_pat
         name = "T1ce" if "+C" in description else description
         write_series(tmp_path / f"s{number}", number, description=name, slices=2)
     write_series(tmp_path / "s9", 9, description="AX T1", study="1.2.9", patient="P9", slices=2)
-    cases, misfits = found(tmp_path, GLIOMA)
+    cases, skipped_inputs = found(tmp_path, GLIOMA)
     assert [source.paths[0].parent.name for source in cases["P1_20200131"].channels] == ["s1", "s3", "s0", "s2"]
     assert len(cases) == 1
-    assert misfits[f"{tmp_path / 's4'}, series DWI"] == "is not used"
-    assert misfits[f"{tmp_path / 's9'}, series AX T1"].endswith("no single series for T1ce, T2, FLAIR")
+    assert skipped_inputs[f"{tmp_path / 's4'}, series DWI"] == "is not used"
+    assert skipped_inputs[f"{tmp_path / 's9'}, series AX T1"].endswith("no single series for T1ce, T2, FLAIR")
 
 
 def test_a_long_manifest_is_read_as_it_is_needed(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from batch_cases import (
     write_volume,
 )
 from LightSegLib.batch import cluster
-from LightSegLib.batch.overview import State
+from LightSegLib.batch.batch_progress import BatchState
 from LightSegLib.cli import main as cli
 from LightSegLib.core.errors import DeviceError, InputError
 from waiting import PATIENCE, gone, wait_until
@@ -180,13 +180,13 @@ def test_every_worker_has_one_process_that_keeps_the_model(cohort: Path, tmp_pat
         write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
     dask.start_worker()
     dask.start_worker()
-    states: list[State] = []
+    states: list[BatchState] = []
 
-    def tell(state: State) -> None:
+    def on_state(state: BatchState) -> None:
         states.append(state)
         let_go(tmp_path / "out", *(case for case, _ in state.working.values()))
 
-    outcome = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, work=MORTAL, on_state=tell)
+    outcome = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, work=MORTAL, on_state=on_state)
     assert counts(outcome) == (12, 0, 0)
     assert 1 <= len(worker_pids(tmp_path / "out")) <= 2
     assert {case for state in states for case, _ in state.working.values()} >= {"Fall 3", "Fall 4"}
@@ -200,14 +200,14 @@ def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
     write_volume(cohort / "Fall 0.nii.gz", 0, SLOW)
     first = dask.start_worker()
 
-    def tell(state: State) -> None:
+    def on_state(state: BatchState) -> None:
         if first.poll() is None and computing(out, "Fall 0"):
             first.kill()
             wait_until(lambda: all(map(gone, worker_pids(out))))
             let_go(out, "Fall 0")
             dask.start_worker()
 
-    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, on_state=tell)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, on_state=on_state)
     assert first.wait() == -signal.SIGKILL
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
@@ -240,7 +240,7 @@ def test_the_scheduler_is_restarted(cohort: Path, tmp_path: Path, dask: Cluster)
     dask.start_worker()
     waited: list[str] = []
 
-    def tell(state: State) -> None:
+    def on_state(state: BatchState) -> None:
         if state.waiting:
             waited.append(state.waiting)
 
@@ -255,7 +255,7 @@ def test_the_scheduler_is_restarted(cohort: Path, tmp_path: Path, dask: Cluster)
 
     restarting = threading.Thread(target=restart)
     restarting.start()
-    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, on_state=tell)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, on_state=on_state)
     restarting.join()
     assert outcome.state.done == 3 and outcome.state.failed == 0
     assert len(worker_pids(out)) == 2, "one of each time"
@@ -284,11 +284,11 @@ def test_a_cluster_of_our_own_listens_to_nobody_and_leaves_nothing_behind(cohort
     """Who reaches a scheduler can have it run any code, be it another user of this computer."""
     out, this, listening = tmp_path / "out", psutil.Process(), []
 
-    def tell(_: State) -> None:
+    def on_state(_: BatchState) -> None:
         family = (this, *this.children(recursive=True))
         listening.extend(place for process in family for place in _listening(process))
 
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=2, name="dask", work=QUICK, on_state=tell)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=2, name="dask", work=QUICK, on_state=on_state)
     assert counts(outcome) == (3, 0, 0)
     assert listening == []
     wait_until(lambda: all(map(gone, worker_pids(out))))

@@ -23,8 +23,8 @@ from batch_cases import (
     write_cohort,
     write_volume,
 )
-from LightSegLib.batch.cohort import planned
 from LightSegLib.batch.records import failed, write_record
+from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Settings
 from LightSegLib.core.errors import InputError
 from run_options import PLAIN as OPTIONS
@@ -46,11 +46,11 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def refused(given: Path, out: Path, settings: Settings = PLAIN) -> str:
+def refused(input_path: Path, out: Path, settings: Settings = PLAIN) -> str:
     """What is said of a batch that is refused before anything was made or changed."""
     before = content(out)
     with pytest.raises(InputError) as caught:
-        run_batch(given, MODEL, out, settings, work=QUICK)
+        run_batch(input_path, MODEL, out, settings, work=QUICK)
     assert content(out) == before
     return str(caught.value)
 
@@ -58,8 +58,8 @@ def refused(given: Path, out: Path, settings: Settings = PLAIN) -> str:
 def test_an_experts_label_in_the_folder_of_results_is_not_written_over(cohort: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels"
     write_volume(labels / "Fall 1.nii.gz", 7)
-    said = refused(cohort, labels, NIFTI)
-    assert "were not written by it or were changed since: Fall 1.nii.gz. Choose another folder" in said
+    response = refused(cohort, labels, NIFTI)
+    assert "were not written by it or were changed since: Fall 1.nii.gz. Choose another folder" in response
     assert counts(run_batch(cohort, MODEL, labels, PLAIN, work=QUICK)) == (3, 0, 0), (
         "nothing is in the way of .seg.nrrd"
     )
@@ -97,11 +97,11 @@ def test_voxels_that_an_input_names_in_its_header_are_inputs_too(cohort: Path, t
 
 def test_tables_and_pictures_of_the_user_stay(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
-    for name in ("results.csv", "misfits.csv", "report.html", "pictures/Fall 0.png"):
+    for name in ("results.csv", "skipped_inputs.csv", "report.html", "pictures/Fall 0.png"):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("mine", encoding="utf-8")
-    said = refused(cohort, out, Settings(OPTIONS))
-    assert "pictures/Fall 0.png, results.csv, report.html, misfits.csv" in said
+    response = refused(cohort, out, Settings(OPTIONS))
+    assert "pictures/Fall 0.png, results.csv, report.html, skipped_inputs.csv" in response
 
 
 def test_the_list_of_the_cases_is_not_written_over_by_the_table(cohort: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_try_with_other_settings_that_fails_costs_no_result(cohort: Path, tmp_
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
     before = (out / "Fall 1.seg.nrrd").read_bytes()
-    with planned(cohort, MODEL, out, replace(PLAIN, options=MIRRORED)) as plan:
+    with plan_batch(cohort, MODEL, out, replace(PLAIN, options=MIRRORED)) as plan:
         case = next(case for case in plan.cases() if case.id == "Fall 1")
         write_record(failed(case, plan.batch, "memory ran out", input_sha256=case.sha256()), plan.batch)
     assert (out / "Fall 1.seg.nrrd").read_bytes() == before
@@ -180,6 +180,19 @@ def test_results_of_a_version_that_named_no_files_are_gone_on_with(cohort: Path,
     write_volume(cohort / "Fall 0.nii.gz", 8)
     assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
     assert len(table(out)) == 3
+
+
+def test_the_table_of_skipped_inputs_of_an_earlier_version_is_replaced(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    note = out / ".records" / ".tables.json"
+    (out / "skipped_inputs.csv").rename(out / "misfits.csv")
+    note.write_text(note.read_text(encoding="utf-8").replace("skipped_inputs", "misfits"), encoding="utf-8")
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 3, 0)
+    assert (out / "skipped_inputs.csv").exists() and not (out / "misfits.csv").exists()
+    (out / "misfits.csv").write_text("mine", encoding="utf-8")
+    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    assert (out / "misfits.csv").exists(), "it is not this batch's any more"
 
 
 def test_another_format_leaves_the_earlier_results(cohort: Path, tmp_path: Path) -> None:

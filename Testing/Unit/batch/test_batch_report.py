@@ -18,7 +18,7 @@ import pytest
 from balls import make_balls
 from browsing import browser
 from LightSegLib.batch import report, volumes
-from LightSegLib.batch.case import Misfit
+from LightSegLib.batch.case import SkippedInput
 from LightSegLib.batch.records import DONE, FAILED, Row
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.catalog.card import Card
@@ -58,8 +58,8 @@ def make_rows(card: Card, number: int = 30) -> list[Row]:
     return [*rows, Row("broken", FAILED, MODEL, "a" * 64, "b" * 64, error=error)]
 
 
-def write(card: Card, batch: Batch, rows: list[Row], misfits: tuple[Misfit, ...] = ()) -> str:
-    return report.write_report(card, "f" * 64, batch, lambda: rows, misfits).read_text(encoding="utf-8")
+def write(card: Card, batch: Batch, rows: list[Row], skipped_inputs: tuple[SkippedInput, ...] = ()) -> str:
+    return report.write_report(card, "f" * 64, batch, lambda: rows, skipped_inputs).read_text(encoding="utf-8")
 
 
 class Page(HTMLParser):
@@ -125,7 +125,7 @@ def test_every_case_is_in_the_table_with_its_numbers(card: Card, batch: Batch) -
 
 def test_it_says_what_the_results_depend_on(card: Card, batch: Batch) -> None:
     batch = dataclasses.replace(batch, settings=Settings(InferenceOptions(mirror=True, precision="float32")))
-    words = Page(write(card, batch, make_rows(card), (Misfit("scout.dcm", "It has one slice."),))).text
+    words = Page(write(card, batch, make_rows(card), (SkippedInput("scout.dcm", "It has one slice."),))).text
     for fact in (card.title, card.version, "f" * 64, card.license, card.citation, "float32", "averaged over"):
         assert fact in words
     assert "must not be used for diagnosis or treatment" in words
@@ -140,7 +140,7 @@ def test_names_and_messages_stay_text(card: Card, batch: Batch) -> None:
     card = dataclasses.replace(card, title=evil, citation=evil, license=evil, labels=(label,))
     rows = [Row(evil, DONE, MODEL, "", "", ml={evil: 1.0 + n}) for n in range(8)]
     rows += [Row(evil, DONE, MODEL, "", "", ml={evil: 99.0}), Row("x", FAILED, evil, "", "", error=evil)]
-    page = Page(write(card, batch, rows, (Misfit(evil, evil),)))
+    page = Page(write(card, batch, rows, (SkippedInput(evil, evil),)))
     assert sum(tag == "script" for tag, _ in page.tags) == 3 and not any(
         tag == "img" and a.get("src") for tag, a in page.tags
     )
@@ -217,7 +217,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     write(card, batch, make_rows(card))
     before = (batch.out / report.PAGE).read_bytes()
 
-    def full(misfits: object) -> Iterator[str]:
+    def full(skipped_inputs: object) -> Iterator[str]:
         raise OSError(errno.ENOSPC, "No space left on device")
         yield
 

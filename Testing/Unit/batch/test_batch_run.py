@@ -28,7 +28,7 @@ from batch_cases import (
     SLOW,
     TESTING,
     UNABLE,
-    QuickWork,
+    QuickProcessor,
     computing,
     counts,
     half_file,
@@ -42,12 +42,12 @@ from batch_cases import (
     write_series,
     write_volume,
 )
-from LightSegLib.batch.cohort import planned
-from LightSegLib.batch.overview import Overview, State
+from LightSegLib.batch.batch_progress import BatchProgress, BatchState
 from LightSegLib.batch.records import Row, make_folders
+from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Batch, Settings
-from LightSegLib.batch.size import Size
 from LightSegLib.batch.tasks import Answer, Task
+from LightSegLib.batch.worker_limit import WorkerLimit
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli import main as cli
 from LightSegLib.core import system
@@ -175,10 +175,10 @@ def test_an_input_that_is_out_of_reach_for_the_moment_costs_no_segmentation(coho
     """As on a network disk; what is wrong with an input that can be read is another matter."""
     out = tmp_path / "out"
     assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
-    with planned(cohort, MODEL, out, PLAIN) as plan:
+    with plan_batch(cohort, MODEL, out, PLAIN) as plan:
         (cohort / "Fall 1.nii.gz").rename(tmp_path / "away.nii.gz")
         (case,) = (case for case in plan.cases() if case.id == "Fall 1")
-        answer = QuickWork()(Task(case).message(plan.batch, 1), lambda progress: None)
+        answer = QuickProcessor()(Task(case).message(plan.batch, 1), lambda progress: None)
     assert answer["row"]["status"] == "failed" and (out / "Fall 1.seg.nrrd").exists()
     (tmp_path / "away.nii.gz").rename(cohort / "Fall 1.nii.gz")
     assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
@@ -186,10 +186,10 @@ def test_an_input_that_is_out_of_reach_for_the_moment_costs_no_segmentation(coho
 
 def test_a_worker_whose_model_is_another_computes_nothing(cohort: Path, tmp_path: Path) -> None:
     """As on a computer of a cluster that has an older version of it."""
-    with planned(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
+    with plan_batch(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
         make_folders(plan.batch)
         batch = replace(plan.batch, model_sha256="0" * 64)
-        answer = QuickWork()(Task(next(plan.cases())).message(batch, 1), lambda progress: None)
+        answer = QuickProcessor()(Task(next(plan.cases())).message(batch, 1), lambda progress: None)
     assert "is not the one with which the batch was begun" in answer["row"]["error"]
     assert not list((tmp_path / "out").glob("*.nrrd"))
 
@@ -198,9 +198,9 @@ def test_a_worker_whose_model_is_another_computes_nothing(cohort: Path, tmp_path
 def test_the_memory_of_a_case_is_not_that_of_an_earlier_one(cohort: Path, tmp_path: Path) -> None:
     np.ones(500_000_000, np.uint8)  # 500 MB, given back at once
     before = system.peak_memory()
-    with planned(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
+    with plan_batch(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
         make_folders(plan.batch)
-        answer = QuickWork()(Task(next(plan.cases())).message(plan.batch, 1), lambda progress: None)
+        answer = QuickProcessor()(Task(next(plan.cases())).message(plan.batch, 1), lambda progress: None)
     assert before is not None and answer["row"]["peak_mb"] < before / 1e6 - 300
 
 
@@ -216,11 +216,11 @@ def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
     def killed(row: Row, batch: Batch) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, planned(cohort, MODEL, out, PLAIN) as plan:
+    with monkeypatch.context() as patch, plan_batch(cohort, MODEL, out, PLAIN) as plan:
         patch.setattr("LightSegLib.batch.records.write_record", killed)
         (case,) = (case for case in plan.cases() if case.id == "Fall 1")
         with pytest.raises(KeyboardInterrupt):
-            QuickWork()(Task(case).message(plan.batch, 1), lambda progress: None)
+            QuickProcessor()(Task(case).message(plan.batch, 1), lambda progress: None)
     input_path.write_bytes(first)
     assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
     table(out)
@@ -255,16 +255,16 @@ def test_a_name_that_is_no_text_stops_no_other_case(cohort: Path, tmp_path: Path
 
 
 def test_temporary_files_wait_for_room_too(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("LightSegLib.batch.work.AGAIN", 0.0)
+    monkeypatch.setattr("LightSegLib.batch.case_processor.RETRY_SECONDS", 0.0)
     told: list[Progress] = []
 
-    class Full(QuickWork):
+    class Full(QuickProcessor):
         def segment(self, *given: Any) -> Segmentation:
             if Progress("Waiting for room on the disk") not in told:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().segment(*given)
 
-    with planned(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
+    with plan_batch(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
         make_folders(plan.batch)
         answer = Full()(Task(next(plan.cases())).message(plan.batch, 1), told.append)
     assert answer["row"]["status"] == "done"
@@ -340,7 +340,7 @@ def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(
         for pid in worker_pids(out):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-    def tell(state: State) -> None:
+    def on_state(state: BatchState) -> None:
         for case, progress in state.working.values():
             if case == "Fall 1" and not limited.is_set() and computing(out, case):
                 limited.set()
@@ -350,7 +350,7 @@ def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(
                 waited.set()
                 limit(resource.RLIM_INFINITY)
 
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, on_state=tell, work=MORTAL, name=engine)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, on_state=on_state, work=MORTAL, name=engine)
     assert waited.is_set()
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
@@ -377,7 +377,7 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
     out = tmp_path / "out"
     failures = []
 
-    def meanwhile(state: State) -> None:
+    def meanwhile(state: BatchState) -> None:
         if not failures:
             part = out / part_name(".seg.nrrd")
             part.write_bytes(b"half")
@@ -405,7 +405,7 @@ def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: P
     for k, path in enumerate(files):
         position = [float(text) for text in sitk.ReadImage(str(path)).GetMetaData("0020|0032").split("\\")]
         np.testing.assert_allclose(written.TransformIndexToPhysicalPoint((0, 0, k)), position, atol=1e-6)
-    with (out / "misfits.csv").open(newline="", encoding="utf-8") as stream:
+    with (out / "skipped_inputs.csv").open(newline="", encoding="utf-8") as stream:
         (left_out,) = csv.DictReader(stream)
     assert left_out["what"].startswith(str(tree / "B")) and left_out["reason"] == "is CT, and the model takes MR"
 
@@ -427,17 +427,17 @@ def test_what_cannot_be_a_batch_is_said_at_once(cohort: Path, tmp_path: Path) ->
 
 @BOTH_ENGINES
 def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path, engine: str) -> None:
-    states: list[State] = []
+    states: list[BatchState] = []
     for number in (0, 1):
         write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
     out = tmp_path / "out"
 
-    def tell(state: State) -> None:
+    def on_state(state: BatchState) -> None:
         states.append(state)
         if len(state.working) == 2:
             let_go(out, "Fall 0", "Fall 1")
 
-    run_batch(cohort, MODEL, out, PLAIN, workers=2, threads=1, on_state=tell, work=MORTAL, name=engine)
+    run_batch(cohort, MODEL, out, PLAIN, workers=2, threads=1, on_state=on_state, work=MORTAL, name=engine)
     assert any(len(state.working) == 2 for state in states)
     (timed, *_) = [state for state in states if state.done and state.finished < 3]
     assert timed.seconds_left is not None and timed.lines()[0].endswith("left")
@@ -451,16 +451,16 @@ def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path
 
 def test_the_time_left_is_that_of_the_cases_left_shared_by_the_workers() -> None:
     """Ten cases, of which three were done before; by hand."""
-    overview = Overview(10)
+    batch_progress = BatchProgress(10)
     for _ in range(3):
-        overview.finished("done", True, 0.0, 2)
-    assert overview.state.seconds_left is None, "nothing was computed yet"
-    overview.finished("done", False, 4.0, 2)
-    assert overview.state.seconds_left == 6 * 4.0 / 2
-    overview.finished("failed", False, 0.1, 2)
-    overview.finished("done", False, 8.0, 3)
-    assert overview.state.seconds_left == 4 * 6.0 / 3
-    assert (overview.state.done, overview.state.skipped, overview.state.failed) == (2, 3, 1)
+        batch_progress.finished("done", True, 0.0, 2)
+    assert batch_progress.state.seconds_left is None, "nothing was computed yet"
+    batch_progress.finished("done", False, 4.0, 2)
+    assert batch_progress.state.seconds_left == 6 * 4.0 / 2
+    batch_progress.finished("failed", False, 0.1, 2)
+    batch_progress.finished("done", False, 8.0, 3)
+    assert batch_progress.state.seconds_left == 4 * 6.0 / 3
+    assert (batch_progress.state.done, batch_progress.state.skipped, batch_progress.state.failed) == (2, 3, 1)
 
 
 def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
@@ -494,7 +494,7 @@ def test_workers_fit_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "free_memory", lambda: 10_000_000_000)
 
     def sizes(*cases: tuple[float, str], **fixed: int) -> list[tuple[int, int]]:
-        size = Size(**fixed)
+        size = WorkerLimit(**fixed)
         found = [(size.workers, size.threads)]
         for peak_mb, device in cases:
             size.learn(Answer(Row("case", "done", "m", "", "", peak_mb=peak_mb, device=device)))
@@ -504,7 +504,7 @@ def test_workers_fit_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes((500, "cpu"), (1500, "cpu"), (100, "cpu")) == [(1, 8), (8, 1), (6, 1), (6, 1)]
     assert sizes((4000, "cpu"), (20_000, "cpu")) == [(1, 8), (2, 4), (1, 8)]
     assert sizes((500, "cuda:0")) == [(1, 8), (1, 8)]
-    size = Size()
+    size = WorkerLimit()
     size.learn(Answer(Row("case", "done", "m", "", "", peak_mb=100, device="cpu"), skipped=True))
     size.learn(Answer(Row("case", "failed", "m", "", "", peak_mb=100)))
     assert size.workers == 1, "these show not what a case takes"

@@ -83,11 +83,11 @@ def test_a_file_that_came_into_being_meanwhile_is_not_replaced(
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
     """By a scheduler whose time is up, by a terminal that closes, by Ctrl-C."""
-    story = f"""
-from LightSegLib.core.atomic_io import whole_file
+    script = f"""
+from LightSegLib.core.atomic_io import atomic_write
 from LightSegLib.core.leftovers import temporary_folder
 def busy(arguments):
-    with temporary_folder(parent=Path({str(tmp_path)!r})) as folder, whole_file(folder.parent / "a.csv") as part:
+    with temporary_folder(parent=Path({str(tmp_path)!r})) as folder, atomic_write(folder.parent / "a.csv") as part:
         part.write_text("half")
         print("now", flush=True)
         time.sleep(600)
@@ -95,7 +95,7 @@ cli.JOBS["models"] = busy
 sys.exit(cli.main(["models"]))
 """
     with subprocess.Popen(
-        [sys.executable, "-c", BEGINNING + story], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", BEGINNING + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as command:
         assert command.stdout is not None and command.stdout.readline() == "now\n"
         assert len(list(tmp_path.iterdir())) == 2
@@ -113,9 +113,10 @@ def test_a_batch_that_is_told_to_end_takes_its_workers_along(tmp_path: Path, nam
     write_volume(cohort / "Fall 0.nii.gz", 1, SLOW)
     words = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--workers", "1", "--no-pictures"]
     words += ["--precision", "float32", "--device", "cpu"]
-    story = f"from LightSegLib.batch import tasks\ntasks.WORK = ('batch_cases', 'MortalWork')\ncli.main({words!r})"
+    script = "from LightSegLib.batch import tasks\ntasks.CASE_PROCESSOR = ('batch_cases', 'MortalProcessor')\n"
+    script += f"cli.main({words!r})"
     environment = {**os.environ, "TMPDIR": str(places), "PYTHONPATH": str(TESTING)}
-    with subprocess.Popen([sys.executable, "-c", BEGINNING + story], env=environment) as command:
+    with subprocess.Popen([sys.executable, "-c", BEGINNING + script], env=environment) as command:
         wait_until(lambda: computing(out, "Fall 0"))
         command.send_signal(getattr(signal, name))
     (worker,) = worker_pids(out)

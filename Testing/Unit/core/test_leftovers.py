@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from LightSegLib.core import atomic_io, leftovers
-from LightSegLib.core.atomic_io import whole_file
+from LightSegLib.core.atomic_io import atomic_write
 from LightSegLib.core.errors import OutputError
 from LightSegLib.core.leftovers import PART, abandoned, new_folder, part_name, remove_abandoned, temporary_folder
 
@@ -25,19 +25,19 @@ OTHERS = (
 )  # fmt: skip
 
 
-def killed(story: str, folder: Path) -> None:
+def killed(script: str, folder: Path) -> None:
     """Run a program that prints a line and is then killed in what it was doing."""
     lines = "import sys, time\n"
     lines += f"from pathlib import Path\nsys.path.insert(0, {str(LIBRARY)!r})\nhere = Path({str(folder)!r})\n"
-    with subprocess.Popen([sys.executable, "-c", lines + story], stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen([sys.executable, "-c", lines + script], stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None and program.stdout.readline() == "now\n"
         program.kill()
     assert program.returncode == -signal.SIGKILL
 
 
 WRITING = """
-from LightSegLib.core.atomic_io import whole_file
-with whole_file(here / "result.nii.gz") as part:
+from LightSegLib.core.atomic_io import atomic_write
+with atomic_write(here / "result.nii.gz") as part:
     part.write_bytes(b"half")
     print("now", flush=True)
     time.sleep(600)
@@ -57,7 +57,7 @@ def test_the_half_file_of_a_killed_program_goes_with_the_next_result_in_its_fold
         (tmp_path / name).write_text("mine")
     killed(WRITING, tmp_path)
     assert len(list(tmp_path.iterdir())) == len(OTHERS) + 1
-    with whole_file(tmp_path / "next.nii.gz") as part:
+    with atomic_write(tmp_path / "next.nii.gz") as part:
         part.write_bytes(b"whole")
     assert {path.name for path in tmp_path.iterdir()} == {*OTHERS, "next.nii.gz"}
 
@@ -114,7 +114,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
         to_disk(path)
 
     monkeypatch.setattr(atomic_io, "to_disk", note)
-    with whole_file(tmp_path / "a.csv") as part:
+    with atomic_write(tmp_path / "a.csv") as part:
         part.write_text("a")
     assert told == [(part.name, False), (tmp_path.name, True)]
 
@@ -127,7 +127,7 @@ def test_a_disk_that_tells_of_its_fault_late_is_heard(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_room)
-    with pytest.raises(OutputError, match="disk is full"), whole_file(tmp_path / "a.csv") as part:
+    with pytest.raises(OutputError, match="disk is full"), atomic_write(tmp_path / "a.csv") as part:
         part.write_text("newer")
     assert (tmp_path / "a.csv").read_text() == "older"
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

@@ -161,10 +161,10 @@ def test_the_peak_of_a_process_begins_anew() -> None:
 import numpy as np
 from LightSegLib.core import system
 def peak_of(megabytes):
-    system.forget_peak()
+    system.reset_peak_memory()
     np.ones(megabytes * 10**6, np.uint8)
     return system.peak_memory()
-system.forget_peak()
+system.reset_peak_memory()
 least = system.peak_memory()
 print(*(round((peak_of(size) - least) / 1e6) for size in (200, 100)))
 """

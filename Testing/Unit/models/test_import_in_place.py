@@ -121,7 +121,7 @@ def test_a_model_survives_an_import_that_is_killed_between_its_renames(
     """The older one is back, or the newer one there, for whoever looks for models next; nothing else is left."""
     import_model(results)
     change(results / "dataset.json", name="newer")
-    story = f"""
+    script = f"""
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(LIBRARY)!r})
@@ -135,7 +135,7 @@ Path.rename = rename_and_die
 from LightSegLib.models.importing import import_model
 import_model({str(results)!r}, replace=True)
 """
-    killed = subprocess.run([sys.executable, "-c", story], capture_output=True, check=False)
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert find_card(ID).title == ("Tiny (3d_fullres)" if renames == 1 else "newer (3d_fullres)")
     assert sorted(content(models / ID)) == ["model.json", "weights.pt"]

@@ -127,7 +127,7 @@ def test_small_files_take_little_memory_and_time(tmp_path: Path) -> None:
     for what, content in GREEDY.items():
         write_zip(tmp_path / f"{what}.pth", content)
     write_legacy(tmp_path / "more than a legacy file holds.pth", ["0"], bytes(24), count=10**8)
-    story = (
+    script = (
         f"import sys; sys.path.insert(0, {str(LIBRARY)!r})\n"
         "import pathlib, resource, torch\n"
         "from LightSegLib.core.errors import ModelError\n"
@@ -143,7 +143,7 @@ def test_small_files_take_little_memory_and_time(tmp_path: Path) -> None:
         "    except ModelError as error:\n"
         "        print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     said = done.stdout.splitlines()
     assert len(said) == len(GREEDY) + 1

@@ -25,7 +25,7 @@ from LightSegLib.imaging.region import Region
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.worker.client import Worker
-from LightSegLib.worker.segmenting import KeptSegmenter
+from LightSegLib.worker.segment_handler import SegmenterCache
 from run_options import PLAIN
 from waiting import PATIENCE, gone, wait_until
 
@@ -100,7 +100,7 @@ def test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time(worker: W
 
 
 def test_the_model_stays_loaded_until_another_is_wanted() -> None:
-    kept, card = KeptSegmenter(), find_card(MODEL)
+    kept, card = SegmenterCache(), find_card(MODEL)
     first = kept.get(card, PLAIN)
     mirrored = replace(PLAIN, mirror=True)
     assert kept.get(find_card(MODEL), mirrored) is first and first.options == mirrored
@@ -118,9 +118,9 @@ def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker
     assert worker.pid == pid
     of_another_version = {"model": MODEL, "options": PLAIN.to_json() | {"sharpness": 3}}
     with pytest.raises(InputError, match="option sharpness = 3 is not known here"):
-        worker.ask(lambda _folder: of_another_version, dict)
+        worker.request(lambda _folder: of_another_version, dict)
     with pytest.raises(LightSegError, match=r"computation failed .'model'.") as caught:
-        worker.ask(lambda _folder: {"a fault of the program": True}, dict)
+        worker.request(lambda _folder: {"a fault of the program": True}, dict)
     assert type(caught.value) is LightSegError and "Traceback" in worker.log
 
 
@@ -164,8 +164,8 @@ def test_a_process_that_dies_is_a_message_and_the_next_job_runs(worker: Worker, 
 def test_through_a_launcher_that_tells_nothing_of_the_end_memory_is_named(places: Path, tmp_path: Path) -> None:
     """As Slicer's, which stands between, passes the pipes on and ends with 1 whatever ended the program."""
     launcher = tmp_path / "PythonSlicer"
-    story = f'exec 3<&0\n"{sys.executable}" "$@" <&3 &\necho $! > "{tmp_path}/pid"\nwait $! || exit 1\n'
-    launcher.write_text(f"#!/bin/sh\n{story}", encoding="utf-8")
+    script = f'exec 3<&0\n"{sys.executable}" "$@" <&3 &\necho $! > "{tmp_path}/pid"\nwait $! || exit 1\n'
+    launcher.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
     launcher.chmod(0o755)
     worker = Worker(str(launcher))
 
@@ -196,7 +196,7 @@ def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answ
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By Python, by a library that knows nothing of it, and by a program; none of them ends its line."""
-    story = (
+    script = (
         "import os, subprocess\n"
         "class Chatty:\n"
         "    def __call__(self, job, progress):\n"
@@ -205,12 +205,12 @@ def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answ
         "        subprocess.run(['printf', 'a program says'])\n"
         "        return {'answer': job['question'] + 1}\n"
     )
-    (tmp_path / "chatty.py").write_text(story, encoding="utf-8")
+    (tmp_path / "chatty.py").write_text(script, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     worker = Worker(work=("chatty", "Chatty"))
     until = time.monotonic() + PATIENCE  # for an answer that is not understood
     for question in (1, 2):
-        answer = worker.ask(lambda _, n=question: {"question": n}, dict, canceled=lambda: time.monotonic() > until)
+        answer = worker.request(lambda _, n=question: {"question": n}, dict, canceled=lambda: time.monotonic() > until)
         assert answer == {"answer": question + 1}
     for who in ("Python", "a library", "a program"):
         assert worker.log.count(f"{who} says") == 2
@@ -241,7 +241,7 @@ def test_it_ends_by_itself_when_there_is_nothing_to_do(places: Path) -> None:
 @pytest.mark.parametrize("moment", ["computing", "idle"])
 def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
     """As when the user ends Slicer in the task manager."""
-    story = (
+    script = (
         f"import sys, numpy as np; sys.path.insert(0, {str(LIBRARY)!r})\n"
         "from LightSegLib.imaging.volume import Geometry, Volume\n"
         "from LightSegLib.inference.options import InferenceOptions\n"
@@ -255,7 +255,7 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
         "print(worker.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", story, moment]
+    command = [sys.executable, "-c", script, moment]
     environment = os.environ | {"TMPDIR": str(places)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as owner:
         assert owner.stdout is not None

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ...catalog.card import Card
 from ...catalog.lookup import template_path
-from ...core.atomic_io import whole_file
+from ...core.atomic_io import atomic_write
 from ...core.errors import ModelError
 from ...imaging.geometry import Geometry
 from ...imaging.written import check_written
@@ -107,7 +107,7 @@ def write_template(template: Template, path: Path) -> None:
     image = sitk.GetImageFromArray(np.stack((template.image, template.focus), axis=-1), isVector=True)
     image.SetSpacing(template.geometry.spacing)
     image.SetOrigin(template.geometry.origin)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         try:
             sitk.WriteImage(image, str(part), True)
         except RuntimeError as error:  # ITK's own word for a write that failed

@@ -21,7 +21,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from ... import __version__
-from ...core.atomic_io import whole_file
+from ...core.atomic_io import atomic_write
 from ...core.errors import DeviceError, OutputError
 from ...core.json_file import read_json
 from ...core.paths import user_folder
@@ -189,7 +189,7 @@ class _Check:
             return False
         with contextlib.suppress(OutputError, OSError):  # a folder that may not be written to: it is tried every time
             self._record.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(self._record) as part:
+            with atomic_write(self._record) as part:
                 part.write_text(json.dumps({**self._known(), self._key: found}, indent=2), encoding="utf-8")
         return found
 

@@ -9,7 +9,7 @@ from .tasks import Answer
 SHARE = 0.9  # of the free memory that the workers may take together
 
 
-class Size:
+class WorkerLimit:
     """How many workers fit this computer: one until a case has shown what it takes, then by cores and memory.
 
     workers, threads: fixed by the user, or None. `workers` may be set where something else knows better.

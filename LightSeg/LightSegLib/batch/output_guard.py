@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from ..core.atomic_io import whole_file
+from ..core.atomic_io import atomic_write
 from ..core.errors import InputError
 from ..imaging.detached import voxel_files
 from . import records
@@ -21,29 +21,31 @@ from .folder import RECORDS
 from .settings import Batch
 
 TABLES = ".tables.json"  # among the records: the files in the folder of results that are of the whole batch
-TOLD = 5  # files in a message
+FORMER_TABLES = {"misfits.csv"}  # names that earlier versions gave to a table of the batch
+LISTED = 5  # files in a message
 Key = tuple[int, int]  # what a file is, under whatever name: device and number
 
 
-class Claims:
+class OutputGuard:
     """Looks at every case of a batch, then refuses or not. tables: names of the files of the whole batch."""
 
-    def __init__(self, given: Path, batch: Batch, tables: Iterable[str]) -> None:
+    def __init__(self, input_path: Path, batch: Batch, tables: Iterable[str]) -> None:
         self._batch, self._tables = batch, tuple(tables)
         places = {path.parent for path in records.outputs(batch, "any")} | {batch.out / RECORDS}
         self._places = {key for place in places if (key := _key(place))}
         self._foreign: list[Path] = []  # that would be written
-        self._inputs: set[Key] = {key} if given.is_file() and (key := _key(given)) else set()  # beside the results
+        # Files that are inputs and lie beside the results.
+        self._inputs: set[Key] = {key} if input_path.is_file() and (key := _key(input_path)) else set()
         self._place_of = lru_cache(maxsize=1000)(_key)
 
-    def look(self, case: Case) -> None:
+    def check(self, case: Case) -> None:
         """Note its inputs that lie where results go, and what is in the way of its results."""
         if not self._places:
             return  # there is no folder of results yet
         for path in _inputs(case):
             if self._place_of(path.parent) in self._places and (key := _key(path)):
                 self._inputs.add(key)
-        record = records.remembered(case.id, self._batch)
+        record = records.earlier_record(case.id, self._batch)
         for path in records.outputs(self._batch, case.id):
             if os.path.lexists(path) and not self._is_own(path, record):
                 self._foreign.append(path)
@@ -59,18 +61,18 @@ class Claims:
         if self._inputs:
             foreign += [path for path in (*written, *self._written(cases)) if _key(path) in self._inputs]
         if names := [path.relative_to(self._batch.out).as_posix() for path in dict.fromkeys(foreign)]:
-            more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
             raise InputError(
                 f"The batch would write over files in {self._batch.out} that are inputs, were not written by it or "
-                f"were changed since: {', '.join(names[:TOLD])}{more}. Choose another folder for the results, or move "
-                "these files away."
+                f"were changed since: {', '.join(names[:LISTED])}{more}. Choose another folder for the results, or "
+                "move these files away."
             )
 
     def _own_tables(self) -> set[str]:
         """Those that were noted; all where a version that noted none has left records."""
         folder = self._batch.out / RECORDS
         with suppress(OSError, ValueError, TypeError):
-            return set(json.loads((folder / TABLES).read_text(encoding="utf-8")))
+            return _recorded_tables(self._batch)
         return set(self._tables) if any(map(records.read_record, folder.glob("[!.]*.json"))) else set()
 
     def _is_own(self, path: Path, record: records.Row | None) -> bool:
@@ -78,7 +80,7 @@ class Claims:
         result does not keep the batch from going on."""
         settings = self._batch.settings.sha256()
         if record is not None and (record.status, record.settings_sha256) == (records.DONE, settings):
-            return records.names(path, record, self._batch)
+            return records.names_file(path, record, self._batch)
         return records.is_own(path, record, self._batch)
 
     def _written(self, cases: Iterable[Case]) -> Iterator[Path]:
@@ -86,10 +88,18 @@ class Claims:
             yield from (*records.outputs(self._batch, case.id), records.record_path(self._batch, case.id))
 
 
-def claim_tables(batch: Batch, tables: Iterable[str]) -> None:
-    """Note that these files are the batch's. Raises OutputError."""
-    with whole_file(batch.out / RECORDS / TABLES) as part:
+def record_tables(batch: Batch, tables: Iterable[str]) -> None:
+    """Note that these files are the batch's, and remove its table of a former name. Raises OutputError."""
+    with suppress(OSError, ValueError, TypeError):
+        for name in FORMER_TABLES & _recorded_tables(batch):
+            (batch.out / name).unlink(missing_ok=True)
+    with atomic_write(batch.out / RECORDS / TABLES) as part:
         part.write_text(json.dumps(sorted(tables)), encoding="utf-8")
+
+
+def _recorded_tables(batch: Batch) -> set[str]:
+    """Return the names in the note. Raises OSError, ValueError or TypeError where there is none that can be read."""
+    return set(json.loads((batch.out / RECORDS / TABLES).read_text(encoding="utf-8")))
 
 
 def _inputs(case: Case) -> Iterator[Path]:

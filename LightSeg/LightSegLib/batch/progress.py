@@ -11,7 +11,7 @@ from ..core.progress import CancelCallback, Progress, ProgressCallback, Reporter
 
 
 @dataclass(frozen=True)
-class State:
+class BatchState:
     """At one moment. working: what each worker is at, by its number. seconds_left: None before one case was done.
     waiting: for what the whole waits, if it does."""
 
@@ -45,7 +45,7 @@ class State:
         ]
 
 
-StateCallback = Callable[[State], None]
+StateCallback = Callable[[BatchState], None]
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Callbacks:
         return Reporter(self.progress, self.canceled)
 
 
-class Overview:
+class BatchProgress:
     """Counts, and tells every change; called by several threads, it tells one at a time."""
 
-    def __init__(self, cases: int, tell: StateCallback | None = None) -> None:
-        self._tell = tell
+    def __init__(self, cases: int, on_state: StateCallback | None = None) -> None:
+        self._on_state = on_state
         self._lock = threading.Lock()
         self._seconds = 0.0  # of the cases that were done, in all workers together
-        self.state = State(cases)
+        self.state = BatchState(cases)
 
     def working(self, number: int, case: str, progress: Progress) -> None:
         with self._lock:
@@ -103,8 +103,8 @@ class Overview:
 
     def _change(self, **values: object) -> None:
         self.state = replace(self.state, **values)  # type: ignore[arg-type]
-        if self._tell is not None:
-            self._tell(self.state)
+        if self._on_state is not None:
+            self._on_state(self.state)
 
 
 def duration(seconds: float) -> str:

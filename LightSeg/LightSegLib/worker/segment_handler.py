@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from ..inference.segmenter import Segmenter
 
 
-class Segmenting:
+class SegmentHandler:
     """Answers jobs with voxels."""
 
     def __init__(self) -> None:
-        self._kept = KeptSegmenter()
+        self._segmenters = SegmenterCache()
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
         from ..catalog.lookup import card_of
         from ..imaging.region import Region
 
-        segmenter = self._kept.get(card_of(job["model"]), InferenceOptions.from_json(job["options"]))
+        segmenter = self._segmenters.get(card_of(job["model"]), InferenceOptions.from_json(job["options"]))
         segmentation = segmenter.segment(
             [messages.volume_of(volume) for volume in job["volumes"]],
             None if job["region"] is None else Region(np.array(job["region"])),
@@ -35,7 +35,7 @@ class Segmenting:
         return {"segmentation": messages.segmentation_message(segmentation, Path(job["folder"]))}
 
 
-class KeptSegmenter:
+class SegmenterCache:
     """The segmenter of the last model: two models do not lie in memory at a time."""
 
     def __init__(self) -> None:

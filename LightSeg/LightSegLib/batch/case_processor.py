@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..core import system
 from ..core.errors import DiskFullError, LightSegError, ModelError
 from ..core.progress import Progress, ProgressCallback
-from ..worker.segmenting import KeptSegmenter
+from ..worker.segment_handler import SegmenterCache
 from . import records
 from .case import Case
 from .records import DONE, Row
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ..inference.segmenter import Segmenter
 
 T = TypeVar("T")
-PATIENCE = 600.0  # seconds that a finished segmentation waits for room on the disk
-AGAIN = 2.0  # seconds between two attempts to write
+DISK_WAIT_SECONDS = 600.0  # seconds that a finished segmentation waits for room on the disk
+RETRY_SECONDS = 2.0  # seconds between two attempts to write
 
 
-class CaseWork:
+class CaseProcessor:
     """Does the jobs of a worker process: {"case", "batch", "threads"}; the model stays loaded.
 
     The answer: {"row", "skipped": it was done before}. All that is wrong with a case stands in its row; OutputError is
@@ -38,7 +38,7 @@ class CaseWork:
     """
 
     def __init__(self) -> None:
-        self._kept = KeptSegmenter()
+        self._segmenters = SegmenterCache()
         self._cards: dict[str, Card] = {}  # by their hashes; reading them takes longer than a small case
         self._threads = 0
 
@@ -48,23 +48,23 @@ class CaseWork:
             return {"form": self.form(batch)}
         case = Case.from_json(job["case"])
         started = time.perf_counter()
-        system.forget_peak()
+        system.reset_peak_memory()
         input_sha256 = ""
         try:
             input_sha256 = case.sha256()
             if row := records.finished(case, batch, input_sha256):
                 return {"row": asdict(row), "skipped": row.run != batch.run}
-            row = self._segmented(case, batch, job["threads"], progress, input_sha256, started)
+            row = self._segment_case(case, batch, job["threads"], progress, input_sha256, started)
         except Exception as error:
             with suppress(OSError):
                 traceback.print_exc()
             known = isinstance(error, LightSegError)
             words = str(error) if known else f"The computation failed ({type(error).__name__}: {error})."
             row = records.failed(case, batch, words, input_sha256=input_sha256, **_cost(started))
-        _patiently(lambda: records.write_record(row, batch), progress)
+        _wait_for_space(lambda: records.write_record(row, batch), progress)
         return {"row": asdict(row), "skipped": False}
 
-    def _segmented(
+    def _segment_case(
         self,
         case: Case,
         batch: Batch,
@@ -80,12 +80,12 @@ class CaseWork:
         volumes = [source.read(batch.settings.allow_gaps) for source in case.channels]
         path = records.segmentation_path(batch, case.id)
         check_holds(path, volumes[0].geometry)
-        segmentation = _patiently(lambda: self.segment(volumes, batch, threads, progress), progress)
+        segmentation = _wait_for_space(lambda: self.segment(volumes, batch, threads, progress), progress)
         progress(Progress("Writing"))
-        _patiently(lambda: records.begin(case.id, batch), progress)
-        _patiently(lambda: write_segmentation(segmentation, path), progress)
+        _wait_for_space(lambda: records.begin(case.id, batch), progress)
+        _wait_for_space(lambda: write_segmentation(segmentation, path), progress)
         if batch.settings.picture:
-            _patiently(lambda: draw_case(volumes[0], segmentation, records.picture_path(batch, case.id)), progress)
+            _wait_for_space(lambda: draw_case(volumes[0], segmentation, records.picture_path(batch, case.id)), progress)
         return Row(
             case.id,
             DONE,
@@ -148,7 +148,7 @@ class CaseWork:
     def _segmenter(self, batch: Batch) -> Segmenter:
         options = batch.settings.options
         options = replace(options, precision=batch.form or options.precision, confidence=True)
-        return self._kept.get(self.card(batch), options)
+        return self._segmenters.get(self.card(batch), options)
 
 
 def mean_confidence(segmentation: Segmentation) -> float | None:
@@ -167,9 +167,9 @@ def _cost(started: float) -> dict[str, Any]:
     }
 
 
-def _patiently(write: Callable[[], T], progress: ProgressCallback) -> T:
+def _wait_for_space(write: Callable[[], T], progress: ProgressCallback) -> T:
     """Do what needs room on a disk, that of temporary files or of the results, and wait for it where there is none."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + DISK_WAIT_SECONDS
     while True:
         try:
             return write()
@@ -178,4 +178,4 @@ def _patiently(write: Callable[[], T], progress: ProgressCallback) -> T:
             if not full or time.monotonic() > until:
                 raise
         progress(Progress("Waiting for room on the disk"))
-        time.sleep(AGAIN)
+        time.sleep(RETRY_SECONDS)
