@@ -240,7 +240,7 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(lisence="MIT"), r"lisence is not a known field \(did you mean license\?\)"),
+        (lambda d: d.update(lisense="MIT"), r"lisense is not a known field \(did you mean license\?\)"),
         (lambda d: d["labels"][1].update(colour=[1, 2, 3]), r"labels\[1\]\.colour .* \(did you mean color\?\)"),
         (lambda d: d["labels"][1].pop("color"), r"labels\[1\]\.color is missing"),
         (lambda d: d["labels"][1]["color"].pop(), r"labels\[1\]\.color must have 3 entries"),
