@@ -39,7 +39,7 @@ from batch_cases import (
     write_volume,
 )
 from LightSegLib.batch import cluster
-from LightSegLib.batch.batch_progress import BatchState
+from LightSegLib.batch.progress import BatchState
 from LightSegLib.cli import main as cli
 from LightSegLib.core.errors import DeviceError, InputError
 from waiting import PATIENCE, gone, wait_until

@@ -42,7 +42,7 @@ from batch_cases import (
     write_series,
     write_volume,
 )
-from LightSegLib.batch.batch_progress import BatchProgress, BatchState
+from LightSegLib.batch.progress import BatchProgress, BatchState
 from LightSegLib.batch.records import Row, make_folders
 from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Batch, Settings
