@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..imaging.detached import voxel_files
 from ..imaging.dicom.files import files_below
 from ..imaging.readers import read_volume
@@ -74,12 +75,18 @@ class Case:
                         while block := stream.read(BLOCK):
                             digest.update(block)
             except ValueError as error:
-                raise InputError(f"{self.where!r} is no path ({error}). Check the spelling.") from error
+                raise InputError(
+                    _("{where!r} is no path ({reason}). Check the spelling.").format(where=self.where, reason=error)
+                ) from error
             except FileNotFoundError as error:
-                raise InputError(f"{error.filename} does not exist. Check the path and the spelling.") from error
+                raise InputError(
+                    _("{filename} does not exist. Check the path and the spelling.").format(filename=error.filename)
+                ) from error
             except OSError as error:
                 raise InputError(
-                    f"{error.filename} cannot be read ({error.strerror}). Check its permissions."
+                    _("{filename} cannot be read ({strerror}). Check its permissions.").format(
+                        filename=error.filename, strerror=error.strerror
+                    )
                 ) from error
         return digest.hexdigest()
 
@@ -95,7 +102,11 @@ class Case:
 def _check_ends(path: Path) -> None:
     """Raise InputError for what may give bytes for ever, or none: a pipe, a device."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{path} is not a file with an end, but a pipe, a device or a folder. Name an image file.")
+        raise InputError(
+            _("{file} is not a file with an end, but a pipe, a device or a folder. Name an image file.").format(
+                file=path
+            )
+        )
 
 
 @dataclass(frozen=True)

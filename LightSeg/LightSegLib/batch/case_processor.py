@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core import system
 from ..core.errors import DiskFullError, LightSegError, ModelError
+from ..core.i18n import tr as _
 from ..core.progress import Progress, ProgressCallback
 from ..worker.segment_handler import SegmenterCache
 from . import records
@@ -76,12 +77,12 @@ class CaseProcessor:
         from ..imaging.writers import check_holds, write_segmentation
         from ..rendering.case import draw_case
 
-        progress(Progress("Reading"))
+        progress(Progress(_("Reading")))
         volumes = [source.read(batch.settings.allow_gaps) for source in case.channels]
         path = records.segmentation_path(batch, case.id)
         check_holds(path, volumes[0].geometry)
         segmentation = _wait_for_space(lambda: self.segment(volumes, batch, threads, progress), progress)
-        progress(Progress("Writing"))
+        progress(Progress(_("Writing")))
         _wait_for_space(lambda: records.begin(case.id, batch), progress)
         _wait_for_space(lambda: write_segmentation(segmentation, path), progress)
         if batch.settings.picture:
@@ -117,8 +118,10 @@ class CaseProcessor:
             WeightStore().ensure(card)
             if model_sha256(card) != batch.model_sha256:
                 raise ModelError(
-                    f"The model {card.id} of this computer is not the one with which the batch was begun. "
-                    "Have the same version of LightSeg and of the model on all computers."
+                    _(
+                        "The model {model} of this computer is not the one with which the batch was begun. "
+                        "Have the same version of LightSeg and of the model on all computers."
+                    ).format(model=card.id)
                 )
             self._cards[batch.model_sha256] = card
         return self._cards[batch.model_sha256]
@@ -177,5 +180,5 @@ def _wait_for_space(write: Callable[[], T], progress: ProgressCallback) -> T:
             full = isinstance(error, DiskFullError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
             if not full or time.monotonic() > until:
                 raise
-        progress(Progress("Waiting for room on the disk"))
+        progress(Progress(_("Waiting for room on the disk")))
         time.sleep(RETRY_SECONDS)

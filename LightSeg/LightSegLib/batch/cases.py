@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .case import Case, SkippedInput, printable
 from .folder import cases_in_folder
 from .manifest import cases_in_manifest
@@ -27,7 +28,11 @@ def find_cases(input_path: Path, card: Card) -> Iterator[Case | SkippedInput]:
     elif input_path.suffix.lower() == ".csv" and input_path.is_file():
         found = cases_in_manifest(input_path, card)
     else:
-        raise InputError(f"{input_path} is neither a folder nor a CSV file. Check the path and the spelling.")
+        raise InputError(
+            _("{input_path} is neither a folder nor a CSV file. Check the path and the spelling.").format(
+                input_path=input_path
+            )
+        )
     return _uniquely_named(found)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..core.errors import Canceled, DeviceError, InputError, LightSegError
+from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Progress
 from ..worker import messages
 from . import cluster_worker
@@ -86,7 +87,7 @@ def _check_installed() -> None:
         import distributed  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "The engine dask needs the package distributed. Install it with: pip install distributed."
+            _("The engine dask needs the package distributed. Install it with: pip install distributed.")
         ) from error
 
 
@@ -320,7 +321,9 @@ def _connected(
     while (client := _client(address)) is None:
         if time.monotonic() > until:
             raise InputError(
-                f"No Dask scheduler answers at {address}. Start one, or check the address; what is done stays done."
+                _(
+                    "No Dask scheduler answers at {address}. Start one, or check the address; what is done stays done."
+                ).format(address=address)
             )
         if canceled is not None and canceled():
             raise Canceled
@@ -358,6 +361,8 @@ def _client(address: str) -> Client | None:
 def _another_version(who: str, found: object) -> DeviceError:
     first = next(iter(str(found).splitlines()), type(found).__name__)
     return DeviceError(
-        f"{who} has not LightSeg {__version__} ({first}). "
-        "Install the same version for the scheduler and all workers of the cluster, then start again."
+        _(
+            "{who} has not LightSeg {__version__} ({first}). "
+            "Install the same version for the scheduler and all workers of the cluster, then start again."
+        ).format(who=who, __version__=__version__, first=first)
     )

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
 from ..core.errors import Canceled, LightSegError
+from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Progress
 from ..worker.client import Worker
 from .case import Case
@@ -61,7 +62,7 @@ class _Pool:
         def report(progress: Progress) -> None:
             self.batch_progress.working(number, task.case.id, progress)
 
-        report(Progress("Starting"))
+        report(Progress(_("Starting")))
         try:
             return worker.request(lambda _folder: message, Answer.of, report, self.canceled)
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.json_file import check_file
 from ..imaging.readers import case_name
 from .case import Case, SkippedInput, Source
@@ -28,7 +29,11 @@ def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | SkippedInpu
                 if any(row):
                     yield _case_of(row, columns, card, manifest.parent)
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{manifest.name} cannot be read ({error}). Save it as CSV in UTF-8.") from error
+        raise InputError(
+            _("{manifest} cannot be read ({reason}). Save it as CSV in UTF-8.").format(
+                manifest=manifest.name, reason=error
+            )
+        ) from error
 
 
 def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
@@ -42,8 +47,9 @@ def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
         if len(others) == len(channels):
             return [names.index("case"), *others]
     raise InputError(
-        f"{manifest.name} has the columns {', '.join(header) or 'none'}. "
-        f"Name them case, {', '.join(card.channels)} in its first line."
+        _("{manifest} has the columns {header}. Name them case, {channels} in its first line.").format(
+            manifest=manifest.name, header=", ".join(header) or "none", channels=", ".join(card.channels)
+        )
     )
 
 

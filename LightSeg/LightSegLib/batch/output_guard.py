@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.atomic_io import atomic_write
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..imaging.detached import voxel_files
 from . import records
 from .case import Case
@@ -63,9 +64,11 @@ class OutputGuard:
         if names := [path.relative_to(self._batch.out).as_posix() for path in dict.fromkeys(foreign)]:
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
             raise InputError(
-                f"The batch would write over files in {self._batch.out} that are inputs, were not written by it or "
-                f"were changed since: {', '.join(names[:LISTED])}{more}. Choose another folder for the results, or "
-                "move these files away."
+                _(
+                    "The batch would write over files in {out} that are inputs, "
+                    "were not written by it or were changed since: {names}{more}. "
+                    "Choose another folder for the results, or move these files away."
+                ).format(out=self._batch.out, names=", ".join(names[:LISTED]), more=more)
             )
 
     def _own_tables(self) -> set[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.atomic_io import atomic_write, output_error, write_table
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.leftovers import PART, remove_abandoned
 from ..weights.files import sha256
 from .case import Case
@@ -89,8 +90,10 @@ def begin(case: str, batch: Batch) -> None:
     for path in outputs(batch, case):
         if os.path.lexists(path) and not is_own(path, earlier, batch):
             raise InputError(
-                f"{path} was not written by this batch, or was changed since. "
-                "Move it away, or choose another folder for the results."
+                _(
+                    "{file} was not written by this batch, or was changed since. Move it away, "
+                    "or choose another folder for the results."
+                ).format(file=path)
             )
     files = _existing(earlier, batch) | {_name(path, batch): "" for path in outputs(batch, case)}
     known = (batch.model, batch.model_sha256, batch.settings.sha256())

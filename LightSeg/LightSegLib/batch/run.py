@@ -13,6 +13,7 @@ from ..catalog.card import Card
 from ..catalog.lookup import card_of, resolved
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
 from ..weights.lock import locked
 from ..weights.store import WeightStore
@@ -89,7 +90,9 @@ def plan_batch(
     card = card_of(model)
     if input_path.resolve() == out.resolve():
         raise InputError(
-            f"{input_path} is the input. Choose another folder for the results, which would be inputs next time."
+            _(
+                "{input_path} is the input. Choose another folder for the results, which would be inputs next time."
+            ).format(input_path=input_path)
         )
     callbacks = callbacks or Callbacks()
     reporter = callbacks.reporter
@@ -107,7 +110,7 @@ def plan_batch(
                 stream.write(json.dumps(one.to_json()) + "\n")
                 count += 1
                 if count % 100 == 0:
-                    reporter.step(f"Searching, {count} cases")
+                    reporter.step(_("Searching, {count} cases").format(count=count))
         if count == 0:
             raise InputError(_no_case(input_path, card, skipped_inputs))
         guard.refuse(cases_in(listed))

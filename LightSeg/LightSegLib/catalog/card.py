@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.atomic_io import atomic_write
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.schema import FieldError, conform
 
@@ -265,14 +266,18 @@ def read_card(path: str | Path) -> Card:
         data = read_json(path, MOST_BYTES, nan=True)  # the field is named below
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"The model card {path} cannot be read ({error}). Restore the file or import the model again."
+            _("The model card {file} cannot be read ({reason}). Restore the file or import the model again.").format(
+                file=path, reason=error
+            )
         ) from error
     try:
         card = card_from_dict(data, path.parent)
         json.dumps(data, allow_nan=False)  # what a card leaves open must be JSON, too
         return card
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # FieldError, and what no rule thought of
-        raise ModelError(f"The model card {path} is not valid: {error}. Correct this field.") from error
+        raise ModelError(
+            _("The model card {file} is not valid: {reason}. Correct this field.").format(file=path, reason=error)
+        ) from error
 
 
 def write_card(card: Card, path: str | Path) -> None:
@@ -313,7 +318,11 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
         ("classes", card.outputs, "regions" if card.inference.regions else "label values with the background"),
     ):
         if card.network_arguments.get(name, number) != number:
-            raise FieldError(f"network_arguments.{name} must be {number}, the number of {things}")
+            raise FieldError(
+                _("network_arguments.{name} must be {number}, the number of {things}").format(
+                    name=name, number=number, things=things
+                )
+            )
     return card
 
 
@@ -339,31 +348,31 @@ def _check(fields: dict[str, Any]) -> None:
     """What the schema cannot say; raises FieldError."""
     rules = fields["preprocessing"]["normalization"]
     if len(rules) != len(fields["channels"]):
-        raise FieldError("preprocessing.normalization must have one entry per channel")
+        raise FieldError(_("preprocessing.normalization must have one entry per channel"))
     for n, rule in enumerate(rules):
         where = f"preprocessing.normalization[{n}]"
         _require(rule, NEEDED_NUMBERS.get(rule["method"], ()), where, rule["method"])
         if rule.get("lower", -math.inf) >= rule.get("upper", math.inf):
-            raise FieldError(f"{where}.lower must be below upper")
+            raise FieldError(_("{where}.lower must be below upper").format(where=where))
     values = [label["value"] for label in fields["labels"]]
     for n, value in enumerate(values):
         if value in values[:n]:
-            raise FieldError(f"labels[{n}].value must differ from the other labels' values")
+            raise FieldError(_("labels[{n}].value must differ from the other labels' values").format(n=n))
     for n, region in enumerate(fields["inference"].get("regions", ())):
         if region not in values:
-            raise FieldError(f"inference.regions[{n}] must be the value of a label")
+            raise FieldError(_("inference.regions[{n}] must be the value of a label").format(n=n))
     for n, source in enumerate(fields["weights"].get("sources", ())):
         _require(source, NEEDED_FACTS[source["kind"]], f"weights.sources[{n}]", source["kind"])
     names = [label["name"] for label in fields["labels"]]
     for n, total in enumerate(fields.get("totals", ())):
         if total["name"] in names + [other["name"] for other in fields["totals"][:n]]:
-            raise FieldError(f"totals[{n}].name must differ from the names of labels and other totals")
+            raise FieldError(_("totals[{n}].name must differ from the names of labels and other totals").format(n=n))
         if not set(total["labels"]) <= set(values):
-            raise FieldError(f"totals[{n}].labels must be values of labels")
+            raise FieldError(_("totals[{n}].labels must be values of labels").format(n=n))
     if alignment := fields["preprocessing"].get("alignment"):
         _check_file_name(alignment["template"], "preprocessing.alignment.template")
         if fields["inference"]["patch_size"] != alignment["size"][::-1]:
-            raise FieldError("inference.patch_size must be preprocessing.alignment.size in reverse order")
+            raise FieldError(_("inference.patch_size must be preprocessing.alignment.size in reverse order"))
     _check_file_name(fields["weights"]["file"], "weights.file")
     if fields.get("sample"):
         _check_file_name(fields["sample"], "sample")
@@ -372,14 +381,18 @@ def _check(fields: dict[str, Any]) -> None:
 def _require(entry: dict[str, Any], names: tuple[str, ...], where: str, what: str) -> None:
     for name in names:
         if name not in entry:
-            raise FieldError(f"{where}.{name} is needed by {what}")
+            raise FieldError(_("{where}.{name} is needed by {what}").format(where=where, name=name, what=what))
 
 
 def _check_file_name(name: str, where: str) -> None:
     if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
-        raise FieldError(f"{where} must be printable and have at most {LONGEST_NAME} bytes")
+        raise FieldError(
+            _("{where} must be printable and have at most {LONGEST_NAME} bytes").format(
+                where=where, LONGEST_NAME=LONGEST_NAME
+            )
+        )
     if name in ("", ".", "..") or not name == PurePosixPath(name).name == PureWindowsPath(name).name:
-        raise FieldError(f"{where} must be a plain file name")
+        raise FieldError(_("{where} must be a plain file name").format(where=where))
 
 
 def label_to_dict(label: Label) -> dict[str, Any]:

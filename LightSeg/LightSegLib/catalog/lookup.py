@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import InputError, ModelError, OutputError, UnknownModelError
+from ..core.i18n import tr as _
 from ..core.leftovers import REPLACED, abandoned
 from ..core.paths import resources_folder, user_models_folder, weights_folder
 from ..core.plain_text import plain
@@ -118,8 +119,10 @@ def card_of(model: str) -> Card:
         return cards[model]
     closest = difflib.get_close_matches(model, cards, n=3, cutoff=0.3) or sorted(cards)[:3]
     raise UnknownModelError(
-        f"There is no model '{model}'. Choose one of the closest names ({', '.join(closest)}) "
-        "or see all with 'lightseg models'."
+        _(
+            "There is no model '{model}'. "
+            "Choose one of the closest names ({closest}) or see all with 'lightseg models'."
+        ).format(model=model, closest=", ".join(closest))
     )
 
 
@@ -128,14 +131,18 @@ def remove_model(card: Card) -> None:
     folder = user_models_folder() / card.id
     if card.folder != folder:
         raise InputError(
-            f"{card.title} was not imported, so it cannot be removed. "
-            f"Downloaded weights go with 'lightseg weights remove {card.id}'."
+            _(
+                "{model} was not imported, so it cannot be removed. "
+                "Downloaded weights go with 'lightseg weights remove {model2}'."
+            ).format(model=card.title, model2=card.id)
         )
     try:
         shutil.rmtree(folder)
     except OSError as error:
         raise OutputError(
-            f"The model in {folder} could not be removed ({error.strerror or error}). Delete the folder by hand."
+            _("The model in {folder} could not be removed ({reason}). Delete the folder by hand.").format(
+                folder=folder, reason=error.strerror or error
+            )
         ) from error
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.errors import LightSegError
+from ..core.i18n import tr as _
 from .arguments import options_of
 from .printing import ProgressLine, say, silence_itk
 
@@ -45,8 +46,10 @@ def _batch(arguments: argparse.Namespace) -> None:
         say(f"{state.text()}; {outcome.table} written")
     if state.failed:
         raise LightSegError(
-            f"{state.failed} of {state.cases} cases failed. "
-            f"The reasons stand in {outcome.table}; run the same command again to try these once more."
+            _(
+                "{failed} of {cases} cases failed. The reasons stand in {table}; "
+                "run the same command again to try these once more."
+            ).format(failed=state.failed, cases=state.cases, table=outcome.table)
         )
     return None
 

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from ..catalog.lookup import find_card
 from ..core.errors import InputError, LightSegError, OutputError
+from ..core.i18n import tr as _
 from ..core.plain_text import without_secrets
 from ..core.system import step_back
 from ..training.options import TrainingOptions
@@ -79,7 +80,9 @@ def _segment(arguments: argparse.Namespace) -> None:
     check_output(out)
     inputs = [Path(path) for path in arguments.inputs]
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
-        raise InputError(f"{out} is one of the inputs and would be overwritten. Choose another name for --out.")
+        raise InputError(
+            _("{out} is one of the inputs and would be overwritten. Choose another name for --out.").format(out=out)
+        )
     _check_free(out, arguments.overwrite)
     card = find_card(arguments.model)
     volumes = [read_volume(path, allow_gaps=arguments.allow_gaps) for path in inputs]
@@ -106,7 +109,9 @@ def _segment(arguments: argparse.Namespace) -> None:
 def _check_free(out: Path, overwrite: bool) -> None:
     """Raise OutputError for a file that is there, unless it may be replaced."""
     if os.path.lexists(out) and not overwrite:
-        raise OutputError(f"{out} exists already. Choose another name for --out, or replace it with --overwrite.")
+        raise OutputError(
+            _("{out} exists already. Choose another name for --out, or replace it with --overwrite.").format(out=out)
+        )
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
@@ -128,7 +133,9 @@ def _reproduce(arguments: argparse.Namespace) -> None:
             "See above what has changed." if found.changes else "Check the input, and on which computer it was made."
         )
         raise LightSegError(
-            f"{found.different} of {found.voxels} voxels have another label than in {arguments.result}. {remedy}"
+            _("{different} of {voxels} voxels have another label than in {result}. {remedy}").format(
+                different=found.different, voxels=found.voxels, result=arguments.result, remedy=remedy
+            )
         )
     if not arguments.quiet:
         say(f"The labels are the same in all {found.voxels} voxels ({found.segmentation.provenance['computed_in']}).")
@@ -141,7 +148,7 @@ def _train(arguments: argparse.Namespace) -> None:
     silence_itk()
     out = Path(arguments.out)
     if arguments.synthesize is not None and arguments.dataset is not None:
-        raise InputError("DATASET and --synthesize are two kinds of training. Give one of them.")
+        raise InputError(_("DATASET and --synthesize are two kinds of training. Give one of them."))
     if arguments.preview and arguments.synthesize is not None:
         _preview(arguments)
         return
@@ -172,7 +179,7 @@ def _train(arguments: argparse.Namespace) -> None:
             options_of_images = _options(arguments, TrainingOptions, SyntheticTrainingOptions)
             card = train(arguments.dataset, out, options_of_images, on_epoch)
         else:
-            raise InputError("There is nothing to train on. Give DATASET, or label maps with --synthesize.")
+            raise InputError(_("There is nothing to train on. Give DATASET, or label maps with --synthesize."))
     finally:
         progress.clear()
     if card is None:
@@ -193,7 +200,9 @@ def _options(arguments: argparse.Namespace, kind: type[Options], other: type) ->
         if field.name in given and field.name not in own:
             flag = f"--{field.name.replace('_', '-')}"
             which = "without" if kind is SyntheticTrainingOptions else "with"
-            raise InputError(f"{flag} is for a training {which} --synthesize. Leave it out.")
+            raise InputError(
+                _("{flag} is for a training {which} --synthesize. Leave it out.").format(flag=flag, which=which)
+            )
     return kind(**{name: given[name] for name in own if name in given})
 
 
@@ -223,7 +232,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     names = {label.value: label.name for label in find_card(arguments.model).labels} if arguments.model else None
     rows = evaluate_folders(arguments.predictions, arguments.labels, names)
     if not rows:
-        raise InputError("No file holds a label, so there is nothing to compare. Check that these are label maps.")
+        raise InputError(_("No file holds a label, so there is nothing to compare. Check that these are label maps."))
     header = Row.__annotations__
     write_table([header, *([getattr(row, name) for name in header] for row in rows)], out)
     lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]

@@ -11,6 +11,7 @@ from ..catalog.card import Card, Preprocessing, Resampling, Weights, card_to_dic
 from ..catalog.lookup import all_cards, bad_cards, find_card, remove_model
 from ..catalog.search import search
 from ..core.errors import InputError, LightSegError
+from ..core.i18n import tr as _
 from ..core.plain_text import public_address
 from ..weights.sources import origin
 from ..weights.store import WeightStore
@@ -198,8 +199,10 @@ def _remove(arguments: argparse.Namespace) -> None:
     known = {entry.model for entry in store.entries()}
     if unknown := [model for model in arguments.models if model not in known]:
         raise InputError(
-            f"There are no downloaded weights of {', '.join(unknown)}. 'lightseg weights list' shows what there is; "
-            "'lightseg remove MODEL' removes an imported model."
+            _(
+                "There are no downloaded weights of {unknown}. 'lightseg weights list' shows what there is; "
+                "'lightseg remove MODEL' removes an imported model."
+            ).format(unknown=", ".join(unknown))
         )
     for model in arguments.models:  # by id, since the card may be gone
         say(f"{model}: {megabytes(store.remove(model, arguments.forget))} freed")

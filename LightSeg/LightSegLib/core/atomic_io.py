@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .errors import DiskFullError, OutputError
+from .i18n import tr as _
 from .leftovers import PART, part_name, remove_abandoned
 from .plain_text import cell
 
@@ -66,7 +67,9 @@ def write_table(rows: Iterable[Iterable[object]], path: str | Path) -> None:
 def check_folder(folder: Path) -> None:
     """Raise OutputError for a folder that does not exist or cannot be written."""
     if not folder.is_dir():
-        raise OutputError(f"The folder {folder} does not exist. Create it or choose another one.")
+        raise OutputError(
+            _("The folder {folder} does not exist. Create it or choose another one.").format(folder=folder)
+        )
     try:
         # Asking the file system beats reading permissions: it also knows of read-only and network disks.
         with tempfile.TemporaryFile(dir=folder):
@@ -80,10 +83,13 @@ def output_error(path: Path, error: OSError) -> OutputError:
     # numpy tells a file that could only be written in part without an errno
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFullError(
-            f"{path.name} could not be written completely: the disk is full or a quota is reached. "
-            f"Make room in {path.parent} or choose another folder."
+            _(
+                "{file} could not be written completely: the disk is full or a quota is reached. "
+                "Make room in {folder} or choose another folder."
+            ).format(file=path.name, folder=path.parent)
         )
     return OutputError(
-        f"The folder {path.parent} is not writable ({error.strerror or error}). "
-        "Choose another folder or change its permissions."
+        _("The folder {folder} is not writable ({reason}). Choose another folder or change its permissions.").format(
+            folder=path.parent, reason=error.strerror or error
+        )
     )

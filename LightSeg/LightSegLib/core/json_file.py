@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from .i18n import tr as _
+
 MOST_BYTES = 16 << 20  # Python's values take some twenty times as much memory
 MOST_DIGITS = 1000
 DEEPEST = 100  # Python's own functions for such values call themselves at each level
@@ -23,7 +25,7 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES, nan: bool = False) -> An
     try:
         value = json.loads(content, parse_int=_integer, parse_constant=None if nan else _no_constant)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(_("it is nested too deeply")) from None
     _check_depth(value)
     if re.search(r"\\u[dD][89a-fA-F]", content):
         json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -37,7 +39,7 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
     with path.open("rb") as stream:
         content = stream.read(most_bytes + 1)
     if len(content) > most_bytes:  # it has grown
-        raise ValueError(f"it has more than {most_bytes / 1e6:.0f} MB")
+        raise ValueError(_("it has more than {most_bytes:.0f} MB").format(most_bytes=most_bytes / 1e6))
     return content
 
 
@@ -45,26 +47,26 @@ def check_file(path: Path, most_bytes: int) -> None:
     """Raise OSError for what is not there, and ValueError for what is no file of at most `most_bytes`."""
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
-        raise ValueError("it is not a file")
+        raise ValueError(_("it is not a file"))
     if facts.st_size > most_bytes:
-        raise ValueError(f"it has more than {most_bytes / 1e6:.0f} MB")
+        raise ValueError(_("it has more than {most_bytes:.0f} MB").format(most_bytes=most_bytes / 1e6))
 
 
 def _integer(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
-        raise ValueError(f"it has a number of {len(digits)} digits")
+        raise ValueError(_("it has a number of {count} digits").format(count=len(digits)))
     return int(digits)
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(_("{name} is no number").format(name=name))
 
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(DEEPEST):
+    for _level in range(DEEPEST):
         inner = [entry for entry in level if isinstance(entry, (dict, list))]
         if not inner:
             return
         level = [part for entry in inner for part in (entry.values() if isinstance(entry, dict) else entry)]
-    raise ValueError("it is nested too deeply")
+    raise ValueError(_("it is nested too deeply"))

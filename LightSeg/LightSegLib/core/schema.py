@@ -12,6 +12,8 @@ import re
 import sys
 from typing import Any
 
+from .i18n import tr as _
+
 KINDS = {
     "object": "a JSON object",
     "array": "a list",
@@ -38,18 +40,26 @@ def conform(data: Any, schema: dict[str, Any], where: str = "", root: dict[str, 
         data = conform(data, root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], where, root)
     kinds = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", ())
     if kinds and not any(_is(data, kind) for kind in kinds):
-        raise FieldError(f"{where or 'the file'} must be {' or '.join(KINDS[kind] for kind in kinds)}")
+        raise FieldError(
+            _("{where} must be {kinds}").format(
+                where=where or "the file", kinds=" or ".join(KINDS[kind] for kind in kinds)
+            )
+        )
     if data is None and kinds:
         return None
     if "const" in schema and (data != schema["const"] or isinstance(data, bool)):
-        raise FieldError(f"{where} must be {schema['const']}")
+        raise FieldError(_("{where} must be {schema}").format(where=where, schema=schema["const"]))
     if "enum" in schema and data not in schema["enum"]:
-        raise FieldError(f"{where} must be one of {', '.join(schema['enum'])}")
+        raise FieldError(_("{where} must be one of {schema}").format(where=where, schema=", ".join(schema["enum"])))
     # JSON Schema's '$' is the very end, that of Python also the place before a last line break
     if "pattern" in schema and not re.fullmatch(schema["pattern"], data):
-        raise FieldError(f"{where} must look like {' or '.join(schema['examples'])}")
+        raise FieldError(
+            _("{where} must look like {schema}").format(where=where, schema=" or ".join(schema["examples"]))
+        )
     if "maxLength" in schema and len(data) > schema["maxLength"]:
-        raise FieldError(f"{where} must have at most {schema['maxLength']} characters")
+        raise FieldError(
+            _("{where} must have at most {schema} characters").format(where=where, schema=schema["maxLength"])
+        )
     if "properties" in schema:
         return _object(data, schema, where, root)
     if "items" in schema:
@@ -66,10 +76,10 @@ def _object(data: dict[str, Any], schema: dict[str, Any], where: str, root: dict
         if name not in schema["properties"] and not schema.get("additionalProperties", True):
             closest = difflib.get_close_matches(name, schema["properties"], n=1)
             hint = f" (did you mean {closest[0]}?)" if closest else ""
-            raise FieldError(f"{names[name]} is not a known field{hint}")
+            raise FieldError(_("{names} is not a known field{hint}").format(names=names[name], hint=hint))
     for name in schema.get("required", ()):
         if name not in data:
-            raise FieldError(f"{names[name]} is missing")
+            raise FieldError(_("{names} is missing").format(names=names[name]))
     return {name: conform(value, schema["properties"].get(name, {}), names[name], root) for name, value in data.items()}
 
 
@@ -78,10 +88,14 @@ def _list(data: list[Any], schema: dict[str, Any], where: str, root: dict[str, A
     if not fewest <= len(data) <= most:
         limit = fewest if len(data) < fewest else most
         bound = "" if fewest == most else "at least " if limit == fewest else "at most "
-        raise FieldError(f"{where} must have {bound}{limit} {'entry' if limit == 1 else 'entries'}")
+        raise FieldError(
+            _("{where} must have {bound}{limit} {value}").format(
+                where=where, bound=bound, limit=limit, value="entry" if limit == 1 else "entries"
+            )
+        )
     values = tuple(conform(entry, schema["items"], f"{where}[{n}]", root) for n, entry in enumerate(data))
     if schema.get("uniqueItems") and len(set(values)) != len(values):
-        raise FieldError(f"{where} must not have an entry twice")
+        raise FieldError(_("{where} must not have an entry twice").format(where=where))
     return values
 
 
@@ -93,7 +107,9 @@ def _check_range(value: float, schema: dict[str, Any], where: str) -> None:
         ("exclusiveMaximum", operator.lt, "below"),
     ):
         if keyword in schema and not fits(value, schema[keyword]):
-            raise FieldError(f"{where} must be {words} {schema[keyword]}")
+            raise FieldError(
+                _("{where} must be {words} {schema}").format(where=where, words=words, schema=schema[keyword])
+            )
 
 
 def _is(data: Any, kind: str) -> bool:

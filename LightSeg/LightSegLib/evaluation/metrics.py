@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..imaging.geometry import Geometry
 from ..imaging.readers import IMAGE_ENDINGS, case_name, read_labels
 from ..imaging.volume import check_labels
@@ -82,9 +83,15 @@ def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping
     expected, expected_geometry = read_labels(label)
     if not geometry.matches(expected_geometry):
         raise InputError(
-            f"{prediction.name} and {label.name} do not lie on the same grid "
-            f"({_words(geometry.shape)} and {_words(expected_geometry.shape)} voxels). "
-            "Segment the image that the label map was drawn on, or resample one to the other."
+            _(
+                "{prediction} and {label} do not lie on the same grid ({words} and {words2} voxels). "
+                "Segment the image that the label map was drawn on, or resample one to the other."
+            ).format(
+                prediction=prediction.name,
+                label=label.name,
+                words=_words(geometry.shape),
+                words2=_words(expected_geometry.shape),
+            )
         )
     check_labels(predicted, prediction.name)
     check_labels(expected, label.name)
@@ -196,10 +203,14 @@ def _weighted_percentile(values: np.ndarray, weights: np.ndarray, share: float) 
 def image_files(folder: Path) -> list[Path]:
     """Image files of a folder, sorted. Raises InputError where there is none."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder. Check the path and the spelling.")
+        raise InputError(_("{folder} is not a folder. Check the path and the spelling.").format(folder=folder))
     found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_ENDINGS))
     if not found:
-        raise InputError(f"{folder} holds no image files. Choose a folder with {', '.join(IMAGE_ENDINGS)} files.")
+        raise InputError(
+            _("{folder} holds no image files. Choose a folder with {IMAGE_ENDINGS} files.").format(
+                folder=folder, IMAGE_ENDINGS=", ".join(IMAGE_ENDINGS)
+            )
+        )
     return found
 
 
@@ -210,8 +221,10 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     pairs = [(case_name(path), path, experts.get(case_name(path))) for path in image_files(predictions)]
     if lonely := [case for case, _, expert in pairs if expert is None]:
         raise InputError(
-            f"{len(lonely)} predictions have no label map of the same name, the first is {lonely[0]}. "
-            f"Rename them like the files in {labels} or remove them."
+            _(
+                "{count} predictions have no label map of the same name, the first is {lonely}. "
+                "Rename them like the files in {labels} or remove them."
+            ).format(count=len(lonely), lonely=lonely[0], labels=labels)
         )
     return [(case, path, expert) for case, path, expert in pairs if expert is not None]
 

@@ -13,6 +13,7 @@ import numpy as np
 from .. import __version__
 from ..catalog.lookup import find_card
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.progress import ProgressCallback
 from ..imaging.readers import read_grid
 from ..imaging.region import Region
@@ -51,10 +52,12 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         text = reader.GetMetaData(PROVENANCE) if reader.HasMetaDataKey(PROVENANCE) else ""
         provenance = json.loads(text) if text else {}
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a segmentation. Check the path.") from error
+        raise InputError(_("{file} cannot be read as a segmentation. Check the path.").format(file=path)) from error
     if not isinstance(provenance, dict) or not set(NEEDED) <= set(provenance):
         raise InputError(
-            f"{path} does not say how it was made. Give a .seg.nrrd file that lightseg segment or batch has written."
+            _(
+                "{file} does not say how it was made. Give a .seg.nrrd file that lightseg segment or batch has written."
+            ).format(file=path)
         )
     return provenance
 
@@ -88,7 +91,11 @@ def reproduce(
     )
     segmenter = Segmenter(card, options)
     if volumes and not volumes[0].geometry.matches(geometry):
-        raise InputError(f"{volumes[0].name} and {result} do not lie on the same grid. Give the volume it was made of.")
+        raise InputError(
+            _("{name} and {result} do not lie on the same grid. Give the volume it was made of.").format(
+                name=volumes[0].name, result=result
+            )
+        )
     corners = settings.get("region_lps")
     region = None if corners is None else Region(np.array(corners, float))
     segmentation = segmenter.segment(volumes, region, progress)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .geometry import Geometry, to_sitk, triple
 
 LARGEST_MOVE = 0.3  # voxels, along any axis, by which snapping may move a voxel
@@ -67,8 +68,10 @@ def straight_grid(geometry: Geometry) -> Geometry:
     i, j, k = (math.ceil(length - 1e-3) + 1 for length in upper - lower)
     if i * j * k > GROWTH * math.prod(geometry.shape):
         raise InputError(
-            f"The image's axes differ from right angles by {shear_degrees(geometry):.0f} degrees. "
-            "Correct the matrix in the file's header or export the image again."
+            _(
+                "The image's axes differ from right angles by {shear_degrees:.0f} degrees. "
+                "Correct the matrix in the file's header or export the image again."
+            ).format(shear_degrees=shear_degrees(geometry))
         )
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = steps, steps @ lower

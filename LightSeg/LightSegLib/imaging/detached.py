@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 
 ENDINGS = (".mhd", ".mha", ".nhdr", ".nrrd")
 FIRST_BYTES = 1 << 16  # in which most headers end
@@ -67,8 +68,10 @@ def _numbered(path: Path, words: list[bytes], count: int | None) -> list[bytes]:
             raise ValueError
     except (ValueError, OverflowError):
         raise InputError(
-            f"The header of {path.name} names its files in a way that cannot be understood. "
-            "Save the image as one file, for example .nrrd or .nii.gz."
+            _(
+                "The header of {file} names its files in a way that cannot be understood. "
+                "Save the image as one file, for example .nrrd or .nii.gz."
+            ).format(file=path.name)
         ) from None
     before, zero, width, after = pattern.groups()
     return [before + f"{number:{zero.decode()}{width.decode()}}".encode() + after for number in numbers]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .dicom.files import Found, files_below, find_frames
 from .dicom.frames import Frame
 from .dicom.grid import Grid, grid_of
@@ -35,17 +36,21 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
         given = files or ([path] if path.is_file() else list(files_below(path)))
     except OSError as error:
         raise InputError(
-            f"{error.filename} cannot be opened ({error.strerror}). Check its permissions or choose another folder."
+            _("{filename} cannot be opened ({strerror}). Check its permissions or choose another folder.").format(
+                filename=error.filename, strerror=error.strerror
+            )
         ) from error
     found = find_frames(given)
     if found.suspicious and not found.frames:
-        raise InputError(f"{_damaged(found)}. Get the files again.")
+        raise InputError(_("{damaged}. Get the files again.").format(damaged=_damaged(found)))
     series = group(found.frames)
     chosen = _only_series(path, series, found)
     stack = _only_stack(path, chosen, part)
     if found.suspicious:
         raise InputError(
-            f"{_damaged(found)}. They may be slices of {path.name}: get them again, or remove them if they are not."
+            _("{damaged}. They may be slices of {file}: get them again, or remove them if they are not.").format(
+                damaged=_damaged(found), file=path.name
+            )
         )
     left_over = _left_over(chosen, series, found)
     try:
@@ -84,20 +89,29 @@ def _only_series(path: Path, series: Sequence[Series], found: Found) -> Series:
     """The series of the path: of those that lie in it directly, or else in the folders in it."""
     if not series:
         what = f": {_damaged(found)}" if found.damaged else ""
-        raise InputError(f"{path.name} holds no DICOM series{what}. Choose the folder that contains the .dcm files.")
+        raise InputError(
+            _("{file} holds no DICOM series{what}. Choose the folder that contains the .dcm files.").format(
+                file=path.name, what=what
+            )
+        )
     images = [one for one in series if one.stacks]
     near = [one for one in images if any(frame.path.parent == path for frame in _frames(one))]
     many = [one for one in near or images if len(one.stacks) > 1 or len(one.stacks[0].frames) > 1]
     candidates = many or near or images
     if not candidates:
         reason = series[0].left_over[0].reason
-        raise InputError(f"{path.name} holds no DICOM series of slices: it {reason}. Choose the folder of a whole one.")
+        raise InputError(
+            _("{file} holds no DICOM series of slices: it {reason}. Choose the folder of a whole one.").format(
+                file=path.name, reason=reason
+            )
+        )
     if len(candidates) > 1:
         names = ", ".join(_title(one) for one in candidates[:LISTED])
         more = f" and {len(candidates) - LISTED} more" if len(candidates) > LISTED else ""
         raise InputError(
-            f"{path.name} holds {len(candidates)} DICOM series ({names}{more}). "
-            "Put the one to segment in a folder of its own."
+            _(
+                "{file} holds {count} DICOM series ({names}{more}). Put the one to segment in a folder of its own."
+            ).format(file=path.name, count=len(candidates), names=names, more=more)
         )
     return candidates[0]
 
@@ -111,8 +125,9 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
     one_file = len({frame.path for frame in _frames(series)}) == 1
     apart = "" if one_file else "Put the files of one in a folder of its own, or let"
     raise InputError(
-        f"{path.name} holds {len(series.stacks)} volumes in one series: {words}{more}. "
-        f"{apart or 'Let'} `lightseg batch` segment each of them."
+        _(
+            "{file} holds {count} volumes in one series: {words}{more}. {apart} `lightseg batch` segment each of them."
+        ).format(file=path.name, count=len(series.stacks), words=words, more=more, apart=apart or "Let")
     )
 
 
@@ -136,8 +151,10 @@ def _read(grid: Grid) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
             if not np.array_equal(pixels(other), values):
                 place = ", ".join(f"{value:g}" for value in first.position)
                 raise InputError(
-                    f"{first.name} and {other.name} in {first.path.parent} state the same place ({place}) and are "
-                    "different images. Export the series again, or remove the one that does not belong to it."
+                    _(
+                        "{first} and {other} in {folder} state the same place ({place}) and are different images. "
+                        "Export the series again, or remove the one that does not belong to it."
+                    ).format(first=first.name, other=other.name, folder=first.path.parent, place=place)
                 )
         return values
 
@@ -163,19 +180,36 @@ def _read(grid: Grid) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
 
 
 def _notices(name: str, reading: dict[str, Any]) -> list[str]:
-    notices = []
+    notices: list[str] = []
     if straight := reading.get("straightened"):
         low, high = reading["step_mm"]
         steps = f"{low:g} mm apart" if high - low < 1e-3 * high else f"{low:g} to {high:g} mm apart"
         notices.append(
-            f"The slices of {name} lie {steps} and up to {straight['aside_mm']:g} mm aside of one another; they were "
-            f"straightened: interpolated onto a regular grid of {straight['slices']} slices {straight['step_mm']:g} mm "
-            "apart, on which the result lies."
+            _(
+                "The slices of {name} lie {steps} and up to {straight:g} mm aside of one another; "
+                "they were straightened: "
+                "interpolated onto a regular grid of {straight2} slices {straight3:g} mm apart, "
+                "on which the result lies."
+            ).format(
+                name=name,
+                steps=steps,
+                straight=straight["aside_mm"],
+                straight2=straight["slices"],
+                straight3=straight["step_mm"],
+            )
         )
     if gaps := reading.get("interpolated_mm"):
-        notices.append(f"Slices of {name} are missing in {len(gaps)} place(s); what lies there was interpolated.")
+        notices.append(
+            _("Slices of {name} are missing in {count} place(s); what lies there was interpolated.").format(
+                name=name, count=len(gaps)
+            )
+        )
     if doubled := reading.get("doubled"):
-        notices.append(f"{doubled} slice(s) of {name} are there twice, with the same content; each was used once.")
+        notices.append(
+            _("{doubled} slice(s) of {name} are there twice, with the same content; each was used once.").format(
+                doubled=doubled, name=name
+            )
+        )
     return notices
 
 

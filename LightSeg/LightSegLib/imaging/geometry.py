@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Geometry:
     def __post_init__(self) -> None:
         if not all(np.isfinite(self.spacing)) or min(self.spacing) <= 0:
             raise InputError(
-                f"The image has a voxel spacing of {tuple(self.spacing)} mm, which is not positive. "
-                "Correct the spacing in the file's header or export the image again."
+                _(
+                    "The image has a voxel spacing of {spacing} mm, which is not positive. "
+                    "Correct the spacing in the file's header or export the image again."
+                ).format(spacing=tuple(self.spacing))
             )
         direction = np.asarray(self.direction, float)
         if not np.isfinite(direction).all() or abs(np.linalg.det(direction.reshape(3, 3))) < 1e-3:
             raise InputError(
-                "The image's direction matrix is singular. Export the image again with a valid orientation."
+                _("The image's direction matrix is singular. Export the image again with a valid orientation.")
             )
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 
 TEXT_HEADER_SIZE = 1 << 16
 TEXT_SPACING = re.compile(rb"^(?:ElementSpacing|spacings)\s*[:=]\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -31,8 +32,10 @@ def check_spacing(name: str, spacing: Sequence[float]) -> None:
     """Raise InputError where steps in mm are not positive; name: what the message calls the file."""
     if not all(math.isfinite(step) and step > 0 for step in spacing):
         raise InputError(
-            f"{name} states a voxel spacing of {' x '.join(f'{step:g}' for step in spacing)} mm, which is not "
-            "positive. Correct the spacing in the file's header or export the image again."
+            _(
+                "{name} states a voxel spacing of {spacing} mm, which is not positive. "
+                "Correct the spacing in the file's header or export the image again."
+            ).format(name=name, spacing=" x ".join(f"{step:g}" for step in spacing))
         )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .geometry import Geometry
 from .headers import check_spacing
 from .ras import RAS_TO_LPS
@@ -108,7 +109,9 @@ def read_nifti(path: Path) -> Image:
         raise _incomplete(path.name) from error
     except gzip.BadGzipFile as error:
         raise InputError(
-            f"{path.name} cannot be read as an image (its checksum is another). It was damaged: get it again."
+            _("{file} cannot be read as an image (its checksum is another). It was damaged: get it again.").format(
+                file=path.name
+            )
         ) from error
     if len(content) < math.prod(shape) * kind.itemsize:
         raise _incomplete(path.name)
@@ -128,24 +131,31 @@ def place(name: str, header: Header, shape: tuple[int, int, int]) -> tuple[Geome
     taken, matrix = next(iter(stated.items()), ("pixdim", _by_spacing(header, shape)))
     if not np.isfinite(matrix).all() or abs(np.linalg.det(_directions(matrix))) < 1e-3:
         raise InputError(
-            f"The {taken} of {name} is no matrix that can place an image. "
-            "Correct it in the file's header or export the image again."
+            _(
+                "The {taken} of {name} is no matrix that can place an image. "
+                "Correct it in the file's header or export the image again."
+            ).format(taken=taken, name=name)
         )
     geometry = Geometry.from_index_to_world(RAS_TO_LPS @ matrix, shape)
     facts: dict[str, Any] = {"matrix": taken, "sform_code": header.sform_code, "qform_code": header.qform_code}
     notices = []
     if taken == "pixdim":
         notices.append(
-            f"{name} does not say where its voxels lie (sform_code and qform_code are 0): its center was put at the "
-            "origin and its first axis to the left. Check that right and left are not exchanged."
+            _(
+                "{name} does not say where its voxels lie (sform_code and qform_code are 0): "
+                "its center was put at the origin and its first axis to the left. "
+                "Check that right and left are not exchanged."
+            ).format(name=name)
         )
     far = CONTRADICTION * min(geometry.spacing)
     for other, apart in _contradictions(header, stated, taken, matrix, shape).items():
         if apart > far:
             facts[f"{other}_apart_mm"] = round(apart, 3)
             notices.append(
-                f"The {taken} and the {other} of {name} place its voxels differently, up to {apart:.3g} mm apart. "
-                f"The {taken} was taken, as the NIfTI standard says: check the place of the result."
+                _(
+                    "The {taken} and the {other} of {name} place its voxels differently, up to {apart:.3g} mm apart. "
+                    "The {taken} was taken, as the NIfTI standard says: check the place of the result."
+                ).format(taken=taken, other=other, name=name, apart=apart)
             )
     if header.unit != 1:
         facts["mm_per_unit"] = header.unit
@@ -175,8 +185,10 @@ def _header(name: str, content: bytes) -> Header:
             if len(content) >= layout.size and content[:4] == struct.pack(f"{order}i", layout.size):
                 return _fields(content, order, layout)
     raise InputError(
-        f"{name} cannot be read as an image (it does not begin like a NIfTI file). "
-        "Use NIfTI, NRRD, MetaImage or a folder with one DICOM series."
+        _(
+            "{name} cannot be read as an image (it does not begin like a NIfTI file). Use NIfTI, NRRD, "
+            "MetaImage or a folder with one DICOM series."
+        ).format(name=name)
     )
 
 
@@ -210,21 +222,32 @@ def _shape(name: str, header: Header) -> tuple[int, int, int]:
     count, *lengths = header.dim
     lengths = lengths[: max(count, 0)]
     if not 1 <= count <= 7 or min(lengths) < 1:
-        raise InputError(f"{name} cannot be read as an image (its header states no size). Export the image again.")
+        raise InputError(
+            _("{name} cannot be read as an image (its header states no size). Export the image again.").format(
+                name=name
+            )
+        )
     components = COLORS.get(header.datatype, math.prod(lengths[4:]))
     if components > 1:
         raise InputError(
-            f"{name} has {components} components per voxel. Save one component, or each channel, as a file of its own."
+            _(
+                "{name} has {components} components per voxel. Save one component, or each channel, "
+                "as a file of its own."
+            ).format(name=name, components=components)
         )
     if header.datatype not in KINDS:
         raise InputError(
-            f"{name} has voxels of NIfTI's datatype {header.datatype}, which are not numbers on a gray scale. "
-            "Convert it to an integer or floating-point image."
+            _(
+                "{name} has voxels of NIfTI's datatype {datatype}, which are not numbers on a gray scale. "
+                "Convert it to an integer or floating-point image."
+            ).format(name=name, datatype=header.datatype)
         )
     dimensions = 4 if count > 3 and lengths[3] > 1 else min(count, 3)
     if dimensions != 3:
         raise InputError(
-            f"{name} has {dimensions} dimensions. Choose a three-dimensional image, for example one frame."
+            _("{name} has {dimensions} dimensions. Choose a three-dimensional image, for example one frame.").format(
+                name=name, dimensions=dimensions
+            )
         )
     i, j, k = lengths[:3]
     return k, j, i
@@ -296,6 +319,8 @@ def _content(stream: Any, size: int) -> bytearray:
 
 def _incomplete(name: str) -> InputError:
     return InputError(
-        f"{name} cannot be read as an image (the file ends before its last voxel). "
-        "It was not copied or downloaded completely: get it again."
+        _(
+            "{name} cannot be read as an image (the file ends before its last voxel). "
+            "It was not copied or downloaded completely: get it again."
+        ).format(name=name)
     )

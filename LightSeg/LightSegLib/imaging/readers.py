@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .affine import shear_degrees, snapped, straightened
 from .dicom.files import is_dicom
 from .dicom_reader import read_dicom
@@ -72,7 +73,7 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, 
     """Voxels, geometry without the shear that rounding explains, notices and facts."""
     try:
         if not path.exists():
-            raise InputError(f"{path} does not exist. Check the path and the spelling.")
+            raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
         if path.is_file() and is_nifti(path):
             image = read_nifti(path)
             voxels, geometry, notices, facts = image.voxels, image.geometry, image.notices, image.facts
@@ -80,12 +81,16 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, 
             (voxels, geometry), notices, facts = _by_itk(path), (), {}
     except OSError as error:
         raise InputError(
-            f"{path} cannot be opened ({error.strerror or error}). Check its permissions or choose another file."
+            _("{file} cannot be opened ({reason}). Check its permissions or choose another file.").format(
+                file=path, reason=error.strerror or error
+            )
         ) from error
     except RuntimeError as error:
         raise InputError(
-            f"{path.name} cannot be read as an image ({_itk_reason(error)}). "
-            "Use NIfTI, NRRD, MetaImage or a folder with one DICOM series."
+            _(
+                "{file} cannot be read as an image ({itk_reason}). Use NIfTI, NRRD, "
+                "MetaImage or a folder with one DICOM series."
+            ).format(file=path.name, itk_reason=_itk_reason(error))
         ) from error
     if (near := snapped(geometry)) is not None:
         geometry, moved = near
@@ -100,21 +105,27 @@ def _by_itk(path: Path) -> tuple[np.ndarray, Geometry]:
     format_name = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     if format_name not in ("", *ITK_FORMATS):  # without one, reading says why
         raise InputError(
-            f"{path.name} is in a format ({format_name.removesuffix('ImageIO')}) whose place ITK does not read as its "
-            "standard says. Convert it to NIfTI or NRRD; give a DICOM file the ending .dcm."
+            _(
+                "{file} is in a format ({removesuffix}) whose place ITK does not read as its standard says. "
+                "Convert it to NIfTI or NRRD; give a DICOM file the ending .dcm."
+            ).format(file=path.name, removesuffix=format_name.removesuffix("ImageIO"))
         )
     image = sitk.ReadImage(str(path))
     name = path.name
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(
-            f"{name} has {image.GetNumberOfComponentsPerPixel()} components per voxel. "
-            "Save one component, or each channel, as a file of its own."
+            _(
+                "{name} has {GetNumberOfComponentsPerPixel} components per voxel. Save one component, "
+                "or each channel, as a file of its own."
+            ).format(name=name, GetNumberOfComponentsPerPixel=image.GetNumberOfComponentsPerPixel())
         )
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
         raise InputError(
-            f"{name} has {image.GetDimension()} dimensions. Choose a three-dimensional image, for example one frame."
+            _("{name} has {GetDimension} dimensions. Choose a three-dimensional image, for example one frame.").format(
+                name=name, GetDimension=image.GetDimension()
+            )
         )
     voxels = sitk.GetArrayFromImage(image)
     geometry = Geometry(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .geometry import Geometry
 from .ras import ras_to_lps
 
@@ -27,7 +28,7 @@ class Region:
         Raises InputError for a box without extent.
         """
         if r1 == r2 or a1 == a2 or s1 == s2:
-            raise InputError("The region of interest has no extent. Give two opposite corners of a box.")
+            raise InputError(_("The region of interest has no extent. Give two opposite corners of a box."))
         corners = np.array(list(itertools.product((r1, r2), (a1, a2), (s1, s2))), float)
         return cls(ras_to_lps(corners))
 
@@ -42,8 +43,10 @@ class Region:
         upper = np.minimum(np.floor(index.max(axis=1) + 1e-6) + 1, geometry.shape).astype(int)
         if (upper <= lower).any():
             raise InputError(
-                "The region of interest lies outside the volume. Move it over the structure to segment, "
-                "or leave it out to segment the whole volume."
+                _(
+                    "The region of interest lies outside the volume. Move it over the structure to segment, "
+                    "or leave it out to segment the whole volume."
+                )
             )
         k, j, i = (slice(int(a), int(b)) for a, b in zip(lower, upper, strict=True))
         return k, j, i

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .geometry import Geometry, triple
 
 NEAR = 1e-3  # of a step: so close to a slice or a voxel, nothing is interpolated
@@ -35,7 +36,7 @@ def straighten(
     heights = local[:, 2]
     steps = np.diff(heights)
     if len(steps) == 0 or steps.min() <= 0:
-        raise ValueError("the positions do not ascend")
+        raise ValueError(_("the positions do not ascend"))
     count = math.ceil(np.ptp(heights) / float(np.quantile(steps, FINE, method="lower")) - NEAR) + 1
     step = np.ptp(heights) / (count - 1)
     offsets = local[:, :2] / plane.spacing[:2]  # of columns and rows, in voxels
@@ -45,8 +46,10 @@ def straighten(
     if math.prod(grid) > LARGEST * math.prod(plane.shape):
         aside = np.ptp(local[:, :2], axis=0).max()
         raise InputError(
-            f"The slices lie {steps.min():g} to {steps.max():g} mm apart and up to {aside:g} mm "
-            "aside of one another: that fits no regular grid. Export the whole series again."
+            _(
+                "The slices lie {min:g} to {max:g} mm apart and up to {aside:g} mm aside of one another: "
+                "that fits no regular grid. Export the whole series again."
+            ).format(min=steps.min(), max=steps.max(), aside=aside)
         )
     placed = _Placed(slice_of, offsets - low, grid[1:])
     voxels = _between(placed, heights, np.arange(count) * step, grid)

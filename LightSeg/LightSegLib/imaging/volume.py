@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .geometry import Geometry
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ class Volume:
 
     def __post_init__(self) -> None:
         if tuple(self.voxels.shape) != tuple(self.geometry.shape):
-            raise ValueError(f"voxels {self.voxels.shape} do not fit geometry {self.geometry.shape}")
+            raise ValueError(
+                _("voxels {shape} do not fit geometry {shape2}").format(
+                    shape=self.voxels.shape, shape2=self.geometry.shape
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -68,38 +73,52 @@ def check_voxels(voxels: np.ndarray, name: str) -> None:
     """
     if voxels.ndim == 4:
         raise InputError(
-            f"{name} has {voxels.ndim} dimensions: it is a time series or has several components. "
-            "Choose one frame or one component and save it as a three-dimensional image."
+            _(
+                "{name} has {ndim} dimensions: it is a time series or has several components. "
+                "Choose one frame or one component and save it as a three-dimensional image."
+            ).format(name=name, ndim=voxels.ndim)
         )
     if voxels.ndim != 3 or min(voxels.shape, default=0) < 2:
         raise InputError(
-            f"{name} is not a three-dimensional image (its size is {' x '.join(map(str, voxels.shape[::-1]))}). "
-            "Choose a volume with at least two slices along every axis."
+            _(
+                "{name} is not a three-dimensional image (its size is {shape}). "
+                "Choose a volume with at least two slices along every axis."
+            ).format(name=name, shape=" x ".join(map(str, voxels.shape[::-1])))
         )
     if voxels.dtype.kind not in "iufb":
         raise InputError(
-            f"{name} has voxels of type {voxels.dtype}, which are not numbers on a gray scale. "
-            "Convert it to an integer or floating-point image."
+            _(
+                "{name} has voxels of type {dtype}, which are not numbers on a gray scale. "
+                "Convert it to an integer or floating-point image."
+            ).format(name=name, dtype=voxels.dtype)
         )
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         bad = int(np.size(voxels) - np.count_nonzero(np.isfinite(voxels)))
         raise InputError(
-            f"{name} has {bad} voxels that are NaN or infinite. "
-            "Replace them, for example by the lowest value of the image, and try again."
+            _(
+                "{name} has {bad} voxels that are NaN or infinite. Replace them, "
+                "for example by the lowest value of the image, and try again."
+            ).format(name=name, bad=bad)
         )
     if voxels.min() == voxels.max():
         raise InputError(
-            f"{name} is constant: every voxel has the value {voxels.flat[0]}. "
-            "Check that the right image was chosen and that it was exported completely."
+            _(
+                "{name} is constant: every voxel has the value {flat}. "
+                "Check that the right image was chosen and that it was exported completely."
+            ).format(name=name, flat=voxels.flat[0])
         )
 
 
 def check_labels(voxels: np.ndarray, name: str) -> None:
     """Refuse what is no label map: InputError for NaN, fractional or negative voxels and values above 32767."""
     if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.round(voxels)):
-        raise InputError(f"{name} is not a label map: it has fractional voxels. Choose the file with the labels.")
+        raise InputError(
+            _("{name} is not a label map: it has fractional voxels. Choose the file with the labels.").format(name=name)
+        )
     if voxels.size and (voxels.min() < 0 or voxels.max() > LARGEST_LABEL):
         raise InputError(
-            f"{name} is not a label map: it has voxels below 0 or above {LARGEST_LABEL}. "
-            "Choose the file with the labels."
+            _(
+                "{name} is not a label map: it has voxels below 0 or above {LARGEST_LABEL}. "
+                "Choose the file with the labels."
+            ).format(name=name, LARGEST_LABEL=LARGEST_LABEL)
         )

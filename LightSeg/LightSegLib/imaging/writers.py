@@ -12,6 +12,7 @@ import numpy as np
 from ..catalog.terminology import TAG, terminology_entry
 from ..core.atomic_io import atomic_write, check_folder
 from ..core.errors import OutputError
+from ..core.i18n import tr as _
 from .geometry import Geometry, to_sitk
 from .volume import Segmentation
 from .written import check_written
@@ -46,9 +47,13 @@ def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
     """Raise OutputError now for a file that could not be written later: ask before a long computation."""
     path = Path(path)
     if not path.name.lower().endswith(endings):
-        raise OutputError(f"{path.name} has no ending that can be written. Use one of {', '.join(endings)}.")
+        raise OutputError(
+            _("{file} has no ending that can be written. Use one of {endings}.").format(
+                file=path.name, endings=", ".join(endings)
+            )
+        )
     if path.is_dir():
-        raise OutputError(f"{path} is a folder. Give the name of the file to write.")
+        raise OutputError(_("{file} is a folder. Give the name of the file to write.").format(file=path))
     check_folder(path.parent)
 
 
@@ -56,8 +61,10 @@ def check_holds(path: str | Path, geometry: Geometry) -> None:
     """Raise OutputError where the file format of `path` cannot hold this grid."""
     if Path(path).name.lower().endswith(NIFTI_ENDINGS) and not geometry.is_orthogonal:
         raise OutputError(
-            "The image's axes are not at right angles, which NIfTI cannot hold. "
-            "Write .seg.nrrd or .nrrd, which keep the grid as it is."
+            _(
+                "The image's axes are not at right angles, which NIfTI cannot hold. Write .seg.nrrd or .nrrd, "
+                "which keep the grid as it is."
+            )
         )
 
 

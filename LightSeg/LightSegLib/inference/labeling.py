@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..catalog.card import Inference
 from ..core.errors import Canceled
+from ..core.i18n import tr as _
 from ..core.leftovers import new_folder
 from ..core.progress import Reporter
 from .plan import WAITING_SLABS, Plan, Workload, make_sampler
@@ -81,14 +82,14 @@ def label(
                 if len(waiting) > WAITING_SLABS:
                     waiting.popleft().result()
 
-        reporter.tile("Segmenting", 0, len(sampler))
+        reporter.tile(_("Segmenting"), 0, len(sampler))
         finished = 0
         groups = _groups(_tiles(prepared, sampler, ahead), plan.batch)
         for positions, results in _in_order(groups, evaluate, computing, plan.tiles if on_cpu else 0, reporter):
             for position, logits in zip(positions, results, strict=True):
                 hand_on(aggregator.add(sampler.covered(logits).to(store.device), position))
                 finished += 1
-                reporter.tile("Segmenting", finished, len(sampler))
+                reporter.tile(_("Segmenting"), finished, len(sampler))
         hand_on(aggregator.finish())
         for last in waiting:
             last.result()
@@ -237,12 +238,14 @@ class _Rows:
         file = self._folder / "sums"
         try:
             if shutil.disk_usage(self._folder).free < 4 * math.prod(shape):
-                raise OSError(f"{4 * math.prod(shape) / 1e9:.1f} GB are needed")
+                raise OSError(_("{prod:.1f} GB are needed").format(prod=4 * math.prod(shape) / 1e9))
             with file.open("wb") as stream:  # written, since a full disk would end the program when a map is used
-                for _ in range(self._depth):
+                for _row in range(self._depth):
                     np.zeros(shape[1:], np.float32).tofile(stream)
         except OSError as error:
-            raise MemoryError(f"{self._folder} has no room for the sums ({error})") from error
+            raise MemoryError(
+                _("{folder} has no room for the sums ({reason})").format(folder=self._folder, reason=error)
+            ) from error
         places = np.memmap(file, np.float32, "r+", shape=shape)
         if os.name == "posix":  # the map keeps it; so it is gone however the program ends
             file.unlink()

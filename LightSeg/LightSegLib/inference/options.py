@@ -14,6 +14,7 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .backends.precisions import AUTO, FORMS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ class InferenceOptions:
             kinds = OPEN_KINDS.get(name, (type(default),))
             if default is ... or type(value) not in kinds:
                 raise InputError(
-                    f"The option {name} = {value!r} is not known here. Have the same version of LightSeg everywhere."
+                    _(
+                        "The option {name} = {value!r} is not known here. Have the same version of LightSeg everywhere."
+                    ).format(name=name, value=value)
                 )
         return cls(**data)
 
@@ -130,4 +133,8 @@ def check_device(name: str) -> None:
 
 
 def _refused(option: str, value: object, possible: str) -> InputError:
-    return InputError(f"The {option} cannot be {value!r}. Choose one of: {possible}.")
+    return InputError(
+        _("The {option} cannot be {value!r}. Choose one of: {possible}.").format(
+            option=option, value=value, possible=possible
+        )
+    )

@@ -13,6 +13,7 @@ from .. import __version__
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY
 from ..core.errors import DeviceError, InputError, ModelError
+from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.region import Region
 from ..imaging.volume import Segmentation, Volume, check_voxels
@@ -120,12 +121,12 @@ class Segmenter:
         if self.card.self_describing:  # then the weights file says what must be checked and prepared
             self._load(progress, canceled)
         self._check(volumes)
-        reporter.step("Preparing")
+        reporter.step(_("Preparing"))
         prepared = self._prepare(volumes, roi, reporter)
-        reporter.step("Loading model")
+        reporter.step(_("Loading model"))
         self._load(progress, canceled)
         run = self._run(prepared, reporter, threads)
-        reporter.step("Restoring")
+        reporter.step(_("Restoring"))
         found = run.found
         largest = self.options.rules(self.card).largest_component
         if largest != NONE:
@@ -138,11 +139,13 @@ class Segmenter:
         notices = read + run.notices + prepared.notices + self._doubts(volumes[0], roi)
         if self._too_large(prepared):
             notices.append(
-                f"The model was made for a region of {' x '.join(f'{mm:g}' for mm in self.card.region_mm or ())} mm. "
-                "Expect a wrong result: set a region of interest around the structure."
+                _(
+                    "The model was made for a region of {region_mm} mm. Expect a wrong result: "
+                    "set a region of interest around the structure."
+                ).format(region_mm=" x ".join(f"{mm:g}" for mm in self.card.region_mm or ()))
             )
         if not found.part.any():
-            notices.append("Nothing was found: check the volume, the region of interest and the model.")
+            notices.append(_("Nothing was found: check the volume, the region of interest and the model."))
         provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
         if any(volume.reading for volume in volumes):
             provenance["reading"] = [volume.reading for volume in volumes]
@@ -164,22 +167,26 @@ class Segmenter:
             return prepare(volumes, steps, roi)
         if self._template is None:
             self._template = open_template(self.card)
-        reporter.step(f"Finding the {rules.subject}")
+        reporter.step(_("Finding the {subject}").format(subject=rules.subject))
         return align(volumes, steps, self._template, roi, reporter.check_canceled)
 
     def _check(self, volumes: Sequence[Volume]) -> None:
         wanted = self.card.channels
         if len(volumes) != len(wanted):
             raise InputError(
-                f"The model '{self.card.title}' needs {len(wanted)} volume(s) ({', '.join(wanted)}), "
-                f"but {len(volumes)} were given. Give one volume per channel, in this order."
+                _(
+                    "The model '{model}' needs {count} volume(s) ({wanted}), but {count2} were given. "
+                    "Give one volume per channel, in this order."
+                ).format(model=self.card.title, count=len(wanted), wanted=", ".join(wanted), count2=len(volumes))
             )
         for volume in volumes:
             check_voxels(volume.voxels, volume.name)
             if not volume.geometry.matches(volumes[0].geometry):
                 raise InputError(
-                    f"{volume.name} and {volumes[0].name} do not lie on the same grid. "
-                    f"Resample {volume.name} to the grid of {volumes[0].name} first."
+                    _(
+                        "{volume} and {name} do not lie on the same grid. "
+                        "Resample {volume} to the grid of {name} first."
+                    ).format(volume=volume.name, name=volumes[0].name)
                 )
 
     def _doubts(self, volume: Volume, roi: Region | None) -> list[str]:
@@ -254,7 +261,11 @@ class Segmenter:
                 self._one_pass[sampler.patch] = activations(self._networks[0], shape, whole=aligned)
             work = Workload(self.card.outputs, self.options.confidence, self._one_pass[sampler.patch], sums)
         except ValueError as error:  # how the networks refuse a size
-            raise ModelError(f"The patch size of '{self.card.id}' does not fit its network. {error}") from error
+            raise ModelError(
+                _("The patch size of '{model}' does not fit its network. {reason}").format(
+                    model=self.card.id, reason=error
+                )
+            ) from error
         notices: list[str] = []
         shortage = ""
         while ways:
@@ -264,7 +275,7 @@ class Segmenter:
             if free is not None and needed > free:
                 shortage = f"about {gigabytes(needed)} are needed, {gigabytes(free)} are free"
                 continue
-            reporter.step(f"Segmenting (takes about {gigabytes(needed)} of memory)")
+            reporter.step(_("Segmenting (takes about {gigabytes} of memory)").format(gigabytes=gigabytes(needed)))
             try:
                 runner = self._runner(plan.device, sampler, threads)
                 found = label(prepared, rules, work, runner, plan, reporter)
@@ -272,17 +283,27 @@ class Segmenter:
                 if is_out_of_memory(error):
                     shortage = f"{gigabytes(needed)} did not suffice"
                 elif plan.device.type != "cpu" and is_unsupported(error):
-                    notices.append(f"This build of PyTorch lacks an operation on {plan.device}; the CPU was used.")
+                    notices.append(
+                        _("This build of PyTorch lacks an operation on {device}; the CPU was used.").format(
+                            device=plan.device
+                        )
+                    )
                     ways = [way for way in ways if way.device != plan.device]
                 else:
                     raise
             else:
                 if shortage and (plan.tiles <= threads / 2 or plan.sums != "device" or plan.device != device):
-                    notices.append(f"Memory was short ({shortage}), so it ran slower: {plan.words}.")
+                    notices.append(
+                        _("Memory was short ({shortage}), so it ran slower: {words}.").format(
+                            shortage=shortage, words=plan.words
+                        )
+                    )
                 return _Run(found, plan, runner.form, needed, notices)
         raise DeviceError(
-            f"This machine's memory is too small for this volume ({shortage}). "
-            "Close other programs or choose a smaller region of interest."
+            _(
+                "This machine's memory is too small for this volume ({shortage}). "
+                "Close other programs or choose a smaller region of interest."
+            ).format(shortage=shortage)
         )
 
     def _runner(self, device: torch.device, sampler: TileSampler, threads: int) -> Runner:

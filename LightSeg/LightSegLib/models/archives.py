@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
 
 MOST_FILES = 100_000
@@ -38,11 +39,15 @@ def _unpack(path: Path, folder: Path) -> None:
             _check(archive.infolist(), path.name, shutil.disk_usage(folder).free)
             archive.extractall(folder)  # never more bytes of a file than its entry says
     except DAMAGED as error:
-        raise InputError(f"{path.name} is no sound zip file ({error}). Download or copy it again.") from error
+        raise InputError(
+            _("{file} is no sound zip file ({reason}). Download or copy it again.").format(file=path.name, reason=error)
+        ) from error
     except OSError as error:
         raise InputError(
-            f"{path.name} could not be unpacked into {folder.parent} ({error.strerror or error}). "
-            "Make room there, or unpack it elsewhere and import the folder."
+            _(
+                "{file} could not be unpacked into {folder} ({reason}). Make room there, "
+                "or unpack it elsewhere and import the folder."
+            ).format(file=path.name, folder=folder.parent, reason=error.strerror or error)
         ) from error
 
 
@@ -50,19 +55,25 @@ def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
     for entry in entries:
         if trouble := _trouble(entry):
             raise InputError(
-                f"{name} is refused: its entry '{entry.filename}' {trouble}. "
-                "Unpack it yourself if you trust it, and import the folder."
+                _(
+                    "{name} is refused: its entry '{filename}' {trouble}. Unpack it yourself if you trust it, "
+                    "and import the folder."
+                ).format(name=name, filename=entry.filename, trouble=trouble)
             )
     size = sum(entry.file_size for entry in entries)
     if len(entries) > MOST_FILES or size > MOST_BYTES:
         raise InputError(
-            f"{name} is refused: it would unpack to {len(entries)} files with {size / 1e9:.1f} GB, more than any "
-            "model. Unpack it yourself if you trust it, and import the folder."
+            _(
+                "{name} is refused: it would unpack to {count} files with {size:.1f} GB, more than any model. "
+                "Unpack it yourself if you trust it, and import the folder."
+            ).format(name=name, count=len(entries), size=size / 1e9)
         )
     if size + SPARE_BYTES > free:
         raise InputError(
-            f"{name} needs {size / 1e9:.1f} GB when unpacked, but {free / 1e9:.1f} GB are free in "
-            f"{tempfile.gettempdir()}. Make room there, or unpack it elsewhere and import the folder."
+            _(
+                "{name} needs {size:.1f} GB when unpacked, but {free:.1f} GB are free in {gettempdir}. "
+                "Make room there, or unpack it elsewhere and import the folder."
+            ).format(name=name, size=size / 1e9, free=free / 1e9, gettempdir=tempfile.gettempdir())
         )
 
 

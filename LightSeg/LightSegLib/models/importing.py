@@ -19,6 +19,7 @@ from ..catalog.card import Card, Weights, card_to_dict, read_card, write_card
 from ..catalog.lookup import CARD_NAME, all_cards
 from ..core.atomic_io import to_disk
 from ..core.errors import InputError, ModelError, OutputError
+from ..core.i18n import tr as _
 from ..core.leftovers import IMPORT, REPLACED, new_folder, temporary_folder
 from ..core.paths import user_models_folder
 from ..nnunet.dataset import DATASET_NAME
@@ -64,7 +65,7 @@ def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | 
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"There is no file or folder {path}. {ACCEPTED}")
+        raise InputError(_("There is no file or folder {file}. {ACCEPTED}").format(file=path, ACCEPTED=ACCEPTED))
     with _opened(path) as content:
         return _install(_read(content, path.name, [str(fold) for fold in folds]), replace)
 
@@ -91,8 +92,10 @@ def _read(content: Path, given: str, folds: list[str]) -> _Model:
         return _from_results(folder, folds)
     if folds:
         raise InputError(
-            f"There are no folds to choose from in {given}, as there are in an nnU-Net results folder. "
-            "Import it without naming a fold."
+            _(
+                "There are no folds to choose from in {given}, as there are in an nnU-Net results folder. "
+                "Import it without naming a fold."
+            ).format(given=given)
         )
     return _from_card(folder) if folder.is_dir() else _from_nnunet(read_described(folder), [folder.name])
 
@@ -105,17 +108,23 @@ def _locate(root: Path, given: str) -> Path:
             return found.pop()
         if found:
             names = ", ".join(sorted(folder.relative_to(root).as_posix() for folder in found))
-            raise InputError(f"There are {len(found)} models in {given} ({names}). Import one of these folders.")
+            raise InputError(
+                _("There are {count} models in {given} ({names}). Import one of these folders.").format(
+                    count=len(found), given=given, names=names
+                )
+            )
     raise _not_a_model(given, is_old=any(file for depth in range(3) for file in root.glob("*/" * depth + "*.model")))
 
 
 def _not_a_model(given: str, is_old: bool) -> InputError:
     if is_old:
         return InputError(
-            f"{given} is of nnU-Net v1, whose files do not say enough to make a model of them. "
-            "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
+            _(
+                "{given} is of nnU-Net v1, whose files do not say enough to make a model of them. "
+                "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
+            ).format(given=given)
         )
-    return InputError(f"There is no model in {given}. {ACCEPTED}")
+    return InputError(_("There is no model in {given}. {ACCEPTED}").format(given=given, ACCEPTED=ACCEPTED))
 
 
 # --- LightSeg's own ------------------------------------------------------------------------------
@@ -125,11 +134,17 @@ def _from_card(folder: Path) -> _Model:
     card = read_card(folder / CARD_NAME)
     weights, file = card.weights, folder / card.weights.file
     if not file.is_file():
-        raise ModelError(f"The weights file {weights.file} is missing in {folder}. Put it beside {CARD_NAME}.")
+        raise ModelError(
+            _("The weights file {file} is missing in {folder}. Put it beside {CARD_NAME}.").format(
+                file=weights.file, folder=folder, CARD_NAME=CARD_NAME
+            )
+        )
     if weights.size not in (None, file.stat().st_size) or weights.sha256 not in (None, sha256(file)):
         raise ModelError(
-            f"The weights file {weights.file} in {folder} is not the one its card describes (size or SHA-256 differ). "
-            "It is damaged or was replaced: copy the model again."
+            _(
+                "The weights file {file} in {folder} is not the one its card describes (size or SHA-256 differ). "
+                "It is damaged or was replaced: copy the model again."
+            ).format(file=weights.file, folder=folder)
         )
     checkpoint = read_checkpoint(file)
     card = complete(card, checkpoint) if card.self_describing else card
@@ -140,8 +155,10 @@ def _from_card(folder: Path) -> _Model:
     template = folder / alignment.template
     if not template.is_file() or sha256(template) != alignment.template_sha256:
         raise ModelError(
-            f"The template {alignment.template} in {folder} is missing or is not the one its card describes "
-            "(SHA-256 differs). Copy the model again."
+            _(
+                "The template {template} in {folder} is missing or is not the one its card describes "
+                "(SHA-256 differs). Copy the model again."
+            ).format(template=alignment.template, folder=folder)
         )
     return _Model(card, partial(shutil.copyfile, file), template)
 
@@ -175,7 +192,9 @@ def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
         json.dumps(card_to_dict(card), ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise ModelError(
-            f"The texts that describe {names[0]} cannot be made a model card ({error}). Correct its {DATASET_NAME}."
+            _(
+                "The texts that describe {names} cannot be made a model card ({reason}). Correct its {DATASET_NAME}."
+            ).format(names=names[0], reason=error, DATASET_NAME=DATASET_NAME)
         ) from error
     for name, state in zip(names, (checkpoint.state, *checkpoint.further), strict=True):
         try:
@@ -184,9 +203,11 @@ def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
             if checkpoint.trainer is None or is_known_trainer(checkpoint.trainer):
                 raise
             raise ModelError(
-                f"The model was trained by '{checkpoint.trainer}', a class that LightSeg does not know and whose "
-                "network is not the one in the plans. Take a model that one of nnU-Net's own trainers made.\n"
-                f"{error}"
+                _(
+                    "The model was trained by '{trainer}', "
+                    "a class that LightSeg does not know and whose network is not the one in the plans. "
+                    "Take a model that one of nnU-Net's own trainers made.\n{reason}"
+                ).format(trainer=checkpoint.trainer, reason=error)
             ) from error
 
 
@@ -211,8 +232,10 @@ def _install(model: _Model, replace: bool) -> Card:
             _put(new, folder)
     except OSError as error:
         raise OutputError(
-            f"The model could not be stored in {models} ({error.strerror or error}). "
-            "Make room there, change its permissions, or set LIGHTSEG_MODELS to another folder."
+            _(
+                "The model could not be stored in {models} ({reason}). Make room there, change its permissions, "
+                "or set LIGHTSEG_MODELS to another folder."
+            ).format(models=models, reason=error.strerror or error)
         ) from error
     return read_card(folder / CARD_NAME)
 
@@ -221,12 +244,17 @@ def _check_id(identifier: str, folder: Path, replace: bool) -> None:
     for card in all_cards():
         if (card.id == identifier) != (card.folder == folder):
             raise InputError(
-                f"The id '{identifier}' is taken by the model '{card.title}' in {card.folder}. "
-                f"Change the id in the {CARD_NAME} that is to be imported, or remove that model."
+                _(
+                    "The id '{identifier}' is taken by the model '{model}' in {folder}. "
+                    "Change the id in the {CARD_NAME} that is to be imported, or remove that model."
+                ).format(identifier=identifier, model=card.title, folder=card.folder, CARD_NAME=CARD_NAME)
             )
     if folder.exists() and not replace:
         raise InputError(
-            f"There is already a model '{identifier}' in {folder}. Import with --replace to put this one in its place."
+            _(
+                "There is already a model '{identifier}' in {folder}. "
+                "Import with --replace to put this one in its place."
+            ).format(identifier=identifier, folder=folder)
         )
 
 

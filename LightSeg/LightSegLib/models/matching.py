@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..catalog.lookup import all_cards
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 from ..networks import build
 
 if TYPE_CHECKING:
@@ -111,13 +112,15 @@ def _at_most(most: int) -> Iterator[None]:
 
     made, thread = 0, threading.get_ident()
 
-    def count(*_: object) -> None:
+    def count(*_arguments: object) -> None:
         nonlocal made
         made += threading.get_ident() == thread
         if made > most:
             raise ModelError(
-                "The model card asks for a network of many more layers than its weights have. Correct "
-                "network_arguments, or take the weights that belong to the card."
+                _(
+                    "The model card asks for a network of many more layers than its weights have. "
+                    "Correct network_arguments, or take the weights that belong to the card."
+                )
             )
 
     counting = register_module_parameter_registration_hook(count)
@@ -154,7 +157,7 @@ def _differences(
 def _other_count(network: nn.Module, differences: Sequence[Difference]) -> str | None:
     """The commonest case in words: the same network for another number of labels, or of channels."""
     found = set()
-    for _, canonical, given, wanted in differences:
+    for _kind, canonical, given, wanted in differences:
         axes = [axis for axis, (a, b) in enumerate(zip(given, wanted, strict=False)) if a != b]
         if len(given) != len(wanted) or len(axes) != 1:
             return None

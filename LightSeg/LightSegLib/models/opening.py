@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..catalog.card import Card, write_card
 from ..catalog.lookup import CARD_NAME, as_shipped
 from ..core.errors import ModelError, OutputError
+from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback
 from ..nnunet.plans import complete
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
@@ -57,7 +58,10 @@ def open_model(
         if record is None:
             raise
         raise ModelError(
-            f"{error}\nTo put another file in its place, remove this one: 'lightseg weights remove {card.id} --forget'."
+            _(
+                "{reason}\nTo put another file in its place, remove this one: "
+                "'lightseg weights remove {model} --forget'."
+            ).format(reason=error, model=card.id)
         ) from error
     if record is None:
         return OpenModel(completed, networks, card.weights.sha256)

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,14 +25,19 @@ def build(family: str, arguments: dict[str, Any]) -> nn.Module:
     """The untrained network of a card. Raises ModelError for an unknown family or wrong arguments."""
     if family not in FAMILIES:
         raise ModelError(
-            f"The model card names the network '{family}', which this version of LightSeg does not have "
-            f"(it has {', '.join(sorted(FAMILIES))}). Update LightSeg or correct the card."
+            _(
+                "The model card names the network '{family}', "
+                "which this version of LightSeg does not have (it has {FAMILIES}). "
+                "Update LightSeg or correct the card."
+            ).format(family=family, FAMILIES=", ".join(sorted(FAMILIES)))
         )
     module, name = FAMILIES[family]
     try:
         network: nn.Module = getattr(importlib.import_module(f".{module}", __package__), name)(**arguments)
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         raise ModelError(
-            f"The model card's arguments do not fit the network '{family}' ({error}). Correct network_arguments."
+            _(
+                "The model card's arguments do not fit the network '{family}' ({reason}). Correct network_arguments."
+            ).format(family=family, reason=error)
         ) from error
     return network

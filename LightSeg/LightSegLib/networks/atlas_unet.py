@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.i18n import tr as _
+
 CLIP = 4.0  # standard deviations from the mean at which intensities are cut
 WITHIN = 0.7  # prior probability of any structure from which a voxel counts in the statistics of the intensities
 FEWEST = 64  # voxels for statistics; with fewer valid ones, all voxels count
@@ -78,9 +80,17 @@ class AtlasUNet(nn.Module):
         self.half_size = (k, j, i // 2 + overlap) if self.pairs else self.size
         multiple = 2 ** len(widths)
         if any(length % multiple or length < multiple for length in self.half_size) or (self.pairs and i % 2):
-            raise ValueError(f"size {self.half_size} of the part that is computed must be multiples of {multiple}")
+            raise ValueError(
+                _("size {half_size} of the part that is computed must be multiples of {multiple}").format(
+                    half_size=self.half_size, multiple=multiple
+                )
+            )
         if any(length % prior_step for length in self.half_size):
-            raise ValueError(f"size {self.half_size} must be multiples of prior_step {prior_step}")
+            raise ValueError(
+                _("size {half_size} must be multiples of prior_step {prior_step}").format(
+                    half_size=self.half_size, prior_step=prior_step
+                )
+            )
         self.half_tissues = [tissues[label] for label in self.half_classes]
         self.tissue_count = max(tissues) + 1
         stored = [length // prior_step for length in self.half_size]
@@ -334,9 +344,9 @@ class ConvNormAct(nn.Module):
 def _check_classes(classes: int, tissues: Sequence[int], pairs: Sequence[tuple[int, int]]) -> None:
     paired = [label for pair in pairs for label in pair]
     if len(tissues) != classes or min(tissues) < 0 or tissues[0] != 0:
-        raise ValueError("tissues must have one number for each class, 0 for the background")
+        raise ValueError(_("tissues must have one number for each class, 0 for the background"))
     if len(set(paired)) != len(paired) or any(not 0 < label < classes for label in paired):
-        raise ValueError("pairs must have two different classes each, and no class twice")
+        raise ValueError(_("pairs must have two different classes each, and no class twice"))
 
 
 def _standardized(image: Tensor, within: Tensor) -> Tensor:

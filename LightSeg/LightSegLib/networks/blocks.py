@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.i18n import tr as _
+
 SLOPE = 0.01  # of LeakyReLU
 CONVOLUTIONS: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -48,9 +50,11 @@ class Style:
     def __post_init__(self) -> None:
         for what, name, known in (("norm", self.norm, NORMS), ("activation", self.activation, ACTIVATIONS)):
             if name not in known:
-                raise ValueError(f"the {what} '{name}' is none of {', '.join(known)}")
+                raise ValueError(
+                    _("the {what} '{name}' is none of {known}").format(what=what, name=name, known=", ".join(known))
+                )
         if min(self.norm_eps, self.negative_slope) < 0:
-            raise ValueError("norm_eps and negative_slope must not be negative")
+            raise ValueError(_("norm_eps and negative_slope must not be negative"))
 
     def make_norm(self, channels: int, axes: int) -> nn.Module:
         return NORMS[self.norm][axes](channels, eps=self.norm_eps, affine=True)
@@ -88,7 +92,7 @@ def repeated(
 ) -> nn.Sequential:
     """`count` parts one after the other; the first changes the width and has the stride."""
     if count < 1:
-        raise ValueError("every stage must have at least one block or convolution")
+        raise ValueError(_("every stage must have at least one block or convolution"))
     first = part(in_channels, channels, kernel, stride, style)
     ones = [1] * len(kernel)
     return nn.Sequential(first, *(part(channels, channels, kernel, ones, style) for _ in range(count - 1)))

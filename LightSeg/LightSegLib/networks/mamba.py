@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.i18n import tr as _
+
 STATES = 16  # per inner channel
 EXPANSION = 2  # inner channels per channel
 TAPS = 4  # of the causal convolution
@@ -103,8 +105,10 @@ def scan_orders(length: int, slices: int, device: torch.device) -> Tensor:
     """
     if length % slices:
         raise ValueError(
-            f"{length} tokens cannot be cut into {slices} equal slices. "
-            f"Use a number of tokens that is a multiple of {slices}."
+            _(
+                "{length} tokens cannot be cut into {slices} equal slices. "
+                "Use a number of tokens that is a multiple of {slices}."
+            ).format(length=length, slices=slices)
         )
     forwards = torch.arange(length, device=device)
     return torch.stack((forwards, forwards.flip(0), forwards.view(slices, -1).T.flatten()), dim=1)

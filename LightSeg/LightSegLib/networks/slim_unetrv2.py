@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.i18n import tr as _
 from .mamba import Mamba
 
 WIDTHS = (48, 96, 192, 384)
@@ -174,6 +175,8 @@ class SlimUNETRV2(nn.Module):
         if any(side % self.cube or not side for side in size) or math.prod(size) // self.cube**3 % self.cubes:
             number = f" and which hold a multiple of {self.cubes} cubes of that side" if self.cubes > 1 else ""
             raise ValueError(
-                f"Slim UNETRV2 takes patches whose sides are multiples of {self.cube} voxels{number}, "
-                f"not {' x '.join(map(str, size))}. Set the patch size accordingly, for example to the model card's."
+                _(
+                    "Slim UNETRV2 takes patches whose sides are multiples of {cube} voxels{number}, not {size}. "
+                    "Set the patch size accordingly, for example to the model card's."
+                ).format(cube=self.cube, number=number, size=" x ".join(map(str, size)))
             )

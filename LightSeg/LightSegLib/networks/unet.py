@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..core.i18n import tr as _
 from .blocks import SLOPE, ConvStack, ResidualStack, Size, Style, UNetDecoder
 
 
@@ -55,8 +56,10 @@ class _UNet(nn.Module):
             return [each.unsqueeze(2) for each in logits] if self.deep_supervision else logits.unsqueeze(2)
         if any(side % step for side, step in zip(volume.shape[2:], self.steps, strict=True)):
             raise ValueError(
-                f"This U-Net takes patches whose sides are multiples of {' x '.join(map(str, self.steps))} voxels, "
-                f"not {' x '.join(map(str, volume.shape[2:]))}. Set the patch size of its model card accordingly."
+                _(
+                    "This U-Net takes patches whose sides are multiples of {steps} voxels, not {shape}. "
+                    "Set the patch size of its model card accordingly."
+                ).format(steps=" x ".join(map(str, self.steps)), shape=" x ".join(map(str, volume.shape[2:])))
             )
         decoded = self.decoder(self.encoder(volume))
         heads = list(zip(self.decoder.seg_layers, decoded, strict=True))[::-1]
@@ -162,7 +165,7 @@ def _per_stage(name: str, given: int | Sequence[Any], stages: int) -> list[Any]:
     if isinstance(given, int):
         return [given] * stages
     if len(given) != stages:
-        raise ValueError(f"{name} must be an integer or a list of {stages}")
+        raise ValueError(_("{name} must be an integer or a list of {stages}").format(name=name, stages=stages))
     return list(given)
 
 
@@ -171,12 +174,12 @@ def _sizes(
 ) -> tuple[list[Size], list[Size]]:
     """Kernel and stride of each stage, with one entry for each axis."""
     if stages < 2:
-        raise ValueError("features_per_stage must be a list of at least 2")
+        raise ValueError(_("features_per_stage must be a list of at least 2"))
     each = _per_stage("kernel_sizes", kernels, stages), _per_stage("strides", strides, stages)
     axes = {len(size) for sizes in each for size in sizes if not isinstance(size, int)} or {3}
     if axes not in ({2}, {3}):
-        raise ValueError("kernel_sizes and strides must all be of two or all be of three axes")
+        raise ValueError(_("kernel_sizes and strides must all be of two or all be of three axes"))
     whole = [[[size] * max(axes) if isinstance(size, int) else size for size in sizes] for sizes in each]
     if min(length for sizes in whole for size in sizes for length in size) < 1:
-        raise ValueError("kernel_sizes and strides must be at least 1")
+        raise ValueError(_("kernel_sizes and strides must be at least 1"))
     return whole[0], whole[1]

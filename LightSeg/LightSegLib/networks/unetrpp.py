@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 from .blocks import SLOPE, Size
 
 WIDTHS = (32, 64, 128, 256)
@@ -207,7 +208,9 @@ class UNETRPP(nn.Module):
         super().__init__()
         if projection not in ("shared", "separate", "matrix"):
             raise ModelError(
-                f"UNETR++ has no projection '{projection}'. Choose shared, separate or matrix in the model card."
+                _(
+                    "UNETR++ has no projection '{projection}'. Choose shared, separate or matrix in the model card."
+                ).format(projection=projection)
             )
         self.patch_size = tuple(patch_size)
         self.projection = projection
@@ -238,8 +241,10 @@ class UNETRPP(nn.Module):
     def forward(self, volume: Tensor) -> Tensor | list[Tensor]:
         if tuple(volume.shape[2:]) != self.patch_size:
             raise ValueError(
-                f"This UNETR++ takes patches of exactly {' x '.join(map(str, self.patch_size))} voxels, "
-                f"not {' x '.join(map(str, volume.shape[2:]))}. Set the patch size of its model card accordingly."
+                _(
+                    "This UNETR++ takes patches of exactly {patch_size} voxels, not {shape}. "
+                    "Set the patch size of its model card accordingly."
+                ).format(patch_size=" x ".join(map(str, self.patch_size)), shape=" x ".join(map(str, volume.shape[2:])))
             )
         *skips, x = self.unetr_pp_encoder(volume)
         x = self.decoder5(x, skips.pop())

@@ -15,6 +15,7 @@ from typing import Any
 from ..catalog.anatomy import look_up
 from ..catalog.card import Label
 from ..catalog.channels import OTHER_MODALITY
+from ..core.i18n import tr as _
 from ..core.schema import FieldError, conform
 from .fields import OBJECT, TEXT, Schema, object_of
 
@@ -56,7 +57,11 @@ def read_names(dataset: Any) -> Names:
         name, value = (entry, key) if re.fullmatch(NUMBER_AS_TEXT, key) else (key, entry)
         values = _values(value, f"dataset.labels.{name}")
         if len(values) > 1:
-            raise FieldError(f"dataset.labels.{name} is a region of several values, but training needs one a label")
+            raise FieldError(
+                _("dataset.labels.{name} is a region of several values, but training needs one a label").format(
+                    name=name
+                )
+            )
         labels[values[0]] = str(name)
     labels.pop(0, None)
     return Names(str(dataset.get("name", "")), channels, labels)
@@ -69,7 +74,7 @@ def read_channels(dataset: Any) -> tuple[str, ...]:
     named = _field(dataset, field, OBJECT)
     numbers = [str(number) for number in range(len(named))]
     if not named or set(named) != set(numbers):
-        raise FieldError(f"dataset.{field} must number the channels 0, 1, 2, ... without gaps")
+        raise FieldError(_("dataset.{field} must number the channels 0, 1, 2, ... without gaps").format(field=field))
     return tuple(conform(named[number], TEXT, f"dataset.{field}.{number}") for number in numbers)
 
 
@@ -87,17 +92,17 @@ def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
     given = _field(dataset, "labels", OBJECT)
     members = {name: _values(value, f"dataset.labels.{name}") for name, value in given.items()}
     if members.get("background") != [0]:
-        raise FieldError("dataset.labels must have a background of value 0")
+        raise FieldError(_("dataset.labels must have a background of value 0"))
     ignored = members.pop("ignore", None)  # voxels that nobody has labeled; the network has no output for them
     if ignored is not None and ignored != [max(max(values) for values in members.values()) + 1]:
-        raise FieldError("dataset.labels.ignore must be the highest value")
+        raise FieldError(_("dataset.labels.ignore must be the highest value"))
     foreground = {name: values for name, values in members.items() if set(values) != {0}}
     if any(len(values) > 1 for values in foreground.values()):
         return _regions(foreground, dataset)
     names = {value: name for name, (value,) in foreground.items()}
     if not names or len(names) != len(foreground) or max(names) != len(names):
         # Output n of the network becomes label n: after a gap all labels would be named wrongly.
-        raise FieldError("dataset.labels must number the labels 1, 2, 3, ... without gaps, each once")
+        raise FieldError(_("dataset.labels must number the labels 1, 2, 3, ... without gaps, each once"))
     return tuple(_label(value, names[value]) for value in sorted(names)), ()
 
 
@@ -105,9 +110,9 @@ def _regions(members: dict[str, list[int]], dataset: dict[str, Any]) -> tuple[tu
     """Regions in the order of the network's outputs; each is painted over those before it."""
     order: tuple[int, ...] = _field(dataset, "regions_class_order", ORDER)
     if len(order) != len(members):
-        raise FieldError("dataset.regions_class_order must have one entry per region of dataset.labels")
+        raise FieldError(_("dataset.regions_class_order must have one entry per region of dataset.labels"))
     if len(members) > MOST_REGIONS:
-        raise FieldError(f"dataset.labels must have at most {MOST_REGIONS} regions")
+        raise FieldError(_("dataset.labels must have at most {MOST_REGIONS} regions").format(MOST_REGIONS=MOST_REGIONS))
     names = list(members)
     labels = []
     for number, (name, value) in enumerate(zip(names, order, strict=True), start=1):
@@ -124,7 +129,7 @@ def _field(dataset: dict[str, Any], name: str, schema: Schema) -> Any:
 def _values(value: Any, where: str) -> list[int]:
     """Values of a label or of a region's labels; some files write numbers as text."""
     if value == []:
-        raise FieldError(f"{where} must have at least one value")
+        raise FieldError(_("{where} must have at least one value").format(where=where))
     entries = {f"{where}[{n}]": v for n, v in enumerate(value)} if isinstance(value, list) else {where: value}
     return [
         conform(int(v) if isinstance(v, str) and re.fullmatch(NUMBER_AS_TEXT, v) else v, LABEL, place)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.schema import FieldError
 
@@ -34,9 +35,9 @@ def read_object(file: Path) -> dict[str, Any]:
     try:
         content = read_json(file, nan=True)
     except (OSError, ValueError) as error:
-        raise FieldError(f"{file} is missing or damaged ({error})") from error
+        raise FieldError(_("{file} is missing or damaged ({reason})").format(file=file, reason=error)) from error
     if not isinstance(content, dict):
-        raise FieldError(f"{file} is not a JSON object")
+        raise FieldError(_("{file} is not a JSON object").format(file=file))
     return content
 
 
@@ -47,4 +48,6 @@ def object_of(fields: Mapping[str, Schema]) -> Schema:
 
 def unsupported(what: str) -> NoReturn:
     """Raise the ModelError for a model that is sound but asks for something that LightSeg does not do."""
-    raise ModelError(f"{what}, which LightSeg cannot run. Choose another configuration or model, or use nnU-Net.")
+    raise ModelError(
+        _("{what}, which LightSeg cannot run. Choose another configuration or model, or use nnU-Net.").format(what=what)
+    )

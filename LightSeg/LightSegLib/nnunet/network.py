@@ -10,6 +10,7 @@ import math
 import re
 from typing import Any
 
+from ..core.i18n import tr as _
 from ..core.schema import FieldError, conform
 from .fields import COUNT, COUNTS, OBJECT, SIZES, TEXT, Schema, object_of, unsupported
 
@@ -160,13 +161,21 @@ def _check_sizes(arguments: dict[str, Any], depth: str, patch_size: Size, where:
     lengths = {"kernel_sizes": stages, "strides": stages, depth: stages, "n_conv_per_stage_decoder": stages - 1}
     for name, length in lengths.items():
         if len(arguments[name]) != length:
-            raise FieldError(f"{where}.{name} must be a list of {length}")
+            raise FieldError(
+                _("{where}.{name} must be a list of {length}").format(where=where, name=name, length=length)
+            )
     for name in ("kernel_sizes", "strides"):
         if any(len(size) != len(patch_size) for size in arguments[name]):
-            raise FieldError(f"{where}.{name} must have as many dimensions as the patch_size")
+            raise FieldError(
+                _("{where}.{name} must have as many dimensions as the patch_size").format(where=where, name=name)
+            )
     reductions = map(math.prod, zip(*arguments["strides"], strict=True))
     if any(side % reduction for side, reduction in zip(patch_size, reductions, strict=True)):
-        raise FieldError(f"{where}.strides must divide the patch_size {' x '.join(map(str, patch_size))}")
+        raise FieldError(
+            _("{where}.strides must divide the patch_size {patch_size}").format(
+                where=where, patch_size=" x ".join(map(str, patch_size))
+            )
+        )
 
 
 def _as_lists(value: Any) -> Any:

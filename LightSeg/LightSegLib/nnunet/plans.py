@@ -15,6 +15,7 @@ from ..catalog.anatomy import words
 from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing, Resampling
 from ..catalog.channels import OTHER_MODALITY
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 from ..core.schema import FieldError, conform
 from .dataset import modality_of, read_channels, read_labels
 from .fields import AXES, NUMBER, OBJECT, SIZE, TEXT, object_of, unsupported
@@ -99,8 +100,10 @@ def settings_from_plans(
         )
     except FieldError as error:
         raise ModelError(
-            f"nnU-Net's description of this model is incomplete or wrong: {error}. "
-            "Take plans.json, dataset.json and checkpoint as nnU-Net v2 wrote them."
+            _(
+                "nnU-Net's description of this model is incomplete or wrong: {reason}. Take plans.json, "
+                "dataset.json and checkpoint as nnU-Net v2 wrote them."
+            ).format(reason=error)
         ) from error
 
 
@@ -111,8 +114,10 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
     """
     if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
         raise ModelError(
-            f"The weights file of '{card.id}' does not tell preprocessing and labels, as a checkpoint of nnU-Net v2 "
-            "does. Give the authors' unchanged file."
+            _(
+                "The weights file of '{model}' does not tell preprocessing and labels, "
+                "as a checkpoint of nnU-Net v2 does. Give the authors' unchanged file."
+            ).format(model=card.id)
         )
     settings = settings_from_plans(
         checkpoint.plans,
@@ -123,14 +128,18 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
     )
     if settings.network != card.network:
         raise ModelError(
-            f"The weights file holds a '{settings.network}', but '{card.id}' is a '{card.network}'. Give the file of "
-            "this model, or make a new model of it with 'lightseg import FILE'."
+            _(
+                "The weights file holds a '{network}', but '{model}' is a '{network2}'. "
+                "Give the file of this model, or make a new model of it with 'lightseg import FILE'."
+            ).format(network=settings.network, model=card.id, network2=card.network)
         )
     name = checkpoint.plans.get("dataset_name", "a dataset without name")
     if settings.modality not in (OTHER_MODALITY, card.modality):
         raise ModelError(
-            f"The weights file was trained on {settings.modality} ({name}), but '{card.id}' is for {card.modality}. "
-            "Give the file of this model, or make a new model of it with 'lightseg import FILE'."
+            _(
+                "The weights file was trained on {modality} ({name}), but '{model}' is for {modality2}. "
+                "Give the file of this model, or make a new model of it with 'lightseg import FILE'."
+            ).format(modality=settings.modality, name=name, model=card.id, modality2=card.modality)
         )
     labels = {tuple(words(label.name)) for label in card.labels}
     doubts: tuple[str, ...] = ()
@@ -151,9 +160,17 @@ def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
     following: Any = name
     while following is not None:
         if following in chain:
-            raise FieldError(f"plans.configurations.{chain[-1]}.inherits_from closes the circle {' -> '.join(chain)}")
+            raise FieldError(
+                _("plans.configurations.{chain}.inherits_from closes the circle {chain2}").format(
+                    chain=chain[-1], chain2=" -> ".join(chain)
+                )
+            )
         if not isinstance(following, str) or following not in configurations:
-            raise FieldError(f"plans.configurations.{following} is missing (there are {', '.join(configurations)})")
+            raise FieldError(
+                _("plans.configurations.{following} is missing (there are {configurations})").format(
+                    following=following, configurations=", ".join(configurations)
+                )
+            )
         chain.append(following)
         own = conform(configurations[following], OBJECT, f"plans.configurations.{following}")
         rules = {**own, **rules}
@@ -165,7 +182,11 @@ def _check_kind(plans: dict[str, Any], rules: dict[str, Any], configuration: str
     if rules.get("previous_stage") is not None:
         unsupported(f"The configuration '{configuration}' is the second stage of a cascade")
     if len(rules["spacing"]) != len(rules["patch_size"]):
-        raise FieldError(f"plans.configurations.{configuration}.spacing must have as many entries as the patch_size")
+        raise FieldError(
+            _("plans.configurations.{configuration}.spacing must have as many entries as the patch_size").format(
+                configuration=configuration
+            )
+        )
     for name, value, usual in (
         ("preprocessor", rules.get("preprocessor_name"), "DefaultPreprocessor"),
         ("label manager", plans.get("label_manager"), "LabelManager"),
@@ -212,7 +233,11 @@ def _mirror_axes(given: Sequence[int] | None, dimensions: int) -> tuple[int, ...
     where = "inference_allowed_mirroring_axes"
     axes: tuple[int, ...] = conform(list(given or ()), AXES, where)
     if any(axis >= dimensions for axis in axes):
-        raise FieldError(f"{where} must be below {dimensions}, the dimensions of the patch_size")
+        raise FieldError(
+            _("{where} must be below {dimensions}, the dimensions of the patch_size").format(
+                where=where, dimensions=dimensions
+            )
+        )
     return tuple(axis + 3 - dimensions for axis in axes)
 
 
@@ -222,7 +247,11 @@ def _normalizations(
     schemes, masks = rules["normalization_schemes"], rules["use_mask_for_norm"]
     for name, entries in (("normalization_schemes", schemes), ("use_mask_for_norm", masks)):
         if len(entries) != channels:
-            raise FieldError(f"{where}.{name} must have one entry per channel, {channels} in all")
+            raise FieldError(
+                _("{where}.{name} must have one entry per channel, {channels} in all").format(
+                    where=where, name=name, channels=channels
+                )
+            )
     return tuple(
         _normalization(plans, str(channel), scheme, masked)
         for channel, (scheme, masked) in enumerate(zip(schemes, masks, strict=True))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError, ModelError
+from ..core.i18n import tr as _
 from ..core.schema import FieldError
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from .dataset import DATASET_NAME
@@ -42,7 +43,7 @@ def read_results(folder: Path, wanted: Sequence[str] = ()) -> Results:
     try:
         plans, dataset = read_object(folder / PLANS_NAME), read_object(folder / DATASET_NAME)
     except FieldError as error:
-        raise ModelError(f"{error}. Copy the whole folder again.") from error
+        raise ModelError(_("{reason}. Copy the whole folder again.").format(reason=error)) from error
     checkpoints: list[Checkpoint] = []
     for file in files.values():
         own = read_described(file)
@@ -61,8 +62,10 @@ def read_described(file: Path) -> Checkpoint:
     checkpoint = read_checkpoint(file)
     if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
         raise InputError(
-            f"{file.name} holds weights, but not how to use them, as a checkpoint of nnU-Net v2 does. "
-            "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
+            _(
+                "{file} holds weights, but not how to use them, as a checkpoint of nnU-Net v2 does. "
+                "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
+            ).format(file=file.name)
         )
     return checkpoint
 
@@ -83,11 +86,15 @@ def _choose_folds(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, Path],
     there = {fold: final.get(fold) or best[fold] for fold in folds if fold in final or fold in best}
     if not there:
         raise InputError(
-            f"No fold of {folder} has a {' or a '.join(CHECKPOINT_NAMES)}. Finish the training, or copy it whole."
+            _("No fold of {folder} has a {CHECKPOINT_NAMES}. Finish the training, or copy it whole.").format(
+                folder=folder, CHECKPOINT_NAMES=" or a ".join(CHECKPOINT_NAMES)
+            )
         )
     if unknown := [fold for fold in wanted if fold not in there]:
         raise InputError(
-            f"There is no checkpoint of fold {' and '.join(unknown)} in {folder}. Choose among {', '.join(there)}."
+            _("There is no checkpoint of fold {unknown} in {folder}. Choose among {there}.").format(
+                unknown=" and ".join(unknown), folder=folder, there=", ".join(there)
+            )
         )
     usual = list(final or best)
     chosen = wanted or [fold for fold in usual if fold != ALL] or usual
@@ -114,14 +121,19 @@ def _check_belongs(own: Checkpoint, here: Checkpoint, first: Checkpoint, name: s
     """Raise ModelError unless what a checkpoint says itself agrees with the folder's files, and with the first fold."""
     if difference := _difference(own, here):
         raise ModelError(
-            f"{PLANS_NAME} or {DATASET_NAME} is not of the training that wrote {name}: "
-            f"they differ in {difference}. Take all files from one training."
+            _(
+                "{PLANS_NAME} or {DATASET_NAME} is not of the training that wrote {name}: "
+                "they differ in {difference}. Take all files from one training."
+            ).format(PLANS_NAME=PLANS_NAME, DATASET_NAME=DATASET_NAME, name=name, difference=difference)
         )
     for fact in ("configuration", "trainer"):
         if getattr(here, fact) != getattr(first, fact):
             raise ModelError(
-                f"{name} has the {fact} '{getattr(here, fact)}', but fold {first.fold} '{getattr(first, fact)}'. "
-                "Take all folds from one training."
+                _(
+                    "{name} has the {fact} '{getattr}', but fold {fold} '{getattr2}'. Take all folds from one training."
+                ).format(
+                    name=name, fact=fact, getattr=getattr(here, fact), fold=first.fold, getattr2=getattr(first, fact)
+                )
             )
 
 

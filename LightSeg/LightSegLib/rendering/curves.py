@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.atomic_io import atomic_write
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..imaging.writers import check_output
 
 if TYPE_CHECKING:
@@ -107,9 +108,11 @@ def _read_log(log: Path) -> tuple[Curve, Curve, list[Curve]]:
         with log.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The training log {log} cannot be read. Check the path.") from error
+        raise InputError(_("The training log {log} cannot be read. Check the path.").format(log=log)) from error
     if not rows or not {"epoch", "train_loss", "validation_dice"} <= set(rows[0]):
-        raise InputError(f"{log} is not a training log. Choose the CSV file that 'lightseg train' wrote.")
+        raise InputError(
+            _("{log} is not a training log. Choose the CSV file that 'lightseg train' wrote.").format(log=log)
+        )
     columns = [column for column in rows[0] if column and column.startswith("validation_dice_")]
     labels = [(name.removeprefix("validation_dice_").replace("_", " "), _column(rows, name)) for name in columns]
     return ("loss", _column(rows, "train_loss")), ("mean", _column(rows, "validation_dice")), labels

@@ -22,6 +22,7 @@ from typing import Any
 import slicer
 
 from ..core.errors import Canceled, InputError, LightSegError
+from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.volume import Segmentation
 from ..worker.client import Worker
@@ -112,7 +113,11 @@ class Task:
             self.state, self.error = "failed", error
         except BaseException as error:  # a fault of the program must not leave the window waiting
             self.state = "failed"
-            self.error = LightSegError(f"LightSeg failed ({type(error).__name__}: {error}). Report it with the log.")
+            self.error = LightSegError(
+                _("LightSeg failed ({name}: {reason}). Report it with the log.").format(
+                    name=type(error).__name__, reason=error
+                )
+            )
         self.finished.emit(self)
 
     def _complete(self) -> None:
@@ -169,15 +174,19 @@ class Job(Task):
         removed = [node for node, _ in self._versions if node.GetScene() is None]
         if removed:
             raise InputError(
-                f"{removed[0].GetName()} was removed from the scene while it was segmented, so the result was dropped. "
-                "Load it and segment it again."
+                _(
+                    "{GetName} was removed from the scene while it was segmented, so the result was dropped. "
+                    "Load it and segment it again."
+                ).format(GetName=removed[0].GetName())
             )
         segmentation: Segmentation = self.result
         self.provenance, self.notices = segmentation.provenance, segmentation.provenance["notices"]
         changed = [node.GetName() for node, version in self._versions if _version(node) != version]
         if changed:
             self.notices.append(
-                f"The voxels of {changed[0]} changed while it was segmented; the result is that of the earlier ones."
+                _(
+                    "The voxels of {changed} changed while it was segmented; the result is that of the earlier ones."
+                ).format(changed=changed[0])
             )
         self.segmentationNode = self._request.write(segmentation)
         if segmentation.confidence is not None:
@@ -199,7 +208,7 @@ def start(request: Request) -> Job:
     """A `Job` in the application's worker. Raises LightSegError while another one runs, and as `Job` does."""
     global _job
     if running():
-        raise LightSegError("A segmentation is running already. Wait until it is done, or cancel it.")
+        raise LightSegError(_("A segmentation is running already. Wait until it is done, or cancel it."))
     _job = Job(worker(), request)
     return _job
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.schema import FieldError
 from ..imaging.readers import IMAGE_ENDINGS, read_labels, read_volume
 from ..imaging.volume import Volume, check_labels
@@ -35,8 +36,10 @@ class Case:
         for volume in volumes:
             if not volume.geometry.matches(geometry):
                 raise InputError(
-                    f"Case '{self.name}': the image and the label file do not have the same size and position. "
-                    "Correct or remove this case."
+                    _(
+                        "Case '{self}': the image and the label file do not have the same size and position. "
+                        "Correct or remove this case."
+                    ).format(self=self.name)
                 )
         return volumes, labels.astype(np.int16)
 
@@ -61,13 +64,15 @@ def read_dataset(folder: str | Path) -> Dataset:
             break
     else:
         raise InputError(
-            f"{folder} is not a training set: it needs the folders imagesTr and labelsTr, or images and labels. "
-            "Check the path."
+            _(
+                "{folder} is not a training set: it needs the folders imagesTr and labelsTr, "
+                "or images and labels. Check the path."
+            ).format(folder=folder)
         )
     count = len(cases[0].images)
     if any(len(case.images) != count for case in cases):
         raise InputError(
-            "The cases do not all have the same number of channels. Complete the missing files imagesTr/CASE_000N."
+            _("The cases do not all have the same number of channels. Complete the missing files imagesTr/CASE_000N.")
         )
     channels = names.channels
     if len(channels) != count:
@@ -82,7 +87,7 @@ def _names(folder: Path) -> Names:
     try:
         return read_names(read_object(path) if path.is_file() else {})
     except FieldError as error:
-        raise InputError(f"{error}. Correct {path}.") from error
+        raise InputError(_("{reason}. Correct {file}.").format(reason=error, file=path)) from error
 
 
 def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
@@ -95,18 +100,24 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
         files = sorted(images.glob(f"{name}_[0-9][0-9][0-9][0-9]{ending}")) if numbered else [images / label.name]
         if not files or not all(file.is_file() for file in files):
             raise InputError(
-                f"Case '{name}' has a label but no image in {images.name}. Add the image or remove the label."
+                _("Case '{name}' has a label but no image in {images}. Add the image or remove the label.").format(
+                    name=name, images=images.name
+                )
             )
         cases.append(Case(name, tuple(files), label))
     used = {image for case in cases for image in case.images}
     visible = [path for path in sorted(images.iterdir()) if path.name.endswith(IMAGE_ENDINGS) and path.name[0] != "."]
     if unused := [path.name for path in visible if path not in used]:
         raise InputError(
-            f"{images.name} has {len(unused)} image(s) without a label in {labels.name}, the first is {unused[0]}. "
-            "Add the labels or move the images elsewhere."
+            _(
+                "{images} has {count} image(s) without a label in {labels}, the first is {unused}. "
+                "Add the labels or move the images elsewhere."
+            ).format(images=images.name, count=len(unused), labels=labels.name, unused=unused[0])
         )
     if len(cases) < 2:
         raise InputError(
-            f"{labels} holds {len(cases)} case(s), but training and validation need at least two. Add labeled cases."
+            _(
+                "{labels} holds {count} case(s), but training and validation need at least two. Add labeled cases."
+            ).format(labels=labels, count=len(cases))
         )
     return tuple(cases)

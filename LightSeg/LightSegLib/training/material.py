@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .synthesis.alignment import TemplateSpace, align, landmarks
 from .synthesis.generator import Generator
 from .synthesis.grid import Layout, choose_grid
@@ -38,13 +39,18 @@ def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
     """Read and align the label maps. Raises InputError for what cannot be used."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist. Check the path and the spelling.")
+        raise InputError(
+            _("The folder {folder} does not exist. Check the path and the spelling.").format(folder=folder)
+        )
     settings = read_settings(find_settings(folder, options.settings))
     maps = read_label_maps(folder, settings)
     if len(maps) <= options.validation_maps:
         raise InputError(
-            f"{folder.name} holds {len(maps)} label maps, of which {options.validation_maps} are to be set aside for "
-            "the validation: none is left. Add label maps or set fewer aside."
+            _(
+                "{folder} holds {count} label maps, "
+                "of which {validation_maps} are to be set aside for the validation: none is left. "
+                "Add label maps or set fewer aside."
+            ).format(folder=folder.name, count=len(maps), validation_maps=options.validation_maps)
         )
     order = np.random.default_rng(options.seed).permutation(len(maps)).tolist()
     held_out = sorted(order[: options.validation_maps])

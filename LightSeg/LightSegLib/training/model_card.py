@@ -12,6 +12,7 @@ import numpy as np
 from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
 from ..catalog.lookup import find_card
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..imaging.volume import Volume
 from ..inference.processing.orientation import orientation_steps
 from .dataset import Dataset
@@ -32,12 +33,14 @@ def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, opt
     """
     values = {int(value) for _, labels in loaded for value in np.unique(labels)} - {0}
     if not values:
-        raise InputError("No case of the training set has a labeled voxel. Check that these are the label files.")
+        raise InputError(_("No case of the training set has a labeled voxel. Check that these are the label files."))
     card = _given_card(dataset, options) if options.card else _card_from(dataset, loaded, values, options)
     if unnamed := sorted(values - {label.value for label in card.labels}):
         raise InputError(
-            f"The training set has voxels with the label {unnamed[0]}, which "
-            f"{'the card' if options.card else 'dataset.json'} does not name. Name it or correct the label files."
+            _(
+                "The training set has voxels with the label {unnamed}, which {value} does not name. "
+                "Name it or correct the label files."
+            ).format(unnamed=unnamed[0], value="the card" if options.card else "dataset.json")
         )
     return dataclasses.replace(
         card,
@@ -58,8 +61,10 @@ def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
     card = find_card(options.card)
     if len(card.channels) != len(dataset.channels):
         raise InputError(
-            f"The card '{card.id}' has {len(card.channels)} channel(s), but the training set has "
-            f"{len(dataset.channels)}. Choose another card or leave it out."
+            _(
+                "The card '{model}' has {count} channel(s), but the training set has {count2}. "
+                "Choose another card or leave it out."
+            ).format(model=card.id, count=len(card.channels), count2=len(dataset.channels))
         )
     if card.training.get("dataset") in (None, dataset.name):
         return card
@@ -76,7 +81,7 @@ def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
 def _card_from(dataset: Dataset, loaded: Sequence[LoadedCase], values: set[int], options: TrainingOptions) -> Card:
     names = dataset.labels or {value: f"Label {value}" for value in sorted(values)}
     sizes, spacings = [], []  # of the oriented arrays, in their order [k, j, i]
-    for volumes, _ in loaded:
+    for volumes, _labels in loaded:
         geometry = volumes[0].geometry
         order = list(orientation_steps(geometry, ORIENTATION)[0])
         spacings.append(np.array(geometry.spacing[::-1])[order])

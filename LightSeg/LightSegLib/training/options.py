@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,23 @@ class TrainingOptions:
         """Raise InputError for a value with which no training is possible."""
         check_least(self, epochs=1, batch_size=1, validate_every=1, warmup_epochs=0, seed=0)
         if self.patch_size is not None and min(self.patch_size) < 1:
-            raise InputError(f"patch_size is {self.patch_size}, but must be positive. Choose another value.")
+            raise InputError(
+                _("patch_size is {patch_size}, but must be positive. Choose another value.").format(
+                    patch_size=self.patch_size
+                )
+            )
         if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate}, but must be positive. Choose another value.")
+            raise InputError(
+                _("learning_rate is {learning_rate}, but must be positive. Choose another value.").format(
+                    learning_rate=self.learning_rate
+                )
+            )
         for name in ("foreground_fraction", "ema_decay", "validation_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(
-                    f"{name} is {getattr(self, name)}, but must lie between 0 and 1. Choose another value."
+                    _("{name} is {getattr}, but must lie between 0 and 1. Choose another value.").format(
+                        name=name, getattr=getattr(self, name)
+                    )
                 )
 
 
@@ -56,7 +67,9 @@ def check_least(options: object, **least: float) -> None:
     for name, minimum in least.items():
         if getattr(options, name) < minimum:
             raise InputError(
-                f"{name} is {getattr(options, name)}, but must be at least {minimum}. Choose another value."
+                _("{name} is {getattr}, but must be at least {minimum}. Choose another value.").format(
+                    name=name, getattr=getattr(options, name), minimum=minimum
+                )
             )
 
 

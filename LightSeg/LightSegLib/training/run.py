@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..catalog.lookup import CARD_NAME
 from ..core.atomic_io import check_folder, output_error, write_table
 from ..core.errors import InputError, OutputError
+from ..core.i18n import tr as _
 from ..weights.files import save_torch
 
 CHECKPOINT = "checkpoint.pt"
@@ -178,7 +179,9 @@ class Run(ABC):
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"The model folder {self.out} cannot be made ({error.strerror}). Choose another folder."
+                _("The model folder {out} cannot be made ({strerror}). Choose another folder.").format(
+                    out=self.out, strerror=error.strerror
+                )
             ) from error
         check_folder(self.out)
         checkpoint = self.out / CHECKPOINT
@@ -195,8 +198,9 @@ class Run(ABC):
             going_on = "Continue it with --resume, replace" if CHECKPOINT in there else "Replace"
             kind = "training run" if CHECKPOINT in there else "model or its files"
             raise OutputError(
-                f"{self.out} already holds a {kind} ({', '.join(there)}). "
-                f"{going_on} it with --replace, or choose another folder."
+                _(
+                    "{out} already holds a {kind} ({there}). {going_on} it with --replace, or choose another folder."
+                ).format(out=self.out, kind=kind, there=", ".join(there), going_on=going_on)
             )
         for name in there:
             try:
@@ -227,8 +231,10 @@ class Run(ABC):
     def _restore(self, state: dict[str, Any]) -> None:
         if state["fingerprint"] != self.fingerprint():
             raise InputError(
-                f"The run in {self.out} was started with other options or data. "
-                "Resume it with the same command or choose another folder."
+                _(
+                    "The run in {out} was started with other options or data. "
+                    "Resume it with the same command or choose another folder."
+                ).format(out=self.out)
             )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

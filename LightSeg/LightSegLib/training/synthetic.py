@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..catalog.card import Card
+from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Reporter
 from ..evaluation.metrics import dice
 from ..inference.backends.devices import choose_device
@@ -64,7 +65,7 @@ def train_synthetic(
     card: Card | None = None
     written = -1
     for epoch in range(run.epoch, options.epochs):
-        reporter.step("Training")
+        reporter.step(_("Training"))
         report = run.train_epoch(epoch)
         if run.best_epoch not in (0, written):
             card, written = write_model(run, material, options, name, command), run.best_epoch

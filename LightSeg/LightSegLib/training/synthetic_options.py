@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from .options import check_least
 from .synthesis.options import SynthesisOptions
 
@@ -71,11 +72,19 @@ class SyntheticTrainingOptions:
             nice=0,
         )
         if not self.learning_rate > 0 or not self.spacing > 0:
-            raise InputError("learning_rate and spacing must be positive. Choose other values.")
+            raise InputError(_("learning_rate and spacing must be positive. Choose other values."))
         if not 0 <= self.ema_decay <= 1:
-            raise InputError(f"ema_decay is {self.ema_decay}, but must lie between 0 and 1. Choose another value.")
+            raise InputError(
+                _("ema_decay is {ema_decay}, but must lie between 0 and 1. Choose another value.").format(
+                    ema_decay=self.ema_decay
+                )
+            )
         if len(self.widths) < 2 or min(self.widths) < 1:
-            raise InputError(f"widths is {self.widths}, but must be two positive numbers at least. Choose others.")
+            raise InputError(
+                _("widths is {widths}, but must be two positive numbers at least. Choose others.").format(
+                    widths=self.widths
+                )
+            )
 
 
 def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
@@ -86,9 +95,13 @@ def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
     defaults = {field.name: getattr(SynthesisOptions(), field.name) for field in fields(SynthesisOptions)}
     given: dict[str, object] = {}
     for assignment in assignments:
-        name, _, text = assignment.partition("=")
+        name, _equals, text = assignment.partition("=")
         if name not in defaults:
-            raise InputError(f"'{name}' is no option of the synthesis. They are: {', '.join(defaults)}.")
+            raise InputError(
+                _("'{name}' is no option of the synthesis. They are: {defaults}.").format(
+                    name=name, defaults=", ".join(defaults)
+                )
+            )
         default = defaults[name]
         count = len(default) if isinstance(default, tuple) else 1
         kind = type(default[0]) if isinstance(default, tuple) else type(default)
@@ -98,7 +111,11 @@ def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
             values = ()
         if len(values) != count:
             numbers = "a number" if count == 1 else f"{count} numbers joined by a comma"
-            raise InputError(f"{name} is '{text}', but must be {numbers}. Choose another value.")
+            raise InputError(
+                _("{name} is '{text}', but must be {numbers}. Choose another value.").format(
+                    name=name, text=text, numbers=numbers
+                )
+            )
         given[name] = values if isinstance(default, tuple) else values[0]
     return SynthesisOptions(**given)  # type: ignore[arg-type]
 

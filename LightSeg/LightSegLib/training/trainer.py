@@ -17,6 +17,7 @@ from torch import Tensor
 from ..catalog.card import Card, Weights, write_card
 from ..catalog.lookup import CARD_NAME
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Reporter
 from ..evaluation.metrics import dice
 from ..imaging.volume import Volume
@@ -54,7 +55,7 @@ def train(
     run = _Run(card, dataset, loaded, out, options)
     reporter = Reporter(None, canceled)
     for epoch in range(run.epoch, options.epochs):
-        reporter.step("Training")
+        reporter.step(_("Training"))
         report = run.train_epoch(epoch)
         if on_epoch is not None:
             on_epoch(report)
@@ -79,8 +80,10 @@ class _Run(Run):
         self.loaded = loaded
         if not any(loaded[case.name][1].any() for case in self.validation):
             raise InputError(
-                "None of the validation cases has a label, so no model could be chosen. "
-                "Take another seed or a larger validation fraction."
+                _(
+                    "None of the validation cases has a label, so no model could be chosen. "
+                    "Take another seed or a larger validation fraction."
+                )
             )
         self.prepared = [_training_arrays(card, *loaded[case.name]) for case in self.training]
         torch.manual_seed(options.seed)
@@ -141,7 +144,7 @@ class _Run(Run):
 
     def _frequencies(self) -> list[float]:
         counts = np.zeros(self.card.classes)
-        for _, labels in self.prepared:
+        for _image, labels in self.prepared:
             counts += np.bincount(labels.numpy().ravel().astype(np.int64), minlength=self.card.classes)
         return [float(share) for share in counts / counts.sum()]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 from .files import save_torch
 from .safe_load import first_line, safe_load
 
@@ -72,7 +73,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         state, *further = (_unwrapped(_tensors(each)) for each in weights)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:  # lists that hold themselves, endless tensors
         raise ModelError(
-            f"The weights file {path.name} is damaged ({first_line(error)}). Download or copy it again."
+            _("The weights file {file} is damaged ({first_line}). Download or copy it again.").format(
+                file=path.name, first_line=first_line(error)
+            )
         ) from error
     mirror_axes = _of(list, facts.get("mirror_axes"))
     return Checkpoint(
@@ -114,8 +117,10 @@ def _parts(content: Any, name: str) -> tuple[str, list[dict[str, Tensor]], dict[
         return LIGHTSEG if _is_half(fields) else PLAIN, [fields], {}
     held = ", ".join(str(key)[:40] for key in list(fields)[:5]) or type(content).__name__
     raise ModelError(
-        f"No weights were found in {name}, which holds {held}. "
-        "Give a checkpoint of nnU-Net (.pth or .model) or a file with a plain state dict."
+        _(
+            "No weights were found in {name}, which holds {held}. "
+            "Give a checkpoint of nnU-Net (.pth or .model) or a file with a plain state dict."
+        ).format(name=name, held=held)
     )
 
 
@@ -174,10 +179,10 @@ def _check_copies(weights: list[dict[str, Tensor]], most: int) -> None:
     sizes: dict[tuple[Any, ...], int] = {}
     for tensor in (tensor for state in weights for tensor in state.values()):
         if tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise ValueError("it has tensors without numbers")
+            raise ValueError(_("it has tensors without numbers"))
         sizes[_place(tensor)] = tensor.numel() * (4 if tensor.is_floating_point() else tensor.element_size())
     if sum(sizes.values()) > most:
-        raise ValueError("its tensors are larger than the file")
+        raise ValueError(_("its tensors are larger than the file"))
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
@@ -217,13 +222,13 @@ class _Plain:
 
     def _key(self, key: Any) -> str:
         if not isinstance(key, str | int | float | None):
-            raise ValueError("its description has keys that are no text")
+            raise ValueError(_("its description has keys that are no text"))
         return str(self.of(key))
 
     def _count(self, number: int) -> None:
         self._left -= number
         if self._left < 0:
-            raise ValueError("its description is larger than any")
+            raise ValueError(_("its description is larger than any"))
 
 
 def _of(kind: type | tuple[type, ...], value: Any) -> Any:

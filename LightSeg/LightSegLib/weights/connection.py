@@ -18,6 +18,7 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..core.i18n import tr as _
 from ..core.plain_text import without_secrets
 from ..core.progress import Reporter
 
@@ -118,7 +119,7 @@ class Connection:
 
     def pause(self, seconds: float, reason: str) -> None:
         """Wait, telling the user why. Raises Canceled."""
-        self.reporter.step(f"Trying again in {seconds:.0f} s: {reason}")
+        self.reporter.step(_("Trying again in {seconds:.0f} s: {reason}").format(seconds=seconds, reason=reason))
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(POLL, left))
@@ -191,12 +192,12 @@ class Stream:
         received = 0
         while (block := self._next(self._connection.patience.silence)) is not None:
             if isinstance(block, Exception):
-                raise SourceError("the connection broke", retry=True) from None  # it may hold the address
+                raise SourceError(_("the connection broke"), retry=True) from None  # it may hold the address
             assert isinstance(block, bytes)
             received += len(block)
             yield block
         if self.length is not None and received < self.length:  # which urllib3 1 takes for the end
-            raise SourceError("the connection broke", retry=True)
+            raise SourceError(_("the connection broke"), retry=True)
 
     def close(self) -> None:
         """Let the thread end by itself: closing a socket in which it waits would block here."""
@@ -210,7 +211,7 @@ class Stream:
                 return self._events.get(timeout=POLL)
             except Empty:
                 if time.monotonic() > until:
-                    raise SourceError("the server does not answer any more", retry=True) from None
+                    raise SourceError(_("the server does not answer any more"), retry=True) from None
 
     def _read(self, address: str, headers: dict[str, str]) -> None:
         patience = self._connection.patience
@@ -240,13 +241,17 @@ def is_html(content: bytes) -> bool:
 def _check_answer(answer: requests.Response, ranged: bool) -> None:
     addresses = [entry.url for entry in (*answer.history, answer)]
     if addresses[0].startswith("https:") and any(address.startswith("http:") for address in addresses):
-        raise SourceError("it leads to an address without encryption")
+        raise SourceError(_("it leads to an address without encryption"))
     status = answer.status_code
     if status in TEMPORARY:
         reason = f"the server is overloaded or out of order (status {status})"
         raise SourceError(reason, retry=True, wait=_asked_wait(answer))
     if status not in (200, 206) and not (ranged and status == 416):
-        raise SourceError(f"{REFUSALS.get(status, 'the server refuses the request')} (status {status})")
+        raise SourceError(
+            _("{get} (status {status})").format(
+                get=REFUSALS.get(status, "the server refuses the request"), status=status
+            )
+        )
 
 
 def _asked_wait(answer: requests.Response) -> float | None:
@@ -268,14 +273,14 @@ def _failure(error: Exception) -> SourceError:
         return SourceError(UNTRUSTED)
     if isinstance(error, (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL)):
         if "Tunnel connection failed: 407" in text:  # in the words of http.client; a port or address may hold 407
-            return SourceError(f"{REFUSALS[407]} (status 407)")
-        return SourceError("the network's proxy cannot be reached; check HTTPS_PROXY", retry=True)
+            return SourceError(_("{REFUSALS} (status 407)").format(REFUSALS=REFUSALS[407]))
+        return SourceError(_("the network's proxy cannot be reached; check HTTPS_PROXY"), retry=True)
     if isinstance(error, requests.exceptions.TooManyRedirects):
-        return SourceError("it leads from one address to the next without end")
+        return SourceError(_("it leads from one address to the next without end"))
     if isinstance(error, (requests.exceptions.Timeout, requests.exceptions.ConnectionError)):
-        return SourceError("the server cannot be reached, or this computer is not connected", retry=True)
+        return SourceError(_("the server cannot be reached, or this computer is not connected"), retry=True)
     if isinstance(error, ValueError):  # what all of requests' complaints about an address are
-        return SourceError(f"the address cannot be used ({type(error).__name__})")
+        return SourceError(_("the address cannot be used ({name})").format(name=type(error).__name__))
     if isinstance(error, OSError) and "certificate bundle" in text:
-        return SourceError("the file named by REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE does not exist")
-    return SourceError(f"the request failed ({type(error).__name__})", retry=True)
+        return SourceError(_("the file named by REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE does not exist"))
+    return SourceError(_("the request failed ({name})").format(name=type(error).__name__), retry=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..core.atomic_io import atomic_write
 from ..core.errors import OutputError
+from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.progress import Reporter
 from .connection import Connection, SourceError, Stream, Tries, is_html
@@ -132,19 +133,24 @@ def write_error(folder: Path, error: OSError) -> OutputError:
     """What went wrong with the file system of the weights folder, for the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(
-            f"The weights could not be written completely: the disk of {folder} is full or a quota is reached. "
-            "Make room, or choose another folder with LIGHTSEG_WEIGHTS; a download continues where it stopped."
+            _(
+                "The weights could not be written completely: "
+                "the disk of {folder} is full or a quota is reached. Make room, "
+                "or choose another folder with LIGHTSEG_WEIGHTS; a download continues where it stopped."
+            ).format(folder=folder)
         )
     return OutputError(
-        f"The weights folder {folder} cannot be used ({error.strerror or error}). "
-        "Choose another one with LIGHTSEG_WEIGHTS or change its permissions."
+        _(
+            "The weights folder {folder} cannot be used ({reason}). "
+            "Choose another one with LIGHTSEG_WEIGHTS or change its permissions."
+        ).format(folder=folder, reason=error.strerror or error)
     )
 
 
 def _attempt(remote: Remote, partial: Partial, connection: Connection, title: str) -> tuple[bool, Fingerprint]:
     """Fetch the file; whether it was put together from several answers, and its fingerprint."""
     stitched = _fetch(remote, partial, connection, title)
-    connection.reporter.step(f"Checking {title}")
+    connection.reporter.step(_("Checking {title}").format(title=title))
     return stitched, fingerprint(partial.path, connection.reporter)
 
 
@@ -188,16 +194,16 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
         offset = 0
     elif _range_start(stream) != offset or _has_changed(stream, partial):
         partial.discard()
-        raise SourceError("the server sends something else than the missing part", retry=True)
+        raise SourceError(_("the server sends something else than the missing part"), retry=True)
     if stream.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise SourceError("the file arrives compressed, although it was asked for as it is")
+        raise SourceError(_("the file arrives compressed, although it was asked for as it is"))
     size = None if stream.length is None else offset + stream.length
     require(remote.expected, Fingerprint(size))
     if not stream.ends_marked and not remote.expected.certain:
-        raise SourceError("the server does not say how long the file is, so a broken one could not be told")
+        raise SourceError(_("the server does not say how long the file is, so a broken one could not be told"))
     size = size or remote.expected.size or 0
     if size > LARGEST:
-        raise SourceError(f"it says that the file has {_megabytes(size)}, more than any")
+        raise SourceError(_("it says that the file has {megabytes}, more than any").format(megabytes=_megabytes(size)))
     check_space(partial.path.parent, max(size - offset, 0))
 
     meter = Meter(reporter, f"Downloading {title}", offset, size)
@@ -205,9 +211,9 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
     if not offset:
         first = next(blocks, b"")
         if not first:
-            raise SourceError("the file is empty", retry=True)
+            raise SourceError(_("the file is empty"), retry=True)
         if is_html(first):
-            raise SourceError("a web page came instead of the file; does the network ask for a log-in?")
+            raise SourceError(_("a web page came instead of the file; does the network ask for a log-in?"))
         partial.begin(remote, _validator(stream))
         blocks = chain((first,), blocks)
     with partial.path.open("ab") as file:
@@ -223,7 +229,7 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
         else:
             return
     partial.discard()
-    raise SourceError(f"it sends more than {_megabytes(size or UNSTATED)}")
+    raise SourceError(_("it sends more than {megabytes}").format(megabytes=_megabytes(size or UNSTATED)))
 
 
 def _has_changed(stream: Stream, partial: Partial) -> bool:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.progress import Reporter
 
 POLL = 0.1  # seconds between two attempts
@@ -28,9 +29,13 @@ def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iter
     descriptor, held = _open(path)
     try:
         if not held and not wait:
-            raise InputError(f"Another LightSeg is at work on {what}. Wait until it has finished, or cancel it there.")
+            raise InputError(
+                _("Another LightSeg is at work on {what}. Wait until it has finished, or cancel it there.").format(
+                    what=what
+                )
+            )
         if not held:
-            reporter.step(f"Waiting for another LightSeg that is at work on {what}")
+            reporter.step(_("Waiting for another LightSeg that is at work on {what}").format(what=what))
         while not held:
             reporter.check_canceled()
             time.sleep(POLL)

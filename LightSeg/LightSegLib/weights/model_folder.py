@@ -17,6 +17,7 @@ from ..catalog.card import Card
 from ..catalog.lookup import CARD_NAME
 from ..core.atomic_io import atomic_write
 from ..core.errors import InputError, ModelError, OutputError
+from ..core.i18n import tr as _
 from ..core.progress import Reporter
 from .connection import SourceError, is_html
 from .download import Meter, Partial, check_space
@@ -94,11 +95,13 @@ class ModelFolder:
     def take_up(self, card: Card, reporter: Reporter) -> Path:
         """Record an unrecorded file. Raises ModelError where it is not the model's, and OSError."""
         path = self.path / card.weights.file
-        reporter.step(f"Checking {card.title}")
+        reporter.step(_("Checking {model}").format(model=card.title))
         found = fingerprint(path, reporter)
         if difference := self._difference(card, found) or _sniffed(path):
             raise ModelError(
-                f"The file {path} does not hold the weights of {card.title}: {difference}. Delete it or replace it."
+                _(
+                    "The file {file} does not hold the weights of {model}: {difference}. Delete it or replace it."
+                ).format(file=path, model=card.title, difference=difference)
             )
         return self._enter(card, found, BY_HAND)
 
@@ -114,7 +117,9 @@ class ModelFolder:
             stream = file.open("rb")
         except OSError as error:
             raise InputError(
-                f"The file {file} cannot be read ({error.strerror or error}). Choose another one or copy it here first."
+                _("The file {file} cannot be read ({reason}). Choose another one or copy it here first.").format(
+                    file=file, reason=error.strerror or error
+                )
             ) from error
         check_space(self.path, size)
         meter = Meter(reporter, f"Copying {card.title}", 0, size)
@@ -146,7 +151,9 @@ class ModelFolder:
         """
         record, old = self.record(), self.ready(card)
         if record is None or old is None:
-            raise ModelError(f"There is no download of {card.title} to be replaced. Download it first.")
+            raise ModelError(
+                _("There is no download of {model} to be replaced. Download it first.").format(model=card.title)
+            )
         found = fingerprint(new_file)
         target = self.path / f"slim-{str(found.sha256)[:12]}{new_file.suffix}"
         with atomic_write(target) as part:
@@ -164,7 +171,9 @@ class ModelFolder:
                 (self.path / name).unlink()
             except OSError as error:
                 raise OutputError(
-                    f"{self.path / name} cannot be deleted ({error.strerror}). Close the programs that use it."
+                    _("{path} cannot be deleted ({strerror}). Close the programs that use it.").format(
+                        path=self.path / name, strerror=error.strerror
+                    )
                 ) from error
             freed += size
         record = self.record()
@@ -212,8 +221,10 @@ def _sniffed(path: Path) -> str:
 
 def _not_the_weights(card: Card, file: Path, difference: str) -> InputError:
     return InputError(
-        f"The file {file} does not hold the weights of {card.title}: {difference}. "
-        "Choose the right one, or download it again."
+        _(
+            "The file {file} does not hold the weights of {model}: {difference}. Choose the right one, "
+            "or download it again."
+        ).format(file=file, model=card.title, difference=difference)
     )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from ..core.i18n import tr as _
+
 PROTOCOL = 2  # torch.save's, and the only one that the restricted reader understands
 SPARE = 1 << 20  # entries and characters that any file may have copied
 SHARE = 16  # and how many for each of its bytes
@@ -35,7 +37,7 @@ def names(stream: IO[bytes], newest_protocol: int = PROTOCOL) -> Iterator[str]:
     memo: dict[int, str | None] = {}
     protocol = 0
     argument: Any
-    for operation, argument, _ in pickletools.genops(stream):
+    for operation, argument, _position in pickletools.genops(stream):
         if operation.name in ("GLOBAL", "INST"):
             yield _full_name(argument)
         elif operation.name == "STACK_GLOBAL":
@@ -52,7 +54,11 @@ def names(stream: IO[bytes], newest_protocol: int = PROTOCOL) -> Iterator[str]:
         else:
             text = None
     if protocol > newest_protocol:
-        raise ValueError(f"pickle protocol {protocol} instead of {newest_protocol}")
+        raise ValueError(
+            _("pickle protocol {protocol} instead of {newest_protocol}").format(
+                protocol=protocol, newest_protocol=newest_protocol
+            )
+        )
 
 
 def _full_name(argument: str) -> str:
@@ -92,10 +98,10 @@ class Scan:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._left = SHARE * size + SPARE
-        for operation, argument, _ in pickletools.genops(stream):
+        for operation, argument, _position in pickletools.genops(stream):
             self._do(operation.name, argument)
         if sum(self.storages.values()) > size:
-            raise ValueError("its tensors are larger than the file")
+            raise ValueError(_("its tensors are larger than the file"))
 
     def _do(self, name: str, argument: Any) -> None:
         push, pop = self._stack.append, self._stack.pop
@@ -136,7 +142,7 @@ class Scan:
         elif name == "STOP":
             self.result = pop()
         elif name != "PROTO":
-            raise ValueError(f"it uses {name}, which torch.save does not")
+            raise ValueError(_("it uses {name}, which torch.save does not").format(name=name))
 
     def _popped(self) -> list[Any]:
         """What lies above the last mark."""
@@ -148,15 +154,15 @@ class Scan:
     def _enter(self, items: list[Any], name: str) -> None:
         keys = items[::2] if name.startswith("SET") else ()
         if any(isinstance(part, tuple) for key in keys if isinstance(key, tuple) for part in key):
-            raise ValueError("it has keys of nested tuples")  # whose hash takes twice the time with each level
+            raise ValueError(_("it has keys of nested tuples"))  # whose hash takes twice the time with each level
         if isinstance(self._stack[-1], _Held):
             self._stack[-1].entries += len(items)
 
     def _called(self, function: Any, arguments: Any) -> _Held:
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-            raise ValueError("it calls what is no function")
+            raise ValueError(_("it calls what is no function"))
         if function.name == ENCODE and arguments[1:] not in (("latin1",), ("latin-1",)):
-            raise ValueError("it has bytes in an unusual encoding")
+            raise ValueError(_("it has bytes in an unusual encoding"))
         self._charge(arguments)
         return _Held(sum(map(_length, arguments)))
 
@@ -164,15 +170,15 @@ class Scan:
         """For what is copied: what was written once may be named again and again."""
         self._left -= sum(map(_length, values))
         if self._left < 0:
-            raise ValueError("it asks for more than a file of its size can hold")
+            raise ValueError(_("it asks for more than a file of its size can hold"))
 
     def _stored(self, identity: Any) -> _Held:
         """A storage, by what torch.save says of it: "storage", type, key, device, number of elements."""
         kind, storage, key, device, count = identity[:5]
         if kind != "storage" or not isinstance(key, str) or not isinstance(count, int) or count < 0:
-            raise ValueError("it names a storage in an unknown way")
+            raise ValueError(_("it names a storage in an unknown way"))
         if not isinstance(device, str) or device.startswith("meta"):
-            raise ValueError("it has tensors without numbers")
+            raise ValueError(_("it has tensors without numbers"))
         self.storages[key] = max(self.storages.get(key, 0), count * ITEMSIZES[storage.name])
         return _Held()
 

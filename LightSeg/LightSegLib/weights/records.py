@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.atomic_io import atomic_write
+from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.progress import Reporter
 
@@ -128,5 +129,5 @@ def write_record(record: Record, path: Path) -> None:
 def _read_fingerprint(data: dict[str, object]) -> Fingerprint:
     size, sha256, git_blob = data["size"], data["sha256"], data["git_blob"]
     if not isinstance(size, int | None) or not isinstance(sha256, str | None) or not isinstance(git_blob, str | None):
-        raise TypeError("not a fingerprint")
+        raise TypeError(_("not a fingerprint"))
     return Fingerprint(size, sha256, git_blob)

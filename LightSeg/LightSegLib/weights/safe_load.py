@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 from .pickle_scan import Scan, names
 
 ZIP_START = b"PK\x03\x04"
@@ -114,8 +115,10 @@ def safe_load(path: Path) -> Any:
 
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise ModelError(
-            f"{path.name} is a pickle of Python objects, and LightSeg never opens those because they can run code. "
-            "Give the checkpoint itself (.pth or .model); the facts of the plans are in the model card."
+            _(
+                "{file} is a pickle of Python objects, and LightSeg never opens those because they can run code. "
+                "Give the checkpoint itself (.pth or .model); the facts of the plans are in the model card."
+            ).format(file=path.name)
         )
     start = _start(path)
     zipped = start.startswith(ZIP_START)
@@ -136,12 +139,17 @@ def safe_load(path: Path) -> Any:
         raise
     except _Refused as error:
         raise ModelError(
-            f"The weights file {path.name} refers to {error}, which no weights need; it was not opened, because that "
-            "could run code. Use a file with a plain state dict: torch.save(model.state_dict(), 'weights.pth')."
+            _(
+                "The weights file {file} refers to {reason}, which no weights need; it was not opened, "
+                "because that could run code. Use a file with a plain state dict: torch.save(model.state_dict(), "
+                "'weights.pth')."
+            ).format(file=path.name, reason=error)
         ) from error
     except Exception as error:  # broken bytes can break any line of the readers
         raise ModelError(
-            f"The weights file {path.name} is damaged or not complete ({first_line(error)}). Download or copy it again."
+            _("The weights file {file} is damaged or not complete ({first_line}). Download or copy it again.").format(
+                file=path.name, first_line=first_line(error)
+            )
         ) from error
 
 
@@ -151,13 +159,17 @@ def _start(path: Path) -> bytes:
             return stream.read(1024)
     except OSError as error:
         if path.is_dir():
-            raise ModelError(f"{path} is a folder, not a weights file. Choose the checkpoint in it.") from error
+            raise ModelError(
+                _("{file} is a folder, not a weights file. Choose the checkpoint in it.").format(file=path)
+            ) from error
         if not path.exists():
             raise ModelError(
-                f"The weights file {path} is missing. Install the model again or put the file back."
+                _("The weights file {file} is missing. Install the model again or put the file back.").format(file=path)
             ) from error
         raise ModelError(
-            f"The weights file {path} cannot be read ({error.strerror or error}). Check the disk and its permissions."
+            _("The weights file {file} cannot be read ({reason}). Check the disk and its permissions.").format(
+                file=path, reason=error.strerror or error
+            )
         ) from error
 
 
@@ -191,9 +203,9 @@ def _check_legacy(path: Path) -> None:
     """That every tensor has its numbers in the file; torch would leave those of others as the memory happens to be."""
     size = path.stat().st_size
     with path.open("rb") as stream:
-        *_, content, keys = (Scan(stream, size) for _ in range(LEGACY_PICKLES))
+        *_others, content, keys = (Scan(stream, size) for _ in range(LEGACY_PICKLES))
     if missing := set(content.storages) - set(keys.texts):
-        raise ValueError(f"{len(missing)} of its tensors have no numbers")
+        raise ValueError(_("{count} of its tensors have no numbers").format(count=len(missing)))
 
 
 @contextmanager
@@ -218,12 +230,16 @@ def _names_in_zip(path: Path) -> Iterator[str]:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if any(name.endswith("/constants.pkl") for name in archive.namelist()):
             raise ModelError(
-                f"{path.name} is a TorchScript program, which carries code. Use a file with a plain state dict."
+                _("{file} is a TorchScript program, which carries code. Use a file with a plain state dict.").format(
+                    file=path.name
+                )
             )
         if not pickles:
             raise ModelError(
-                f"{path.name} is a zip archive that torch did not write, not a weights file. "
-                "Unpack it and give the checkpoint (.pth or .model) that is in it."
+                _(
+                    "{file} is a zip archive that torch did not write, not a weights file. "
+                    "Unpack it and give the checkpoint (.pth or .model) that is in it."
+                ).format(file=path.name)
             )
         for name in pickles:
             with archive.open(name) as stream:
@@ -243,25 +259,33 @@ def _not_torch(path: Path, start: bytes) -> ModelError:
     """The error for a file that begins neither as a zip archive nor with torch's magic number."""
     words = start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if not words:
-        return ModelError(f"The weights file {path.name} is empty. Download or copy it again.")
+        return ModelError(_("The weights file {file} is empty. Download or copy it again.").format(file=path.name))
     if re.match(r"<(!doctype html|html|head|\?xml|!--)", words, re.IGNORECASE):
         return ModelError(
-            f"{path.name} is a web page, not a weights file: the page around the download was saved. "
-            "Open the page in a browser and save the file that its download button gives."
+            _(
+                "{file} is a web page, not a weights file: the page around the download was saved. "
+                "Open the page in a browser and save the file that its download button gives."
+            ).format(file=path.name)
         )
     names = _names_in_pickle(path)
     if names or start[0] == 0x80:  # binary pickles, of protocol 2 and later, begin with this byte
         refers = f" that refers to {names[0]}" if names else ""
         return ModelError(
-            f"{path.name} is a plain Python pickle{refers}, not a torch file; it was not opened, because that could "
-            "run code. Use a file that torch.save wrote."
+            _(
+                "{file} is a plain Python pickle{refers}, not a torch file; it was not opened, "
+                "because that could run code. Use a file that torch.save wrote."
+            ).format(file=path.name, refers=refers)
         )
     if "\ufffd" not in words[:-3] and " ".join(words.split()).isprintable():
         return ModelError(
-            f"{path.name} is a text file, not a weights file; it begins with '{words.splitlines()[0][:60]}'. "
-            "Download the checkpoint itself."
+            _(
+                "{file} is a text file, not a weights file; it begins with '{splitlines}'. "
+                "Download the checkpoint itself."
+            ).format(file=path.name, splitlines=words.splitlines()[0][:60])
         )
-    return ModelError(f"{path.name} is no file that torch.save wrote. Give a checkpoint (.pth, .pt or .model).")
+    return ModelError(
+        _("{file} is no file that torch.save wrote. Give a checkpoint (.pth, .pt or .model).").format(file=path.name)
+    )
 
 
 def _names_in_pickle(path: Path) -> list[str]:

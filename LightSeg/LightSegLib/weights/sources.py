@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from ..catalog.card import Card, Source
 from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.paths import user_folder
 from ..core.plain_text import public_address
@@ -61,9 +62,13 @@ def mirror_address(mirror: str | None = None) -> str:
     try:
         settings = read_json(path)
         if not isinstance(settings, dict) or not isinstance(settings.get("mirror", ""), str):
-            raise ValueError("it must be an object whose entry mirror is an address")
+            raise ValueError(_("it must be an object whose entry mirror is an address"))
     except (OSError, ValueError) as error:
-        raise InputError(f"The settings {path} cannot be read ({error}). Correct the file or delete it.") from error
+        raise InputError(
+            _("The settings {file} cannot be read ({reason}). Correct the file or delete it.").format(
+                file=path, reason=error
+            )
+        ) from error
     return settings.get("mirror", "").rstrip("/")
 
 
@@ -95,8 +100,8 @@ def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connecti
     if source.kind == "url":
         return Remote(origin(source), source.url, expected)
     if source.kind == "page":
-        raise SourceError("a person must open this page and download the file")
-    raise SourceError(f"this version of LightSeg does not know sources of the kind '{source.kind}'")
+        raise SourceError(_("a person must open this page and download the file"))
+    raise SourceError(_("this version of LightSeg does not know sources of the kind '{kind}'").format(kind=source.kind))
 
 
 def _joined(*parts: str) -> str:
@@ -123,19 +128,19 @@ class _ListedFile:
 
 def _listed_files(address: str, connection: Connection) -> Iterator[_ListedFile]:
     """The files of a folder on Hugging Face, page by page."""
-    for _ in range(LISTING_PAGES):
+    for _page in range(LISTING_PAGES):
         page = connection.page(address, LISTING_LIMIT)
         try:
             for entry in json.loads(page.content):
                 if entry["type"] == "file":
                     yield _listed_file(entry)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SourceError("its list of files cannot be understood") from error
+            raise SourceError(_("its list of files cannot be understood")) from error
         following = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', page.headers.get("Link", ""))
         if not following:
             return
         address = urljoin(page.address, following[1])
-    raise SourceError("its list of files has no end")
+    raise SourceError(_("its list of files has no end"))
 
 
 def _listed_file(entry: dict[str, object]) -> _ListedFile:
@@ -158,7 +163,7 @@ def _choose(files: list[_ListedFile]) -> _ListedFile:
     if len(possible) == 1:
         return possible[0]
     found = ", ".join(file.path for file in (possible or files)[:10]) or "nothing"
-    raise SourceError(f"it is not clear which file holds the weights; found: {found}")
+    raise SourceError(_("it is not clear which file holds the weights; found: {found}").format(found=found))
 
 
 def _fold(file: _ListedFile) -> int:
@@ -176,7 +181,7 @@ def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, conn
         return Remote(origin(source), address, expected)
     pointer = re.search(rb"^oid sha256:([0-9a-f]{64})\nsize (\d{1,18})$", beginning, re.MULTILINE)
     if not pointer:
-        raise SourceError("its Git LFS pointer cannot be understood")
+        raise SourceError(_("its Git LFS pointer cannot be understood"))
     content = Fingerprint(int(pointer[2]), pointer[1].decode())
     require(expected, content)
     return Remote(origin(source), f"{endpoints.github_media}/{tail}", expected.completed(content))
@@ -184,21 +189,21 @@ def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, conn
 
 def _on_google_drive(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
     address = f"{endpoints.google_drive}/uc?" + urlencode({"export": "download", "id": source.id})
-    for _ in range(DRIVE_PAGES):
+    for _page in range(DRIVE_PAGES):
         page = connection.page(address, PAGE_LIMIT)
         if not page.is_html:
             return Remote(origin(source), address, expected)
         address = _confirmed(page, address, connection)
-    raise SourceError("Google Drive asks for confirmation again and again")
+    raise SourceError(_("Google Drive asks for confirmation again and again"))
 
 
 def _confirmed(page: Page, address: str, connection: Connection) -> str:
     """The address behind Google Drive's warning that a file is too large for its virus scan."""
     text = page.content.decode("utf-8", "replace")
     if "Too many users have viewed or downloaded" in text or "Quota exceeded" in text:
-        raise SourceError("the daily limit of Google Drive for this file is reached; try again tomorrow")
+        raise SourceError(_("the daily limit of Google Drive for this file is reached; try again tomorrow"))
     if urlsplit(page.address).hostname == "accounts.google.com" or "ServiceLogin" in page.address:
-        raise SourceError("Google Drive asks for a log-in; its owner does not share the file with everyone any more")
+        raise SourceError(_("Google Drive asks for a log-in; its owner does not share the file with everyone any more"))
     reader = _DrivePage()
     reader.feed(text)
     if reader.action and "id" in reader.fields:
@@ -208,7 +213,7 @@ def _confirmed(page: Page, address: str, connection: Connection) -> str:
     for cookie in connection.session.cookies:
         if cookie.name.startswith("download_warning") and cookie.value:
             return f"{address}&{urlencode({'confirm': cookie.value})}"
-    raise SourceError("Google Drive shows a page that LightSeg does not understand; use a browser")
+    raise SourceError(_("Google Drive shows a page that LightSeg does not understand; use a browser"))
 
 
 class _DrivePage(HTMLParser):

@@ -17,6 +17,7 @@ from typing import Literal
 from ..catalog.card import Card, Source
 from ..catalog.lookup import weights_path
 from ..core.errors import DownloadError, InputError, LightSegError, ModelError
+from ..core.i18n import tr as _
 from ..core.paths import resources_folder, weights_folder
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from .connection import Connection, Patience, SourceError
@@ -82,8 +83,10 @@ class WeightStore:
         if self.state(card) != "available":
             raise self._nowhere(card)
         raise ModelError(
-            f"The weights of {card.title} are not on this computer. Download them with 'lightseg weights download "
-            f"{card.id}'; without internet, {self._by_hand(card)}."
+            _(
+                "The weights of {model} are not on this computer. "
+                "Download them with 'lightseg weights download {model2}'; without internet, {by_hand}."
+            ).format(model=card.title, model2=card.id, by_hand=self._by_hand(card))
         )
 
     def record(self, card: Card) -> Record | None:
@@ -148,7 +151,11 @@ class WeightStore:
         accepted, OutputError where the folder cannot be written, and Canceled.
         """
         if weights_path(card).is_file():
-            raise InputError(f"{card.title} has its weights already, in {weights_path(card)}. Nothing is to be done.")
+            raise InputError(
+                _("{model} has its weights already, in {weights_path}. Nothing is to be done.").format(
+                    model=card.title, weights_path=weights_path(card)
+                )
+            )
         self._check_license(card, accept_license)
         reporter = Reporter(progress, canceled)
         with self._locked(card.id, card.title, reporter):
@@ -162,7 +169,7 @@ class WeightStore:
     ) -> None:
         """Read the whole file again. Raises ModelError where it is not what was downloaded, or not the card's."""
         reporter = Reporter(progress, canceled)
-        reporter.step(f"Checking {card.title}")
+        reporter.step(_("Checking {model}").format(model=card.title))
         local, folder, pins = weights_path(card), self._folder(card.id), Fingerprint.of_card(card)
         path = local if local.is_file() else folder.recorded() or self.path(card)
         record = None if local.is_file() else folder.record()
@@ -170,7 +177,9 @@ class WeightStore:
             found = fingerprint(path, reporter)
         except OSError as error:
             raise ModelError(
-                f"The weights file {path} cannot be read ({error.strerror or error}). Check the disk, or get it again."
+                _("The weights file {file} cannot be read ({reason}). Check the disk, or get it again.").format(
+                    file=path, reason=error.strerror or error
+                )
             ) from error
         if record:
             difference = record.current.difference(found) or pins.difference(record.published)
@@ -180,7 +189,11 @@ class WeightStore:
             remedy = f"Remove it with 'lightseg weights remove {card.id}' and get it again"
             if local.is_file():
                 remedy = "Install the model again, from where it came"
-            raise ModelError(f"The weights file {path} is damaged or was replaced ({difference}). {remedy}.")
+            raise ModelError(
+                _("The weights file {file} is damaged or was replaced ({difference}). {remedy}.").format(
+                    file=path, difference=difference, remedy=remedy
+                )
+            )
 
     def remove(self, model: Card | str, forget: bool = False) -> int:
         """Delete the downloaded files of a model, unfinished ones too; returns the bytes freed.
@@ -242,8 +255,11 @@ class WeightStore:
     def _check_license(self, card: Card, accept: bool) -> None:
         if not accept and not self.license_accepted(card):
             raise InputError(
-                f"The license of {card.title} forbids commercial use and must be accepted once: {card.license} "
-                "If you agree, repeat the command with --accept-license (in Python: accept_license=True)."
+                _(
+                    "The license of {model} forbids commercial use and must be accepted once: "
+                    "{license} If you agree, repeat the command with --accept-license (in Python: "
+                    "accept_license=True)."
+                ).format(model=card.title, license=card.license)
             )
 
     def _check_downloadable(self, card: Card, sources: list[Source]) -> None:
@@ -251,16 +267,24 @@ class WeightStore:
             raise self._nowhere(card)
         if _offline():
             raise DownloadError(
-                f"The weights of {card.title} are not on this computer, and LIGHTSEG_OFFLINE forbids to use the "
-                f"network. Unset it, or {self._by_hand(card)}."
+                _(
+                    "The weights of {model} are not on this computer, "
+                    "and LIGHTSEG_OFFLINE forbids to use the network. Unset it, or {by_hand}."
+                ).format(model=card.title, by_hand=self._by_hand(card))
             )
 
     def _nowhere(self, card: Card) -> LightSegError:
         if card.weights.sources:
-            return ModelError(f"LightSeg cannot download the weights of {card.title} itself; {self._by_hand(card)}.")
+            return ModelError(
+                _("LightSeg cannot download the weights of {model} itself; {by_hand}.").format(
+                    model=card.title, by_hand=self._by_hand(card)
+                )
+            )
         return ModelError(
-            f"The weights file {card.weights.file} of {card.title} is missing, and its card names no source. "
-            f"Import the model again, or put the file at {self.folder / card.id / card.weights.file}."
+            _(
+                "The weights file {file} of {model} is missing, and its card names no source. "
+                "Import the model again, or put the file at {folder}."
+            ).format(file=card.weights.file, model=card.title, folder=self.folder / card.id / card.weights.file)
         )
 
     def _by_hand(self, card: Card) -> str:
@@ -285,8 +309,10 @@ class WeightStore:
         if no_room is not None:
             raise no_room
         raise DownloadError(
-            f"The weights of {card.title} could not be downloaded. {'. '.join(failures)}. Try again later, name a "
-            f"mirror with LIGHTSEG_MIRROR, or {self._by_hand(card)}."
+            _(
+                "The weights of {model} could not be downloaded. {failures}. Try again later, "
+                "name a mirror with LIGHTSEG_MIRROR, or {by_hand}."
+            ).format(model=card.title, failures=". ".join(failures), by_hand=self._by_hand(card))
         )
 
     def _fetch(self, card: Card, source: Source, connection: Connection) -> Path:
@@ -295,15 +321,17 @@ class WeightStore:
         known = None if expected.certain else folder.first_download(card)
         endpoints = self._endpoints or Endpoints.from_environment()
         try:
-            connection.reporter.step(f"Looking up {card.title}")
+            connection.reporter.step(_("Looking up {model}").format(model=card.title))
             remote = locate(source, expected.completed(Fingerprint(sha256=known)), endpoints, connection)
             return folder.install(card, download(remote, folder.partial, connection, card.title), name)
         except WrongFile as error:
             if known is None:
                 raise
             raise SourceError(
-                f"{error}: it is not the file of the first download; to accept it, run "
-                f"'lightseg weights remove {card.id} --forget' first"
+                _(
+                    "{reason}: it is not the file of the first download; to accept it, "
+                    "run 'lightseg weights remove {model} --forget' first"
+                ).format(reason=error, model=card.id)
             ) from error
 
 

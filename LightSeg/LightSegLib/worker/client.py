@@ -19,6 +19,7 @@ from ..catalog.lookup import resolved
 from ..core import i18n
 from ..core.atomic_io import output_error
 from ..core.errors import Canceled, DeviceError, LightSegError
+from ..core.i18n import tr as _
 from ..core.leftovers import new_folder
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.region import Region
@@ -164,12 +165,16 @@ class Worker:
         code = process.wait()
         if sys.platform == "win32" or code in (-signal.SIGKILL, 1):  # 1 is all that Slicer's launcher tells of any end
             return DeviceError(
-                f"The system ended the computation ({_reason(code)}), most likely because memory ran out. "
-                "Close other programs or choose a smaller region of interest."
+                _(
+                    "The system ended the computation ({reason}), most likely because memory ran out. "
+                    "Close other programs or choose a smaller region of interest."
+                ).format(reason=_reason(code))
             )
         return DeviceError(
-            f"The computation ended unexpectedly ({_reason(code)}). "
-            "Try again, with the device CPU if a graphics card was used; the log says more."
+            _(
+                "The computation ended unexpectedly ({reason}). Try again, "
+                "with the device CPU if a graphics card was used; the log says more."
+            ).format(reason=_reason(code))
         )
 
 

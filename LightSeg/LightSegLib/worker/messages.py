@@ -21,6 +21,7 @@ from ..catalog.card import Total, label_from_dict, label_to_dict
 from ..core import errors
 from ..core.atomic_io import output_error
 from ..core.errors import LightSegError
+from ..core.i18n import tr as _
 from ..core.plain_text import plain, without_secrets
 from ..imaging.geometry import Geometry
 from ..imaging.volume import Segmentation, Volume
@@ -84,7 +85,9 @@ def error_of(message: dict[str, Any]) -> LightSegError:
     """The error as it was raised in the other process."""
     if message["error"] is None:
         return LightSegError(
-            f"The computation failed ({message['message']}). Report it together with the log, which says where."
+            _("The computation failed ({message}). Report it together with the log, which says where.").format(
+                message=message["message"]
+            )
         )
     error: LightSegError = getattr(errors, message["error"])(message["message"])
     return error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.i18n import tr as _
 
 REMEDIES = {
     "ImagePositionPatient": "its place is not known. Export the series again with all attributes",
@@ -113,7 +114,11 @@ def check_usable(frames: Sequence[Frame]) -> None:
     """Raise InputError for the first frame that cannot be placed."""
     for frame in frames:
         if frame.problem:
-            raise InputError(f"{frame.name} in {frame.path.parent} {frame.problem}")
+            raise InputError(
+                _("{frame} in {folder} {problem}").format(
+                    frame=frame.name, folder=frame.path.parent, problem=frame.problem
+                )
+            )
 
 
 def number(text: str) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.errors import InputError
+from ...core.i18n import tr as _
 from .frames import EXACT_DIGITS, Frame, check_usable
 from .series import SAME_PLACE, Stack, heights, normal
 
@@ -51,11 +52,17 @@ def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
     order = np.argsort(along, kind="stable")
     frames, along = [stack.frames[index] for index in order], along[order]
     if len(frames) < 2:
-        raise InputError(f"{name} has a single slice, {frames[0].name}. Choose a series with at least two slices.")
+        raise InputError(
+            _("{name} has a single slice, {name2}. Choose a series with at least two slices.").format(
+                name=name, name2=frames[0].name
+            )
+        )
     if np.ptp(along) <= SAME_PLACE:
         raise InputError(
-            f"All {len(frames)} slices of {name} state the same place, {_place(frames[0])}: they are frames over time, "
-            "or their positions are lost. Choose a series of slices at different places."
+            _(
+                "All {count} slices of {name} state the same place, {place}: they are frames over time, "
+                "or their positions are lost. Choose a series of slices at different places."
+            ).format(count=len(frames), name=name, place=_place(frames[0]))
         )
     starts = np.flatnonzero(np.append(True, np.diff(along) > SAME_PLACE))
     ends = [*starts[1:], len(frames)]
@@ -150,7 +157,7 @@ def _gaps(frames: Sequence[Frame], along: np.ndarray) -> list[tuple[float, float
 def _missing(name: str, gaps: Sequence[tuple[float, float]], frames: Sequence[Frame], along: np.ndarray) -> str:
     steps = np.diff(along)
     words = []
-    for low, _ in gaps[:LISTED]:
+    for low, _high in gaps[:LISTED]:
         at = int(np.searchsorted(along, low - SAME_PLACE / 2))
         below, above = frames[at], frames[at + 1]
         words.append(f"{steps[at]:g} mm between {below.name} at {_place(below)} and {above.name} at {_place(above)}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InputError
+from ...core.i18n import tr as _
 from .frames import Frame
 
 INTEGERS = (np.int16, np.uint16, np.int32)
@@ -84,8 +85,10 @@ def _stored_values(frame: Frame) -> np.ndarray:
         if "missing dependencies" in str(error) or "handlers are available" in str(error):
             syntax = data.file_meta.TransferSyntaxUID.name
             raise InputError(
-                f"{frame.path.name} in {frame.path.parent} is compressed as {syntax}, which cannot be decoded here. "
-                "Export the series without compression."
+                _(
+                    "{file} in {folder} is compressed as {syntax}, which cannot be decoded here. "
+                    "Export the series without compression."
+                ).format(file=frame.path.name, folder=frame.path.parent, syntax=syntax)
             ) from error
         raise _unreadable(frame, f"{type(error).__name__}: {error}") from error
     values = values.reshape(-1, *values.shape[-2:])
@@ -144,6 +147,8 @@ def _used_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
 
 def _unreadable(frame: Frame, reason: str) -> InputError:
     return InputError(
-        f"The voxels of {frame.path.name} in {frame.path.parent} cannot be read ({reason}). "
-        "It was not copied completely, or is damaged: get it again."
+        _(
+            "The voxels of {file} in {folder} cannot be read ({reason}). It was not copied completely, "
+            "or is damaged: get it again."
+        ).format(file=frame.path.name, folder=frame.path.parent, reason=reason)
     )

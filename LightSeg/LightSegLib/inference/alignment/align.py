@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...catalog.card import Inference, Preprocessing
 from ...core.errors import InputError, NothingToAlignError
+from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
 from ...imaging.region import Region, Slices
 from ...imaging.volume import Volume
@@ -133,8 +134,10 @@ def align(
     registration = register(volumes[0], template, check)
     if not registration.credible:
         raise NothingToAlignError(
-            f"No {rules.subject} was found in {volumes[0].name}, or too little of one. "
-            f"Choose a volume that shows a {rules.subject}, or another model."
+            _(
+                "No {subject} was found in {name}, or too little of one. Choose a volume that shows a {subject}, "
+                "or another model."
+            ).format(subject=rules.subject, name=volumes[0].name)
         )
     i, j, k = rules.size
     grid = Geometry((k, j, i), rules.spacing, rules.origin)
@@ -150,8 +153,10 @@ def _check_size(volume: Volume, subject: str, template: Geometry) -> None:
     )
     if not SIZES[0] <= longest / usual <= SIZES[1]:
         raise InputError(
-            f"{volume.name} is {longest:g} mm long by the spacing in its header, where a {subject} has about "
-            f"{usual:.0f} mm. Correct the spacing in the file."
+            _(
+                "{volume} is {longest:g} mm long by the spacing in its header, "
+                "where a {subject} has about {usual:.0f} mm. Correct the spacing in the file."
+            ).format(volume=volume.name, longest=longest, subject=subject, usual=usual)
         )
 
 

@@ -15,6 +15,7 @@ from ...catalog.card import Card
 from ...catalog.lookup import template_path
 from ...core.atomic_io import atomic_write
 from ...core.errors import ModelError
+from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
 from ...imaging.written import check_written
 from ...weights.files import sha256
@@ -36,7 +37,7 @@ class Template:
 
     def __post_init__(self) -> None:
         if not self.image.shape == self.focus.shape == self.geometry.shape:
-            raise ValueError("image, focus and geometry of a template differ in their shapes")
+            raise ValueError(_("image, focus and geometry of a template differ in their shapes"))
 
     @cached_property
     def away(self) -> np.ndarray:
@@ -52,7 +53,7 @@ class Template:
         """What lies no farther than `mm` from the focus along any axis."""
         found = ndimage.find_objects((self.away <= mm).astype(np.uint8))
         if not found:
-            raise ModelError("The template has no focus. Restore its file or import the model again.")
+            raise ModelError(_("The template has no focus. Restore its file or import the model again."))
         corner = np.array([part.start for part in found[0][::-1]], float)
         matrix = self.geometry.index_to_world
         matrix[:3, 3] = (matrix @ [*corner, 1.0])[:3]
@@ -65,11 +66,13 @@ def open_template(card: Card) -> Template:
     """The template of a card that aligns images. Raises ModelError for a file that is missing or not the card's."""
     path, alignment = template_path(card), card.preprocessing.alignment
     if path is None or alignment is None:
-        raise ValueError(f"{card.id} does not align images")
+        raise ValueError(_("{model} does not align images").format(model=card.id))
     if not path.is_file() or sha256(path) != alignment.template_sha256:
         raise ModelError(
-            f"The template {path} of '{card.id}' is missing or is not the one its card describes. "
-            "Restore the file or import the model again."
+            _(
+                "The template {file} of '{model}' is missing or is not the one its card describes. "
+                "Restore the file or import the model again."
+            ).format(file=path, model=card.id)
         )
     return read_template(path)
 
@@ -83,20 +86,25 @@ def read_template(path: Path) -> Template:
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
         if math.prod(reader.GetSize()) > LARGEST:
-            raise RuntimeError("its header claims more voxels than a template has")
+            raise RuntimeError(_("its header claims more voxels than a template has"))
         image = reader.Execute()
     except RuntimeError as error:
         raise ModelError(
-            f"The template {path} is missing or cannot be read. Restore the file or import the model again."
+            _("The template {file} is missing or cannot be read. Restore the file or import the model again.").format(
+                file=path
+            )
         ) from error
     upright = np.allclose(image.GetDirection(), np.eye(image.GetDimension()).ravel())
     voxels = sitk.GetArrayFromImage(image)
     if image.GetDimension() != 3 or voxels.ndim != 4 or voxels.dtype != np.uint8 or not upright:
         raise ModelError(
-            f"{path} is not a template: it must have three dimensions, two components of 8 bits a voxel (intensity and "
-            "focus), and axes that run along L, P and S. Restore the file or import the model again."
+            _(
+                "{file} is not a template: it must have three dimensions, "
+                "two components of 8 bits a voxel (intensity and focus), and axes that run along L, P and S. "
+                "Restore the file or import the model again."
+            ).format(file=path)
         )
-    k, j, i, _ = voxels.shape
+    k, j, i, _four = voxels.shape
     return Template(voxels[..., 0], voxels[..., 1], Geometry((k, j, i), image.GetSpacing(), image.GetOrigin()))
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ... import __version__
 from ...core.atomic_io import atomic_write
 from ...core.errors import DeviceError, OutputError
+from ...core.i18n import tr as _
 from ...core.json_file import read_json
 from ...core.paths import user_folder
 from ...networks.cpu.fused_modules import inference_form
@@ -88,7 +89,9 @@ def accelerate(model: Model, device: torch.device, form: str, patch: Sequence[in
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DeviceError(
-            f"OpenVINO cannot run this model ({reason[:200]}). Choose the precision float32, or do without OpenVINO."
+            _(
+                "OpenVINO cannot run this model ({reason}). Choose the precision float32, or do without OpenVINO."
+            ).format(reason=reason[:200])
         ) from error
 
 

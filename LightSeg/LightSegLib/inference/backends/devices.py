@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...core.errors import DeviceError
+from ...core.i18n import tr as _
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # CUDA, Linux, Windows
@@ -22,12 +23,22 @@ def choose_device(name: str) -> torch.device:
     kind = name.split(":")[0]
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind not in available:
-        raise DeviceError(f"'{name}' is not a device that LightSeg knows. Choose one of {', '.join(CHOICES)}.")
+        raise DeviceError(
+            _("'{name}' is not a device that LightSeg knows. Choose one of {CHOICES}.").format(
+                name=name, CHOICES=", ".join(CHOICES)
+            )
+        )
     if not available[kind]:
-        raise DeviceError(f"This machine has no usable {kind.upper()} device. Choose 'auto' or 'cpu'.")
+        raise DeviceError(
+            _("This machine has no usable {upper} device. Choose 'auto' or 'cpu'.").format(upper=kind.upper())
+        )
     device = torch.device(name)
     if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"This machine has no device '{name}'. Choose one below cuda:{torch.cuda.device_count()}.")
+        raise DeviceError(
+            _("This machine has no device '{name}'. Choose one below cuda:{device_count}.").format(
+                name=name, device_count=torch.cuda.device_count()
+            )
+        )
     return device
 
 

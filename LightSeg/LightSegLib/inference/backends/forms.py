@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from ...core.errors import DeviceError
+from ...core.i18n import tr as _
 from ...core.system import processor_name
 from . import openvino_runner
 from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO16, OPENVINO32
@@ -89,8 +90,11 @@ def check_possible(form: str, device: torch.device, openvino: bool) -> None:
         return
     without = "" if openvino or form not in (OPENVINO32, OPENVINO16) else " without OpenVINO"
     raise DeviceError(
-        f"This computer ({processor()}, on {device}) does not compute in {form}{without}. "
-        "Choose the precision float32, which every computer has, or one that has the same processor and OpenVINO."
+        _(
+            "This computer ({processor}, on {device}) does not compute in {form}{without}. "
+            "Choose the precision float32, which every computer has, "
+            "or one that has the same processor and OpenVINO."
+        ).format(processor=processor(), device=device, form=form, without=without)
     )
 
 

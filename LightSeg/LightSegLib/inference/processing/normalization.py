@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...catalog.card import Normalization
 from ...core.errors import InputError, ModelError
+from ...core.i18n import tr as _
 
 CHUNK_VOXELS = 4_000_000  # looked at together, so that no second copy of a large image is needed
 
@@ -41,8 +42,11 @@ def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content
     """
     if rule.method == "unknown":
         raise ModelError(
-            "The authors have not published how this model's input is normalized, so it cannot run. Write the rule "
-            "into preprocessing.normalization of its card ('lightseg info MODEL --json') and use that card."
+            _(
+                "The authors have not published how this model's input is normalized, so it cannot run. "
+                "Write the rule into preprocessing.normalization of its card ('lightseg info MODEL --json') and "
+                "use that card."
+            )
         )
     if rule.method == "none":
         return Scale()
@@ -56,8 +60,10 @@ def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content
         lower, upper = min(low for low, _ in ranges), max(high for _, high in ranges)
     if not upper > lower:
         raise InputError(
-            f"{name} has the same intensity everywhere in the region to segment. "
-            "Choose a region that contains the structure, or check the image."
+            _(
+                "{name} has the same intensity everywhere in the region to segment. "
+                "Choose a region that contains the structure, or check the image."
+            ).format(name=name)
         )
     lower, upper = float(lower), float(upper)
     if rule.method != "zscore":

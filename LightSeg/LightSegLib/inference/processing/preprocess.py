@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...catalog.card import Inference, Normalization, Preprocessing
 from ...core.errors import DeviceError, InputError
+from ...core.i18n import tr as _
 from ...core.system import free_memory, gigabytes
 from ...imaging.region import Region, Slices
 from ...imaging.volume import Volume
@@ -168,8 +169,10 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
     geometry = volumes[0].geometry
     if not geometry.is_orthogonal:
         raise InputError(
-            f"{volumes[0].name} has a sheared grid (for example a CT with gantry tilt), so distances in it are skewed. "
-            "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
+            _(
+                "{name} has a sheared grid (for example a CT with gantry tilt), so distances in it are skewed. "
+                "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
+            ).format(name=volumes[0].name)
         )
     region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
     order, flips = axis_steps(geometry, preprocessing)
@@ -205,8 +208,10 @@ def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target
         own, wanted = (" x ".join(f"{mm:g}" for mm in lengths[::-1]) for lengths in (spacing, target))
         grid = " x ".join(map(str, after[::-1]))
         raise InputError(
-            f"{name} has voxels of {own} mm, so that the model, which works on {wanted} mm, would see {grid} voxels. "
-            "Correct the spacing in the file's header, or choose another model."
+            _(
+                "{name} has voxels of {own} mm, so that the model, which works on {wanted} mm, "
+                "would see {grid} voxels. Correct the spacing in the file's header, or choose another model."
+            ).format(name=name, own=own, wanted=wanted, grid=grid)
         )
 
 
@@ -215,8 +220,10 @@ def _check_memory(needed: int) -> None:
     free = free_memory()
     if free is not None and needed > free:
         raise DeviceError(
-            f"This machine's memory is too small for this volume ({gigabytes(needed)} are needed to prepare it, "
-            f"{gigabytes(free)} are free). Close other programs or choose a smaller region of interest."
+            _(
+                "This machine's memory is too small for this volume ({gigabytes} are needed to prepare it, "
+                "{gigabytes2} are free). Close other programs or choose a smaller region of interest."
+            ).format(gigabytes=gigabytes(needed), gigabytes2=gigabytes(free))
         )
 
 

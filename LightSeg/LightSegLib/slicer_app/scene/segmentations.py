@@ -18,6 +18,7 @@ from ...catalog.anatomy import sides
 from ...catalog.card import Label, Terminology
 from ...catalog.terminology import TAG, terminology_entry
 from ...core.errors import InputError
+from ...core.i18n import tr as _
 from ...imaging.volume import Segmentation
 from .attributes import (
     CONFIDENCE_ROLE,
@@ -37,18 +38,23 @@ from .volumes import _described
 def check_output(segmentationNode: Any, side: str | None = None) -> None:
     """Raise InputError now for an output that could not be written later: ask before a long computation."""
     if side is not None and side not in sides():
-        raise InputError(f"The side '{side}' is not known. Use 'left' or 'right', or leave it out.")
+        raise InputError(_("The side '{side}' is not known. Use 'left' or 'right', or leave it out.").format(side=side))
     if segmentationNode is None:
         return
     if not isinstance(segmentationNode, slicer.vtkMRMLSegmentationNode):
         raise InputError(
-            f"The output ({_described(segmentationNode)}) is not a segmentation. Choose a segmentation, or none."
+            _("The output ({described}) is not a segmentation. Choose a segmentation, or none.").format(
+                described=_described(segmentationNode)
+            )
         )
     segments = segmentationNode.GetSegmentation()
     if segments.GetNumberOfSegments() and segments.GetSourceRepresentationName() != LABELMAP:
         raise InputError(
-            f"The segmentation {segmentationNode.GetName()} is made of surfaces, to which voxels cannot be added. "
-            "Choose another output, or make binary labelmap its source representation in the module Segmentations."
+            _(
+                "The segmentation {GetName} is made of surfaces, to which voxels cannot be added. "
+                "Choose another output, "
+                "or make binary labelmap its source representation in the module Segmentations."
+            ).format(GetName=segmentationNode.GetName())
         )
 
 
@@ -68,7 +74,11 @@ def write_segmentation(
     check_output(segmentationNode, side)
     image = volumeNode.GetImageData()
     if image is None or image.GetDimensions() != segmentation.voxels.shape[::-1]:
-        raise InputError(f"{volumeNode.GetName()} changed its size while it was segmented. Segment it again.")
+        raise InputError(
+            _("{GetName} changed its size while it was segmented. Segment it again.").format(
+                GetName=volumeNode.GetName()
+            )
+        )
     scene = volumeNode.GetScene()
     with all_or_nothing(scene, segmentationNode):
         if segmentationNode is None:
@@ -211,7 +221,7 @@ def _add_segment(segments: Any, label: Label, labelmap: Any, side: str | None, a
         segment.SetTag(TAG, terminology_entry(_sided_terminology(label.terminology, side)))
     identifier = segments.GenerateUniqueSegmentID(re.sub(r"\W+", "_", base))
     if not segments.AddSegment(segment, identifier):
-        raise RuntimeError(f"The segment {name} could not be added. See the error log.")
+        raise RuntimeError(_("The segment {name} could not be added. See the error log.").format(name=name))
 
 
 def _sided_name(name: str, side: str | None) -> str:

@@ -12,6 +12,7 @@ import slicer.util
 from vtk.util import numpy_support
 
 from ...core.errors import InputError
+from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
 from ...imaging.ras import RAS_TO_LPS, ras_to_lps
 from ...imaging.region import Region
@@ -27,12 +28,16 @@ def volumes_from_nodes(volumeNodes: Sequence[Any]) -> list[Volume]:
     """
     for node in volumeNodes:
         if _is_scalar_volume(node) and node.GetScene() is None:
-            raise InputError(f"{node.GetName()} is not in the scene. Add it to the scene first.")
+            raise InputError(
+                _("{GetName} is not in the scene. Add it to the scene first.").format(GetName=node.GetName())
+            )
     bent = [node for node in volumeNodes if _is_scalar_volume(node) and not is_linear(node)]
     if bent and len({node.GetTransformNodeID() for node in volumeNodes if _is_scalar_volume(node)}) > 1:
         raise InputError(
-            f"{bent[0].GetName()} is under a non-linear transform that the other volumes are not under. "
-            "Put all channels under the same transform, or resample them to one grid."
+            _(
+                "{GetName} is under a non-linear transform that the other volumes are not under. "
+                "Put all channels under the same transform, or resample them to one grid."
+            ).format(GetName=bent[0].GetName())
         )
     return [volume_from_node(node) for node in volumeNodes]
 
@@ -44,20 +49,28 @@ def volume_from_node(volumeNode: Any) -> Volume:
     voxels that `check_voxels` refuses.
     """
     if volumeNode is None:
-        raise InputError("No input volume is chosen. Choose the volume to segment.")
+        raise InputError(_("No input volume is chosen. Choose the volume to segment."))
     if not _is_scalar_volume(volumeNode):
-        raise InputError(f"The input ({_described(volumeNode)}) is not a scalar volume. Choose a volume of the scene.")
+        raise InputError(
+            _("The input ({described}) is not a scalar volume. Choose a volume of the scene.").format(
+                described=_described(volumeNode)
+            )
+        )
     name = volumeNode.GetName() or volumeNode.GetID() or "The volume"
     if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise InputError(f"{name} is a label map, not an image. Choose the image on which it was drawn.")
+        raise InputError(
+            _("{name} is a label map, not an image. Choose the image on which it was drawn.").format(name=name)
+        )
     image = volumeNode.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
     if scalars is None or scalars.GetNumberOfTuples() == 0:
-        raise InputError(f"{name} has no voxels. Load its image again or choose another volume.")
+        raise InputError(_("{name} has no voxels. Load its image again or choose another volume.").format(name=name))
     if scalars.GetNumberOfComponents() != 1:
         raise InputError(
-            f"{name} has {scalars.GetNumberOfComponents()} components per voxel, as color and vector images have. "
-            "Choose a volume with one value per voxel, or convert it with the module Vector to Scalar Volume."
+            _(
+                "{name} has {GetNumberOfComponents} components per voxel, as color and vector images have. "
+                "Choose a volume with one value per voxel, or convert it with the module Vector to Scalar Volume."
+            ).format(name=name, GetNumberOfComponents=scalars.GetNumberOfComponents())
         )
     geometry = _geometry(volumeNode)
     voxels = numpy_support.vtk_to_numpy(scalars).reshape(geometry.shape)
@@ -76,12 +89,18 @@ def region_from_node(roiNode: Any, volumeNode: Any) -> Region:
     Both nodes may be under transforms of their own. Raises InputError for another kind of node and for an empty box.
     """
     if not isinstance(roiNode, slicer.vtkMRMLMarkupsROINode):
-        raise InputError(f"The region ({_described(roiNode)}) is not a Markups ROI. Create one in the module Markups.")
+        raise InputError(
+            _("The region ({described}) is not a Markups ROI. Create one in the module Markups.").format(
+                described=_described(roiNode)
+            )
+        )
     half = np.array(roiNode.GetSize()) / 2
     if roiNode.GetNumberOfControlPoints() == 0 or half.min() <= 0:
         raise InputError(
-            f"The region of interest {roiNode.GetName()} is empty. Place it over the structure to segment, "
-            "or choose none to segment the whole volume."
+            _(
+                "The region of interest {GetName} is empty. Place it over the structure to segment, "
+                "or choose none to segment the whole volume."
+            ).format(GetName=roiNode.GetName())
         )
     target = None if is_linear(volumeNode) else volumeNode.GetParentTransformNode()
     transform = transform_between(roiNode.GetParentTransformNode(), target)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import InputError
+from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
 from ...imaging.readers import IMAGE_ENDINGS, read_labels
 from ...imaging.volume import LARGEST_LABEL, check_labels
@@ -41,15 +42,19 @@ def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
     settings do not know or no structure at all, and for grids of different size, spacing or direction.
     """
     if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist. Check the path and the spelling.")
+        raise InputError(
+            _("The folder {folder} does not exist. Check the path and the spelling.").format(folder=folder)
+        )
     paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_ENDINGS))
     if len(paths) < 2:
         raise InputError(
-            f"{folder} holds {len(paths)} label maps, but training needs two at least: one to learn from, one to "
-            f"validate on. Use files that end in {', '.join(IMAGE_ENDINGS)}."
+            _(
+                "{folder} holds {count} label maps, but training needs two at least: one to learn from, "
+                "one to validate on. Use files that end in {IMAGE_ENDINGS}."
+            ).format(folder=folder, count=len(paths), IMAGE_ENDINGS=", ".join(IMAGE_ENDINGS))
         )
     if len(settings.values) > 255:
-        raise InputError("The settings list more than 255 values. Join some of them in the label maps.")
+        raise InputError(_("The settings list more than 255 values. Join some of them in the label maps."))
     numbers = np.zeros(LARGEST_LABEL + 1, np.uint8)
     numbers[[value.value for value in settings.values]] = np.arange(1, len(settings.values) + 1)
     classes = np.array(settings.source_classes)
@@ -61,18 +66,24 @@ def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
         first = first or geometry
         if not _same_grid(geometry, first):
             raise InputError(
-                f"{path.name} and {paths[0].name} have grids of different size, spacing or direction. "
-                "Resample the label maps to one grid, by the nearest neighbor."
+                _(
+                    "{file} and {file2} have grids of different size, spacing or direction. "
+                    "Resample the label maps to one grid, by the nearest neighbor."
+                ).format(file=path.name, file2=paths[0].name)
             )
         sources = numbers[voxels.astype(np.int64)]
         unknown = np.unique(voxels[(sources == 0) & (voxels != 0)])
         if len(unknown):
             raise InputError(
-                f"{path.name} has voxels of the value {int(unknown[0])}, which the settings do not list. "
-                "Add it to values, or correct the label map."
+                _(
+                    "{file} has voxels of the value {int}, which the settings do not list. Add it to values, "
+                    "or correct the label map."
+                ).format(file=path.name, int=int(unknown[0]))
             )
         if not classes[sources].any():
-            raise InputError(f"{path.name} has no voxel of any structure. Correct or remove this label map.")
+            raise InputError(
+                _("{file} has no voxel of any structure. Correct or remove this label map.").format(file=path.name)
+            )
         result.append(_cropped(path.name.split(".")[0], sources, geometry))
     return result
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from ...core.errors import InputError
+from ...core.i18n import tr as _
 
 Span = tuple[float, float]
 
@@ -99,15 +100,23 @@ class SynthesisOptions:
             low, high = value if isinstance(value, tuple) else (0, value)
             if not 0 <= low <= high:
                 raise InputError(
-                    f"{field.name} is {value}, but must be positive, the least before the largest. "
-                    "Choose another value."
+                    _(
+                        "{field} is {value}, but must be positive, the least before the largest. Choose another value."
+                    ).format(field=field.name, value=value)
                 )
         for name in ("mirrored", "merged", "stripped", "empty_background", "spot", "thick", "coarse", "cut"):
             if getattr(self, name) > 1:
-                raise InputError(f"{name} is {getattr(self, name)}, but must be at most 1. Choose another value.")
+                raise InputError(
+                    _("{name} is {getattr}, but must be at most 1. Choose another value.").format(
+                        name=name, getattr=getattr(self, name)
+                    )
+                )
         if self.first_contrast + self.other_contrasts + self.tissue_contrast > 1:
             raise InputError(
-                "first_contrast, other_contrasts and tissue_contrast are more than 1 together. Choose smaller values."
+                _(
+                    "first_contrast, other_contrasts and tissue_contrast are more than 1 together. "
+                    "Choose smaller values."
+                )
             )
 
     def at(self, progress: float) -> SynthesisOptions:

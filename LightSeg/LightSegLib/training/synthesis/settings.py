@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.i18n import tr as _
 from ...core.json_file import read_json
 from ...core.schema import FieldError, conform
 
@@ -127,8 +128,10 @@ def find_settings(folder: Path, given: str = "") -> Path:
         path = folder / FILE_NAME
     if not path.is_file():
         raise InputError(
-            f"{path} does not exist, so it is not known what the values of the label maps are. "
-            f"Write {FILE_NAME} beside the label maps or name one with --settings."
+            _(
+                "{file} does not exist, so it is not known what the values of the label maps are. "
+                "Write {FILE_NAME} beside the label maps or name one with --settings."
+            ).format(file=path, FILE_NAME=FILE_NAME)
         )
     return path
 
@@ -138,9 +141,13 @@ def read_settings(path: Path) -> Settings:
     try:
         return settings_from_dict(read_json(path))
     except FieldError as error:
-        raise InputError(f"{path.name} is not valid: {error}. Correct this field.") from error
+        raise InputError(
+            _("{file} is not valid: {reason}. Correct this field.").format(file=path.name, reason=error)
+        ) from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} cannot be read ({error}). Correct the file.") from error
+        raise InputError(
+            _("{file} cannot be read ({reason}). Correct the file.").format(file=path.name, reason=error)
+        ) from error
 
 
 def settings_from_dict(data: Any) -> Settings:
@@ -157,7 +164,9 @@ def settings_from_dict(data: Any) -> Settings:
     for name, tissue in tissues.items():
         for other in tissue.between or ():
             if other not in tissues or tissues[other].between is not None or other == name:
-                raise FieldError(f"tissues.{name}.between must name two other tissues that lie between none")
+                raise FieldError(
+                    _("tissues.{name}.between must name two other tissues that lie between none").format(name=name)
+                )
     return settings
 
 
@@ -168,16 +177,20 @@ def _tissue(name: str, entry: Any, schema: dict[str, Any]) -> Tissue:
         conform(mean, {"type": "number", "minimum": 0}, f"{where}.intensity.{contrast}")
     low, high = fields.get("share", (0.0, 1.0))
     if low > high:
-        raise FieldError(f"{where}.share must be the least, then the largest")
+        raise FieldError(_("{where}.share must be the least, then the largest").format(where=where))
     return Tissue(**fields)
 
 
 def _value(number: int, entry: dict[str, Any], tissues: dict[str, Tissue]) -> Value:
     where = f"values[{number}]"
     if entry["tissue"] not in tissues:
-        raise FieldError(f"{where}.tissue must be a name in tissues, and '{entry['tissue']}' is not")
+        raise FieldError(
+            _("{where}.tissue must be a name in tissues, and '{entry}' is not").format(
+                where=where, entry=entry["tissue"]
+            )
+        )
     if "name" in entry and "counts_as" in entry:
-        raise FieldError(f"{where} must have a name or counts_as, not both")
+        raise FieldError(_("{where} must have a name or counts_as, not both").format(where=where))
     counts_as = entry.pop("counts_as", BACKGROUND)
     return Value(**entry, structure=entry["value"] if entry.get("name") else counts_as)
 
@@ -186,20 +199,34 @@ def _check_values(settings: Settings) -> None:
     names: set[str] = set()
     structures = {value.value for value in settings.values if value.name}
     if not structures:
-        raise FieldError("values must have at least one entry with a name: there is nothing to segment")
+        raise FieldError(_("values must have at least one entry with a name: there is nothing to segment"))
     for n, value in enumerate(settings.values):
         if value.value in [other.value for other in settings.values[:n]]:
-            raise FieldError(f"values[{n}].value must differ from the others, and {value.value} is listed before")
+            raise FieldError(
+                _("values[{n}].value must differ from the others, and {value} is listed before").format(
+                    n=n, value=value.value
+                )
+            )
         if value.name and value.name.casefold() in names:
-            raise FieldError(f"values[{n}].name must differ from the others, and '{value.name}' is listed before")
+            raise FieldError(
+                _("values[{n}].name must differ from the others, and '{value}' is listed before").format(
+                    n=n, value=value.name
+                )
+            )
         if value.structure and value.structure not in structures:
-            raise FieldError(f"values[{n}].counts_as must be the value of a structure, and {value.structure} is not")
+            raise FieldError(
+                _("values[{n}].counts_as must be the value of a structure, and {structure} is not").format(
+                    n=n, structure=value.structure
+                )
+            )
         names.add(value.name.casefold())
     for n, (name, parts) in enumerate(settings.totals):
         if not set(parts) <= structures:
-            raise FieldError(f"totals[{n}].values must be the values of structures")
+            raise FieldError(_("totals[{n}].values must be the values of structures").format(n=n))
         if name.casefold() in names:
-            raise FieldError(f"totals[{n}].name must differ from the others, and '{name}' is listed before")
+            raise FieldError(
+                _("totals[{n}].name must differ from the others, and '{name}' is listed before").format(n=n, name=name)
+            )
         names.add(name.casefold())
 
 
@@ -208,19 +235,19 @@ def _check_mirrored(settings: Settings) -> None:
     partners: dict[int, int] = {}
     for n, (left, right) in enumerate(settings.mirrored):
         if left == right:
-            raise FieldError(f"mirrored[{n}] pairs {left} with itself")
+            raise FieldError(_("mirrored[{n}] pairs {left} with itself").format(n=n, left=left))
         for value in (left, right):
             if value not in known:
-                raise FieldError(f"mirrored[{n}] has {value}, which is not listed in values")
+                raise FieldError(_("mirrored[{n}] has {value}, which is not listed in values").format(n=n, value=value))
             if value in partners:
-                raise FieldError(f"mirrored[{n}] has {value}, which is in another pair")
+                raise FieldError(_("mirrored[{n}] has {value}, which is in another pair").format(n=n, value=value))
         if known[left].tissue != known[right].tissue:
-            raise FieldError(f"mirrored[{n}] pairs values of different tissues")
+            raise FieldError(_("mirrored[{n}] pairs values of different tissues").format(n=n))
         partners |= {left: right, right: left}
     for n, (left, right) in enumerate(settings.mirrored):
         structure = known[left].structure
         if known[right].structure != partners.get(structure, structure):
-            raise FieldError(f"mirrored[{n}] pairs values that do not count as a pair of structures")
+            raise FieldError(_("mirrored[{n}] pairs values that do not count as a pair of structures").format(n=n))
 
 
 def _swapped(count: int, pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
