@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LightSegError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    doubts = implausible(segmentation)
-    for doubt in doubts:
-        print(doubt, file=sys.stderr)
-    return 1 if doubts else 0
+    problems = implausible(segmentation)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
 
 
 def run(model: str, folder: Path) -> Segmentation:
@@ -185,7 +185,7 @@ def to_segmentation(
 
 def implausible(segmentation: Segmentation) -> list[str]:
     """What is wrong with the result, one sentence each; nothing when both hippocampi are plausible."""
-    doubts = []
+    problems = []
     for side in ("Left", "Right"):
         values = [label.value for label in segmentation.labels if label.name.startswith(side)]
         mask = np.isin(segmentation.voxels, values)
@@ -193,10 +193,12 @@ def implausible(segmentation: Segmentation) -> list[str]:
         pieces = ndimage.label(mask, np.ones((3, 3, 3)))[1]
         if not PLAUSIBLE_ML[0] <= ml <= PLAUSIBLE_ML[1]:
             low, high = PLAUSIBLE_ML
-            doubts.append(f"The {side.lower()} hippocampus has {ml:.2f} ml; {low:.0f} to {high:.0f} ml are plausible.")
+            problems.append(
+                f"The {side.lower()} hippocampus has {ml:.2f} ml; {low:.0f} to {high:.0f} ml are plausible."
+            )
         if pieces > 1:
-            doubts.append(f"The {side.lower()} hippocampus is in {pieces} pieces; it should be one.")
-    return doubts
+            problems.append(f"The {side.lower()} hippocampus is in {pieces} pieces; it should be one.")
+    return problems
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def assert_holds(card: Card, model: Path, folds: tuple[int | str, ...]) -> None:
     """The imported model has the weights of these folds, all of them and in this order."""
     assert card.folder is not None and card.training["folds"] == list(folds)
     kept = read_checkpoint(card.folder / "weights.pt")
-    assert len(kept.further) == len(folds) - 1
-    for fold, state in zip(folds, (kept.state, *kept.further), strict=True):
+    assert len(kept.other_folds) == len(folds) - 1
+    for fold, state in zip(folds, (kept.state, *kept.other_folds), strict=True):
         trained = weights_of(model, fold)
         assert state.keys() == trained.keys()
         assert all(torch.equal(state[name], trained[name]) for name in trained)

@@ -45,8 +45,8 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = N
         if process.returncode:
             words.seek(0)
             held = f"after {seconds:.0f} s, holding up to {peak / 1e9:.2f} GB"
-            said = words.read()[-2000:]
-            raise RuntimeError(f"{Path(command[0]).name} ended with {process.returncode} {held}:\n{said}")
+            message = words.read()[-2000:]
+            raise RuntimeError(f"{Path(command[0]).name} ended with {process.returncode} {held}:\n{message}")
     if not PROC.is_dir():  # the largest of all children so far: right for one that is larger than those before
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * BYTES_PER_MAXRSS
     return Cost(seconds, peak)

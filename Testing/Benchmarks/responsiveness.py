@@ -23,12 +23,12 @@ fakes.install()
 
 import numpy as np
 import slicer
-from acting import Heartbeat, wait_until
 from http_server import Answer, Server
 from LightSegLib.core.errors import Canceled
 from LightSegLib.core.progress import Reporter
 from LightSegLib.slicer_app import jobs
 from LightSegLib.weights.connection import Connection
+from user_actions import Heartbeat, wait_until
 
 import LightSeg
 

@@ -20,7 +20,8 @@ How a test uses it:
 `extensions`, `other_modules`  what was asked of the Extensions Manager, and which other modules were opened.
 `make_volume`, `model`, `boxes` are those of Testing/scene_fixtures.py, `tiny_model` is that of Testing/conftest.py.
 
-`wait_until`, `turn_event_loop`, `choose`, `type_into`, `shown_in` and `reload_module` are imported from `acting`.
+`wait_until`, `turn_event_loop`, `choose`, `type_into`, `shown_in` and `reload_module` are imported from
+`user_actions`.
 
 Widgets are as strict as in Slicer, see Testing/fakes/strict.py.
 """
@@ -112,8 +113,8 @@ def warm_worker() -> Iterator[None]:
 @pytest.fixture
 def window(scene: Any, raised: Any, warm_worker: None) -> Iterator[Any]:
     """The module's window as a user opens it; the process that computes outlives it here."""
-    from acting import close_module, open_module
     from LightSegLib.slicer_app import jobs
+    from user_actions import close_module, open_module
 
     opened = open_module()
     yield opened
@@ -133,8 +134,8 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def screenshot(pictures: Path) -> Callable[..., Path]:
     """Writes a PNG of the panel, or of a widget as it is: screenshot(name), screenshot(name, widget)."""
-    from acting import grab_panel
     from PySide6.QtGui import QFontDatabase
+    from user_actions import grab_panel
 
     if not QFontDatabase.families():
         pytest.skip("There is no font on this machine; on Linux the package fonts-dejavu-core has one.")
@@ -169,6 +170,6 @@ def other_modules() -> list[str]:
 @pytest.fixture
 def heartbeat(qt_is_there: None) -> Any:
     """A pulse in the event loop; `longest_gap` tells how long it once stood still."""
-    from acting import Heartbeat
+    from user_actions import Heartbeat
 
     return Heartbeat()

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from acting import wait_until
 from LightSegLib.core.errors import InputError
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.slicer_app import jobs
 from run_options import PLAIN
+from user_actions import wait_until
 from waiting import gone
 
 import LightSeg
@@ -92,10 +92,10 @@ def test_it_gives_what_segment_gives_with_progress_and_confidence(start, logic, 
     assert confidence.shape == slicer.util.arrayFromVolume(volume).shape
     assert 90 < confidence.max() <= 100 and confidence.min() == 0
     box = bounds(job.segmentationNode)
-    assert job.leastCertain and all(
-        (box[0] - 2 < place).all() and (place < box[1] + 2).all() for place, _ in job.leastCertain
+    assert job.lowConfidenceSlices and all(
+        (box[0] - 2 < place).all() and (place < box[1] + 2).all() for place, _ in job.lowConfidenceSlices
     )
-    assert sorted(sure for _, sure in job.leastCertain) == [sure for _, sure in job.leastCertain]
+    assert sorted(sure for _, sure in job.lowConfidenceSlices) == [sure for _, sure in job.lowConfidenceSlices]
 
 
 def test_what_is_wrong_is_said_at_once_and_leaves_the_scene(start, scene):
@@ -151,7 +151,7 @@ def test_segments_follow_a_volume_that_is_moved_meanwhile(start, volume):
     corners = np.array([still[0], still[1]]) @ MOVE[:3, :3].T + MOVE[:3, 3]
     box = np.array([corners.min(axis=0), corners.max(axis=0)])
     np.testing.assert_allclose(bounds(job.segmentationNode), box, atol=1e-3)
-    places = np.array([place for place, _ in job.leastCertain])
+    places = np.array([place for place, _ in job.lowConfidenceSlices])
     assert len(places) and (box[0] - 2 < places).all() and (places < box[1] + 2).all()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import slicer
 import vtk
-from acting import choose, shown_in, turn_event_loop, wait_until
+from user_actions import choose, shown_in, turn_event_loop, wait_until
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_the_slice_views_have_their_nodes(scene):
 
 
 def test_a_user_types(run_as_module):
-    from acting import type_into
+    from user_actions import type_into
 
     box = run_as_module("box = ctk.ctkSearchBox()\nbox.show()\nbox.text = 'he'")["box"]
     type_into(box, "art")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from acting import choose, shown_in, wait_until
+from user_actions import choose, shown_in, wait_until
 
 BRATS = "brain-tumor-mr-slim-unetrv2"  # T1, T1ce, T2, FLAIR
 HIPPOCAMPUS = "hippocampus-mr-lightmedseg"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import qt
-from acting import wait_until
 from http_server import Answer, Server
 from LightSegLib.catalog.lookup import all_cards
+from user_actions import wait_until
 
 SLIM, LUNG = "heart-ct-slim-unetrv2", "lung-tumor-ct-unetrpp"
 

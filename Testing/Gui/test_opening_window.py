@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from acting import choose, close_module, grab_panel, open_module, reload_module
+from user_actions import choose, close_module, grab_panel, open_module, reload_module
 
 FOLDER = Path(__file__).parent
 
@@ -65,7 +65,7 @@ def test_it_opens_without_torch():
     script = (
         f"import sys; sys.modules['torch'] = None; sys.path[:0] = {[str(FOLDER.parent), str(FOLDER)]!r}\n"
         "import fakes; fakes.install()\n"
-        "from acting import open_module\n"
+        "from user_actions import open_module\n"
         "import LightSeg\n"
         "assert not LightSeg.torchInstalled()\n"
         "print(open_module().ui.applyButton.visible)\n"

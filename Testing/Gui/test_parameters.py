@@ -7,8 +7,8 @@ from typing import Annotated
 
 import pytest
 import slicer
-from acting import choose
 from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from user_actions import choose
 
 
 class Device(enum.Enum):

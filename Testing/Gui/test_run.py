@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from acting import choose, close_module, open_module, wait_until
 from LightSegLib.rendering.surface import opengl_works
 from LightSegLib.slicer_app import jobs
+from user_actions import choose, close_module, open_module, wait_until
 
 import LightSeg
 
@@ -93,12 +93,12 @@ def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, scre
     monkeypatch.setattr(slicer.modules, "markups", types.SimpleNamespace(logic=lambda: logic), raising=False)
     ready.ui.confidenceBox.click()
     apply_and_wait(ready)
-    doubts = ready.ui.doubtList
-    assert doubts.visible and 1 <= doubts.count <= 5 and "% certain at 2" in doubts.item(0).text()
+    positions = ready.ui.lowConfidenceList
+    assert positions.visible and 1 <= positions.count <= 5 and "% certain at 2" in positions.item(0).text()
     screenshot("confidence")
-    doubts.setCurrentRow(0)
-    doubts.itemClicked.emit(doubts.item(0))
-    doubts.itemActivated.emit(doubts.item(0))
+    positions.setCurrentRow(0)
+    positions.itemClicked.emit(positions.item(0))
+    positions.itemActivated.emit(positions.item(0))
     (r, a, s, centered), again = places
     assert again == (r, a, s, centered), "Enter does as a click"
     assert centered and 7 < r < 43 and -50 < a < 0 and -32 < s < 8
@@ -106,7 +106,7 @@ def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, scre
     assert confidence.GetDisplayNode().GetWindow() == 100
     ready.parent.exit()
     ready.parent.enter()
-    assert doubts.visible and doubts.count >= 1, "the list is there again"
+    assert positions.visible and positions.count >= 1, "the list is there again"
 
 
 def test_a_job_that_ends_while_the_user_is_elsewhere_shows_its_result_later(ready):
@@ -121,7 +121,7 @@ def test_a_job_that_ends_while_the_user_is_elsewhere_shows_its_result_later(read
 def test_a_scene_that_is_saved_and_opened_again_shows_its_result(ready, tmp_path):
     ready.ui.confidenceBox.click()
     apply_and_wait(ready)
-    expected, count = table(ready), ready.ui.doubtList.count
+    expected, count = table(ready), ready.ui.lowConfidenceList.count
     scene = slicer.mrmlScene
     for kind, ending, storage in (
         ("vtkMRMLScalarVolumeNode", ".nrrd", "vtkMRMLVolumeArchetypeStorageNode"),
@@ -138,7 +138,7 @@ def test_a_scene_that_is_saved_and_opened_again_shows_its_result(ready, tmp_path
     assert not table(ready)
     scene.Connect()
     wait_until(lambda: table(ready) == expected)
-    assert ready.ui.doubtList.count == count
+    assert ready.ui.lowConfidenceList.count == count
     assert ready.inputs.volumes()[0].GetName() == "ICBM152" and ready.ui.applyButton.enabled
 
 

@@ -12,7 +12,13 @@ from known_boxes import BOXES, SHAPE
 from LightSegLib.catalog.card import Label
 from LightSegLib.core.errors import Canceled, DeviceError, InputError
 from LightSegLib.imaging.volume import Segmentation
-from LightSegLib.slicer_app.scene import segment_volumes, total_volumes, volume_from_node, write_segmentation
+from LightSegLib.slicer_app.scene import (
+    provenance_of,
+    segment_volumes,
+    total_volumes,
+    volume_from_node,
+    write_segmentation,
+)
 
 
 def segment_of(node, name):
@@ -116,6 +122,15 @@ def test_the_result_says_how_it_came_about(make_volume, segment):
     assert float(node.GetAttribute("LightSeg.Seconds")) == 1.5
     assert node.GetAttribute("LightSeg.License") == "CC-BY-SA-4.0"
     assert node.GetAttribute("LightSeg.Citation") == "Nobody et al., 2026"
+
+
+def test_the_provenance_in_a_scene_of_an_earlier_version_is_read(make_volume, segment):
+    node = segment(make_volume())
+    node.SetAttribute("LightSeg.LowConfidenceSlices", "[[1, 2, 3, 0.5]]")
+    assert provenance_of(node)["low_confidence_slices"] == [[1, 2, 3, 0.5]]
+
+    segment(make_volume(), node)
+    assert node.GetAttribute("LightSeg.LowConfidenceSlices") is None
 
 
 def test_totals_are_of_the_segments_as_they_are_now(make_volume):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.channels import matched
-from ..imaging.dicom.files import Found, find_frames
+from ..imaging.dicom.files import DicomFiles, find_frames
 from ..imaging.readers import IMAGE_ENDINGS, case_name
 from .case import Case, SkippedInput, Source
 from .studies import Series, series_in, studies
@@ -25,7 +25,7 @@ SEGMENTATION = ".seg.nrrd"
 
 def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
     """One after the other, with little in memory: of DICOM files what their headers say."""
-    dicom = Found()
+    dicom = DicomFiles()
     unreadable: list[OSError] = []
     seen: set[str] = set()
     for place, folders, names in os.walk(top, onerror=unreadable.append, followlinks=True):

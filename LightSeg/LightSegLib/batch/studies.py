@@ -10,7 +10,7 @@ from pathlib import Path
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY, matched
 from ..imaging.dicom import series as dicom
-from ..imaging.dicom.files import Found
+from ..imaging.dicom.files import DicomFiles
 from ..imaging.dicom.frames import Study
 from .case import Case, SkippedInput, Source
 
@@ -26,7 +26,7 @@ class Series:
     source: Source
 
 
-def series_in(found: Found, card: Card, top: Path) -> Iterator[Series | SkippedInput]:
+def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[Series | SkippedInput]:
     """The volumes among the frames of all folders below `top`, and what is none."""
     for one in dicom.group(found.frames):
         for stack in one.stacks:

@@ -21,7 +21,9 @@ from ..core.json_file import read_json
 from ..core.schema import FieldError, conform
 
 SCHEMA_VERSION = 1
-RENAMED = {"licence": "license"}  # fields of cards by the names that they once had
+# Fields of cards, and of their resampling, by the names that they once had.
+RENAMED = {"licence": "license", "assumptions": "assumptions", "metadata_in_weights": "metadata_in_weights"}
+RENAMED_RESAMPLING = {"separate": "separate_axis", "across": "separate_axis_interpolation"}
 MOST_BYTES = 1 << 20  # of a card; the longest has some twenty thousand
 LONGEST_NAME = 200  # bytes of a file's name; most file systems have 255, and temporary names need some
 NEEDED_NUMBERS = {"ct": ("lower", "upper", "mean", "std"), "percentile": ("lower", "upper")}
@@ -93,14 +95,14 @@ class Normalization:
 class Resampling:
     """How values come from one grid to another.
 
-    interpolation: "nearest", "linear" or "cubic". separate: whether the coarsest axis is interpolated on its own,
+    interpolation: "nearest", "linear" or "cubic". separate_axis: whether the coarsest axis is interpolated on its own,
     after the others: "never", "always", or "anisotropic" where its spacing, before or else after the resampling, is
-    more than 3 times the finest, as nnU-Net does it. across: the interpolation along that axis.
+    more than 3 times the finest, as nnU-Net does it. separate_axis_interpolation: the interpolation along that axis.
     """
 
     interpolation: str = "cubic"
-    separate: str = "never"
-    across: str = "nearest"
+    separate_axis: str = "never"
+    separate_axis_interpolation: str = "nearest"
 
 
 @dataclass(frozen=True)
@@ -211,8 +213,8 @@ class Card:
     """One model. `folder` is where the card was read from and not part of the JSON.
 
     region_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
-    not_known: what the authors have not stated, one sentence each; such a model is "unverified".
-    self_describing: the weights file carries preprocessing, inference and labels, which replace the card's.
+    assumptions: what the authors have not stated, one sentence each; such a model is "unverified".
+    metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
     non_commercial: the license forbids commercial use, so it must be accepted before a download.
     totals: sums of labels that tables list after the labels.
     """
@@ -237,8 +239,8 @@ class Card:
     sample: str = ""
     region_mm: tuple[float, float, float] | None = None
     homepage: str = ""
-    not_known: tuple[str, ...] = ()
-    self_describing: bool = False
+    assumptions: tuple[str, ...] = ()
+    metadata_in_weights: bool = False
     non_commercial: bool = False
     totals: tuple[Total, ...] = ()
     folder: Path | None = field(default=None, compare=False)
@@ -256,7 +258,7 @@ class Card:
     @property
     def unverified(self) -> bool:
         """Whether something that the result depends on is not known."""
-        return bool(self.not_known)
+        return bool(self.assumptions)
 
 
 def read_card(path: str | Path) -> Card:
@@ -330,13 +332,20 @@ def _renewed(data: Any) -> Any:
     """A card in today's names: fields that LightSeg once called otherwise, `interpolation` in a `resampling`."""
     if not isinstance(data, dict):
         return data
-    data = {name if RENAMED.get(name, name) in data else RENAMED.get(name, name): value for name, value in data.items()}
+    data = _in_new_names(data, RENAMED)
+    for step in ("preprocessing", "inference"):
+        if isinstance(data.get(step), dict) and isinstance(data[step].get("resampling"), dict):
+            data[step] = data[step] | {"resampling": _in_new_names(data[step]["resampling"], RENAMED_RESAMPLING)}
     preprocessing = data.get("preprocessing")
     if not isinstance(preprocessing, dict) or "interpolation" not in preprocessing or "resampling" in preprocessing:
         return data
     others = {name: value for name, value in preprocessing.items() if name != "interpolation"}
     resampling = {"interpolation": preprocessing["interpolation"]}
     return data | {"preprocessing": others | {"resampling": resampling}}
+
+
+def _in_new_names(fields: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
+    return {name if renamed.get(name, name) in fields else renamed.get(name, name): fields[name] for name in fields}
 
 
 def _with_resampling(fields: dict[str, Any]) -> dict[str, Any]:

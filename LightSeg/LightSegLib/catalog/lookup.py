@@ -60,7 +60,7 @@ def as_shipped(card: Card) -> Card:
 
 def _completed(card: Card) -> Card:
     path = weights_folder() / card.id / CARD_NAME
-    if not card.self_describing or not path.is_file():
+    if not card.metadata_in_weights or not path.is_file():
         return card
     completed = _readable(path)
     if completed is None or (completed.id, completed.version) != (card.id, card.version):

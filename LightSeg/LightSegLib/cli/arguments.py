@@ -210,8 +210,8 @@ def _add_weights_commands(
     weights = commands.add_parser("weights", help=text, description=text, allow_abbrev=False)
     actions = weights.add_subparsers(title="actions", required=True, metavar="ACTION")
 
-    def action(name: str, text: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+    def action(name: str, text: str, former: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, aliases=former, help=text, description=text, allow_abbrev=False)
         added.set_defaults(job=jobs[f"weights {name}"])
         return added
 
@@ -220,10 +220,10 @@ def _add_weights_commands(
     download = action("download", "Download the weights of models.")
     download.add_argument("models", nargs="+", metavar="MODEL", help="model ids")
     download.add_argument("--mirror", metavar="URL", help="try URL/MODEL/FILE first (also: LIGHTSEG_MIRROR)")
-    use = action("use", "Take a model's weights from a file, for computers without internet.")
-    use.add_argument("model", metavar="MODEL", help="model id")
-    use.add_argument("file", metavar="FILE", help="the authors' file; it is copied")
-    for parser in (download, use):
+    add = action("add", "Add a model's weights from a file, for computers without internet.", former=("use",))
+    add.add_argument("model", metavar="MODEL", help="model id")
+    add.add_argument("file", metavar="FILE", help="the authors' file; it is copied")
+    for parser in (download, add):
         _add_license(parser)
         parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     verify = action("verify", "Compute hashes again and compare.")

@@ -82,12 +82,12 @@ def _info(arguments: argparse.Namespace) -> None:
     }
     say(card.title)
     say(wrapped({name: text for name, text in facts.items() if text}))
-    if card.not_known:
+    if card.assumptions:
         say("Unverified: not known about this model")
         say(
             "\n".join(
                 textwrap.fill(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
-                for sentence in card.not_known
+                for sentence in card.assumptions
             )
         )
     if card.performance:
@@ -113,8 +113,8 @@ def _resampling(card: Card) -> str:
 
 
 def _interpolation(rule: Resampling) -> str:
-    along = "" if rule.separate == "never" else f", {rule.across} along the coarsest axis"
-    return rule.interpolation + along + (" where that is anisotropic" if rule.separate == "anisotropic" else "")
+    along = "" if rule.separate_axis == "never" else f", {rule.separate_axis_interpolation} along the coarsest axis"
+    return rule.interpolation + along + (" where that is anisotropic" if rule.separate_axis == "anisotropic" else "")
 
 
 def _folds(card: Card) -> str:
@@ -167,11 +167,11 @@ def _download(arguments: argparse.Namespace) -> None:
             say(f"{card.id}: {path}")
 
 
-def _use(arguments: argparse.Namespace) -> None:
+def _add_weights(arguments: argparse.Namespace) -> None:
     card = find_card(arguments.model)
     progress = ProgressLine(arguments.quiet)
     try:
-        path = WeightStore().use_file(card, arguments.file, progress, accept_license=arguments.accept_license)
+        path = WeightStore().add_file(card, arguments.file, progress, accept_license=arguments.accept_license)
     finally:
         progress.clear()
     if not arguments.quiet:
@@ -219,7 +219,7 @@ MODEL_JOBS = {
     "remove": _remove_model,
     "weights list": _list,
     "weights download": _download,
-    "weights use": _use,
+    "weights add": _add_weights,
     "weights verify": _verify,
     "weights remove": _remove,
     "weights path": _path,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-from .dicom.files import Found, files_below, find_frames
+from .dicom.files import DicomFiles, files_below, find_frames
 from .dicom.frames import Frame
 from .dicom.grid import Grid, grid_of
 from .dicom.pixels import Pixels
@@ -67,7 +67,7 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
     return Volume(voxels, geometry, path.name.split(".")[0] or "volume", reading, tuple(notices))
 
 
-def _left_over(chosen: Series, series: Sequence[Series], found: Found) -> list[str]:
+def _left_over(chosen: Series, series: Sequence[Series], found: DicomFiles) -> list[str]:
     """What is not used, and why, in words."""
     words = [f"{one.names} {one.reason}" for one in chosen.left_over]
     for other in series:
@@ -85,7 +85,7 @@ def _unused(name: str, left_over: Sequence[str]) -> str:
     return f"Not everything in {name} was used: {'; '.join(left_over[:LISTED])}{more}."
 
 
-def _only_series(path: Path, series: Sequence[Series], found: Found) -> Series:
+def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Series:
     """The series of the path: of those that lie in it directly, or else in the folders in it."""
     if not series:
         what = f": {_damaged(found)}" if found.damaged else ""
@@ -223,7 +223,7 @@ def _title(series: Series) -> str:
     return f"{' '.join(filter(None, (study.modality, study.number, study.description))) or 'unnamed'}, {count} slices"
 
 
-def _damaged(found: Found) -> str:
+def _damaged(found: DicomFiles) -> str:
     words = ", ".join(f"{path} {reason}" for path, reason in found.damaged[:LISTED])
     more = f", and {len(found.damaged) - LISTED} more" if len(found.damaged) > LISTED else ""
     return f"{words}{more}"

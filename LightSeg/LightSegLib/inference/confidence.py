@@ -6,36 +6,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FEW = 0.1  # of the labeled voxels of the fullest slice; slices with fewer are always doubtful and say little
-APART = 3  # slices, so that one doubtful place is not listed again and again
+LEAST_SHARE = 0.1  # of the labeled voxels of the fullest slice; slices with fewer are always doubtful and say little
+LEAST_DISTANCE = 3  # slices, so that one doubtful place is not listed again and again
 
 
 @dataclass(frozen=True)
-class DoubtfulSlice:
+class LowConfidenceSlice:
     """index: (i, j, k) of the middle of the doubt. confidence: mean probability of the slice's labeled voxels."""
 
     index: tuple[float, float, float]
     confidence: float
 
 
-def least_certain_slices(labels: np.ndarray, confidence: np.ndarray, count: int = 5) -> list[DoubtfulSlice]:
+def lowest_confidence_slices(labels: np.ndarray, confidence: np.ndarray, count: int = 5) -> list[LowConfidenceSlice]:
     """At most `count` slices along k, least certain first, of labels and their percentages, both [k, j, i]."""
     sums = [
         (int(np.count_nonzero(found)), float(sure[found > 0].sum()) / 100)
         for found, sure in zip(labels, confidence, strict=True)
     ]
     fullest = max(voxels for voxels, _ in sums)
-    means = {k: total / voxels for k, (voxels, total) in enumerate(sums) if voxels > FEW * fullest}
+    means = {k: total / voxels for k, (voxels, total) in enumerate(sums) if voxels > LEAST_SHARE * fullest}
     chosen: list[int] = []
     for k in sorted(means, key=lambda k: means[k]):
-        if len(chosen) < count and all(abs(k - other) >= APART for other in chosen):
+        if len(chosen) < count and all(abs(k - other) >= LEAST_DISTANCE for other in chosen):
             chosen.append(k)
-    return [DoubtfulSlice((*_middle(labels[k], confidence[k]), float(k)), means[k]) for k in chosen]
+    return [LowConfidenceSlice((*_middle(labels[k], confidence[k]), float(k)), means[k]) for k in chosen]
 
 
 def _middle(labels: np.ndarray, confidence: np.ndarray) -> tuple[float, float]:
     """Mean place (i, j) of the labeled voxels of a slice [j, i], weighted by their doubt."""
     labeled = np.argwhere(labels)
-    doubt = 100.0 - confidence[tuple(labeled.T)]
-    j, i = np.average(labeled, axis=0, weights=doubt if doubt.sum() > 0 else None)
+    uncertainty = 100.0 - confidence[tuple(labeled.T)]
+    j, i = np.average(labeled, axis=0, weights=uncertainty if uncertainty.sum() > 0 else None)
     return float(i), float(j)

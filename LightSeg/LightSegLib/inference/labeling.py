@@ -27,7 +27,7 @@ from ..core.errors import Canceled
 from ..core.i18n import tr as _
 from ..core.leftovers import new_folder
 from ..core.progress import Reporter
-from .plan import WAITING_SLABS, Plan, Workload, make_sampler
+from .plan import WAITING_SLABS, ExecutionPlan, Workload, make_sampler
 from .processing.preprocess import NetworkInput
 from .processing.restore import Restorer
 from .sliding_window import Position, TileAggregator, TileSampler
@@ -39,7 +39,7 @@ Network = Callable[[Tensor], Tensor]  # tiles [B, C, k, j, i] -> logits [B, outp
 
 
 @dataclass(frozen=True)
-class Found:
+class InferenceResult:
     """Labels on the input's grid, their probabilities or None, and the views of both for the used part."""
 
     labels: np.ndarray
@@ -54,9 +54,9 @@ def label(
     rules: Inference,
     work: Workload,
     network: Network,
-    plan: Plan,
+    plan: ExecutionPlan,
     reporter: Reporter,
-) -> Found:
+) -> InferenceResult:
     """Labels on the input's grid, background outside the used part, and their probabilities if asked for."""
     outputs = work.outputs
     largest = max(rules.regions, default=outputs - 1)
@@ -93,7 +93,7 @@ def label(
         hand_on(aggregator.finish())
         for last in waiting:
             last.result()
-    return Found(full, part, confidence, probabilities)
+    return InferenceResult(full, part, confidence, probabilities)
 
 
 def _groups(tiles: Iterator[tuple[Position, Tensor]], size: int) -> Iterator[tuple[list[Position], list[Tensor]]]:
@@ -211,7 +211,7 @@ class _Rows:
     depth: how many rows are alive at a time; their places are used in turn.
     """
 
-    def __init__(self, plan: Plan, depth: int) -> None:
+    def __init__(self, plan: ExecutionPlan, depth: int) -> None:
         self.device = plan.device if plan.sums == "device" else torch.device("cpu")
         self._depth = depth
         self._on_disk = plan.sums == "disk"

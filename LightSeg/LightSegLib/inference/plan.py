@@ -17,7 +17,7 @@ WAITING_SLABS = 2  # finished rows that may wait to become labels
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExecutionPlan:
     """One way to run. tiles: how many at a time, in threads on the CPU, in a batch on a GPU.
 
     sums: where logits are added up: on the device, in memory, on disk.
@@ -42,7 +42,9 @@ class Plan:
 SUMS = {"memory": "in the computer's memory", "disk": "on disk"}
 
 
-def plans(device: torch.device, sampler: TileSampler, threads: int, batches: bool = True) -> list[Plan]:
+def execution_plans(
+    device: torch.device, sampler: TileSampler, threads: int, batches: bool = True
+) -> list[ExecutionPlan]:
     """Ways to run with the same result, fastest first, each with less of the device's memory than the one before.
 
     threads: for tiles side by side on the CPU. batches: let small tiles run together on a GPU, which rounds otherwise.
@@ -50,10 +52,14 @@ def plans(device: torch.device, sampler: TileSampler, threads: int, batches: boo
     if device.type == "cpu":
         most = min(threads, len(sampler))
         counts = [most // divisor for divisor in (1, 2, 4, 8, 16, 32, 64) if most // divisor > 1]
-        return [*(Plan(device, count) for count in counts), Plan(device, 1), Plan(device, 1, "disk")]
+        return [
+            *(ExecutionPlan(device, count) for count in counts),
+            ExecutionPlan(device, 1),
+            ExecutionPlan(device, 1, "disk"),
+        ]
     batch = max(1, BATCH_VOXELS // math.prod(sampler.patch)) if batches else 1
-    ways = [Plan(device, size) for size in dict.fromkeys((batch, 1))]
-    return [*ways, Plan(device, 1, "memory"), *plans(torch.device("cpu"), sampler, threads)]
+    ways = [ExecutionPlan(device, size) for size in dict.fromkeys((batch, 1))]
+    return [*ways, ExecutionPlan(device, 1, "memory"), *execution_plans(torch.device("cpu"), sampler, threads)]
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Workload:
     sums: int = 0
 
 
-def bytes_needed(plan: Plan, work: Workload, prepared: NetworkInput, sampler: TileSampler) -> int:
+def bytes_needed(plan: ExecutionPlan, work: Workload, prepared: NetworkInput, sampler: TileSampler) -> int:
     """Memory of the plan's device that a run takes, beyond the input and the weights."""
     _, height, width = prepared.shape
     depth, outputs = sampler.tile_size[0], work.outputs

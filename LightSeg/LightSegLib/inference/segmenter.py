@@ -18,7 +18,7 @@ from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.region import Region
 from ..imaging.volume import Segmentation, Volume, check_voxels
 from .backends.precisions import FLOAT16, FLOAT32
-from .confidence import least_certain_slices
+from .confidence import lowest_confidence_slices
 from .options import AS_STORED, NONE, InferenceOptions
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from .alignment.template import Template
     from .backends.accelerate import Model, Runner
-    from .labeling import Found
-    from .plan import Plan
+    from .labeling import InferenceResult
+    from .plan import ExecutionPlan
     from .processing.preprocess import NetworkInput
     from .sliding_window import TileSampler
 
@@ -41,8 +41,8 @@ AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial
 class _Run:
     """What came out, and how."""
 
-    found: Found
-    plan: Plan
+    result: InferenceResult
+    plan: ExecutionPlan
     form: str
     needed: int
     notices: list[str]
@@ -118,7 +118,7 @@ class Segmenter:
 
         started = time.perf_counter()
         reporter = Reporter(progress, canceled)
-        if self.card.self_describing:  # then the weights file says what must be checked and prepared
+        if self.card.metadata_in_weights:  # then the weights file says what must be checked and prepared
             self._load(progress, canceled)
         self._check(volumes)
         reporter.step(_("Preparing"))
@@ -127,16 +127,16 @@ class Segmenter:
         self._load(progress, canceled)
         run = self._run(prepared, reporter, threads)
         reporter.step(_("Restoring"))
-        found = run.found
+        result = run.result
         largest = self.options.rules(self.card).largest_component
         if largest != NONE:
-            kept = keep_largest_component(found.part, largest)
-            if found.confidence_part is not None:  # what is removed is background, as far as its label was wrong
-                removed = kept != found.part
-                found.confidence_part[removed] = 100 - found.confidence_part[removed]
-            found.part[...] = kept
+            kept = keep_largest_component(result.part, largest)
+            if result.confidence_part is not None:  # what is removed is background, as far as its label was wrong
+                removed = kept != result.part
+                result.confidence_part[removed] = 100 - result.confidence_part[removed]
+            result.part[...] = kept
         read = list(dict.fromkeys(notice for volume in volumes for notice in volume.notices))
-        notices = read + run.notices + prepared.notices + self._doubts(volumes[0], roi)
+        notices = read + run.notices + prepared.notices + self._notices(volumes[0], roi)
         if self._too_large(prepared):
             notices.append(
                 _(
@@ -144,16 +144,16 @@ class Segmenter:
                     "set a region of interest around the structure."
                 ).format(region_mm=" x ".join(f"{mm:g}" for mm in self.card.region_mm or ()))
             )
-        if not found.part.any():
+        if not result.part.any():
             notices.append(_("Nothing was found: check the volume, the region of interest and the model."))
         provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
         if any(volume.reading for volume in volumes):
             provenance["reading"] = [volume.reading for volume in volumes]
-        if found.confidence is not None:
-            doubtful = least_certain_slices(found.labels, found.confidence)
-            provenance["least_certain"] = [[*place.index, place.confidence] for place in doubtful]
+        if result.confidence is not None:
+            low_confidence = lowest_confidence_slices(result.labels, result.confidence)
+            provenance["low_confidence_slices"] = [[*place.index, place.confidence] for place in low_confidence]
         return Segmentation(
-            found.labels, volumes[0].geometry, self.card.labels, provenance, found.confidence, self.card.totals
+            result.labels, volumes[0].geometry, self.card.labels, provenance, result.confidence, self.card.totals
         )
 
     def _prepare(self, volumes: Sequence[Volume], roi: Region | None, reporter: Reporter) -> NetworkInput:
@@ -189,40 +189,41 @@ class Segmenter:
                     ).format(volume=volume.name, name=volumes[0].name)
                 )
 
-    def _doubts(self, volume: Volume, roi: Region | None) -> list[str]:
+    def _notices(self, volume: Volume, roi: Region | None) -> list[str]:
         """Notices of what may spoil this model's result with this input."""
         from .processing.orientation import orientation_steps
 
-        card, found = self.card, []
+        card = self.card
+        notices: list[str] = []
         if card.unverified:
-            found.append(
+            notices.append(
                 "This model is unverified, since not everything about it is known: check the result. "
                 f"'lightseg info {card.id}' lists what is not known."
             )
         as_stored = self.options.preprocessing(card).orientation == AS_STORED
         if as_stored and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
-            found.append(
+            notices.append(
                 f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
                 "Expect a wrong result unless it was trained on such slices; the option --orientation LPS turns them."
             )
         stated = volume.reading.get("modality", card.modality)
         if stated != card.modality and OTHER_MODALITY not in (stated, card.modality):
-            found.append(
+            notices.append(
                 f"{volume.name} is {stated} by its DICOM attributes, and this model is made for {card.modality}. "
                 "Expect a wrong result."
             )
         elif card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
-            found.append(
+            notices.append(
                 f"{volume.name} has voxels far below 0, as CT has in Hounsfield units, and this model is made for MR. "
                 "Expect a wrong result unless it is an MR image."
             )
         of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
         if roi is not None and of_image and card.region_mm is None:
-            found.append(
+            notices.append(
                 "The intensities were normalized within the region, while the model was trained on whole images. "
                 "Choose a larger region, or none, if the result is poor."
             )
-        return found
+        return notices
 
     def _too_large(self, prepared: NetworkInput) -> bool:
         """Whether the used part is more than twice as long, along any axis, as the region the model was made for."""
@@ -245,12 +246,12 @@ class Segmenter:
         from .backends.devices import choose_device, is_out_of_memory, is_unsupported
         from .labeling import label
         from .memory import activations, available
-        from .plan import Workload, bytes_needed, make_sampler, plans
+        from .plan import Workload, bytes_needed, execution_plans, make_sampler
 
         rules, precision = self.options.rules(self.card), self.options.precision
         sampler = make_sampler(prepared, rules)
         device = choose_device(self.options.device)
-        ways = plans(device, sampler, threads, batches=device.type == "cuda" and precision != FLOAT32)
+        ways = execution_plans(device, sampler, threads, batches=device.type == "cuda" and precision != FLOAT32)
         if precision == FLOAT16:  # in which only the device itself computes
             ways = [way for way in ways if way.device == device]
         sums = bool(rules.mirror_axes) + (len(self._networks) > 1)
@@ -278,7 +279,7 @@ class Segmenter:
             reporter.step(_("Segmenting (takes about {gigabytes} of memory)").format(gigabytes=gigabytes(needed)))
             try:
                 runner = self._runner(plan.device, sampler, threads)
-                found = label(prepared, rules, work, runner, plan, reporter)
+                result = label(prepared, rules, work, runner, plan, reporter)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     shortage = f"{gigabytes(needed)} did not suffice"
@@ -298,7 +299,7 @@ class Segmenter:
                             shortage=shortage, words=plan.words
                         )
                     )
-                return _Run(found, plan, runner.form, needed, notices)
+                return _Run(result, plan, runner.form, needed, notices)
         raise DeviceError(
             _(
                 "This machine's memory is too small for this volume ({shortage}). "

@@ -121,7 +121,7 @@ def _not_a_model(given: str, is_old: bool) -> InputError:
         return InputError(
             _(
                 "{given} is of nnU-Net v1, whose files do not say enough to make a model of them. "
-                "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
+                "If it belongs to a model of the list, use it there: 'lightseg weights add MODEL FILE'."
             ).format(given=given)
         )
     return InputError(_("There is no model in {given}. {ACCEPTED}").format(given=given, ACCEPTED=ACCEPTED))
@@ -147,8 +147,10 @@ def _from_card(folder: Path) -> _Model:
             ).format(file=weights.file, folder=folder)
         )
     checkpoint = read_checkpoint(file)
-    card = complete(card, checkpoint) if card.self_describing else card
-    _check(card, checkpoint, [file.name, *(f"{file.name} (network {2 + n})" for n in range(len(checkpoint.further)))])
+    card = complete(card, checkpoint) if card.metadata_in_weights else card
+    _check(
+        card, checkpoint, [file.name, *(f"{file.name} (network {2 + n})" for n in range(len(checkpoint.other_folds)))]
+    )
     alignment = card.preprocessing.alignment
     if alignment is None:
         return _Model(card, partial(shutil.copyfile, file))
@@ -196,7 +198,7 @@ def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
                 "The texts that describe {names} cannot be made a model card ({reason}). Correct its {DATASET_NAME}."
             ).format(names=names[0], reason=error, DATASET_NAME=DATASET_NAME)
         ) from error
-    for name, state in zip(names, (checkpoint.state, *checkpoint.further), strict=True):
+    for name, state in zip(names, (checkpoint.state, *checkpoint.other_folds), strict=True):
         try:
             fitting_network(card, state, name, known_models)
         except ModelError as error:

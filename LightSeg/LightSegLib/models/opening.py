@@ -52,7 +52,7 @@ def open_model(
         if not path.is_file():  # another LightSeg has put its slim copy there meanwhile
             path = store.ensure(card, progress, canceled, accept_license)
         checkpoint = read_checkpoint(path)
-        completed = complete(as_shipped(card), checkpoint) if card.self_describing else card
+        completed = complete(as_shipped(card), checkpoint) if card.metadata_in_weights else card
         networks = _networks(completed, checkpoint, path.name)
     except ModelError as error:
         if record is None:
@@ -82,7 +82,7 @@ def open_model(
 def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, ...]:
     """One for each fold in the checkpoint, ready to run; name: what messages call the file."""
     networks = []
-    for number, state in enumerate((checkpoint.state, *checkpoint.further), start=1):
+    for number, state in enumerate((checkpoint.state, *checkpoint.other_folds), start=1):
         file = name if number == 1 else f"{name} (network {number})"
         networks.append(fitting_network(card, state, file, known_models).eval())
     return tuple(networks)

@@ -88,8 +88,8 @@ def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, 
     arguments = _for_every_stage(arguments, depth)
     arguments = conform(arguments, object_of({**UNET, depth: COUNTS, "norm_op": TEXT, "nonlin": TEXT}), where)
     style = _style(arguments | BATCH_NORM if trainer == BATCH_NORM_TRAINER else arguments)
-    told = (*UNET, depth, "n_stages", "norm_op", "norm_op_kwargs", "nonlin", "nonlin_kwargs", "nonlin_first")
-    _check_details({name: value for name, value in arguments.items() if name not in (*told, *TRAINING_ONLY)})
+    stated = (*UNET, depth, "n_stages", "norm_op", "norm_op_kwargs", "nonlin", "nonlin_kwargs", "nonlin_first")
+    _check_details({name: value for name, value in arguments.items() if name not in (*stated, *TRAINING_ONLY)})
     patch_size: Size = rules["patch_size"]
     _check_sizes(arguments, depth, patch_size, where)
     return family, {name: _as_lists(arguments[name]) for name in (*UNET, depth)} | style, patch_size

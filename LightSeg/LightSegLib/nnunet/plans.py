@@ -142,15 +142,17 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
             ).format(modality=settings.modality, name=name, model=card.id, modality2=card.modality)
         )
     labels = {tuple(words(label.name)) for label in card.labels}
-    doubts: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
     if not labels & {tuple(words(label.name)) for label in settings.labels}:
-        doubts = (f"None of the labels in the weights file ({name}) has the name of one that the model should have.",)
+        assumptions = (
+            f"None of the labels in the weights file ({name}) has the name of one that the model should have.",
+        )
     steps = settings.preprocessing
     if steps.orientation == "input":  # nnU-Net takes images as they are stored; the card may know how those were
         steps = dataclasses.replace(steps, orientation=card.preprocessing.orientation)
     training = {**card.training, "weights_file": name}
-    told = {**vars(settings), "preprocessing": steps, "modality": card.modality, "training": training}
-    return dataclasses.replace(card, **told, not_known=doubts)
+    stated = {**vars(settings), "preprocessing": steps, "modality": card.modality, "training": training}
+    return dataclasses.replace(card, **stated, assumptions=assumptions)
 
 
 def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
@@ -223,7 +225,7 @@ def _resampling(rules: dict[str, Any], where: str) -> tuple[Resampling | None, R
         return None, Resampling("linear")
     if results is None:
         unsupported("The model's results are not resampled, though its images are")
-    if "cubic" in (results.interpolation, results.across):
+    if "cubic" in (results.interpolation, results.separate_axis_interpolation):
         unsupported("The model's results are resampled by cubic splines")
     return images, results
 

@@ -52,18 +52,22 @@ def read_resampling(rules: dict[str, Any], field: str, where: str) -> Resampling
 
 
 def _splines(arguments: dict[str, Any]) -> Resampling | None:
-    along, across = (_find(INTERPOLATIONS, arguments[name]) for name in ("order", "order_z"))
-    separate = _separate(arguments, SPLINES)
-    return Resampling(along, separate, across) if along and across and separate else None
+    along, axis_interpolation = (_find(INTERPOLATIONS, arguments[name]) for name in ("order", "order_z"))
+    separate_axis = _separate(arguments, SPLINES)
+    return (
+        Resampling(along, separate_axis, axis_interpolation) if along and axis_interpolation and separate_axis else None
+    )
 
 
 def _torch(arguments: dict[str, Any]) -> Resampling | None:
     """The modes count for a separate axis alone: without one, this function is always linear."""
-    separate = _separate(arguments, TORCH)
-    if separate == "never":
+    separate_axis = _separate(arguments, TORCH)
+    if separate_axis == "never":
         return Resampling("linear")
-    along, across = (_find(TORCH_MODES, arguments[name]) for name in ("mode", "aniso_axis_mode"))
-    return Resampling(along, separate, across) if along and across and separate else None
+    along, axis_interpolation = (_find(TORCH_MODES, arguments[name]) for name in ("mode", "aniso_axis_mode"))
+    return (
+        Resampling(along, separate_axis, axis_interpolation) if along and axis_interpolation and separate_axis else None
+    )
 
 
 def _separate(arguments: dict[str, Any], known: dict[str, Any]) -> str | None:

@@ -50,7 +50,7 @@ def read_results(folder: Path, wanted: Sequence[str] = ()) -> Results:
         checkpoints.append(dataclasses.replace(own, plans=plans, dataset=dataset))
         _check_belongs(own, checkpoints[-1], checkpoints[0], f"{_name(file)} in {folder.name}")
     return Results(
-        dataclasses.replace(checkpoints[0], further=tuple(other.state for other in checkpoints[1:])),
+        dataclasses.replace(checkpoints[0], other_folds=tuple(other.state for other in checkpoints[1:])),
         tuple(fold if fold == ALL else int(fold) for fold in files),
         tuple(map(_name, files.values())),
         remark,
@@ -64,7 +64,7 @@ def read_described(file: Path) -> Checkpoint:
         raise InputError(
             _(
                 "{file} holds weights, but not how to use them, as a checkpoint of nnU-Net v2 does. "
-                "If it belongs to a model of the list, use it there: 'lightseg weights use MODEL FILE'."
+                "If it belongs to a model of the list, use it there: 'lightseg weights add MODEL FILE'."
             ).format(file=file.name)
         )
     return checkpoint
@@ -146,5 +146,5 @@ def _difference(own: Checkpoint, other: Checkpoint) -> str:
         vars(settings_from_plans(c.plans, c.dataset, c.configuration or "", c.trainer or "", c.mirror_axes))
         for c in (own, other)
     )
-    told = ("network", "network_arguments", "preprocessing", "inference")
-    return next((name.replace("_", " ") for name in told if first[name] != second[name]), "")
+    compared = ("network", "network_arguments", "preprocessing", "inference")
+    return next((name.replace("_", " ") for name in compared if first[name] != second[name]), "")

@@ -128,8 +128,8 @@ class Job(Task):
     """One segmentation that runs beside the application.
 
     When it is done, `segmentationNode` holds the segments, `confidenceNode` the confidence if it was asked for,
-    `provenance` and `notices` say how it came about, and `leastCertain` lists places (r, a, s) in doubt with their
-    confidence. When it has failed, `log` has what the worker wrote.
+    `provenance` and `notices` say how it came about, and `lowConfidenceSlices` lists positions (r, a, s) with
+    their confidence. When it has failed, `log` has what the worker wrote.
 
     Raises at once what `Request.read` raises of nodes that cannot be used.
     """
@@ -140,7 +140,7 @@ class Job(Task):
         self.confidenceNode: Any = None
         self.provenance: dict[str, Any] = {}
         self.notices: list[str] = []
-        self.leastCertain: list[tuple[tuple[float, float, float], float]] = []
+        self.lowConfidenceSlices: list[tuple[tuple[float, float, float], float]] = []
         self._worker = worker
         self._request = request
         self._versions = [(node, _version(node)) for node in request.volumeNodes]
@@ -191,9 +191,9 @@ class Job(Task):
         self.segmentationNode = self._request.write(segmentation)
         if segmentation.confidence is not None:
             self.confidenceNode = self.segmentationNode.GetNodeReference(scene.CONFIDENCE_ROLE)
-        self.leastCertain = [
+        self.lowConfidenceSlices = [
             (scene.world_position(self._request.volumeNodes[0], index), confidence)
-            for *index, confidence in self.provenance.get("least_certain", [])
+            for *index, confidence in self.provenance.get("low_confidence_slices", [])
         ]
         self.result = None  # the scene has it now
 

@@ -29,6 +29,7 @@ NNUNET_V1 = "nnU-Net v1"
 PLAIN = "state dict"
 LIGHTSEG = "LightSeg"
 SLIM = "LightSeg slim copy"  # how a slim copy marks itself
+FORMER_OTHER_FOLDS = "other_folds"  # where slim copies of earlier versions have the weights of other folds
 ENTRIES = ("state_dict", "model_state_dict", "model")  # where other programs put the state dict
 MOST_FACTS = 1 << 20  # characters and values of plans and dataset; nnU-Net's have some ten thousands
 COPIES = 4  # bytes of the copies for each byte of the file; halves become twice as large
@@ -45,7 +46,7 @@ class Checkpoint:
     "LightSeg" (all halves, as LightSeg's training writes them); a slim copy has that of the file it was made from.
     plans, dataset: the contents of nnU-Net's plans.json and dataset.json, in plain Python values.
     configuration, trainer, fold: nnU-Net's names. mirror_axes: spatial axes whose flips were trained.
-    further: weights of the same network from the other folds of an ensemble, like `state`, which is of `fold`.
+    other_folds: weights of the same network from the other folds of an ensemble, like `state`, which is of `fold`.
     """
 
     state: dict[str, Tensor]
@@ -56,7 +57,7 @@ class Checkpoint:
     trainer: str | None = None
     mirror_axes: tuple[int, ...] | None = None
     fold: int | str | None = None
-    further: tuple[dict[str, Tensor], ...] = ()
+    other_folds: tuple[dict[str, Tensor], ...] = ()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -70,7 +71,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         layout, weights, about = _parts(safe_load(path), path.name)
         facts = _Plain().of(about)
         _check_copies(weights, COPIES * path.stat().st_size + SPARE)
-        state, *further = (_unwrapped(_tensors(each)) for each in weights)
+        state, *other_folds = (_unwrapped(_tensors(each)) for each in weights)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:  # lists that hold themselves, endless tensors
         raise ModelError(
             _("The weights file {file} is damaged ({first_line}). Download or copy it again.").format(
@@ -87,23 +88,24 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         trainer=_of(str, facts.get("trainer")),
         mirror_axes=None if mirror_axes is None else tuple(mirror_axes),
         fold=_of((int, str), facts.get("fold")),
-        further=tuple(further),
+        other_folds=tuple(other_folds),
     )
 
 
 def write_slim(checkpoint: Checkpoint, path: Path) -> None:
     """Write weights and facts alone, whole or not at all; equal content gives equal bytes. Raises OutputError."""
-    about = {name: value for name, value in vars(checkpoint).items() if name not in ("state", "further")}
-    further = {"further": list(map(dict, checkpoint.further))} if checkpoint.further else {}
+    about = {name: value for name, value in vars(checkpoint).items() if name not in ("state", "other_folds")}
+    other_folds = {"other_folds": list(map(dict, checkpoint.other_folds))} if checkpoint.other_folds else {}
     # As text: pickle writes one string twice or once by whether it is one object in memory.
-    save_torch({"format": SLIM, "about": json.dumps(about), "weights": dict(checkpoint.state), **further}, path)
+    save_torch({"format": SLIM, "about": json.dumps(about), "weights": dict(checkpoint.state), **other_folds}, path)
 
 
 def _parts(content: Any, name: str) -> tuple[str, list[dict[str, Tensor]], dict[str, Any]]:
     """Layout, weights of each fold and facts of what was in a file; nothing else of it is kept."""
     fields = content if isinstance(content, dict) else {}
     if fields.get("format") == SLIM:
-        about, folds = json.loads(fields["about"]), [fields["weights"], *fields.get("further", ())]
+        other_folds: Any = fields.get("other_folds", fields.get(FORMER_OTHER_FOLDS, ()))
+        about, folds = json.loads(fields["about"]), [fields["weights"], *other_folds]
         if all(map(_is_state, folds)):
             return about["layout"], folds, about
     if _is_state(fields.get("network_weights")):

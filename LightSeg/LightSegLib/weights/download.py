@@ -206,7 +206,7 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
         raise SourceError(_("it says that the file has {megabytes}, more than any").format(megabytes=_megabytes(size)))
     check_space(partial.path.parent, max(size - offset, 0))
 
-    meter = Meter(reporter, f"Downloading {title}", offset, size)
+    transfer = TransferProgress(reporter, f"Downloading {title}", offset, size)
     blocks = stream.blocks()
     if not offset:
         first = next(blocks, b"")
@@ -219,7 +219,7 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
     with partial.path.open("ab") as file:
         for block in blocks:
             file.write(block)
-            meter.add(len(block))
+            transfer.add(len(block))
             if remote.expected.size is not None and file.tell() > remote.expected.size:
                 return  # it is wrong already, as the check will tell; how much more might come, nobody knows
             if file.tell() > (size or UNSTATED):
@@ -250,7 +250,7 @@ def _validator(stream: Stream) -> str:
     return etag if etag.startswith('"') else stream.headers.get("Last-Modified", "")
 
 
-class Meter:
+class TransferProgress:
     """Reports what has arrived, some times a second, with a speed averaged over the last seconds."""
 
     def __init__(self, reporter: Reporter, name: str, received: int, size: int) -> None:

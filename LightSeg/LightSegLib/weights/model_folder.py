@@ -20,7 +20,7 @@ from ..core.errors import InputError, ModelError, OutputError
 from ..core.i18n import tr as _
 from ..core.progress import Reporter
 from .connection import SourceError, is_html
-from .download import Meter, Partial, check_space
+from .download import Partial, TransferProgress, check_space
 from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record
 from .sources import POINTER
 
@@ -68,10 +68,10 @@ class ModelFolder:
 
     def ready(self, card: Card) -> Path | None:
         """The whole recorded file, where it is the one that this version of the card speaks of."""
-        record, pins = self.record(), Fingerprint.of_card(card)
-        if record is None or pins.difference(record.published):
+        record, expected = self.record(), Fingerprint.of_card(card)
+        if record is None or expected.difference(record.published):
             return None
-        return self.whole() if record.version == card.version or pins.certain else None
+        return self.whole() if record.version == card.version or expected.certain else None
 
     def unrecorded(self, card: Card) -> Path | None:
         """A file that a person has put into its place, or that a crash left there before it was recorded."""
@@ -92,7 +92,7 @@ class ModelFolder:
         if record.license != card.license:
             write_record(replace(record, license=card.license, accepted=_now()), self._record_path)
 
-    def take_up(self, card: Card, reporter: Reporter) -> Path:
+    def adopt(self, card: Card, reporter: Reporter) -> Path:
         """Record an unrecorded file. Raises ModelError where it is not the model's, and OSError."""
         path = self.path / card.weights.file
         reporter.step(_("Checking {model}").format(model=card.title))
@@ -113,7 +113,7 @@ class ModelFolder:
             if difference := expected.difference(Fingerprint(size)) or _sniffed(file):
                 raise _not_the_weights(card, file, difference)
             if target.is_file() and target.samefile(file):
-                return self.take_up(card, reporter)
+                return self.adopt(card, reporter)
             stream = file.open("rb")
         except OSError as error:
             raise InputError(
@@ -122,12 +122,12 @@ class ModelFolder:
                 )
             ) from error
         check_space(self.path, size)
-        meter = Meter(reporter, f"Copying {card.title}", 0, size)
+        transfer = TransferProgress(reporter, f"Copying {card.title}", 0, size)
         with stream, atomic_write(target) as part:
             with part.open("wb") as copy:
                 while block := stream.read(BLOCK):
                     copy.write(block)
-                    meter.add(len(block))
+                    transfer.add(len(block))
             found = fingerprint(part, reporter)
             if difference := self._difference(card, found):
                 raise _not_the_weights(card, file, difference)

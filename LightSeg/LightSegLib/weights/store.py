@@ -79,7 +79,7 @@ class WeightStore:
         if path := local if local.is_file() else folder.ready(card):
             return path
         if folder.unrecorded(card):
-            return self._take_up(card)
+            return self._adopt(card)
         if self.state(card) != "available":
             raise self._nowhere(card)
         raise ModelError(
@@ -131,13 +131,13 @@ class WeightStore:
                 return path
             if folder.unrecorded(card):
                 try:
-                    return folder.take_up(card, reporter)
+                    return folder.adopt(card, reporter)
                 except ModelError:
                     if not sources or _only_pages(sources) or _offline():
                         raise
             return self._download(card, sources, reporter)
 
-    def use_file(
+    def add_file(
         self,
         card: Card,
         file: str | Path,
@@ -170,7 +170,7 @@ class WeightStore:
         """Read the whole file again. Raises ModelError where it is not what was downloaded, or not the card's."""
         reporter = Reporter(progress, canceled)
         reporter.step(_("Checking {model}").format(model=card.title))
-        local, folder, pins = weights_path(card), self._folder(card.id), Fingerprint.of_card(card)
+        local, folder, expected = weights_path(card), self._folder(card.id), Fingerprint.of_card(card)
         path = local if local.is_file() else folder.recorded() or self.path(card)
         record = None if local.is_file() else folder.record()
         try:
@@ -182,9 +182,9 @@ class WeightStore:
                 )
             ) from error
         if record:
-            difference = record.current.difference(found) or pins.difference(record.published)
+            difference = record.current.difference(found) or expected.difference(record.published)
         else:
-            difference = pins.difference(found)
+            difference = expected.difference(found)
         if difference:
             remedy = f"Remove it with 'lightseg weights remove {card.id}' and get it again"
             if local.is_file():
@@ -246,11 +246,11 @@ class WeightStore:
         except OSError as error:
             raise write_error(self.folder, error) from error
 
-    def _take_up(self, card: Card) -> Path:
+    def _adopt(self, card: Card) -> Path:
         self._check_license(card, False)
         with self._locked(card.id, card.title, Reporter()):
             folder = self._folder(card.id)
-            return folder.ready(card) or folder.take_up(card, Reporter())
+            return folder.ready(card) or folder.adopt(card, Reporter())
 
     def _check_license(self, card: Card, accept: bool) -> None:
         if not accept and not self.license_accepted(card):
@@ -292,7 +292,7 @@ class WeightStore:
         origins = [origin(source) for source in card.weights.sources] or [card.homepage or "their authors"]
         return (
             f"fetch the weights from {' or '.join(origins)} with a browser, on any computer, and hand them over with "
-            f"'lightseg weights use {card.id} FILE' or put them at "
+            f"'lightseg weights add {card.id} FILE' or put them at "
             f"{self.folder / card.id / card.weights.file}"
         )
 

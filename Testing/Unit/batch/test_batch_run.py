@@ -256,17 +256,17 @@ def test_a_name_that_is_no_text_stops_no_other_case(cohort: Path, tmp_path: Path
 
 def test_temporary_files_wait_for_room_too(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("LightSegLib.batch.case_processor.RETRY_SECONDS", 0.0)
-    told: list[Progress] = []
+    reported: list[Progress] = []
 
     class Full(QuickProcessor):
         def segment(self, *given: Any) -> Segmentation:
-            if Progress("Waiting for room on the disk") not in told:
+            if Progress("Waiting for room on the disk") not in reported:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().segment(*given)
 
     with plan_batch(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
         make_folders(plan.batch)
-        answer = Full()(Task(next(plan.cases())).message(plan.batch, 1), told.append)
+        answer = Full()(Task(next(plan.cases())).message(plan.batch, 1), reported.append)
     assert answer["row"]["status"] == "done"
 
 
@@ -472,19 +472,21 @@ def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
     line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino"]
     line += ["--precision", "float32", "--dry-run"]
     assert cli.main(line) == 0
-    told = capfd.readouterr().out.splitlines()
-    assert told[0].split("\t") == ["to do", "Fall 0", str(cohort / "Fall 0.nii.gz")]
-    assert told[3].split("\t") == ["left out", str(cohort / "Fall 1_segmentation.seg.nrrd"), "is a segmentation"]
-    assert re.match(r"3 of 3 cases to do, 1 left out; about 0:\d\d:\d\d .*by a case measured now", told[4]), told[4]
+    reported = capfd.readouterr().out.splitlines()
+    assert reported[0].split("\t") == ["to do", "Fall 0", str(cohort / "Fall 0.nii.gz")]
+    assert reported[3].split("\t") == ["left out", str(cohort / "Fall 1_segmentation.seg.nrrd"), "is a segmentation"]
+    assert re.match(r"3 of 3 cases to do, 1 left out; about 0:\d\d:\d\d .*by a case measured now", reported[4]), (
+        reported[4]
+    )
     assert not out.exists()
 
     (cohort / "Fall 2.nii.gz").rename(tmp_path / "later.nii.gz")
     run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
     (tmp_path / "later.nii.gz").rename(cohort / "Fall 2.nii.gz")
     assert cli.main(line) == 0
-    told = capfd.readouterr().out.splitlines()
-    assert [words.split("\t")[0] for words in told[:3]] == ["done before", "done before", "to do"]
-    assert told[4].startswith("1 of 3 cases to do") and "by the cases done before" in told[4]
+    reported = capfd.readouterr().out.splitlines()
+    assert [words.split("\t")[0] for words in reported[:3]] == ["done before", "done before", "to do"]
+    assert reported[4].startswith("1 of 3 cases to do") and "by the cases done before" in reported[4]
     assert set(records(out)) == {"Fall 0", "Fall 1"}
 
 

@@ -54,7 +54,7 @@ COMPLETE: dict[str, Any] = {
             {"method": "zscore", "masked": True},
         ],
         "transpose": [1, 0, 2],
-        "resampling": {"interpolation": "linear", "separate": "always", "across": "cubic"},
+        "resampling": {"interpolation": "linear", "separate_axis": "always", "separate_axis_interpolation": "cubic"},
         "normalize_first": True,
     },
     "inference": {
@@ -65,7 +65,11 @@ COMPLETE: dict[str, Any] = {
         "pad_to_patch": True,
         "average": "probabilities",
         "regions": [1, 2],
-        "resampling": {"interpolation": "nearest", "separate": "anisotropic", "across": "linear"},
+        "resampling": {
+            "interpolation": "nearest",
+            "separate_axis": "anisotropic",
+            "separate_axis_interpolation": "linear",
+        },
     },
     "labels": [
         {"value": 1, "name": "Liver", "color": [221, 130, 101]},
@@ -103,8 +107,8 @@ COMPLETE: dict[str, Any] = {
     "sample": "liver.nrrd",
     "region_mm": [300.0, 200.0, 150.0],
     "homepage": "https://example.org",
-    "not_known": ["The spacing is not known."],
-    "self_describing": True,
+    "assumptions": ["The spacing is not known."],
+    "metadata_in_weights": True,
     "non_commercial": True,
 }
 
@@ -178,9 +182,21 @@ def test_whole_numbers_may_be_written_with_a_point_and_lengths_without(data: dic
     assert [type(n) for n in (*card.inference.patch_size, *card.preprocessing.spacing)] == [int] * 3 + [float] * 3
 
 
-def test_a_card_with_the_old_spelling_of_license_is_read(data: dict[str, Any]) -> None:
-    data["licence"] = data.pop("license")
-    assert card_from_dict(data).license == data["licence"]
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("licence", "license"), ("assumptions", "assumptions"), ("metadata_in_weights", "metadata_in_weights")],
+)
+def test_a_card_with_a_former_name_of_a_field_is_read(data: dict[str, Any], old: str, new: str) -> None:
+    expected = card_from_dict(data)
+    data[old] = data.pop(new)
+    assert card_from_dict(data) == expected
+
+
+@pytest.mark.parametrize("step", ["preprocessing", "inference"])
+def test_a_card_with_former_names_in_its_resampling_is_read(data: dict[str, Any], step: str) -> None:
+    expected, rules = card_from_dict(data), data[step]["resampling"]
+    rules["separate"], rules["across"] = rules.pop("separate_axis"), rules.pop("separate_axis_interpolation")
+    assert card_from_dict(data) == expected
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
@@ -188,8 +204,8 @@ def test_a_card_from_before_the_coarse_axis_counted_keeps_its_meaning(data: dict
     del data["preprocessing"]["resampling"], data["inference"]["resampling"]
     data["preprocessing"]["interpolation"] = interpolation
     card = card_from_dict(data)
-    assert card.preprocessing.resampling == Resampling(interpolation, separate="never")
-    assert card.inference.resampling == Resampling("linear", separate="never")
+    assert card.preprocessing.resampling == Resampling(interpolation, separate_axis="never")
+    assert card.inference.resampling == Resampling("linear", separate_axis="never")
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -322,9 +338,9 @@ def test_there_is_a_card_for_every_published_model() -> None:
 
 def test_a_card_that_is_not_sure_of_something_says_why(shipped: Card) -> None:
     assert shipped.unverified == (shipped.id not in (*OURS, FLARE24))
-    for sentence in shipped.not_known:
+    for sentence in shipped.assumptions:
         assert sentence[0].isupper() and sentence.endswith(".") and len(sentence.split()) > 8
-    stated = " ".join(shipped.not_known)
+    stated = " ".join(shipped.assumptions)
     if any(rule.method == "unknown" for rule in shipped.preprocessing.normalization):
         assert "cannot run" in stated
     if shipped.unverified and shipped.preprocessing.spacing is None:
@@ -374,7 +390,7 @@ def test_the_tumor_model_prepares_ct_as_its_plans_say() -> None:
     assert (rule.lower, rule.upper, rule.mean, rule.std) == (-900, 619, -52.2320181037366, 268.7993885716853)
     assert card.preprocessing.normalize_first
     # Not so in the plans: the authors' preprocessor and export call torch's trilinear interpolation themselves.
-    assert card.preprocessing.resampling == card.inference.resampling == Resampling("linear", separate="never")
+    assert card.preprocessing.resampling == card.inference.resampling == Resampling("linear", separate_axis="never")
 
 
 def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
@@ -388,7 +404,7 @@ def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
         assert shipped.inference.resampling == Resampling("linear", "anisotropic", "nearest")
     assert shipped.inference.pad_to_patch and shipped.inference.mirror_axes == (0, 1, 2)
     assert shipped.preprocessing.crop == "nonzero"
-    assert shipped.self_describing == (shipped.network == "slim_unetrv2")
+    assert shipped.metadata_in_weights == (shipped.network == "slim_unetrv2")
 
 
 def test_cards_state_the_directions_of_the_axes(shipped: Card) -> None:
@@ -397,7 +413,7 @@ def test_cards_state_the_directions_of_the_axes(shipped: Card) -> None:
     expected = "input" if shipped.id.startswith("heart-mr") else stated.get(shipped.id, "LPS")
     assert shipped.preprocessing.orientation == expected
     if expected == "input":
-        assert any("taken as stored" in words for words in shipped.not_known)
+        assert any("taken as stored" in words for words in shipped.assumptions)
 
 
 # Facts about the authors' networks, independent of LightSeg, in Data/reference.

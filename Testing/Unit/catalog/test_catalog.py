@@ -104,8 +104,8 @@ def test_a_users_card_with_a_misspelled_field_is_left_out_with_a_warning(
 
 def test_a_model_that_described_itself_at_the_first_read_replaces_the_card_that_ships(tmp_path: Path) -> None:
     shipped = find_card(SLIM)
-    assert shipped.unverified and shipped.self_describing
-    facts = {"not_known": [], "title": "Heart, as its weights say"}
+    assert shipped.unverified and shipped.metadata_in_weights
+    facts = {"assumptions": [], "title": "Heart, as its weights say"}
     folder = install(tmp_path / "weights" / SLIM, shipped, **facts)
     completed = find_card(SLIM)
     assert completed.title == "Heart, as its weights say" and not completed.unverified

@@ -100,8 +100,8 @@ sys.exit(cli.main(["models"]))
         assert command.stdout is not None and command.stdout.readline() == "now\n"
         assert len(list(tmp_path.iterdir())) == 2
         command.send_signal(getattr(signal, name))
-        _, said = command.communicate()
-    assert (command.returncode, said) == (1, "lightseg: Stopped before the job was done.\n")
+        _, message = command.communicate()
+    assert (command.returncode, message) == (1, "lightseg: Stopped before the job was done.\n")
     assert list(tmp_path.iterdir()) == []
 
 

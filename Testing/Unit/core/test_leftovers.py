@@ -106,17 +106,17 @@ def test_a_link_that_looks_like_a_leftover_leads_nowhere(tmp_path: Path) -> None
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a power cut leaves an empty file, or an old one that is gone."""
-    told: list[tuple[str, bool]] = []
+    reported: list[tuple[str, bool]] = []
     to_disk = atomic_io.to_disk
 
     def note(path: Path) -> None:
-        told.append((path.name, (tmp_path / "a.csv").exists()))
+        reported.append((path.name, (tmp_path / "a.csv").exists()))
         to_disk(path)
 
     monkeypatch.setattr(atomic_io, "to_disk", note)
     with atomic_write(tmp_path / "a.csv") as part:
         part.write_text("a")
-    assert told == [(part.name, False), (tmp_path.name, True)]
+    assert reported == [(part.name, False), (tmp_path.name, True)]
 
 
 def test_a_disk_that_tells_of_its_fault_late_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

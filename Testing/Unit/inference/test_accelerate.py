@@ -17,7 +17,7 @@ from LightSegLib.inference.backends import forms
 from LightSegLib.inference.backends.accelerate import Model, Runner, accelerate, check_tile, chosen_form, mean_dice
 from LightSegLib.inference.threads import pool
 from LightSegLib.networks import build
-from LightSegLib.networks.cpu.fused_modules import NormInPlace, inference_form
+from LightSegLib.networks.cpu.fused_modules import NormInPlace, fuse_modules
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def test_it_computes_the_same_and_leaves_the_network_alone(name: str) -> None:
 
 def test_norms_after_convolutions_work_in_place_and_share_their_weights() -> None:
     original = network()
-    form = inference_form(original)
+    form = fuse_modules(original)
     norms = [part for part in form.modules() if isinstance(part, NormInPlace)]
     assert len(norms) == 5 and not any(isinstance(part, nn.InstanceNorm3d) for part in form.modules())
     assert {p.data_ptr() for p in form.parameters()} <= {p.data_ptr() for p in original.parameters()}

@@ -16,7 +16,7 @@ from LightSegLib.core import system
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.memory import activations, available
-from LightSegLib.inference.plan import Plan, Workload, bytes_needed
+from LightSegLib.inference.plan import ExecutionPlan, Workload, bytes_needed
 from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.inference.sliding_window import TileSampler
 from LightSegLib.networks import build
@@ -108,7 +108,7 @@ def test_what_a_run_holds_besides_the_network_is_summed_up() -> None:
     sampler = TileSampler(prepared.shape, (16, 16, 16), 0.5)
 
     def needed(sums: str, one_pass: int = 0, tiles: int = 1, confidence: bool = False) -> int:
-        plan = Plan(torch.device("cpu"), tiles, sums)
+        plan = ExecutionPlan(torch.device("cpu"), tiles, sums)
         return bytes_needed(plan, Workload(3, confidence, one_pass), prepared, sampler)
 
     slices = 60 * 50 * 4

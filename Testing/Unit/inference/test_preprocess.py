@@ -14,7 +14,7 @@ from LightSegLib.core.errors import InputError, ModelError
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.region import Region
 from LightSegLib.imaging.volume import Volume
-from LightSegLib.inference.processing.normalization import fit
+from LightSegLib.inference.processing.normalization import fit_normalization
 from LightSegLib.inference.processing.preprocess import prepare
 from scipy import ndimage
 
@@ -28,7 +28,7 @@ def ramp(shape: tuple[int, int, int], **geometry: Sequence[float]) -> Volume:
 
 
 def normalize(channel: np.ndarray, rule: Normalization) -> np.ndarray:
-    return fit(channel[None, None], rule)(torch.from_numpy(channel.copy())).numpy()
+    return fit_normalization(channel[None, None], rule)(torch.from_numpy(channel.copy())).numpy()
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SAL"])

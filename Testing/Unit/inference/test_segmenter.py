@@ -221,7 +221,7 @@ def test_notices_tell_what_may_spoil_a_result(threshold_segmenter: Callable[...,
     volume, whole = ramp((6, 6, 6), direction=sagittal), ramp((6, 6, 6))
     assert segmenter.segment([whole]).provenance["notices"] == []
 
-    segmenter.card = replace(segmenter.card, not_known=("The spacing is not stated.",))
+    segmenter.card = replace(segmenter.card, assumptions=("The spacing is not stated.",))
     notices = segmenter.segment([volume], roi=Region.from_ras(-9, -9, -9, 9, 9, 9)).provenance["notices"]
     assert [notice.split(". ")[0] for notice in notices] == [
         "This model is unverified, since not everything about it is known: check the result",

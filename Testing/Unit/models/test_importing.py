@@ -57,7 +57,7 @@ def test_the_card_tells_where_the_model_is_from(results: Path) -> None:
     assert card.citation.endswith("Training data: https://example.org/liver") and "Isensee" in card.citation
     assert card.training["trainer"] == "nnUNetTrainer" and card.training["folds"] == [0]
     assert [label.name for label in card.labels] == ["liver", "tumor"]
-    assert not card.unverified and not card.self_describing and card.weights.sources == ()
+    assert not card.unverified and not card.metadata_in_weights and card.weights.sources == ()
 
 
 def test_what_nobody_stated_is_not_made_up(results: Path) -> None:
@@ -121,8 +121,8 @@ def test_a_card_that_leaves_the_facts_to_its_weights_is_completed(
         weights=Weights("checkpoint_final.pth", sources=(Source("url", url="https://example.org/model.pth"),)),
         modality="CT",
         labels=(Label(1, "Liver", (1, 2, 3)),),
-        not_known=("The labels.",),
-        self_describing=True,
+        assumptions=("The labels.",),
+        metadata_in_weights=True,
     )
     write_card(card, tmp_path / "model" / "model.json")
     imported = import_model(tmp_path / "model")
@@ -172,9 +172,9 @@ def test_a_trainer_that_changed_the_network_is_found_out(results: Path, models: 
     with pytest.raises(
         ModelError,
         match=r"trained by 'nnUNetTrainerMine', a class that LightSeg does not know.*not the one in the plans",
-    ) as told:
+    ) as excinfo:
         import_model(results)
-    assert "running_mean" in str(told.value)
+    assert "running_mean" in str(excinfo.value)
     assert not models.exists()
 
 

@@ -109,9 +109,9 @@ def test_a_fold_with_the_weights_of_another_network_is_named(tmp_path: Path, mod
     weights = weights_of(model, 1)
     del weights["decoder.seg_layers.0.bias"]
     damage(model, 1, network_weights=weights)
-    with pytest.raises(ModelError, match=r"The weights in fold_1/checkpoint_final\.pth do not fit") as told:
+    with pytest.raises(ModelError, match=r"The weights in fold_1/checkpoint_final\.pth do not fit") as excinfo:
         import_model(model)
-    assert "Missing: decoder.seg_layers.0.bias" in str(told.value)
+    assert "Missing: decoder.seg_layers.0.bias" in str(excinfo.value)
     assert not models.exists()
 
 
@@ -155,7 +155,7 @@ def test_an_ensemble_that_was_put_together_of_two_networks_is_refused(tmp_path: 
     import_model(write_model(tmp_path, folds=(0, 1)))
     file = models / ID / "weights.pt"
     content = torch.load(file, weights_only=True)
-    content["further"][0].pop("decoder.seg_layers.0.bias")
+    content["other_folds"][0].pop("decoder.seg_layers.0.bias")
     torch.save(content, file)
     card = json.loads((models / ID / "model.json").read_text(encoding="utf-8"))
     change(models / ID / "model.json", weights={"file": card["weights"]["file"]})

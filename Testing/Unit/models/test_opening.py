@@ -59,8 +59,8 @@ def card(server: Server, published: bytes, tmp_path: Path) -> Card:
         title="Liver",
         preprocessing=Preprocessing("input", normalization=(Normalization("unknown"),)),
         weights=Weights("final.pth", sources=(Source("url", url=f"{server.url}/final.pth"),)),
-        self_describing=True,
-        not_known=("The spacing is not stated.", "The normalization is not stated."),
+        metadata_in_weights=True,
+        assumptions=("The spacing is not stated.", "The normalization is not stated."),
     )
     (tmp_path / "models" / "liver-ct").mkdir(parents=True)
     write_card(card, tmp_path / "models" / "liver-ct" / "model.json")
@@ -140,14 +140,14 @@ def test_another_file_brings_its_own_preprocessing_and_labels(card: Card, run: R
     torch.save(
         make_checkpoint(make_plans(spacing=[5.0, 2.5, 2.5]), {**DATASET, "labels": labels}), tmp_path / "second.pth"
     )
-    code, _, err = run("weights", "use", "liver-ct", tmp_path / "second.pth")
+    code, _, err = run("weights", "use", "liver-ct", tmp_path / "second.pth")  # the former word for add
     assert code == 2 and "not the file of the first download" in err
     assert run("weights", "remove", "liver-ct", "--forget")[0] == 0
-    assert run("weights", "use", "liver-ct", tmp_path / "second.pth")[0] == 0
+    assert run("weights", "add", "liver-ct", tmp_path / "second.pth")[0] == 0
     opened = open_model(find_card("liver-ct"))
     assert [label.name for label in opened.card.labels] == ["bone", "vessel"]
     assert opened.card.preprocessing.spacing == (2.5, 2.5, 5.0)
-    assert "None of the labels" in opened.card.not_known[0]
+    assert "None of the labels" in opened.card.assumptions[0]
     assert WeightStore().state(find_card("liver-ct")) == "downloaded"
     # a card that is still in somebody's memory follows the file too
     assert [label.name for label in open_model(card).card.labels] == ["bone", "vessel"]
@@ -172,7 +172,7 @@ def test_a_doubt_about_a_files_labels_does_not_vanish_at_the_second_use(
             .provenance["notices"]
         )
         assert any(notice.startswith("This model is unverified") for notice in notices)
-        assert find_card("ships").not_known[0].startswith("None of the labels in the weights file")
+        assert find_card("ships").assumptions[0].startswith("None of the labels in the weights file")
         assert [label.name for label in find_card("ships").labels] == ["liver", "tumor"]
 
 
@@ -187,12 +187,12 @@ def test_weights_of_another_model_are_named_and_never_replace_anything(
     hippocampus = find_card("hippocampus-mr-lightmedseg")
     source = (Source("page", url="https://example.org"),)
     write_card(replace(hippocampus, id="mine", weights=Weights("other.pth", sources=source)), folder / "model.json")
-    assert run("weights", "use", "mine", other)[0] == 0
+    assert run("weights", "add", "mine", other)[0] == 0
     before = WeightStore().path(find_card("mine")).read_bytes()
-    with pytest.raises(ModelError) as told:
+    with pytest.raises(ModelError) as excinfo:
         open_model(find_card("mine"))
     for words in ("LightMedSeg", "they fit 'Tiny", "Missing: stem.0.primary.weight", "Unexpected: encoder.stages.0.0"):
-        assert words in str(told.value)
+        assert words in str(excinfo.value)
     assert WeightStore().path(find_card("mine")).read_bytes() == before == other.read_bytes()
 
 

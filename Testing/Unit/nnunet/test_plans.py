@@ -227,7 +227,13 @@ def test_norms_and_activations_of_the_plans_become_those_of_the_network() -> Non
         n_conv_per_stage=2,
     )
     arguments = read(make_plans(architecture=unusual)).network_arguments
-    told = {"norm": "batch", "norm_eps": 1e-3, "negative_slope": 0.2, "nonlin_first": True, "n_conv_per_stage": [2, 2]}
-    assert told.items() <= arguments.items() and "activation" not in arguments
+    expected = {
+        "norm": "batch",
+        "norm_eps": 1e-3,
+        "negative_slope": 0.2,
+        "nonlin_first": True,
+        "n_conv_per_stage": [2, 2],
+    }
+    assert expected.items() <= arguments.items() and "activation" not in arguments
     build("plain_conv_unet", arguments)
     assert not set(read(make_plans()).network_arguments) & {"norm", "norm_eps", "negative_slope", "nonlin_first"}

@@ -51,10 +51,10 @@ def table(**entries: bytes) -> bytes:
     return b"}(" + b"".join(text(key) + value for key, value in entries.items()) + b"u"
 
 
-def tensor(size: int = 4, stride: int = 1, device: str = "cpu", count: int = 4, further: bytes = b"") -> bytes:
+def tensor(size: int = 4, stride: int = 1, device: str = "cpu", count: int = 4, other_folds: bytes = b"") -> bytes:
     """Of a storage with `count` numbers. further: of a legacy file's storage."""
     kind = name("torch", "FloatStorage")
-    storage = row(text("storage"), kind, text("0"), text(device), number(count), further) + b"Q"
+    storage = row(text("storage"), kind, text("0"), text(device), number(count), other_folds) + b"Q"
     hooks = call(name("collections", "OrderedDict"))
     rebuild = name("torch._utils", "_rebuild_tensor_v2")
     return call(rebuild, storage, number(0), row(number(size)), row(number(stride)), b"\x89", hooks)
@@ -188,7 +188,7 @@ def test_the_pickle_of_another_folder_does_not_count(tmp_path: Path) -> None:
 
 
 def write_legacy(path: Path, keys: list[str], numbers: bytes, count: int = 4) -> None:
-    legacy = tensor(count, count=count, further=b"N")
+    legacy = tensor(count, count=count, other_folds=b"N")
     start = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}]
     path.write_bytes(
         b"".join(pickle.dumps(entry, 2) for entry in start) + program(table(w=legacy)) + pickle.dumps(keys, 2) + numbers

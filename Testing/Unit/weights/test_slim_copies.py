@@ -38,11 +38,11 @@ def test_a_slim_copy_holds_the_weights_of_all_folds_of_an_ensemble(v2: dict[str,
     torch.save(v2, tmp_path / "fold 0.pth")
     first = read_checkpoint(tmp_path / "fold 0.pth")
     others = tuple({key: tensor + n for key, tensor in first.state.items()} for n in (1, 2))
-    write_slim(replace(first, further=others), tmp_path / "slim.pt")
+    write_slim(replace(first, other_folds=others), tmp_path / "slim.pt")
     again = read_checkpoint(tmp_path / "slim.pt")
     assert_same(again.state, first.state)
-    assert len(again.further) == 2
-    for state, expected in zip(again.further, others, strict=True):
+    assert len(again.other_folds) == 2
+    for state, expected in zip(again.other_folds, others, strict=True):
         assert_same(state, expected)
     assert (again.plans, again.fold, again.mirror_axes) == (first.plans, first.fold, first.mirror_axes)
 
@@ -56,17 +56,24 @@ def test_a_slim_copy_of_one_fold_is_as_it_was_before_there_were_ensembles(v2: di
     torch.save({"format": "LightSeg slim copy", "about": about, "weights": checkpoint.state}, tmp_path / "old.pt")
     old = read_checkpoint(tmp_path / "old.pt")
     assert_same(old.state, checkpoint.state)
-    assert (old.plans, old.fold, old.further) == (checkpoint.plans, "all", ())
+    assert (old.plans, old.fold, old.other_folds) == (checkpoint.plans, "all", ())
     write_slim(checkpoint, tmp_path / "new.pt")
     new = torch.load(tmp_path / "new.pt", weights_only=True)
     assert list(new) == ["format", "about", "weights"] and new["about"] == about
 
 
-@pytest.mark.parametrize("further", [3, [{"a": 1}], [[]], [None]])
-def test_a_slim_copy_whose_further_folds_are_no_weights_is_refused(further: object, tmp_path: Path) -> None:
+def test_other_folds_in_a_slim_copy_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    weights = [{"weight": torch.full((2,), float(fold))} for fold in range(3)]
+    content = {"format": "LightSeg slim copy", "about": '{"layout": "nnU-Net v2"}', "weights": weights[0]}
+    torch.save({**content, "further": weights[1:]}, tmp_path / "slim.pt")
+    assert [fold["weight"][0] for fold in read_checkpoint(tmp_path / "slim.pt").other_folds] == [1, 2]
+
+
+@pytest.mark.parametrize("other_folds", [3, [{"a": 1}], [[]], [None]])
+def test_a_slim_copy_whose_other_folds_are_not_weights_is_refused(other_folds: object, tmp_path: Path) -> None:
     weights = {"weight": torch.zeros(2)}
     content = {"format": "LightSeg slim copy", "about": '{"layout": "nnU-Net v2"}', "weights": weights}
-    torch.save({**content, "further": further}, tmp_path / "slim.pt")
+    torch.save({**content, "other_folds": other_folds}, tmp_path / "slim.pt")
     with pytest.raises(ModelError, match=r"is damaged|No weights were found"):
         read_checkpoint(tmp_path / "slim.pt")
 

@@ -166,7 +166,7 @@ def test_a_canceled_download_continues_the_next_time(server: Server, store: Weig
 def test_a_folder_that_cannot_be_written_is_told(server: Server, card: Card, tmp_path: Path) -> None:
     store = WeightStore("/proc/weights", patience=QUICK)
     (tmp_path / "file").write_bytes(CONTENT)
-    for get in (store.ensure, lambda card: store.use_file(card, tmp_path / "file")):
+    for get in (store.ensure, lambda card: store.add_file(card, tmp_path / "file")):
         with pytest.raises(OutputError, match=r"weights folder /proc/weights cannot be used.*LIGHTSEG_WEIGHTS"):
             get(card)
     assert store.entries() == [] and store.state(card) == "available"

@@ -75,7 +75,7 @@ def test_weights_beside_a_card_or_bundled_are_used_as_they_are(
     assert store.state(card) == "user" and store.ensure(card) == store.path(card) == beside
     assert store.state(bundled) == "bundled" and store.ensure(bundled).is_file()
     with pytest.raises(InputError, match="has its weights already"):
-        store.use_file(card, beside)
+        store.add_file(card, beside)
     with pytest.raises(ModelError, match=r"damaged or was replaced \(SHA-256"):
         store.verify(with_weights(card, sha256="0" * 64))
     assert store.remove(card) == store.remove(bundled) == 0
@@ -121,7 +121,7 @@ def test_without_network_the_user_is_told_what_to_fetch_and_where_to_put_it(
 ) -> None:
     if offline:
         monkeypatch.setenv("LIGHTSEG_OFFLINE", "1")
-    by_hand = f"{server.url}/file with a browser.*'lightseg weights use tiny FILE'.*final.pth"
+    by_hand = f"{server.url}/file with a browser.*'lightseg weights add tiny FILE'.*final.pth"
     with pytest.raises(ModelError, match=f"not on this computer.*'lightseg weights download tiny'.*{by_hand}"):
         store.path(card)
     if offline:
@@ -155,20 +155,20 @@ def test_a_file_brought_by_hand_is_checked_and_copied(
         (".", "does not hold|cannot be read"),
     ]:
         with pytest.raises(InputError, match=words):
-            store.use_file(pinned, stick / name)
+            store.add_file(pinned, stick / name)
     for name, words in [("page", "a web page"), ("pointer", "a Git LFS pointer"), ("empty", "it is empty")]:
         with pytest.raises(InputError, match=words):
-            store.use_file(card, stick / f"{name}.pth")
+            store.add_file(card, stick / f"{name}.pth")
     assert store.entries() == []
 
     reports: list[Progress] = []
-    path = store.use_file(pinned, stick / "final.pth", progress=reports.append)
+    path = store.add_file(pinned, stick / "final.pth", progress=reports.append)
     assert path.read_bytes() == CONTENT and store.state(pinned) == "downloaded"
     assert reports[-1].received == reports[-1].size == len(CONTENT)
     assert record_of(store)["source"] == str(stick / "final.pth")
-    assert store.use_file(pinned, path) == path  # its own file changes nothing
+    assert store.add_file(pinned, path) == path  # its own file changes nothing
     with pytest.raises(Canceled):
-        store.use_file(card, stick / "other.pth", canceled=lambda: True)
+        store.add_file(card, stick / "other.pth", canceled=lambda: True)
     store.verify(pinned)
     assert everything_in(stick) == before
     assert server.asked == []
@@ -204,9 +204,9 @@ def test_a_license_is_shown_and_accepted_once(server: Server, store: WeightStore
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
     strict = replace(card, non_commercial=True, license="CC-BY-NC-4.0")
-    for ask in (store.ensure, lambda card: store.use_file(card, file)):
+    for get_file in (store.ensure, lambda card: store.add_file(card, file)):
         with pytest.raises(InputError, match=r"forbids commercial use.*CC-BY-NC-4.0.*--accept-license"):
-            ask(strict)
+            get_file(strict)
     assert server.asked == [] and not store.folder.exists()
 
     server.answers["/file"] = [Answer(status=404), Answer(CONTENT)]

@@ -57,7 +57,7 @@ COMMON = (
 
 
 @dataclass
-class Found:
+class DicomFiles:
     """frames: slices of images. damaged: files that cannot be read, and why. others: DICOM files of another kind.
 
     suspicious: of the damaged ones those that are DICOM by their first bytes, so that they may be slices.
@@ -96,9 +96,9 @@ def is_dicom(path: Path) -> bool:
     return beginning[PREFIX_AT:] == PREFIX or (beginning[:2] in BARE and path.suffix.lower() in (*ENDINGS, ""))
 
 
-def find_frames(paths: Iterable[Path], known: Found | None = None) -> Found:
+def find_frames(paths: Iterable[Path], known: DicomFiles | None = None) -> DicomFiles:
     """What the files hold, added to what is known of others; files that are not DICOM are passed over."""
-    found = Found() if known is None else known
+    found = DicomFiles() if known is None else known
     for path in paths:
         try:
             if not path.is_file():
@@ -122,7 +122,7 @@ def _beginning(path: Path) -> bytes:
         return stream.read(PREFIX_AT + len(PREFIX))
 
 
-def _add(path: Path, prefixed: bool, found: Found) -> None:
+def _add(path: Path, prefixed: bool, found: DicomFiles) -> None:
     """prefixed: whether the file is DICOM by its first bytes, or by its name and these."""
     import pydicom
 

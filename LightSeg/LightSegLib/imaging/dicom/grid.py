@@ -98,12 +98,12 @@ def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
 
 def _axes(frame: Frame) -> np.ndarray:
     """Unit vectors along a row, down a column and across, as columns: those that are stated, made perpendicular."""
-    across = normal(frame)
+    normal_vector = normal(frame)
     row = np.array(frame.orientation[:3]) / np.linalg.norm(frame.orientation[:3])
     column = np.array(frame.orientation[3:]) / np.linalg.norm(frame.orientation[3:])
     if abs(row @ column) > 1e-12:
-        column = np.cross(across, row)
-    return np.stack([row, column, across], axis=1)
+        column = np.cross(normal_vector, row)
+    return np.stack([row, column, normal_vector], axis=1)
 
 
 def _rounding(frames: Sequence[Frame], axis: np.ndarray) -> float:

@@ -61,8 +61,8 @@ def group(frames: Iterable[Frame]) -> list[Series]:
 
 def normal(frame: Frame) -> np.ndarray:
     """Unit vector [3] across the slice, by the right hand (PS3.3, C.7.6.2.1.1)."""
-    across = np.cross(frame.orientation[:3], frame.orientation[3:])
-    return np.asarray(across / np.linalg.norm(across))
+    normal_vector = np.cross(frame.orientation[:3], frame.orientation[3:])
+    return np.asarray(normal_vector / np.linalg.norm(normal_vector))
 
 
 def heights(frames: Sequence[Frame]) -> np.ndarray:
@@ -177,8 +177,8 @@ def _covers(parts: Sequence[Sequence[Frame]], places: np.ndarray) -> bool:
 def _look(stack: Stack) -> str:
     frame = stack.frames[0]
     spacing = " x ".join(f"{step:g}" for step in frame.spacing)
-    across = "xyz"[int(np.abs(normal(frame)).argmax())]
-    return f"{frame.shape[1]} x {frame.shape[0]} at {spacing} mm across {across}"
+    normal_vector = "xyz"[int(np.abs(normal(frame)).argmax())]
+    return f"{frame.shape[1]} x {frame.shape[0]} at {spacing} mm across {normal_vector}"
 
 
 def _told_apart(stacks: Sequence[Stack]) -> list[Stack]:

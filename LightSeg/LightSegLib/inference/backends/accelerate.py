@@ -26,7 +26,7 @@ from ...core.errors import DeviceError, OutputError
 from ...core.i18n import tr as _
 from ...core.json_file import read_json
 from ...core.paths import user_folder
-from ...networks.cpu.fused_modules import inference_form
+from ...networks.cpu.fused_modules import fuse_modules
 from . import forms, openvino_runner
 from .devices import is_out_of_memory
 from .precisions import AUTO, BFLOAT16, FLOAT16, FLOAT32
@@ -138,7 +138,7 @@ def _torch(networks: Sequence[nn.Module], form: str) -> Runner:
     dtype = torch.bfloat16 if form == BFLOAT16 else torch.float32
 
     def run(network: nn.Module) -> Network:
-        faster = _channels_last(inference_form(_channels_last(network), dtype))  # in this order they share their memory
+        faster = _channels_last(fuse_modules(_channels_last(network), dtype))  # in this order they share their memory
         return lambda tiles: faster(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
 
     return Runner(form, [run(network) for network in networks])

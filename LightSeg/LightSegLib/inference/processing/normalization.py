@@ -18,7 +18,7 @@ CHUNK_VOXELS = 4_000_000  # looked at together, so that no second copy of a larg
 
 
 @dataclass(frozen=True)
-class Scale:
+class IntensityTransform:
     """What a normalization does to each voxel: keep it within lower..upper, subtract shift, divide by divisor."""
 
     lower: float = -math.inf
@@ -35,8 +35,10 @@ class Scale:
         return values if self.divisor == 1.0 else values.div_(self.divisor)
 
 
-def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content: np.ndarray | None = None) -> Scale:
-    """The scale of an image [k, j, i] by its rule (see `Normalization`); content: voxels that count, if not all.
+def fit_normalization(
+    image: np.ndarray, rule: Normalization, name: str = "The image", mask: np.ndarray | None = None
+) -> IntensityTransform:
+    """The scale of an image [k, j, i] by its rule (see `Normalization`); mask: voxels that count, if not all.
 
     Raises ModelError for a rule that is not known, InputError for an image of constant intensity.
     """
@@ -49,14 +51,14 @@ def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content
             )
         )
     if rule.method == "none":
-        return Scale()
+        return IntensityTransform()
     if rule.method == "ct":
         assert rule.lower is not None and rule.upper is not None and rule.mean is not None and rule.std is not None
-        return Scale(rule.lower, rule.upper, rule.mean, rule.std)
+        return IntensityTransform(rule.lower, rule.upper, rule.mean, rule.std)
     if rule.method in ("zscore", "percentile") and rule.lower is not None and rule.upper is not None:
-        lower, upper = np.percentile(image if content is None else image[content], (rule.lower, rule.upper))
+        lower, upper = np.percentile(image if mask is None else image[mask], (rule.lower, rule.upper))
     else:
-        ranges = [(values.min(), values.max()) for values in _counted(image, content)]
+        ranges = [(values.min(), values.max()) for values in _masked_voxels(image, mask)]
         lower, upper = min(low for low, _ in ranges), max(high for _, high in ranges)
     if not upper > lower:
         raise InputError(
@@ -67,19 +69,21 @@ def fit(image: np.ndarray, rule: Normalization, name: str = "The image", content
         )
     lower, upper = float(lower), float(upper)
     if rule.method != "zscore":
-        return Scale(lower, upper, lower, upper - lower)
+        return IntensityTransform(lower, upper, lower, upper - lower)
     # float64 sums, in two passes: a float32 mean over millions of large values is off in the third digit
-    sums = [(values.size, np.clip(values, lower, upper).sum(dtype=np.float64)) for values in _counted(image, content)]
+    sums = [
+        (values.size, np.clip(values, lower, upper).sum(dtype=np.float64)) for values in _masked_voxels(image, mask)
+    ]
     count = sum(size for size, _ in sums)
     mean = float(sum(part for _, part in sums)) / count
-    squares = [np.square(np.clip(values, lower, upper) - mean).sum() for values in _counted(image, content)]
-    return Scale(lower, upper, mean, math.sqrt(float(sum(squares)) / count))
+    squares = [np.square(np.clip(values, lower, upper) - mean).sum() for values in _masked_voxels(image, mask)]
+    return IntensityTransform(lower, upper, mean, math.sqrt(float(sum(squares)) / count))
 
 
-def normalized(image: np.ndarray, rows: slice, scale: Scale, content: np.ndarray | None = None) -> Tensor:
+def normalized(image: np.ndarray, rows: slice, transform: IntensityTransform, mask: np.ndarray | None = None) -> Tensor:
     """Some rows of an image [k, j, i], scaled, as float32; 0 outside the content."""
-    values = scale(torch.from_numpy(np.array(image[rows], np.float32, order="C")))
-    return values if content is None else values.masked_fill_(torch.from_numpy(~content[rows]), 0.0)
+    values = transform(torch.from_numpy(np.array(image[rows], np.float32, order="C")))
+    return values if mask is None else values.masked_fill_(torch.from_numpy(~mask[rows]), 0.0)
 
 
 def chunks(shape: Sequence[int]) -> Iterator[slice]:
@@ -88,9 +92,9 @@ def chunks(shape: Sequence[int]) -> Iterator[slice]:
     return (slice(row, min(row + depth, shape[0])) for row in range(0, shape[0], depth))
 
 
-def _counted(image: np.ndarray, content: np.ndarray | None) -> Iterator[np.ndarray]:
+def _masked_voxels(image: np.ndarray, mask: np.ndarray | None) -> Iterator[np.ndarray]:
     """The voxels that count, as float64, some rows at a time."""
     for part in chunks(image.shape):
-        values = image[part] if content is None else image[part][content[part]]
+        values = image[part] if mask is None else image[part][mask[part]]
         if values.size:
             yield values.astype(np.float64)

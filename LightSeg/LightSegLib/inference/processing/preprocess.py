@@ -23,7 +23,7 @@ from ...core.i18n import tr as _
 from ...core.system import free_memory, gigabytes
 from ...imaging.region import Region, Slices
 from ...imaging.volume import Volume
-from .normalization import CHUNK_VOXELS, Scale, chunks, fit, normalized
+from .normalization import CHUNK_VOXELS, IntensityTransform, chunks, fit_normalization, normalized
 from .orientation import axis_steps, oriented
 from .resample import Resampler, Shape, nearest_axes, resample_labels, resampled_shape, separate_axis
 from .restore import SLAB_BYTES, Decision, LabelRestorer, Restorer
@@ -39,13 +39,13 @@ Spacing = tuple[float, float, float]
 class Channel:
     """One channel of the network's input, which `rows` computes.
 
-    image: the used part [k, j, i] in the working orientation, of any type. content: its voxels that count, where not
+    image: the used part [k, j, i] in the working orientation, of any type. mask: its voxels that count, where not
     all do. bounds: its range after scaling, to which the resampler keeps.
     """
 
     image: np.ndarray
-    scale: Scale
-    content: np.ndarray | None
+    transform: IntensityTransform
+    mask: np.ndarray | None
     resampler: Resampler
     bounds: tuple[Tensor, Tensor] | None = None
 
@@ -57,7 +57,7 @@ class Channel:
         for row in range(start, stop, step):
             after = min(row + step, stop)
             first, last = self.resampler.needed(row, after)
-            scaled = normalized(self.image, slice(first, last), self.scale, self.content)
+            scaled = normalized(self.image, slice(first, last), self.transform, self.mask)
             rows[row - start : after - start] = self.resampler(scaled, row, after, self.bounds)
         return rows
 
@@ -188,13 +188,13 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
         _check_memory(4 * 2 * len(images) * math.prod(shape))
     axis = separate_axis(preprocessing.resampling, spacing, target)
     resampler = Resampler(images[0].shape, shape, preprocessing.resampling, axis)
-    content = None
+    mask = None
     if any(rule.masked for rule in preprocessing.normalization):
-        content = ndimage.binary_fill_holes(np.any([image != 0 for image in images], axis=0))
-        content = content if content.any() else None
+        mask = ndimage.binary_fill_holes(np.any([image != 0 for image in images], axis=0))
+        mask = mask if mask.any() else None
     make = _normalized_first if preprocessing.normalize_first else _normalized_last
     channels = tuple(
-        make(image, rule, volume.name, content if rule.masked else None, resampler)
+        make(image, rule, volume.name, mask if rule.masked else None, resampler)
         for image, rule, volume in zip(images, preprocessing.normalization, volumes, strict=True)
     )
     return Prepared(channels, shape, geometry.shape, region, order, flips, inner, spacing, target)
@@ -228,25 +228,25 @@ def _check_memory(needed: int) -> None:
 
 
 def _normalized_first(
-    image: np.ndarray, rule: Normalization, name: str, content: np.ndarray | None, resampler: Resampler
+    image: np.ndarray, rule: Normalization, name: str, mask: np.ndarray | None, resampler: Resampler
 ) -> Channel:
-    scale = fit(image, rule, name, content)
-    return Channel(image, scale, content, resampler, _bounds(image, scale, content, resampler))
+    transform = fit_normalization(image, rule, name, mask)
+    return Channel(image, transform, mask, resampler, _bounds(image, transform, mask, resampler))
 
 
 def _normalized_last(
-    image: np.ndarray, rule: Normalization, name: str, content: np.ndarray | None, resampler: Resampler
+    image: np.ndarray, rule: Normalization, name: str, mask: np.ndarray | None, resampler: Resampler
 ) -> Channel:
     """Statistics of the resampled image are asked for, so all of it is made now."""
     shape = resampler.new_shape
     if shape != resampler.shape:
         image = _normalized_first(image, Normalization("none"), name, None, resampler).rows(0, shape[0]).numpy()
-        content = None if content is None else resample_labels(content, shape)
-    return Channel(image, fit(image, rule, name, content), content, Resampler(shape, shape, resampler.rule))
+        mask = None if mask is None else resample_labels(mask, shape)
+    return Channel(image, fit_normalization(image, rule, name, mask), mask, Resampler(shape, shape, resampler.rule))
 
 
 def _bounds(
-    image: np.ndarray, scale: Scale, content: np.ndarray | None, resampler: Resampler
+    image: np.ndarray, transform: IntensityTransform, mask: np.ndarray | None, resampler: Resampler
 ) -> tuple[Tensor, Tensor] | None:
     """Range of the scaled image, or that of each of its slices across the separate axis, where splines could leave it.
 
@@ -254,14 +254,14 @@ def _bounds(
     """
     if not resampler.overshoots:
         return None
-    across = resampler.axis
-    others = tuple(axis for axis in range(3) if axis != across)
+    separate = resampler.axis
+    others = tuple(axis for axis in range(3) if axis != separate)
     lower, upper = [], []
     for rows in chunks(image.shape):
-        scaled = normalized(image, rows, scale, content)
+        scaled = normalized(image, rows, transform, mask)
         lower.append(scaled.amin(others, keepdim=True))
         upper.append(scaled.amax(others, keepdim=True))
-    if across == 0:
+    if separate == 0:
         return torch.cat(lower), torch.cat(upper)
     return torch.cat(lower).amin(0, keepdim=True), torch.cat(upper).amax(0, keepdim=True)
 

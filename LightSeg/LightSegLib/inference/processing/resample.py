@@ -32,10 +32,10 @@ def resampled_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequ
 
 def separate_axis(rule: Resampling, spacing: Sequence[float], target: Sequence[float]) -> int | None:
     """The array axis that is interpolated on its own: the one coarsest axis, None where there is none."""
-    if rule.separate == "never":
+    if rule.separate_axis == "never":
         return None
     for candidate in (spacing, target):
-        if rule.separate == "always" or max(candidate) / min(candidate) > ANISOTROPY:
+        if rule.separate_axis == "always" or max(candidate) / min(candidate) > ANISOTROPY:
             coarsest = [axis for axis in range(3) if max(candidate) / candidate[axis] == 1]
             return coarsest[0] if len(coarsest) == 1 else None
     return None
@@ -43,8 +43,12 @@ def separate_axis(rule: Resampling, spacing: Sequence[float], target: Sequence[f
 
 def nearest_axes(rule: Resampling, spacing: Sequence[float], target: Sequence[float]) -> list[int]:
     """The array axes along which the nearest voxel is taken."""
-    separate = separate_axis(rule, spacing, target)
-    return [axis for axis in range(3) if (rule.across if axis == separate else rule.interpolation) == "nearest"]
+    separated = separate_axis(rule, spacing, target)
+    return [
+        axis
+        for axis in range(3)
+        if (rule.separate_axis_interpolation if axis == separated else rule.interpolation) == "nearest"
+    ]
 
 
 def nearest(length: int, new: int) -> np.ndarray:
@@ -116,7 +120,7 @@ class Resampler:
         length, new = self.shape[axis], self.new_shape[axis]
         if length == new:
             return None
-        interpolation = self.rule.across if axis == self.axis else self.rule.interpolation
+        interpolation = self.rule.separate_axis_interpolation if axis == self.axis else self.rule.interpolation
         if interpolation == "nearest":
             return torch.from_numpy(nearest(length, new))
         # What becomes of each voxel alone is its weight in all others: splines are linear in the voxels.

@@ -23,7 +23,7 @@ ACTIVATIONS = (nn.LeakyReLU, nn.ReLU, nn.SiLU)  # those that work in place
 CACHED_VALUES = 1 << 19  # computed together
 
 
-def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+def fuse_modules(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A twin of `network` in evaluation mode that computes the same on the CPU, in `dtype`.
 
     It shares the parameters, as far as they are of that type.

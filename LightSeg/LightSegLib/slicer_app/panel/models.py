@@ -157,7 +157,7 @@ class Models:
         if card is None or not path or not self._agreedToLicense(card):
             return
         self._start(
-            lambda progress, canceled: WeightStore().use_file(card, path, progress, canceled, accept_license=True)
+            lambda progress, canceled: WeightStore().add_file(card, path, progress, canceled, accept_license=True)
         )
 
     def _agreedToLicense(self, card: Card) -> bool:
@@ -255,7 +255,7 @@ def details(card: Card) -> str:
         _("Accuracy"): html.escape(accuracy(card)),
         _("Weights"): html.escape(megabytes(card.weights.size)) if card.weights.size else "",
         _("Limits"): html.escape(card.limitations),
-        _("* Unverified, since not known"): html.escape(" ".join(card.not_known)),
+        _("* Unverified, since not known"): html.escape(" ".join(card.assumptions)),
         _("License"): html.escape(card.license),
         _("Cite"): html.escape(card.citation),
     }

@@ -30,8 +30,8 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         self._timer.timeout.connect(self._fill)
         ui.copyTableButton.clicked.connect(self._onCopyTable)
         ui.copyMethodsButton.clicked.connect(self._onCopyMethods)
-        ui.doubtList.itemClicked.connect(self._onDoubt)
-        ui.doubtList.itemActivated.connect(self._onDoubt)  # the keyboard's click
+        ui.lowConfidenceList.itemClicked.connect(self._onLowConfidence)
+        ui.lowConfidenceList.itemActivated.connect(self._onLowConfidence)  # the keyboard's click
         ui.editButton.clicked.connect(self._onEdit)
         self.show(None)
 
@@ -81,29 +81,29 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
             button.setEnabled(bool(rows))
         self._ui.copyMethodsButton.setEnabled(bool(provenance))
         self._ui.show3DButton.setSegmentationNode(node)
-        self._showDoubts(self._places())
+        self._showLowConfidence(self._lowConfidencePositions())
 
-    def _places(self) -> list[tuple[tuple[float, float, float], float]]:
+    def _lowConfidencePositions(self) -> list[tuple[tuple[float, float, float], float]]:
         """Where the network was least sure, in RAS mm as the volume lies now, and how sure."""
         volume = scene.input_volume(self._node) if self._node is not None else None
         if volume is None:
             return []
-        found = scene.provenance_of(self._node).get("least_certain", [])
+        found = scene.provenance_of(self._node).get("low_confidence_slices", [])
         return [(scene.world_position(volume, index), confidence) for *index, confidence in found]
 
-    def _showDoubts(self, places: list[tuple[tuple[float, float, float], float]]) -> None:
-        self._ui.doubtList.clear()
+    def _showLowConfidence(self, places: list[tuple[tuple[float, float, float], float]]) -> None:
+        self._ui.lowConfidenceList.clear()
         for (r, a, s), sure in places:
-            self._ui.doubtList.addItem(
+            self._ui.lowConfidenceList.addItem(
                 _("{percent:.0f} % certain at {r:.0f}, {a:.0f}, {s:.0f} mm (R, A, S)").format(
                     percent=100 * sure, r=r, a=a, s=s
                 )
             )
-        self._ui.doubtLabel.setVisible(bool(places))
-        self._ui.doubtList.setVisible(bool(places))
+        self._ui.lowConfidenceLabel.setVisible(bool(places))
+        self._ui.lowConfidenceList.setVisible(bool(places))
 
-    def _onDoubt(self, _item: object) -> None:
-        (r, a, s), _sure = self._places()[self._ui.doubtList.currentRow]
+    def _onLowConfidence(self, _item: object) -> None:
+        (r, a, s), _sure = self._lowConfidencePositions()[self._ui.lowConfidenceList.currentRow]
         slicer.modules.markups.logic().JumpSlicesToLocation(r, a, s, True)
 
     def _onCopyTable(self) -> None:

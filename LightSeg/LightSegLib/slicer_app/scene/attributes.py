@@ -28,10 +28,11 @@ ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
     "LightSeg.Citation": "citation",
     "LightSeg.SoftwareVersion": "lightseg",
     "LightSeg.Notices": "notices",
-    "LightSeg.LeastCertain": "least_certain",
+    "LightSeg.LowConfidenceSlices": "low_confidence_slices",
     "LightSeg.Totals": "totals",
     "LightSeg.Alignment": "alignment",
 }
+FORMER_ATTRIBUTES = {"LightSeg.LowConfidenceSlices": "LightSeg.LowConfidenceSlices"}  # in scenes of earlier versions
 
 SEGMENT_TAGS = ("LightSeg.Model", "LightSeg.Version", "LightSeg.WeightsSHA256")
 
@@ -44,7 +45,7 @@ def attributes_of(provenance: dict[str, Any]) -> dict[str, str]:
 
 def set_attributes(node: Any, attributes: dict[str, str]) -> None:
     """Replace all of LightSeg's attributes, so that none of an earlier run stays."""
-    for name in ATTRIBUTES:
+    for name in (*ATTRIBUTES, *FORMER_ATTRIBUTES.values()):
         if name in attributes:
             node.SetAttribute(name, attributes[name])
         else:
@@ -53,6 +54,9 @@ def set_attributes(node: Any, attributes: dict[str, str]) -> None:
 
 def provenance_of(segmentationNode: Any) -> dict[str, Any]:
     """What `write_segmentation` has kept of the provenance; nothing for a segmentation of other origin."""
-    found = {key: segmentationNode.GetAttribute(name) for name, key in ATTRIBUTES.items()}
-    as_json = ("settings", "libraries", "notices", "seconds", "least_certain", "totals", "alignment")
+    found = {
+        key: segmentationNode.GetAttribute(name) or segmentationNode.GetAttribute(FORMER_ATTRIBUTES.get(name, name))
+        for name, key in ATTRIBUTES.items()
+    }
+    as_json = ("settings", "libraries", "notices", "seconds", "low_confidence_slices", "totals", "alignment")
     return {key: i18n.loads(text) if key in as_json else text for key, text in found.items() if text is not None}

@@ -31,7 +31,7 @@ from .attributes import (
     set_attributes,
 )
 from .coordinates import array_of, moved, through, transform_between
-from .undo import all_or_nothing, hierarchy_item
+from .undo import hierarchy_item, scene_transaction
 from .volumes import _described
 
 
@@ -80,7 +80,7 @@ def write_segmentation(
             )
         )
     scene = volumeNode.GetScene()
-    with all_or_nothing(scene, segmentationNode):
+    with scene_transaction(scene, segmentationNode):
         if segmentationNode is None:
             name = scene.GenerateUniqueName(segmentation_name(volumeNode, segmentation.provenance.get("title", "")))
             segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)

@@ -16,7 +16,7 @@ def hierarchy_item(node: Any) -> tuple[Any, int]:
 
 
 @contextmanager
-def all_or_nothing(scene: Any, segmentationNode: Any) -> Iterator[None]:
+def scene_transaction(scene: Any, segmentationNode: Any) -> Iterator[None]:
     """Undo, when the body raises, what it added to the scene and to the given segmentation node."""
     before = _node_ids(scene)
     restore = _snapshot(segmentationNode) if segmentationNode is not None else lambda: None

@@ -31,8 +31,8 @@ def vague_card() -> Card:
         weights=Weights("checkpoint_final.pth"),
         license="CC0-1.0",
         citation="None.",
-        not_known=("The labels.",),
-        self_describing=True,
+        assumptions=("The labels.",),
+        metadata_in_weights=True,
     )
 
 
@@ -43,7 +43,7 @@ def test_a_checkpoint_fills_in_what_the_card_did_not_know(vague_card: Card) -> N
     assert (card.network_arguments, card.preprocessing) == (settings.network_arguments, settings.preprocessing)
     assert (card.inference, card.labels, card.channels) == (settings.inference, settings.labels, settings.channels)
     assert (card.id, card.title, card.weights) == (vague_card.id, vague_card.title, vague_card.weights)
-    assert card.not_known == (
+    assert card.assumptions == (
         "None of the labels in the weights file (Dataset042_Tiny) has the name of one that the model should have.",
     )
     agreeing = dataclasses.replace(vague_card, labels=settings.labels[:1])

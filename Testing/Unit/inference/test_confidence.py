@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from LightSegLib.inference.confidence import least_certain_slices
+from LightSegLib.inference.confidence import lowest_confidence_slices
 
 SHAPE = (12, 20, 20)
 
@@ -21,7 +21,7 @@ def column(means: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_doubtful_slices_come_first_and_neighbors_once() -> None:
-    found = least_certain_slices(*column({4: 0.6, 5: 0.55, 9: 0.7}), count=2)
+    found = lowest_confidence_slices(*column({4: 0.6, 5: 0.55, 9: 0.7}), count=2)
     assert [(place.index[2], pytest.approx(place.confidence)) for place in found] == [(5, 0.55), (9, 0.7)]
     np.testing.assert_allclose(found[0].index, (7.5, 7.5, 5))
 
@@ -30,8 +30,8 @@ def test_the_place_is_where_the_doubt_is() -> None:
     labels, confidence = column({})
     confidence[:] = 100
     confidence[6, 10, 5] = 20
-    assert least_certain_slices(labels, confidence, count=1)[0].index == (5, 10, 6)
+    assert lowest_confidence_slices(labels, confidence, count=1)[0].index == (5, 10, 6)
 
 
 def test_without_labels_there_is_nothing_to_show() -> None:
-    assert least_certain_slices(np.zeros(SHAPE, np.uint8), np.full(SHAPE, 100, np.uint8)) == []
+    assert lowest_confidence_slices(np.zeros(SHAPE, np.uint8), np.full(SHAPE, 100, np.uint8)) == []
