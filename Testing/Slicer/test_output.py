@@ -126,11 +126,11 @@ def test_the_result_says_how_it_came_about(make_volume, segment):
 
 def test_the_provenance_in_a_scene_of_an_earlier_version_is_read(make_volume, segment):
     node = segment(make_volume())
-    node.SetAttribute("LightSeg.LowConfidenceSlices", "[[1, 2, 3, 0.5]]")
+    node.SetAttribute("LightSeg.LeastCertain", "[[1, 2, 3, 0.5]]")
     assert provenance_of(node)["low_confidence_slices"] == [[1, 2, 3, 0.5]]
 
     segment(make_volume(), node)
-    assert node.GetAttribute("LightSeg.LowConfidenceSlices") is None
+    assert node.GetAttribute("LightSeg.LeastCertain") is None
 
 
 def test_totals_are_of_the_segments_as_they_are_now(make_volume):

@@ -22,7 +22,7 @@ from ..core.schema import FieldError, conform
 
 SCHEMA_VERSION = 1
 # Fields of cards, and of their resampling, by the names that they once had.
-RENAMED = {"licence": "license", "assumptions": "assumptions", "metadata_in_weights": "metadata_in_weights"}
+RENAMED = {"licence": "license", "not_known": "assumptions", "self_describing": "metadata_in_weights"}
 RENAMED_RESAMPLING = {"separate": "separate_axis", "across": "separate_axis_interpolation"}
 MOST_BYTES = 1 << 20  # of a card; the longest has some twenty thousand
 LONGEST_NAME = 200  # bytes of a file's name; most file systems have 255, and temporary names need some

@@ -184,7 +184,7 @@ def test_whole_numbers_may_be_written_with_a_point_and_lengths_without(data: dic
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("licence", "license"), ("assumptions", "assumptions"), ("metadata_in_weights", "metadata_in_weights")],
+    [("licence", "license"), ("not_known", "assumptions"), ("self_describing", "metadata_in_weights")],
 )
 def test_a_card_with_a_former_name_of_a_field_is_read(data: dict[str, Any], old: str, new: str) -> None:
     expected = card_from_dict(data)

@@ -32,7 +32,7 @@ ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
     "LightSeg.Totals": "totals",
     "LightSeg.Alignment": "alignment",
 }
-FORMER_ATTRIBUTES = {"LightSeg.LowConfidenceSlices": "LightSeg.LowConfidenceSlices"}  # in scenes of earlier versions
+FORMER_ATTRIBUTES = {"LightSeg.LowConfidenceSlices": "LightSeg.LeastCertain"}  # in scenes of earlier versions
 
 SEGMENT_TAGS = ("LightSeg.Model", "LightSeg.Version", "LightSeg.WeightsSHA256")
 
