@@ -51,6 +51,7 @@ SYNTHESIS_HELP = {
     "overlap": "mm beyond the middle that each half sees",
     "widths": "channels of the network's levels, joined by commas",
     "fine_channels": "channels of the network at full resolution",
+    "residual_blocks": "more convolutions of the network at full and at half resolution",
     "prior_images": "label maps in random poses from which the prior is counted",
     "initial_weights": "start from the weights in this file",
     "threads": "of the training; the images are made in a process beside it",

@@ -49,7 +49,8 @@ class AtlasUNet(nn.Module):
     the plane of symmetry in the middle. tissues: for each class the number of its tissue group, 0 for the
     background's. pairs: classes (left, right) that mirror each other; none for a grid without symmetry. overlap:
     voxels of the other side that each half sees. widths: channels of the U-Net's levels, the first at every second
-    voxel. fine_channels: of the level at every voxel. prior_step: voxels of the grid to one of the stored prior.
+    voxel. fine_channels: of the level at every voxel. residual_blocks: more convolutions at every voxel, and as many at
+    the U-Net's first level. prior_step: voxels of the grid to one of the stored prior.
 
     The buffer `prior`, uint8 [1, half classes - 1, k, j, i], holds 255 times the square root of each probability: the
     root spends the 256 steps on the rare.
@@ -68,6 +69,7 @@ class AtlasUNet(nn.Module):
         overlap: int = 8,
         widths: Sequence[int] = (24, 44, 64, 80),
         fine_channels: int = 8,
+        residual_blocks: int = 0,
         prior_step: int = 2,
     ) -> None:
         super().__init__()
@@ -103,6 +105,8 @@ class AtlasUNet(nn.Module):
         self.coarse = CoarseUNet(channels + 3, widths)
         self.lateral = Pointwise(widths[0], fine_channels)
         self.mix = ConvNormAct(fine_channels, fine_channels)
+        self.fine_blocks = nn.ModuleList(ResidualBlock(fine_channels) for _ in range(residual_blocks))
+        self.coarse_blocks = nn.ModuleList(ResidualBlock(widths[0]) for _ in range(residual_blocks))
         self.coarse_head = Pointwise(widths[0], outputs)
         self.fine_head = Pointwise(fine_channels, outputs)
         self.offset_scale = nn.Parameter(torch.ones(outputs))
@@ -111,6 +115,11 @@ class AtlasUNet(nn.Module):
             nn.init.zeros_(head.bias)
         self._atlas: Atlas | None = None
         self.register_load_state_dict_post_hook(_forget_atlas)
+
+    @property
+    def joined_inputs(self) -> dict[str, int]:
+        """Keys of the weights whose input is joined of equal parts, with the number of these."""
+        return {f"coarse.decoder.{number}.conv.weight": 2 for number in range(1, len(self.coarse.decoder))}
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, classes, K, J, I] of aligned images [B, 1, K, J, I] of any intensities."""
@@ -202,7 +211,11 @@ class AtlasUNet(nn.Module):
         known = torch.cat((F.avg_pool3d(x, 2), self.atlas.position.to(x.dtype)), 1)
         start = self.down(fine) + self.place(self.atlas.places.to(x.dtype))
         features = self.coarse(known.contiguous(memory_format=torch.channels_last_3d), start)
+        for block in self.coarse_blocks:
+            features = block(features)
         fine = self.mix(F.interpolate(self.lateral(features), scale_factor=2.0, mode="nearest") + fine)
+        for block in self.fine_blocks:
+            fine = block(fine)
         coarse = Doubled.apply(self.coarse_head(features))
         fine, coarse = (t.squeeze(0).movedim(0, -1).flatten(0, 2) for t in (fine, coarse))
         if chosen is not None:
@@ -339,6 +352,20 @@ class ConvNormAct(nn.Module):
         if self.weight is not None:
             x = F.batch_norm(x, None, None, self.weight, self.bias, training=True)
         return F.leaky_relu(x, 0.01)
+
+
+class ResidualBlock(nn.Module):
+    """Adds to its input what a convolution finds there; nothing before it has been trained."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.look = ConvNormAct(channels, channels)
+        self.add = Pointwise(channels, channels)
+        nn.init.zeros_(self.add.weight)
+        nn.init.zeros_(self.add.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.add(self.look(x))
 
 
 def _check_classes(classes: int, tissues: Sequence[int], pairs: Sequence[tuple[int, int]]) -> None:

@@ -74,4 +74,5 @@ def network_arguments(material: Material, options: SyntheticTrainingOptions) -> 
         "overlap": material.layout.overlap,
         "widths": list(options.widths),
         "fine_channels": options.fine_channels,
+        "residual_blocks": options.residual_blocks,
     }

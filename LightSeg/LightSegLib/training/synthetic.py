@@ -36,6 +36,7 @@ from .synthesis.options import SynthesisOptions
 from .synthesis.preview import draw_preview
 from .synthetic_card import TEMPLATE, WEIGHTS, write_model
 from .synthetic_options import SyntheticTrainingOptions, synthetic_command
+from .widening import widened
 
 RESOLUTIONS = {"1 mm": 0.0, "5 mm slices": 5.0}
 TYPICAL_POSE = 0.5  # of a registration that went well
@@ -122,7 +123,7 @@ class SyntheticRun(Run):
 
     def _load(self, path: Path) -> None:
         """Start from a weights file. Raises ModelError for one that does not fit."""
-        state = read_checkpoint(path).state
+        state = widened(read_checkpoint(path).state, self.network)
         for network in (self.network, self.average):
             load_state(network, state, path.name)
 

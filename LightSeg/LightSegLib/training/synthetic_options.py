@@ -22,8 +22,9 @@ class SyntheticTrainingOptions:
     ema_decay: exponential moving average of the weights. voxels_per_class: of each class and image, drawn at random
     for the loss. validation_maps: label maps set aside. spacing: mm of the network's grid. margin: mm around the
     structures. overlap: mm beyond the middle that each half sees, where structures are paired.
-    widths, fine_channels: of the network, see `AtlasUNet`. prior_images: from which the prior is counted.
-    initial_weights: weights file to start from, "" for none; such a training starts with all contrasts at once.
+    widths, fine_channels, residual_blocks: of the network, see `AtlasUNet`. prior_images: from which the prior is
+    counted. initial_weights: weights file to start from, of this network or of one with fewer channels and blocks, ""
+    for none; such a training starts with all contrasts at once.
     threads: of the training itself; images are made in a process beside it. nice: lowers the priority, 0 to 19.
     """
 
@@ -43,6 +44,7 @@ class SyntheticTrainingOptions:
     overlap: float = 12.0
     widths: tuple[int, ...] = (24, 44, 64, 80)
     fine_channels: int = 8
+    residual_blocks: int = 0
     prior_images: int = 160
     initial_weights: str = ""
     seed: int = 0
@@ -66,6 +68,7 @@ class SyntheticTrainingOptions:
             margin=0,
             overlap=0,
             fine_channels=1,
+            residual_blocks=0,
             prior_images=1,
             seed=0,
             threads=1,

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from LightSegLib.core.errors import ModelError
 from LightSegLib.evaluation.metrics import dice
+from LightSegLib.models.matching import load_state
 from LightSegLib.networks import build
 from LightSegLib.networks.atlas_unet import AtlasUNet, Doubled
+from LightSegLib.training.widening import widened
 from LightSegLib.weights.checkpoint import read_checkpoint
 from LightSegLib.weights.files import save_weights
 
@@ -119,6 +121,37 @@ def test_each_image_of_a_batch_is_taken_by_itself() -> None:
     pair = torch.cat((image(1), image(2, left_and_right=-3)))
     with torch.no_grad():
         torch.testing.assert_close(made(pair)[1], logits(made, pair[1:]))
+
+
+def test_a_larger_network_takes_a_trained_smaller_one_over_and_learns_in_all_its_parts() -> None:
+    """Channels and blocks are added without a change of what is computed, and none of the new ones is idle."""
+    deep = {**ARGUMENTS, "widths": (4, 6, 8), "pairs": []}
+    torch.manual_seed(0)
+    small = build("atlas_unet", deep)
+    assert isinstance(small, AtlasUNet)
+    small.set_prior(F.avg_pool3d(F.one_hot(truth(), 4).movedim(-1, 0)[1:][None].float(), 2)[0])
+    for parameter in small.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    large = build("atlas_unet", {**deep, "widths": (6, 9, 11), "fine_channels": 7, "residual_blocks": 2})
+    assert isinstance(large, AtlasUNet)
+    large.load_state_dict(widened(small.state_dict(), large))
+    x = image()[0, 0]
+    torch.testing.assert_close(large.half_logits(x), small.half_logits(x), atol=1e-4, rtol=1e-4)
+    before = {key: value.clone() for key, value in large.named_parameters()}
+    optimizer = torch.optim.Adam(large.parameters(), lr=0.01)
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(large.half_logits(x), torch.ones(x.numel(), dtype=torch.long)).backward()
+        optimizer.step()
+    for key, value in large.named_parameters():
+        for axis in range(min(value.dim(), 2)):  # every channel that is told something, and every one that tells
+            assert (value != before[key]).movedim(axis, 0).reshape(value.shape[axis], -1).any(1).all(), key
+
+
+def test_a_smaller_network_does_not_take_a_larger_one_over() -> None:
+    large = build("atlas_unet", {**ARGUMENTS, "fine_channels": 6})
+    with pytest.raises(ModelError, match="do not fit the network AtlasUNet"):
+        load_state(network(), widened(large.state_dict(), network()), "large.pt")
 
 
 def test_the_weights_file_holds_the_prior(tmp_path: Path) -> None:

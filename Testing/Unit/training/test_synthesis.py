@@ -73,6 +73,24 @@ def test_a_seed_and_a_number_give_the_same_image_again_and_others_give_others() 
 # --- shape ---------------------------------------------------------------------------------------
 
 
+def test_a_halo_follows_one_structure_within_another_and_changes_no_label() -> None:
+    halo = {"beside": [LIVER], "within": [LIVER, LEFT_KIDNEY], "tissue": "fluid"}
+    haloed = settings_from_dict({**settings(), "halos": [halo]})
+    values, matrix = phantom(0)
+    maps = [LabelMap("subject", numbered(values), np.linalg.inv(matrix))]
+    wish = Wish(kind="T1")
+    options = {**STILL, **CLEAN, "tissue_jitter": 0.0, "value_jitter": 0.0, "halo_width": (4.0, 4.0)}
+    plain, bright = (
+        Generator(maps, [np.eye(4)], haloed, 3).sample(0, GRID, SynthesisOptions(**options, halo=share), wish)
+        for share in (0.0, 1.0)
+    )
+    assert torch.equal(plain.classes, bright.classes)
+    changed = (plain.image - bright.image).abs() > 0.01
+    liver = plain.classes == 1
+    assert 0 < int(changed.sum()) < int(liver.sum())  # in patches
+    assert not changed[~liver].any()  # the left kidney lies farther than a voxel from the liver
+
+
 def test_without_pose_the_labels_are_the_map_and_a_mirror_image_changes_sides() -> None:
     values, _ = phantom(0)
     expected = torch.tensor(SETTINGS.source_classes)[numbered(values).long()]
@@ -299,6 +317,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("tissues.liver.between", ["fat", "muscle"], "two other tissues"),
         ("tissues.liver.intensity", {"T1": -4}, "at least 0"),
         ("totals.0.values", [3, 77], "values of structures"),
+        ("halos", [{"beside": [9], "within": [2], "tissue": "fluid"}], "values of structures"),
+        ("halos", [{"beside": [3], "within": [2], "tissue": "muscle"}], "'muscle' is not"),
         ("subject", "Phantom 7", "must look like head"),
     ],
 )

@@ -107,9 +107,13 @@ def test_a_run_goes_on_from_weights_alone(maps: Path, tmp_path: Path) -> None:
     train_synthetic(maps, tmp_path / "second", onward)
     best = max(validations(tmp_path / "first"))
     assert validations(tmp_path / "second") == pytest.approx([best], abs=1e-3)  # weights are stored in half precision
-    wider = SyntheticTrainingOptions(**{**vars(onward), "widths": (8, 16)})
+    wider = SyntheticTrainingOptions(**{**vars(onward), "widths": (10, 16), "fine_channels": 12, "residual_blocks": 1})
+    card = train_synthetic(maps, tmp_path / "wider", wider)
+    assert validations(tmp_path / "wider") == pytest.approx([best], abs=2e-3)
+    assert card is not None and card.network_arguments["residual_blocks"] == 1
+    narrower = SyntheticTrainingOptions(**{**vars(onward), "widths": (4, 12)})
     with pytest.raises(ModelError):
-        train_synthetic(maps, tmp_path / "third", wider)
+        train_synthetic(maps, tmp_path / "third", narrower)
     assert not (tmp_path / "third").exists()
 
 

@@ -8,11 +8,13 @@ a registration leaves, and that known contrasts are among the random ones.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .contrast import PATCH_NODES, Contrast
@@ -21,7 +23,7 @@ from .grid import Grid
 from .label_maps import LabelMap
 from .options import SynthesisOptions
 from .scanner import scan
-from .settings import Settings
+from .settings import Halo, Settings
 from .shape import Shape
 
 IGNORED = 255  # class of voxels beyond the field of view
@@ -75,7 +77,7 @@ class Generator:
         if wish.pose is not None:
             options = dataclasses.replace(options, pose=(wish.pose, wish.pose))
         if wish.whole:
-            options = dataclasses.replace(options, cut=0.0, spot=0.0)
+            options = dataclasses.replace(options, cut=0.0, spot=0.0, halo=0.0)
         shape = Shape(self._maps[subject], self._affines[subject], grid, options, draw)
         sources = shape.sources()
         contrast = Contrast(self._settings, options, draw, wish.kind)
@@ -85,6 +87,10 @@ class Generator:
         image = self._ideal(shape, sources, contrast, draw)
         if draw.happens(options.spot):
             image = _with_spot(image, classes > 0, grid.spacing, options, draw)
+        for halo in self._settings.halos:
+            if draw.happens(options.halo):
+                level = float(contrast.means[self._settings.source_tissues.index(halo.tissue)])
+                image = torch.where(self._band(halo, classes, grid.spacing, options, draw), level, image)
         image = scan(image, grid.spacing, options, draw, wish.slices)
         removed = contrast.removed[sources.long()]
         if contrast.partial.any():
@@ -97,6 +103,17 @@ class Generator:
     def _ideal(self, shape: Shape, sources: Tensor, contrast: Contrast, draw: Draw) -> Tensor:
         """Mean intensity within each voxel, with the tissue's own texture."""
         return shape.mean(contrast.means) + contrast.deviations[sources.long()] * draw.normal(*sources.shape)
+
+    def _band(self, halo: Halo, classes: Tensor, spacing: float, options: SynthesisOptions, draw: Draw) -> Tensor:
+        """Where a halo is, bool [k, j, i]: in patches."""
+        numbers = {value.value: n for n, value in enumerate(self._settings.structures, start=1)}
+        beside, within = (
+            torch.isin(classes, torch.tensor([numbers[value] for value in values], dtype=classes.dtype))
+            for values in (halo.beside, halo.within)
+        )
+        reach = math.ceil(draw.span(options.halo_width) / spacing)
+        near = F.max_pool3d(beside[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
+        return near & within & (draw.smooth(classes.shape, [PATCH_NODES] * 3)[0] > draw.uniform(-1, 1))
 
     def classes(self, number: int, grid: Grid, options: SynthesisOptions) -> Tensor:
         """The classes alone of a random pose: uint8 [k, j, i]; not those of `sample` with the same number."""

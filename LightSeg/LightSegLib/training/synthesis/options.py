@@ -39,6 +39,7 @@ class SynthesisOptions:
     anything around the structures [M]. empty_background: share of images whose background is zero; else it is up to
     background [S].
     spot, spot_radius: share of images with a spot of another intensity, as a lesion is, and its radius in mm [M].
+    halo, halo_width: share of images with the settings' halos, and how far these reach in mm [M].
 
     Scanner:
     bias, bias_nodes: standard deviation of the logarithm of the bias field at its nodes; [S] has 0.5. Number of
@@ -79,6 +80,8 @@ class SynthesisOptions:
     background: float = 0.2
     spot: float = 0.1
     spot_radius: Span = (2.0, 9.0)
+    halo: float = 0.3
+    halo_width: Span = (1.0, 6.0)
 
     bias: Span = (0.0, 0.4)
     bias_nodes: tuple[int, int] = (2, 5)
@@ -104,7 +107,7 @@ class SynthesisOptions:
                         "{field} is {value}, but must be positive, the least before the largest. Choose another value."
                     ).format(field=field.name, value=value)
                 )
-        for name in ("mirrored", "merged", "stripped", "empty_background", "spot", "thick", "coarse", "cut"):
+        for name in ("mirrored", "merged", "stripped", "empty_background", "spot", "halo", "thick", "coarse", "cut"):
             if getattr(self, name) > 1:
                 raise InputError(
                     _("{name} is {getattr}, but must be at most 1. Choose another value.").format(
@@ -135,6 +138,7 @@ class SynthesisOptions:
             bias=(self.bias[0], self.bias[1] * (0.4 + 0.6 * hard)),
             noise=(self.noise[0], self.noise[1] * hard),
             spot=self.spot * hard,
+            halo=self.halo * hard,
             thick=self.thick * hard,
             coarse=self.coarse * hard,
             cut=self.cut * hard,

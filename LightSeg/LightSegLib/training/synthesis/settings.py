@@ -44,6 +44,15 @@ class Tissue:
 
 
 @dataclass(frozen=True)
+class Halo:
+    """A band of a tissue within some structures and beside others, as around ventricles. beside, within: values."""
+
+    beside: tuple[int, ...]
+    within: tuple[int, ...]
+    tissue: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """Label maps as data.
 
@@ -62,6 +71,7 @@ class Settings:
     license: str = ""
     citation: str = ""
     totals: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    halos: tuple[Halo, ...] = ()
 
     @functools.cached_property
     def structures(self) -> tuple[Value, ...]:
@@ -157,9 +167,11 @@ def settings_from_dict(data: Any) -> Settings:
     tissues = {name: _tissue(name, entry, schema) for name, entry in fields["tissues"].items()}
     values = tuple(_value(n, entry, tissues) for n, entry in enumerate(fields["values"]))
     totals = tuple((total["name"], total["values"]) for total in fields.get("totals", ()))
-    parts = {"values": values, "mirrored": fields.get("mirrored", ()), "tissues": tissues, "totals": totals}
-    settings = Settings(**fields | parts)
+    halos = tuple(Halo(**halo) for halo in fields.get("halos", ()))
+    parts = {"values": values, "mirrored": fields.get("mirrored", ()), "tissues": tissues}
+    settings = Settings(**fields | parts | {"totals": totals, "halos": halos})
     _check_values(settings)
+    _check_halos(settings)
     _check_mirrored(settings)
     for name, tissue in tissues.items():
         for other in tissue.between or ():
@@ -228,6 +240,15 @@ def _check_values(settings: Settings) -> None:
                 _("totals[{n}].name must differ from the others, and '{name}' is listed before").format(n=n, name=name)
             )
         names.add(name.casefold())
+
+
+def _check_halos(settings: Settings) -> None:
+    structures = {value.value for value in settings.structures}
+    for n, halo in enumerate(settings.halos):
+        if not {*halo.beside, *halo.within} <= structures:
+            raise FieldError(f"halos[{n}].beside and within must be the values of structures")
+        if halo.tissue not in settings.source_tissues:
+            raise FieldError(f"halos[{n}].tissue must be that of a listed value, and '{halo.tissue}' is not")
 
 
 def _check_mirrored(settings: Settings) -> None:
