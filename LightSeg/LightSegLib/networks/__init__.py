@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     "atlas_unet": ("atlas_unet", "AtlasUNet"),
     "lightmedseg": ("lightmedseg", "LightMedSeg"),
+    "meshnet": ("meshnet", "MeshNet"),
     "plain_conv_unet": ("unet", "PlainConvUNet"),
     "residual_encoder_unet": ("unet", "ResidualEncoderUNet"),
     "slim_unetrv2": ("slim_unetrv2", "SlimUNETRV2"),

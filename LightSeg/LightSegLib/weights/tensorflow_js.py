@@ -1,0 +1,215 @@
+"""MeshNet as TensorFlow.js keeps it: `model.json`, a Keras topology with a list of weights, and files of raw floats.
+
+Nothing in these files is executed, and nothing is made that the size of the files does not justify. What is not the
+chain of layers of a MeshNet is refused by name.
+
+Source: TensorFlow.js, "layers-model" format: `modelTopology` as Keras writes it, `weightsManifest` with groups of
+`paths` (shards, to be joined in their order) and `weights` (name, shape and type, in the order of the bytes). Kernels
+are [D, H, W, in, out]. A convolution whose name ends in "_gn" is followed by an instance norm over the volume without
+weights; so the models of brainchop say it, since Keras has no such layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import ModelError
+from ..core.json_file import read_bytes, read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOPOLOGY = "model.json"
+MOST_TOPOLOGY = 4 << 20  # bytes of model.json
+MOST_WEIGHTS = 1 << 28  # bytes of all shards; the largest known has half a million
+MOST_LAYERS = 1000
+MOST_CHANNELS = 4096
+MOST_DILATION = 128
+ACTIVATIONS = ("elu", "relu", "gelu")
+INSTANCE = "_gn"  # end of the name of a convolution with an instance norm
+FIXED = {"padding": "same", "data_format": "channels_last", "strides": [1, 1, 1]}
+SILENT = ("InputLayer", "Dropout", "SpatialDropout3D")  # they do nothing to a volume
+
+
+class _Unfit(Exception):
+    """Why the files are no MeshNet; half a sentence."""
+
+
+def read_tensorflow_js(topology: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights by MeshNet's names, float32 [out, in, k, j, i], and its arguments.
+
+    topology: path of model.json; the shards lie beside it. The network's axes are the kernels' own, D, H, W.
+    Raises ModelError for anything that is missing, cut off, larger than it may be, or no MeshNet.
+    """
+    import torch
+
+    try:
+        content = read_json(topology, MOST_TOPOLOGY)
+        layers = list(_layers(content))
+        arguments, names = _arguments(layers)
+        arrays = dict(_arrays(content, topology.parent))
+        state = {ours: torch.from_numpy(_kernel(arrays.pop(theirs, None), theirs)) for ours, theirs in names.items()}
+        if arrays:
+            raise _Unfit(f"it has weights of no layer ({', '.join(list(arrays)[:3])})")
+        return state, arguments
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"The file {Path(error.filename).name} of this TensorFlow.js model is missing. "
+            f"Download all files that its {TOPOLOGY} names."
+        ) from error
+    except (_Unfit, OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        reason = error if isinstance(error, _Unfit) else f"it cannot be understood: {error}"
+        raise ModelError(
+            f"{topology.name} is no MeshNet of TensorFlow.js that LightSeg can read: {reason}. "
+            "Download its files again, or choose another model."
+        ) from error
+
+
+def _layers(content: Any) -> Iterator[dict[str, Any]]:
+    """The layers' class and configuration, each fed by the one before."""
+    topology = content["modelTopology"]
+    model = topology.get("model_config", topology)["config"]
+    layers = model if isinstance(model, list) else model["layers"]
+    if not isinstance(layers, list) or len(layers) > MOST_LAYERS:
+        raise _Unfit(f"it has more than {MOST_LAYERS} layers")
+    before = None
+    for layer in layers:
+        if inbound := layer.get("inbound_nodes"):
+            sources = [node[0] for node in inbound[0]]
+            if len(inbound) != 1 or sources != [before]:
+                raise _Unfit(f"its layer '{layer['config']['name']}' does not follow the one before it alone")
+        before = str(layer["config"]["name"])
+        yield {**layer["config"], "class": str(layer["class_name"])}
+
+
+def _arguments(layers: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arguments of MeshNet, and for each of its tensors the name in the manifest."""
+    convolutions: list[dict[str, Any]] = []
+    activations: list[str] = []
+    names: dict[str, str] = {}
+    norms: set[str] = set()
+    for layer in layers:
+        kind, name = layer["class"], layer["name"]
+        number = len(convolutions)
+        if kind == "Conv3D":
+            _check_convolution(layer)
+            convolutions.append(layer)
+            own = layer.get("activation", "linear")
+            activations += [] if own == "linear" else [own]
+        elif kind == "Activation":
+            activations.append(layer["activation"])
+        elif kind == "BatchNormalization":
+            norms.add("batch")
+            names |= _batch_norm(layer, number - 1)
+        elif kind not in SILENT:
+            raise _Unfit(f"its layer '{name}' is of the unknown kind {kind}")
+        if len(activations) > len(convolutions):
+            raise _Unfit(f"its layer '{name}' is an activation that follows no convolution")
+    if len(convolutions) < 2 or len(activations) != len(convolutions) - 1:
+        raise _Unfit("a MeshNet has convolutions with an activation each, and one without at the end")
+    *hidden, last = convolutions
+    norms |= {"instance" for layer in hidden if layer["name"].endswith(INSTANCE)}
+    for number, layer in enumerate(hidden):
+        names |= _tensors(layer, f"convolutions.{number}")
+    names |= _tensors(last, "classifier")
+    uniform = {
+        "channels": {layer["filters"] for layer in hidden},
+        "activation": set(activations),
+        "norm": norms or {"none"},
+        "bias": {layer["use_bias"] for layer in hidden},
+    }
+    for what, found in uniform.items():
+        if len(found) != 1:
+            raise _Unfit(f"its layers differ in their {what} ({', '.join(sorted(map(str, found)))})")
+    if not set(activations) <= set(ACTIVATIONS):
+        raise _Unfit(f"its activation {activations[0]} is none of {', '.join(ACTIVATIONS)}")
+    if any(layer["kernel_size"] != [3, 3, 3] for layer in hidden) or last["kernel_size"] != [1, 1, 1]:
+        raise _Unfit("its kernels must be 3 x 3 x 3, and the last 1 x 1 x 1")
+    if not last["use_bias"]:
+        raise _Unfit("its last convolution has no bias")
+    dilations = [layer["dilation_rate"][0] for layer in hidden]
+    inputs = {"in_channels": _inputs(layers), "classes": last["filters"], "dilations": dilations}
+    return inputs | {what: found.pop() for what, found in uniform.items()}, names
+
+
+def _check_convolution(layer: dict[str, Any]) -> None:
+    for what, wanted in FIXED.items():
+        if layer[what] != wanted:
+            raise _Unfit(f"its layer '{layer['name']}' has the {what} {layer[what]}")
+    dilation = layer["dilation_rate"]
+    numbers = (layer["filters"], *dilation)
+    if any(type(number) is not int or number < 1 for number in numbers) or len(set(dilation)) != 1:
+        raise _Unfit(f"its layer '{layer['name']}' has {layer['filters']} filters and the dilation {dilation}")
+    if layer["filters"] > MOST_CHANNELS or dilation[0] > MOST_DILATION or layer.get("groups", 1) != 1:
+        raise _Unfit(f"its layer '{layer['name']}' is larger than any MeshNet's")
+
+
+def _inputs(layers: Sequence[dict[str, Any]]) -> int:
+    """Channels of the input, which stand last in the shape of the first layer."""
+    shape = next(layer[key] for layer in layers for key in ("batch_input_shape", "batch_shape") if key in layer)
+    if len(shape) != 5 or type(shape[-1]) is not int or not 1 <= shape[-1] <= MOST_CHANNELS:
+        raise _Unfit(f"its input has the shape {shape}")
+    return int(shape[-1])
+
+
+def _tensors(layer: dict[str, Any], ours: str) -> dict[str, str]:
+    """Names of a convolution's tensors, here and in the manifest."""
+    kinds = {"weight": "kernel"} | ({"bias": "bias"} if layer["use_bias"] else {})
+    return {f"{ours}.{own}": f"{layer['name']}/{theirs}" for own, theirs in kinds.items()}
+
+
+def _batch_norm(layer: dict[str, Any], number: int) -> dict[str, str]:
+    if abs(layer["epsilon"] - 1e-5) > 1e-9 or not (layer["scale"] and layer["center"]):
+        raise _Unfit(f"its layer '{layer['name']}' is a batch norm without weights or with another epsilon than 1e-5")
+    kinds = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    return {f"norms.{number}.{own}": f"{layer['name']}/{theirs}" for own, theirs in kinds.items()}
+
+
+def _arrays(content: Any, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Every array of the manifest by its name."""
+    left = MOST_WEIGHTS
+    for group in content["weightsManifest"]:
+        expected = sum(_count(entry) for entry in group["weights"]) * 4
+        if expected > left:
+            raise _Unfit(f"its weights would take more than {MOST_WEIGHTS / 1e6:.0f} MB")
+        left -= expected
+        paths = [folder / _plain(path) for path in group["paths"]]
+        sizes = [path.stat().st_size for path in paths]
+        if sum(sizes) != expected:
+            raise _Unfit(f"its weights have {sum(sizes)} bytes instead of {expected}, so they are cut off or others'")
+        floats = np.frombuffer(b"".join(map(read_bytes, paths, sizes)), "<f4")
+        if not np.isfinite(floats).all():
+            raise _Unfit("its weights are no numbers in places")
+        position = 0
+        for entry in group["weights"]:
+            count = _count(entry)
+            yield str(entry["name"]), floats[position : position + count].reshape(entry["shape"])
+            position += count
+
+
+def _count(entry: dict[str, Any]) -> int:
+    """Numbers of an array of the manifest."""
+    shape = entry["shape"]
+    if entry["dtype"] != "float32" or "quantization" in entry:
+        raise _Unfit(f"its weights '{entry['name']}' are not stored as float32")
+    if any(type(length) is not int or not 1 <= length <= MOST_CHANNELS for length in shape) or len(shape) > 5:
+        raise _Unfit(f"its weights '{entry['name']}' have the shape {shape}")
+    return math.prod(shape)
+
+
+def _plain(path: str) -> str:
+    if not path == PurePosixPath(path).name == PureWindowsPath(path).name or path in ("", ".", ".."):
+        raise _Unfit(f"its shard '{path}' does not lie beside it")
+    return path
+
+
+def _kernel(array: np.ndarray | None, name: str) -> np.ndarray:
+    """In torch's order [out, in, k, j, i]."""
+    if array is None:
+        raise _Unfit(f"its weights '{name}' are not in the list")
+    return np.array(array.transpose(4, 3, 0, 1, 2) if array.ndim == 5 else array, np.float32, order="C")
