@@ -78,7 +78,8 @@ class Normalization:
 
     zscore: (x - mean) / standard deviation, within `lower`..`upper` percentiles where given;
     ct: clip to [lower, upper] HU, then subtract `mean` and divide by `std` of the training set;
-    percentile: the `lower` and `upper` percentiles become 0 and 1; minmax: minimum and maximum become 0 and 1;
+    percentile: the `lower` and `upper` percentiles become 0 and 1, and what lies outside of them too, unless `clip` is
+    False; minmax: minimum and maximum become 0 and 1;
     unknown: nobody has published it, so the model cannot run before the card is filled in.
     masked: take statistics over the non-zero voxels alone and set all others to 0.
     """
@@ -89,6 +90,7 @@ class Normalization:
     mean: float | None = None
     std: float | None = None
     masked: bool = False
+    clip: bool = True
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ class Preprocessing:
     spacing: mm along the resulting i, j, k axes; None, for all or for one of them, keeps the input's.
     normalize_first: normalize before resampling, as nnU-Net v2 does.
     alignment: in place of all that, where a model needs its images in one position.
+    conform: before the normalization, in place of all else, FreeSurfer's grid and intensities (see
+    `inference.conforming.grid`); the network then sees the whole of it.
     """
 
     orientation: str = "RAS"
@@ -151,6 +155,7 @@ class Preprocessing:
     resampling: Resampling = Resampling()
     normalize_first: bool = False
     alignment: Alignment | None = None
+    conform: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,7 @@ class Inference:
     regions: for overlapping classes, the label that output n writes where its sigmoid exceeds 0.5, later
     outputs over earlier ones; empty where the classes exclude each other (softmax).
     resampling: how logits come back to the grid of the input.
+    paired: labels that hold the structures of both sides, which an option tells apart afterwards.
     """
 
     patch_size: tuple[int, int, int]
@@ -175,6 +181,7 @@ class Inference:
     average: str = "logits"
     regions: tuple[int, ...] = ()
     resampling: Resampling = Resampling("linear")
+    paired: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,10 +202,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several files that make up a model's weights."""
+
+    file: str
+    size: int
+    sha256: str
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
 class Weights:
     """The weights file: its name, and what is known beforehand of its size in bytes, SHA-256 and git blob id.
 
     A file without sources lies beside the card or in `Resources/Models`; others are downloaded.
+    parts: where a model is published as several files, these; `file` is then the archive that LightSeg makes of them.
     """
 
     file: str
@@ -206,6 +224,27 @@ class Weights:
     sha256: str | None = None
     git_blob: str | None = None
     sources: tuple[Source, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def published(self) -> tuple[Weights, ...] | tuple[Part, ...]:
+        """The files as their authors publish them."""
+        return self.parts or (self,)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run of a model took. volume: what was segmented. seconds: with the model in memory; cold_seconds: of a
+    new process, which reads program and weights. memory_mb: the most that the process took, program and volume
+    included. cores, processor, form: what computed, and in which form (see `inference.backends.forms`)."""
+
+    volume: str
+    seconds: float
+    cold_seconds: float
+    memory_mb: int
+    cores: int
+    processor: str
+    form: str
 
 
 @dataclass(frozen=True)
@@ -217,6 +256,8 @@ class Card:
     metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
     non_commercial: the license forbids commercial use, so it must be accepted before a download.
     totals: sums of labels that tables list after the labels.
+    measured: time and memory of a run with these weights, as `Testing/Benchmarks/measure_cards.py` found them; None for
+    a model that was never run with its weights.
     """
 
     id: str
@@ -243,6 +284,7 @@ class Card:
     metadata_in_weights: bool = False
     non_commercial: bool = False
     totals: tuple[Total, ...] = ()
+    measured: Measured | None = None
     folder: Path | None = field(default=None, compare=False)
 
     @property
@@ -293,7 +335,10 @@ def card_to_dict(card: Card) -> dict[str, Any]:
     """The JSON object of a card, without what was left at None."""
     data = {"schema": SCHEMA_VERSION, **asdict(card)}
     del data["folder"]
-    data["weights"]["sources"] = [{k: v for k, v in source.items() if v} for source in data["weights"]["sources"]]
+    for file in (data["weights"], *data["weights"]["parts"]):
+        file["sources"] = [{k: v for k, v in source.items() if v} for source in file["sources"]]
+    if not data["weights"]["parts"]:
+        del data["weights"]["parts"]
     return dict(_without_none(data))
 
 
@@ -306,13 +351,14 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     rules = tuple(Normalization(**rule) for rule in preprocessing["normalization"])
     if alignment := preprocessing.get("alignment"):
         preprocessing = preprocessing | {"alignment": Alignment(**alignment)}
-    sources = tuple(Source(**source) for source in weights.get("sources", ()))
+    parts = tuple(Part(**_with_sources(part)) for part in weights.get("parts", ()))
     changed = {
         "preprocessing": Preprocessing(**preprocessing | {"normalization": rules}),
         "inference": Inference(**_with_resampling(fields["inference"])),
         "labels": tuple(label_from_dict(label) for label in fields["labels"]),
-        "weights": Weights(**weights | {"sources": sources}),
+        "weights": Weights(**_with_sources(weights) | {"parts": parts}),
         "totals": tuple(Total(**total) for total in fields.get("totals", ())),
+        "measured": Measured(**fields["measured"]) if "measured" in fields else None,
     }
     card = Card(**fields | changed, folder=folder)
     for name, number, things in (
@@ -326,6 +372,10 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
                 )
             )
     return card
+
+
+def _with_sources(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"sources": tuple(Source(**source) for source in fields.get("sources", ()))}
 
 
 def _renewed(data: Any) -> Any:
@@ -370,21 +420,36 @@ def _check(fields: dict[str, Any]) -> None:
     for n, region in enumerate(fields["inference"].get("regions", ())):
         if region not in values:
             raise FieldError(_("inference.regions[{n}] must be the value of a label").format(n=n))
-    for n, source in enumerate(fields["weights"].get("sources", ())):
-        _require(source, NEEDED_FACTS[source["kind"]], f"weights.sources[{n}]", source["kind"])
+    _check_weights(fields["weights"])
     names = [label["name"] for label in fields["labels"]]
     for n, total in enumerate(fields.get("totals", ())):
         if total["name"] in names + [other["name"] for other in fields["totals"][:n]]:
             raise FieldError(_("totals[{n}].name must differ from the names of labels and other totals").format(n=n))
         if not set(total["labels"]) <= set(values):
             raise FieldError(_("totals[{n}].labels must be values of labels").format(n=n))
+    for n, value in enumerate(fields["inference"].get("paired", ())):
+        if value not in values:
+            raise FieldError(_("inference.paired[{n}] must be the value of a label").format(n=n))
     if alignment := fields["preprocessing"].get("alignment"):
         _check_file_name(alignment["template"], "preprocessing.alignment.template")
         if fields["inference"]["patch_size"] != alignment["size"][::-1]:
             raise FieldError(_("inference.patch_size must be preprocessing.alignment.size in reverse order"))
-    _check_file_name(fields["weights"]["file"], "weights.file")
     if fields.get("sample"):
         _check_file_name(fields["sample"], "sample")
+
+
+def _check_weights(weights: dict[str, Any]) -> None:
+    files = {"weights": weights} | {f"weights.parts[{n}]": part for n, part in enumerate(weights.get("parts", ()))}
+    for where, file in files.items():
+        _check_file_name(file["file"], f"{where}.file")
+        for n, source in enumerate(file.get("sources", ())):
+            _require(source, NEEDED_FACTS[source["kind"]], f"{where}.sources[{n}]", source["kind"])
+    if len({file["file"].casefold() for file in files.values()}) != len(files):
+        raise FieldError(_("weights.parts must have files of different names, none of them that of weights.file"))
+    if weights.get("parts"):
+        _require(weights, ("size", "sha256"), "weights", "a file that is made of parts")
+    if weights.get("parts") and weights.get("sources"):
+        raise FieldError(_("weights.sources must be left out where there are weights.parts, which have their own"))
 
 
 def _require(entry: dict[str, Any], names: tuple[str, ...], where: str, what: str) -> None:

@@ -81,6 +81,13 @@ def open_model(
 
 def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, ...]:
     """One for each fold in the checkpoint, ready to run; name: what messages call the file."""
+    if checkpoint.network not in (None, card.network_arguments):
+        raise ModelError(
+            _(
+                "The file {file} has another network than the card of {model} says. "
+                "Correct network_arguments, or use the weights that belong to the card."
+            ).format(file=name, model=card.title)
+        )
     networks = []
     for number, state in enumerate((checkpoint.state, *checkpoint.other_folds), start=1):
         file = name if number == 1 else f"{name} (network {number})"

@@ -4,6 +4,7 @@ Read are
 - nnU-Net v2's `.pth`: `network_weights`, with plans, configuration, fold and dataset in `init_args`;
 - nnU-Net v1's `.model` (UNETR++ and other descendants too): `state_dict` beside `plot_stuff`, plans elsewhere;
 - a plain state dict, also as the entry `state_dict`, `model_state_dict` or `model` of a dict;
+- MeshNet as TensorFlow.js keeps it, and models of several files, each with a state dict, in one archive (`bundle`);
 - LightSeg's own: the plain half-precision files of `save_weights`, and the slim copies made here, which can hold the
   weights of several folds.
 """
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelError
 from ..core.i18n import tr as _
+from .bundle import is_bundle, unpacked
 from .files import save_torch
 from .safe_load import first_line, safe_load
+from .tensorflow_js import TOPOLOGY, read_tensorflow_js
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 NNUNET_V2 = "nnU-Net v2"
 NNUNET_V1 = "nnU-Net v1"
 PLAIN = "state dict"
+TENSORFLOW_JS = "TensorFlow.js"
+PARTS = "several files"
 LIGHTSEG = "LightSeg"
 SLIM = "LightSeg slim copy"  # how a slim copy marks itself
 FORMER_OTHER_FOLDS = "further"  # where slim copies of earlier versions have the weights of other folds
@@ -47,6 +52,7 @@ class Checkpoint:
     plans, dataset: the contents of nnU-Net's plans.json and dataset.json, in plain Python values.
     configuration, trainer, fold: nnU-Net's names. mirror_axes: spatial axes whose flips were trained.
     other_folds: weights of the same network from the other folds of an ensemble, like `state`, which is of `fold`.
+    network: arguments of the network, where the file has them.
     """
 
     state: dict[str, Tensor]
@@ -58,6 +64,7 @@ class Checkpoint:
     mirror_axes: tuple[int, ...] | None = None
     fold: int | str | None = None
     other_folds: tuple[dict[str, Tensor], ...] = ()
+    network: dict[str, Any] | None = None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -67,6 +74,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     refers to more than weights need.
     """
     path = Path(path)
+    if is_bundle(path):
+        with unpacked(path) as files:
+            return _of_parts(files)
     try:
         layout, weights, about = _parts(safe_load(path), path.name)
         facts = _Plain().of(about)
@@ -89,6 +99,19 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         mirror_axes=None if mirror_axes is None else tuple(mirror_axes),
         fold=_of((int, str), facts.get("fold")),
         other_folds=tuple(other_folds),
+        network=_of(dict, facts.get("network")),
+    )
+
+
+def _of_parts(files: list[Path]) -> Checkpoint:
+    """A model of several files; the keys of torch's have the name of their file before them."""
+    topology = next((file for file in files if file.name == TOPOLOGY), None)
+    if topology is not None:
+        state, arguments = read_tensorflow_js(topology)
+        return Checkpoint(state, TENSORFLOW_JS, network=arguments)
+    states = {file.stem: read_checkpoint(file).state for file in files}
+    return Checkpoint(
+        {f"{stem}.{key}": tensor for stem, state in states.items() for key, tensor in state.items()}, PARTS
     )
 
 

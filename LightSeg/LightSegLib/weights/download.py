@@ -22,7 +22,7 @@ from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.progress import Reporter
 from .connection import Connection, SourceError, Stream, Tries, is_html
-from .records import Fingerprint, fingerprint
+from .records import BLOCK, Fingerprint, fingerprint
 
 MARGIN = 64 << 20  # bytes that stay free on the disk
 PROGRESS = 1 << 20  # bytes that make a try count as progress
@@ -113,6 +113,30 @@ def download(remote: Remote, partial: Partial, connection: Connection, title: st
     except OSError as error:
         raise write_error(partial.path.parent, error) from error
     require(remote.expected, found)
+    return found
+
+
+def copied(file: Path, partial: Partial, expected: Fingerprint, reporter: Reporter, title: str) -> Fingerprint:
+    """As `download`, of a file that another folder has."""
+    try:
+        size = file.stat().st_size
+        require(expected, Fingerprint(size))
+        check_space(partial.path.parent, size)
+        partial.discard()
+        meter = TransferProgress(reporter, _("Copying {model}").format(model=title), 0, size)
+        with file.open("rb") as source, partial.path.open("wb") as target:
+            while block := source.read(BLOCK):
+                target.write(block)
+                meter.add(len(block))
+                reporter.check_canceled()
+    except OSError as error:
+        if error.filename == str(file):
+            raise SourceError(f"the file cannot be read ({error.strerror})") from error
+        raise write_error(partial.path.parent, error) from error
+    found = fingerprint(partial.path, reporter)
+    if expected.difference(found):
+        partial.discard()
+    require(expected, found)
     return found
 
 

@@ -13,18 +13,21 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..catalog.card import Card
+from ..catalog.card import Card, Part
 from ..catalog.lookup import CARD_NAME
 from ..core.atomic_io import atomic_write
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.i18n import tr as _
 from ..core.progress import Reporter
+from .bundle import pack
 from .connection import SourceError, is_html
 from .download import Partial, TransferProgress, check_space
+from .files import sha256
 from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record
-from .sources import POINTER
+from .sources import POINTER, origin
 
 TORCH_FILES = (b"PK\x03\x04", b"\x80")  # a zip archive, or the pickle of torch before 1.6
+PART = "part-"  # begins the name of a file that waits for the others of its model
 BY_HAND = "a file put into its place"  # the source of a file that no download brought
 
 
@@ -132,6 +135,45 @@ class ModelFolder:
             if difference := self._difference(card, found):
                 raise _not_the_weights(card, file, difference)
         return self._enter(card, found, str(file))
+
+    def part(self, part: Part) -> Path | None:
+        """A part that was fetched already and is whole."""
+        path = self.path / f"{PART}{part.file}"
+        whole = path.is_file() and path.stat().st_size == part.size and sha256(path) == part.sha256
+        return path if whole else None
+
+    def keep_part(self, part: Part) -> Path:
+        """Move the finished download of a part to where it waits for the others. Raises OSError."""
+        target = self.path / f"{PART}{part.file}"
+        self.partial.path.replace(target)
+        self.partial.discard()
+        return target
+
+    def pack_in(self, card: Card, folder: Path) -> Path:
+        """Make the weights file of its parts, which lie in `folder`: this one, or the user's own, by plain names.
+
+        Raises InputError where one is missing or another file, and OutputError.
+        """
+        parts, ours = card.weights.parts, folder == self.path
+        if not parts:
+            raise _not_the_weights(card, folder, _("it is a folder"))
+        paths = [folder / f"{PART if ours else ''}{part.file}" for part in parts]
+        for path, part in zip(paths, parts, strict=True):
+            if not path.is_file():
+                raise _not_the_weights(card, folder, _("the file {file} is missing").format(file=part.file))
+            if difference := Fingerprint(part.size, part.sha256).difference(fingerprint(path)):
+                raise _not_the_weights(card, path, difference)
+        target = self.path / card.weights.file
+        with atomic_write(target) as packed:
+            pack(paths, [part.file for part in parts], packed)
+            found = fingerprint(packed)
+            if difference := Fingerprint.of_card(card).difference(found):
+                raise _not_the_weights(card, folder, difference)
+        origins = [origin(part.sources[0]) for part in parts if part.sources]
+        entered = self._enter(card, found, ", ".join(origins) if ours and origins else str(folder))
+        for path in paths if ours else ():
+            _delete_if_unused(path)
+        return entered
 
     def install(self, card: Card, found: Fingerprint, source: str) -> Path:
         """Move the finished download into its place and record it. Raises SourceError for what cannot be weights,

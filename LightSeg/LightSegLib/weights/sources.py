@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-from ..catalog.card import Card, Source
+from ..catalog.card import Card, Part, Source, Weights
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
@@ -34,6 +34,7 @@ LISTING_PAGES = 20  # of a thousand files each
 POINTER = b"version https://git-lfs.github.com/spec/"
 DRIVE_PAGES = 3  # the warning comes once; more means that it goes round in circles
 SETTINGS_NAME = "settings.json"
+FOLDER = "folder"  # kind of a source that is a file on this computer or its network, in a mirror; no card has it
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Endpoints:
 
 
 def mirror_address(mirror: str | None = None) -> str:
-    """Base address of a mirror: the argument, else LIGHTSEG_MIRROR, else "mirror" in settings.json of the user's
-    LightSeg folder; empty where there is none. Raises InputError for settings that cannot be read."""
+    """Base address, or folder, of a mirror: the argument, else LIGHTSEG_MIRROR, else "mirror" in settings.json of the
+    user's LightSeg folder; empty where there is none. Raises InputError for settings that cannot be read."""
     if mirror or (mirror := os.environ.get("LIGHTSEG_MIRROR")):
         return mirror.rstrip("/")
     path = user_folder() / SETTINGS_NAME
@@ -72,10 +73,17 @@ def mirror_address(mirror: str | None = None) -> str:
     return settings.get("mirror", "").rstrip("/")
 
 
-def sources_of(card: Card, mirror: str) -> list[Source]:
-    """Where to look for a card's weights, in this order: the mirror, if there is one, then the card's sources."""
-    address = f"{mirror}/{quote(card.id)}/{quote(card.weights.file)}"
-    return [Source("url", url=address)] * bool(mirror) + list(card.weights.sources)
+def sources_of(card: Card, mirror: str, file: Weights | Part | None = None) -> list[Source]:
+    """Where to look for a file of a card's weights, in this order: the mirror, if there is one, then its own sources.
+
+    file: one of `card.weights.published`; the first where it is left out. A mirror may be a folder.
+    """
+    file = file or card.weights.published[0]
+    if mirror and (folder := Path(mirror)).is_dir():
+        path = folder / card.id / file.file
+        return [Source(FOLDER, path=str(path))] * path.is_file() + list(file.sources)
+    address = f"{mirror}/{quote(card.id)}/{quote(file.file)}"
+    return [Source("url", url=address)] * bool(mirror) + list(file.sources)
 
 
 def origin(source: Source) -> str:
@@ -86,7 +94,7 @@ def origin(source: Source) -> str:
         return _joined("https://github.com", source.repository, "blob", source.revision, quote(source.path))
     if source.kind == "google_drive":
         return f"https://drive.google.com/file/d/{source.id}/view"
-    return public_address(source.url)
+    return source.path if source.kind == FOLDER else public_address(source.url)
 
 
 def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:

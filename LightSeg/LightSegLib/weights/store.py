@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..catalog.card import Card, Source
+from ..catalog.card import Card, Part, Source, Weights
 from ..catalog.lookup import weights_path
 from ..core.errors import DownloadError, InputError, LightSegError, ModelError
 from ..core.i18n import tr as _
 from ..core.paths import resources_folder, weights_folder
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from .connection import Connection, Patience, SourceError
-from .download import NoRoom, WrongFile, download, write_error
+from .download import NoRoom, WrongFile, copied, download, write_error
 from .lock import locked
 from .model_folder import ModelFolder
 from .records import Fingerprint, Record, fingerprint
-from .sources import Endpoints, locate, mirror_address, origin, sources_of
+from .sources import FOLDER, Endpoints, locate, mirror_address, origin, sources_of
 
 State = Literal["bundled", "user", "downloaded", "available", "manual", "missing"]
 
@@ -67,7 +67,7 @@ class WeightStore:
         try:
             sources = sources_of(card, mirror_address())
         except InputError:  # what is wrong with the settings is told when they are needed
-            sources = list(card.weights.sources)
+            sources = sources_of(card, "")
         if not sources:
             return "missing"
         return "manual" if _only_pages(sources) else "available"
@@ -135,7 +135,7 @@ class WeightStore:
                 except ModelError:
                     if not sources or _only_pages(sources) or _offline():
                         raise
-            return self._download(card, sources, reporter)
+            return self._download(card, mirror_address(mirror), reporter)
 
     def add_file(
         self,
@@ -145,7 +145,9 @@ class WeightStore:
         canceled: CancelCallback | None = None,
         accept_license: bool = False,
     ) -> Path:
-        """Copy a file that the user has fetched by hand into the store; `file` itself stays as it is.
+        """Copy what the user has fetched by hand into the store; `file` itself stays as it is.
+
+        file: the weights file, or a folder with the files of a model that is published as several.
 
         Raises InputError for a file that is not the model's, as far as its card knows, or a license that was not
         accepted, OutputError where the folder cannot be written, and Canceled.
@@ -162,6 +164,8 @@ class WeightStore:
             folder = self._folder(card.id)
             if card.non_commercial:
                 folder.accept_license(card)
+            if Path(file).is_dir():
+                return folder.pack_in(card, Path(file))
             return folder.copy_in(card, Path(file), reporter)
 
     def verify(
@@ -274,7 +278,7 @@ class WeightStore:
             )
 
     def _nowhere(self, card: Card) -> LightSegError:
-        if card.weights.sources:
+        if any(file.sources for file in card.weights.published):
             return ModelError(
                 _("LightSeg cannot download the weights of {model} itself; {by_hand}.").format(
                     model=card.title, by_hand=self._by_hand(card)
@@ -289,6 +293,12 @@ class WeightStore:
 
     def _by_hand(self, card: Card) -> str:
         """How a person gets the file to this computer."""
+        if card.weights.parts:
+            origins = [origin(file.sources[0]) for file in card.weights.parts if file.sources]
+            return (
+                f"fetch {' and '.join(origins)} with a browser, on any computer, into one folder, and hand it over "
+                f"with 'lightseg weights add {card.id} FOLDER'"
+            )
         origins = [origin(source) for source in card.weights.sources] or [card.homepage or "their authors"]
         return (
             f"fetch the weights from {' or '.join(origins)} with a browser, on any computer, and hand them over with "
@@ -296,16 +306,26 @@ class WeightStore:
             f"{self.folder / card.id / card.weights.file}"
         )
 
-    def _download(self, card: Card, sources: list[Source], reporter: Reporter) -> Path:
-        failures, no_room = [], None
+    def _download(self, card: Card, mirror: str, reporter: Reporter) -> Path:
+        folder = self._folder(card.id)
         with closing(Connection(reporter, self._patience)) as connection:
-            for source in sources:
-                try:
-                    return self._fetch(card, source, connection)
-                except SourceError as error:
-                    failures.append(f"{origin(source)}: {error}")
-                except NoRoom as error:  # perhaps for what the server says alone
-                    no_room = no_room or error
+            if not card.weights.parts:
+                return self._from_any(card, card.weights, mirror, connection)
+            parts = [part for part in card.weights.parts if not folder.part(part)]
+            for part in parts:  # those of an earlier attempt are kept
+                self._from_any(card, part, mirror, connection)
+        return folder.pack_in(card, folder.path)
+
+    def _from_any(self, card: Card, file: Weights | Part, mirror: str, connection: Connection) -> Path:
+        """A file of a card's weights from the first source that has it."""
+        failures, no_room = [], None
+        for source in sources_of(card, mirror, file):
+            try:
+                return self._fetch(card, file, source, connection)
+            except SourceError as error:
+                failures.append(f"{origin(source)}: {error}")
+            except NoRoom as error:  # perhaps for what the server says alone
+                no_room = no_room or error
         if no_room is not None:
             raise no_room
         raise DownloadError(
@@ -315,15 +335,20 @@ class WeightStore:
             ).format(model=card.title, failures=". ".join(failures), by_hand=self._by_hand(card))
         )
 
-    def _fetch(self, card: Card, source: Source, connection: Connection) -> Path:
+    def _fetch(self, card: Card, file: Weights | Part, source: Source, connection: Connection) -> Path:
         """Fetch a file from one source and install it; what is unknown is held to the first download."""
-        folder, name, expected = self._folder(card.id), origin(source), Fingerprint.of_card(card)
+        folder, name = self._folder(card.id), origin(source)
+        expected = Fingerprint(file.size, file.sha256, file.git_blob if isinstance(file, Weights) else None)
         known = None if expected.certain else folder.first_download(card)
         endpoints = self._endpoints or Endpoints.from_environment()
         try:
-            connection.reporter.step(_("Looking up {model}").format(model=card.title))
-            remote = locate(source, expected.completed(Fingerprint(sha256=known)), endpoints, connection)
-            return folder.install(card, download(remote, folder.partial, connection, card.title), name)
+            if source.kind == FOLDER:
+                found = copied(Path(source.path), folder.partial, expected, connection.reporter, card.title)
+            else:
+                connection.reporter.step(_("Looking up {model}").format(model=card.title))
+                remote = locate(source, expected.completed(Fingerprint(sha256=known)), endpoints, connection)
+                found = download(remote, folder.partial, connection, card.title)
+            return folder.keep_part(file) if isinstance(file, Part) else folder.install(card, found, name)
         except WrongFile as error:
             if known is None:
                 raise

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import ModelError
+from ..core.i18n import tr as _
 from ..core.json_file import read_bytes, read_json
 
 if TYPE_CHECKING:
@@ -59,14 +60,17 @@ def read_tensorflow_js(topology: Path) -> tuple[dict[str, Tensor], dict[str, Any
         return state, arguments
     except FileNotFoundError as error:
         raise ModelError(
-            f"The file {Path(error.filename).name} of this TensorFlow.js model is missing. "
-            f"Download all files that its {TOPOLOGY} names."
+            _(
+                "The file {file} of this TensorFlow.js model is missing. Download all files that its {topology} names."
+            ).format(file=Path(error.filename).name, topology=topology.name)
         ) from error
     except (_Unfit, OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         reason = error if isinstance(error, _Unfit) else f"it cannot be understood: {error}"
         raise ModelError(
-            f"{topology.name} is no MeshNet of TensorFlow.js that LightSeg can read: {reason}. "
-            "Download its files again, or choose another model."
+            _(
+                "{file} is no MeshNet of TensorFlow.js that LightSeg can read: {reason}. "
+                "Download its files again, or choose another model."
+            ).format(file=topology.name, reason=reason)
         ) from error
 
 

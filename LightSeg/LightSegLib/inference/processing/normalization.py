@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,7 +69,8 @@ def fit_normalization(
         )
     lower, upper = float(lower), float(upper)
     if rule.method != "zscore":
-        return IntensityTransform(lower, upper, lower, upper - lower)
+        scaled = IntensityTransform(lower, upper, lower, upper - lower)
+        return scaled if rule.clip else replace(scaled, lower=-math.inf, upper=math.inf)
     # float64 sums, in two passes: a float32 mean over millions of large values is off in the third digit
     sums = [
         (values.size, np.clip(values, lower, upper).sum(dtype=np.float64)) for values in _masked_voxels(image, mask)
