@@ -143,3 +143,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real volumes are not on this machine ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """Published weights beside the checkout, as a mirror has them; their tests are skipped where there are none."""
+    folder = REPOSITORY.parent / "shared" / "models"
+    if not folder.is_dir():
+        pytest.skip(f"the published weights are not on this machine ({folder})")
+    return folder

@@ -64,7 +64,7 @@ def read_tensorflow_js(topology: Path) -> tuple[dict[str, Tensor], dict[str, Any
                 "The file {file} of this TensorFlow.js model is missing. Download all files that its {topology} names."
             ).format(file=Path(error.filename).name, topology=topology.name)
         ) from error
-    except (_Unfit, OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except (_Unfit, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         reason = error if isinstance(error, _Unfit) else f"it cannot be understood: {error}"
         raise ModelError(
             _(
