@@ -1,4 +1,4 @@
-"""The files in which the voxels of a header lie: MetaImage's ElementDataFile and NRRD's "data file".
+"""The files in which the voxels of a header lie, and these: MetaImage's ElementDataFile and NRRD's "data file".
 
 MetaIO's documentation, "Reading a brick of bytes", and the definition of NRRD, "Detached headers".
 """
@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
+from .packed import RAW, incomplete, read_packed
 
 ENDINGS = (".mhd", ".mha", ".nhdr", ".nrrd")
 FIRST_BYTES = 1 << 16  # in which most headers end
@@ -18,9 +23,101 @@ LONGEST_HEADER = 1 << 24  # bytes, with a list of files
 MOST_FILES = 100_000
 META = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*([^\r\n]*?)[ \t]*(?:\r?\n|\Z)", re.MULTILINE | re.IGNORECASE)
 NRRD = re.compile(rb"^data ?file:[ \t]*([^\r\n]*?)[ \t]*(?:\r?\n|\Z)", re.MULTILINE | re.IGNORECASE)
-META_END = re.compile(rb"ElementDataFile[ \t]*[=:][ \t]*LOCAL", re.IGNORECASE)
+META_END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*LOCAL[ \t]*\r?\n", re.IGNORECASE | re.MULTILINE)
 NRRD_END = re.compile(rb"\r?\n\r?\n")
+LONGEST_NUMBER = 64  # characters of one that is written as text
 DIMENSIONS = re.compile(rb"^[ \t]*DimSize[ \t]*[=:].*?(\d+)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How numbers lie in files. kind: numpy's name of their type, with the order of bytes. count: of all files.
+
+    start: byte of a file without others at which they begin. lines, skipped: what comes before them in each file;
+    skipped is -1 where they are at its end. text: whether they are written as text.
+    """
+
+    kind: str
+    count: int
+    start: int
+    packing: str = RAW
+    lines: int = 0
+    skipped: int = 0
+    text: bool = False
+
+
+def read_header(path: Path) -> tuple[bytes, int]:
+    """The bytes up to where the voxels begin, or all where these lie elsewhere, and how many they are.
+
+    Raises OSError.
+    """
+    header = _header(path, META_END if path.name.lower().endswith((".mhd", ".mha")) else NRRD_END)
+    return header, len(header)
+
+
+def read_numbers(path: Path, layout: Layout) -> np.ndarray:
+    """All numbers [n] of the file, or of those that its header names, in their order.
+
+    Raises InputError where a file is missing, damaged, or does not hold as many as it should; OSError.
+    """
+    files = voxel_files(path)
+    own = files or [path]
+    if layout.count % len(own):
+        raise InputError(
+            _(
+                "{file} cannot be read as an image (its header names {count} files, into which its voxels "
+                "cannot be divided). Some are missing: get the header and all its files again."
+            ).format(file=path.name, count=len(own))
+        )
+    numbers = np.empty(0, layout.kind)
+    for at, file in enumerate(own):
+        if not file.is_file():
+            raise InputError(
+                _(
+                    "{file} cannot be read as an image (its voxels are missing: {voxels}). Put the files that "
+                    "belong to the header where it names them."
+                ).format(file=path.name, voxels=file)
+            )
+        part = _numbers(file, layout, layout.count // len(own), 0 if files else layout.start)
+        if len(own) == 1:
+            return part
+        if at == 0:
+            numbers = np.empty(layout.count, layout.kind)
+        numbers[at * len(part) : (at + 1) * len(part)] = part
+    return numbers
+
+
+def _numbers(file: Path, layout: Layout, count: int, start: int) -> np.ndarray:
+    kind = np.dtype(layout.kind)
+    with file.open("rb") as stream:
+        stream.seek(start)
+        for _ in range(layout.lines):
+            stream.readline(LONGEST_HEADER)
+        if layout.text:
+            words = stream.read(count * LONGEST_NUMBER + 1).split()
+            return _written_numbers(file.name, words, count, kind)
+        size = count * kind.itemsize
+        if layout.skipped < 0:
+            if file.stat().st_size - stream.tell() < size:
+                raise incomplete(file.name)
+            stream.seek(-size, os.SEEK_END)
+        else:
+            stream.seek(layout.skipped, os.SEEK_CUR)
+        return np.frombuffer(read_packed(file.name, stream, size, layout.packing), kind)
+
+
+def _written_numbers(name: str, words: Sequence[bytes], count: int, kind: np.dtype) -> np.ndarray:
+    try:
+        if len(words) != count:
+            raise incomplete(name)
+        exact = int if kind.kind in "iu" else float
+        return np.array([exact(word) for word in words], kind)
+    except (ValueError, OverflowError):
+        raise InputError(
+            _(
+                "{file} cannot be read as an image (it has voxels that are no numbers of its type). Save it again."
+            ).format(file=name)
+        ) from None
 
 
 def voxel_files(path: Path) -> list[Path]:

@@ -11,6 +11,9 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 
+SMALLEST_STEP, LARGEST_STEP = 1e-6, 1e4  # mm between voxels: from below what microscopes see to beyond any body
+FARTHEST = 1e7  # mm from the origin
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -32,6 +35,16 @@ class Geometry:
                     "The image has a voxel spacing of {spacing} mm, which is not positive. "
                     "Correct the spacing in the file's header or export the image again."
                 ).format(spacing=tuple(self.spacing))
+            )
+        if not all(SMALLEST_STEP <= step <= LARGEST_STEP for step in self.spacing):
+            raise InputError(
+                f"The image has a voxel spacing of {tuple(self.spacing)} mm, which no image of a body has. "
+                "Correct the spacing in the file's header or export the image again."
+            )
+        if not all(abs(place) <= FARTHEST for place in self.origin):
+            raise InputError(
+                f"The image begins at {tuple(self.origin)} mm, which is no place of a body. "
+                "Correct the origin in the file's header or export the image again."
             )
         direction = np.asarray(self.direction, float)
         if not np.isfinite(direction).all() or abs(np.linalg.det(direction.reshape(3, 3))) < 1e-3:

@@ -1,31 +1,12 @@
-"""What SimpleITK forgives and LightSeg must not: impossible spacings.
-
-ITK takes a spacing of zero for 1 mm, and a negative one for a mirrored axis. Each of these would give a wrong result
-without a word.
-"""
+"""What the headers of all formats are held to."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-
-TEXT_HEADER_SIZE = 1 << 16
-TEXT_SPACING = re.compile(rb"^(?:ElementSpacing|spacings)\s*[:=]\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
-
-
-def check_header(path: Path) -> None:
-    """Raise InputError for a MetaImage or NRRD file with such a fault; pass whatever is not understood."""
-    if path.name.lower().endswith((".mha", ".mhd", ".nrrd", ".nhdr")):
-        with path.open("rb") as stream:
-            header = stream.read(TEXT_HEADER_SIZE).split(b"\n\n")[0]
-        words = found[1].split() if (found := TEXT_SPACING.search(header)) else []
-        if len(words) == 3:  # more are components or a time series, which are refused for what they are
-            check_spacing(path.name, [_number(word) for word in words])
 
 
 def check_spacing(name: str, spacing: Sequence[float]) -> None:
@@ -39,9 +20,33 @@ def check_spacing(name: str, spacing: Sequence[float]) -> None:
         )
 
 
-def _number(word: bytes) -> float:
-    """NaN where the word is no number."""
+def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputError:
+    """What to raise for an image of several components or of other dimensions than three."""
+    if components > 1:
+        return InputError(
+            _(
+                "{file} has {components} components per voxel. Save one component, or each channel, as a "
+                "file of its own."
+            ).format(file=name, components=components)
+        )
+    return InputError(
+        _("{file} has {dimensions} dimensions. Choose a three-dimensional image, for example one frame.").format(
+            file=name, dimensions=dimensions
+        )
+    )
+
+
+def finite(word: str) -> float:
+    """The number, with a decimal point whatever the locale; NaN where the word is none, or infinite."""
     try:
-        return float(word)
+        value = float(word)
     except ValueError:
         return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def whole(word: str) -> int | None:
+    """The whole number; None where the word is none, or one of absurd length."""
+    word = word.strip()
+    digits = word[1:] if word[:1] in ("-", "+") else word
+    return int(word) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None

@@ -18,13 +18,15 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-from .geometry import Geometry
-from .headers import check_spacing
+from .geometry import FARTHEST, Geometry
+from .headers import check_spacing, not_scalar
+from .packed import damaged, incomplete, read_leading
 from .ras import RAS_TO_LPS
 
 ENDINGS = (".nii", ".nii.gz")
 GZIP = b"\x1f\x8b"
 LARGEST_OFFSET = 1 << 40  # bytes: more is no number of the format
+LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL
 CONTRADICTION = 0.1  # voxels, by which two statements of the same place may differ through rounding
 UNITS = {1: 1000.0, 3: 0.001}  # codes of meters and micrometers in xyzt_units, in mm; all else is mm
 COLORS = {128: 3, 2304: 4}  # datatype codes with several components, and how many
@@ -59,11 +61,15 @@ class _Layout:
     units: int
     quaternion: int  # b, c, d, then the offsets x, y, z
     rows: int
+    intent: int  # of the kind of the codes
+    magic: int
+    single: bytes  # its magic, and that of a header whose voxels lie in another file
+    pair: bytes
 
 
 VERSIONS = (
-    _Layout(348, "h", "f", 40, 70, 76, 108, "f", 112, 252, "h", 123, 256, 280),
-    _Layout(540, "q", "d", 16, 12, 104, 168, "q", 176, 344, "i", 500, 352, 400),
+    _Layout(348, "h", "f", 40, 70, 76, 108, "f", 112, 252, "h", 123, 256, 280, 68, 344, b"n+1\0", b"ni1\0"),
+    _Layout(540, "q", "d", 16, 12, 104, 168, "q", 176, 344, "i", 500, 352, 400, 504, 4, b"n+2\0", b"ni2\0"),
 )
 
 
@@ -86,11 +92,7 @@ class Header:
     quaternion: np.ndarray
     sform_code: int
     rows: np.ndarray
-
-
-def is_nifti(path: Path) -> bool:
-    """By its name."""
-    return path.name.lower().endswith(ENDINGS)
+    intent: int
 
 
 def read_nifti(path: Path) -> Image:
@@ -104,18 +106,14 @@ def read_nifti(path: Path) -> Image:
             check_spacing(path.name, header.pixdim[1:4].tolist())
             kind = np.dtype(header.order + KINDS[header.datatype])
             stream.seek(header.offset)
-            content = _content(stream, math.prod(shape) * kind.itemsize)
-    except (EOFError, zlib.error) as error:
-        raise _incomplete(path.name) from error
-    except gzip.BadGzipFile as error:
-        raise InputError(
-            _("{file} cannot be read as an image (its checksum is another). It was damaged: get it again.").format(
-                file=path.name
-            )
-        ) from error
-    if len(content) < math.prod(shape) * kind.itemsize:
-        raise _incomplete(path.name)
+            content = read_leading(path.name, stream, math.prod(shape) * kind.itemsize)
+    except EOFError as error:
+        raise incomplete(path.name) from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise damaged(path.name) from error
     geometry, notices, facts = place(path.name, header, shape)
+    if header.intent == LABEL_INTENT:
+        facts["intent"] = _("label map")
     return Image(_scaled(np.frombuffer(content, kind).reshape(shape), header), geometry, notices, facts)
 
 
@@ -129,7 +127,7 @@ def place(name: str, header: Header, shape: tuple[int, int, int]) -> tuple[Geome
     if header.qform_code > 0:
         stated["qform"] = _qform(header)
     taken, matrix = next(iter(stated.items()), ("pixdim", _by_spacing(header, shape)))
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(_directions(matrix))) < 1e-3:
+    if not (np.abs(matrix) < FARTHEST).all() or abs(np.linalg.det(_directions(matrix))) < 1e-3:
         raise InputError(
             _(
                 "The {taken} of {name} is no matrix that can place an image. "
@@ -183,7 +181,15 @@ def _header(name: str, content: bytes) -> Header:
     for order in "<>":
         for layout in VERSIONS:
             if len(content) >= layout.size and content[:4] == struct.pack(f"{order}i", layout.size):
-                return _fields(content, order, layout)
+                magic = content[layout.magic : layout.magic + 4]
+                if magic != layout.single:
+                    what = _("a NIfTI header without its voxels") if magic == layout.pair else _("Analyze, not NIfTI")
+                    raise InputError(
+                        _(
+                            "{file} cannot be read as an image (it is {what}). Convert the whole image to .nii.gz."
+                        ).format(file=name, what=what)
+                    )
+                return _fields(name, content, order, layout)
     raise InputError(
         _(
             "{name} cannot be read as an image (it does not begin like a NIfTI file). Use NIfTI, NRRD, "
@@ -192,7 +198,7 @@ def _header(name: str, content: bytes) -> Header:
     )
 
 
-def _fields(content: bytes, order: str, at: _Layout) -> Header:
+def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:
     def read(kinds: str, offset: int) -> tuple[Any, ...]:
         return struct.unpack_from(order + kinds, content, offset)
 
@@ -201,12 +207,20 @@ def _fields(content: bytes, order: str, at: _Layout) -> Header:
     slope, intercept = read(f"2{at.real}", at.scale)
     (offset,) = read(at.offset_kind, at.offset)
     (units,) = read("B" if at.code_kind == "h" else "i", at.units)
+    datatype, bits = read("2h", at.datatype)
+    if datatype in KINDS and bits != 8 * np.dtype(KINDS[datatype]).itemsize:
+        raise _contradictory(
+            name,
+            _("{bits} bits a voxel, which its datatype {datatype} does not have").format(bits=bits, datatype=datatype),
+        )
+    if offset != 0 and not (at.size + 4 <= offset <= LARGEST_OFFSET and offset == int(offset)):
+        raise _contradictory(name, _("voxels that begin at byte {offset:g}").format(offset=offset))
     return Header(
         order,
         (count, *dimensions),
-        read("h", at.datatype)[0],
+        datatype,
         np.array(read(f"8{at.real}", at.pixdim), float),
-        max(int(min(offset, LARGEST_OFFSET)) if offset > 0 else 0, at.size + 4),
+        int(offset) or at.size + 4,
         slope,
         intercept,
         UNITS.get(units & 7, 1.0),
@@ -214,6 +228,15 @@ def _fields(content: bytes, order: str, at: _Layout) -> Header:
         np.array(read(f"6{at.real}", at.quaternion), float),
         sform_code,
         np.array(read(f"12{at.real}", at.rows), float).reshape(3, 4),
+        read(at.code_kind, at.intent)[0],
+    )
+
+
+def _contradictory(name: str, what: str) -> InputError:
+    return InputError(
+        _("{file} cannot be read as an image (its header states {what}). Export the image again.").format(
+            file=name, what=what
+        )
     )
 
 
@@ -229,12 +252,7 @@ def _shape(name: str, header: Header) -> tuple[int, int, int]:
         )
     components = COLORS.get(header.datatype, math.prod(lengths[4:]))
     if components > 1:
-        raise InputError(
-            _(
-                "{name} has {components} components per voxel. Save one component, or each channel, "
-                "as a file of its own."
-            ).format(name=name, components=components)
-        )
+        raise not_scalar(name, components)
     if header.datatype not in KINDS:
         raise InputError(
             _(
@@ -244,11 +262,7 @@ def _shape(name: str, header: Header) -> tuple[int, int, int]:
         )
     dimensions = 4 if count > 3 and lengths[3] > 1 else min(count, 3)
     if dimensions != 3:
-        raise InputError(
-            _("{name} has {dimensions} dimensions. Choose a three-dimensional image, for example one frame.").format(
-                name=name, dimensions=dimensions
-            )
-        )
+        raise not_scalar(name, dimensions=dimensions)
     i, j, k = lengths[:3]
     return k, j, i
 
@@ -271,7 +285,8 @@ def _qform(header: Header) -> np.ndarray:
             [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
         ]
     )
-    steps = header.pixdim[1:4] * [1, 1, -1 if header.pixdim[0] < 0 else 1]
+    handedness = header.pixdim[0]
+    steps = header.pixdim[1:4] * [1, 1, -1 if handedness < 0 else 1 if math.isfinite(handedness) else math.nan]
     matrix = np.eye(4)
     matrix[:3, :3] = rotation * steps * header.unit
     matrix[:3, 3] = header.quaternion[3:] * header.unit
@@ -305,22 +320,3 @@ def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
     for rows, result in zip(voxels, found, strict=True):  # a slice at a time, since the product takes 8 bytes a voxel
         result[...] = rows * np.float64(slope) + intercept
     return found
-
-
-def _content(stream: Any, size: int) -> bytearray:
-    """`size` bytes, or what there is: in blocks, since a header may promise more than there is memory for."""
-    content = bytearray()
-    while len(content) < size and (part := stream.read(min(size - len(content), 1 << 24))):
-        content += part
-    while stream.read(1 << 24):  # to the end, where gzip has its checksum
-        pass
-    return content
-
-
-def _incomplete(name: str) -> InputError:
-    return InputError(
-        _(
-            "{name} cannot be read as an image (the file ends before its last voxel). "
-            "It was not copied or downloaded completely: get it again."
-        ).format(name=name)
-    )

@@ -13,13 +13,14 @@ from ..core.i18n import tr as _
 from .affine import shear_degrees, snapped, straightened
 from .dicom.files import is_dicom
 from .dicom_reader import read_dicom
-from .geometry import Geometry, triple
-from .headers import check_header
-from .nifti import is_nifti, read_nifti
-from .volume import Volume, check_voxels
+from .geometry import Geometry
+from .metaimage import read_metaimage
+from .nifti import ENDINGS as NIFTI_ENDINGS
+from .nifti import read_nifti
+from .nrrd import read_nrrd
+from .volume import Volume, check_voxels, few_values
 
-ITK_FORMATS = ("NrrdImageIO", "MetaImageIO")  # that are read by ITK; others by readers of our own
-IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".mhd")
+IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 
 
 def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
@@ -38,14 +39,27 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
         return volume
     name = path.name
     voxels, geometry, notices, reading = _read(path)
+    if kind := reading.pop("intent", ""):
+        raise InputError(
+            _("{file} is a {kind}, not an image. Choose the image on which it was drawn.").format(file=name, kind=kind)
+        )
     check_voxels(voxels, name)
+    if few := few_values(voxels):
+        notices += (
+            _(
+                "{file} has {few} different values alone, as label maps and masks have. Check that it is the image."
+            ).format(file=name, few=few),
+        )
     if snapped(geometry) is None:
         angle = round(shear_degrees(geometry), 2)
         voxels, geometry = straightened(voxels, geometry)
         size, spacing = (" x ".join(f"{n:.4g}" for n in of) for of in (geometry.shape[::-1], geometry.spacing))
         notices += (
-            f"The axes of {name} are {angle:g} degrees off right angles, so it was interpolated onto {size} voxels of "
-            f"{spacing} mm at right angles. The result is on that grid, at the same place, not on the file's.",
+            _(
+                "The axes of {file} are {angle:g} degrees off right angles, so it was interpolated onto "
+                "{size} voxels of {spacing} mm at right angles. The result is on that grid, at the same "
+                "place, not on the file's."
+            ).format(file=name, angle=angle, size=size, spacing=spacing),
         )
         reading["straightened_degrees"] = angle
     return Volume(voxels, geometry, name.split(".")[0] or "volume", reading, notices)
@@ -74,23 +88,14 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, 
     try:
         if not path.exists():
             raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
-        if path.is_file() and is_nifti(path):
-            image = read_nifti(path)
-            voxels, geometry, notices, facts = image.voxels, image.geometry, image.notices, image.facts
-        else:
-            (voxels, geometry), notices, facts = _by_itk(path), (), {}
+        if not path.is_file():
+            raise InputError(_("{file} is not a file that can be read. Choose another one.").format(file=path))
+        voxels, geometry, notices, facts = _by_name(path)
     except OSError as error:
         raise InputError(
             _("{file} cannot be opened ({reason}). Check its permissions or choose another file.").format(
                 file=path, reason=error.strerror or error
             )
-        ) from error
-    except RuntimeError as error:
-        raise InputError(
-            _(
-                "{file} cannot be read as an image ({itk_reason}). Use NIfTI, NRRD, "
-                "MetaImage or a folder with one DICOM series."
-            ).format(file=path.name, itk_reason=_itk_reason(error))
         ) from error
     if (near := snapped(geometry)) is not None:
         geometry, moved = near
@@ -98,43 +103,35 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, 
     return voxels, geometry, notices, facts
 
 
-def _by_itk(path: Path) -> tuple[np.ndarray, Geometry]:
-    import SimpleITK as sitk
+def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, Any]]:
+    """By the reader of the format that the name's ending says. Raises InputError for another ending."""
+    name = path.name.lower()
+    if name.endswith(NIFTI_ENDINGS):
+        image = read_nifti(path)
+        return image.voxels, image.geometry, image.notices, image.facts
+    if name.endswith((".nrrd", ".nhdr")):
+        voxels, geometry, header = read_nrrd(path)
+        return voxels, geometry, (), {"intent": _("segmentation")} if header.is_segmentation else {}
+    if name.endswith((".mha", ".mhd")):
+        return *read_metaimage(path), {}
+    raise InputError(_not_read(path))
 
-    check_header(path)
-    format_name = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
-    if format_name not in ("", *ITK_FORMATS):  # without one, reading says why
-        raise InputError(
-            _(
-                "{file} is in a format ({removesuffix}) whose place ITK does not read as its standard says. "
-                "Convert it to NIfTI or NRRD; give a DICOM file the ending .dcm."
-            ).format(file=path.name, removesuffix=format_name.removesuffix("ImageIO"))
-        )
-    image = sitk.ReadImage(str(path))
-    name = path.name
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise InputError(
-            _(
-                "{name} has {GetNumberOfComponentsPerPixel} components per voxel. Save one component, "
-                "or each channel, as a file of its own."
-            ).format(name=name, GetNumberOfComponentsPerPixel=image.GetNumberOfComponentsPerPixel())
-        )
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    if image.GetDimension() != 3:
-        raise InputError(
-            _("{name} has {GetDimension} dimensions. Choose a three-dimensional image, for example one frame.").format(
-                name=name, GetDimension=image.GetDimension()
-            )
-        )
-    voxels = sitk.GetArrayFromImage(image)
-    geometry = Geometry(
-        (voxels.shape[0], voxels.shape[1], voxels.shape[2]),
-        triple(image.GetSpacing()),
-        triple(image.GetOrigin()),
-        tuple(map(float, image.GetDirection())),
-    )
-    return voxels, geometry
+
+def _not_read(path: Path) -> str:
+    """What is said of a file of another format."""
+    name, ending = path.name, path.suffix.lower()
+    if ending in (".hdr", ".img"):
+        other = path.with_suffix(".img" if ending == ".hdr" else ".hdr")
+        without = "" if other.exists() else _(" and {file} is missing beside it").format(file=other.name)
+        return _(
+            "{file} is one of two files of an Analyze or NIfTI image, which are not read{without}. "
+            "Convert it to NIfTI or NRRD in one file."
+        ).format(file=name, without=without)
+    known = _("images that end in {ending} are not read").format(ending=path.suffix)
+    return _(
+        "{file} cannot be read as an image ({reason}). Use NIfTI, NRRD, MetaImage or a folder with one DICOM series; "
+        "give a DICOM file the ending .dcm."
+    ).format(file=name, reason=known if ending else _("its name has no ending, and it is no DICOM file"))
 
 
 def _holds_dicom(path: Path) -> bool:
@@ -143,12 +140,6 @@ def _holds_dicom(path: Path) -> bool:
         return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
     except OSError:  # whoever opens it next tells why it cannot be
         return False
-
-
-def _itk_reason(error: RuntimeError) -> str:
-    """The last line of ITK's message that says something, without its C++ prefix."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].split("): ")[-1].rstrip(".") if lines else "unknown reason"
 
 
 def case_name(path: Path) -> str:

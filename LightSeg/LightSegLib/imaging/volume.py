@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..catalog.card import Label, Total
 
 LARGEST_LABEL = 32767
+FEW_VALUES = 16
+SAMPLED = 4096  # voxels that are looked at before all
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,19 @@ def check_voxels(voxels: np.ndarray, name: str) -> None:
                 "Check that the right image was chosen and that it was exported completely."
             ).format(name=name, flat=voxels.flat[0])
         )
+
+
+def few_values(voxels: np.ndarray) -> int:
+    """How many values [k, j, i] voxels have, where these are whole numbers of 0 and more and few; else 0.
+
+    So have label maps and masks, and no image that shows tissue.
+    """
+    seen: set[float] = set()
+    for part in (voxels.reshape(-1)[:: max(1, voxels.size // SAMPLED)], *voxels):  # first a few of all, which tell most
+        seen.update(np.unique(part).tolist())
+        if len(seen) > FEW_VALUES or min(seen, default=0) < 0:
+            return 0
+    return len(seen) if all(value == int(value) for value in seen) else 0
 
 
 def check_labels(voxels: np.ndarray, name: str) -> None:

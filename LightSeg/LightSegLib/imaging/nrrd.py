@@ -1,0 +1,216 @@
+"""NRRD files: where their voxels lie, and which values they have.
+
+Fields are those of the definition of NRRD (G. Kindlmann, https://teem.sourceforge.net/nrrd/format.html). It has no
+place by default: a file that states no space, direction or origin is refused. Numbers are read by Python, whatever the
+locale says of decimal points.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.i18n import tr as _
+from .detached import Layout, read_header, read_numbers
+from .geometry import FARTHEST, Geometry
+from .headers import check_spacing, finite, not_scalar, whole
+from .packed import BZIP2, GZIP, RAW
+
+MAGIC = re.compile(rb"NRRD000[1-5]\r?$")
+PACKINGS = {"raw": RAW, "gzip": GZIP, "gz": GZIP, "bzip2": BZIP2, "bz2": BZIP2}
+TEXT = ("ascii", "text", "txt")
+KINDS = {
+    "i1": "signed char, int8, int8_t",
+    "u1": "uchar, unsigned char, uint8, uint8_t",
+    "i2": "short, short int, signed short, signed short int, int16, int16_t",
+    "u2": "ushort, unsigned short, unsigned short int, uint16, uint16_t",
+    "i4": "int, signed int, int32, int32_t",
+    "u4": "uint, unsigned int, uint32, uint32_t",
+    "i8": "longlong, long long, long long int, signed long long, signed long long int, int64, int64_t",
+    "u8": "ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t",
+    "f4": "float",
+    "f8": "double",
+}
+TYPES = {name: kind for kind, names in KINDS.items() for name in names.split(", ")}
+TO_LPS = {  # by which x, y, z of a space become those of LPS
+    **dict.fromkeys(("right-anterior-superior", "ras"), (-1, -1, 1)),
+    **dict.fromkeys(("left-anterior-superior", "las"), (1, -1, 1)),
+    **dict.fromkeys(("left-posterior-superior", "lps"), (1, 1, 1)),
+}
+UNITS = {"mm": 1.0, "": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "micron": 0.001}
+IN_SPACE = ("domain", "space", "time", "none", "???")  # kinds of axes along which there are several voxels
+KNOWN = (
+    *("type", "dimension", "sizes", "encoding", "endian", "space", "spacedimension", "spacedirections", "spaceorigin"),
+    *("spaceunits", "spacings", "kinds", "centers", "centerings", "labels", "units", "thicknesses", "axismins"),
+    *("axismaxs", "content", "number", "min", "max", "oldmin", "oldmax", "blocksize", "datafile", "lineskip"),
+    *("byteskip", "sampleunits", "measurementframe"),
+)
+
+
+@dataclass(frozen=True)
+class Nrrd:
+    """A header: fields by their names without blanks, in small letters, and the names of the key/value pairs."""
+
+    name: str
+    fields: dict[str, str]
+    keys: frozenset[str]
+
+    @property
+    def is_segmentation(self) -> bool:
+        """Whether it is 3D Slicer's file of a segmentation, by the pairs that describe its segments."""
+        return "Segment0_ID" in self.keys or "Segmentation_MasterRepresentation" in self.keys
+
+    def words(self, field: str) -> list[str]:
+        return self.fields.get(field, "").split()
+
+
+def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, Nrrd]:
+    """Voxels [k, j, i], geometry and header.
+
+    Raises InputError for what is no complete file with one scalar 3D image at a known place; OSError.
+    """
+    content, start = read_header(path)
+    header = _parsed(path.name, content)
+    lengths, spatial = _axes(header)
+    geometry = _geometry(header, tuple(lengths[axis] for axis in spatial))
+    return _voxels(path, header, start).reshape(geometry.shape), geometry, header
+
+
+def _parsed(name: str, content: bytes) -> Nrrd:
+    first, *lines = content.split(b"\n")
+    if not MAGIC.match(first):
+        raise InputError(
+            _(
+                "{file} cannot be read as an image (it does not begin like an NRRD file). Use NIfTI, "
+                "NRRD, MetaImage or a folder with one DICOM series."
+            ).format(file=name)
+        )
+    fields: dict[str, str] = {}
+    keys = set()
+    for line in (one.decode("utf-8", "replace").rstrip("\r") for one in lines):
+        if not line or line[0] == "#":
+            continue
+        field, pair, _ = line.partition(":=")
+        if pair:
+            keys.add(field)
+            continue
+        field, colon, value = line.partition(":")
+        known = re.sub(r"[ \t]", "", field).lower()
+        if not colon or known not in KNOWN or known in fields:
+            why = _("is stated twice") if known in fields else _("is no field of the format")
+            raise _wrong(name, _("'{field}' in its header {why}").format(field=field[:60], why=why))
+        fields[known] = value.strip()
+        if known == "datafile" and value.split()[:1] == ["LIST"]:
+            break
+    return Nrrd(name, fields, frozenset(keys))
+
+
+def _axes(header: Nrrd) -> tuple[list[int], list[int]]:
+    """Lengths of all axes, and the three that lie in space, the fastest first."""
+    name = header.name
+    lengths = [whole(word) or 0 for word in header.words("sizes")]
+    count = whole(header.fields.get("dimension", ""))
+    if not lengths or min(lengths) < 1 or count != len(lengths):
+        raise _wrong(name, _("its header states no size"))
+    if "spacings" in header.fields:
+        steps = [finite(word) for word in header.words("spacings")]
+        check_spacing(name, [step for step, length in zip(steps, lengths, strict=False) if length > 1])
+    vectors = _vectors(header)
+    kinds = [word.lower() for word in header.words("kinds")] or ["domain"] * count
+    if len(kinds) != count or (vectors is not None and len(vectors) != count):
+        raise _wrong(name, _("its header does not state the axes of all {count} dimensions").format(count=count))
+    inside = [kind in IN_SPACE for kind in kinds] if vectors is None else [one is not None for one in vectors]
+    spatial = [axis for axis in range(count) if inside[axis]]
+    for axis in range(count):
+        if lengths[axis] > 1 and not inside[axis]:
+            raise not_scalar(name, dimensions=count) if kinds[axis] == "time" else not_scalar(name, lengths[axis])
+    while len(spatial) > 3 and lengths[spatial[-1]] == 1:  # one point in time
+        spatial.pop()
+    if len(spatial) != 3:
+        raise not_scalar(name, dimensions=len(spatial))
+    return lengths, spatial
+
+
+def _vectors(header: Nrrd) -> list[np.ndarray | None] | None:
+    """Steps along the axes as they are stated, None for an axis that does not lie in space; None without any."""
+    text = header.fields.get("spacedirections")
+    return None if text is None else [_vector(header, one) for one in re.findall(r"\([^)]*\)|[^\s()]+", text)]
+
+
+def _vector(header: Nrrd, text: str) -> np.ndarray | None:
+    if text.lower() == "none":
+        return None
+    values = [finite(word) for word in text.strip("()").split(",")]
+    if not text.startswith("(") or not np.isfinite(values).all():
+        raise _wrong(header.name, _("'{text}' in its header is no position").format(text=text[:60]))
+    return np.array(values)
+
+
+def _geometry(header: Nrrd, lengths: tuple[int, ...]) -> Geometry:
+    name, space = header.name, header.fields.get("space", "").lower()
+    if space not in TO_LPS:
+        stated = _("is in the space '{space}'").format(space=space[:60]) if space else _("names no space")
+        raise InputError(
+            _(
+                "{file} {stated}, which does not tell left from right. Save it with a space such as "
+                "left-posterior-superior."
+            ).format(file=name, stated=stated)
+        )
+    vectors = [one for one in _vectors(header) or () if one is not None]
+    origin = _vector(header, header.fields.get("spaceorigin", "none"))
+    if origin is None or len(vectors) < 3:
+        missing = "space directions" if len(vectors) < 3 else "space origin"
+        raise InputError(
+            _("{file} has no {missing}: its place is not known. Save it again with its place.").format(
+                file=name, missing=missing
+            )
+        )
+    units = [UNITS.get(unit.strip().lower()) for unit in re.findall(r'"([^"]*)"', header.fields.get("spaceunits", ""))]
+    units = units or [1.0, 1.0, 1.0]
+    if any(len(one) != 3 for one in (*vectors, origin)) or len(units) != 3:
+        raise _wrong(name, _("its header does not place it in three dimensions"))
+    if None in units:
+        raise _wrong(name, _("its header states the space units {text}").format(text=header.fields["spaceunits"][:60]))
+    if max(np.abs(one).max() for one in (*vectors, origin)) > FARTHEST:
+        raise _wrong(name, _("its header states a spacing or an origin that is no place of a body"))
+    scale = np.array(units, float) * TO_LPS[space]
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(vectors[:3]).T * scale[:, None]
+    matrix[:3, 3] = origin * scale
+    check_spacing(name, np.linalg.norm(matrix[:3, :3], axis=0).tolist())
+    i, j, k = lengths
+    return Geometry.from_index_to_world(matrix, (k, j, i))
+
+
+def _voxels(path: Path, header: Nrrd, start: int) -> np.ndarray:
+    """All numbers, in the order in which they are stored."""
+    name, fields = path.name, header.fields
+    count = math.prod(int(word) for word in header.words("sizes"))
+    kind = TYPES.get(" ".join(header.words("type")).lower())
+    encoding = fields.get("encoding", "").lower()
+    lines, skipped = whole(fields.get("lineskip", "0")), whole(fields.get("byteskip", "0"))
+    if kind is None:
+        raise _wrong(name, _("voxels of the type '{text}' are not read").format(text=fields.get("type", "")[:60]))
+    if encoding not in (*PACKINGS, *TEXT):
+        raise _wrong(name, _("the encoding '{encoding}' is not read").format(encoding=encoding[:60]))
+    packing = PACKINGS.get(encoding, RAW)
+    if lines is None or skipped is None or lines < 0 or skipped < -1 or ((lines or skipped) and packing != RAW):
+        raise _wrong(name, _("its header skips lines or bytes in a way that is not read"))
+    text = encoding in TEXT
+    order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower(), "")
+    if not order and not text and kind[1] != "1":
+        raise _wrong(name, _("its header does not state the order of the bytes (endian)"))
+    return read_numbers(path, Layout(order + kind, count, start, packing, lines, skipped, text))
+
+
+def _wrong(name: str, what: str) -> InputError:
+    return InputError(
+        _("{file} cannot be read as an image ({what}). Save it again, for example by 3D Slicer.").format(
+            file=name, what=what
+        )
+    )

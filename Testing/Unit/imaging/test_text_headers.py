@@ -1,0 +1,287 @@
+"""NRRD and MetaImage as their definitions say, beside ITK's readers where these follow them, and refused otherwise."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from LightSegLib.core.errors import InputError
+from LightSegLib.imaging.readers import read_grid, read_volume
+
+LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
+VOXELS = np.random.default_rng(5).integers(-1000, 1000, (5, 6, 7)).astype("<i2")
+NRRD = {
+    "type": "short",
+    "dimension": "3",
+    "space": "left-posterior-superior",
+    "sizes": "7 6 5",
+    "space directions": "(0.75,0,0) (0,1.25,0) (0,0,2.5)",
+    "kinds": "domain domain domain",
+    "endian": "little",
+    "encoding": "raw",
+    "space origin": "(-10.5,20.25,3.75)",
+}
+META = {
+    "ObjectType": "Image",
+    "NDims": "3",
+    "BinaryData": "True",
+    "BinaryDataByteOrderMSB": "False",
+    "CompressedData": "False",
+    "TransformMatrix": "1 0 0 0 1 0 0 0 1",
+    "Offset": "-10.5 20.25 3.75",
+    "ElementSpacing": "0.75 1.25 2.5",
+    "DimSize": "7 6 5",
+    "ElementType": "MET_SHORT",
+    "ElementDataFile": "LOCAL",
+}
+PLACE = np.array([[0.75, 0, 0, -10.5], [0, 1.25, 0, 20.25], [0, 0, 2.5, 3.75], [0, 0, 0, 1]])
+
+
+def write_nrrd(path: Path, data: bytes = VOXELS.tobytes(), **changes: str | None) -> Path:
+    """A field is left out by None; underscores in names are blanks."""
+    fields = NRRD | {name.replace("_", " "): value for name, value in changes.items()}
+    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    path.write_bytes("\n".join(["NRRD0004", "# a comment", *lines, "", ""]).encode() + data)
+    return path
+
+
+def write_meta(path: Path, data: bytes = VOXELS.tobytes(), **changes: str | None) -> Path:
+    fields = META | changes
+    fields["ElementDataFile"] = fields.pop("ElementDataFile")  # the last one
+    lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
+    path.write_bytes("\n".join([*lines, ""]).encode() + data)
+    return path
+
+
+def place_by_itk(path: Path) -> np.ndarray:
+    image = sitk.ReadImage(str(path))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("changes", "turned"),
+    [
+        ({}, (1, 1, 1)),
+        ({"space": "LPS"}, (1, 1, 1)),
+        ({"space": "right-anterior-superior"}, (-1, -1, 1)),
+        ({"space": "RAS"}, (-1, -1, 1)),
+        ({"space": "left-anterior-superior"}, (1, -1, 1)),
+        ({"centers": "cell cell cell"}, (1, 1, 1)),  # the space origin is that of a voxel's center all the same
+        ({"centers": "node node node"}, (1, 1, 1)),
+        ({"measurement frame": "(0,1,0) (1,0,0) (0,0,1)"}, (1, 1, 1)),  # which turns vectors, no voxels
+    ],
+)
+def test_spaces_of_nrrd(tmp_path: Path, changes: dict[str, str], turned: tuple[int, ...]) -> None:
+    path = write_nrrd(tmp_path / "a.nrrd", **changes)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.voxels, VOXELS)
+    np.testing.assert_allclose(volume.geometry.index_to_world, np.diag([*turned, 1]) @ PLACE, atol=1e-12)
+    np.testing.assert_allclose(volume.geometry.index_to_world, place_by_itk(path), atol=1e-6)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("cm", 10), ("m", 1000), ("um", 0.001)])
+def test_units_are_millimeters_in_the_end(tmp_path: Path, unit: str, factor: float) -> None:
+    volume = read_volume(write_nrrd(tmp_path / "a.nrrd", space_units=" ".join([f'"{unit}"'] * 3)))
+    np.testing.assert_allclose(volume.geometry.index_to_world, np.diag([factor] * 3 + [1]) @ PLACE)
+    if unit != "m":
+        volume = read_volume(write_meta(tmp_path / "a.mha", DistanceUnits=unit))
+        np.testing.assert_allclose(volume.geometry.index_to_world, np.diag([factor] * 3 + [1]) @ PLACE)
+
+
+@pytest.mark.parametrize("mirrored", ["(-0.75,0,0) (0,1.25,0) (0,0,2.5)", "(0,1.25,0) (0.75,0,0) (0,0,2.5)"])
+def test_left_handed_axes(tmp_path: Path, mirrored: str) -> None:
+    path = write_nrrd(tmp_path / "a.nrrd", space_directions=mirrored)
+    np.testing.assert_allclose(read_volume(path).geometry.index_to_world, place_by_itk(path), atol=1e-6)
+    path = write_meta(tmp_path / "a.mha", TransformMatrix="0 1 0 -1 0 0 0 0 -1")  # a row is an axis
+    np.testing.assert_allclose(read_volume(path).geometry.index_to_world, place_by_itk(path), atol=1e-6)
+    assert read_volume(path).geometry.index_to_world[:3, 0].tolist() == [0, 0.75, 0]
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "gz", "bzip2", "ascii", "txt"])
+@pytest.mark.parametrize("endian", ["little", "big"])
+@pytest.mark.parametrize(
+    "kind", ["int8_t", "uint8", "short", "unsigned short", "int", "uint32_t", "long long", "double"]
+)
+def test_values_of_nrrd(tmp_path: Path, encoding: str, endian: str, kind: str) -> None:
+    names = {"int8_t": "i1", "uint8": "u1", "short": "i2", "unsigned short": "u2", "int": "i4", "uint32_t": "u4"}
+    order = "<" if endian == "little" else ">"
+    values = (
+        np.random.default_rng(1)
+        .integers(0, 100, (5, 6, 7))
+        .astype(order + (names | {"long long": "i8", "double": "f8"})[kind])
+    )
+    text = " ".join(map(str, values.ravel().tolist())).encode()
+    packed = {"raw": bytes, "bzip2": bz2.compress}.get(encoding, gzip.compress)(values.tobytes())
+    data = text if encoding in ("ascii", "txt") else packed
+    volume = read_volume(write_nrrd(tmp_path / "a.nrrd", data, type=kind, endian=endian, encoding=encoding))
+    np.testing.assert_array_equal(volume.voxels, values)
+
+
+@pytest.mark.parametrize("form", ["plain", "zlib", "gzip", "text", "big", "list", "apart, at the end"])
+def test_values_of_metaimage(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a.mha"
+    if form in ("zlib", "gzip"):
+        packed = (zlib if form == "zlib" else gzip).compress(VOXELS.tobytes())
+        write_meta(path, packed, CompressedData="True", CompressedDataSize=str(len(packed)))
+    elif form == "text":
+        write_meta(path, " ".join(map(str, VOXELS.ravel())).encode(), BinaryData="False")
+    elif form == "big":
+        write_meta(path, VOXELS.astype(">i2").tobytes(), BinaryDataByteOrderMSB="True")
+    elif form == "list":
+        for number, part in enumerate(VOXELS):
+            part.tofile(tmp_path / f"{number}.raw")
+        write_meta(path, "".join(f"{number}.raw\n" for number in range(5)).encode(), ElementDataFile="LIST")
+    elif form == "apart, at the end":
+        (tmp_path / "a.img").write_bytes(b"some header" + VOXELS.tobytes())
+        write_meta(path, b"", ElementDataFile="a.img", HeaderSize="-1")
+    else:
+        write_meta(path)
+    np.testing.assert_array_equal(read_volume(path).voxels, VOXELS)
+    if form not in ("text", "apart, at the end"):  # which ITK does not read
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"space": "scanner-xyz"}, "does not tell left from right"),
+        ({"space": "3D-right-handed"}, "does not tell left from right"),
+        ({"space": None, "space dimension": "3"}, "names no space"),
+        ({"space": None, "space directions": None, "space origin": None, "spacings": "1 1 1"}, "names no space"),
+        ({"space directions": None, "spacings": "1 1 1"}, "no space directions"),
+        ({"space origin": None}, "no space origin"),
+        ({"space units": '"pixel" "pixel" "pixel"'}, "states the space units"),
+        ({"space directions": "(0.75,0,0) (0,1.25,0) (0,0,nan)"}, "is no position"),
+        ({"space directions": "(0.75,0,0) (0,1.25,0) (0,0,1e308)"}, "spacing"),
+        ({"space directions": "(1e-308,0,0) (0,1.25,0) (0,0,2.5)"}, "spacing"),
+        ({"space directions": "(0,75,0,0) (0,1.25,0) (0,0,2.5)"}, "three dimensions"),
+        ({"space origin": "(1e300,0,0)"}, "no place of a body"),
+        ({"sizes": "7 6 5000000000"}, "ends before its last voxel"),
+        ({"sizes": "7 6 4"}, "more voxels than its header states"),
+        ({"sizes": "4294967295 4294967295 4294967295"}, "ends before its last voxel"),
+        ({"dimension": "4294967296"}, "states no size"),
+        ({"sizes": "7 -6 5"}, "states no size"),
+        ({"endian": None}, "order of the bytes"),
+        ({"encoding": "zrl"}, "encoding 'zrl' is not read"),
+        ({"type": "block"}, "type 'block'"),
+        ({"spacee": "RAS"}, "no field of the format"),
+        ({"dimension": "4", "sizes": "3 7 6 5", "kinds": "RGB-color domain domain domain"}, "all 4 dimensions"),
+        ({"byte skip": "-7"}, "skips"),
+    ],
+)
+def test_an_nrrd_without_sure_place_or_values_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_volume(write_nrrd(tmp_path / "a.nrrd", **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ElementSpacing": None}, "no ElementSpacing"),
+        ({"ElementSpacing": "1 nan 1"}, "is not 3 numbers"),
+        ({"ElementSpacing": "1 1e300 1"}, "spacing"),
+        ({"ElementSpacing": "0,75 1,25 2,5"}, "is not 3 numbers"),
+        ({"TransformMatrix": "1 0 0 0 1 0 0 1 0"}, "singular"),
+        ({"TransformMatrix": "0 1 0 1 0 0 0 0 1", "CenterOfRotation": "10 0 0"}, "CenterOfRotation"),
+        ({"TransformMatrix": None, "AnatomicalOrientation": "LAS"}, "place is not known"),
+        ({"DistanceUnits": "inch"}, "DistanceUnits"),
+        ({"NDims": "4294967296"}, "states no size"),
+        ({"DimSize": "7 6 5000000000"}, "ends before its last voxel"),
+        ({"DimSize": "7 6 4"}, "more voxels than its header states"),
+        ({"ElementType": "MET_FLOAT_ARRAY"}, "type 'MET_FLOAT_ARRAY'"),
+        ({"ElementNumberOfChannels": "3"}, "3 components"),
+        ({"ElementToIntensityFunctionSlope": "2"}, "scaled"),
+        ({"BinaryDataByteOrderMSB": "Trve"}, "neither True nor False"),
+        ({"ElementDataFile": "nowhere.raw"}, "voxels are missing.*nowhere.raw"),
+        ({"ElementDataFile": "."}, "voxels are missing"),
+    ],
+)
+def test_a_metaimage_without_sure_place_or_values_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_volume(write_meta(tmp_path / "a.mha", **changes))
+
+
+def test_what_metaimage_has_by_default_is_told(tmp_path: Path) -> None:
+    path = write_meta(tmp_path / "a.mha", TransformMatrix=None, Offset=None)
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.geometry.index_to_world, place_by_itk(path))
+    assert "no TransformMatrix and Offset" in volume.notices[0]
+
+
+def test_the_size_of_voxels_counts_where_no_spacing_is_stated(tmp_path: Path) -> None:
+    path = write_meta(tmp_path / "a.mha", ElementSize="9 9 9")
+    assert read_volume(path).geometry.spacing == (0.75, 1.25, 2.5)
+    path = write_meta(tmp_path / "a.mha", ElementSpacing=None, ElementSize="0.75 1.25 2.5")
+    assert read_volume(path).geometry.spacing == (0.75, 1.25, 2.5)
+
+
+def test_one_point_in_time_is_a_volume_and_two_are_none(tmp_path: Path) -> None:
+    nrrd = {"dimension": "4", "kinds": "domain domain domain time"}
+    nrrd["space_directions"] = NRRD["space directions"] + " none"
+    assert read_volume(write_nrrd(tmp_path / "a.nrrd", sizes="7 6 5 1", **nrrd)).voxels.shape == (5, 6, 7)
+    with pytest.raises(InputError, match="4 dimensions"):
+        read_volume(write_nrrd(tmp_path / "a.nrrd", VOXELS.tobytes() * 2, sizes="7 6 5 2", **nrrd))
+    four = {"NDims": "4", "TransformMatrix": " ".join(map(str, np.eye(4, dtype=int).ravel())), "Offset": "1 2 3 0"}
+    path = write_meta(tmp_path / "a.mha", ElementSpacing="1 1 1 1", DimSize="7 6 5 1", **four)
+    assert read_volume(path).geometry.origin == (1, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nii.gz"])
+def test_200_flipped_bits_in_packed_voxels_are_all_noticed(tmp_path: Path, name: str) -> None:
+    """The checksum of gzip or zlib is another. Of gzip's own beginning (RFC 1952) the time and system tell nothing, nor
+    do the bits between the last block and the checksum."""
+    path = tmp_path / name
+    image = sitk.GetImageFromArray(VOXELS)
+    sitk.WriteImage(image, str(path), True)
+    whole = path.read_bytes()
+    start = {"a.nrrd": whole.find(b"\n\n") + 12, "a.mha": whole.find(b"LOCAL") + 6, "a.nii.gz": 10}[name]
+    checksum = len(whole) - (4 if name == "a.mha" else 8)
+    places = [at for at in range(start, len(whole)) if at != checksum - 1]
+    random = np.random.default_rng(7)
+    for at in random.choice(places, 200):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << random.integers(8)
+        path.write_bytes(flipped)
+        with pytest.raises(InputError, match="cannot be read as an image"):
+            read_grid(path)
+
+
+@pytest.mark.skipif(shutil.which("localedef") is None, reason="only Linux makes a locale at will")
+def test_decimal_commas_of_the_user_change_no_number(tmp_path: Path) -> None:
+    """In any Qt application of a German user C's functions write 1,25 for 1.25, and read 1 where they find 1.25."""
+    made = ["localedef", "-i", "de_DE", "-f", "UTF-8", "--no-archive", str(tmp_path / "de_DE.UTF-8")]
+    subprocess.run(made, check=True, capture_output=True)
+    nrrd, meta = write_nrrd(tmp_path / "a.nrrd"), write_meta(tmp_path / "a.mha")
+    program = f"""
+import locale, sys
+sys.path.insert(0, {str(LIBRARY)!r})
+import numpy as np
+from LightSegLib.catalog.card import Label
+from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.imaging.writers import write_segmentation
+locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+assert locale.localeconv()["decimal_point"] == ","
+for path in {[str(nrrd), str(meta)]!r}:
+    geometry = read_volume(path).geometry
+    labels = Segmentation(np.ones(geometry.shape, np.uint8), geometry, (Label(1, "a", (1, 2, 3)),))
+    for ending in (".seg.nrrd", ".nii.gz"):
+        write_segmentation(labels, path + ending)
+"""
+    subprocess.run([sys.executable, "-c", program], env=os.environ | {"LOCPATH": str(tmp_path)}, check=True)
+    for path in (nrrd, meta):
+        np.testing.assert_allclose(read_volume(path).geometry.index_to_world, PLACE)
+        for ending in (".seg.nrrd", ".nii.gz"):
+            np.testing.assert_allclose(place_by_itk(Path(f"{path}{ending}")), PLACE, atol=1e-6)
