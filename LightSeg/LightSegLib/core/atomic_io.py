@@ -88,6 +88,13 @@ def output_error(path: Path, error: OSError) -> OutputError:
                 "Make room in {folder} or choose another folder."
             ).format(file=path.name, folder=path.parent)
         )
+    if error.errno == errno.EIO:
+        return OutputError(
+            _(
+                "{file} could not be written completely: the disk in {folder} does not hold what was written. "
+                "Check the disk or choose another folder."
+            ).format(file=path.name, folder=path.parent)
+        )
     return OutputError(
         _("The folder {folder} is not writable ({reason}). Choose another folder or change its permissions.").format(
             folder=path.parent, reason=error.strerror or error

@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import gzip
 import math
-import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from .geometry import FARTHEST, Geometry
-from .headers import check_spacing, not_scalar
+from .headers import check_spacing
+from .nifti_header import KINDS, VERSIONS, Header, parse, shape_of
 from .packed import damaged, incomplete, read_leading
 from .ras import RAS_TO_LPS
 
 ENDINGS = (".nii", ".nii.gz")
 GZIP = b"\x1f\x8b"
-LARGEST_OFFSET = 1 << 40  # bytes: more is no number of the format
-LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL
 CONTRADICTION = 0.1  # voxels, by which two statements of the same place may differ through rounding
-UNITS = {1: 1000.0, 3: 0.001}  # codes of meters and micrometers in xyzt_units, in mm; all else is mm
-COLORS = {128: 3, 2304: 4}  # datatype codes with several components, and how many
-KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 
 
 @dataclass(frozen=True)
@@ -43,66 +38,14 @@ class Image:
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where a version of the format has its fields: byte offsets, and letters of `struct` for their kinds."""
-
-    size: int
-    length: str  # of dim and vox_offset
-    real: str  # of pixdim and all that follows
-    dim: int
-    datatype: int
-    pixdim: int
-    offset: int
-    offset_kind: str
-    scale: int
-    codes: int
-    code_kind: str
-    units: int
-    quaternion: int  # b, c, d, then the offsets x, y, z
-    rows: int
-    intent: int  # of the kind of the codes
-    magic: int
-    single: bytes  # its magic, and that of a header whose voxels lie in another file
-    pair: bytes
-
-
-VERSIONS = (
-    _Layout(348, "h", "f", 40, 70, 76, 108, "f", 112, 252, "h", 123, 256, 280, 68, 344, b"n+1\0", b"ni1\0"),
-    _Layout(540, "q", "d", 16, 12, 104, 168, "q", 176, 344, "i", 500, 352, 400, 504, 4, b"n+2\0", b"ni2\0"),
-)
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of its voxels. dim: number of axes and their lengths. pixdim: its eight numbers.
-
-    qform, sform: codes with the numbers that belong to them: quaternion and offset [6], three rows [3, 4].
-    """
-
-    order: str
-    dim: tuple[int, ...]
-    datatype: int
-    pixdim: np.ndarray
-    offset: int
-    slope: float
-    intercept: float
-    unit: float
-    qform_code: int
-    quaternion: np.ndarray
-    sform_code: int
-    rows: np.ndarray
-    intent: int
-
-
 def read_nifti(path: Path) -> Image:
     """Raises InputError for what is no complete NIfTI file with one scalar 3D image at a place; OSError."""
     with path.open("rb") as stream:
         zipped = stream.read(2) == GZIP
     try:
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            header = _header(path.name, stream.read(VERSIONS[1].size))
-            shape = _shape(path.name, header)
+        with cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb") as stream:
+            header = parse(path.name, stream.read(VERSIONS[1].size))
+            shape = shape_of(path.name, header)
             check_spacing(path.name, header.pixdim[1:4].tolist())
             kind = np.dtype(header.order + KINDS[header.datatype])
             stream.seek(header.offset)
@@ -112,7 +55,7 @@ def read_nifti(path: Path) -> Image:
     except (zlib.error, gzip.BadGzipFile) as error:
         raise damaged(path.name) from error
     geometry, notices, facts = place(path.name, header, shape)
-    if header.intent == LABEL_INTENT:
+    if header.is_labels:
         facts["intent"] = _("label map")
     return Image(_scaled(np.frombuffer(content, kind).reshape(shape), header), geometry, notices, facts)
 
@@ -175,96 +118,6 @@ def _contradictions(
         steps = np.linalg.norm(matrix[:3, :3], axis=0) - header.pixdim[1:4] * header.unit
         found["pixdim"] = float(np.linalg.norm(steps * (np.array(shape[::-1]) - 1)))
     return found
-
-
-def _header(name: str, content: bytes) -> Header:
-    for order in "<>":
-        for layout in VERSIONS:
-            if len(content) >= layout.size and content[:4] == struct.pack(f"{order}i", layout.size):
-                magic = content[layout.magic : layout.magic + 4]
-                if magic != layout.single:
-                    what = _("a NIfTI header without its voxels") if magic == layout.pair else _("Analyze, not NIfTI")
-                    raise InputError(
-                        _(
-                            "{file} cannot be read as an image (it is {what}). Convert the whole image to .nii.gz."
-                        ).format(file=name, what=what)
-                    )
-                return _fields(name, content, order, layout)
-    raise InputError(
-        _(
-            "{name} cannot be read as an image (it does not begin like a NIfTI file). Use NIfTI, NRRD, "
-            "MetaImage or a folder with one DICOM series."
-        ).format(name=name)
-    )
-
-
-def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:
-    def read(kinds: str, offset: int) -> tuple[Any, ...]:
-        return struct.unpack_from(order + kinds, content, offset)
-
-    count, *dimensions = read(f"8{at.length}", at.dim)
-    qform_code, sform_code = read(f"2{at.code_kind}", at.codes)
-    slope, intercept = read(f"2{at.real}", at.scale)
-    (offset,) = read(at.offset_kind, at.offset)
-    (units,) = read("B" if at.code_kind == "h" else "i", at.units)
-    datatype, bits = read("2h", at.datatype)
-    if datatype in KINDS and bits != 8 * np.dtype(KINDS[datatype]).itemsize:
-        raise _contradictory(
-            name,
-            _("{bits} bits a voxel, which its datatype {datatype} does not have").format(bits=bits, datatype=datatype),
-        )
-    if offset != 0 and not (at.size + 4 <= offset <= LARGEST_OFFSET and offset == int(offset)):
-        raise _contradictory(name, _("voxels that begin at byte {offset:g}").format(offset=offset))
-    return Header(
-        order,
-        (count, *dimensions),
-        datatype,
-        np.array(read(f"8{at.real}", at.pixdim), float),
-        int(offset) or at.size + 4,
-        slope,
-        intercept,
-        UNITS.get(units & 7, 1.0),
-        qform_code,
-        np.array(read(f"6{at.real}", at.quaternion), float),
-        sform_code,
-        np.array(read(f"12{at.real}", at.rows), float).reshape(3, 4),
-        read(at.code_kind, at.intent)[0],
-    )
-
-
-def _contradictory(name: str, what: str) -> InputError:
-    return InputError(
-        _("{file} cannot be read as an image (its header states {what}). Export the image again.").format(
-            file=name, what=what
-        )
-    )
-
-
-def _shape(name: str, header: Header) -> tuple[int, int, int]:
-    """[k, j, i]. Raises InputError for what is not one scalar 3D image."""
-    count, *lengths = header.dim
-    lengths = lengths[: max(count, 0)]
-    if not 1 <= count <= 7 or min(lengths) < 1:
-        raise InputError(
-            _("{name} cannot be read as an image (its header states no size). Export the image again.").format(
-                name=name
-            )
-        )
-    components = COLORS.get(header.datatype, math.prod(lengths[4:]))
-    if components > 1:
-        raise not_scalar(name, components)
-    if header.datatype not in KINDS:
-        raise InputError(
-            _(
-                "{name} has voxels of NIfTI's datatype {datatype}, which are not numbers on a gray scale. "
-                "Convert it to an integer or floating-point image."
-            ).format(name=name, datatype=header.datatype)
-        )
-    dimensions = 4 if count > 3 and lengths[3] > 1 else min(count, 3)
-    if dimensions != 3:
-        raise not_scalar(name, dimensions=dimensions)
-    i, j, k = lengths[:3]
-    return k, j, i
 
 
 def _sform(header: Header) -> np.ndarray:

@@ -95,7 +95,7 @@ def _parsed(name: str, content: bytes) -> Nrrd:
     for line in (one.decode("utf-8", "replace").rstrip("\r") for one in lines):
         if not line or line[0] == "#":
             continue
-        field, pair, _ = line.partition(":=")
+        field, pair, value = line.partition(":=")
         if pair:
             keys.add(field)
             continue

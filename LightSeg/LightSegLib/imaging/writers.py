@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +11,8 @@ from ..catalog.terminology import TAG, terminology_entry
 from ..core.atomic_io import atomic_write, check_folder
 from ..core.errors import OutputError
 from ..core.i18n import tr as _
-from .geometry import Geometry, to_sitk
+from .geometry import Geometry
+from .label_files import write_nifti, write_nrrd
 from .volume import Segmentation
 from .written import check_written
 
@@ -35,12 +34,14 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
     check_output(path)
     check_holds(path, segmentation.geometry)
     largest = max(label.value for label in segmentation.labels)
-    image = to_sitk(segmentation.voxels.astype(np.uint8 if largest <= 255 else np.uint16), segmentation.geometry)
-    if path.name.lower().endswith(".seg.nrrd"):
-        for key, value in _segment_metadata(segmentation).items():
-            image.SetMetaData(key, value)
+    voxels = segmentation.voxels.astype(np.uint8 if largest <= 255 else np.uint16)
     with atomic_write(path) as part:
-        _write_image(image, part)
+        if path.name.lower().endswith(NIFTI_ENDINGS):
+            write_nifti(part, voxels, segmentation.geometry)
+        else:
+            described = path.name.lower().endswith(".seg.nrrd")
+            write_nrrd(part, voxels, segmentation.geometry, _segment_metadata(segmentation) if described else {})
+        check_written(part, voxels)
 
 
 def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
@@ -66,17 +67,6 @@ def check_holds(path: str | Path, geometry: Geometry) -> None:
                 "which keep the grid as it is."
             )
         )
-
-
-def _write_image(image: Any, path: Path) -> None:
-    """Write, and look at every byte of it."""
-    import SimpleITK as sitk
-
-    try:
-        sitk.WriteImage(image, str(path), True)
-    except RuntimeError as error:
-        raise OSError(errno.ENOSPC, "the file could not be written completely") from error
-    check_written(path, sitk.GetArrayViewFromImage(image))
 
 
 def _segment_metadata(segmentation: Segmentation) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Whether a file holds what was written, to the last byte: ITK loses voxels on a full disk without a word.
+"""Whether a file holds what was written, to the last byte: some network disks lose voxels without a word.
 
-Reading back through ITK does not tell, for it fills what is missing with zeros. The voxels are compared as they lie in
-the file, and the checksum of what is packed (gzip, RFC 1952) covers the header, too, where that is packed.
+The voxels are compared as they lie in the file, and the checksum of what is packed (gzip, RFC 1952) covers the header,
+too, where that is packed.
 """
 
 from __future__ import annotations
@@ -60,4 +60,4 @@ def _ends_with(content: IO[bytes], expected: np.ndarray) -> bool:
 
 
 def _incomplete() -> OSError:
-    return OSError(errno.ENOSPC, "the file could not be written completely")
+    return OSError(errno.EIO, "the file could not be written completely")

@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import SimpleITK as sitk
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError, LightSegError, ModelError
+from LightSegLib.imaging import label_files
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Volume
@@ -202,12 +204,26 @@ def test_disk_that_is_full_when_the_voxels_are_written(
 ) -> None:
     image = write_image()
 
-    def half_written(image: sitk.Image, name: str, *_: object) -> None:
-        Path(name).write_bytes(b"NRRD0004")
-        raise RuntimeError("Exception thrown in SimpleITK WriteImage: could not write")
+    def half_written(stream: IO[bytes], _voxels: np.ndarray) -> None:
+        stream.write(b"some voxels")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sitk, "WriteImage", half_written)
+    monkeypatch.setattr(label_files, "_write", half_written)
     assert "the disk is full" in refused(image)
+
+
+def test_only_a_full_disk_is_called_one(
+    refused: Refused, write_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_image()
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(label_files, "_write", failing)
+    message = refused(image)
+    assert "is full" not in message
+    assert "Check the disk" in message
 
 
 def test_disk_that_is_full_when_the_file_gets_its_name(

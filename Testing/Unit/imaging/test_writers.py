@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from LightSegLib.catalog.card import Code, Label, Terminology
 from LightSegLib.catalog.terminology import terminology_entry
 from LightSegLib.core.errors import OutputError
+from LightSegLib.imaging import writers
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation
 from LightSegLib.imaging.written import check_written
 from needs_slicer import needs_slicer
+from scipy.spatial.transform import Rotation
 
 HIPPOCAMPUS = Terminology(
     Code("SCT", "123037004", "Anatomical Structure"),
@@ -146,6 +150,7 @@ sys.path.insert(0, {str(LIBRARY)!r})
 import numpy as np
 from LightSegLib.catalog.card import Label
 from LightSegLib.core.errors import OutputError
+from LightSegLib.imaging import writers
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation
@@ -170,22 +175,40 @@ except OutputError as error:
 def test_a_file_that_lost_its_end_without_a_word_is_not_taken_for_written(
     segmentation: Segmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, fault: str
 ) -> None:
-    """As ITK does on a full disk; of what is missing it makes zeros when it reads, as most labels are."""
-    write = sitk.WriteImage
+    """As some network disks do."""
 
-    def lossy(image: sitk.Image, path: str, *options: object) -> None:
-        write(image, path, *options)
-        content = bytearray(Path(path).read_bytes())
-        if fault == "cut":
-            del content[-4:]
-        else:
-            content[-1] ^= 1
-        Path(path).write_bytes(content)
+    def losing(write: Callable[..., None]) -> Callable[..., None]:
+        def lossy(path: Path, *rest: object) -> None:
+            write(path, *rest)
+            content = bytearray(path.read_bytes())
+            if fault == "cut":
+                del content[-4:]
+            else:
+                content[-1] ^= 1
+            path.write_bytes(content)
 
-    monkeypatch.setattr(sitk, "WriteImage", lossy)
-    with pytest.raises(OutputError, match="could not be written completely: the disk is full"):
+        return lossy
+
+    for name in ("write_nrrd", "write_nifti"):
+        monkeypatch.setattr(writers, name, losing(getattr(writers, name)))
+    with pytest.raises(OutputError, match=r"could not be written completely: the disk in .* does not hold"):
         write_segmentation(segmentation, tmp_path / f"out{ending}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("handed", [1, -1])
+def test_both_matrices_of_a_nifti_file_are_the_grids(tmp_path: Path, handed: int) -> None:
+    """By nibabel, for turns about any axis and their mirror images."""
+    for turn in Rotation.random(10, random_state=1).as_matrix():
+        direction = tuple(map(float, (turn * [1, 1, handed]).ravel()))
+        geometry = Geometry((3, 4, 5), (0.5, 1.25, 3.0), (10.5, -20.25, 30.0), direction)
+        labels = Segmentation(np.ones((3, 4, 5), np.uint8), geometry, LABELS)
+        write_segmentation(labels, tmp_path / "out.nii")
+        image = nibabel.load(tmp_path / "out.nii")
+        expected = np.diag([-1, -1, 1, 1]) @ geometry.index_to_world
+        np.testing.assert_allclose(image.get_sform(), expected, atol=1e-5)
+        np.testing.assert_allclose(image.get_qform(), expected, atol=1e-5)
+        assert image.header.get_xyzt_units()[0] == "mm"
 
 
 @pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz", ".nii"])

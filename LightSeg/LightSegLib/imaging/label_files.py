@@ -1,0 +1,100 @@
+"""NRRD and NIfTI files of labels, written byte by byte: complete or with the system's own error.
+
+ITK writes decimal commas into NRRD headers where the user's locale has them, and does not say why a file could not be
+written. The formats are those of `nrrd.py` and `nifti_header.py`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+
+from .geometry import Geometry
+from .ras import LPS_TO_RAS
+
+LEVEL = 4  # of compression: label maps take little of any
+TYPES = {"u1": ("unsigned char", 2), "u2": ("unsigned short", 512)}  # names and codes in the two formats
+MILLIMETERS = 2
+SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
+BEGINNING = 352  # byte at which the voxels of a single NIfTI file begin
+
+
+def write_nrrd(path: Path, voxels: np.ndarray, geometry: Geometry, pairs: Mapping[str, str]) -> None:
+    """Write uint8 or uint16 voxels [k, j, i] and key/value pairs. Raises OSError."""
+    matrix = geometry.index_to_world
+    fields = {
+        "type": TYPES[voxels.dtype.str[1:]][0],
+        "dimension": "3",
+        "space": "left-posterior-superior",
+        "sizes": " ".join(map(str, geometry.shape[::-1])),
+        "space directions": " ".join(_vector(matrix[:3, axis]) for axis in range(3)),
+        "kinds": "domain domain domain",
+        "endian": "little",
+        "encoding": "gzip",
+        "space origin": _vector(matrix[:3, 3]),
+    }
+    lines = ["NRRD0004", *(f"{name}: {value}" for name, value in fields.items())]
+    lines += [f"{key}:={_escaped(value)}" for key, value in pairs.items()]
+    with path.open("wb") as stream:
+        stream.write("\n".join([*lines, "", ""]).encode())
+        with gzip.GzipFile("", "wb", LEVEL, stream, mtime=0) as packed:
+            _write(packed, voxels)
+
+
+def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry) -> None:
+    """Write uint8 or uint16 voxels [k, j, i] on a grid with right angles, packed where the name says so.
+
+    Raises OSError.
+    """
+    header = nifti_header(voxels, geometry)
+    with path.open("wb") as stream:
+        if not path.name.lower().endswith(".gz"):
+            stream.write(header)
+            _write(stream, voxels)
+            return
+        with gzip.GzipFile("", "wb", LEVEL, stream, mtime=0) as packed:
+            packed.write(header)
+            _write(packed, voxels)
+
+
+def nifti_header(voxels: np.ndarray, geometry: Geometry) -> bytes:
+    """The first 352 bytes of a NIfTI-1 file, the place as sform and qform."""
+    from scipy.spatial.transform import Rotation
+
+    matrix = LPS_TO_RAS @ geometry.index_to_world
+    axes = matrix[:3, :3] / geometry.spacing
+    handedness = -1.0 if np.linalg.det(axes) < 0 else 1.0
+    x, y, z, real = Rotation.from_matrix(axes * [1, 1, handedness]).as_quat()
+    sign = -1 if real < 0 else 1  # of a quaternion with a real part of 0 and more, which alone can be stored
+    header = bytearray(BEGINNING)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *geometry.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, TYPES[voxels.dtype.str[1:]][1], 8 * voxels.dtype.itemsize)
+    struct.pack_into("<8f", header, 76, handedness, *geometry.spacing, 0, 0, 0, 0)
+    struct.pack_into("<3f", header, 108, BEGINNING, 1, 0)  # offset, slope, intercept
+    struct.pack_into("<B", header, 123, MILLIMETERS)
+    struct.pack_into("<2h", header, 252, SCANNER, SCANNER)
+    struct.pack_into("<6f", header, 256, sign * x, sign * y, sign * z, *matrix[:3, 3])
+    struct.pack_into("<12f", header, 280, *matrix[:3].ravel())
+    struct.pack_into("<4s", header, 344, b"n+1\0")
+    return bytes(header)
+
+
+def _write(stream: IO[bytes] | gzip.GzipFile, voxels: np.ndarray) -> None:
+    """A slice at a time, little endian."""
+    for part in voxels:
+        cast(IO[bytes], stream).write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).tobytes())
+
+
+def _vector(values: np.ndarray) -> str:
+    return f"({','.join(repr(float(value)) for value in values)})"
+
+
+def _escaped(text: str) -> str:
+    """NRRD's definition, "key/value pairs"."""
+    return text.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")
