@@ -18,7 +18,7 @@ from LightSegLib.slicer_app.parameters import (
     Side,
     inferenceOptions,
 )
-from LightSegLib.slicer_app.sample import loadSample, registerSampleData, sampleRegions
+from LightSegLib.slicer_app.sample import loadSample, registerSampleData, sampleRois
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -287,10 +287,10 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
 
         request = newRequest(volumeNode, model, segmentationNode, roiNode, side, options)
         card = find_card(request.model)
-        volumes, region = request.read()
+        volumes, roi = request.read()
         requireTorch()
         segmenter = Segmenter(card, request.options)
-        return request.write(segmenter.segment(volumes, region, self.progressCallback, self.cancelCallback))
+        return request.write(segmenter.segment(volumes, roi, self.progressCallback, self.cancelCallback))
 
     def start(self, volumeNode, model=DEFAULT_MODEL, segmentationNode=None, roiNode=None, side=None, options=None):
         """As `segment`, in a process of its own: returns a `jobs.Job` at once, and Slicer stays usable.
@@ -376,13 +376,13 @@ class LightSegTest(ScriptedLoadableModuleTest):
         """Both hippocampi of the sample have 2 to 5 ml, and anterior and posterior parts."""
         volumeNode = loadSample()
         segmentationNode = None
-        for region in sampleRegions():
-            lower, upper = region["corners"]
-            roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", region["name"])
+        for roi in sampleRois():
+            lower, upper = roi["corners"]
+            roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", roi["name"])
             roiNode.SetCenter([(lower[axis] + upper[axis]) / 2 for axis in range(3)])
             roiNode.SetSize([abs(upper[axis] - lower[axis]) for axis in range(3)])
             segmentationNode = LightSegLogic().segment(
-                volumeNode, segmentationNode=segmentationNode, roiNode=roiNode, side=region["side"]
+                volumeNode, segmentationNode=segmentationNode, roiNode=roiNode, side=roi["side"]
             )
         for side in ("Left", "Right"):
             names = [f"{side} {part} hippocampus" for part in ("anterior", "posterior")]

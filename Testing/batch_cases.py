@@ -97,7 +97,7 @@ def write_series(folder: Path, seed: int = 0, modality: str = "MR", slices: int 
 class QuickProcessor(CaseProcessor):
     """As in a batch, with a threshold in place of the network: what is measured or tested is all the rest."""
 
-    own_form = "float32"
+    own_backend = "float32"
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         (volume,) = volumes
@@ -105,35 +105,35 @@ class QuickProcessor(CaseProcessor):
         sure = np.full(labels.shape, 75, np.uint8)
         how = {
             "device": "cpu",
-            "computed_in": batch.form or self.own_form,
+            "computed_in": batch.backend or self.own_backend,
             "processor": "any",
             "libraries": {"numpy": np.__version__},
         }
         return Segmentation(labels, volume.geometry, self.card(batch).labels, how, sure)
 
-    def form(self, batch: Batch) -> str:
-        return batch.form or self.own_form
+    def backend(self, batch: Batch) -> str:
+        return batch.backend or self.own_backend
 
 
 class BfloatWork(QuickProcessor):
     """Of a computer that computes in bfloat16."""
 
-    own_form = "bfloat16"
+    own_backend = "bfloat16"
 
 
 class UnableWork(BfloatWork):
     """Of a cluster in which one computer decides for bfloat16, which the others lack."""
 
-    def form(self, batch: Batch) -> str:
-        if batch.form:
+    def backend(self, batch: Batch) -> str:
+        if batch.backend:
             raise DeviceError("This computer does not compute in bfloat16. Choose the precision float32.")
-        return self.own_form
+        return self.own_backend
 
 
 class MixedWork(QuickProcessor):
     """Of a computer that computes in what its environment says."""
 
-    own_form = os.environ.get("TEST_FORM", "float32")
+    own_backend = os.environ.get("TEST_BACKEND", "float32")
 
 
 class MortalProcessor(QuickProcessor):
@@ -237,7 +237,7 @@ def kill_a_client(cohort: Path, out: Path, slow: str, options: str) -> None:
     script = (
         f"import sys; sys.path[:0] = [{str(TESTING.parent / 'LightSeg')!r}, {str(TESTING)!r}]\n"
         "from batch_cases import MODEL, MORTAL, PLAIN, run_batch\n"
-        f"run_batch({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, work=MORTAL, {options})\n"
+        f"run_batch({str(cohort)!r}, MODEL, {str(out)!r}, PLAIN, handler=MORTAL, {options})\n"
     )
     with subprocess.Popen([sys.executable, "-c", script]) as client:
         wait_until(lambda: computing(out, slow))

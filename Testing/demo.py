@@ -83,7 +83,7 @@ def run(model: str, folder: Path) -> Segmentation:
     with step("Load the sample"):
         volume_node = LightSeg.loadSample()
     segmentation_node = None
-    for region in LightSeg.sampleRegions():
+    for region in LightSeg.sampleRois():
         with step(f"Segment the {region['side']} hippocampus"):
             segmentation_node = logic.segment(
                 volume_node,

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from http_server import Server
 from LightSegLib.catalog.card import Card, Source
-from LightSegLib.weights.connection import Patience
+from LightSegLib.weights.connection import RetryPolicy
 from LightSegLib.weights.store import WeightStore
 
 LIBRARY = Path(__file__).resolve().parents[1] / "LightSeg"
 CONTENT = b"PK\x03\x04" + np.random.default_rng(0).bytes(299_996)  # begins as a file of torch
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = b"PK\x03\x04" + np.random.default_rng(1).bytes(299_996)
-QUICK = Patience(tries=2, first_wait=0.01)  # between tries: a busy machine's server may be slow
+QUICK = RetryPolicy(tries=2, first_wait=0.01)  # between tries: a busy machine's server may be slow
 PAGE = Source("page", url="https://example.org/weights")
 # What a second LightSeg on the same computer does: ensure the weights of the test's card.
 PROGRAM = f"""

@@ -59,7 +59,7 @@ def overhead(folder: Path, engine: str, cases: int) -> dict[str, float]:
     with manifest.open("w", newline="") as stream:
         csv.writer(stream).writerows([("case", "T1"), *((f"case {number:06d}", image.name) for number in range(cases))])
     started = time.perf_counter()
-    quick = Engine(engine, 2, 1, work=("batch_cases", "QuickProcessor"))
+    quick = Engine(engine, 2, 1, handler=("batch_cases", "QuickProcessor"))
     outcome = segment_files(manifest, MODEL, folder / "out", SETTINGS, quick)
     assert outcome.state.done == cases
     return {"ms": (time.perf_counter() - started) / cases * 1e3, "client_bytes": own_peak()}

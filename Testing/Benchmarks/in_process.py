@@ -40,7 +40,7 @@ def network(name: str, precision: str) -> dict[str, Any]:
     """
     import torch
     from LightSegLib.catalog.lookup import find_card
-    from LightSegLib.inference.backends import forms
+    from LightSegLib.inference.backends import backend_choice
     from LightSegLib.inference.backends.accelerate import Model, accelerate
     from LightSegLib.inference.threads import one_thread_each, pool
     from LightSegLib.networks import build
@@ -54,19 +54,21 @@ def network(name: str, precision: str) -> dict[str, Any]:
     torch.manual_seed(0)
     module = build(family, arguments).eval()
     patch = torch.randn((1, *size))
-    form = next(iter(forms.candidates(openvino=True)), "float32") if precision == "default" else "float32"
+    backend = (
+        next(iter(backend_choice.fast_backends(openvino=True)), "float32") if precision == "default" else "float32"
+    )
     with one_thread_each() as threads, pool(threads) as together:
-        runner = accelerate(Model([module], size[0], size[1:], None), torch.device("cpu"), form, size[1:], threads)
+        runner = accelerate(Model([module], size[0], size[1:], None), torch.device("cpu"), backend, size[1:], threads)
         once = torch.inference_mode()(runner)
         seconds = median_seconds(lambda: list(together.map(once, [patch] * threads))) / threads
     peak = own_peak()  # before the counter below adds its own
     return {
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "multiply_adds": forms.multiply_adds(build(family, arguments), (1, *size)),
+        "multiply_adds": backend_choice.multiply_adds(build(family, arguments), (1, *size)),
         "seconds": seconds,
         "peak_bytes": peak,
         "patch": "x".join(map(str, size)),
-        "computed_in": runner.form,
+        "computed_in": runner.backend,
     }
 
 
@@ -74,13 +76,13 @@ def loaded_model() -> dict[str, Any]:
     """The bundled model on 64x80x64 voxels around the right hippocampus of the sample, once loaded."""
     from LightSegLib.catalog.lookup import find_card
     from LightSegLib.imaging.readers import read_volume
-    from LightSegLib.imaging.region import Region
+    from LightSegLib.imaging.roi import RegionOfInterest
     from LightSegLib.inference.options import InferenceOptions
     from LightSegLib.inference.segmenter import Segmenter
 
     volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
     segmenter = Segmenter(find_card(BUNDLED), InferenceOptions(device="cpu"))
-    region = Region.from_ras(-6.4, -64.4, -43.4, 57.4, 15.4, 20.4)
+    region = RegionOfInterest.from_ras(-6.4, -64.4, -43.4, 57.4, 15.4, 20.4)
     return {"seconds": median_seconds(lambda: segmenter.segment([volume], roi=region))}
 
 

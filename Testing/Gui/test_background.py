@@ -49,7 +49,7 @@ def volume(scene: Any) -> Any:
 
 @pytest.fixture
 def region(volume: Any) -> Any:
-    (lower, upper) = next(r["corners"] for r in LightSeg.sampleRegions() if r["side"] == "right")
+    (lower, upper) = next(r["corners"] for r in LightSeg.sampleRois() if r["side"] == "right")
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Right")
     roi.SetCenter([(a + b) / 2 for a, b in zip(lower, upper, strict=True)])
     roi.SetSize([abs(b - a) for a, b in zip(lower, upper, strict=True)])

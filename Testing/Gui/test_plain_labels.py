@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import qt
-from LightSegLib.slicer_app.panel.words import letterByLetter
+from LightSegLib.slicer_app.panel.formatting import letterByLetter
 
 FROM_ELSEWHERE = ("methodsLabel", "noticesLabel", "statusLabel", "lastRunLabel", "inputHint", "aboutLabel")
 

@@ -284,7 +284,7 @@ def test_the_result_tells_where_it_came_from(ready):
     apply_and_wait(ready)
     node = ready.logic.getParameterNode().result
     settings = json.loads(node.GetAttribute("LightSeg.Settings"))
-    corners = np.array(settings.pop("region_lps"))
+    corners = np.array(settings.pop("roi_lps"))
     assert settings == {
         "precision": "float32",
         "mirror": False,

@@ -9,7 +9,7 @@ import pytest
 import slicer
 import vtk
 from known_boxes import BOXES, SHAPE
-from LightSegLib.slicer_app.scene import region_from_node, volume_from_node
+from LightSegLib.slicer_app.scene import roi_from_node, volume_from_node
 
 NAMES = {1: "Anterior hippocampus", 2: "Posterior hippocampus"}
 
@@ -223,7 +223,7 @@ def test_a_region_on_a_bent_volume_covers_what_the_user_framed(make_volume, bend
     roi.SetCenter([7.0, 7.0, 6.0])
     roi.SetSize([6.0, 6.0, 6.0])
 
-    covered = region_from_node(roi, volume).slices(volume_from_node(volume).geometry)
+    covered = roi_from_node(roi, volume).slices(volume_from_node(volume).geometry)
 
     index = np.array([[i, j, k] for k in range(12) for j in range(14) for i in range(16)], float)
     to_world = bending_transform.GetTransformToParent()
@@ -259,6 +259,6 @@ def test_the_faces_of_a_region_bulge_on_a_bent_volume(make_volume, scene):
     roi.SetCenter(center)
     roi.SetSize([6.0, 6.0, 6.0])
 
-    k, j, i = region_from_node(roi, volume).slices(volume_from_node(volume).geometry)
+    k, j, i = roi_from_node(roi, volume).slices(volume_from_node(volume).geometry)
 
     assert [(part.start, part.stop) for part in (i, j, k)] == [(3, 12), (3, 12), (2, 11)]

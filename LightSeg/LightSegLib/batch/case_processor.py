@@ -34,8 +34,8 @@ class CaseProcessor:
     """Does the jobs of a worker process: {"case", "batch", "threads"}; the model stays loaded.
 
     The answer: {"row", "skipped": it was done before}. All that is wrong with a case stands in its row; OutputError is
-    raised where that cannot be written. A job without a case asks for the form in which the batch is computed, which
-    the answer {"form"} names; DeviceError is raised where this computer does not have the one that is decided.
+    raised where that cannot be written. A job without a case asks for the backend of the batch, which the answer
+    {"backend"} names; DeviceError is raised where this computer does not have the one that is decided.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class CaseProcessor:
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
         batch = Batch.from_json(job["batch"])
         if "case" not in job:
-            return {"form": self.form(batch)}
+            return {"backend": self.backend(batch)}
         case = Case.from_json(job["case"])
         started = time.perf_counter()
         system.reset_peak_memory()
@@ -102,7 +102,7 @@ class CaseProcessor:
             processor=segmentation.provenance["processor"],
             libraries=segmentation.provenance["libraries"],
             run=batch.run,
-            form=batch.form,
+            backend=batch.backend,
             notices=segmentation.provenance.get("notices"),
             **_cost(started),
         )
@@ -126,16 +126,16 @@ class CaseProcessor:
             self._cards[batch.model_sha256] = card
         return self._cards[batch.model_sha256]
 
-    def form(self, batch: Batch) -> str:
+    def backend(self, batch: Batch) -> str:
         """The one that is decided, or decided now."""
+        from ..inference.backends.backend_choice import check_possible
         from ..inference.backends.devices import choose_device
-        from ..inference.backends.forms import check_possible
 
-        if not batch.form:
-            return self._segmenter(batch).form()
+        if not batch.backend:
+            return self._segmenter(batch).backend()
         options = batch.settings.options
-        check_possible(batch.form, choose_device(options.device), options.openvino)
-        return batch.form
+        check_possible(batch.backend, choose_device(options.device), options.openvino)
+        return batch.backend
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         """With the confidence."""
@@ -150,7 +150,7 @@ class CaseProcessor:
 
     def _segmenter(self, batch: Batch) -> Segmenter:
         options = batch.settings.options
-        options = replace(options, precision=batch.form or options.precision, confidence=True)
+        options = replace(options, precision=batch.backend or options.precision, confidence=True)
         return self._segmenters.get(self.card(batch), options)
 
 

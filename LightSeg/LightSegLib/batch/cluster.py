@@ -65,7 +65,7 @@ def run(
         address = engine.scheduler or (own.scheduler_address if own else "")
         while True:
             with _connected(address, patience, batch_progress, canceled) as client:
-                session = _Session(_Cluster(client, own, engine.work), tasks, batch, limit, batch_progress)
+                session = _Session(_Cluster(client, own, engine.handler), tasks, batch, limit, batch_progress)
                 try:
                     batch = session.decide(canceled)
                     yield from session.run(canceled)
@@ -101,7 +101,7 @@ class _Cluster:
 
     client: Client
     own: SpecCluster | None
-    work: tuple[str, str]
+    handler: tuple[str, str]
 
 
 class _Session:
@@ -116,7 +116,7 @@ class _Session:
         batch_progress: BatchProgress,
     ) -> None:
         self.running: dict[Future, list[Task]] = {}
-        self._client, self._own, self._work = cluster.client, cluster.own, cluster.work
+        self._client, self._own, self._handler = cluster.client, cluster.own, cluster.handler
         self._tasks, self._batch, self._limit, self._batch_progress = tasks, batch, limit, batch_progress
         self._topic = f"lightseg-{uuid.uuid4().hex}"
         self._numbers: dict[str, int] = {}  # of workers, by their addresses
@@ -125,8 +125,8 @@ class _Session:
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def decide(self, canceled: CancelCallback | None) -> Batch:
-        """The batch with its form: that of all workers, float32 where they would compute in different ones."""
-        if self._batch.form:
+        """The batch with its backend: that of all workers, float32 where they would compute in different ones."""
+        if self._batch.backend:
             return self._batch
         message = {"batch": self._batch.to_json()}
         futures: list[Future] = []
@@ -137,16 +137,18 @@ class _Session:
             if self._client.status != "running":
                 raise _SchedulerLost
             futures = futures or [
-                self._client.submit(cluster_worker.form, message, self._work, __version__, workers=[worker], pure=False)
+                self._client.submit(
+                    cluster_worker.backend, message, self._handler, __version__, workers=[worker], pure=False
+                )
                 for worker in self._client.nthreads()
             ]
             time.sleep(0.05)
         found = set()
-        for error, form in map(_outcome, futures):
+        for error, backend in map(_outcome, futures):
             if error is not None:
                 raise error if isinstance(error, LightSegError) else _another_version("A part of the cluster", error)
-            found.add(form)
-        self._batch = replace(self._batch, form=found.pop() if len(found) == 1 else "float32")
+            found.add(backend)
+        self._batch = replace(self._batch, backend=found.pop() if len(found) == 1 else "float32")
         return self._batch
 
     def run(self, canceled: CancelCallback | None) -> Iterator[Answer]:
@@ -200,7 +202,7 @@ class _Session:
         future = self._client.submit(
             cluster_worker.do,
             [task.message(self._batch, threads) for task in chunk],
-            self._work,
+            self._handler,
             self._topic,
             __version__,
             key=f"lightseg-{uuid.uuid4().hex}",

@@ -40,35 +40,37 @@ class _WorkerSlot:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.work: tuple[str, str] | None = None
+        self.handler: tuple[str, str] | None = None
         self.process: Worker | None = None
-        self._forms: set[tuple[Any, ...]] = set()  # in which this computer is known to compute, with the settings
+        self._backends: set[tuple[Any, ...]] = set()  # in which this computer is known to compute, with the settings
 
-    def form(
-        self, work: tuple[str, str], batch: dict[str, Any], address: str, unwanted: CancelCallback | None = None
+    def backend(
+        self, handler: tuple[str, str], batch: dict[str, Any], address: str, unwanted: CancelCallback | None = None
     ) -> str:
         """That of the batch, decided here where it is not. Raises DeviceError where this computer does not have it."""
         options = batch["settings"]["options"]
-        known = (work, options["device"], options["openvino"])
-        if (*known, batch["form"]) in self._forms:
-            return str(batch["form"])
-        process = self.process_for(work)
+        known = (handler, options["device"], options["openvino"])
+        if (*known, batch["backend"]) in self._backends:
+            return str(batch["backend"])
+        process = self.process_for(handler)
         try:
-            form = process.request(lambda _folder: {"batch": batch}, lambda answer: str(answer["form"]), None, unwanted)
+            backend = process.request(
+                lambda _folder: {"batch": batch}, lambda answer: str(answer["backend"]), None, unwanted
+            )
         except Canceled:
             raise
         except LightSegError as error:
             if process.pid is None:  # it has died, which another may not
                 raise
             raise CannotTakePart(f"The worker {address} cannot take part. {error}") from None
-        self._forms.add((*known, form))
-        return form
+        self._backends.add((*known, backend))
+        return backend
 
-    def process_for(self, work: tuple[str, str]) -> Worker:
-        if self.process is None or self.work != work:
+    def process_for(self, handler: tuple[str, str]) -> Worker:
+        if self.process is None or self.handler != handler:
             if self.process is not None:
                 self.process.stop()
-            self.process, self.work = Worker(work=work), work
+            self.process, self.handler = Worker(handler=handler), handler
         return self.process
 
 
@@ -76,7 +78,7 @@ _slots: dict[str, _WorkerSlot] = {}  # by the workers' addresses, for one proces
 _slots_lock = threading.Lock()
 
 
-def do(chunk: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: str) -> list[dict[str, Any]]:
+def do(chunk: list[dict[str, Any]], handler: tuple[str, str], topic: str, wanted: str) -> list[dict[str, Any]]:
     """Cases on a worker of the cluster: what its process answers to each, or why it gave none; fewer when canceled."""
     from distributed import get_worker
 
@@ -106,8 +108,8 @@ def do(chunk: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: s
             case = message["case"]["id"]
             job = message if message["threads"] else message | {"threads": worker.state.nthreads}
             try:
-                slot.form(work, message["batch"], worker.address, unwanted)
-                response = slot.process_for(work).request(
+                slot.backend(handler, message["batch"], worker.address, unwanted)
+                response = slot.process_for(handler).request(
                     partial(_unchanged, job), dict, partial(report, case), unwanted
                 )
             except Canceled:
@@ -120,8 +122,8 @@ def do(chunk: list[dict[str, Any]], work: tuple[str, str], topic: str, wanted: s
     return answers
 
 
-def form(message: dict[str, Any], work: tuple[str, str], wanted: str) -> str:
-    """The form of a batch, decided by the process of a worker of the cluster."""
+def backend(message: dict[str, Any], handler: tuple[str, str], wanted: str) -> str:
+    """The backend of a batch, decided by the process of a worker of the cluster."""
     from distributed import get_worker
 
     if wanted != __version__:
@@ -130,7 +132,7 @@ def form(message: dict[str, Any], work: tuple[str, str], wanted: str) -> str:
     with _slots_lock:
         slot = _slots.setdefault(address, _WorkerSlot())
     with slot.lock:
-        return slot.form(work, message["batch"], address)
+        return slot.backend(handler, message["batch"], address)
 
 
 def _unchanged(job: dict[str, Any], _folder: object) -> dict[str, Any]:

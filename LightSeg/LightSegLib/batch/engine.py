@@ -14,7 +14,7 @@ LOCAL, DASK = "local", "dask"
 class Engine:
     """name: "local" for processes on this computer, "dask" for a cluster. workers, threads: how many processes, and
     threads of each; None for what fits. scheduler: address of a cluster; empty for one that is started on this
-    computer. python, work: interpreter and class (its module and name) of the workers.
+    computer. python, handler: interpreter and class (its module and name) of the workers.
     """
 
     name: str = LOCAL
@@ -22,4 +22,4 @@ class Engine:
     threads: int | None = None
     scheduler: str = ""
     python: str = sys.executable
-    work: tuple[str, str] = CASE_PROCESSOR
+    handler: tuple[str, str] = CASE_PROCESSOR

@@ -17,7 +17,7 @@ from ..catalog.channels import matched
 from ..imaging.dicom.files import DicomFiles, find_frames
 from ..imaging.readers import IMAGE_ENDINGS, case_name
 from .case import Case, SkippedInput, Source
-from .studies import Series, series_in, studies
+from .studies import StudySeries, series_in, studies
 
 RECORDS = ".records"  # a folder that has it was written by a batch: its images are results
 SEGMENTATION = ".seg.nrrd"
@@ -40,12 +40,12 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
         yield from _images(images, prefix, card)
         if len(images) < len(visible):
             find_frames(sorted(set(visible) - set(images)), dicom)
-    series: list[Series] = []
+    series: list[StudySeries] = []
     for one in series_in(dicom, card, top):
-        if isinstance(one, Series) and len(card.channels) > 1:
+        if isinstance(one, StudySeries) and len(card.channels) > 1:
             series.append(one)  # the channels of a study are several series
         else:
-            yield Case(one.case, (one.source,)) if isinstance(one, Series) else one
+            yield Case(one.case, (one.source,)) if isinstance(one, StudySeries) else one
     yield from studies(series, card)
     yield from (SkippedInput(str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable)
 

@@ -37,7 +37,7 @@ class _Pool:
         """A worker with nothing to do, by its number; a new one where there is none."""
         if self.free:
             return self.free.pop()
-        self.all.append(Worker(self.engine.python, work=self.engine.work))
+        self.all.append(Worker(self.engine.python, handler=self.engine.handler))
         return len(self.all), self.all[-1]
 
     def begin(self, task: Task, threads: int) -> Future[Answer]:
@@ -70,10 +70,11 @@ class _Pool:
             self.free.append((number, worker))
 
     def decide(self) -> None:
-        """Give the batch its form. Raises DeviceError where this computer lacks the one that an earlier run decided."""
+        """Give the batch its backend. Raises DeviceError where this computer lacks the one that an earlier run
+        decided."""
         number, worker = self.take()
         answer = worker.request(lambda _folder: {"batch": self.batch.to_json()}, dict, canceled=self.canceled)
-        self.batch = replace(self.batch, form=answer["form"])
+        self.batch = replace(self.batch, backend=answer["backend"])
         self.free.append((number, worker))
 
     def stop(self) -> None:
@@ -97,7 +98,7 @@ def run(
     running: dict[Future[Answer], Task] = {}
     pool = _Pool(batch, engine, batch_progress, canceled)
     try:
-        if batch.form != "float32":
+        if batch.backend != "float32":
             pool.decide()
         while True:
             while len(running) < limit.workers and (task := tasks.fresh()) is not None:

@@ -22,12 +22,13 @@ from .folder import RECORDS
 from .settings import Batch
 
 TABLE, PICTURES = "results.csv", "pictures"
+RENAMED = {"form": "backend"}  # fields of records by the names that they once had
 DONE, FAILED, BEGUN = "done", "failed", "begun"  # begun: its files are being written, or that was interrupted
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case. input: where it was found. ml: volume of every label. run, form: as in `Batch`.
+    """One case. input: where it was found. ml: volume of every label. run, backend: as in `Batch`.
 
     confidence: mean probability of the labeled voxels, if there are any. peak_mb: most memory that the process held
     meanwhile. device, computed_in, processor, libraries: what computed, as in the provenance of a segmentation.
@@ -51,7 +52,7 @@ class Row:
     computed_in: str | None = None
     processor: str | None = None
     libraries: dict[str, str] | None = None
-    form: str = ""
+    backend: str = ""
     notices: list[str] | None = None
     error: str = ""
     run: str = ""
@@ -155,8 +156,8 @@ def read_record(path: Path) -> Row | None:
     """None where there is none or it cannot be understood; what a newer version says in addition is left out."""
     known = {one.name for one in fields(Row)}
     try:
-        fields_read = json.loads(path.read_text(encoding="utf-8"))
-        return Row(**{name: value for name, value in fields_read.items() if name in known})
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Row(**{new: content[name] for name in content if (new := RENAMED.get(name, name)) in known})
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
@@ -226,9 +227,9 @@ def format_libraries(libraries: dict[str, str] | None) -> str:
     return ", ".join(f"{name} {number}" for name, number in (libraries or {}).items())
 
 
-def earlier_form(batch: Batch) -> str:
-    """The form that was decided on for the cases that are done; nothing where none is."""
-    return next((row.form for row in rows(batch) if row.status == DONE), "")
+def earlier_backend(batch: Batch) -> str:
+    """The backend that was decided on for the cases that are done; nothing where none is."""
+    return next((row.backend for row in rows(batch) if row.status == DONE), "")
 
 
 def make_folders(batch: Batch) -> None:

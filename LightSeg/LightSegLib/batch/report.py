@@ -25,7 +25,7 @@ from .. import __version__
 from ..catalog.card import Card
 from ..core.atomic_io import atomic_write
 from ..inference.options import AS_MODEL
-from . import volumes
+from . import volume_statistics
 from .case import SkippedInput
 from .records import DONE, PICTURES, TABLE, Row, format_libraries, picture_path
 from .settings import Batch, Settings
@@ -64,7 +64,7 @@ class _Cohort:
 
     colors: dict[str, Sequence[int]]
     ml: dict[str, np.ndarray]
-    spreads: dict[str, volumes.Spread]
+    usual_ranges: dict[str, volume_statistics.UsualRange]
     outliers: dict[str, list[tuple[float, str]]]
     unusual_cases: int
     ways: set[str]
@@ -77,7 +77,7 @@ class _Cohort:
 
     def unusual(self, row: Row) -> dict[str, str]:
         """Labels of a case whose volume is "low" or "high"."""
-        found = {name: self.spreads[name].unusual(ml) for name, ml in (row.ml or {}).items()}
+        found = {name: self.usual_ranges[name].unusual(ml) for name, ml in (row.ml or {}).items()}
         return {name: side for name, side in found.items() if side}
 
 
@@ -95,15 +95,15 @@ def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
             found.setdefault(name, array("d")).append(value)
             names.setdefault(name, []).append(row.case)
     ml = {name: np.array(found[name]) for name in [*colors, *(set(found) - set(colors))] if name in found}
-    spreads = {name: volumes.spread(values) for name, values in ml.items()}
+    usual_ranges = {name: volume_statistics.usual_range(values) for name, values in ml.items()}
     outliers = {
         name: [
             (value, case) for value, case in zip(ml[name].tolist(), names[name], strict=True) if usual.unusual(value)
         ]
-        for name, usual in spreads.items()
+        for name, usual in usual_ranges.items()
     }
     unusual_cases = len({case for entries in outliers.values() for _, case in entries})
-    return _Cohort(colors, ml, spreads, outliers, unusual_cases, ways, done, failed)
+    return _Cohort(colors, ml, usual_ranges, outliers, unusual_cases, ways, done, failed)
 
 
 def _shown(rows: Iterable[Row]) -> list[Row]:
@@ -182,14 +182,15 @@ def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
     """A histogram for each label, with the outliers' names."""
     if not cohort.ml:
         return
-    yield f'<h2>Volumes</h2><p class="soft">Outliers (○) lie {escape(volumes.RULE)}; '
+    yield f'<h2>Volumes</h2><p class="soft">Outliers (○) lie {escape(volume_statistics.RULE)}; '
     yield "an outlier need not be wrong, but is worth a look. "
-    yield f"With fewer than {volumes.FEWEST} cases none is marked.</p>"
+    yield f"With fewer than {volume_statistics.FEWEST} cases none is marked.</p>"
     yield '<div class="charts">'
     for name, ml in cohort.ml.items():
-        usual, outliers = cohort.spreads[name], sorted(cohort.outliers[name])
+        usual, outliers = cohort.usual_ranges[name], sorted(cohort.outliers[name])
         color = cohort.colors.get(name, OTHER_COLOR)
-        yield f"<section><h3>{_swatch(color)}{escape(name)}</h3>{volumes.draw_histogram(name, ml, usual, color)}"
+        histogram = volume_statistics.draw_histogram(name, ml, usual, color)
+        yield f"<section><h3>{_swatch(color)}{escape(name)}</h3>{histogram}"
         if outliers:
             half = NAMED // 2
             chosen = outliers if len(outliers) <= NAMED else outliers[:half] + outliers[-half:]

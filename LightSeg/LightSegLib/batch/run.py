@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..catalog.lookup import card_of, resolved
+from ..catalog.lookup import card_of, resolve_model
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
 from ..core.i18n import tr as _
@@ -86,7 +86,7 @@ def plan_batch(
     Raises InputError of the input and for files in the way of the results (see `OutputGuard`), and what
     `WeightStore.ensure` raises.
     """
-    input_path, out, model = Path(input_path).absolute(), Path(out).absolute(), resolved(model)
+    input_path, out, model = Path(input_path).absolute(), Path(out).absolute(), resolve_model(model)
     card = card_of(model)
     if input_path.resolve() == out.resolve():
         raise InputError(
@@ -133,7 +133,7 @@ def segment_files(
     engine, callbacks = engine or Engine(), callbacks or Callbacks()
     with plan_batch(input_path, model, out, settings or Settings(), callbacks) as plan:
         records.make_folders(plan.batch)
-        batch = replace(plan.batch, form=records.earlier_form(plan.batch))
+        batch = replace(plan.batch, backend=records.earlier_backend(plan.batch))
         limit = WorkerLimit(engine.workers, engine.threads)
         batch_progress = BatchProgress(plan.count, callbacks.on_state)
         with locked(batch.out / RECORDS / LOCK, callbacks.reporter, str(batch.out), wait=False):

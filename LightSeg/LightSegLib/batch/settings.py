@@ -54,7 +54,7 @@ class Settings:
 class Batch:
     """model: as `resolved` calls it. out: folder of the results. run: tells what is done now from before.
 
-    form: in which all cases are computed, once that is decided (see `inference.backends.forms`).
+    backend: in which all cases are computed, once that is decided (see `inference.backends.backend_choice`).
     """
 
     model: str
@@ -62,7 +62,7 @@ class Batch:
     out: Path
     settings: Settings
     run: str = ""
-    form: str = ""
+    backend: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"out": str(self.out)}
@@ -71,7 +71,7 @@ class Batch:
     def from_json(cls, data: dict[str, Any]) -> Batch:
         settings = data["settings"]
         settings = Settings(**settings | {"options": InferenceOptions.from_json(settings["options"])})
-        return cls(data["model"], data["model_sha256"], Path(data["out"]), settings, data["run"], data["form"])
+        return cls(data["model"], data["model_sha256"], Path(data["out"]), settings, data["run"], data["backend"])
 
 
 def model_sha256(card: Card) -> str:

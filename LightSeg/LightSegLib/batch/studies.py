@@ -16,7 +16,7 @@ from .case import Case, SkippedInput, Source
 
 
 @dataclass(frozen=True)
-class Series:
+class StudySeries:
     """A volume that may be an input. patient: the name of a case that is the whole study; case: of the volume alone."""
 
     study: str
@@ -26,7 +26,7 @@ class Series:
     source: Source
 
 
-def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[Series | SkippedInput]:
+def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[StudySeries | SkippedInput]:
     """The volumes among the frames of all folders below `top`, and what is none."""
     for one in dicom.group(found.frames):
         for stack in one.stacks:
@@ -34,8 +34,8 @@ def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[Series | Ski
                 yield SkippedInput(_what(stack.study, stack.frames[0].path, stack.what), reason)
             else:
                 yield _series(stack, top)
-        for left in one.left_over:
-            whole = not one.stacks and len(one.left_over) == 1
+        for left in one.unused:
+            whole = not one.stacks and len(one.unused) == 1
             yield SkippedInput(
                 _what(left.frames[0].study, left.frames[0].path, "" if whole else left.names), left.reason
             )
@@ -47,7 +47,7 @@ def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[Series | Ski
     yield from (SkippedInput(str(path), reason) for path, reason in found.damaged)
 
 
-def _series(stack: dicom.Stack, top: Path) -> Series:
+def _series(stack: dicom.Stack, top: Path) -> StudySeries:
     study, first = stack.study, stack.frames[0].path
     folders = first.parent.relative_to(top).parts if first.is_relative_to(top) else ()
     patient = "_".join(filter(None, (study.patient or "_".join(folders) or first.parent.name, study.date)))
@@ -55,7 +55,7 @@ def _series(stack: dicom.Stack, top: Path) -> Series:
     description = " ".join(filter(None, (study.description, stack.what)))
     files = tuple(dict.fromkeys(frame.path for frame in stack.frames))
     part = stack.what if len(files) == 1 else ""  # files of their own say by themselves what they are
-    return Series(study.study or patient, patient, case, description, Source(files, part))
+    return StudySeries(study.study or patient, patient, case, description, Source(files, part))
 
 
 def _what(study: Study, path: Path, part: str = "") -> str:
@@ -71,7 +71,7 @@ def _reason(stack: dicom.Stack, card: Card) -> str:
     return "is a single slice" if len(stack.frames) < 2 else ""
 
 
-def studies(series: Sequence[Series], card: Card) -> Iterator[Case | SkippedInput]:
+def studies(series: Sequence[StudySeries], card: Card) -> Iterator[Case | SkippedInput]:
     """One case for each study that has, by the descriptions of its series, one for each channel of the model."""
     for _, group in groupby(sorted(series, key=lambda one: one.study), key=lambda one: one.study):
         members = list(group)

@@ -22,7 +22,12 @@ from ..core.schema import FieldError, conform
 
 SCHEMA_VERSION = 1
 # Fields of cards, and of their resampling, by the names that they once had.
-RENAMED = {"licence": "license", "not_known": "assumptions", "self_describing": "metadata_in_weights"}
+RENAMED = {
+    "licence": "license",
+    "not_known": "assumptions",
+    "self_describing": "metadata_in_weights",
+    "region_mm": "roi_mm",
+}
 RENAMED_RESAMPLING = {"separate": "separate_axis", "across": "separate_axis_interpolation"}
 MOST_BYTES = 1 << 20  # of a card; the longest has some twenty thousand
 LONGEST_NAME = 200  # bytes of a file's name; most file systems have 255, and temporary names need some
@@ -251,7 +256,7 @@ class Measured:
 class Card:
     """One model. `folder` is where the card was read from and not part of the JSON.
 
-    region_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
+    roi_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
     assumptions: what the authors have not stated, one sentence each; such a model is "unverified".
     metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
     non_commercial: the license forbids commercial use, so it must be accepted before a download.
@@ -278,7 +283,7 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
     performance: dict[str, Any] = field(default_factory=dict)
     sample: str = ""
-    region_mm: tuple[float, float, float] | None = None
+    roi_mm: tuple[float, float, float] | None = None
     homepage: str = ""
     assumptions: tuple[str, ...] = ()
     metadata_in_weights: bool = False

@@ -93,10 +93,10 @@ def find_card(model: str) -> Card:
 
     Raises UnknownModelError, which lists the closest ids, and ModelError for a damaged card.
     """
-    return card_of(resolved(model))
+    return card_of(resolve_model(model))
 
 
-def resolved(model: str) -> str:
+def resolve_model(model: str) -> str:
     """What a model is called in every process, wherever that works: the whole path of its folder or card, or its id.
 
     Decided once, for a folder that has the model's name may come into being meanwhile.

@@ -17,7 +17,7 @@ from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions
 
 if TYPE_CHECKING:
-    from ..imaging.region import Region
+    from ..imaging.roi import RegionOfInterest
 
 PIECE_FLAG = "--largest-component"
 Job = Callable[[argparse.Namespace], None]
@@ -103,7 +103,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
     segment.add_argument("--out", required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii")
     segment.add_argument("--overwrite", action="store_true", help="replace FILE if it exists already")
-    segment.add_argument("--roi", type=_region, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
+    segment.add_argument("--roi", type=_roi, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
     _add_reading(segment)
     _add_license(segment)
     _add_inference_options(segment)
@@ -289,8 +289,8 @@ def _words(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _region(text: str) -> Region:
-    from ..imaging.region import Region
+def _roi(text: str) -> RegionOfInterest:
+    from ..imaging.roi import RegionOfInterest
 
     try:
         r1, a1, s1, r2, a2, s2 = (float(part) for part in text.split(","))
@@ -298,7 +298,7 @@ def _region(text: str) -> Region:
             raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not six numbers R,A,S,R,A,S in mm, joined by commas") from None
-    return Region.from_ras(r1, a1, s1, r2, a2, s2)
+    return RegionOfInterest.from_ras(r1, a1, s1, r2, a2, s2)
 
 
 def _count(text: str) -> int:

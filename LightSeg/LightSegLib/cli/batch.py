@@ -34,7 +34,7 @@ def _batch(arguments: argparse.Namespace) -> None:
     progress = ProgressLine(arguments.quiet)
     if arguments.dry_run:
         return _preview(arguments, settings, engine, progress)
-    callbacks = Callbacks(progress, _Teller(progress))
+    callbacks = Callbacks(progress, _StatePrinter(progress))
     try:
         outcome = segment_files(arguments.input, arguments.model, arguments.out, settings, engine, callbacks)
     finally:
@@ -54,7 +54,7 @@ def _batch(arguments: argparse.Namespace) -> None:
     return None
 
 
-class _Teller:
+class _StatePrinter:
     """Shows the state of a batch; where nobody watches, as in the log of a job, a line every minute."""
 
     def __init__(self, progress: ProgressLine) -> None:
@@ -88,7 +88,7 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
             try:
                 if engine.scheduler and not engine.workers:
                     engine = replace(engine, workers=max(1, count_workers(engine.scheduler)))
-                found = estimate(plan, engine, _Teller(progress))
+                found = estimate(plan, engine, _StatePrinter(progress))
             finally:
                 progress.clear()
             if found is None:
@@ -100,4 +100,4 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
         say(words)
 
 
-BATCH_JOBS = {"batch": _batch}
+BATCH_COMMANDS = {"batch": _batch}

@@ -21,14 +21,14 @@ from ..catalog.lookup import find_card
 from ..core.errors import InputError, LightSegError, OutputError
 from ..core.i18n import tr as _
 from ..core.plain_text import without_secrets
-from ..core.system import step_back
+from ..core.system import lower_priority
 from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_options
 from .arguments import build_parser, joined, options_of
-from .batch import BATCH_JOBS
-from .models import MODEL_JOBS
+from .batch import BATCH_COMMANDS
+from .models import MODEL_COMMANDS
 from .printing import ProgressLine, nested, say, silence_itk, table
-from .stopping import ends_as_by_ctrl_c
+from .signals import ends_as_by_ctrl_c
 
 DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name is no reason to fail
     try:
-        arguments = build_parser(JOBS).parse_args(joined(sys.argv[1:] if argv is None else argv))
+        arguments = build_parser(COMMANDS).parse_args(joined(sys.argv[1:] if argv is None else argv))
     except SystemExit as request:  # argparse has printed the help, the version or what is wrong
         return int(request.code or 0)
     try:
@@ -173,7 +173,7 @@ def _train(arguments: argparse.Namespace) -> None:
             from ..training.synthetic import train_synthetic
 
             options = _options(arguments, SyntheticTrainingOptions, TrainingOptions)
-            step_back(options.nice)
+            lower_priority(options.nice)
             card = train_synthetic(arguments.synthesize, out, options, synthesis_options(arguments.set), on_epoch)
         elif arguments.dataset is not None:
             options_of_images = _options(arguments, TrainingOptions, SyntheticTrainingOptions)
@@ -253,9 +253,9 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     say(table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))
 
 
-JOBS = (
-    MODEL_JOBS
-    | BATCH_JOBS
+COMMANDS = (
+    MODEL_COMMANDS
+    | BATCH_COMMANDS
     | {
         "segment": _segment,
         "reproduce": _reproduce,

@@ -212,7 +212,7 @@ def _path(arguments: argparse.Namespace) -> None:
     say(WeightStore().path(find_card(arguments.model)))
 
 
-MODEL_JOBS = {
+MODEL_COMMANDS = {
     "models": _models,
     "info": _info,
     "import": _import,

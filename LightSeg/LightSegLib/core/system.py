@@ -18,7 +18,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def step_back(nice: int) -> None:
+def lower_priority(nice: int) -> None:
     """Let other programs go first: lower this process's priority to `nice` (0 to 19), where the system can."""
     if hasattr(os, "setpriority"):
         with suppress(OSError):

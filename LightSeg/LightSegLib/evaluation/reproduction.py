@@ -16,7 +16,7 @@ from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..core.progress import ProgressCallback
 from ..imaging.readers import read_grid
-from ..imaging.region import Region
+from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..imaging.writers import PROVENANCE
 from ..inference.options import InferenceOptions
@@ -96,9 +96,9 @@ def reproduce(
                 name=volumes[0].name, result=result
             )
         )
-    corners = settings.get("region_lps")
-    region = None if corners is None else Region(np.array(corners, float))
-    segmentation = segmenter.segment(volumes, region, progress)
+    corners = settings.get("roi_lps", settings.get("region_lps"))  # the latter in results of earlier versions
+    roi = None if corners is None else RegionOfInterest(np.array(corners, float))
+    segmentation = segmenter.segment(volumes, roi, progress)
     different = int(np.count_nonzero(segmentation.voxels != expected))
     return Reproduction(segmentation, expected.size, different, list(_changes(provenance, segmentation.provenance)))
 
@@ -110,7 +110,7 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         ("weights", then["weights_sha256"], now["weights_sha256"]),
         ("processor", then.get("processor"), now["processor"]),
         ("device", then["device"], now["device"]),
-        ("form", then["computed_in"], now["computed_in"]),
+        ("backend", then["computed_in"], now["computed_in"]),
     ]
     earlier = then.get("libraries") or {}
     facts += [(name, earlier.get(name), now["libraries"].get(name)) for name in {**earlier, **now["libraries"]}]

@@ -14,7 +14,7 @@ from .dicom.files import DicomFiles, files_below, find_frames
 from .dicom.frames import Frame
 from .dicom.grid import Grid, grid_of
 from .dicom.pixels import Pixels
-from .dicom.series import LeftOver, Series, Stack, group
+from .dicom.series import Series, Stack, UnusedFrames, group
 from .geometry import Geometry, triple
 from .straighten import straighten
 from .volume import Volume
@@ -52,37 +52,37 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
                 damaged=_damaged(found), file=path.name
             )
         )
-    left_over = _left_over(chosen, series, found)
+    unused = _unused_frames(chosen, series, found)
     try:
         grid = grid_of(stack, path.name, allow_gaps)
     except InputError as error:
-        raise InputError(f"{error} {_unused(path.name, left_over)}".strip()) from error
+        raise InputError(f"{error} {_unused(path.name, unused)}".strip()) from error
     voxels, geometry, reading = _read(grid)
     if stack.study.modality:
         reading["modality"] = stack.study.modality
     notices = _notices(path.name, reading)
-    if left_over:
-        reading["left_over"] = left_over
-        notices.append(_unused(path.name, left_over))
+    if unused:
+        reading["left_over"] = unused
+        notices.append(_unused(path.name, unused))
     return Volume(voxels, geometry, path.name.split(".")[0] or "volume", reading, tuple(notices))
 
 
-def _left_over(chosen: Series, series: Sequence[Series], found: DicomFiles) -> list[str]:
+def _unused_frames(chosen: Series, series: Sequence[Series], found: DicomFiles) -> list[str]:
     """What is not used, and why, in words."""
-    words = [f"{one.names} {one.reason}" for one in chosen.left_over]
+    words = [f"{one.names} {one.reason}" for one in chosen.unused]
     for other in series:
         if other is not chosen:
-            words += [f"{one.names} {one.reason}, in another series" for one in other.left_over]
-            words += [f"{LeftOver(one.frames, '').names} is of another series" for one in other.stacks]
+            words += [f"{one.names} {one.reason}, in another series" for one in other.unused]
+            words += [f"{UnusedFrames(one.frames, '').names} is of another series" for one in other.stacks]
     words += [f"{file.name} {reason}" for file, reason in found.damaged]
     return words + [f"{file.name} {reason}" for file, _, reason in found.others]
 
 
-def _unused(name: str, left_over: Sequence[str]) -> str:
-    if not left_over:
+def _unused(name: str, unused: Sequence[str]) -> str:
+    if not unused:
         return ""
-    more = f"; and {len(left_over) - LISTED} more" if len(left_over) > LISTED else ""
-    return f"Not everything in {name} was used: {'; '.join(left_over[:LISTED])}{more}."
+    more = f"; and {len(unused) - LISTED} more" if len(unused) > LISTED else ""
+    return f"Not everything in {name} was used: {'; '.join(unused[:LISTED])}{more}."
 
 
 def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Series:
@@ -99,7 +99,7 @@ def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Ser
     many = [one for one in near or images if len(one.stacks) > 1 or len(one.stacks[0].frames) > 1]
     candidates = many or near or images
     if not candidates:
-        reason = series[0].left_over[0].reason
+        reason = series[0].unused[0].reason
         raise InputError(
             _("{file} holds no DICOM series of slices: it {reason}. Choose the folder of a whole one.").format(
                 file=path.name, reason=reason

@@ -33,12 +33,12 @@ def straighten(
     """
     axes = np.reshape(plane.direction, (3, 3))
     local = (positions - positions[0]) @ axes
-    heights = local[:, 2]
-    steps = np.diff(heights)
+    slice_positions = local[:, 2]
+    steps = np.diff(slice_positions)
     if len(steps) == 0 or steps.min() <= 0:
         raise ValueError(_("the positions do not ascend"))
-    count = math.ceil(np.ptp(heights) / float(np.quantile(steps, FINE, method="lower")) - NEAR) + 1
-    step = np.ptp(heights) / (count - 1)
+    count = math.ceil(np.ptp(slice_positions) / float(np.quantile(steps, FINE, method="lower")) - NEAR) + 1
+    step = np.ptp(slice_positions) / (count - 1)
     offsets = local[:, :2] / plane.spacing[:2]  # of columns and rows, in voxels
     low = offsets.min(axis=0)
     more = np.ceil(np.ptp(offsets, axis=0) - NEAR).astype(int).tolist()
@@ -52,7 +52,7 @@ def straighten(
             ).format(min=steps.min(), max=steps.max(), aside=aside)
         )
     placed = _Placed(slice_of, offsets - low, grid[1:])
-    voxels = _between(placed, heights, np.arange(count) * step, grid)
+    voxels = _between(placed, slice_positions, np.arange(count) * step, grid)
     origin = positions[0] + axes[:, :2] @ (low * plane.spacing[:2])
     spacing = (plane.spacing[0], plane.spacing[1], float(step))
     return voxels, Geometry(grid, spacing, triple(origin), plane.direction)
@@ -92,18 +92,20 @@ def _shifted(rows: np.ndarray, offset: float, size: int) -> np.ndarray:
     return out
 
 
-def _between(placed: _Placed, heights: np.ndarray, new: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
+def _between(placed: _Placed, slice_positions: np.ndarray, new: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
     """Voxels [k, j, i] at the heights `new`, each between the two slices next to it, in the type of the slices."""
-    last = len(heights) - 2
+    last = len(slice_positions) - 2
     placed[0]  # which tells the type
     voxels = np.empty(grid, placed.dtype)
     empty: list[tuple[int, np.ndarray]] = []
     below = 0
     for number, height in enumerate(new):
-        while below < last and height > heights[below + 1]:
+        while below < last and height > slice_positions[below + 1]:
             below += 1
             placed[below]
-        share = float(np.clip((height - heights[below]) / (heights[below + 1] - heights[below]), 0, 1))
+        share = float(
+            np.clip((height - slice_positions[below]) / (slice_positions[below + 1] - slice_positions[below]), 0, 1)
+        )
         if share < NEAR:
             mixed = placed[below]
         elif share > 1 - NEAR:

@@ -14,7 +14,7 @@ from ..core.i18n import tr as _
 from .geometry import Geometry
 from .label_files import write_nifti, write_nrrd
 from .volume import Segmentation
-from .written import check_written
+from .write_check import check_written
 
 PROVENANCE = "LightSeg_Provenance"  # field of a .seg.nrrd file's header
 NIFTI_ENDINGS = (".nii.gz", ".nii")

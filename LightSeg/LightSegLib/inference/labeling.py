@@ -31,7 +31,7 @@ from .plan import WAITING_SLABS, ExecutionPlan, Workload, make_sampler
 from .processing.preprocess import NetworkInput
 from .processing.restore import Restorer
 from .sliding_window import Position, TileAggregator, TileSampler
-from .threads import AtOnce, pool
+from .threads import InlineExecutor, pool
 
 LOOK = 0.1  # seconds between two looks whether the user has canceled
 
@@ -70,8 +70,8 @@ def label(
     with ExitStack() as stack:
         store = stack.enter_context(_Rows(plan, sampler.tile_size[0]))
         # What computes tiles; what computes rows before them, and labels after them.
-        computing = stack.enter_context(pool(plan.tiles) if on_cpu else AtOnce())
-        ahead, behind = (stack.enter_context(AtOnce() if on_cpu else pool(1)) for _ in range(2))
+        computing = stack.enter_context(pool(plan.tiles) if on_cpu else InlineExecutor())
+        ahead, behind = (stack.enter_context(InlineExecutor() if on_cpu else pool(1)) for _ in range(2))
         stack.callback(stopped.set)
         aggregator = TileAggregator(outputs, prepared.shape, sampler.importance().to(store.device), store.zeros)
         waiting: deque[Future[None]] = deque()

@@ -17,14 +17,14 @@ PADDED = 16  # voxels, to which some networks pad a shorter side
 SMALL = 1 << 16  # voxels of a patch that is run as it is
 
 
-def available(device: torch.device) -> int | None:
+def available_memory(device: torch.device) -> int | None:
     """Bytes that a run on `device` may still take; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     return free_memory()
 
 
-def activations(network: nn.Module, shape: Sequence[int], whole: bool = False) -> int:
+def activation_memory(network: nn.Module, shape: Sequence[int], whole: bool = False) -> int:
     """Most bytes that one pass of an input [B, C, k, j, i] through the network holds at a time, without its weights.
 
     A small input is run, since memory grows with the voxels, and a small patch as it is, since networks pad what is

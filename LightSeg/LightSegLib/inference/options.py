@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-from .backends.precisions import AUTO, FORMS, PRECISIONS
+from .backends.precisions import AUTO, BACKENDS, PRECISIONS
 
 if TYPE_CHECKING:
     from ..catalog.card import Card, Inference, Preprocessing
@@ -41,18 +41,15 @@ def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
 class InferenceOptions:
     """Every way in which a run may differ from what the model's card says.
 
-    device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-    precision: "float32", "auto" for the fastest form that gives the same labels on this kind of processor, or the form
-    of earlier work (see `backends.forms`).
-    openvino: use OpenVINO on the CPU where it is installed.
-    mirror: average over the flips that the card allows.
-    tile_overlap: of neighboring tiles, as a share of the patch, 0 to 0.9; None as the model says.
-    largest_component: "model" as the model says, "none", "label" (one piece of every label) or "whole" (one piece of
-    all labels together).
-    confidence: give the probability of each voxel's label, too.
-    accept_license: agree to a license that forbids commercial use, needed once before such a model is downloaded.
-    orientation: world directions of the axes i, j, k on which the network computes, as in "LPS", "input" for those of
-    the image as it is stored, None as the model says. The result has the image's own axes all the same.
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps". precision: "float32", "auto" for the fastest backend that gives
+    the same labels on this kind of processor, or the backend of earlier work (see `backends.backend_choice`). openvino:
+    use OpenVINO on the CPU where it is installed. mirror: average over the flips that the card allows. tile_overlap: of
+    neighboring tiles, as a share of the patch, 0 to 0.9; None as the model says. largest_component: "model" as the
+    model says, "none", "label" (one piece of every label) or "whole" (one piece of all labels together). confidence:
+    give the probability of each voxel's label, too. accept_license: agree to a license that forbids commercial use,
+    needed once before such a model is downloaded. orientation: world directions of the axes i, j, k on which the
+    network computes, as in "LPS", "input" for those of the image as it is stored, None as the model says. The result
+    has the image's own axes all the same.
 
     Raises InputError for a value that an option does not have.
     """
@@ -82,7 +79,7 @@ class InferenceOptions:
 
     def __post_init__(self) -> None:
         check_device(self.device)
-        if self.precision not in (AUTO, *FORMS):
+        if self.precision not in (AUTO, *BACKENDS):
             raise _refused("precision", self.precision, ", ".join(PRECISIONS))
         if self.largest_component not in PIECES:
             raise _refused("largest component", self.largest_component, ", ".join(PIECES))

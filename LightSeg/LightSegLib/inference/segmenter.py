@@ -15,7 +15,7 @@ from ..catalog.channels import OTHER_MODALITY
 from ..core.errors import DeviceError, InputError, ModelError
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
-from ..imaging.region import Region
+from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume, check_voxels
 from .backends.precisions import FLOAT16, FLOAT32
 from .confidence import lowest_confidence_slices
@@ -43,7 +43,7 @@ class _Run:
 
     result: InferenceResult
     plan: ExecutionPlan
-    form: str
+    backend: str
     needed: int
     notices: list[str]
 
@@ -73,22 +73,22 @@ class Segmenter:
         self._runners.clear()
         self._one_pass.clear()
 
-    def form(self) -> str:
-        """In which form it computes (see `inference.backends.forms`), decided before there is a volume.
+    def backend(self) -> str:
+        """The backend it computes with (see `inference.backends.backend_choice`), decided before there is a volume.
 
-        Raises what `segment` raises of a model that cannot be loaded, and DeviceError for a form that cannot be had.
+        Raises what `segment` raises of a model that cannot be loaded, and DeviceError for a backend that cannot be had.
         """
         from .backends.devices import choose_device
         from .threads import one_thread_each
 
         with one_thread_each():
             self._load(None, None)
-            return self._form(choose_device(self.options.device))
+            return self._backend(choose_device(self.options.device))
 
     def segment(
         self,
         volumes: Sequence[Volume],
-        roi: Region | None = None,
+        roi: RegionOfInterest | None = None,
         progress: ProgressCallback | None = None,
         canceled: CancelCallback | None = None,
     ) -> Segmentation:
@@ -109,7 +109,7 @@ class Segmenter:
     def _segment(
         self,
         volumes: Sequence[Volume],
-        roi: Region | None,
+        roi: RegionOfInterest | None,
         progress: ProgressCallback | None,
         canceled: CancelCallback | None,
         threads: int,
@@ -140,9 +140,9 @@ class Segmenter:
         if self._too_large(prepared):
             notices.append(
                 _(
-                    "The model was made for a region of {region_mm} mm. Expect a wrong result: "
+                    "The model was made for a region of {roi_mm} mm. Expect a wrong result: "
                     "set a region of interest around the structure."
-                ).format(region_mm=" x ".join(f"{mm:g}" for mm in self.card.region_mm or ()))
+                ).format(roi_mm=" x ".join(f"{mm:g}" for mm in self.card.roi_mm or ()))
             )
         if not result.part.any():
             notices.append(_("Nothing was found: check the volume, the region of interest and the model."))
@@ -156,7 +156,7 @@ class Segmenter:
             result.labels, volumes[0].geometry, self.card.labels, provenance, result.confidence, self.card.totals
         )
 
-    def _prepare(self, volumes: Sequence[Volume], roi: Region | None, reporter: Reporter) -> NetworkInput:
+    def _prepare(self, volumes: Sequence[Volume], roi: RegionOfInterest | None, reporter: Reporter) -> NetworkInput:
         from .alignment.align import align
         from .alignment.template import open_template
         from .processing.preprocess import prepare
@@ -189,7 +189,7 @@ class Segmenter:
                     ).format(volume=volume.name, name=volumes[0].name)
                 )
 
-    def _notices(self, volume: Volume, roi: Region | None) -> list[str]:
+    def _notices(self, volume: Volume, roi: RegionOfInterest | None) -> list[str]:
         """Notices of what may spoil this model's result with this input."""
         from .processing.orientation import orientation_steps
 
@@ -218,7 +218,7 @@ class Segmenter:
                 "Expect a wrong result unless it is an MR image."
             )
         of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
-        if roi is not None and of_image and card.region_mm is None:
+        if roi is not None and of_image and card.roi_mm is None:
             notices.append(
                 "The intensities were normalized within the region, while the model was trained on whole images. "
                 "Choose a larger region, or none, if the result is poor."
@@ -227,10 +227,10 @@ class Segmenter:
 
     def _too_large(self, prepared: NetworkInput) -> bool:
         """Whether the used part is more than twice as long, along any axis, as the region the model was made for."""
-        if self.card.region_mm is None:
+        if self.card.roi_mm is None:
             return False
         extent = np.array(prepared.inner_shape) * prepared.spacing
-        return bool((extent > 2 * np.array(self.card.region_mm[::-1])).any())
+        return bool((extent > 2 * np.array(self.card.roi_mm[::-1])).any())
 
     def _load(self, progress: ProgressCallback | None, canceled: CancelCallback | None) -> None:
         if not self._networks:
@@ -245,7 +245,7 @@ class Segmenter:
         from ..core.system import gigabytes
         from .backends.devices import choose_device, is_out_of_memory, is_unsupported
         from .labeling import label
-        from .memory import activations, available
+        from .memory import activation_memory, available_memory
         from .plan import Workload, bytes_needed, execution_plans, make_sampler
 
         rules, precision = self.options.rules(self.card), self.options.precision
@@ -259,7 +259,7 @@ class Segmenter:
             if sampler.patch not in self._one_pass:
                 shape = (1, len(self.card.channels), *sampler.patch)
                 aligned = self.card.preprocessing.alignment is not None
-                self._one_pass[sampler.patch] = activations(self._networks[0], shape, whole=aligned)
+                self._one_pass[sampler.patch] = activation_memory(self._networks[0], shape, whole=aligned)
             work = Workload(self.card.outputs, self.options.confidence, self._one_pass[sampler.patch], sums)
         except ValueError as error:  # how the networks refuse a size
             raise ModelError(
@@ -272,7 +272,7 @@ class Segmenter:
         while ways:
             plan = ways.pop(0)
             needed = bytes_needed(plan, work, prepared, sampler)
-            free = available(plan.device)
+            free = available_memory(plan.device)
             if free is not None and needed > free:
                 shortage = f"about {gigabytes(needed)} are needed, {gigabytes(free)} are free"
                 continue
@@ -299,7 +299,7 @@ class Segmenter:
                             shortage=shortage, words=plan.words
                         )
                     )
-                return _Run(result, plan, runner.form, needed, notices)
+                return _Run(result, plan, runner.backend, needed, notices)
         raise DeviceError(
             _(
                 "This machine's memory is too small for this volume ({shortage}). "
@@ -313,15 +313,15 @@ class Segmenter:
 
         key = (device, threads, sampler.patch, self.options.precision, self.options.openvino)
         if key not in self._runners:
-            form = self._form(device)
-            self._runners.clear()  # two forms of a network do not lie in memory at a time
-            self._runners[key] = accelerate(self._model(), device, form, sampler.patch, threads)
+            backend = self._backend(device)
+            self._runners.clear()  # two backends of a network do not lie in memory at a time
+            self._runners[key] = accelerate(self._model(), device, backend, sampler.patch, threads)
         return self._runners[key]
 
-    def _form(self, device: torch.device) -> str:
-        from .backends.accelerate import chosen_form
+    def _backend(self, device: torch.device) -> str:
+        from .backends.accelerate import choose_backend
 
-        return chosen_form(self._model(), device, self.options.precision, self.options.openvino)
+        return choose_backend(self._model(), device, self.options.precision, self.options.openvino)
 
     def _model(self) -> Model:
         from .backends.accelerate import Model
@@ -337,8 +337,10 @@ class Segmenter:
             regions=bool(card.inference.regions),
         )
 
-    def _provenance(self, run: _Run, roi: Region | None, notices: list[str], seconds: float) -> dict[str, Any]:
-        from .backends import forms
+    def _provenance(
+        self, run: _Run, roi: RegionOfInterest | None, notices: list[str], seconds: float
+    ) -> dict[str, Any]:
+        from .backends import backend_choice
 
         card = self.card
         return {
@@ -347,9 +349,9 @@ class Segmenter:
             "version": card.version,
             "weights_sha256": self._weights_sha256,
             "device": str(run.plan.device),
-            "computed_in": run.form,
-            "processor": forms.processor(run.plan.device),
-            "libraries": forms.libraries(),
+            "computed_in": run.backend,
+            "processor": backend_choice.processor(run.plan.device),
+            "libraries": backend_choice.libraries(),
             "memory_estimate_mb": round(run.needed / 1e6),
             "settings": {
                 "precision": self.options.precision,
@@ -357,7 +359,7 @@ class Segmenter:
                 "tile_overlap": self.options.tile_overlap,
                 "largest_component": self.options.rules(card).largest_component,
                 "orientation": self.options.orientation,
-                "region_lps": None if roi is None else roi.corners.tolist(),
+                "roi_lps": None if roi is None else roi.corners.tolist(),
             },
             "seconds": round(seconds, 3),
             "license": card.license,

@@ -39,7 +39,7 @@ def pool(count: int) -> Executor:
     return _Pool(count, "lightseg", initializer=lambda: torch.set_num_threads(1))
 
 
-class AtOnce(Executor):
+class InlineExecutor(Executor):
     """Does the work when it is submitted, in the same thread."""
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:

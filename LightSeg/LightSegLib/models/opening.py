@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OpenModel:
+class LoadedModel:
     """A model ready to run. card: with what a self-describing file added. sha256: of the authors' file.
 
     networks: one for each fold, whose logits are averaged.
@@ -37,7 +37,7 @@ def open_model(
     progress: ProgressCallback | None = None,
     canceled: CancelCallback | None = None,
     accept_license: bool = False,
-) -> OpenModel:
+) -> LoadedModel:
     """The networks of `card` with their weights, downloaded first where they are not on this computer.
 
     After the first read of a downloaded file a slim copy without optimizer state takes its place, and beside it
@@ -64,7 +64,7 @@ def open_model(
             ).format(reason=error, model=card.id)
         ) from error
     if record is None:
-        return OpenModel(completed, networks, card.weights.sha256)
+        return LoadedModel(completed, networks, card.weights.sha256)
     slim = path.with_name(f".{uuid.uuid4().hex}.pt")  # of our own: others may be at the same
     try:
         if record.original is None:
@@ -76,7 +76,7 @@ def open_model(
         pass  # a shared folder may be read-only, or the download just removed: the model runs all the same
     finally:
         slim.unlink(missing_ok=True)
-    return OpenModel(completed, networks, record.published.sha256)
+    return LoadedModel(completed, networks, record.published.sha256)
 
 
 def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, ...]:

@@ -135,7 +135,7 @@ class Job(Task):
     """
 
     def __init__(self, worker: Worker, request: Request) -> None:
-        volumes, region = request.read()
+        volumes, roi = request.read()
         self.segmentationNode = request.segmentationNode
         self.confidenceNode: Any = None
         self.provenance: dict[str, Any] = {}
@@ -148,7 +148,7 @@ class Job(Task):
         copies = [replace(volume, voxels=volume.voxels.copy()) for volume in volumes]
 
         def compute(progress: ProgressCallback, canceled: CancelCallback) -> Segmentation:
-            return worker.segment(request.model, copies, region, request.options, progress, canceled)
+            return worker.segment(request.model, copies, roi, request.options, progress, canceled)
 
         self._scene = slicer.mrmlScene
         self._closing = self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.cancel())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..imaging.region import Region
+from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..inference.options import InferenceOptions
 from . import scene
@@ -25,13 +25,13 @@ class Request:
     side: str | None = None
     options: InferenceOptions = field(default_factory=InferenceOptions)
 
-    def read(self) -> tuple[list[Volume], Region | None]:
+    def read(self) -> tuple[list[Volume], RegionOfInterest | None]:
         """The volumes and the region. Raises InputError for nodes that cannot be used."""
         scene.check_output(self.segmentationNode, self.side)
         volumes = scene.volumes_from_nodes(self.volumeNodes)
         if not self.volumeNodes or self.roiNode is None:
             return volumes, None
-        return volumes, scene.region_from_node(self.roiNode, self.volumeNodes[0])
+        return volumes, scene.roi_from_node(self.roiNode, self.volumeNodes[0])
 
     def write(self, segmentation: Segmentation) -> Any:
         """Add the segments to the scene; returns the segmentation node. Raises as `scene.write_segmentation`."""

@@ -36,7 +36,7 @@ def loadSample() -> Any:
     return slicer.util.loadVolume(str(SAMPLE_FILE), {"name": SAMPLE_NAME})
 
 
-def sampleRegions() -> list[dict[str, Any]]:
+def sampleRois() -> list[dict[str, Any]]:
     """Boxes around the hippocampi of the sample: [{"name", "side", "corners"}], two corners each in RAS mm."""
     rois: list[dict[str, Any]] = json.loads((SAMPLE_FOLDER / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
     return rois

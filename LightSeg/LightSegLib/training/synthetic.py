@@ -20,8 +20,8 @@ from ..catalog.card import Card
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Reporter
 from ..evaluation.metrics import dice
+from ..inference.backends.backend_choice import native_bfloat16
 from ..inference.backends.devices import choose_device
-from ..inference.backends.forms import native_bfloat16
 from ..models.matching import load_state
 from ..networks import build
 from ..networks.atlas_unet import AtlasUNet
@@ -31,7 +31,7 @@ from .material import Material, network_arguments, prepare
 from .run import CHECKPOINT, EpochReport, Run
 from .synthesis.atlas import prior
 from .synthesis.draw import random_generator
-from .synthesis.generator import IGNORED, Sample, Wish
+from .synthesis.generator import IGNORED, Sample, SampleRequest
 from .synthesis.options import SynthesisOptions
 from .synthesis.preview import draw_preview
 from .synthetic_card import TEMPLATE, WEIGHTS, write_model
@@ -196,10 +196,10 @@ class SyntheticRun(Run):
         for kind in self._kinds():
             for resolution, slices in RESOLUTIONS.items():
                 for subject in range(len(self.material.validation)):
-                    wish = Wish(subject, kind, slices, TYPICAL_POSE, whole=True)
+                    request = SampleRequest(subject, kind, slices, TYPICAL_POSE, whole=True)
                     yield (
                         f"{kind} {resolution}",
-                        generator.sample(number, self.material.layout.grid, self.synthesis, wish),
+                        generator.sample(number, self.material.layout.grid, self.synthesis, request),
                     )
                     number += 1
 

@@ -56,7 +56,7 @@ class SourceError(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait: tries in a row without progress, seconds before the second try (doubled for each
     further one), longest wait between tries, seconds to connect, seconds without a sign of life."""
 
@@ -84,11 +84,11 @@ class Page:
 class Connection:
     """Requests of one job: one session with the environment's proxies and certificates, one patience."""
 
-    def __init__(self, reporter: Reporter, patience: Patience | None = None) -> None:
+    def __init__(self, reporter: Reporter, patience: RetryPolicy | None = None) -> None:
         import requests
 
         self.reporter = reporter
-        self.patience = patience or Patience()
+        self.patience = patience or RetryPolicy()
         self.session = requests.Session()
         logging.getLogger("urllib3").setLevel(logging.INFO)  # else it tells the log of an application all addresses
         # A body that is decoded on the way has another length and another hash than the file.
@@ -104,7 +104,7 @@ class Connection:
 
     def page(self, address: str, limit: int) -> Page:
         """The first `limit` bytes of an answer, with as many tries as patience allows. Raises SourceError."""
-        tries = Tries(self)
+        tries = RetryCounter(self)
         while True:
             try:
                 with self.open(address) as stream:
@@ -126,7 +126,7 @@ class Connection:
             self.reporter.check_canceled()
 
 
-class Tries:
+class RetryCounter:
     """Counts tries in a row without progress, and waits longer after each."""
 
     def __init__(self, connection: Connection) -> None:

@@ -21,7 +21,7 @@ from ..core.errors import OutputError
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.progress import Reporter
-from .connection import Connection, SourceError, Stream, Tries, is_html
+from .connection import Connection, RetryCounter, SourceError, Stream, is_html
 from .records import BLOCK, Fingerprint, fingerprint
 
 MARGIN = 64 << 20  # bytes that stay free on the disk
@@ -34,7 +34,7 @@ REPORT_INTERVAL = 0.1  # seconds
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """A file that can be downloaded. origin: the address that names it for good and for people; address: where it
     lies today, possibly with a key that expires; expected: what is known of it."""
 
@@ -43,7 +43,7 @@ class Remote:
     expected: Fingerprint
 
 
-class NoRoom(OutputError):
+class NotEnoughSpace(OutputError):
     """The file of one source would fill the disk; that of another may be smaller."""
 
 
@@ -51,20 +51,20 @@ class WrongFile(SourceError):
     """A source has a file, but not the expected one."""
 
 
-def require(expected: Fingerprint, found: Fingerprint) -> None:
+def check_fingerprint(expected: Fingerprint, found: Fingerprint) -> None:
     """Raise WrongFile where what is known of a source's file is not what is expected."""
     if difference := expected.difference(found):
         raise WrongFile(f"it has another file ({difference})")
 
 
-class Partial:
+class PartialDownload:
     """A download that has begun: the bytes so far at `path`, what they are part of in the JSON beside them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.facts_path = path.with_name(path.name + ".json")
 
-    def offset(self, remote: Remote) -> int:
+    def offset(self, remote: RemoteFile) -> int:
         """How many bytes can be kept of `remote`."""
         facts = self.facts()
         same = facts.get("origin") == remote.origin and facts.get("sha256") == remote.expected.sha256
@@ -83,7 +83,7 @@ class Partial:
             return {}
         return facts if isinstance(facts, dict) else {}
 
-    def begin(self, remote: Remote, validator: str) -> None:
+    def begin(self, remote: RemoteFile, validator: str) -> None:
         """An empty partial file of `remote`. Raises OutputError and OSError."""
         self.discard()
         facts = {"origin": remote.origin, "validator": validator, "sha256": remote.expected.sha256}
@@ -97,7 +97,7 @@ class Partial:
         self.facts_path.unlink(missing_ok=True)
 
 
-def download(remote: Remote, partial: Partial, connection: Connection, title: str) -> Fingerprint:
+def download(remote: RemoteFile, partial: PartialDownload, connection: Connection, title: str) -> Fingerprint:
     """Fetch `remote` until `partial.path` is the whole, verified file; returns its fingerprint.
 
     Raises SourceError where this source does not give it (a wrong file is removed, an incomplete one kept),
@@ -112,15 +112,15 @@ def download(remote: Remote, partial: Partial, connection: Connection, title: st
             partial.discard()
     except OSError as error:
         raise write_error(partial.path.parent, error) from error
-    require(remote.expected, found)
+    check_fingerprint(remote.expected, found)
     return found
 
 
-def copied(file: Path, partial: Partial, expected: Fingerprint, reporter: Reporter, title: str) -> Fingerprint:
+def copied(file: Path, partial: PartialDownload, expected: Fingerprint, reporter: Reporter, title: str) -> Fingerprint:
     """As `download`, of a file that another folder has."""
     try:
         size = file.stat().st_size
-        require(expected, Fingerprint(size))
+        check_fingerprint(expected, Fingerprint(size))
         check_space(partial.path.parent, size)
         partial.discard()
         meter = TransferProgress(reporter, _("Copying {model}").format(model=title), 0, size)
@@ -136,7 +136,7 @@ def copied(file: Path, partial: Partial, expected: Fingerprint, reporter: Report
     found = fingerprint(partial.path, reporter)
     if expected.difference(found):
         partial.discard()
-    require(expected, found)
+    check_fingerprint(expected, found)
     return found
 
 
@@ -147,7 +147,7 @@ def check_space(folder: Path, needed: int) -> None:
     except OSError:
         return  # some network disks do not tell
     if free < needed + MARGIN:
-        raise NoRoom(
+        raise NotEnoughSpace(
             f"The disk of {folder} is too full: {_megabytes(needed + MARGIN)} are needed, {_megabytes(free)} are free. "
             "Make room, or choose another folder with LIGHTSEG_WEIGHTS."
         )
@@ -171,16 +171,18 @@ def write_error(folder: Path, error: OSError) -> OutputError:
     )
 
 
-def _attempt(remote: Remote, partial: Partial, connection: Connection, title: str) -> tuple[bool, Fingerprint]:
+def _attempt(
+    remote: RemoteFile, partial: PartialDownload, connection: Connection, title: str
+) -> tuple[bool, Fingerprint]:
     """Fetch the file; whether it was put together from several answers, and its fingerprint."""
     stitched = _fetch(remote, partial, connection, title)
     connection.reporter.step(_("Checking {title}").format(title=title))
     return stitched, fingerprint(partial.path, connection.reporter)
 
 
-def _fetch(remote: Remote, partial: Partial, connection: Connection, title: str) -> bool:
+def _fetch(remote: RemoteFile, partial: PartialDownload, connection: Connection, title: str) -> bool:
     """Fetch until the partial file has every byte; returns whether they come from several answers."""
-    tries, furthest, resumed = Tries(connection), 0, False
+    tries, furthest, resumed = RetryCounter(connection), 0, False
     while True:
         offset = partial.offset(remote)
         furthest = max(furthest, offset)
@@ -199,7 +201,7 @@ def _fetch(remote: Remote, partial: Partial, connection: Connection, title: str)
             tries.wait_after(error)
 
 
-def _range(partial: Partial, offset: int) -> dict[str, str]:
+def _range(partial: PartialDownload, offset: int) -> dict[str, str]:
     """Headers that ask for the rest, and for everything where the file is not the same any more."""
     if not offset:
         return {}
@@ -212,7 +214,9 @@ def _is_complete(stream: Stream, offset: int) -> bool:
     return stream.status == 416 and stream.headers.get("Content-Range", "").strip() == f"bytes */{offset}"
 
 
-def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, title: str, reporter: Reporter) -> None:
+def _receive(
+    stream: Stream, remote: RemoteFile, partial: PartialDownload, offset: int, title: str, reporter: Reporter
+) -> None:
     """Append an answer to the partial file, or begin it anew with a full one."""
     if stream.status == 200:
         offset = 0
@@ -222,7 +226,7 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
     if stream.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise SourceError(_("the file arrives compressed, although it was asked for as it is"))
     size = None if stream.length is None else offset + stream.length
-    require(remote.expected, Fingerprint(size))
+    check_fingerprint(remote.expected, Fingerprint(size))
     if not stream.ends_marked and not remote.expected.certain:
         raise SourceError(_("the server does not say how long the file is, so a broken one could not be told"))
     size = size or remote.expected.size or 0
@@ -256,7 +260,7 @@ def _receive(stream: Stream, remote: Remote, partial: Partial, offset: int, titl
     raise SourceError(_("it sends more than {megabytes}").format(megabytes=_megabytes(size or UNSTATED)))
 
 
-def _has_changed(stream: Stream, partial: Partial) -> bool:
+def _has_changed(stream: Stream, partial: PartialDownload) -> bool:
     """Whether a part belongs to another state of the file; not every server understands If-Range."""
     before, now = partial.facts().get("validator"), _validator(stream)
     return bool(before and now and before != now)

@@ -21,7 +21,7 @@ from ..core.i18n import tr as _
 from ..core.progress import Reporter
 from .bundle import pack
 from .connection import SourceError, is_html
-from .download import Partial, TransferProgress, check_space
+from .download import PartialDownload, TransferProgress, check_space
 from .files import sha256
 from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record
 from .sources import POINTER, origin
@@ -36,7 +36,7 @@ class ModelFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = Partial(path / "download.part")
+        self.partial = PartialDownload(path / "download.part")
         self._record_path = path / "record.json"
 
     def record(self) -> Record | None:
@@ -58,28 +58,28 @@ class ModelFolder:
         """SHA-256 of the file that this version of the card first brought, from wherever that was."""
         return next(iter(self.record_for(card).known.values()), None)
 
-    def recorded(self) -> Path | None:
+    def recorded_file(self) -> Path | None:
         """The recorded file, where there is one, in whatever state."""
         record = self.record()
         path = self.path / record.file if record and record.file else None
         return path if path and path.is_file() else None
 
-    def whole(self) -> Path | None:
+    def complete_file(self) -> Path | None:
         """The recorded file, where it has the recorded size."""
-        path, record = self.recorded(), self.record()
+        path, record = self.recorded_file(), self.record()
         return path if path and record and path.stat().st_size == record.current.size else None
 
-    def ready(self, card: Card) -> Path | None:
+    def usable_file(self, card: Card) -> Path | None:
         """The whole recorded file, where it is the one that this version of the card speaks of."""
         record, expected = self.record(), Fingerprint.of_card(card)
         if record is None or expected.difference(record.published):
             return None
-        return self.whole() if record.version == card.version or expected.certain else None
+        return self.complete_file() if record.version == card.version or expected.certain else None
 
     def unrecorded(self, card: Card) -> Path | None:
         """A file that a person has put into its place, or that a crash left there before it was recorded."""
         path = self.path / card.weights.file
-        return path if path.is_file() and path != self.whole() else None
+        return path if path.is_file() and path != self.complete_file() else None
 
     def files(self) -> dict[str, int]:
         """Bytes of each file in the folder, apart from the record."""
@@ -139,8 +139,8 @@ class ModelFolder:
     def part(self, part: Part) -> Path | None:
         """A part that was fetched already and is whole."""
         path = self.path / f"{PART}{part.file}"
-        whole = path.is_file() and path.stat().st_size == part.size and sha256(path) == part.sha256
-        return path if whole else None
+        complete = path.is_file() and path.stat().st_size == part.size and sha256(path) == part.sha256
+        return path if complete else None
 
     def keep_part(self, part: Part) -> Path:
         """Move the finished download of a part to where it waits for the others. Raises OSError."""
@@ -191,7 +191,7 @@ class ModelFolder:
 
         It gets a name of its own, so that the record always names a file that is whole.
         """
-        record, old = self.record(), self.ready(card)
+        record, old = self.record(), self.usable_file(card)
         if record is None or old is None:
             raise ModelError(
                 _("There is no download of {model} to be replaced. Download it first.").format(model=card.title)

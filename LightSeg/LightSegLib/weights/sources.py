@@ -23,7 +23,7 @@ from ..core.json_file import read_json
 from ..core.paths import user_folder
 from ..core.plain_text import public_address
 from .connection import Connection, Page, SourceError
-from .download import Remote, require
+from .download import RemoteFile, check_fingerprint
 from .records import Fingerprint
 
 WEIGHTS_ENDINGS = (".pth", ".pt", ".model", ".bin")
@@ -97,7 +97,7 @@ def origin(source: Source) -> str:
     return source.path if source.kind == FOLDER else public_address(source.url)
 
 
-def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
+def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
     """Where the file of a source lies, with what the source says of it added to `expected`. Raises SourceError."""
     if source.kind == "huggingface":
         return _on_huggingface(source, expected, endpoints, connection)
@@ -106,7 +106,7 @@ def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connecti
     if source.kind == "google_drive":
         return _on_google_drive(source, expected, endpoints, connection)
     if source.kind == "url":
-        return Remote(origin(source), source.url, expected)
+        return RemoteFile(origin(source), source.url, expected)
     if source.kind == "page":
         raise SourceError(_("a person must open this page and download the file"))
     raise SourceError(_("this version of LightSeg does not know sources of the kind '{kind}'").format(kind=source.kind))
@@ -116,7 +116,7 @@ def _joined(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def _on_huggingface(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
+def _on_huggingface(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
     folder = quote(source.path.strip("/"))
     listing = _joined(
         endpoints.huggingface, "api/models", source.repository, "tree", quote(source.revision, ""), folder
@@ -124,8 +124,8 @@ def _on_huggingface(source: Source, expected: Fingerprint, endpoints: Endpoints,
     file = _choose(list(_listed_files(f"{listing}?recursive=true", connection)))
     revision = quote(source.revision, "")
     address = _joined(endpoints.huggingface, source.repository, "resolve", revision, quote(file.path))
-    require(expected, file.fingerprint)
-    return Remote(origin(source), address, expected.completed(file.fingerprint))
+    check_fingerprint(expected, file.fingerprint)
+    return RemoteFile(origin(source), address, expected.completed(file.fingerprint))
 
 
 @dataclass(frozen=True)
@@ -180,27 +180,27 @@ def _fold(file: _ListedFile) -> int:
     return 1 << 30 if not match else -1 if match[1] == "all" else int(match[1])
 
 
-def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
+def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
     """A file at a commit. For one in Git LFS, git holds a pointer only, which pins the content by size and SHA-256."""
     tail = _joined(source.repository, source.revision, quote(source.path))
     address = f"{endpoints.github_raw}/{tail}"
     beginning = connection.page(address, PAGE_LIMIT).content
     if not beginning.startswith(POINTER):
-        return Remote(origin(source), address, expected)
+        return RemoteFile(origin(source), address, expected)
     pointer = re.search(rb"^oid sha256:([0-9a-f]{64})\nsize (\d{1,18})$", beginning, re.MULTILINE)
     if not pointer:
         raise SourceError(_("its Git LFS pointer cannot be understood"))
     content = Fingerprint(int(pointer[2]), pointer[1].decode())
-    require(expected, content)
-    return Remote(origin(source), f"{endpoints.github_media}/{tail}", expected.completed(content))
+    check_fingerprint(expected, content)
+    return RemoteFile(origin(source), f"{endpoints.github_media}/{tail}", expected.completed(content))
 
 
-def _on_google_drive(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> Remote:
+def _on_google_drive(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
     address = f"{endpoints.google_drive}/uc?" + urlencode({"export": "download", "id": source.id})
     for _page in range(DRIVE_PAGES):
         page = connection.page(address, PAGE_LIMIT)
         if not page.is_html:
-            return Remote(origin(source), address, expected)
+            return RemoteFile(origin(source), address, expected)
         address = _confirmed(page, address, connection)
     raise SourceError(_("Google Drive asks for confirmation again and again"))
 

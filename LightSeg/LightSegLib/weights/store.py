@@ -20,8 +20,8 @@ from ..core.errors import DownloadError, InputError, LightSegError, ModelError
 from ..core.i18n import tr as _
 from ..core.paths import resources_folder, weights_folder
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
-from .connection import Connection, Patience, SourceError
-from .download import NoRoom, WrongFile, copied, download, write_error
+from .connection import Connection, RetryPolicy, SourceError
+from .download import NotEnoughSpace, WrongFile, copied, download, write_error
 from .lock import locked
 from .model_folder import ModelFolder
 from .records import Fingerprint, Record, fingerprint
@@ -50,7 +50,7 @@ class WeightStore:
     """
 
     def __init__(
-        self, folder: str | Path | None = None, endpoints: Endpoints | None = None, patience: Patience | None = None
+        self, folder: str | Path | None = None, endpoints: Endpoints | None = None, patience: RetryPolicy | None = None
     ) -> None:
         self.folder = Path(folder or weights_folder())
         self._endpoints = endpoints
@@ -62,7 +62,7 @@ class WeightStore:
         local = weights_path(card)
         if local.is_file():
             return "bundled" if local.is_relative_to(resources_folder()) else "user"
-        if self._folder(card.id).ready(card):
+        if self._folder(card.id).usable_file(card):
             return "downloaded"
         try:
             sources = sources_of(card, mirror_address())
@@ -76,7 +76,7 @@ class WeightStore:
         """The weights file, without network. Raises ModelError that says how to get it where it is not here, and what
         `ensure` raises of license and folder where a person has just put it into its place."""
         folder, local = self._folder(card.id), weights_path(card)
-        if path := local if local.is_file() else folder.ready(card):
+        if path := local if local.is_file() else folder.usable_file(card):
             return path
         if folder.unrecorded(card):
             return self._adopt(card)
@@ -118,16 +118,16 @@ class WeightStore:
         if local.is_file():
             return local
         self._check_license(card, accept_license)
-        if self.license_accepted(card) and (path := folder.ready(card)):
+        if self.license_accepted(card) and (path := folder.usable_file(card)):
             return path
         sources = sources_of(card, mirror_address(mirror))
-        if not folder.unrecorded(card) and not folder.ready(card):
+        if not folder.unrecorded(card) and not folder.usable_file(card):
             self._check_downloadable(card, sources)
         reporter = Reporter(progress, canceled)
         with self._locked(card.id, card.title, reporter):
             if card.non_commercial:
                 folder.accept_license(card)
-            if path := folder.ready(card):
+            if path := folder.usable_file(card):
                 return path
             if folder.unrecorded(card):
                 try:
@@ -175,7 +175,7 @@ class WeightStore:
         reporter = Reporter(progress, canceled)
         reporter.step(_("Checking {model}").format(model=card.title))
         local, folder, expected = weights_path(card), self._folder(card.id), Fingerprint.of_card(card)
-        path = local if local.is_file() else folder.recorded() or self.path(card)
+        path = local if local.is_file() else folder.recorded_file() or self.path(card)
         record = None if local.is_file() else folder.record()
         try:
             found = fingerprint(path, reporter)
@@ -219,7 +219,7 @@ class WeightStore:
             folder = self._folder(model)
             if files := folder.files():
                 partial = files.get(folder.partial.path.name, 0)
-                entries.append(Entry(model, folder.whole(), sum(files.values()), partial, folder.record()))
+                entries.append(Entry(model, folder.complete_file(), sum(files.values()), partial, folder.record()))
         return entries
 
     def replace(self, card: Card, new_file: str | Path) -> Path:
@@ -254,7 +254,7 @@ class WeightStore:
         self._check_license(card, False)
         with self._locked(card.id, card.title, Reporter()):
             folder = self._folder(card.id)
-            return folder.ready(card) or folder.adopt(card, Reporter())
+            return folder.usable_file(card) or folder.adopt(card, Reporter())
 
     def _check_license(self, card: Card, accept: bool) -> None:
         if not accept and not self.license_accepted(card):
@@ -324,7 +324,7 @@ class WeightStore:
                 return self._fetch(card, file, source, connection)
             except SourceError as error:
                 failures.append(f"{origin(source)}: {error}")
-            except NoRoom as error:  # perhaps for what the server says alone
+            except NotEnoughSpace as error:  # perhaps for what the server says alone
                 no_room = no_room or error
         if no_room is not None:
             raise no_room

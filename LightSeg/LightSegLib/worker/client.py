@@ -15,14 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..catalog.lookup import resolved
+from ..catalog.lookup import resolve_model
 from ..core import i18n
 from ..core.atomic_io import output_error
 from ..core.errors import Canceled, DeviceError, LightSegError
 from ..core.i18n import tr as _
 from ..core.leftovers import new_folder
 from ..core.progress import CancelCallback, Progress, ProgressCallback
-from ..imaging.region import Region
+from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..inference.options import InferenceOptions
 from . import messages
@@ -38,16 +38,19 @@ T = TypeVar("T")
 class Worker:
     """Runs jobs in one process, which is started at the first job and stays, with the model loaded, for the next.
 
-    python: the interpreter. idle_seconds: after so long without a job the process ends by itself. work: the class,
+    python: the interpreter. idle_seconds: after so long without a job the process ends by itself. handler: the class,
     by its module and its name, whose one object does the jobs there (see `server.main`).
     """
 
     def __init__(
-        self, python: str = sys.executable, idle_seconds: float = IDLE_SECONDS, work: tuple[str, str] = SEGMENT_HANDLER
+        self,
+        python: str = sys.executable,
+        idle_seconds: float = IDLE_SECONDS,
+        handler: tuple[str, str] = SEGMENT_HANDLER,
     ) -> None:
         self._python = python
         self._idle_seconds = idle_seconds
-        self._work = work
+        self._handler = handler
         self._process: subprocess.Popen[str] | None = None
         self._session: Path | None = None  # the folder of all files of the process
         self._changing = threading.Lock()  # a stop comes from another thread than the job
@@ -63,7 +66,7 @@ class Worker:
         self,
         model: str,
         volumes: Sequence[Volume],
-        roi: Region | None = None,
+        roi: RegionOfInterest | None = None,
         options: InferenceOptions | None = None,
         progress: ProgressCallback | None = None,
         canceled: CancelCallback | None = None,
@@ -140,7 +143,7 @@ class Worker:
         with self._changing:
             if self._process is None or self._session is None:
                 self._session = new_folder()
-                self._process = _start(self._python, self._session, self._idle_seconds, self._work)
+                self._process = _start(self._python, self._session, self._idle_seconds, self._handler)
             return self._process, self._session
 
     @contextmanager
@@ -179,13 +182,13 @@ class Worker:
 
 
 def _job(
-    folder: Path, model: str, volumes: Sequence[Volume], roi: Region | None, options: InferenceOptions
+    folder: Path, model: str, volumes: Sequence[Volume], roi: RegionOfInterest | None, options: InferenceOptions
 ) -> dict[str, Any]:
     """The message that asks for it; the voxels are written to `folder`."""
     return {
-        "model": resolved(model),
+        "model": resolve_model(model),
         "volumes": [messages.volume_message(volume, folder, number) for number, volume in enumerate(volumes)],
-        "region": None if roi is None else roi.corners.tolist(),
+        "roi": None if roi is None else roi.corners.tolist(),
         "options": options.to_json(),
         "folder": str(folder),
     }
@@ -202,7 +205,7 @@ def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterat
             yield i18n.loads(line)
 
 
-def _start(python: str, session: Path, idle_seconds: float, work: tuple[str, str]) -> subprocess.Popen[str]:
+def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, str]) -> subprocess.Popen[str]:
     """The process, in a group of its own, so that a launcher in between is ended with it."""
     # First of all, for Python runs a file of the current folder in place of its own modules of that name. Its own
     # switches for that are no way out: -I ignores the variables by which Slicer's Python finds its modules, -P and
@@ -210,8 +213,8 @@ def _start(python: str, session: Path, idle_seconds: float, work: tuple[str, str
     script = (
         "import sys; sys.path[:] = [place for place in sys.path if place]; "
         f"sys.path.insert(0, {str(PACKAGE.parent)!r}); "
-        f"from {PACKAGE.name}.worker.server import main; from {work[0]} import {work[1]}; "
-        f"main({str(session)!r}, {idle_seconds!r}, {work[1]}())"
+        f"from {PACKAGE.name}.worker.server import main; from {handler[0]} import {handler[1]}; "
+        f"main({str(session)!r}, {idle_seconds!r}, {handler[1]}())"
     )
     # Its temporary files lie in the session's folder, too, and go with it.
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(session))

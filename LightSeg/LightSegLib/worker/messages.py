@@ -1,7 +1,7 @@
 """What goes between the two processes: JSON objects, one a line; voxels lie beside in files that are mapped.
 
 Client to server, one per job; for one that segments voxels:
-    {"model", "volumes": [volume], "region": [[x, y, z], ...] or null, "options": {...}, "folder"}
+    {"model", "volumes": [volume], "roi": [[x, y, z], ...] or null, "options": {...}, "folder"}
 Server to client, any number of the first, then one of the others:
     {"progress": {...}}
     the answer, for voxels {"segmentation": {...}}

@@ -24,12 +24,12 @@ class SegmentHandler:
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
         from ..catalog.lookup import card_of
-        from ..imaging.region import Region
+        from ..imaging.roi import RegionOfInterest
 
         segmenter = self._segmenters.get(card_of(job["model"]), InferenceOptions.from_json(job["options"]))
         segmentation = segmenter.segment(
             [messages.volume_of(volume) for volume in job["volumes"]],
-            None if job["region"] is None else Region(np.array(job["region"])),
+            None if job["roi"] is None else RegionOfInterest(np.array(job["roi"])),
             progress,
         )
         return {"segmentation": messages.segmentation_message(segmentation, Path(job["folder"]))}

@@ -22,13 +22,13 @@ from ..core.plain_text import without_secrets
 from ..core.progress import Progress, ProgressCallback
 from . import messages
 
-Work = Callable[[dict[str, Any], ProgressCallback], dict[str, Any]]
+Handler = Callable[[dict[str, Any], ProgressCallback], dict[str, Any]]
 
 
-def main(session: str, idle_seconds: float, work: Work) -> None:
+def main(session: str, idle_seconds: float, handler: Handler) -> None:
     """Serve until there is nothing to do. session: folder of this process's files; removed at the end.
 
-    work: from a job's message and a progress callback to the message that answers it.
+    handler: from a job's message and a progress callback to the message that answers it.
     """
     answers = _private_output()
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -38,7 +38,7 @@ def main(session: str, idle_seconds: float, work: Work) -> None:
             job = jobs.get(timeout=idle_seconds)
         except queue.Empty:
             _end(session)
-        _say(answers, _answer(job, work, answers, session), session)
+        _say(answers, _answer(job, handler, answers, session), session)
 
 
 def _private_output() -> TextIO:
@@ -61,12 +61,12 @@ def _end(session: str) -> None:
     os._exit(0)
 
 
-def _answer(job: dict[str, Any], work: Work, answers: TextIO, session: str) -> dict[str, Any]:
+def _answer(job: dict[str, Any], handler: Handler, answers: TextIO, session: str) -> dict[str, Any]:
     def report(progress: Progress) -> None:
         _say(answers, {"progress": asdict(progress)}, session)
 
     try:
-        return work(job, report)
+        return handler(job, report)
     except Exception as error:
         with suppress(OSError):  # the log may lie on the disk that is full
             print(without_secrets(traceback.format_exc()), file=sys.stderr)

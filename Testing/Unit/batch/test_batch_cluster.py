@@ -116,12 +116,12 @@ def test_a_worker_that_lacks_the_form_of_a_batch_says_so_before_it_takes_a_case(
 ) -> None:
     """Begun on a computer with bfloat16, continued on a cluster without."""
     out = tmp_path / "out"
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=BFLOAT)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=BFLOAT)) == (3, 0, 0)
     before = records(out)
     write_volume(cohort / "Fall 3.nii.gz", 3)
     dask.start_worker()
     with pytest.raises(DeviceError, match=r"worker tcp://.* cannot take part\. .*does not compute in bfloat16"):
-        run_batch(cohort, MODEL, out, PLAIN, work=UNABLE, scheduler=dask.address)
+        run_batch(cohort, MODEL, out, PLAIN, handler=UNABLE, scheduler=dask.address)
     assert records(out) == before
 
 
@@ -130,10 +130,10 @@ def test_workers_that_differ_compute_in_float32(
     cohort: Path, tmp_path: Path, dask: Cluster, other: str, expected: str
 ) -> None:
     """Whichever of them is asked first."""
-    for form in ("bfloat16", other):
-        dask.start_worker(TEST_FORM=form)
+    for backend in ("bfloat16", other):
+        dask.start_worker(TEST_BACKEND=backend)
     wait_until(lambda: cluster.count_workers(dask.address) == 2)
-    done = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, work=MIXED, scheduler=dask.address)
+    done = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, handler=MIXED, scheduler=dask.address)
     assert counts(done) == (3, 0, 0)
     assert {row["computed_in"] for row in table(tmp_path / "out").values()} == {expected}
 
@@ -186,7 +186,9 @@ def test_every_worker_has_one_process_that_keeps_the_model(cohort: Path, tmp_pat
         states.append(state)
         let_go(tmp_path / "out", *(case for case, _ in state.working.values()))
 
-    outcome = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, work=MORTAL, on_state=on_state)
+    outcome = run_batch(
+        cohort, MODEL, tmp_path / "out", PLAIN, scheduler=dask.address, handler=MORTAL, on_state=on_state
+    )
     assert counts(outcome) == (12, 0, 0)
     assert 1 <= len(worker_pids(tmp_path / "out")) <= 2
     assert {case for state in states for case, _ in state.working.values()} >= {"Fall 3", "Fall 4"}
@@ -207,7 +209,7 @@ def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
             let_go(out, "Fall 0")
             dask.start_worker()
 
-    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, on_state=on_state)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, handler=MORTAL, on_state=on_state)
     assert first.wait() == -signal.SIGKILL
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
@@ -224,7 +226,7 @@ def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(
     dask.scheduler.wait()
     dask.start_scheduler(DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")  # LightSeg counts
     worker = dask.start_worker(nanny="--nanny")
-    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, handler=MORTAL)
     worker.terminate()  # a killed nanny would leave its worker behind
     worker.wait()
     assert counts(outcome) == (2, 0, 1)
@@ -255,7 +257,7 @@ def test_the_scheduler_is_restarted(cohort: Path, tmp_path: Path, dask: Cluster)
 
     restarting = threading.Thread(target=restart)
     restarting.start()
-    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=MORTAL, on_state=on_state)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, handler=MORTAL, on_state=on_state)
     restarting.join()
     assert outcome.state.done == 3 and outcome.state.failed == 0
     assert len(worker_pids(out)) == 2, "one of each time"
@@ -273,7 +275,7 @@ def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
     before = records(out)
     assert set(before) == {"Fall 0"}
 
-    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, work=QUICK)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, scheduler=dask.address, handler=QUICK)
 
     assert counts(outcome) == (2, 1, 0)
     assert {case: records(out)[case] for case in before} == before, "none is done twice"
@@ -288,7 +290,7 @@ def test_a_cluster_of_our_own_listens_to_nobody_and_leaves_nothing_behind(cohort
         family = (this, *this.children(recursive=True))
         listening.extend(place for process in family for place in _listening(process))
 
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=2, name="dask", work=QUICK, on_state=on_state)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=2, name="dask", handler=QUICK, on_state=on_state)
     assert counts(outcome) == (3, 0, 0)
     assert listening == []
     wait_until(lambda: all(map(gone, worker_pids(out))))

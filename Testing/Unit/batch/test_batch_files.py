@@ -23,7 +23,7 @@ from batch_cases import (
     write_cohort,
     write_volume,
 )
-from LightSegLib.batch.records import failed, write_record
+from LightSegLib.batch.records import failed, read_record, write_record
 from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Settings
 from LightSegLib.core.errors import InputError
@@ -50,7 +50,7 @@ def refused(input_path: Path, out: Path, settings: Settings = PLAIN) -> str:
     """What is said of a batch that is refused before anything was made or changed."""
     before = content(out)
     with pytest.raises(InputError) as caught:
-        run_batch(input_path, MODEL, out, settings, work=QUICK)
+        run_batch(input_path, MODEL, out, settings, handler=QUICK)
     assert content(out) == before
     return str(caught.value)
 
@@ -60,7 +60,7 @@ def test_an_experts_label_in_the_folder_of_results_is_not_written_over(cohort: P
     write_volume(labels / "Fall 1.nii.gz", 7)
     response = refused(cohort, labels, NIFTI)
     assert "were not written by it or were changed since: Fall 1.nii.gz. Choose another folder" in response
-    assert counts(run_batch(cohort, MODEL, labels, PLAIN, work=QUICK)) == (3, 0, 0), (
+    assert counts(run_batch(cohort, MODEL, labels, PLAIN, handler=QUICK)) == (3, 0, 0), (
         "nothing is in the way of .seg.nrrd"
     )
 
@@ -71,14 +71,14 @@ def test_a_scan_is_no_result_even_where_the_results_lie_beside_it(cohort: Path, 
     manifest = tmp_path / "list.csv"
     manifest.write_text("case,T1\n" + "".join(f"Fall {n},scans/Fall {n}.nii.gz\n" for n in range(3)), encoding="utf-8")
     assert "Fall 0.nii.gz, Fall 1.nii.gz, Fall 2.nii.gz. Choose" in refused(manifest, cohort, NIFTI)
-    assert counts(run_batch(manifest, MODEL, cohort, NRRD, work=QUICK)) == (2, 0, 1)
+    assert counts(run_batch(manifest, MODEL, cohort, NRRD, handler=QUICK)) == (2, 0, 1)
     assert {"Fall 0.nii.gz", "Fall 1.nii.gz", "Fall 2.nii.gz"} <= set(content(cohort))
 
 
 def test_a_result_that_is_an_input_of_the_next_batch_is_not_written_over(cohort: Path, tmp_path: Path) -> None:
     """Its record names it, and still it must stay: it is read under another name, through a link."""
     out, again = tmp_path / "out", tmp_path / "again"
-    run_batch(cohort, MODEL, out, NRRD, work=QUICK)
+    run_batch(cohort, MODEL, out, NRRD, handler=QUICK)
     again.mkdir()
     manifest = again / "list.csv"
     manifest.write_text("case,T1\nFall 0,../out/Fall 1.nrrd\nFall 1,../scans/Fall 1.nii.gz\n", encoding="utf-8")
@@ -87,7 +87,7 @@ def test_a_result_that_is_an_input_of_the_next_batch_is_not_written_over(cohort:
 
 def test_voxels_that_an_input_names_in_its_header_are_inputs_too(cohort: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "out", tmp_path / "split"
-    run_batch(cohort, MODEL, out, NRRD, work=QUICK)
+    run_batch(cohort, MODEL, out, NRRD, handler=QUICK)
     header = write_volume(folder / "a.mhd")
     shutil.copy(folder / "a.raw", out / "Fall 0.nrrd")
     header.write_text(header.read_text("utf-8").replace("a.raw", "../out/Fall 0.nrrd"), encoding="utf-8")
@@ -107,7 +107,7 @@ def test_tables_and_pictures_of_the_user_stay(cohort: Path, tmp_path: Path) -> N
 def test_the_list_of_the_cases_is_not_written_over_by_the_table(cohort: Path, tmp_path: Path) -> None:
     """A table of results, with another column, is a fine list of cases."""
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (out / "results.csv").write_text("case,T1\nFall 0,../scans/Fall 0.nii.gz\n", encoding="utf-8")
     assert "results.csv. Choose another folder" in refused(out / "results.csv", out)
 
@@ -122,28 +122,28 @@ def test_many_files_in_the_way_are_counted(tmp_path: Path, cohort: Path) -> None
 def test_a_corrected_result_is_kept(cohort: Path, tmp_path: Path) -> None:
     """An expert edits a segmentation where it lies; the batch goes on, but for that case when its scan changes."""
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (out / "Fall 1.seg.nrrd").write_bytes(b"corrected")
     write_volume(cohort / "Fall 3.nii.gz", 3)
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 3, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 3, 0)
     write_volume(cohort / "Fall 1.nii.gz", 9)
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 3, 1)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (0, 3, 1)
     assert (out / "Fall 1.seg.nrrd").read_bytes() == b"corrected"
     assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out)
     (out / "Fall 1.seg.nrrd").unlink()
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 3, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 3, 0)
 
 
 def test_a_corrected_result_is_in_the_way_of_other_settings(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (out / "Fall 1.seg.nrrd").write_bytes(b"corrected")
     assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out, replace(PLAIN, options=MIRRORED))
 
 
 def test_a_try_with_other_settings_that_fails_costs_no_result(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     before = (out / "Fall 1.seg.nrrd").read_bytes()
     with plan_batch(cohort, MODEL, out, replace(PLAIN, options=MIRRORED)) as plan:
         case = next(case for case in plan.cases() if case.id == "Fall 1")
@@ -153,17 +153,28 @@ def test_a_try_with_other_settings_that_fails_costs_no_result(cohort: Path, tmp_
 
 def test_a_record_of_a_newer_version_is_understood_as_far_as_it_goes(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     path = out / ".records" / "Fall 1.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"dose": 3}))
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 3, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (0, 3, 0)
+
+
+def test_a_record_of_an_earlier_version_keeps_the_backend(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
+    path = out / ".records" / "Fall 1.json"
+    row = json.loads(path.read_text(encoding="utf-8"))
+    del row["backend"]
+    path.write_text(json.dumps(row | {"form": "bfloat16"}), encoding="utf-8")
+    record = read_record(path)
+    assert record is not None and record.backend == "bfloat16"
 
 
 def test_a_label_drawn_by_hand_for_a_case_that_failed_stays(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (cohort / "Fall 1.nii.gz").write_bytes(b"not an image")
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 2, 1)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (0, 2, 1)
     assert not (out / "Fall 1.seg.nrrd").exists(), "it was of another image"
     (out / "Fall 1.seg.nrrd").write_bytes(b"by hand")
     assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out)
@@ -171,34 +182,34 @@ def test_a_label_drawn_by_hand_for_a_case_that_failed_stays(cohort: Path, tmp_pa
 
 def test_results_of_a_version_that_named_no_files_are_gone_on_with(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (out / ".records" / ".tables.json").unlink()
     for path in (out / ".records").glob("*.json"):
         row = json.loads(path.read_text(encoding="utf-8"))
         del row["files"]
         path.write_text(json.dumps(row), encoding="utf-8")
     write_volume(cohort / "Fall 0.nii.gz", 8)
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 2, 0)
     assert len(table(out)) == 3
 
 
 def test_the_table_of_skipped_inputs_of_an_earlier_version_is_replaced(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     note = out / ".records" / ".tables.json"
     (out / "skipped_inputs.csv").rename(out / "misfits.csv")
     note.write_text(note.read_text(encoding="utf-8").replace("skipped_inputs", "misfits"), encoding="utf-8")
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 3, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (0, 3, 0)
     assert (out / "skipped_inputs.csv").exists() and not (out / "misfits.csv").exists()
     (out / "misfits.csv").write_text("mine", encoding="utf-8")
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     assert (out / "misfits.csv").exists(), "it is not this batch's any more"
 
 
 def test_another_format_leaves_the_earlier_results(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for settings in (NRRD, NIFTI, NRRD):
-        assert counts(run_batch(cohort, MODEL, out, settings, work=QUICK)) == (3, 0, 0)
+        assert counts(run_batch(cohort, MODEL, out, settings, handler=QUICK)) == (3, 0, 0)
     assert {"Fall 0.nrrd", "Fall 0.nii.gz"} <= set(content(out))
 
 
@@ -210,7 +221,7 @@ def test_hidden_files_of_other_programs_stay_and_half_files_of_a_killed_batch_go
     for name in others:
         (out / name).write_text("mine", encoding="utf-8")
     half = half_file(out)
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     assert all((out / name).exists() for name in others) and not half.exists()
 
 
@@ -220,14 +231,14 @@ def test_the_folder_of_results_may_have_the_models_name(
     """From the second time on there is a folder of that name where the batch is started."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
-    run = [counts(run_batch(cohort, MODEL, MODEL, PLAIN, work=QUICK)) for _ in range(2)]
+    run = [counts(run_batch(cohort, MODEL, MODEL, PLAIN, handler=QUICK)) for _ in range(2)]
     assert run == [(3, 0, 0), (0, 3, 0)]
     write_volume(cohort / "Fall 0.nii.gz", 8)
-    assert counts(run_batch(cohort, MODEL, MODEL, PLAIN, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, MODEL, PLAIN, handler=QUICK)) == (1, 2, 0)
     monkeypatch.chdir(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / MODEL).write_text("notes", encoding="utf-8")
     write_volume(cohort / "Fall 0.nii.gz", 9)
-    assert counts(run_batch(cohort, MODEL, tmp_path / MODEL, PLAIN, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, tmp_path / MODEL, PLAIN, handler=QUICK)) == (1, 2, 0)
     assert len(records(tmp_path / MODEL)) == 3
 
 
@@ -235,12 +246,12 @@ def test_a_model_folder_that_comes_into_being_meanwhile_changes_nothing(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
 ) -> None:
     """The worker starts when a training has written a folder of the model's name there."""
-    from LightSegLib.catalog.lookup import card_of, find_card, resolved
+    from LightSegLib.catalog.lookup import card_of, find_card, resolve_model
 
     monkeypatch.chdir(tmp_path)
-    name = resolved(MODEL)
+    name = resolve_model(MODEL)
     shutil.copytree(tiny_model, tmp_path / MODEL)
     assert card_of(name).id == MODEL and find_card(MODEL).id == "tiny-1"
-    here = resolved(MODEL)
+    here = resolve_model(MODEL)
     monkeypatch.chdir("/" if os.name == "posix" else tmp_path.anchor)
     assert card_of(here).id == "tiny-1"

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from balls import make_balls
 from browsing import browser
-from LightSegLib.batch import report, volumes
+from LightSegLib.batch import report, volume_statistics
 from LightSegLib.batch.case import SkippedInput
 from LightSegLib.batch.records import DONE, FAILED, Row
 from LightSegLib.batch.settings import Batch, Settings
@@ -175,8 +175,8 @@ def test_few_pictures_are_in_the_page_and_many_stay_files(
 
 def test_a_histogram_counts_as_numpy_does() -> None:
     ml = np.concatenate([np.random.default_rng(1).gamma(4, 3, 150), [90.0]])
-    usual = volumes.spread(ml)
-    page = Page(volumes.draw_histogram("Liver & more", ml, usual, (1, 2, 3)))
+    usual = volume_statistics.usual_range(ml)
+    page = Page(volume_statistics.draw_histogram("Liver & more", ml, usual, (1, 2, 3)))
     counts = [int(count) for count in page.attributes("data-count")]
     heights = [float(found["height"] or 0) for tag, found in page.tags if tag == "rect"]
     expected = np.histogram(ml, len(counts))[0]
@@ -188,10 +188,10 @@ def test_a_histogram_counts_as_numpy_does() -> None:
 
 def test_outliers_lie_beyond_the_fences_of_a_box_plot() -> None:
     """Quartiles of 1 to 9 are 3 and 7, so that the fences are at -3 and 13."""
-    usual = volumes.spread(np.arange(1.0, 10.0))
+    usual = volume_statistics.usual_range(np.arange(1.0, 10.0))
     assert (usual.median, usual.low, usual.high) == (5, -3, 13)
     assert [usual.unusual(ml) for ml in (-3, 13, 13.01, -3.01)] == ["", "", "high", "low"]
-    assert volumes.spread(np.array([1.0, 1, 1, 50])).unusual(50) == ""  # of four cases nobody knows
+    assert volume_statistics.usual_range(np.array([1.0, 1, 1, 50])).unusual(50) == ""  # of four cases nobody knows
 
 
 @pytest.mark.parametrize("rows", [[], [Row("one", FAILED, MODEL, "", "", error="Bad.")]], ids=["none", "all failed"])

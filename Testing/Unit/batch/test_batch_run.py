@@ -111,13 +111,13 @@ def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_don
 def test_a_batch_keeps_the_form_in_which_it_was_begun_or_refuses(cohort: Path, tmp_path: Path) -> None:
     """Begun on a processor with bfloat16, continued on one without, where new cases would be computed otherwise."""
     out = tmp_path / "out"
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=BFLOAT)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=BFLOAT)) == (3, 0, 0)
     write_volume(cohort / "Fall 3.nii.gz", 3)
     before = records(out)
     with pytest.raises(DeviceError, match=r"does not compute in bfloat16\. Choose the precision float32"):
-        run_batch(cohort, MODEL, out, PLAIN, work=UNABLE)
+        run_batch(cohort, MODEL, out, PLAIN, handler=UNABLE)
     assert records(out) == before
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 3, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 3, 0)
     rows = table(out).values()
     assert {row["computed_in"] for row in rows} == {"bfloat16"}
     assert {row["libraries"] for row in rows} == {f"numpy {np.__version__}"}
@@ -128,20 +128,20 @@ def test_pictures_and_the_page_come_with_the_segmentations(cohort: Path, tmp_pat
     """A picture that is gone is drawn again."""
     out = tmp_path / "out"
     drawn = replace(PLAIN, picture=True)
-    assert counts(run_batch(cohort, MODEL, out, drawn, work=QUICK)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, drawn, handler=QUICK)) == (3, 0, 0)
     pictures = sorted((out / "pictures").iterdir())
     assert [path.name for path in pictures] == [f"Fall {number}.png" for number in range(3)]
     assert "Fall 2" in (out / "report.html").read_text(encoding="utf-8")
-    assert counts(run_batch(cohort, MODEL, out, drawn, work=QUICK)) == (0, 3, 0)
+    assert counts(run_batch(cohort, MODEL, out, drawn, handler=QUICK)) == (0, 3, 0)
     pictures[1].unlink()
-    assert counts(run_batch(cohort, MODEL, out, drawn, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, out, drawn, handler=QUICK)) == (1, 2, 0)
 
 
 def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     def run(settings: Settings = PLAIN) -> tuple[int, int, int]:
-        return counts(run_batch(cohort, MODEL, out, settings, work=QUICK))
+        return counts(run_batch(cohort, MODEL, out, settings, handler=QUICK))
 
     mirrored = replace(PLAIN, options=replace(PLAIN.options, mirror=True))
     assert run() == (3, 0, 0)
@@ -163,7 +163,7 @@ def test_another_version_of_the_model_does_all_cases_again(cohort: Path, tmp_pat
     model = shutil.copytree(tiny_model, tmp_path / "model")
 
     def run() -> tuple[int, int, int]:
-        return counts(run_batch(cohort, str(model), tmp_path / "out", PLAIN, work=QUICK))
+        return counts(run_batch(cohort, str(model), tmp_path / "out", PLAIN, handler=QUICK))
 
     assert [run(), run()] == [(3, 0, 0), (0, 3, 0)]
     card = json.loads((model / "model.json").read_text(encoding="utf-8"))
@@ -174,14 +174,14 @@ def test_another_version_of_the_model_does_all_cases_again(cohort: Path, tmp_pat
 def test_an_input_that_is_out_of_reach_for_the_moment_costs_no_segmentation(cohort: Path, tmp_path: Path) -> None:
     """As on a network disk; what is wrong with an input that can be read is another matter."""
     out = tmp_path / "out"
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (3, 0, 0)
     with plan_batch(cohort, MODEL, out, PLAIN) as plan:
         (cohort / "Fall 1.nii.gz").rename(tmp_path / "away.nii.gz")
         (case,) = (case for case in plan.cases() if case.id == "Fall 1")
         answer = QuickProcessor()(Task(case).message(plan.batch, 1), lambda progress: None)
     assert answer["row"]["status"] == "failed" and (out / "Fall 1.seg.nrrd").exists()
     (tmp_path / "away.nii.gz").rename(cohort / "Fall 1.nii.gz")
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 2, 0)
 
 
 def test_a_worker_whose_model_is_another_computes_nothing(cohort: Path, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
 ) -> None:
     """The input changed, and then came back as it had been."""
     out, input_path = tmp_path / "out", cohort / "Fall 1.nii.gz"
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (3, 0, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (3, 0, 0)
     first = input_path.read_bytes()
     write_volume(input_path, 9)
 
@@ -222,23 +222,23 @@ def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
         with pytest.raises(KeyboardInterrupt):
             QuickProcessor()(Task(case).message(plan.batch, 1), lambda progress: None)
     input_path.write_bytes(first)
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (1, 2, 0)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 2, 0)
     table(out)
 
 
 def test_a_case_that_fails_now_keeps_no_segmentation_of_its_earlier_input(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (cohort / "Fall 1.nii.gz").write_bytes(b"not an image")
     (cohort / "Fall 2.nii.gz").rename(tmp_path / "away.nii.gz")
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, work=QUICK)) == (0, 1, 1)
+    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (0, 1, 1)
     assert {case: row["status"] for case, row in table(out).items()} == {
         "Fall 0": "done",
         "Fall 1": "failed",
         "Fall 2": "done",
     }
     (cohort / "Fall 1.nii.gz").unlink()
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     assert set(table(out)) == {"Fall 0", "Fall 2"}, "what failed then and is gone now"
 
 
@@ -248,7 +248,7 @@ def test_a_name_that_is_no_text_stops_no_other_case(cohort: Path, tmp_path: Path
     sitk.WriteImage(sitk.ReadImage(str(cohort / "Fall 1.nii.gz")), str(cohort / "Fall 1.nrrd"))
     (cohort / "Fall 1.nrrd").rename(cohort / os.fsdecode(b"caf\xe9.nrrd"))
     (cohort / "Fall 1.nii.gz").rename(cohort / os.fsdecode(b"t\xeate.nii.gz"))
-    assert counts(run_batch(cohort, MODEL, tmp_path / "out", PLAIN, work=QUICK)) == (3, 0, 1)
+    assert counts(run_batch(cohort, MODEL, tmp_path / "out", PLAIN, handler=QUICK)) == (3, 0, 1)
     rows = table(tmp_path / "out")
     assert {case: row["status"] for case, row in rows.items() if "_" in case} == {"caf_": "failed", "t_te": "done"}
     assert rows["caf_"]["input"].endswith("caf\\udce9.nrrd")
@@ -286,7 +286,7 @@ def test_a_worker_that_is_killed_costs_no_case(cohort: Path, tmp_path: Path, eng
 
     killer = threading.Thread(target=kill)
     killer.start()
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL, name=engine)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, handler=MORTAL, name=engine)
     killer.join()
     assert counts(outcome) == (3, 0, 0)
     assert len(worker_pids(out)) == 2, "another worker took its place"
@@ -300,7 +300,7 @@ def test_a_case_that_kills_its_workers_is_given_up_and_the_others_are_done(
 ) -> None:
     out = tmp_path / "out"
     write_volume(cohort / "Fall 0.nii.gz", 1, DEADLY)
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, work=MORTAL, name=engine)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, handler=MORTAL, name=engine)
     assert counts(outcome) == (2, 0, 1)
     assert len(worker_pids(out)) == 3, "the second did the others before it was killed, too"
     error = table(out)["Fall 0"]["error"]
@@ -317,7 +317,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path)
     assert len(before) == 2 and not (out / "Fall 2.seg.nrrd").exists()
     half_file(out)  # as if it had been killed while writing
 
-    outcome = run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
 
     assert counts(outcome) == (1, 2, 0)
     assert {case: records(out)[case] for case in before} == before, "none is done twice"
@@ -350,7 +350,7 @@ def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(
                 waited.set()
                 limit(resource.RLIM_INFINITY)
 
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, on_state=on_state, work=MORTAL, name=engine)
+    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, on_state=on_state, handler=MORTAL, name=engine)
     assert waited.is_set()
     assert counts(outcome) == (3, 0, 0)
     assert len(table(out)) == 3
@@ -368,7 +368,7 @@ def test_cancel_ends_the_workers_and_leaves_what_is_done(cohort: Path, tmp_path:
         return record.is_file() and json.loads(record.read_text(encoding="utf-8"))["status"] == "done"
 
     with pytest.raises(Canceled):
-        run_batch(cohort, MODEL, out, PLAIN, canceled=one_is_done, work=MORTAL, name=engine)
+        run_batch(cohort, MODEL, out, PLAIN, canceled=one_is_done, handler=MORTAL, name=engine)
     assert worker_pids(out) and all(gone(pid) for pid in worker_pids(out))
     assert set(table(out)) == set(records(out)) == {"Fall 0"}
 
@@ -382,11 +382,11 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
             part = out / part_name(".seg.nrrd")
             part.write_bytes(b"half")
             with pytest.raises(InputError) as caught:
-                run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+                run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
             failures.append(str(caught.value))
             assert part.exists(), "it is the other's"
 
-    run_batch(cohort, MODEL, out, PLAIN, on_state=meanwhile, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, on_state=meanwhile, handler=QUICK)
     assert failures[0].startswith("Another LightSeg is at work on")
 
 
@@ -437,7 +437,7 @@ def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path
         if len(state.working) == 2:
             let_go(out, "Fall 0", "Fall 1")
 
-    run_batch(cohort, MODEL, out, PLAIN, workers=2, threads=1, on_state=on_state, work=MORTAL, name=engine)
+    run_batch(cohort, MODEL, out, PLAIN, workers=2, threads=1, on_state=on_state, handler=MORTAL, name=engine)
     assert any(len(state.working) == 2 for state in states)
     (timed, *_) = [state for state in states if state.done and state.finished < 3]
     assert timed.seconds_left is not None and timed.lines()[0].endswith("left")
@@ -481,7 +481,7 @@ def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
     assert not out.exists()
 
     (cohort / "Fall 2.nii.gz").rename(tmp_path / "later.nii.gz")
-    run_batch(cohort, MODEL, out, PLAIN, work=QUICK)
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (tmp_path / "later.nii.gz").rename(cohort / "Fall 2.nii.gz")
     assert cli.main(line) == 0
     reported = capfd.readouterr().out.splitlines()

@@ -105,7 +105,7 @@ COMPLETE: dict[str, Any] = {
     "training": {"epochs": 3, "losses": [1.5, 1]},
     "performance": {"dice": 0.5},
     "sample": "liver.nrrd",
-    "region_mm": [300.0, 200.0, 150.0],
+    "roi_mm": [300.0, 200.0, 150.0],
     "homepage": "https://example.org",
     "assumptions": ["The spacing is not known."],
     "metadata_in_weights": True,
@@ -184,7 +184,12 @@ def test_whole_numbers_may_be_written_with_a_point_and_lengths_without(data: dic
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("licence", "license"), ("not_known", "assumptions"), ("self_describing", "metadata_in_weights")],
+    [
+        ("licence", "license"),
+        ("not_known", "assumptions"),
+        ("self_describing", "metadata_in_weights"),
+        ("region_mm", "roi_mm"),
+    ],
 )
 def test_a_card_with_a_former_name_of_a_field_is_read(data: dict[str, Any], old: str, new: str) -> None:
     expected = card_from_dict(data)

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from LightSegLib import __version__
 from LightSegLib.cli import main as cli
 from LightSegLib.cli.arguments import SYNTHESIS_HELP, TRAINING_HELP, build_parser, joined
-from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.inference import segmenter
 from LightSegLib.training.options import TrainingOptions
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
@@ -129,7 +129,7 @@ def test_the_region_is_given_in_ras_and_may_be_negative(
     regions = []
     segment = segmenter.Segmenter.segment
 
-    def watched(self: segmenter.Segmenter, volumes: list, roi: Region, progress: object) -> object:
+    def watched(self: segmenter.Segmenter, volumes: list, roi: RegionOfInterest, progress: object) -> object:
         regions.append(roi)
         return segment(self, volumes, roi, progress)
 
@@ -202,6 +202,12 @@ def test_a_result_is_computed_again_as_it_says_and_found_the_same(
     code, printed, problems = run("reproduce", out, image)
     assert (code, problems) == (0, "")
     assert printed == "The labels are the same in all 3840 voxels (float32).\n"
+    earlier = sitk.ReadImage(str(out))  # as a version wrote it that called the region of interest otherwise
+    provenance = earlier.GetMetaData("LightSeg_Provenance")
+    earlier.SetMetaData("LightSeg_Provenance", provenance.replace('"roi_lps"', '"region_lps"'))
+    assert '"region_lps": [' in earlier.GetMetaData("LightSeg_Provenance")
+    sitk.WriteImage(earlier, str(out))
+    assert run("reproduce", out, image)[0] == 0
 
 
 def test_a_result_that_was_edited_or_made_of_another_image_is_told_from_one_that_was_not(
@@ -257,7 +263,9 @@ def test_evaluate_prints_and_writes_a_table(
 
 def test_every_training_option_is_a_flag() -> None:
     words = ["train", "data", "--out", "model", "--patch-size", "8,16,24", "--flip-axes", "0,1", "--epochs", "7"]
-    arguments = build_parser(dict.fromkeys(cli.JOBS, print)).parse_args([*words, "--learning-rate", "1e-4", "--resume"])
+    arguments = build_parser(dict.fromkeys(cli.COMMANDS, print)).parse_args(
+        [*words, "--learning-rate", "1e-4", "--resume"]
+    )
     given = {name: value for name, value in vars(arguments).items() if name in vars(TrainingOptions())}
     assert given == {
         "patch_size": (8, 16, 24),
@@ -271,7 +279,9 @@ def test_every_training_option_is_a_flag() -> None:
 
 def test_every_option_of_a_training_on_label_maps_is_a_flag() -> None:
     words = ["train", "--synthesize", "maps", "--out", "model", "--widths", "8,16", "--hours", "1.5", "--seed", "3"]
-    arguments = build_parser(dict.fromkeys(cli.JOBS, print)).parse_args([*words, "--set", "noise=0,1", "--nice", "0"])
+    arguments = build_parser(dict.fromkeys(cli.COMMANDS, print)).parse_args(
+        [*words, "--set", "noise=0,1", "--nice", "0"]
+    )
     given = {name: value for name, value in vars(arguments).items() if name in vars(SyntheticTrainingOptions())}
     assert given == {"widths": (8, 16), "hours": 1.5, "seed": 3, "nice": 0} and arguments.set == ["noise=0,1"]
     assert set(SYNTHESIS_HELP) == set(vars(SyntheticTrainingOptions())) - set(vars(TrainingOptions()))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from batch_cases import MODEL, SLOW, TESTING, computing, let_go, worker_pids, write_cohort, write_volume
 from LightSegLib.cli.main import main
-from LightSegLib.cli.stopping import ends_as_by_ctrl_c
+from LightSegLib.cli.signals import ends_as_by_ctrl_c
 from LightSegLib.inference.segmenter import Segmenter
 from waiting import gone, wait_until
 

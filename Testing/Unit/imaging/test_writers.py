@@ -18,8 +18,8 @@ from LightSegLib.core.errors import OutputError
 from LightSegLib.imaging import writers
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.imaging.write_check import check_written
 from LightSegLib.imaging.writers import write_segmentation
-from LightSegLib.imaging.written import check_written
 from needs_slicer import needs_slicer
 from scipy.spatial.transform import Rotation
 
@@ -154,7 +154,7 @@ from LightSegLib.imaging import writers
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation
-from LightSegLib.imaging.written import check_written
+from LightSegLib.imaging.write_check import check_written
 voxels = np.random.default_rng(0).integers(0, 2, (40, 40, 40))
 segmentation = Segmentation(voxels, Geometry((40, 40, 40)), (Label(1, "a", (1, 2, 3)),))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -215,7 +215,7 @@ def test_both_matrices_of_a_nifti_file_are_the_grids(tmp_path: Path, handed: int
 def test_label_maps_of_more_than_one_block_are_compared_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr("LightSegLib.imaging.written.BLOCK", 1000)
+    monkeypatch.setattr("LightSegLib.imaging.write_check.BLOCK", 1000)
     voxels = np.random.default_rng(0).integers(0, 601, (11, 13, 17)).astype(np.int16)
     labels = (Label(600, "b", (4, 5, 6)),)
     path = tmp_path / f"out{ending}"

@@ -13,8 +13,8 @@ import pytest
 import torch
 from LightSegLib.core.errors import DeviceError
 from LightSegLib.inference.backends import accelerate as module
-from LightSegLib.inference.backends import forms
-from LightSegLib.inference.backends.accelerate import Model, Runner, accelerate, check_tile, chosen_form, mean_dice
+from LightSegLib.inference.backends import backend_choice
+from LightSegLib.inference.backends.accelerate import Model, Runner, accelerate, check_tile, choose_backend, mean_dice
 from LightSegLib.inference.threads import pool
 from LightSegLib.networks import build
 from LightSegLib.networks.cpu.fused_modules import NormInPlace, fuse_modules
@@ -64,9 +64,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that is fast at bfloat16, and networks large enough for that to matter."""
-    monkeypatch.setattr(forms, "native_bfloat16", lambda: True)
-    monkeypatch.setattr(forms, "_instructions", lambda: ["AMX"])
-    monkeypatch.setattr(forms, "LITTLE_WORK", 0)
+    monkeypatch.setattr(backend_choice, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(backend_choice, "_instructions", lambda: ["AMX"])
+    monkeypatch.setattr(backend_choice, "LITTLE_WORK", 0)
 
 
 def float32(*networks: nn.Module, like: Tensor) -> Runner:
@@ -90,16 +90,16 @@ def test_it_computes_the_same_and_leaves_the_network_alone(name: str) -> None:
         runner = float32(original, like=x)
         found = runner(x)
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
-    assert runner.form == "float32"
+    assert runner.backend == "float32"
     assert torch.equal(x, kept) and all(torch.equal(state[key], value) for key, value in original.state_dict().items())
 
 
 def test_norms_after_convolutions_work_in_place_and_share_their_weights() -> None:
     original = network()
-    form = fuse_modules(original)
-    norms = [part for part in form.modules() if isinstance(part, NormInPlace)]
-    assert len(norms) == 5 and not any(isinstance(part, nn.InstanceNorm3d) for part in form.modules())
-    assert {p.data_ptr() for p in form.parameters()} <= {p.data_ptr() for p in original.parameters()}
+    backend = fuse_modules(original)
+    norms = [part for part in backend.modules() if isinstance(part, NormInPlace)]
+    assert len(norms) == 5 and not any(isinstance(part, nn.InstanceNorm3d) for part in backend.modules())
+    assert {p.data_ptr() for p in backend.parameters()} <= {p.data_ptr() for p in original.parameters()}
 
 
 def test_a_network_that_was_run_can_still_be_trained() -> None:
@@ -155,7 +155,7 @@ class Delicate(Confident):
 
 
 def choose(network: nn.Module, identity: str, precision: str = "auto", openvino: bool = False) -> str:
-    return chosen_form(of_one(network, identity), CPU, precision, openvino)
+    return choose_backend(of_one(network, identity), CPU, precision, openvino)
 
 
 def test_bfloat16_is_used_where_it_finds_the_same_labels_and_the_outcome_is_remembered(
@@ -166,7 +166,7 @@ def test_bfloat16_is_used_where_it_finds_the_same_labels_and_the_outcome_is_reme
     with torch.inference_mode():
         found = accelerate(of_one(Confident(), "a" * 64), CPU, "bfloat16", (8, 8, 8), 1)(x)
     assert found.dtype == torch.float32 and torch.equal(found.argmax(1)[0], (x[0, 0] > 0).long())
-    (record,) = folder.rglob("checked.json")
+    (record,) = folder.rglob("backend_checks.json")
     assert list(json.loads(record.read_text(encoding="utf-8")).values()) == [True]
 
     record.write_text(record.read_text(encoding="utf-8").replace("true", "false"), "utf-8")
@@ -183,7 +183,7 @@ def test_full_precision_is_float32_without_a_check(bfloat16: None, folder: Path)
 
 
 def test_a_network_in_training_is_computed_in_float32(bfloat16: None, folder: Path) -> None:
-    assert chosen_form(Model([Confident()], 1, (8, 8, 8), None), CPU, "auto", False) == "float32"
+    assert choose_backend(Model([Confident()], 1, (8, 8, 8), None), CPU, "auto", False) == "float32"
     assert not folder.exists()
 
 
@@ -205,7 +205,7 @@ def test_what_was_found_of_one_network_is_not_taken_for_another_with_the_same_we
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 1}'])
 def test_a_damaged_record_is_replaced(bfloat16: None, folder: Path, content: str) -> None:
-    record = folder / "accelerated" / ("e" * 16) / "checked.json"
+    record = folder / "accelerated" / ("e" * 16) / "backend_checks.json"
     record.parent.mkdir(parents=True)
     record.write_text(content, encoding="utf-8")
     assert choose(Confident(), "e" * 64) == "bfloat16"
@@ -232,7 +232,7 @@ def test_dice_is_the_mean_over_labels_that_either_finds() -> None:
 # --- OpenVINO ------------------------------------------------------------------------------------
 
 needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None or not forms.can_run_openvino(),
+    importlib.util.find_spec("openvino") is None or not backend_choice.can_run_openvino(),
     reason="OpenVINO is not installed, or ends the process under this limit of oneDNN",
 )
 
@@ -261,12 +261,12 @@ def test_openvino_computes_the_same_and_converts_once(name: str, folder: Path, m
 def test_openvino_is_left_alone_where_onednn_is_held_below_avx512(
     with_openvino: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "_instructions", lambda: ["AVX2"])
-    assert forms.candidates(openvino=True) == ["OpenVINO float32"]
+    monkeypatch.setattr(backend_choice, "_instructions", lambda: ["AVX2"])
+    assert backend_choice.fast_backends(openvino=True) == ["OpenVINO float32"]
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert forms.candidates(openvino=True) == []
+    assert backend_choice.fast_backends(openvino=True) == []
     with pytest.raises(DeviceError, match="Choose the precision float32"):
-        forms.check_possible("OpenVINO float32", CPU, openvino=True)
+        backend_choice.check_possible("OpenVINO float32", CPU, openvino=True)
 
 
 @needs_openvino
@@ -286,8 +286,8 @@ def test_openvino_gives_the_same_bits_in_any_number_of_threads(folder: Path) -> 
 def test_openvino_is_chosen_where_it_is_known_to_be_faster_also_for_tiles_of_another_size(
     folder: Path, with_openvino: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "_instructions", lambda: ["AVX2"])
-    monkeypatch.setattr(forms, "LITTLE_WORK", 0)
+    monkeypatch.setattr(backend_choice, "_instructions", lambda: ["AVX2"])
+    monkeypatch.setattr(backend_choice, "LITTLE_WORK", 0)
     model = of_one(Confident(), "f" * 64)
     assert choose(Confident(), "f" * 64, openvino=True) == "OpenVINO float32"
     for patch in ((8, 8, 8), (4, 4, 4)):
@@ -320,8 +320,8 @@ def test_a_network_that_openvino_cannot_convert_runs_with_torch(
         def forward(self, x: Tensor) -> Tensor:
             return self.layer(torch.special.bessel_j0(x)) * 1.0
 
-    monkeypatch.setattr(forms, "_instructions", lambda: ["AVX2"])
-    monkeypatch.setattr(forms, "LITTLE_WORK", 0)
+    monkeypatch.setattr(backend_choice, "_instructions", lambda: ["AVX2"])
+    monkeypatch.setattr(backend_choice, "LITTLE_WORK", 0)
     assert choose(Unusual(), "0" * 64, openvino=True) == "float32"
     with pytest.raises(DeviceError, match=r"OpenVINO cannot run this model .*Choose the precision float32"):
         accelerate(of_one(Unusual(), "0" * 64), CPU, "OpenVINO float32", (8, 8, 8), 1)

@@ -29,7 +29,7 @@ from LightSegLib.catalog.card import (
 from LightSegLib.catalog.lookup import find_card, template_path, weights_path
 from LightSegLib.core.errors import Canceled, InputError, ModelError, NothingToAlignError
 from LightSegLib.imaging.geometry import Geometry
-from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.alignment.aligned_restore import AlignedRestorer
 from LightSegLib.inference.alignment.registration import register
@@ -335,7 +335,7 @@ def test_a_region_restricts_the_labels_and_changes_none(segmenter: Segmenter) ->
     volume = pictured(geometry)
     everywhere = segmenter.segment([volume])
     low, high = LEFT_BALL - 20, LEFT_BALL + 20
-    region = Region(np.array(list(itertools.product(*zip(low, high, strict=True)))))
+    region = RegionOfInterest(np.array(list(itertools.product(*zip(low, high, strict=True)))))
     within = with_confidence(segmenter).segment([volume], roi=region)
     part = region.slices(geometry)
     assert np.array_equal(within.voxels[part], everywhere.voxels[part])

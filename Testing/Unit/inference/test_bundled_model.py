@@ -14,7 +14,7 @@ from LightSegLib.core.paths import resources_folder
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import read_volume
-from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
@@ -36,7 +36,7 @@ def both_sides(card: Card) -> dict[str, Segmentation]:
     rois = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
     segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
     return {
-        roi["side"]: segmenter.segment([volume], roi=Region.from_ras(*roi["corners"][0], *roi["corners"][1]))
+        roi["side"]: segmenter.segment([volume], roi=RegionOfInterest.from_ras(*roi["corners"][0], *roi["corners"][1]))
         for roi in rois
     }
 
@@ -78,7 +78,7 @@ def test_another_scanner_s_intensities_give_nearly_the_same_result(
     rois = json.loads((SAMPLE / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
     left = next(roi["corners"] for roi in rois if roi["side"] == "left")
     result = Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment(
-        [Volume(other.astype(np.float32), volume.geometry)], roi=Region.from_ras(*left[0], *left[1])
+        [Volume(other.astype(np.float32), volume.geometry)], roi=RegionOfInterest.from_ras(*left[0], *left[1])
     )
     assert dice(result.voxels > 0, both_sides["left"].voxels > 0) > 0.93
 

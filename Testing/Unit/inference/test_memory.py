@@ -15,7 +15,7 @@ from LightSegLib.catalog.card import Normalization, Preprocessing
 from LightSegLib.core import system
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
-from LightSegLib.inference.memory import activations, available
+from LightSegLib.inference.memory import activation_memory, available_memory
 from LightSegLib.inference.plan import ExecutionPlan, Workload, bytes_needed
 from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.inference.sliding_window import TileSampler
@@ -41,13 +41,13 @@ class Fork(nn.Module):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_pass_holds_what_is_still_needed(batch: int) -> None:
     """The input, the six channels side by side and the three of the output; the parts were let go when joined."""
-    assert activations(Fork(), (batch, 1, 16, 16, 32)) == batch * 16 * 16 * 32 * 4 * (1 + 6 + 3)
+    assert activation_memory(Fork(), (batch, 1, 16, 16, 32)) == batch * 16 * 16 * 32 * 4 * (1 + 6 + 3)
 
 
 def test_a_small_patch_is_measured_as_it_is() -> None:
     """The bundled model's: a smaller one would be padded to it, and the padding counted many times."""
     network = build("lightmedseg", {"in_channels": 1, "classes": 3})
-    tile, four = (activations(network, (1, 1, *sides)) for sides in ((32, 48, 32), (64, 96, 32)))
+    tile, four = (activation_memory(network, (1, 1, *sides)) for sides in ((32, 48, 32), (64, 96, 32)))
     assert tile < 20e6
     assert 3 * tile < four < 5 * tile
 
@@ -59,14 +59,14 @@ def test_a_network_for_one_size_alone_is_measured_by_shapes() -> None:
                 raise ValueError("This network takes 16 x 16 x 16 voxels.")
             return super().forward(x)
 
-    assert activations(Fixed(), (1, 1, 16, 16, 16)) == 16**3 * 4 * 10
+    assert activation_memory(Fixed(), (1, 1, 16, 16, 16)) == 16**3 * 4 * 10
 
 
 def test_a_size_that_the_network_refuses_is_told() -> None:
     unet = {"features_per_stage": [2, 2], "kernel_sizes": 3, "strides": [1, 4], "n_conv_per_stage": 1}
     network = build("plain_conv_unet", unet | {"n_conv_per_stage_decoder": 1, "in_channels": 1, "classes": 2})
     with pytest.raises(ValueError, match="multiples of 4"):
-        activations(network, (1, 1, 8, 8, 10))
+        activation_memory(network, (1, 1, 8, 8, 10))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason=LINUX)
@@ -123,11 +123,11 @@ def test_what_a_run_holds_besides_the_network_is_summed_up() -> None:
 
 def test_the_computer_tells_what_is_left() -> None:
     """As psutil sees it, a program of its own; a container may allow less than the computer has."""
-    left = available(torch.device("cpu"))
+    left = available_memory(torch.device("cpu"))
     if sys.platform == "darwin":
         assert left is None, "macOS does not tell"
     else:
-        assert left is not None and 0 < left < 1.5 * psutil.virtual_memory().available
+        assert left is not None and 0 < left < 1.5 * psutil.virtual_memory().available_memory
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_in_a_container_its_limit_counts(container: Callable[..., None]) -> None
     assert system.free_memory() == 60_000_000
     for limit in ("max", str(10**18)):
         container(limit, 50_000_000, 20_000_000)
-        assert system.free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.5)
+        assert system.free_memory() == pytest.approx(psutil.virtual_memory().available_memory, rel=0.5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason=LINUX)

@@ -14,7 +14,7 @@ from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.paths import resources_folder
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import read_volume
-from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.processing.orientation import orientation_steps, oriented, turned
@@ -53,7 +53,7 @@ def segmenter() -> Segmenter:
 def around_a_hippocampus() -> Volume:
     """A box cut out of the bundled head, on an oblique grid."""
     head = read_volume(resources_folder() / "SampleData" / "icbm152_t1_1mm.nii.gz")
-    part = Region.from_ras(12, -45, -32, 44, 2, 4).slices(head.geometry)
+    part = RegionOfInterest.from_ras(12, -45, -32, 44, 2, 4).slices(head.geometry)
     voxels = np.ascontiguousarray(head.voxels[part])
     k, j, i = voxels.shape
     return Volume(voxels, Geometry((k, j, i), origin=(3.0, 4.0, 5.0), direction=OBLIQUE))
@@ -116,7 +116,7 @@ def in_lps(result: Segmentation) -> Volume:
 
 @pytest.mark.slow
 def test_one_head_stored_in_48_orders(segmenter: Segmenter, shared_data: Path) -> None:
-    box = Region.from_ras(10, -45, -35, 46, 5, 5)
+    box = RegionOfInterest.from_ras(10, -45, -35, 46, 5, 5)
     results = {}
     for letters in LETTERS:
         volume = read_volume(shared_data / "other" / "orientations" / f"{letters}.nii.gz")

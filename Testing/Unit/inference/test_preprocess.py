@@ -12,7 +12,7 @@ import torch
 from LightSegLib.catalog.card import Normalization, Preprocessing, Resampling
 from LightSegLib.core.errors import InputError, ModelError
 from LightSegLib.imaging.geometry import Geometry, to_sitk
-from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.processing.normalization import fit_normalization
 from LightSegLib.inference.processing.preprocess import prepare
@@ -44,17 +44,17 @@ def test_orientation_agrees_with_simpleitk(orientation: str, direction: tuple[fl
 def test_a_region_in_ras_selects_the_voxels_at_that_place() -> None:
     geometry = Geometry((10, 10, 10), spacing=(2.0, 2.0, 2.0), origin=(-5.0, 0.0, 3.0))
     # R 1 to 5 is x -5 to -1 in LPS: voxels 0 to 2; A -6 to 0 is y 0 to 6: 0 to 3; S 7 to 9: 2 to 3
-    assert Region.from_ras(1, -6, 7, 5, 0, 9).slices(geometry) == (slice(2, 4), slice(0, 4), slice(0, 3))
+    assert RegionOfInterest.from_ras(1, -6, 7, 5, 0, 9).slices(geometry) == (slice(2, 4), slice(0, 4), slice(0, 3))
 
 
 def test_a_box_without_extent_is_refused() -> None:
     with pytest.raises(InputError, match="no extent"):
-        Region.from_ras(8, -49, -32, 8, 0, 9)
+        RegionOfInterest.from_ras(8, -49, -32, 8, 0, 9)
 
 
 def test_corners_in_any_order_give_the_same_region() -> None:
     geometry = Geometry((10, 10, 10))
-    first, second = Region.from_ras(-8, -8, 2, -2, -3, 6), Region.from_ras(-2, -3, 6, -8, -8, 2)
+    first, second = RegionOfInterest.from_ras(-8, -8, 2, -2, -3, 6), RegionOfInterest.from_ras(-2, -3, 6, -8, -8, 2)
     assert first.slices(geometry) == second.slices(geometry)
 
 

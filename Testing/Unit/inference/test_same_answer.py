@@ -18,9 +18,9 @@ from LightSegLib.core.errors import DeviceError
 from LightSegLib.core.paths import resources_folder
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import read_volume
-from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
-from LightSegLib.inference.backends import accelerate, forms
+from LightSegLib.inference.backends import accelerate, backend_choice
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.networks import build
@@ -159,9 +159,9 @@ def test_a_clock_that_lies_and_a_home_that_keeps_nothing_change_nothing(
     ticking = itertools.accumulate(random.exponential(5, 10**6))
     for clock in ("perf_counter", "monotonic"):
         monkeypatch.setattr(f"time.{clock}", lambda: next(ticking))
-    monkeypatch.setattr(forms, "native_bfloat16", lambda: True)
-    monkeypatch.setattr(forms, "_instructions", lambda: ["AMX"])
-    monkeypatch.setattr(forms, "LITTLE_WORK", 0)
+    monkeypatch.setattr(backend_choice, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(backend_choice, "_instructions", lambda: ["AMX"])
+    monkeypatch.setattr(backend_choice, "LITTLE_WORK", 0)
     monkeypatch.setattr(accelerate, "CLOSENESS", 1.0)  # random weights agree by chance: only the order counts here
     monkeypatch.setattr(accelerate, "AGREEMENT", 0.0)
     volume, results = head((16, 23, 19)), []
@@ -180,22 +180,22 @@ def test_a_clock_that_lies_and_a_home_that_keeps_nothing_change_nothing(
 def test_a_small_model_is_computed_in_float32_whatever_the_processor_has(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
-    monkeypatch.setattr(forms, "native_bfloat16", lambda: True)
-    monkeypatch.setattr(forms, "_instructions", lambda: ["AMX"])
-    assert segmenter(tiny_model).form() == "float32"
+    monkeypatch.setattr(backend_choice, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(backend_choice, "_instructions", lambda: ["AMX"])
+    assert segmenter(tiny_model).backend() == "float32"
     assert not home.exists(), "nothing had to be tried"
 
 
 def test_the_provenance_names_what_computed(tiny_model: Path) -> None:
     provenance = segmenter(tiny_model, precision="float32").segment([head((32, 32, 32))]).provenance
     assert provenance["computed_in"] == "float32"
-    assert provenance["processor"] == forms.processor(torch.device("cpu")) and provenance["processor"]
+    assert provenance["processor"] == backend_choice.processor(torch.device("cpu")) and provenance["processor"]
     assert provenance["libraries"]["torch"] == torch.__version__ and "SimpleITK" in provenance["libraries"]
     assert provenance["settings"]["precision"] == "float32"
 
 
 def test_a_form_that_this_computer_lacks_is_refused_by_name(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "native_bfloat16", lambda: False)
+    monkeypatch.setattr(backend_choice, "native_bfloat16", lambda: False)
     with pytest.raises(DeviceError, match=r"does not compute in bfloat16\..*float32"):
         segmenter(tiny_model, precision="bfloat16").segment([head((32, 32, 32))])
 
@@ -217,11 +217,11 @@ def test_a_form_that_this_computer_lacks_is_refused_by_name(tiny_model: Path, mo
 def test_forms_come_into_question_where_they_are_known_to_win(
     monkeypatch: pytest.MonkeyPatch, instructions: list[str], bfloat16: bool, openvino: bool, expected: list[str]
 ) -> None:
-    monkeypatch.setattr(forms, "_instructions", lambda: instructions)
-    monkeypatch.setattr(forms, "native_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(backend_choice, "_instructions", lambda: instructions)
+    monkeypatch.setattr(backend_choice, "native_bfloat16", lambda: bfloat16)
     monkeypatch.setattr("LightSegLib.inference.backends.openvino_runner.installed", lambda: "2026.4")
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    assert forms.candidates(openvino) == expected
+    assert backend_choice.fast_backends(openvino) == expected
 
 
 @pytest.mark.parametrize("limit", ["AVX2", "avx512_core", "AVX512_CORE_VNNI"])
@@ -229,16 +229,16 @@ def test_what_hides_bfloat16_from_onednn_hides_it_here(limit: str, monkeypatch: 
     for test in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.setattr(torch.cpu, test, lambda: True, raising=False)
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    assert forms.native_bfloat16() and "AMX" in forms.processor()
+    assert backend_choice.native_bfloat16() and "AMX" in backend_choice.processor()
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert not forms.native_bfloat16() and "AMX" not in forms.processor()
+    assert not backend_choice.native_bfloat16() and "AMX" not in backend_choice.processor()
 
 
 def test_the_bundled_model_gives_the_same_on_the_sample_in_one_thread_and_in_two(
     threads: Callable[[int], None],
 ) -> None:
     sample = resources_folder() / "SampleData" / "icbm152_t1_1mm.nii.gz"
-    region = Region.from_ras(6.4, -49, -32, 43, 0, 9)
+    region = RegionOfInterest.from_ras(6.4, -49, -32, 43, 0, 9)
     volume, found = read_volume(sample), []
     for count in (1, 2):
         threads(count)

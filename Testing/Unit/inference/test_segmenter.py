@@ -14,7 +14,7 @@ from LightSegLib.catalog.card import Inference, Normalization, Preprocessing
 from LightSegLib.core.errors import Canceled, DeviceError, InputError, ModelError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.geometry import Geometry
-from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.labeling import _Evaluation
 from LightSegLib.inference.options import InferenceOptions
@@ -73,11 +73,11 @@ def test_outside_the_region_is_background_and_a_region_elsewhere_is_refused(
     segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
     volume = Volume(values, Geometry((12, 12, 12)))
     inside = (slice(2, 9), slice(1, 6), slice(4, 12))
-    result = segmenter.segment([volume], roi=Region.from_ras(-4, -1, 2, -20, -5, 8)).voxels
+    result = segmenter.segment([volume], roi=RegionOfInterest.from_ras(-4, -1, 2, -20, -5, 8)).voxels
     np.testing.assert_array_equal(result[inside], values[inside] > 0)
     assert result.sum() == (values[inside] > 0).sum()
     with pytest.raises(InputError, match="outside the volume"):
-        segmenter.segment([volume], roi=Region.from_ras(50, 50, 50, 60, 60, 60))
+        segmenter.segment([volume], roi=RegionOfInterest.from_ras(50, 50, 50, 60, 60, 60))
 
 
 def test_progress_counts_tiles(threshold_segmenter: Callable[..., Segmenter]) -> None:
@@ -222,7 +222,7 @@ def test_notices_tell_what_may_spoil_a_result(threshold_segmenter: Callable[...,
     assert segmenter.segment([whole]).provenance["notices"] == []
 
     segmenter.card = replace(segmenter.card, assumptions=("The spacing is not stated.",))
-    notices = segmenter.segment([volume], roi=Region.from_ras(-9, -9, -9, 9, 9, 9)).provenance["notices"]
+    notices = segmenter.segment([volume], roi=RegionOfInterest.from_ras(-9, -9, -9, 9, 9, 9)).provenance["notices"]
     assert [notice.split(". ")[0] for notice in notices] == [
         "This model is unverified, since not everything about it is known: check the result",
         "volume is not stored as axial slices, and this model takes images as they are stored",
@@ -384,7 +384,7 @@ def test_confidence_is_the_softmax_of_the_chosen_label(threshold_segmenter: Call
     segmenter = threshold_segmenter(Preprocessing("RAS", normalization=(Normalization("none"),)))
     inside = (slice(2, 9), slice(1, 6), slice(4, 12))
 
-    result = with_confidence(segmenter).segment([volume], roi=Region.from_ras(-4, -1, 2, -20, -5, 8))
+    result = with_confidence(segmenter).segment([volume], roi=RegionOfInterest.from_ras(-4, -1, 2, -20, -5, 8))
 
     assert result.confidence is not None and result.confidence.dtype == np.uint8
     np.testing.assert_allclose(result.confidence[inside], 100 / (1 + np.exp(-2 * np.abs(values[inside]))), atol=0.51)

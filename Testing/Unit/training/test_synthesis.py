@@ -20,7 +20,7 @@ from LightSegLib.training.synthesis import scanner
 from LightSegLib.training.synthesis.alignment import align, landmarks
 from LightSegLib.training.synthesis.contrast import Contrast
 from LightSegLib.training.synthesis.draw import Draw
-from LightSegLib.training.synthesis.generator import IGNORED, Generator, Wish
+from LightSegLib.training.synthesis.generator import IGNORED, Generator, SampleRequest
 from LightSegLib.training.synthesis.grid import Grid, choose_grid
 from LightSegLib.training.synthesis.label_maps import LabelMap, read_label_maps
 from LightSegLib.training.synthesis.options import SynthesisOptions
@@ -78,10 +78,10 @@ def test_a_halo_follows_one_structure_within_another_and_changes_no_label() -> N
     haloed = settings_from_dict({**settings(), "halos": [halo]})
     values, matrix = phantom(0)
     maps = [LabelMap("subject", numbered(values), np.linalg.inv(matrix))]
-    wish = Wish(kind="T1")
+    request = SampleRequest(kind="T1")
     options = {**STILL, **CLEAN, "tissue_jitter": 0.0, "value_jitter": 0.0, "halo_width": (4.0, 4.0)}
     plain, bright = (
-        Generator(maps, [np.eye(4)], haloed, 3).sample(0, GRID, SynthesisOptions(**options, halo=share), wish)
+        Generator(maps, [np.eye(4)], haloed, 3).sample(0, GRID, SynthesisOptions(**options, halo=share), request)
         for share in (0.0, 1.0)
     )
     assert torch.equal(plain.classes, bright.classes)
@@ -121,7 +121,7 @@ def test_the_pose_turns_and_shifts_as_far_as_it_says() -> None:
 def test_a_known_contrast_has_the_intensities_of_the_settings() -> None:
     """Without any jitter, the T1 image's liver is to its kidneys as 100 to 60, and to the body as 100 to 30."""
     options = SynthesisOptions(**STILL | CLEAN | {"tissue_jitter": 0.0, "value_jitter": 0.0, "outside_jitter": 0.0})
-    sample = generator(1).sample(0, GRID, options, Wish(kind="T1"))
+    sample = generator(1).sample(0, GRID, options, SampleRequest(kind="T1"))
     values, _ = phantom(0)
     inner = {}
     for value in (BODY, LIVER, LEFT_KIDNEY, RIGHT_KIDNEY):
@@ -211,7 +211,7 @@ def test_an_image_of_thick_slices_has_as_many_degrees_of_freedom_as_slices() -> 
     """16 slices of 8 mm on a grid of 32 x 4 mm: what lies between them is interpolated."""
 
     def rank(slices: float) -> int:
-        image = generator(1).sample(0, GRID, SynthesisOptions(**STILL | CLEAN), Wish(slices=slices)).image
+        image = generator(1).sample(0, GRID, SynthesisOptions(**STILL | CLEAN), SampleRequest(slices=slices)).image
         return int(torch.linalg.matrix_rank(image.flatten(1).double(), rtol=1e-5))
 
     assert rank(8.0) <= 16 < 20 < rank(0.0)

@@ -21,8 +21,8 @@ from http_server import PROXY_VARIABLES, Answer, Server, nobody_listening
 from LightSegLib.core.errors import Canceled, OutputError
 from LightSegLib.core.progress import Progress, Reporter
 from LightSegLib.weights import download as download_module
-from LightSegLib.weights.connection import Connection, Patience, SourceError
-from LightSegLib.weights.download import Partial, Remote, download
+from LightSegLib.weights.connection import Connection, RetryPolicy, SourceError
+from LightSegLib.weights.download import PartialDownload, RemoteFile, download
 from LightSegLib.weights.records import Fingerprint
 from waiting import PATIENCE
 
@@ -30,7 +30,7 @@ LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 CONTENT = np.random.default_rng(0).bytes(300_000)
 RIGHT = Fingerprint(len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 UNKNOWN = Fingerprint()
-QUICK = Patience(tries=4, first_wait=0.01, longest_wait=0.3)  # between tries: a busy machine's server may be slow
+QUICK = RetryPolicy(tries=4, first_wait=0.01, longest_wait=0.3)  # between tries: a busy machine's server may be slow
 
 
 @pytest.fixture
@@ -43,16 +43,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
-def partial(tmp_path: Path) -> Partial:
-    return Partial(tmp_path / "download.part")
+def partial(tmp_path: Path) -> PartialDownload:
+    return PartialDownload(tmp_path / "download.part")
 
 
 def fetch(
-    server: Server, partial: Partial, *answers: Answer, expected: Fingerprint = RIGHT, reporter: Reporter | None = None
+    server: Server,
+    partial: PartialDownload,
+    *answers: Answer,
+    expected: Fingerprint = RIGHT,
+    reporter: Reporter | None = None,
 ) -> Fingerprint:
     """Download /file, which is answered as told."""
     server.answers["/file"] = list(answers)
-    remote = Remote("https://example.org/file", f"{server.url}/file", expected)
+    remote = RemoteFile("https://example.org/file", f"{server.url}/file", expected)
     return download(remote, partial, Connection(reporter or Reporter(), QUICK), "Tiny")
 
 
@@ -62,11 +66,11 @@ def continued(server: Server, arrived: int) -> bool:
     return arrived - 16384 < int(first or -1) <= arrived
 
 
-def has_everything(partial: Partial) -> bool:
+def has_everything(partial: PartialDownload) -> bool:
     return partial.path.read_bytes() == CONTENT
 
 
-def test_a_file_arrives_with_its_fingerprint_and_progress(server: Server, partial: Partial) -> None:
+def test_a_file_arrives_with_its_fingerprint_and_progress(server: Server, partial: PartialDownload) -> None:
     reports: list[Progress] = []
     found = fetch(server, partial, Answer(CONTENT), expected=UNKNOWN, reporter=Reporter(reports.append))
     assert has_everything(partial)
@@ -79,14 +83,14 @@ def test_a_file_arrives_with_its_fingerprint_and_progress(server: Server, partia
     assert server.asked[0].headers["accept-encoding"] == "identity"
 
 
-def test_a_broken_connection_is_continued_where_it_broke(server: Server, partial: Partial) -> None:
+def test_a_broken_connection_is_continued_where_it_broke(server: Server, partial: PartialDownload) -> None:
     fetch(server, partial, Answer(CONTENT, etag='"1"', cut=100_000), Answer(CONTENT, etag='"1"'))
     assert has_everything(partial)
     assert len(server.asked) == 2 and continued(server, 100_000)
     assert server.asked[1].headers["if-range"] == '"1"'
 
 
-def test_a_line_that_breaks_again_and_again_still_brings_the_file(server: Server, partial: Partial) -> None:
+def test_a_line_that_breaks_again_and_again_still_brings_the_file(server: Server, partial: PartialDownload) -> None:
     """Three times as many breaks as there are tries, but each time another megabyte has arrived."""
     large = np.random.default_rng(1).bytes(13_000_000)
     expected = Fingerprint(sha256=hashlib.sha256(large).hexdigest())
@@ -95,51 +99,55 @@ def test_a_line_that_breaks_again_and_again_still_brings_the_file(server: Server
     assert len(server.asked) == 12
 
 
-def test_a_connection_that_always_breaks_gives_up_and_keeps_what_it_has(server: Server, partial: Partial) -> None:
+def test_a_connection_that_always_breaks_gives_up_and_keeps_what_it_has(
+    server: Server, partial: PartialDownload
+) -> None:
     with pytest.raises(SourceError, match="the connection broke"):
         fetch(server, partial, Answer(CONTENT, etag='"1"', ranges=False, cut=100_000))
     assert len(server.asked) == QUICK.tries
     assert CONTENT[:100_000].startswith(partial.path.read_bytes())
 
 
-def test_a_later_attempt_continues_what_an_earlier_one_left(server: Server, partial: Partial) -> None:
+def test_a_later_attempt_continues_what_an_earlier_one_left(server: Server, partial: PartialDownload) -> None:
     with pytest.raises(SourceError, match="the file is not there"):
         fetch(server, partial, Answer(CONTENT, etag='"1"', cut=200_000), Answer(status=404), expected=UNKNOWN)
-    fetch(server, Partial(partial.path), Answer(CONTENT, etag='"1"'), expected=UNKNOWN)
+    fetch(server, PartialDownload(partial.path), Answer(CONTENT, etag='"1"'), expected=UNKNOWN)
     assert has_everything(partial)
     assert continued(server, 200_000)
 
 
-def test_another_file_than_the_one_begun_starts_from_nothing(server: Server, partial: Partial) -> None:
+def test_another_file_than_the_one_begun_starts_from_nothing(server: Server, partial: PartialDownload) -> None:
     with pytest.raises(SourceError):
         fetch(server, partial, Answer(CONTENT, etag='"1"', cut=200_000), Answer(status=404))
     assert continued(server, 200_000)
-    other = Remote("https://example.org/other", f"{server.url}/file", RIGHT)
+    other = RemoteFile("https://example.org/other", f"{server.url}/file", RIGHT)
     server.answers["/file"] = Answer(CONTENT, etag='"1"')
     download(other, partial, Connection(Reporter(), QUICK), "Tiny")
     assert server.ranges()[-1] == ""
 
 
-def test_a_server_without_ranges_starts_over(server: Server, partial: Partial) -> None:
+def test_a_server_without_ranges_starts_over(server: Server, partial: PartialDownload) -> None:
     fetch(server, partial, Answer(CONTENT, etag='"1"', cut=100_000), Answer(CONTENT, ranges=False))
     assert has_everything(partial)
 
 
 @pytest.mark.parametrize("if_range", [True, False], ids=["If-Range understood", "If-Range ignored"])
-def test_a_file_that_changes_meanwhile_is_fetched_anew(server: Server, partial: Partial, if_range: bool) -> None:
+def test_a_file_that_changes_meanwhile_is_fetched_anew(
+    server: Server, partial: PartialDownload, if_range: bool
+) -> None:
     old = Answer(bytes(300_000), etag='"old"', cut=100_000)
     fetch(server, partial, old, Answer(CONTENT, etag='"new"', if_range=if_range), expected=UNKNOWN)
     assert has_everything(partial)
 
 
-def test_pieces_of_two_files_are_noticed_by_the_hash(server: Server, partial: Partial) -> None:
+def test_pieces_of_two_files_are_noticed_by_the_hash(server: Server, partial: PartialDownload) -> None:
     """The server has no ETag, so that only the hash can tell that the beginning is that of an older file."""
     fetch(server, partial, Answer(bytes(300_000), cut=100_000), Answer(CONTENT))
     assert has_everything(partial)
     assert len(server.asked) == 3 and server.ranges()[-1] == ""
 
 
-def test_without_etag_and_hash_nothing_is_continued(server: Server, partial: Partial) -> None:
+def test_without_etag_and_hash_nothing_is_continued(server: Server, partial: PartialDownload) -> None:
     fetch(server, partial, Answer(CONTENT, cut=100_000), Answer(CONTENT), expected=UNKNOWN)
     assert server.ranges() == ["", ""]
     assert has_everything(partial)
@@ -150,9 +158,9 @@ def test_without_etag_and_hash_nothing_is_continued(server: Server, partial: Par
     [(CONTENT, ["bytes=300000-"]), (CONTENT + b"more", ["bytes=300004-", ""])],
     ids=["all of it", "more than all of it"],
 )
-def test_a_range_beyond_the_end(server: Server, partial: Partial, kept: bytes, ranges: list[str]) -> None:
+def test_a_range_beyond_the_end(server: Server, partial: PartialDownload, kept: bytes, ranges: list[str]) -> None:
     expected = Fingerprint(sha256=RIGHT.sha256)
-    partial.begin(Remote("https://example.org/file", "", expected), '"1"')
+    partial.begin(RemoteFile("https://example.org/file", "", expected), '"1"')
     partial.path.write_bytes(kept)
     fetch(server, partial, Answer(CONTENT, etag='"1"'), expected=expected)
     assert has_everything(partial)
@@ -160,7 +168,9 @@ def test_a_range_beyond_the_end(server: Server, partial: Partial, kept: bytes, r
 
 
 @pytest.mark.parametrize("damage", [b"", b"[1", b"[]", b"\xff", b'{"origin": 5}'])
-def test_a_damaged_note_beside_the_partial_file_starts_over(server: Server, partial: Partial, damage: bytes) -> None:
+def test_a_damaged_note_beside_the_partial_file_starts_over(
+    server: Server, partial: PartialDownload, damage: bytes
+) -> None:
     partial.path.write_bytes(CONTENT[:1000])
     partial.facts_path.write_bytes(damage)
     fetch(server, partial, Answer(CONTENT))
@@ -168,7 +178,7 @@ def test_a_damaged_note_beside_the_partial_file_starts_over(server: Server, part
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_server_out_of_order_is_tried_again(server: Server, partial: Partial, status: int) -> None:
+def test_a_server_out_of_order_is_tried_again(server: Server, partial: PartialDownload, status: int) -> None:
     fetch(server, partial, Answer(status=status), Answer(status=status), Answer(CONTENT))
     assert has_everything(partial)
 
@@ -176,7 +186,7 @@ def test_a_server_out_of_order_is_tried_again(server: Server, partial: Partial, 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 @pytest.mark.parametrize(("asked", "given"), [(1000, 1000), (36_000, 3000)])
 def test_a_server_that_asks_for_time_gets_it_within_limits(
-    server: Server, partial: Partial, form: str, asked: int, given: int, monkeypatch: pytest.MonkeyPatch
+    server: Server, partial: PartialDownload, form: str, asked: int, given: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=asked), usegmt=True)
     busy = Answer(status=429, headers={"Retry-After": str(asked) if form == "seconds" else later})
@@ -191,7 +201,7 @@ def test_a_server_that_asks_for_time_gets_it_within_limits(
 
 @pytest.mark.parametrize("asked", ["", "soon", "31 Dec 99999 23:59:59 GMT", "31 Dec 99999999999 23:59:59 GMT"])
 def test_a_wait_that_nobody_understands_is_one_of_the_usual_length(
-    server: Server, partial: Partial, asked: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, partial: PartialDownload, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(Connection, "pause", lambda self, seconds, reason: waits.append(seconds))
@@ -219,18 +229,18 @@ def test_a_wait_is_told_and_has_the_length_it_shall_have() -> None:
         (418, "refuses the request"),
     ],
 )
-def test_a_refusal_is_told_at_once(server: Server, partial: Partial, status: int, words: str) -> None:
+def test_a_refusal_is_told_at_once(server: Server, partial: PartialDownload, status: int, words: str) -> None:
     with pytest.raises(SourceError, match=rf"{words}.*\(status {status}\)"):
         fetch(server, partial, Answer(status=status), Answer(CONTENT))
     assert len(server.asked) == 1
 
 
-def test_redirects_are_followed_and_loops_are_told(server: Server, partial: Partial) -> None:
+def test_redirects_are_followed_and_loops_are_told(server: Server, partial: PartialDownload) -> None:
     server.answers["/cdn?key=1"] = Answer(CONTENT)
     fetch(server, partial, Answer(status=302, headers={"Location": "/cdn?key=1"}))
     assert has_everything(partial)
     with pytest.raises(SourceError, match="one address to the next without end"):
-        fetch(server, Partial(partial.path.with_name("b")), Answer(status=302, headers={"Location": "/file"}))
+        fetch(server, PartialDownload(partial.path.with_name("b")), Answer(status=302, headers={"Location": "/file"}))
 
 
 @pytest.mark.parametrize(
@@ -254,19 +264,19 @@ def test_redirects_are_followed_and_loops_are_told(server: Server, partial: Part
     ],
 )  # fmt: skip
 def test_a_wrong_answer_is_never_taken_for_the_file(
-    server: Server, partial: Partial, answer: Answer, expected: Fingerprint, words: str
+    server: Server, partial: PartialDownload, answer: Answer, expected: Fingerprint, words: str
 ) -> None:
     with pytest.raises(SourceError, match=words):
         fetch(server, partial, answer, expected=expected)
 
 
-def test_a_wrong_file_does_not_stay(server: Server, partial: Partial) -> None:
+def test_a_wrong_file_does_not_stay(server: Server, partial: PartialDownload) -> None:
     with pytest.raises(SourceError):
         fetch(server, partial, Answer(bytes(300_000)))
     assert list(partial.path.parent.iterdir()) == []
 
 
-def test_of_a_body_without_end_no_more_is_read_than_the_file_has(server: Server, partial: Partial) -> None:
+def test_of_a_body_without_end_no_more_is_read_than_the_file_has(server: Server, partial: PartialDownload) -> None:
     """Who runs the server must not fill the user's disk."""
     reports: list[Progress] = []
     endless = Answer(CONTENT * 50, framing="chunked")
@@ -277,7 +287,7 @@ def test_of_a_body_without_end_no_more_is_read_than_the_file_has(server: Server,
 
 @pytest.mark.parametrize("framing", ["chunked", "none"])
 def test_a_file_without_length_is_taken_where_its_end_or_hash_is_known(
-    server: Server, partial: Partial, framing: str
+    server: Server, partial: PartialDownload, framing: str
 ) -> None:
     fetch(server, partial, Answer(CONTENT, framing=framing), expected=UNKNOWN if framing == "chunked" else RIGHT)
     assert has_everything(partial)
@@ -294,7 +304,7 @@ def test_a_file_without_length_is_taken_where_its_end_or_hash_is_known(
     ids=["no header", "no body", "half a body", "a byte at a time"],
 )
 def test_a_silent_server_can_be_canceled_and_is_given_up(
-    server: Server, partial: Partial, answer: Answer, arrives: int, monkeypatch: pytest.MonkeyPatch
+    server: Server, partial: PartialDownload, answer: Answer, arrives: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def canceled() -> bool:
         arrived = partial.path.stat().st_size if partial.path.exists() else 0
@@ -303,37 +313,41 @@ def test_a_silent_server_can_be_canceled_and_is_given_up(
     with pytest.raises(Canceled):
         fetch(server, partial, answer, reporter=Reporter(canceled=canceled))
 
-    monkeypatch.setattr(sys.modules[__name__], "QUICK", Patience(2, 0.01, 0.3, connect=0.1, silence=0.3))
+    monkeypatch.setattr(sys.modules[__name__], "QUICK", RetryPolicy(2, 0.01, 0.3, connect=0.1, silence=0.3))
     with pytest.raises(SourceError, match=r"does not answer any more|connection broke|cannot be reached"):
         fetch(server, partial, answer)
 
 
-def test_a_server_that_is_not_there_is_told(partial: Partial, server: Server) -> None:
+def test_a_server_that_is_not_there_is_told(partial: PartialDownload, server: Server) -> None:
     with nobody_listening() as address:
-        remote = Remote("https://example.org/file", f"{address}/file", RIGHT)
+        remote = RemoteFile("https://example.org/file", f"{address}/file", RIGHT)
         with pytest.raises(SourceError, match="cannot be reached, or this computer is not connected"):
             download(remote, partial, Connection(Reporter(), QUICK), "Tiny")
     for address in ("file:///etc/passwd", "no address", "http://"):
         with pytest.raises(SourceError, match=r"the address cannot be used \(.+\)$"):
-            download(Remote("a", address, RIGHT), partial, Connection(Reporter(), QUICK), "Tiny")
+            download(RemoteFile("a", address, RIGHT), partial, Connection(Reporter(), QUICK), "Tiny")
 
 
-def test_proxies_of_the_environment_are_used(server: Server, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_used(
+    server: Server, partial: PartialDownload, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url)
     monkeypatch.setenv("HTTPS_PROXY", server.url)
     server.answers["http://weights.example/file"] = Answer(CONTENT)
     server.answers["CONNECT weights.example:443"] = Answer(status=407)
     connection = Connection(Reporter(), QUICK)
-    download(Remote("a", "http://weights.example/file", RIGHT), partial, connection, "Tiny")
+    download(RemoteFile("a", "http://weights.example/file", RIGHT), partial, connection, "Tiny")
     assert has_everything(partial)
     with pytest.raises(SourceError, match="proxy asks for a user name and password"):
-        download(Remote("b", "https://weights.example/file", RIGHT), partial, connection, "Tiny")
+        download(RemoteFile("b", "https://weights.example/file", RIGHT), partial, connection, "Tiny")
     assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize("name", ["file", "model-407.pt"])
-def test_a_proxy_that_is_not_there_is_told(name: str, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
-    remote = Remote("a", f"http://weights.example/{name}", RIGHT)
+def test_a_proxy_that_is_not_there_is_told(
+    name: str, partial: PartialDownload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = RemoteFile("a", f"http://weights.example/{name}", RIGHT)
     with nobody_listening() as address:
         monkeypatch.setenv("HTTP_PROXY", address)
         with pytest.raises(SourceError, match="proxy cannot be reached"):
@@ -356,7 +370,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_untrusted_certificate_is_explained_and_can_be_trusted(
-    server: Server, partial: Partial, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, partial: PartialDownload, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Server(certificate) as secure:
         with pytest.raises(SourceError, match=r"the certificate is not trusted.* set REQUESTS_CA_BUNDLE"):
@@ -376,7 +390,7 @@ def test_an_untrusted_certificate_is_explained_and_can_be_trusted(
 
 
 def test_a_disk_without_room_is_told_before_the_download(
-    server: Server, partial: Partial, monkeypatch: pytest.MonkeyPatch
+    server: Server, partial: PartialDownload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     with pytest.raises(OutputError, match=r"67 MB are needed, 1 MB are free. Make room"):
@@ -385,7 +399,9 @@ def test_a_disk_without_room_is_told_before_the_download(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
-def test_a_disk_that_fills_up_is_told_and_the_download_continues_later(server: Server, partial: Partial) -> None:
+def test_a_disk_that_fills_up_is_told_and_the_download_continues_later(
+    server: Server, partial: PartialDownload
+) -> None:
     """A process that may write files of 100 kB only stands for a full disk."""
     server.answers["/file"] = Answer(CONTENT, etag='"1"')
     program = f"""

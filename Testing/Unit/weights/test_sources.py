@@ -12,8 +12,8 @@ from http_server import PROXY_VARIABLES, Answer, Server
 from LightSegLib.catalog.card import Card, Inference, Label, Preprocessing, Source, Weights
 from LightSegLib.core.errors import InputError
 from LightSegLib.core.progress import Reporter
-from LightSegLib.weights.connection import Connection, Patience, SourceError
-from LightSegLib.weights.download import Partial, Remote, WrongFile, download
+from LightSegLib.weights.connection import Connection, RetryPolicy, SourceError
+from LightSegLib.weights.download import PartialDownload, RemoteFile, WrongFile, download
 from LightSegLib.weights.records import Fingerprint
 from LightSegLib.weights.sources import Endpoints, locate, mirror_address, origin, sources_of
 
@@ -47,21 +47,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield running
 
 
-def found(server: Server, source: Source, expected: Fingerprint = UNKNOWN) -> Remote:
+def found(server: Server, source: Source, expected: Fingerprint = UNKNOWN) -> RemoteFile:
     """Where the source's file lies, with the local server in the place of all services."""
     endpoints = Endpoints(server.url, server.url, f"{server.url}/media", server.url)
     return locate(source, expected, endpoints, _connection())
 
 
-def fetched(remote: Remote, folder: Path) -> bytes:
+def fetched(remote: RemoteFile, folder: Path) -> bytes:
     """The file itself."""
-    partial = Partial(folder / "part")
+    partial = PartialDownload(folder / "part")
     download(remote, partial, _connection(), "Tiny")
     return partial.path.read_bytes()
 
 
 def _connection() -> Connection:
-    return Connection(Reporter(), Patience(tries=2, first_wait=0.01))
+    return Connection(Reporter(), RetryPolicy(tries=2, first_wait=0.01))
 
 
 def listing(*paths: str) -> Answer:

@@ -21,7 +21,7 @@ from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import Canceled, DeviceError, InputError, LightSegError, OutputError, UnknownModelError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.geometry import Geometry
-from LightSegLib.imaging.region import Region
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.worker.client import Worker
@@ -81,7 +81,7 @@ def after_first_tile(act: Callable[[], object]) -> Callable[[Progress], None]:
 
 
 def test_it_gives_what_the_segmenter_gives_and_is_warm_the_second_time(worker: Worker, places: Path) -> None:
-    region = Region.from_ras(*(SMALL.geometry.index_to_world @ [0, 0, 0, 1])[:3] * (-1, -1, 1), 40, 40, 40)
+    region = RegionOfInterest.from_ras(*(SMALL.geometry.index_to_world @ [0, 0, 0, 1])[:3] * (-1, -1, 1), 40, 40, 40)
     expected = Segmenter(find_card(MODEL), replace(PLAIN, confidence=True)).segment([SMALL], region)
     steps: list[Progress] = []
 
@@ -207,7 +207,7 @@ def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answ
     )
     (tmp_path / "chatty.py").write_text(script, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    worker = Worker(work=("chatty", "Chatty"))
+    worker = Worker(handler=("chatty", "Chatty"))
     until = time.monotonic() + PATIENCE  # for an answer that is not understood
     for question in (1, 2):
         answer = worker.request(lambda _, n=question: {"question": n}, dict, canceled=lambda: time.monotonic() > until)

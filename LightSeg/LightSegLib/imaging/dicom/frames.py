@@ -79,7 +79,7 @@ class Frame:
         return self.path.name if self.number is None else f"frame {self.number + 1} of {self.path.name}"
 
 
-class Unusable(Exception):
+class UnusableFrame(Exception):
     """An attribute that is missing or no number; its text completes "FILE ..."."""
 
 
@@ -95,7 +95,7 @@ def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         found["orientation"] = _directions(_numbers(texts, "ImageOrientationPatient"))
         found["spacing"] = _numbers(texts, "PixelSpacing")
         if min(found["spacing"]) <= 0:
-            raise Unusable(
+            raise UnusableFrame(
                 f"has a PixelSpacing of {' x '.join(texts['PixelSpacing'])} mm, which is not positive. "
                 "Export the series again."
             )
@@ -103,9 +103,9 @@ def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
             if any(texts.get(name, ())):
                 (found[field],) = _numbers(texts, name)
         if found["slope"] == 0:
-            raise Unusable("has a RescaleSlope of 0: it has no values. Export the series again.")
+            raise UnusableFrame("has a RescaleSlope of 0: it has no values. Export the series again.")
         found["decimals"] = (_decimals(texts["ImagePositionPatient"]), _decimals(texts["ImageOrientationPatient"]))
-    except Unusable as problem:
+    except UnusableFrame as problem:
         found["problem"] = str(problem)
     return found
 
@@ -133,11 +133,11 @@ def number(text: str) -> float | None:
 def _numbers(texts: Mapping[str, Sequence[str]], name: str) -> tuple[float, ...]:
     given = [text for text in texts.get(name, ()) if text]
     if not given:
-        raise Unusable(f"has no {name}: {REMEDIES[name]}.")
+        raise UnusableFrame(f"has no {name}: {REMEDIES[name]}.")
     values = [number(text) for text in given]
     if None in values or len(values) != COUNTS.get(name, 1):
         words, count = "\\".join(given), COUNTS.get(name, 1)
-        raise Unusable(f"has the {name} '{words[:80]}', which is not {count} number(s): {REMEDIES[name]}.")
+        raise UnusableFrame(f"has the {name} '{words[:80]}', which is not {count} number(s): {REMEDIES[name]}.")
     return tuple(value for value in values if value is not None)
 
 
@@ -147,7 +147,7 @@ def _directions(values: tuple[float, ...]) -> tuple[float, ...]:
     cosine = sum(x * y for x, y in zip(row, column, strict=True))
     if any(abs(length - 1) > PERPENDICULAR for length in lengths) or abs(cosine) > PERPENDICULAR:
         words = "\\".join(f"{value:g}" for value in values)
-        raise Unusable(
+        raise UnusableFrame(
             f"has the ImageOrientationPatient '{words}', which is not two perpendicular directions. "
             "Export the series again."
         )

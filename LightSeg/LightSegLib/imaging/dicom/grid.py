@@ -10,7 +10,7 @@ import numpy as np
 from ...core.errors import InputError
 from ...core.i18n import tr as _
 from .frames import EXACT_DIGITS, Frame, check_usable
-from .series import SAME_PLACE, Stack, heights, normal
+from .series import SAME_PLACE, Stack, slice_normal, slice_positions
 
 EXACT = 0.005  # of a step: how far a slice may lie from its even place ...
 FARTHEST = 0.008  # ... and the most of that in mm, unless rounding explains more
@@ -48,7 +48,7 @@ def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
     slices are missing, unless allow_gaps.
     """
     check_usable(stack.frames)
-    along = heights(stack.frames)
+    along = slice_positions(stack.frames)
     order = np.argsort(along, kind="stable")
     frames, along = [stack.frames[index] for index in order], along[order]
     if len(frames) < 2:
@@ -98,7 +98,7 @@ def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
 
 def _axes(frame: Frame) -> np.ndarray:
     """Unit vectors along a row, down a column and across, as columns: those that are stated, made perpendicular."""
-    normal_vector = normal(frame)
+    normal_vector = slice_normal(frame)
     row = np.array(frame.orientation[:3]) / np.linalg.norm(frame.orientation[:3])
     column = np.array(frame.orientation[3:]) / np.linalg.norm(frame.orientation[3:])
     if abs(row @ column) > 1e-12:

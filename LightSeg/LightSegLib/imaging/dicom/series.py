@@ -29,7 +29,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class LeftOver:
+class UnusedFrames:
     """Frames of a series that belong to no volume, and why; `reason` completes "FILES ..."."""
 
     frames: tuple[Frame, ...]
@@ -44,11 +44,11 @@ class LeftOver:
 @dataclass(frozen=True)
 class Series:
     stacks: tuple[Stack, ...]
-    left_over: tuple[LeftOver, ...]
+    unused: tuple[UnusedFrames, ...]
 
     @property
     def study(self) -> Study:
-        return (self.stacks or self.left_over)[0].frames[0].study
+        return (self.stacks or self.unused)[0].frames[0].study
 
 
 def group(frames: Iterable[Frame]) -> list[Series]:
@@ -59,28 +59,28 @@ def group(frames: Iterable[Frame]) -> list[Series]:
     return [_divided(members) for members in by_uid.values()]
 
 
-def normal(frame: Frame) -> np.ndarray:
+def slice_normal(frame: Frame) -> np.ndarray:
     """Unit vector [3] across the slice, by the right hand (PS3.3, C.7.6.2.1.1)."""
     normal_vector = np.cross(frame.orientation[:3], frame.orientation[3:])
     return np.asarray(normal_vector / np.linalg.norm(normal_vector))
 
 
-def heights(frames: Sequence[Frame]) -> np.ndarray:
+def slice_positions(frames: Sequence[Frame]) -> np.ndarray:
     """Places [n] of the frames along the normal of the first, in mm."""
-    return np.array([frame.position for frame in frames]) @ normal(frames[0])
+    return np.array([frame.position for frame in frames]) @ slice_normal(frames[0])
 
 
 def _divided(frames: list[Frame]) -> Series:
-    left_over = []
+    unused = []
     for kind in dict.fromkeys(frame.study.kind for frame in frames if frame.study.kind):
-        left_over.append(LeftOver(tuple(one for one in frames if one.study.kind == kind), f"is {kind}"))
+        unused.append(UnusedFrames(tuple(one for one in frames if one.study.kind == kind), f"is {kind}"))
     colored = tuple(frame for frame in frames if not frame.study.kind and frame.study.colors > 1)
-    left_over += [LeftOver(colored, "is in color")] if colored else []
+    unused += [UnusedFrames(colored, "is in color")] if colored else []
     images = [frame for frame in frames if not frame.study.kind and frame.study.colors == 1]
     if not images:
-        return Series((), tuple(left_over))
+        return Series((), tuple(unused))
     if any(frame.problem for frame in images):  # where one has no place, that of the others is no whole
-        return Series((Stack(tuple(images)),), tuple(left_over))
+        return Series((Stack(tuple(images)),), tuple(unused))
     groups = _alike(images)
     most = max(map(len, groups))
     whole = [members for members in groups if len(members) >= 2 and len(members) >= FEW * most]
@@ -89,12 +89,12 @@ def _divided(frames: list[Frame]) -> Series:
     if len(whole) > 1:
         stacks = [Stack(stack.frames, ", ".join(filter(None, (_look(stack), stack.what)))) for stack in stacks]
     if not whole and len(images) > 1:
-        left_over.append(LeftOver(tuple(images), "has no two slices of one size, direction and spacing"))
-        return Series((), tuple(left_over))
+        unused.append(UnusedFrames(tuple(images), "has no two slices of one size, direction and spacing"))
+        return Series((), tuple(unused))
     for members in groups:
         if members not in (original or whole):
-            left_over.append(LeftOver(tuple(members), _why(members, (original or whole or groups)[0])))
-    return Series(tuple(_told_apart(stacks)), tuple(left_over))
+            unused.append(UnusedFrames(tuple(members), _why(members, (original or whole or groups)[0])))
+    return Series(tuple(_told_apart(stacks)), tuple(unused))
 
 
 def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
@@ -133,7 +133,7 @@ def _same_reference(frame: Frame, other: Frame) -> bool:
 
 def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]]:
     """Frames in order of place; where several lie at one place or two stacks interlock, apart by their traits."""
-    places = heights(frames)
+    places = slice_positions(frames)
     order = sorted(range(len(frames)), key=lambda index: places[index])
     ordered = [frames[index] for index in order]
     if np.ptp(places) > SAME_PLACE and _mixed(places[order], ordered):
@@ -165,7 +165,7 @@ def _covers(parts: Sequence[Sequence[Frame]], places: np.ndarray) -> bool:
     Parts that share no place are volumes only where the slices of each are closer than twice their thickness: the
     passes of an interleaved acquisition are not.
     """
-    own = [np.unique(np.round(np.sort(heights(part)), 3)) for part in parts]
+    own = [np.unique(np.round(np.sort(slice_positions(part)), 3)) for part in parts]
     if any(len(part) < 2 or np.ptp(part) < np.ptp(places) / 2 for part in own):
         return False
     if len(np.unique(np.round(places, 3))) < sum(map(len, own)):
@@ -177,7 +177,7 @@ def _covers(parts: Sequence[Sequence[Frame]], places: np.ndarray) -> bool:
 def _look(stack: Stack) -> str:
     frame = stack.frames[0]
     spacing = " x ".join(f"{step:g}" for step in frame.spacing)
-    normal_vector = "xyz"[int(np.abs(normal(frame)).argmax())]
+    normal_vector = "xyz"[int(np.abs(slice_normal(frame)).argmax())]
     return f"{frame.shape[1]} x {frame.shape[0]} at {spacing} mm across {normal_vector}"
 
 

@@ -17,7 +17,7 @@ from ...catalog.card import Inference, Preprocessing
 from ...core.errors import InputError, NothingToAlignError
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
-from ...imaging.region import Region, Slices
+from ...imaging.roi import RegionOfInterest, Slices
 from ...imaging.volume import Volume
 from ..processing.orientation import axis_steps, oriented, turned
 from ..processing.preprocess import Spacing
@@ -39,7 +39,7 @@ class Aligned:
 
     channels: the volumes, all on one grid, with their axes turned as the card asks by `order` and `flips`, so that it
     does not matter how they were stored. full_shape: the input's. grid_to_world: 4x4, from index (i, j, k) on the
-    network's grid to LPS mm in the image. region: the part of the turned image to be labeled.
+    network's grid to LPS mm in the image. roi_slices: the part of the turned image to be labeled.
     """
 
     channels: tuple[Volume, ...]
@@ -48,12 +48,12 @@ class Aligned:
     flips: tuple[int, ...]
     shape: Shape
     grid_to_world: np.ndarray
-    region: Slices
+    roi_slices: Slices
     registration: Registration
 
     @property
     def inner_shape(self) -> Shape:
-        k, j, i = (part.stop - part.start for part in self.region)
+        k, j, i = (part.stop - part.start for part in self.roi_slices)
         return k, j, i
 
     @property
@@ -72,12 +72,12 @@ class Aligned:
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
         """Zeros on the input's grid, and the view of them for the part to be labeled."""
         full = np.zeros(self.full_shape, dtype)
-        return full, oriented(full, self.order, self.flips)[self.region]
+        return full, oriented(full, self.order, self.flips)[self.roi_slices]
 
     def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> AlignedRestorer:
         """Takes logits of the grid, decides labels on the input's grid."""
         shift = np.eye(4)
-        shift[:3, 3] = [part.start for part in self.region[::-1]]
+        shift[:3, 3] = [part.start for part in self.roi_slices[::-1]]
         to_grid = np.linalg.inv(self.grid_to_world) @ self.channels[0].geometry.index_to_world @ shift
         return AlignedRestorer(self.shape, to_grid, labels, Decision.of(rules), confidence)
 
@@ -114,7 +114,7 @@ def align(
     volumes: Sequence[Volume],
     preprocessing: Preprocessing,
     template: Template,
-    roi: Region | None = None,
+    roi: RegionOfInterest | None = None,
     check: Check = lambda: None,
 ) -> Aligned:
     """Find the template in the first of the volumes, which share one grid, by a card's alignment.
@@ -130,7 +130,7 @@ def align(
     volumes = [turned(volume, order, flips) for volume in volumes]
     geometry = volumes[0].geometry
     _check_size(volumes[0], rules.subject, template.geometry)
-    region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
+    roi_slices = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
     registration = register(volumes[0], template, check)
     if not registration.credible:
         raise NothingToAlignError(
@@ -142,7 +142,7 @@ def align(
     i, j, k = rules.size
     grid = Geometry((k, j, i), rules.spacing, rules.origin)
     to_world = registration.matrix @ grid.index_to_world
-    return Aligned(tuple(volumes), full_shape, order, flips, (k, j, i), to_world, region, registration)
+    return Aligned(tuple(volumes), full_shape, order, flips, (k, j, i), to_world, roi_slices, registration)
 
 
 def _check_size(volume: Volume, subject: str, template: Geometry) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...imaging.region import Slices
+from ...imaging.roi import Slices
 from ..processing.resample import Shape
 from ..processing.restore import SLAB_BYTES, Decision
 

@@ -17,7 +17,7 @@ from ...core.atomic_io import atomic_write
 from ...core.errors import ModelError
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
-from ...imaging.written import check_written
+from ...imaging.write_check import check_written
 from ...weights.files import sha256
 
 LARGEST = 1 << 25  # voxels: a template is small, whatever a damaged header says

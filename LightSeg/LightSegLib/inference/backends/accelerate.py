@@ -1,8 +1,8 @@
-"""A network in the form that computes it, with the check that an accelerated one finds the labels of float32.
+"""A network in the backend that computes it, with the check that an accelerated one finds the labels of float32.
 
-Which forms come into question is said in `forms`. The check runs once, on a generated tile of the size that the model
-was made for, and its outcome is kept in the user's folder; where nothing can be kept it is made again with the same
-outcome.
+Which backends come into question is said in `backend_choice`. The check runs once, on a generated tile of the size that
+the model was made for, and its outcome is kept in the user's folder; where nothing can be kept it is made again with
+the same outcome.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ...core.i18n import tr as _
 from ...core.json_file import read_json
 from ...core.paths import user_folder
 from ...networks.cpu.fused_modules import fuse_modules
-from . import forms, openvino_runner
+from . import backend_choice, openvino_runner
 from .devices import is_out_of_memory
 from .precisions import AUTO, BFLOAT16, FLOAT16, FLOAT32
 
 AGREEMENT = 0.995  # mean Dice of the labels with those of float32
 FEWEST_VOXELS = 100  # of a label that counts for it
 CLOSENESS = 0.02  # deviation of the logits from those of float32, as a share of their spread
-RECORD = "checked.json"
+RECORD = "backend_checks.json"
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 Network = Callable[[Tensor], Tensor]
@@ -43,11 +43,11 @@ Network = Callable[[Tensor], Tensor]
 class Runner:
     """Runs tiles [B, C, k, j, i] through the networks of an ensemble: mean logits [B, outputs, k, j, i], float32.
 
-    form: how it computes. On the CPU it may be called in several threads, with one tile each.
+    backend: how it computes. On the CPU it may be called in several threads, with one tile each.
     """
 
-    def __init__(self, form: str, networks: Sequence[Network]) -> None:
-        self.form = form
+    def __init__(self, backend: str, networks: Sequence[Network]) -> None:
+        self.backend = backend
         self._networks = networks
 
     def __call__(self, tiles: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Runner:
 class Model:
     """The networks [C, k, j, i] -> [outputs, k, j, i] of one model, and the tile for which it was made.
 
-    patch: its voxels [k, j, i]. identity: SHA-256 of the weights; None for a network whose form is float32, as in
+    patch: its voxels [k, j, i]. identity: SHA-256 of the weights; None for a network whose backend is float32, as in
     training. signed: whether its input has values around 0, not from 0 to 1. regions: each output is its own label.
     """
 
@@ -73,19 +73,19 @@ class Model:
     regions: bool = False
 
 
-def accelerate(model: Model, device: torch.device, form: str, patch: Sequence[int], threads: int) -> Runner:
-    """What runs the model's tiles on `device` in a form that `chosen_form` gave.
+def accelerate(model: Model, device: torch.device, backend: str, patch: Sequence[int], threads: int) -> Runner:
+    """What runs the model's tiles on `device` with a backend that `choose_backend` gave.
 
     patch: voxels [k, j, i] of the tiles. threads: that may call the runner at a time. Raises DeviceError where
     OpenVINO cannot run the model after all.
     """
     if device.type != "cpu":
-        return _on_gpu(model.networks, device, form)
+        return _on_gpu(model.networks, device, backend)
     _bring_back(model)
     try:
-        return _made(model, form, patch, threads)
+        return _made(model, backend, patch, threads)
     except Exception as error:
-        if form in (FLOAT32, BFLOAT16) or is_out_of_memory(error):
+        if backend in (FLOAT32, BFLOAT16) or is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DeviceError(
@@ -95,25 +95,25 @@ def accelerate(model: Model, device: torch.device, form: str, patch: Sequence[in
         ) from error
 
 
-def chosen_form(model: Model, device: torch.device, precision: str, openvino: bool) -> str:
-    """The form that computes: the one asked for, or the fastest that this device is known for and that agrees.
+def choose_backend(model: Model, device: torch.device, precision: str, openvino: bool) -> str:
+    """The backend that computes: the one asked for, or the fastest that this device is known for and that agrees.
 
-    precision: "auto", "float32", or the form of earlier work, of `precisions.FORMS`. openvino: whether it
+    precision: "auto", "float32", or the backend of earlier work, of `precisions.BACKENDS`. openvino: whether it
     may be used.
 
-    Raises DeviceError where this computer does not compute in the form that is asked for.
+    Raises DeviceError where this computer does not compute with the backend that is asked for.
     """
     if precision != AUTO:
-        forms.check_possible(precision, device, openvino)
+        backend_choice.check_possible(precision, device, openvino)
         return precision
     if device.type != "cpu":
         return FLOAT16 if device.type == "cuda" else FLOAT32
-    if model.identity is None or not forms.candidates(openvino):
+    if model.identity is None or not backend_choice.fast_backends(openvino):
         return FLOAT32
     _bring_back(model)
-    if forms.multiply_adds(model.networks[0], (1, model.channels, *model.patch)) < forms.LITTLE_WORK:
+    if backend_choice.multiply_adds(model.networks[0], (1, model.channels, *model.patch)) < backend_choice.LITTLE_WORK:
         return FLOAT32
-    agreeing = (form for form in forms.candidates(openvino) if _Check(model, form).agrees())
+    agreeing = (backend for backend in backend_choice.fast_backends(openvino) if _Check(model, backend).agrees())
     return next(agreeing, FLOAT32)
 
 
@@ -123,28 +123,28 @@ def _bring_back(model: Model) -> None:
         network.to("cpu")
 
 
-def _made(model: Model, form: str, patch: Sequence[int], threads: int) -> Runner:
-    if form in (FLOAT32, BFLOAT16):
-        return _torch(model.networks, form)
-    folder, name = _folder(model), f"{_key(model, form)}-{'x'.join(map(str, patch))}"
+def _made(model: Model, backend: str, patch: Sequence[int], threads: int) -> Runner:
+    if backend in (FLOAT32, BFLOAT16):
+        return _torch(model.networks, backend)
+    folder, name = _folder(model), f"{_key(model, backend)}-{'x'.join(map(str, patch))}"
     compiled = [
-        openvino_runner.compiled(network, (1, model.channels, *patch), form, folder, f"{name}-{number}", threads)
+        openvino_runner.compiled(network, (1, model.channels, *patch), backend, folder, f"{name}-{number}", threads)
         for number, network in enumerate(model.networks)
     ]
-    return Runner(form, compiled)
+    return Runner(backend, compiled)
 
 
-def _torch(networks: Sequence[nn.Module], form: str) -> Runner:
-    dtype = torch.bfloat16 if form == BFLOAT16 else torch.float32
+def _torch(networks: Sequence[nn.Module], backend: str) -> Runner:
+    dtype = torch.bfloat16 if backend == BFLOAT16 else torch.float32
 
     def run(network: nn.Module) -> Network:
         faster = _channels_last(fuse_modules(_channels_last(network), dtype))  # in this order they share their memory
         return lambda tiles: faster(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
 
-    return Runner(form, [run(network) for network in networks])
+    return Runner(backend, [run(network) for network in networks])
 
 
-def _on_gpu(networks: Sequence[nn.Module], device: torch.device, form: str) -> Runner:
+def _on_gpu(networks: Sequence[nn.Module], device: torch.device, backend: str) -> Runner:
     placed = [_channels_last(network.to(device)) for network in networks]
 
     def run(network: nn.Module) -> Network:
@@ -152,13 +152,13 @@ def _on_gpu(networks: Sequence[nn.Module], device: torch.device, form: str) -> R
             with (
                 # TF32, cuDNN's default, keeps ten bits of float32's 23.
                 torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-                torch.autocast("cuda", torch.float16) if form == FLOAT16 else contextlib.nullcontext(),
+                torch.autocast("cuda", torch.float16) if backend == FLOAT16 else contextlib.nullcontext(),
             ):
                 return network(tiles.contiguous(memory_format=torch.channels_last_3d)).float()
 
         return logits
 
-    return Runner(form, [run(network) for network in placed])
+    return Runner(backend, [run(network) for network in placed])
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
@@ -173,12 +173,12 @@ def _channels_last(network: nn.Module) -> nn.Module:
 
 
 class _Check:
-    """Whether a form finds the labels of float32 in a generated tile; what was found is remembered."""
+    """Whether a backend finds the labels of float32 in a generated tile; what was found is remembered."""
 
-    def __init__(self, model: Model, form: str) -> None:
-        self._model, self._form = model, form
+    def __init__(self, model: Model, backend: str) -> None:
+        self._model, self._backend = model, backend
         self._record = _folder(model) / RECORD
-        self._key = _key(model, form)
+        self._key = _key(model, backend)
 
     def agrees(self) -> bool:
         known = self._known().get(self._key)
@@ -207,13 +207,13 @@ class _Check:
     @torch.inference_mode()
     def _try(self) -> bool:
         tile = check_tile(self._model.channels, self._model.patch, self._model.signed)
-        made = (_made(self._model, form, self._model.patch, threads=1) for form in (FLOAT32, self._form))
+        made = (_made(self._model, backend, self._model.patch, threads=1) for backend in (FLOAT32, self._backend))
         expected, found = (runner(tile) for runner in made)
         return agree(expected, found, self._model.regions)
 
 
 def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
-    """Whether two forms give the same labels from their logits [1, outputs, k, j, i], but for a few voxels."""
+    """Whether two backends give the same labels from their logits [1, outputs, k, j, i], but for a few voxels."""
     spread = expected.std(dim=(0, 2, 3, 4), keepdim=True).mean()
     if not bool(((found - expected).square().mean().sqrt() <= CLOSENESS * spread).all()):
         return False
@@ -256,8 +256,8 @@ def _folder(model: Model) -> Path:
     return user_folder() / "accelerated" / str(model.identity)[:16]
 
 
-def _key(model: Model, form: str) -> str:
+def _key(model: Model, backend: str) -> str:
     """Of everything on which the outcome of the check depends, but for the weights."""
     network = (repr(model.networks[0]), model.channels, model.patch, model.signed, model.regions)
-    facts = (__version__, forms.libraries(), forms.processor(), network, form)
+    facts = (__version__, backend_choice.libraries(), backend_choice.processor(), network, backend)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

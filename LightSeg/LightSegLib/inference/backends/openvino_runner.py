@@ -35,17 +35,17 @@ def installed() -> str | None:
 
 
 def compiled(
-    network: nn.Module, shape: Sequence[int], form: str, folder: Path | None, name: str, threads: int
+    network: nn.Module, shape: Sequence[int], backend: str, folder: Path | None, name: str, threads: int
 ) -> Callable[[Tensor], Tensor]:
     """The network for inputs [B, C, k, j, i] of exactly this shape on the CPU; float32 in and out.
 
-    form: one of HINTS. folder: where the converted network `name` and OpenVINO's own cache are kept; None for
+    backend: one of HINTS. folder: where the converted network `name` and OpenVINO's own cache are kept; None for
     nowhere. threads: in which it may be called at a time; each call is computed in one thread, so that rounding does
     not depend on their number. Raises whatever OpenVINO raises for a network that it cannot convert.
     """
     core = _core()
     properties = {
-        "INFERENCE_PRECISION_HINT": HINTS[form],
+        "INFERENCE_PRECISION_HINT": HINTS[backend],
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": threads,
         "ENABLE_CPU_PINNING": False,

@@ -1,9 +1,9 @@
-"""The names of precisions, and of the forms that they lead to: a precision and the program that computes in it."""
+"""The names of precisions, and of the backends that they lead to: a precision and the program that computes in it."""
 
 from __future__ import annotations
 
 AUTO = "auto"
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
 OPENVINO32, OPENVINO16 = "OpenVINO float32", "OpenVINO bfloat16"
-FORMS = (FLOAT32, BFLOAT16, FLOAT16, OPENVINO32, OPENVINO16)
+BACKENDS = (FLOAT32, BFLOAT16, FLOAT16, OPENVINO32, OPENVINO16)
 PRECISIONS = (AUTO, FLOAT32)  # between which a user chooses

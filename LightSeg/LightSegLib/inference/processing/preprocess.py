@@ -21,7 +21,7 @@ from ...catalog.card import Inference, Normalization, Preprocessing
 from ...core.errors import DeviceError, InputError
 from ...core.i18n import tr as _
 from ...core.system import free_memory, gigabytes
-from ...imaging.region import Region, Slices
+from ...imaging.roi import RegionOfInterest, Slices
 from ...imaging.volume import Volume
 from .normalization import CHUNK_VOXELS, IntensityTransform, chunks, fit_normalization, normalized
 from .orientation import axis_steps, oriented
@@ -102,10 +102,10 @@ class NetworkInput(Protocol):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedVolumes:
     """Network input and what is needed to come back.
 
-    shape: of the working grid [k, j, i]. full_shape: the input's. region: the part of the input that was used.
+    shape: of the working grid [k, j, i]. full_shape: the input's. roi_slices: the part of the input that was used.
     order, flips: how its array axes were transposed and then reversed. spacing: the input's, in mm along the axes so
     ordered. inner: the non-zero part after orientation. working_spacing: that of the working grid, in mm.
     """
@@ -113,7 +113,7 @@ class Prepared:
     channels: tuple[Channel, ...]
     shape: Shape
     full_shape: Shape
-    region: Slices
+    roi_slices: Slices
     order: Shape
     flips: tuple[int, ...]
     inner: Slices
@@ -138,7 +138,7 @@ class Prepared:
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
         """Zeros on the input's grid, and the view of them [k, j, i] of `inner_shape` for the used part."""
         full = np.zeros(self.full_shape, dtype)
-        return full, oriented(full[self.region], self.order, self.flips)[self.inner]
+        return full, oriented(full[self.roi_slices], self.order, self.flips)[self.inner]
 
     def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> LabelRestorer:
         """Takes logits of the working grid, decides labels at the input's resolution."""
@@ -160,7 +160,9 @@ class Prepared:
         return {}
 
 
-def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region | None = None) -> Prepared:
+def prepare(
+    volumes: Sequence[Volume], preprocessing: Preprocessing, roi: RegionOfInterest | None = None
+) -> PreparedVolumes:
     """Network input of the channels' volumes, all on one grid.
 
     Raises InputError for a sheared grid, a region outside the volume and a region of constant intensity, ModelError
@@ -174,9 +176,9 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
                 "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
             ).format(name=volumes[0].name)
         )
-    region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
+    roi_slices = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
     order, flips = axis_steps(geometry, preprocessing)
-    images = [oriented(volume.voxels[region], order, flips) for volume in volumes]
+    images = [oriented(volume.voxels[roi_slices], order, flips) for volume in volumes]
     inner = _non_zero(images) if preprocessing.crop == "nonzero" else _everything(images[0].shape)
     images = [image[inner] for image in images]
     k, j, i = (geometry.spacing[2 - axis] for axis in order)
@@ -197,7 +199,7 @@ def prepare(volumes: Sequence[Volume], preprocessing: Preprocessing, roi: Region
         make(image, rule, volume.name, mask if rule.masked else None, resampler)
         for image, rule, volume in zip(images, preprocessing.normalization, volumes, strict=True)
     )
-    return Prepared(channels, shape, geometry.shape, region, order, flips, inner, spacing, target)
+    return PreparedVolumes(channels, shape, geometry.shape, roi_slices, order, flips, inner, spacing, target)
 
 
 def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target: Spacing) -> None:

@@ -135,8 +135,8 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
             return []
         frame = _("{name} is one frame of a sequence: only the frame that is shown is segmented.")
         hints = [frame.format(name=node.GetName()) for node in self.volumes() if node is not None and isFrame(node)]
-        if card.region_mm and parameters.roi is None:
-            size = " x ".join(f"{side:.0f}" for side in card.region_mm)
+        if card.roi_mm and parameters.roi is None:
+            size = " x ".join(f"{side:.0f}" for side in card.roi_mm)
             hints.append(_("This model was made for a region of {size} mm, not for a whole volume.").format(size=size))
         return hints
 
@@ -156,7 +156,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         if roi is not None:
             roi.SetAndObserveTransformNodeID(None)  # a box of its own, along the axes of the world
             roi.SetCenterWorld(whereSlicesCross())
-            roi.SetSize((self._card.region_mm if self._card else None) or REGION_MM)
+            roi.SetSize((self._card.roi_mm if self._card else None) or REGION_MM)
             prepare(roi)
 
     def _onVisible(self, visible: bool) -> None:

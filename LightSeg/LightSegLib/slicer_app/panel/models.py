@@ -20,7 +20,7 @@ from ...weights.store import State, WeightStore
 from ..jobs import Task
 from ..translation import errorDisplay, translated
 from . import pytorch
-from .words import letterByLetter, megabytes, progressText
+from .formatting import letterByLetter, megabytes, progressText
 
 
 class Models:

@@ -12,7 +12,7 @@ from ...core.progress import Progress
 from ..jobs import Job
 from ..translation import errorDisplay, translated
 from . import pytorch
-from .words import fraction, letterByLetter, progressText
+from .formatting import fraction, letterByLetter, progressText
 
 
 class Run:

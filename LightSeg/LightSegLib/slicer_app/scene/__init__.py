@@ -9,7 +9,7 @@ from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, provenance_of
 from .coordinates import world_position
 from .results import input_volume, names_of_last_run, segment_volumes, total_volumes
 from .segmentations import check_output, segmentation_name, write_segmentation
-from .volumes import region_from_node, same_grid, volume_from_node, volumes_from_nodes
+from .volumes import roi_from_node, same_grid, volume_from_node, volumes_from_nodes
 
 __all__ = [
     "ATTRIBUTES",
@@ -18,7 +18,7 @@ __all__ = [
     "input_volume",
     "names_of_last_run",
     "provenance_of",
-    "region_from_node",
+    "roi_from_node",
     "same_grid",
     "segment_volumes",
     "segmentation_name",

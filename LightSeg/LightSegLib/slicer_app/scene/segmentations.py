@@ -31,7 +31,7 @@ from .attributes import (
     set_attributes,
 )
 from .coordinates import array_of, moved, through, transform_between
-from .undo import hierarchy_item, scene_transaction
+from .transaction import hierarchy_item, scene_transaction
 from .volumes import _described
 
 

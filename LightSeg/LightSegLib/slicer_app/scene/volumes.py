@@ -15,7 +15,7 @@ from ...core.errors import InputError
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
 from ...imaging.ras import RAS_TO_LPS, ras_to_lps
-from ...imaging.region import Region
+from ...imaging.roi import RegionOfInterest
 from ...imaging.volume import Volume, check_voxels
 from .coordinates import array_of, index_to_ras, is_linear, moved, through, transform_between
 
@@ -83,7 +83,7 @@ def same_grid(volumeNode: Any, other: Any) -> bool:
     return _geometry(volumeNode).matches(_geometry(other))
 
 
-def region_from_node(roiNode: Any, volumeNode: Any) -> Region:
+def roi_from_node(roiNode: Any, volumeNode: Any) -> RegionOfInterest:
     """The box of a Markups ROI, in the coordinates of `volume_from_node(volumeNode)`.
 
     Both nodes may be under transforms of their own. Raises InputError for another kind of node and for an empty box.
@@ -112,7 +112,7 @@ def region_from_node(roiNode: Any, volumeNode: Any) -> Region:
     points = through(transform, moved(inside, to_node))
     if not straight:
         points = _enclosing_box(points, index_to_ras(volumeNode))
-    return Region(ras_to_lps(points))
+    return RegionOfInterest(ras_to_lps(points))
 
 
 def _geometry(volumeNode: Any) -> Geometry:

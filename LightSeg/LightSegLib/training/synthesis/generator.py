@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Wish:
+class SampleRequest:
     """What an image shall be like instead of random. slices: mm along k, 0 for none."""
 
     subject: int | None = None
@@ -68,19 +68,21 @@ class Generator:
         index = self.subjects.index(subject)
         return Shape(self._maps[index], self._affines[index], grid, options, Draw(self._seed, number))
 
-    def sample(self, number: int, grid: Grid, options: SynthesisOptions, wish: Wish | None = None) -> Sample:
+    def sample(
+        self, number: int, grid: Grid, options: SynthesisOptions, request: SampleRequest | None = None
+    ) -> Sample:
         """The image `number` of this generator's seed on a grid."""
-        wish = wish or Wish()
+        request = request or SampleRequest()
         draw = Draw(self._seed, number)
         subject = draw.choice(len(self._maps))
-        subject = subject if wish.subject is None else wish.subject
-        if wish.pose is not None:
-            options = dataclasses.replace(options, pose=(wish.pose, wish.pose))
-        if wish.whole:
+        subject = subject if request.subject is None else request.subject
+        if request.pose is not None:
+            options = dataclasses.replace(options, pose=(request.pose, request.pose))
+        if request.whole:
             options = dataclasses.replace(options, cut=0.0, spot=0.0, halo=0.0)
         shape = Shape(self._maps[subject], self._affines[subject], grid, options, draw)
         sources = shape.sources()
-        contrast = Contrast(self._settings, options, draw, wish.kind)
+        contrast = Contrast(self._settings, options, draw, request.kind)
         classes = self._classes[sources.long()]
         if shape.mirrored:
             classes = self._mirrored[classes.long()]
@@ -91,7 +93,7 @@ class Generator:
             if draw.happens(options.halo):
                 level = float(contrast.means[self._settings.source_tissues.index(halo.tissue)])
                 image = torch.where(self._band(halo, classes, grid.spacing, options, draw), level, image)
-        image = scan(image, grid.spacing, options, draw, wish.slices)
+        image = scan(image, grid.spacing, options, draw, request.slices)
         removed = contrast.removed[sources.long()]
         if contrast.partial.any():
             patches = draw.smooth(grid.size, [PATCH_NODES] * 3)[0] > 0

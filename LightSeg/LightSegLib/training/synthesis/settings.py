@@ -23,7 +23,7 @@ BACKGROUND = 0
 
 
 @dataclass(frozen=True)
-class Value:
+class LabelValue:
     """One value of the label maps. structure: the value it counts as (its own for a structure), 0 for background."""
 
     value: int
@@ -65,7 +65,7 @@ class Settings:
     subject: str
     modality: str
     channel: str
-    values: tuple[Value, ...]
+    values: tuple[LabelValue, ...]
     mirrored: tuple[tuple[int, int], ...]
     tissues: dict[str, Tissue]
     license: str = ""
@@ -74,7 +74,7 @@ class Settings:
     halos: tuple[Halo, ...] = ()
 
     @functools.cached_property
-    def structures(self) -> tuple[Value, ...]:
+    def structures(self) -> tuple[LabelValue, ...]:
         """The values that the model segments, in the order of their classes (from 1)."""
         return tuple(value for value in self.values if value.name)
 
@@ -193,7 +193,7 @@ def _tissue(name: str, entry: Any, schema: dict[str, Any]) -> Tissue:
     return Tissue(**fields)
 
 
-def _value(number: int, entry: dict[str, Any], tissues: dict[str, Tissue]) -> Value:
+def _value(number: int, entry: dict[str, Any], tissues: dict[str, Tissue]) -> LabelValue:
     where = f"values[{number}]"
     if entry["tissue"] not in tissues:
         raise FieldError(
@@ -204,7 +204,7 @@ def _value(number: int, entry: dict[str, Any], tissues: dict[str, Tissue]) -> Va
     if "name" in entry and "counts_as" in entry:
         raise FieldError(_("{where} must have a name or counts_as, not both").format(where=where))
     counts_as = entry.pop("counts_as", BACKGROUND)
-    return Value(**entry, structure=entry["value"] if entry.get("name") else counts_as)
+    return LabelValue(**entry, structure=entry["value"] if entry.get("name") else counts_as)
 
 
 def _check_values(settings: Settings) -> None:

@@ -1,9 +1,9 @@
-"""Which form of a network computes: a rule from facts about the model and the processor, never a stop-watch.
+"""Which backend of a network computes: a rule from facts about the model and the processor, never a stop-watch.
 
-A form is a precision and the program that computes in it. On the CPU float32 in PyTorch is the form that always works
-and that others are measured against. Another one is chosen only where it is known to win clearly on this kind of
+A backend is a precision and the program that computes in it. On the CPU float32 in PyTorch is the backend that always
+works and that others are measured against. Another one is chosen only where it is known to win clearly on this kind of
 processor (`GAINS`), and where the network is large enough for that to matter; `accelerate` then checks that it finds
-the same labels. So the same model on the same machine is always computed in the same form.
+the same labels. So the same model on the same machine is always computed with the same backend.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ...core.system import processor_name
 from . import openvino_runner
 from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO16, OPENVINO32
 
-CLEARLY = 1.3  # times as fast as float32 must a form be
-LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second in any form
+LEAST_GAIN = 1.3  # times as fast as float32 must a backend be
+LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second with any backend
 
-# Time of PyTorch's float32 over that of the form, one patch of FLARE24's U-Net, on two cores of a Xeon (AMX, AVX-512)
-# and on one core of an EPYC (AVX2, Zen 3). Processors with bfloat16 but without AMX were not timed.
+# Time of PyTorch's float32 over that of the backend, one patch of FLARE24's U-Net, on two cores of a Xeon (AMX,
+# AVX-512) and on one core of an EPYC (AVX2, Zen 3). Processors with bfloat16 but without AMX were not timed.
 GAINS = {
     "AMX": {OPENVINO16: 3.9, BFLOAT16: 2.0, OPENVINO32: 1.85},
     "AVX-512": {OPENVINO32: 1.85},
@@ -58,14 +58,14 @@ def libraries() -> dict[str, str]:
     return {name: number for name, number in found.items() if number}
 
 
-def candidates(openvino: bool) -> list[str]:
-    """The forms that are known to be clearly faster than float32 on this processor, the fastest first.
+def fast_backends(openvino: bool) -> list[str]:
+    """The backends that are known to be clearly faster than float32 on this processor, the fastest first.
 
     openvino: whether it may be used, where it is installed.
     """
     known = next((gains for word, gains in GAINS.items() if word in _instructions()), {})
-    clear = [form for form, gain in known.items() if gain >= CLEARLY and _possible(form, openvino)]
-    return sorted(clear, key=lambda form: -known[form])
+    clear = [backend for backend, gain in known.items() if gain >= LEAST_GAIN and _possible(backend, openvino)]
+    return sorted(clear, key=lambda backend: -known[backend])
 
 
 def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
@@ -80,21 +80,21 @@ def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
     return counter.get_total_flops() // 2
 
 
-def check_possible(form: str, device: torch.device, openvino: bool) -> None:
-    """Raise DeviceError where this computer does not compute in a form that is asked for.
+def check_possible(backend: str, device: torch.device, openvino: bool) -> None:
+    """Raise DeviceError where this computer does not compute with a backend that is asked for.
 
     openvino: whether it may be used.
     """
     own = {"cpu": (BFLOAT16, OPENVINO32, OPENVINO16), "cuda": (FLOAT16,)}.get(device.type, ())
-    if form == FLOAT32 or (form in own and _possible(form, openvino)):
+    if backend == FLOAT32 or (backend in own and _possible(backend, openvino)):
         return
-    without = "" if openvino or form not in (OPENVINO32, OPENVINO16) else " without OpenVINO"
+    without = "" if openvino or backend not in (OPENVINO32, OPENVINO16) else " without OpenVINO"
     raise DeviceError(
         _(
-            "This computer ({processor}, on {device}) does not compute in {form}{without}. "
+            "This computer ({processor}, on {device}) does not compute in {backend}{without}. "
             "Choose the precision float32, which every computer has, "
             "or one that has the same processor and OpenVINO."
-        ).format(processor=processor(), device=device, form=form, without=without)
+        ).format(processor=processor(), device=device, backend=backend, without=without)
     )
 
 
@@ -110,10 +110,10 @@ def can_run_openvino() -> bool:
     return _isa_limit() not in WITHOUT_AVX512
 
 
-def _possible(form: str, openvino: bool) -> bool:
-    if form in (OPENVINO32, OPENVINO16) and not (openvino and openvino_runner.installed() and can_run_openvino()):
+def _possible(backend: str, openvino: bool) -> bool:
+    if backend in (OPENVINO32, OPENVINO16) and not (openvino and openvino_runner.installed() and can_run_openvino()):
         return False
-    return form not in (BFLOAT16, OPENVINO16) or native_bfloat16()
+    return backend not in (BFLOAT16, OPENVINO16) or native_bfloat16()
 
 
 def _isa_limit() -> str:

@@ -16,13 +16,13 @@ Slices = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
-class Region:
+class RegionOfInterest:
     """A box, possibly rotated, by its eight corners [8, 3] in LPS mm."""
 
     corners: np.ndarray
 
     @classmethod
-    def from_ras(cls, r1: float, a1: float, s1: float, r2: float, a2: float, s2: float) -> Region:
+    def from_ras(cls, r1: float, a1: float, s1: float, r2: float, a2: float, s2: float) -> RegionOfInterest:
         """Upright box between two opposite corners in RAS mm, the coordinates that Slicer shows.
 
         Raises InputError for a box without extent.

@@ -15,7 +15,7 @@ WIDTH, HEIGHT, MARGIN, BASE = 420, 190, 14, 150  # of the drawing, in pixels; BA
 
 
 @dataclass(frozen=True)
-class Spread:
+class UsualRange:
     """Of volumes in ml. low, high: the fences between which a volume is usual; None with too few cases."""
 
     median: float
@@ -29,12 +29,12 @@ class Spread:
         return "low" if ml < self.low else "high" if ml > self.high else ""
 
 
-def spread(ml: np.ndarray) -> Spread:
+def usual_range(ml: np.ndarray) -> UsualRange:
     """Of at least one volume. J. W. Tukey, Exploratory Data Analysis (1977); quartiles interpolated linearly."""
     first, median, third = (float(value) for value in np.percentile(ml, (25, 50, 75)))
     if len(ml) < FEWEST:
-        return Spread(median, None, None)
-    return Spread(median, first - FENCE * (third - first), third + FENCE * (third - first))
+        return UsualRange(median, None, None)
+    return UsualRange(median, first - FENCE * (third - first), third + FENCE * (third - first))
 
 
 def histogram(ml: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +42,7 @@ def histogram(ml: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.histogram(ml, bins=int(np.clip(2 * np.sqrt(len(ml)), 5, 40)))
 
 
-def draw_histogram(name: str, ml: np.ndarray, usual: Spread, color: Sequence[int]) -> str:
+def draw_histogram(name: str, ml: np.ndarray, usual: UsualRange, color: Sequence[int]) -> str:
     """SVG: a bar for each bin, lines at median and fences, a dot for each unusual case."""
     counts, edges = histogram(ml)
 
