@@ -60,8 +60,8 @@ class CaseProcessor:
             with suppress(OSError):
                 traceback.print_exc()
             known = isinstance(error, LightSegError)
-            words = str(error) if known else f"The computation failed ({type(error).__name__}: {error})."
-            row = records.failed(case, batch, words, input_sha256=input_sha256, **_cost(started))
+            message = str(error) if known else f"The computation failed ({type(error).__name__}: {error})."
+            row = records.failed(case, batch, message, input_sha256=input_sha256, **_cost(started))
         _wait_for_space(lambda: records.write_record(row, batch), progress)
         return {"row": asdict(row), "skipped": False}
 

@@ -226,11 +226,11 @@ class _Session:
         for task in chunk:
             self._batch_progress.idle(task.case.id)
         if isinstance(error, KilledWorker):
-            words = "The workers that computed it were lost. Their logs may tell why."
+            reason = "The workers that computed it were lost. Their logs may tell why."
             alone = len(chunk) == 1 and not self.running
             crashes = error.allowed_failures + 1 if alone else 1  # else it may have been another's fault
             for task in chunk:
-                yield from self._failed(task, DeviceError(words), crashes)
+                yield from self._failed(task, DeviceError(reason), crashes)
             return
         if isinstance(error, cluster_worker.CannotTakePart):
             raise error

@@ -53,8 +53,8 @@ def write_report(
     cohort, shown = _survey(card, rows()), _shown(rows())
     path = batch.out / PAGE
     with atomic_write(path) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
-        for words in _page(card, weights_sha256, batch, cohort, shown, skipped_inputs):
-            page.write(words + "\n")
+        for text in _page(card, weights_sha256, batch, cohort, shown, skipped_inputs):
+            page.write(text + "\n")
     return path
 
 
@@ -150,7 +150,7 @@ def _page(
     yield '<ul class="sums">'
     sums = [("done", cohort.done, "done"), ("failed", cohort.failed, "failed")]
     sums += [("outlier", cohort.unusual_cases, "with an outlier")]
-    yield from (f'<li class="{css if number else "none"}"><b>{number}</b>{words}</li>' for css, number, words in sums)
+    yield from (f'<li class="{css if number else "none"}"><b>{number}</b>{text}</li>' for css, number, text in sums)
     yield "</ul></header><main>"
     yield from _charts(cohort, batch)
     yield from _table(cohort, batch, shown)
@@ -208,7 +208,7 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
     heads = [("", "Case"), ("", "Status"), ("", "Error, notices, outliers")]
     heads += [("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{escape(name)} (ml)") for name in cohort.ml]
     heads += [("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)")]
-    yield "".join(f'<th scope="col" class="{css}">{words}</th>' for css, words in heads)
+    yield "".join(f'<th scope="col" class="{css}">{text}</th>' for css, text in heads)
     yield '</tr></thead><tbody class="waiting">'
     yield from (_line(row, cohort, batch) for row in shown)
     yield "</tbody></table></div>"
@@ -230,10 +230,10 @@ def _line(row: Row, cohort: _Cohort, batch: Batch) -> str:
     return f'<tr class="{css}">{"".join(cells)}</tr>'
 
 
-def _value(value: float | None, words: Callable[[float], str], css: str = "") -> str:
+def _value(value: float | None, text: Callable[[float], str], css: str = "") -> str:
     if value is None:
         return "<td></td>"
-    return f'<td class="n{" " + css if css else ""}" data-v="{value!r}">{words(value)}</td>'
+    return f'<td class="n{" " + css if css else ""}" data-v="{value!r}">{text(value)}</td>'
 
 
 def _number(ml: float) -> str:
@@ -286,7 +286,7 @@ def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Col
         ("Software", f"LightSeg {__version__}"),
     ]
     yield '<h2>How these results came about</h2><dl class="facts">'
-    yield from (f"<dt>{name}</dt><dd>{escape(words)}</dd>" for name, words in facts if words)
+    yield from (f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts if text)
     yield "</dl>"
 
 

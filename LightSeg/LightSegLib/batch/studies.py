@@ -59,8 +59,8 @@ def _series(stack: dicom.Stack, top: Path) -> StudySeries:
 
 
 def _what(study: Study, path: Path, part: str = "") -> str:
-    words = f"{path.parent}, series {study.number} {study.description}".rstrip()
-    return f"{words}, {part}" if part else words
+    name = f"{path.parent}, series {study.number} {study.description}".rstrip()
+    return f"{name}, {part}" if part else name
 
 
 def _reason(stack: dicom.Stack, card: Card) -> str:

@@ -50,9 +50,9 @@ def draw_histogram(name: str, ml: np.ndarray, usual: UsualRange, color: Sequence
         return MARGIN + (value - edges[0]) / (edges[-1] - edges[0]) * (WIDTH - 2 * MARGIN)
 
     unusual = [value for value in ml.tolist() if usual.unusual(value)]
-    words = f"{name}: {len(ml)} cases, {edges[0]:.2f} to {edges[-1]:.2f} ml, median {usual.median:.2f} ml"
-    words += f", {len(unusual)} outliers" if usual.low is not None else ""
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">']
+    summary = f"{name}: {len(ml)} cases, {edges[0]:.2f} to {edges[-1]:.2f} ml, median {usual.median:.2f} ml"
+    summary += f", {len(unusual)} outliers" if usual.low is not None else ""
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">']
     for count, left, right in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
         height = count / counts.max() * (BASE - 26)
         parts.append(

@@ -56,7 +56,7 @@ def generic_color(value: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Words of a text in lower case, without accents, and in one spelling ("Tumor" is "tumor")."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     spellings = _file()["spellings"]
@@ -66,7 +66,7 @@ def words(text: str) -> list[str]:
 
 def _key(name: str) -> tuple[str, ...]:
     """What a name comes down to: its important words in alphabetical order."""
-    return tuple(sorted(LETTERS.get(word, word) for word in words(name) if word not in UNIMPORTANT))
+    return tuple(sorted(LETTERS.get(word, word) for word in split_words(name) if word not in UNIMPORTANT))
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .anatomy import words as words_of
+from .anatomy import split_words
 from .card import Card, Label
 
 OF_ALL = {"segmentation", "segment", "model", "models"}  # words that tell no model from another
@@ -15,8 +15,8 @@ def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
 
     Looked for in title, structures, modality, channels, id and description, whatever the case, accents and spelling.
     """
-    given = words_of(words if isinstance(words, str) else " ".join(words))
-    wanted = [word for word in given if word not in OF_ALL] or given
+    found_words = split_words(words if isinstance(words, str) else " ".join(words))
+    wanted = [word for word in found_words if word not in OF_ALL] or found_words
     ranked = [(rank, card) for card in cards if (rank := _rank(card, wanted)) is not None]
     return [card for _, card in sorted(ranked, key=lambda entry: entry[0])]
 
@@ -25,7 +25,7 @@ def _rank(card: Card, wanted: Sequence[str]) -> int | None:
     """How far down the texts of a card, the telling ones first, the words are found; None where one is not."""
     structures = [name for label in card.labels for name in (label.name, _meaning(label))]
     texts = (card.title, " ".join(structures), f"{card.modality} {' '.join(card.channels)}", card.id, card.description)
-    parts = [words_of(text) for text in texts]
+    parts = [split_words(text) for text in texts]
     ranks = []
     for word in wanted:
         found = [n for n, part in enumerate(parts) if any(entry.startswith(word) for entry in part)]

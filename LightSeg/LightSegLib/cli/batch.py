@@ -83,7 +83,7 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
             say("done before" if done else "to do", case.id, case.where, sep="\t")
         for skipped_input in plan.skipped_inputs:
             say("left out", skipped_input.what, skipped_input.reason, sep="\t")
-        words = f"{to_do} of {plan.count} cases to do, {len(plan.skipped_inputs)} left out"
+        line = f"{to_do} of {plan.count} cases to do, {len(plan.skipped_inputs)} left out"
         if to_do:
             try:
                 if engine.scheduler and not engine.workers:
@@ -92,12 +92,12 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
             finally:
                 progress.clear()
             if found is None:
-                words += "; no estimate, since the first cases fail"
+                line += "; no estimate, since the first cases fail"
             else:
                 source = "a case measured now" if found.measured else "the cases done before"
                 time = f"about {duration(found.of(to_do))} with {found.workers} worker(s)"
-                words += f"; {time}, by {source} ({found.seconds:.1f} s each)"
-        say(words)
+                line += f"; {time}, by {source} ({found.seconds:.1f} s each)"
+        say(line)
 
 
 BATCH_COMMANDS = {"batch": _batch}

@@ -26,13 +26,13 @@ class Progress:
 
     def text(self) -> str:
         """The report in words."""
-        words = [f"{self.step} {self.tile}/{self.tiles}" if self.tiles else self.step]
+        parts = [f"{self.step} {self.tile}/{self.tiles}" if self.tiles else self.step]
         if self.received:
             total = f" of {self.size / 1e6:.1f}" if self.size else ""
-            words.append(f"{self.received / 1e6:.1f}{total} MB, {self.bytes_per_second / 1e6:.1f} MB/s")
+            parts.append(f"{self.received / 1e6:.1f}{total} MB, {self.bytes_per_second / 1e6:.1f} MB/s")
         if self.seconds_left:
-            words.append(f"{self.seconds_left:.0f} s left")
-        return ", ".join(words)
+            parts.append(f"{self.seconds_left:.0f} s left")
+        return ", ".join(parts)
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -100,7 +100,7 @@ def _list(data: list[Any], schema: dict[str, Any], where: str, root: dict[str, A
 
 
 def _check_range(value: float, schema: dict[str, Any], where: str) -> None:
-    for keyword, fits, words in (
+    for keyword, fits, requirement in (
         ("minimum", operator.ge, "at least"),
         ("maximum", operator.le, "at most"),
         ("exclusiveMinimum", operator.gt, "above"),
@@ -108,7 +108,9 @@ def _check_range(value: float, schema: dict[str, Any], where: str) -> None:
     ):
         if keyword in schema and not fits(value, schema[keyword]):
             raise FieldError(
-                _("{where} must be {words} {schema}").format(where=where, words=words, schema=schema[keyword])
+                _("{where} must be {requirement} {schema}").format(
+                    where=where, requirement=requirement, schema=schema[keyword]
+                )
             )
 
 

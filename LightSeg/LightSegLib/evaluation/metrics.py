@@ -89,8 +89,8 @@ def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping
             ).format(
                 prediction=prediction.name,
                 label=label.name,
-                words=_words(geometry.shape),
-                words2=_words(expected_geometry.shape),
+                words=_size(geometry.shape),
+                words2=_size(expected_geometry.shape),
             )
         )
     check_labels(predicted, prediction.name)
@@ -229,5 +229,5 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     return [(case, path, expert) for case, path, expert in pairs if expert is not None]
 
 
-def _words(shape: tuple[int, ...]) -> str:
+def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape[::-1]))

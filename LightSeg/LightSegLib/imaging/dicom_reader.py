@@ -33,14 +33,14 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
     Raises InputError, by file, place and remedy, for anything that is not one volume whose place is known.
     """
     try:
-        given = files or ([path] if path.is_file() else list(files_below(path)))
+        input_files = files or ([path] if path.is_file() else list(files_below(path)))
     except OSError as error:
         raise InputError(
             _("{filename} cannot be opened ({strerror}). Check its permissions or choose another folder.").format(
                 filename=error.filename, strerror=error.strerror
             )
         ) from error
-    found = find_frames(given)
+    found = find_frames(input_files)
     if found.suspicious and not found.frames:
         raise InputError(_("{damaged}. Get the files again.").format(damaged=_damaged(found)))
     series = group(found.frames)

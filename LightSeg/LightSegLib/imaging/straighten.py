@@ -69,10 +69,12 @@ class _Placed:
 
     def __getitem__(self, number: int) -> np.ndarray:
         if number not in self._kept:
-            given = self._slice_of(number)
-            self.dtype = given.dtype
-            self.lowest = min(self.lowest, given.min())
-            exact = given.astype(np.float64 if given.dtype.itemsize > 2 and given.dtype.kind != "f" else np.float32)
+            slice_voxels = self._slice_of(number)
+            self.dtype = slice_voxels.dtype
+            self.lowest = min(self.lowest, slice_voxels.min())
+            exact = slice_voxels.astype(
+                np.float64 if slice_voxels.dtype.itemsize > 2 and slice_voxels.dtype.kind != "f" else np.float32
+            )
             shifted = _shifted(exact, self._offsets[number, 0], self._size[1])
             shifted = _shifted(shifted.T, self._offsets[number, 1], self._size[0]).T
             self._kept = {one: kept for one, kept in self._kept.items() if one == number - 1} | {number: shifted}

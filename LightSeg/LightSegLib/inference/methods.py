@@ -20,8 +20,8 @@ def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> st
     subject = f"{named[:1].upper()}{named[1:]}" if named else "The structures"
     verb = "was" if len(structures) == 1 else "were"
     known = [
-        words.format(provenance[key])
-        for key, words in (
+        sentence.format(provenance[key])
+        for key, sentence in (
             ("model", "model {}"),
             ("version", "version {}"),
             ("weights_sha256", "weights SHA-256 {:.12}"),

@@ -33,7 +33,7 @@ class ExecutionPlan:
         return 1 if self.device.type == "cpu" else self.tiles
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What the user should know about it."""
         tiles = f"{self.tiles} tiles at a time" if self.tiles > 1 else "one tile at a time"
         return f"on {self.device}, {tiles}" + (f", sums {SUMS[self.sums]}" if self.sums != "device" else "")

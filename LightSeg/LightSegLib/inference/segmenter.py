@@ -295,8 +295,8 @@ class Segmenter:
             else:
                 if shortage and (plan.tiles <= threads / 2 or plan.sums != "device" or plan.device != device):
                     notices.append(
-                        _("Memory was short ({shortage}), so it ran slower: {words}.").format(
-                            shortage=shortage, words=plan.words
+                        _("Memory was short ({shortage}), so it ran slower: {description}.").format(
+                            shortage=shortage, description=plan.description
                         )
                     )
                 return _Run(result, plan, runner.backend, needed, notices)

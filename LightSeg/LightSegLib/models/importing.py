@@ -85,22 +85,22 @@ def _opened(path: Path) -> Iterator[Path]:
         raise _not_a_model(path.name, is_old=kind in (".model", ".pkl"))
 
 
-def _read(content: Path, given: str, folds: list[str]) -> _Model:
+def _read(content: Path, source: str, folds: list[str]) -> _Model:
     """The model in a checkpoint or a folder; given: name of what the user gave, such as the zip file."""
-    folder = content if content.is_file() else _locate(content, given)
+    folder = content if content.is_file() else _locate(content, source)
     if (folder / PLANS_NAME).is_file() and not (folder / CARD_NAME).is_file():
         return _from_results(folder, folds)
     if folds:
         raise InputError(
             _(
-                "There are no folds to choose from in {given}, as there are in an nnU-Net results folder. "
+                "There are no folds to choose from in {source}, as there are in an nnU-Net results folder. "
                 "Import it without naming a fold."
-            ).format(given=given)
+            ).format(source=source)
         )
     return _from_card(folder) if folder.is_dir() else _from_nnunet(read_described(folder), [folder.name])
 
 
-def _locate(root: Path, given: str) -> Path:
+def _locate(root: Path, source: str) -> Path:
     """The one folder, at or below `root`, that holds a model."""
     for depth in range(DEPTH + 1):
         found = {file.parent for name in (CARD_NAME, PLANS_NAME) for file in root.glob("*/" * depth + name)}
@@ -109,22 +109,22 @@ def _locate(root: Path, given: str) -> Path:
         if found:
             names = ", ".join(sorted(folder.relative_to(root).as_posix() for folder in found))
             raise InputError(
-                _("There are {count} models in {given} ({names}). Import one of these folders.").format(
-                    count=len(found), given=given, names=names
+                _("There are {count} models in {source} ({names}). Import one of these folders.").format(
+                    count=len(found), source=source, names=names
                 )
             )
-    raise _not_a_model(given, is_old=any(file for depth in range(3) for file in root.glob("*/" * depth + "*.model")))
+    raise _not_a_model(source, is_old=any(file for depth in range(3) for file in root.glob("*/" * depth + "*.model")))
 
 
-def _not_a_model(given: str, is_old: bool) -> InputError:
+def _not_a_model(source: str, is_old: bool) -> InputError:
     if is_old:
         return InputError(
             _(
-                "{given} is of nnU-Net v1, whose files do not say enough to make a model of them. "
+                "{source} is of nnU-Net v1, whose files do not say enough to make a model of them. "
                 "If it belongs to a model of the list, use it there: 'lightseg weights add MODEL FILE'."
-            ).format(given=given)
+            ).format(source=source)
         )
-    return InputError(_("There is no model in {given}. {ACCEPTED}").format(given=given, ACCEPTED=ACCEPTED))
+    return InputError(_("There is no model in {source}. {ACCEPTED}").format(source=source, ACCEPTED=ACCEPTED))
 
 
 # --- LightSeg's own ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Difference(NamedTuple):
 
     key: str  # as the file has it
     canonical: str  # as the network has it
-    given: Shape
+    received: Shape
     wanted: Shape
 
 
@@ -52,8 +52,8 @@ def load_state(
     """
     canonical_key: Callable[[str], str] = getattr(network, "canonical_key", str)
     check_fit(network, state, name, candidates)
-    given = {canonical_key(key): tensor for key, tensor in state.items()}
-    network.load_state_dict(given, strict=False)  # strict but for the batch counters
+    received = {canonical_key(key): tensor for key, tensor in state.items()}
+    network.load_state_dict(received, strict=False)  # strict but for the batch counters
 
 
 def check_fit(
@@ -65,8 +65,8 @@ def check_fit(
     """Raise ModelError as `load_state`; shapes are compared, so the network's tensors may be without numbers."""
     canonical_key: Callable[[str], str] = getattr(network, "canonical_key", str)
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    given = {canonical_key(key): tensor for key, tensor in state.items()}
-    missing = [key for key in wanted if key not in given and not key.endswith(BATCH_COUNTER)]
+    received = {canonical_key(key): tensor for key, tensor in state.items()}
+    missing = [key for key in wanted if key not in received and not key.endswith(BATCH_COUNTER)]
     unexpected = [key for key in state if canonical_key(key) not in wanted]
     differences = list(_differences(state, wanted, canonical_key))
     if not missing and not unexpected and not differences:
@@ -79,7 +79,7 @@ def check_fit(
     lists = (
         _listed("Missing", missing),
         _listed("Unexpected", unexpected),
-        _listed("Other shape", [f"{d.key} ({_text(d.given)}, in the model {_text(d.wanted)})" for d in differences]),
+        _listed("Other shape", [f"{d.key} ({_text(d.received)}, in the model {_text(d.wanted)})" for d in differences]),
     )
     raise ModelError(
         f"The weights in {name} do not fit the network {type(network).__name__}: {what}{whose and f'; {whose}'}. "
@@ -157,13 +157,13 @@ def _differences(
 def _other_count(network: nn.Module, differences: Sequence[Difference]) -> str | None:
     """The commonest case in words: the same network for another number of labels, or of channels."""
     found = set()
-    for _kind, canonical, given, wanted in differences:
-        axes = [axis for axis, (a, b) in enumerate(zip(given, wanted, strict=False)) if a != b]
-        if len(given) != len(wanted) or len(axes) != 1:
+    for _kind, canonical, received, wanted in differences:
+        axes = [axis for axis, (a, b) in enumerate(zip(received, wanted, strict=False)) if a != b]
+        if len(received) != len(wanted) or len(axes) != 1:
             return None
         module = network.get_submodule(canonical.rpartition(".")[0])
-        output_axis = 1 if getattr(module, "transposed", False) and len(given) > 1 else 0
-        found.add((axes[0] == output_axis, given[axes[0]], wanted[axes[0]]))
+        output_axis = 1 if getattr(module, "transposed", False) and len(received) > 1 else 0
+        found.add((axes[0] == output_axis, received[axes[0]], wanted[axes[0]]))
     if len(found) != 1:
         return None
     ((outputs, ours, theirs),) = found

@@ -160,13 +160,13 @@ class ResidualEncoderUNet(_UNet):
         self.decoder = UNetDecoder(classes, features_per_stage, kernels, strides, counts, style)
 
 
-def _per_stage(name: str, given: int | Sequence[Any], stages: int) -> list[Any]:
+def _per_stage(name: str, values: int | Sequence[Any], stages: int) -> list[Any]:
     """One entry for each stage; an integer holds for all."""
-    if isinstance(given, int):
-        return [given] * stages
-    if len(given) != stages:
+    if isinstance(values, int):
+        return [values] * stages
+    if len(values) != stages:
         raise ValueError(_("{name} must be an integer or a list of {stages}").format(name=name, stages=stages))
-    return list(given)
+    return list(values)
 
 
 def _sizes(

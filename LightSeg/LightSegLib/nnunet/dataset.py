@@ -89,8 +89,8 @@ def modality_of(channels: Sequence[str]) -> str:
 
 def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
     """Labels by value, and for regions that overlap the label that each network output writes (else empty)."""
-    given = _field(dataset, "labels", OBJECT)
-    members = {name: _values(value, f"dataset.labels.{name}") for name, value in given.items()}
+    entries = _field(dataset, "labels", OBJECT)
+    members = {name: _values(value, f"dataset.labels.{name}") for name, value in entries.items()}
     if members.get("background") != [0]:
         raise FieldError(_("dataset.labels must have a background of value 0"))
     ignored = members.pop("ignore", None)  # voxels that nobody has labeled; the network has no output for them

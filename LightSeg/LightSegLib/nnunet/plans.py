@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.anatomy import words
+from ..catalog.anatomy import split_words
 from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing, Resampling
 from ..catalog.channels import OTHER_MODALITY
 from ..core.errors import ModelError
@@ -141,9 +141,9 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
                 "Give the file of this model, or make a new model of it with 'lightseg import FILE'."
             ).format(modality=settings.modality, name=name, model=card.id, modality2=card.modality)
         )
-    labels = {tuple(words(label.name)) for label in card.labels}
+    labels = {tuple(split_words(label.name)) for label in card.labels}
     assumptions: tuple[str, ...] = ()
-    if not labels & {tuple(words(label.name)) for label in settings.labels}:
+    if not labels & {tuple(split_words(label.name)) for label in settings.labels}:
         assumptions = (
             f"None of the labels in the weights file ({name}) has the name of one that the model should have.",
         )
@@ -230,10 +230,10 @@ def _resampling(rules: dict[str, Any], where: str) -> tuple[Resampling | None, R
     return images, results
 
 
-def _mirror_axes(given: Sequence[int] | None, dimensions: int) -> tuple[int, ...]:
+def _mirror_axes(trained_axes: Sequence[int] | None, dimensions: int) -> tuple[int, ...]:
     """Array axes of the volume, from those of a patch of two or three dimensions."""
     where = "inference_allowed_mirroring_axes"
-    axes: tuple[int, ...] = conform(list(given or ()), AXES, where)
+    axes: tuple[int, ...] = conform(list(trained_axes or ()), AXES, where)
     if any(axis >= dimensions for axis in axes):
         raise FieldError(
             _("{where} must be below {dimensions}, the dimensions of the patch_size").format(

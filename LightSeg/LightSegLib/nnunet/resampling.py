@@ -38,16 +38,16 @@ def read_resampling(rules: dict[str, Any], field: str, where: str) -> Resampling
     where: the configuration's name in complaints. Raises FieldError, and ModelError for what a card cannot say.
     """
     function: str = rules[field]
-    given = conform(rules, object_of({f"{field}_kwargs": OBJECT}), where)[f"{field}_kwargs"]
+    arguments = conform(rules, object_of({f"{field}_kwargs": OBJECT}), where)[f"{field}_kwargs"]
     found: Resampling | None = None
-    if function == "no_resampling_hack" and not given:
+    if function == "no_resampling_hack" and not arguments:
         return None
     if function == "resample_data_or_seg_to_shape":
-        found = _splines(SPLINES | given)
+        found = _splines(SPLINES | arguments)
     elif function == "resample_torch_fornnunet":
-        found = _torch(TORCH | {name: value for name, value in given.items() if name not in SPEED})
+        found = _torch(TORCH | {name: value for name, value in arguments.items() if name not in SPEED})
     if found is None:
-        unsupported(f"The model's {field} is '{function}' with the arguments {given}")
+        unsupported(f"The model's {field} is '{function}' with the arguments {arguments}")
     return found
 
 

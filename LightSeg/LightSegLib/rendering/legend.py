@@ -30,16 +30,16 @@ def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: i
             y += 36
             break
         picture.paste(layer.label.color, (0, y - SWATCH // 2, SWATCH, y + SWATCH // 2))
-        for line, words in enumerate(name):
-            write(picture, words, (INDENT, y + LINE * line), Style(20, TEXT))
+        for line, text in enumerate(name):
+            write(picture, text, (INDENT, y + LINE * line), Style(20, TEXT))
         write(picture, f"{layer.volume_ml:.2f}", (width, y), Style(20, BRIGHT), align="right")
         y += LINE * len(name) + 12
     picture.paste(RULE, (0, y - 6, width, y - 5))
     write(picture, "Total", (INDENT, y + 16), Style(20, TEXT, bold=True))
     total = sum(layer.volume_ml for layer in layers)
     write(picture, f"{total:.2f}", (width, y + 16), Style(20, BRIGHT, bold=True), align="right")
-    for line, words in enumerate(facts):
-        write(picture, words, (0, facts_top + LINE * line), Style(17, FAINT))
+    for line, text in enumerate(facts):
+        write(picture, text, (0, facts_top + LINE * line), Style(17, FAINT))
     return picture
 
 

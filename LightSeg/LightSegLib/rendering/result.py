@@ -73,8 +73,8 @@ def _draw_surface(layers: Sequence[Layer]) -> tuple[Image.Image, str | None]:
         notice = NO_OPENGL
     if notice:
         panel = Image.new("RGB", PANEL_SIZE, PANEL)
-        for line, words in enumerate(wrap(notice, width - 160, 20)):
-            write(panel, words, (width / 2, height / 2 + 28 * line), Style(20, TEXT), align="center")
+        for line, text in enumerate(wrap(notice, width - 160, 20)):
+            write(panel, text, (width / 2, height / 2 + 28 * line), Style(20, TEXT), align="center")
     else:
         panel, axes = render_surface(layers, width, height)
         _draw_axes(panel, axes, 0, height - CROSS)

@@ -32,32 +32,32 @@ class Style:
     halo: Color | None = None
 
 
-def write(picture: Image, words: str, place: tuple[float, float], style: Style, align: str = "left") -> None:
+def write(picture: Image, text: str, place: tuple[float, float], style: Style, align: str = "left") -> None:
     """Write one line; `place` (x, y) is the middle of its height and its left end, center or right end by `align`."""
     x, y = place
     font, encoding = _font(style.size, style.bold)
-    words = _writable(words, encoding)
+    text = _writable(text, encoding)
     draw = ImageDraw.Draw(picture)
     if isinstance(font, ImageFont.FreeTypeFont):
         rim = 0 if style.halo is None else HALO
-        draw.text(place, words, style.color, font, anchor=ANCHORS[align], stroke_width=rim, stroke_fill=style.halo)
+        draw.text(place, text, style.color, font, anchor=ANCHORS[align], stroke_width=rim, stroke_fill=style.halo)
         return
-    _, _, width, height = draw.textbbox((0, 0), words, font)
+    _, _, width, height = draw.textbbox((0, 0), text, font)
     left = x - width * {"left": 0.0, "center": 0.5, "right": 1.0}[align]
-    draw.text((round(left), round(y - height / 2)), words, style.color, font)
+    draw.text((round(left), round(y - height / 2)), text, style.color, font)
 
 
-def text_width(words: str, size: int, bold: bool = False) -> float:
-    """Pixels that `words` take on one line."""
+def text_width(text: str, size: int, bold: bool = False) -> float:
+    """Pixels that `text` takes on one line."""
     font, encoding = _font(size, bold)
-    left, _, right, _ = font.getbbox(_writable(words, encoding))
+    left, _, right, _ = font.getbbox(_writable(text, encoding))
     return right - left
 
 
-def wrap(words: str, width: float, size: int) -> list[str]:
-    """`words` broken into lines of at most `width` pixels; only a longer word is broken itself."""
+def wrap(text: str, width: float, size: int) -> list[str]:
+    """`text` broken into lines of at most `width` pixels; only a longer word is broken itself."""
     lines: list[str] = []
-    for word in words.split():
+    for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(longer, size) <= width:
             lines[-1] = longer
@@ -84,10 +84,10 @@ def _font(size: int, bold: bool) -> tuple[Font, str]:
         return ImageFont.load_default(), "latin-1"
 
 
-def _writable(words: str, encoding: str) -> str:
+def _writable(text: str, encoding: str) -> str:
     """One line of words, every letter as it is where it can be, else without its accent, else as a question mark."""
     letters = []
-    for letter in unicodedata.normalize("NFC", " ".join(words.split())):
+    for letter in unicodedata.normalize("NFC", " ".join(text.split())):
         if not letter.encode(encoding, "ignore"):
             letter = unicodedata.normalize("NFKD", letter).encode(encoding, "ignore").decode(encoding) or "?"
         letters.append(letter)

@@ -75,11 +75,11 @@ def check_least(options: object, **least: float) -> None:
 
 def training_command(dataset: str, out: Path, options: TrainingOptions) -> str:
     """The command line that repeats a run, without options at their defaults."""
-    words = ["lightseg", "train", dataset, "--out", out.name]
+    arguments = ["lightseg", "train", dataset, "--out", out.name]
     for name, default in vars(TrainingOptions()).items():
         value = getattr(options, name)
         if name in ("resume", "replace", "device") or value == default:
             continue
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        words += [f"--{name.replace('_', '-')}", text]
-    return shlex.join(words)
+        arguments += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(arguments)

@@ -125,17 +125,17 @@ def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
 
 def synthetic_command(dataset: str, out: Path, options: SyntheticTrainingOptions, synthesis: SynthesisOptions) -> str:
     """The command line that repeats a run, without options at their defaults."""
-    words = ["lightseg", "train", "--synthesize", dataset, "--out", out.name]
+    arguments = ["lightseg", "train", "--synthesize", dataset, "--out", out.name]
     for name, default in vars(SyntheticTrainingOptions()).items():
         value = getattr(options, name)
         if name in ("resume", "replace", "device", "threads", "nice", "hours") or value == default:
             continue
         value = Path(value).name if name in ("settings", "initial_weights") else value
-        words += [f"--{name.replace('_', '-')}", _text(value)]
+        arguments += [f"--{name.replace('_', '-')}", _text(value)]
     for name, default in vars(SynthesisOptions()).items():
         if getattr(synthesis, name) != default:
-            words += ["--set", f"{name}={_text(getattr(synthesis, name))}"]
-    return shlex.join(words)
+            arguments += ["--set", f"{name}={_text(getattr(synthesis, name))}"]
+    return shlex.join(arguments)
 
 
 def _text(value: object) -> str:

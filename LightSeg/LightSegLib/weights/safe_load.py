@@ -257,10 +257,10 @@ def _names_in_legacy(path: Path) -> Iterator[str]:
 
 def _not_torch(path: Path, start: bytes) -> ModelError:
     """The error for a file that begins neither as a zip archive nor with torch's magic number."""
-    words = start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
-    if not words:
+    text = start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if not text:
         return ModelError(_("The weights file {file} is empty. Download or copy it again.").format(file=path.name))
-    if re.match(r"<(!doctype html|html|head|\?xml|!--)", words, re.IGNORECASE):
+    if re.match(r"<(!doctype html|html|head|\?xml|!--)", text, re.IGNORECASE):
         return ModelError(
             _(
                 "{file} is a web page, not a weights file: the page around the download was saved. "
@@ -276,12 +276,12 @@ def _not_torch(path: Path, start: bytes) -> ModelError:
                 "because that could run code. Use a file that torch.save wrote."
             ).format(file=path.name, refers=refers)
         )
-    if "\ufffd" not in words[:-3] and " ".join(words.split()).isprintable():
+    if "\ufffd" not in text[:-3] and " ".join(text.split()).isprintable():
         return ModelError(
             _(
                 "{file} is a text file, not a weights file; it begins with '{splitlines}'. "
                 "Download the checkpoint itself."
-            ).format(file=path.name, splitlines=words.splitlines()[0][:60])
+            ).format(file=path.name, splitlines=text.splitlines()[0][:60])
         )
     return ModelError(
         _("{file} is no file that torch.save wrote. Give a checkpoint (.pth, .pt or .model).").format(file=path.name)

@@ -243,8 +243,8 @@ def _safe_path() -> dict[str, str]:
 def _kill(process: subprocess.Popen[str]) -> None:
     """At once, with its children; returns when it is gone."""
     if sys.platform == "win32":
-        words = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-        subprocess.run(words, capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW)
+        command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+        subprocess.run(command, capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW)
     else:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

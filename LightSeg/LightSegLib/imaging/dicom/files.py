@@ -170,8 +170,8 @@ def _frames(data: Any, path: Path, study: Study) -> list[Frame]:
 def _study(data: Any, path: Path) -> Study:
     """A series without UID is what lies in one folder under one series number."""
     study, number_of_series = text(data, "StudyInstanceUID"), text(data, "SeriesNumber")
-    words = [word.upper() for word in texts(data, "ImageType")]
-    kind = next((KINDS[word] for word in words if word in KINDS), OBJECTS.get(text(data, "Modality"), ""))
+    image_type = [word.upper() for word in texts(data, "ImageType")]
+    kind = next((KINDS[word] for word in image_type if word in KINDS), OBJECTS.get(text(data, "Modality"), ""))
     colors = 3 if text(data, "PhotometricInterpretation") == "PALETTE COLOR" else int(data.get("SamplesPerPixel") or 1)
     if "ModalityLUTSequence" in data:
         kind = kind or "an image whose values are by a table (Modality LUT)"
@@ -187,7 +187,7 @@ def _study(data: Any, path: Path) -> Study:
         description=sys.intern(text(data, "SeriesDescription")),
         modality=sys.intern(text(data, "Modality")),
         frame_of_reference=sys.intern(text(data, "FrameOfReferenceUID")),
-        origin="DERIVED" if words[:1] == ["DERIVED"] else "ORIGINAL",
+        origin="DERIVED" if image_type[:1] == ["DERIVED"] else "ORIGINAL",
         kind=kind,
         colors=colors,
     )

@@ -156,15 +156,15 @@ def _gaps(frames: Sequence[Frame], along: np.ndarray) -> list[tuple[float, float
 
 def _missing(name: str, gaps: Sequence[tuple[float, float]], frames: Sequence[Frame], along: np.ndarray) -> str:
     steps = np.diff(along)
-    words = []
+    parts = []
     for low, _high in gaps[:LISTED]:
         at = int(np.searchsorted(along, low - SAME_PLACE / 2))
         below, above = frames[at], frames[at + 1]
-        words.append(f"{steps[at]:g} mm between {below.name} at {_place(below)} and {above.name} at {_place(above)}")
+        parts.append(f"{steps[at]:g} mm between {below.name} at {_place(below)} and {above.name} at {_place(above)}")
     more = f", and {len(gaps) - LISTED} more" if len(gaps) > LISTED else ""
     return (
         f"Slices of {name} are missing: the others lie {steps.min():g} to {steps.max():g} mm apart, with "
-        f"{'; '.join(words)}{more}. "
+        f"{'; '.join(parts)}{more}. "
         "Export the whole series again, or have the gaps interpolated (--allow-gaps)."
     )
 

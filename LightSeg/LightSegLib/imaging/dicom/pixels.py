@@ -115,9 +115,9 @@ def _decoded(data: Any, frame: Frame) -> np.ndarray:
 def _check_length(data: Any, frame: Frame) -> None:
     count = int(data.get("NumberOfFrames") or 1) * int(data.get("SamplesPerPixel") or 1)
     expected = count * frame.shape[0] * frame.shape[1] * int(data.get("BitsAllocated") or 8) // 8
-    given = len(data.PixelData) if "PixelData" in data else expected
-    if given < expected:
-        raise _unreadable(frame, f"the file ends before its last voxel, {given} of {expected} bytes are there")
+    length = len(data.PixelData) if "PixelData" in data else expected
+    if length < expected:
+        raise _unreadable(frame, f"the file ends before its last voxel, {length} of {expected} bytes are there")
 
 
 def _by_gdcm(data: Any) -> np.ndarray:

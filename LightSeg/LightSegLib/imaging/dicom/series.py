@@ -199,11 +199,13 @@ def _why(members: Sequence[Frame], main: Sequence[Frame]) -> str:
         ("size", lambda one: one.shape),
         ("origin (derived)", lambda one: one.study.origin),
     ]
-    words = [word for word, of in differs if of(frame) != of(other)]
+    differences = [word for word, of in differs if of(frame) != of(other)]
     if not _same_reference(frame, other):
-        words.append("frame of reference")
+        differences.append("frame of reference")
     if not _same_direction(frame, other):
-        words.append("orientation")
+        differences.append("orientation")
     if any(abs(x - y) > SAME_SPACING * y for x, y in zip(frame.spacing, other.spacing, strict=True)):
-        words.append("pixel spacing")
-    return f"has another {' and '.join(words)} than the rest of its series" if words else "is a single slice"
+        differences.append("pixel spacing")
+    return (
+        f"has another {' and '.join(differences)} than the rest of its series" if differences else "is a single slice"
+    )

@@ -164,8 +164,8 @@ class Models:
         if WeightStore().license_accepted(card):
             return True
         question = _("The license of '{title}' forbids commercial use:\n\n{license}\n\nDo you agree?")
-        words = letterByLetter(question.format(title=card.title, license=card.license))
-        return bool(slicer.util.confirmYesNoDisplay(words))
+        text = letterByLetter(question.format(title=card.title, license=card.license))
+        return bool(slicer.util.confirmYesNoDisplay(text))
 
     def _onDelete(self) -> None:
         if self.card is not None:
@@ -229,7 +229,7 @@ def storedBytes(model: str, card: Card | None) -> int:
 
 def stateText(card: Card, state: State) -> str:
     """Where the weights are, in words; a star for an unverified model."""
-    words = {
+    text = {
         "bundled": _("bundled"),
         "user": _("imported"),
         "downloaded": _("downloaded"),
@@ -239,7 +239,7 @@ def stateText(card: Card, state: State) -> str:
         "manual": _("file needed"),
         "missing": _("missing"),
     }
-    return _("{state} *").format(state=words[state]) if card.unverified else words[state]
+    return _("{state} *").format(state=text[state]) if card.unverified else text[state]
 
 
 def details(card: Card) -> str:

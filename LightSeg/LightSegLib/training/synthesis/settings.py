@@ -126,14 +126,14 @@ class Settings:
         return tuple((position[a], position[b]) for a, b in self.mirrored if a in position and b in position)
 
 
-def find_settings(folder: Path, given: str = "") -> Path:
+def find_settings(folder: Path, requested: str = "") -> Path:
     """The settings file: a given path or the name of one that ships with LightSeg, else the one beside the maps.
 
     Raises InputError where there is none.
     """
-    if given:
-        shipped = SHIPPED / f"{given}.json"
-        path = shipped if shipped.is_file() and shipped.stem != "schema" else Path(given)
+    if requested:
+        shipped = SHIPPED / f"{requested}.json"
+        path = shipped if shipped.is_file() and shipped.stem != "schema" else Path(requested)
     else:
         path = folder / FILE_NAME
     if not path.is_file():
