@@ -3,6 +3,7 @@ PYTHON ?= python3
 PIP_OPTIONS ?=
 PYTEST_OPTIONS ?=
 BENCHMARK_OPTIONS ?=
+SECONDS ?= 60
 
 VENV := .venv
 PEERS := .venv-peers
@@ -15,7 +16,7 @@ PEERS_STAMP := $(PEERS)/.requirements-peers
 DOCS_STAMP := $(DOCS)/.requirements-docs
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 $(PYTEST_OPTIONS)
 
-.PHONY: help demo test test-all parity lint types benchmark docs clean
+.PHONY: help demo test test-all parity lint types fuzz benchmark docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,6 +39,9 @@ lint: $(DEV_STAMP)
 
 types: $(DEV_STAMP)
 	$(BIN)/mypy
+
+fuzz: $(DEV_STAMP)  ## spoil real inputs for SECONDS=60, and report what ends in neither a result nor a sentence
+	$(BIN)/python Testing/Fuzz/fuzz.py --seconds $(SECONDS)
 
 benchmark: $(DEV_STAMP)  ## speed and memory beside published figures, and beside nnU-Net and MONAI after make parity
 	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python Testing/Benchmarks/benchmark.py $(BENCHMARK_OPTIONS)

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..core.atomic_io import atomic_write
 from ..core.errors import InputError
 from ..core.i18n import tr as _
+from ..core.json_file import read_json
 from ..imaging.detached import voxel_files
 from . import records
 from .case import Case
@@ -102,7 +103,7 @@ def record_tables(batch: Batch, tables: Iterable[str]) -> None:
 
 def _recorded_tables(batch: Batch) -> set[str]:
     """Return the names in the note. Raises OSError, ValueError or TypeError where there is none that can be read."""
-    return set(json.loads((batch.out / RECORDS / TABLES).read_text(encoding="utf-8")))
+    return set(read_json(batch.out / RECORDS / TABLES))
 
 
 def _inputs(case: Case) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..core.atomic_io import atomic_write, output_error, write_table
 from ..core.errors import InputError
 from ..core.i18n import tr as _
+from ..core.json_file import read_json
 from ..core.leftovers import PART, remove_abandoned
 from ..weights.files import sha256
 from .case import Case
@@ -156,10 +157,38 @@ def read_record(path: Path) -> Row | None:
     """None where there is none or it cannot be understood; what a newer version says in addition is left out."""
     known = {one.name for one in fields(Row)}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Row(**{new: content[name] for name in content if (new := RENAMED.get(name, name)) in known})
+        content = read_json(path, nan=True)
+        row = Row(**{new: content[name] for name in content if (new := RENAMED.get(name, name)) in known})
     except (OSError, ValueError, TypeError, AttributeError):
         return None
+    return row if _is_sound(row) else None
+
+
+def _is_sound(row: Row) -> bool:
+    """Whether every field has the type that it should have, in a file that anybody may have written."""
+    text = (
+        "case",
+        "status",
+        "model",
+        "model_sha256",
+        "settings_sha256",
+        "input",
+        "input_sha256",
+        "backend",
+        "error",
+        "run",
+    )
+    maybe_text = ("device", "computed_in", "processor")
+    numbers = [row.seconds, *(value for value in (row.confidence, row.peak_mb) if value is not None)]
+    numbers += (row.ml or {}).values() if isinstance(row.ml, dict | None) else [None]
+    tables = [table for table in (row.libraries, row.files) if table is not None]
+    return (
+        all(isinstance(getattr(row, name), str) for name in text)
+        and all(isinstance(getattr(row, name), str | None) for name in maybe_text)
+        and all(isinstance(number, int | float) for number in numbers)
+        and all(isinstance(table, dict) and all(isinstance(entry, str) for entry in table.values()) for table in tables)
+        and (row.notices is None or (isinstance(row.notices, list) and all(isinstance(n, str) for n in row.notices)))
+    )
 
 
 def earlier_record(case: str, batch: Batch) -> Row | None:

@@ -32,6 +32,7 @@ RENAMED_RESAMPLING = {"separate": "separate_axis", "across": "separate_axis_inte
 MOST_BYTES = 1 << 20  # of a card; the longest has some twenty thousand
 LONGEST_NAME = 200  # bytes of a file's name; most file systems have 255, and temporary names need some
 NEEDED_NUMBERS = {"ct": ("lower", "upper", "mean", "std"), "percentile": ("lower", "upper")}
+PERCENTILES = ("zscore", "percentile")  # methods whose limits are these
 NEEDED_FACTS = {
     "huggingface": ("repository", "revision", "path"),
     "github": ("repository", "revision", "path"),
@@ -303,6 +304,12 @@ class Card:
         return len(self.inference.regions) or self.classes
 
     @property
+    def unnamed_outputs(self) -> tuple[int, ...]:
+        """Network outputs that are of no label: the values may have gaps."""
+        values = {0, *(label.value for label in self.labels)}
+        return () if self.inference.regions else tuple(n for n in range(self.classes) if n not in values)
+
+    @property
     def unverified(self) -> bool:
         """Whether something that the result depends on is not known."""
         return bool(self.assumptions)
@@ -331,9 +338,22 @@ def read_card(path: str | Path) -> Card:
 
 def write_card(card: Card, path: str | Path) -> None:
     """Write `card` as JSON, whole or not at all. Raises OutputError where that fails."""
-    text = json.dumps(card_to_dict(card), indent=2, ensure_ascii=False, allow_nan=False)
+    text = _as_text(card)
     with atomic_write(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
+
+
+def check_readable(card: Card) -> None:
+    """Raise ValueError, a FieldError where a field can be named, for a card that could not be read again."""
+    text = _as_text(card)
+    size = len(text.encode("utf-8"))
+    if size > MOST_BYTES:
+        raise ValueError(f"it has {size / 1e6:.1f} MB of text, and a card has at most {MOST_BYTES / 1e6:.0f} MB")
+    card_from_dict(json.loads(text), card.folder)
+
+
+def _as_text(card: Card) -> str:
+    return json.dumps(card_to_dict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def card_to_dict(card: Card) -> dict[str, Any]:
@@ -416,6 +436,9 @@ def _check(fields: dict[str, Any]) -> None:
     for n, rule in enumerate(rules):
         where = f"preprocessing.normalization[{n}]"
         _require(rule, NEEDED_NUMBERS.get(rule["method"], ()), where, rule["method"])
+        for limit in ("lower", "upper") if rule["method"] in PERCENTILES else ():
+            if not 0 <= rule.get(limit, 0) <= 100:
+                raise FieldError(f"{where}.{limit} must be a percentile, from 0 to 100")
         if rule.get("lower", -math.inf) >= rule.get("upper", math.inf):
             raise FieldError(_("{where}.lower must be below upper").format(where=where))
     values = [label["value"] for label in fields["labels"]]

@@ -21,7 +21,11 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES, nan: bool = False) -> An
     Raises OSError, and ValueError for what is no file, too large, no JSON in UTF-8, nested too deeply, or holds numbers
     of too many digits or halves of characters, which no other file could hold.
     """
-    content = read_bytes(path, most_bytes).decode("utf-8")
+    return parse_json(read_bytes(path, most_bytes).decode("utf-8"), nan)
+
+
+def parse_json(content: str, nan: bool = False) -> Any:
+    """As `read_json`, of a text. Raises ValueError."""
     try:
         value = json.loads(content, parse_int=_integer, parse_constant=None if nan else _no_constant)
     except RecursionError:

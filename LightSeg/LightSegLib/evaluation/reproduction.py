@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from .. import __version__
 from ..catalog.lookup import find_card
 from ..core.errors import InputError
 from ..core.i18n import tr as _
+from ..core.json_file import parse_json
 from ..core.progress import ProgressCallback
+from ..core.schema import conform
 from ..imaging.readers import read_grid
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
@@ -22,7 +23,27 @@ from ..imaging.writers import PROVENANCE
 from ..inference.options import InferenceOptions
 from ..inference.segmenter import Segmenter
 
+TEXT, TEXT_OR_NONE = {"type": "string"}, {"type": ["string", "null"]}
+SETTINGS = {
+    "mirror": {"type": "boolean"},
+    "largest_component": TEXT,
+    "tile_overlap": {"type": ["number", "null"]},
+    "orientation": TEXT_OR_NONE,
+    "region_lps": {
+        "type": ["array", "null"],
+        "minItems": 8,
+        "maxItems": 8,
+        "items": {"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "number"}},
+    },
+}
 NEEDED = ("model", "version", "weights_sha256", "device", "computed_in", "settings", "lightseg")
+STATED = {
+    **dict.fromkeys(NEEDED, TEXT),
+    "settings": {"type": "object", "required": ["mirror", "largest_component"], "properties": SETTINGS},
+    "processor": TEXT_OR_NONE,
+    "libraries": {"type": ["object", "null"]},
+}
+PROVENANCE_SCHEMA = {"type": "object", "required": list(NEEDED), "properties": STATED}
 
 
 @dataclass(frozen=True)
@@ -50,15 +71,17 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     try:
         reader.ReadImageInformation()
         text = reader.GetMetaData(PROVENANCE) if reader.HasMetaDataKey(PROVENANCE) else ""
-        provenance = json.loads(text) if text else {}
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError as error:
         raise InputError(_("{file} cannot be read as a segmentation. Check the path.").format(file=path)) from error
-    if not isinstance(provenance, dict) or not set(NEEDED) <= set(provenance):
+    try:
+        provenance: dict[str, Any] = conform(parse_json(text or "{}"), PROVENANCE_SCHEMA, "its provenance")
+    except ValueError as error:
         raise InputError(
             _(
-                "{file} does not say how it was made. Give a .seg.nrrd file that lightseg segment or batch has written."
-            ).format(file=path)
-        )
+                "{file} does not say how it was made ({reason}). Give a .seg.nrrd file that lightseg segment or batch "
+                "has written."
+            ).format(file=path, reason=error)
+        ) from error
     return provenance
 
 

@@ -29,7 +29,7 @@ from ..core.leftovers import new_folder
 from ..core.progress import Reporter
 from .plan import WAITING_SLABS, ExecutionPlan, Workload, make_sampler
 from .processing.preprocess import NetworkInput
-from .processing.restore import Restorer
+from .processing.restore import Decision, Restorer
 from .sliding_window import Position, TileAggregator, TileSampler
 from .threads import InlineExecutor, pool
 
@@ -63,7 +63,7 @@ def label(
     full, part = prepared.blank(np.uint8 if largest <= 255 else np.uint16)
     sampler = make_sampler(prepared, rules)
     confidence, probabilities = prepared.blank(np.uint8) if work.confidence else (None, None)
-    restorer = prepared.restorer(rules, part, probabilities)
+    restorer = prepared.restorer(rules, Decision.of(rules, work.unnamed), part, probabilities)
     stopped = threading.Event()
     evaluate = _Evaluation(network, rules, plan.device, stopped)
     on_cpu = plan.device.type == "cpu"

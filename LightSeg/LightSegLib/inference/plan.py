@@ -67,13 +67,14 @@ class Workload:
     """What a run asks of the computer. outputs: of the network. confidence: whether probabilities are wanted, too.
 
     one_pass: bytes that the network holds for one tile (see `memory.activations`). sums: of a tile's logits, over
-    mirror images and over the networks of an ensemble.
+    mirror images and over the networks of an ensemble. unnamed: outputs without a label (see `Decision`).
     """
 
     outputs: int
     confidence: bool = False
     one_pass: int = 0
     sums: int = 0
+    unnamed: tuple[int, ...] = ()
 
 
 def bytes_needed(plan: ExecutionPlan, work: Workload, prepared: NetworkInput, sampler: TileSampler) -> int:

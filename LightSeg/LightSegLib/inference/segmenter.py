@@ -260,7 +260,8 @@ class Segmenter:
                 shape = (1, len(self.card.channels), *sampler.patch)
                 aligned = self.card.preprocessing.alignment is not None
                 self._one_pass[sampler.patch] = activation_memory(self._networks[0], shape, whole=aligned)
-            work = Workload(self.card.outputs, self.options.confidence, self._one_pass[sampler.patch], sums)
+            one_pass = self._one_pass[sampler.patch]
+            work = Workload(self.card.outputs, self.options.confidence, one_pass, sums, self.card.unnamed_outputs)
         except ValueError as error:  # how the networks refuse a size
             raise ModelError(
                 _("The patch size of '{model}' does not fit its network. {reason}").format(

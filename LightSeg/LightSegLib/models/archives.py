@@ -17,6 +17,7 @@ from ..core.leftovers import temporary_folder
 
 MOST_FILES = 100_000
 MOST_BYTES = 50 * 2**30  # five folds of nnU-Net's largest networks with their optimizers take about half of that
+LONGEST_PART, LONGEST_NAME, DEEPEST = 240, 1000, 50  # bytes and folders that every file system takes
 SPARE_BYTES = 2**28  # left free on the disk, for what else the computer does meanwhile
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 
@@ -52,8 +53,9 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
+    taken: dict[PurePosixPath, bool] = {}  # whether it is a folder; names that differ in capitals are one for some
     for entry in entries:
-        if trouble := _trouble(entry):
+        if trouble := _trouble(entry) or _collision(entry, taken):
             raise InputError(
                 _(
                     "{name} is refused: its entry '{filename}' {trouble}. Unpack it yourself if you trust it, "
@@ -79,16 +81,34 @@ def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
 
 def _trouble(entry: zipfile.ZipInfo) -> str:
     """What is wrong with an entry; empty if nothing is. Windows' names count everywhere."""
-    mode = entry.external_attr >> 16
+    mode, path = entry.external_attr >> 16, PurePosixPath(entry.filename)
     if entry.flag_bits & 0x1:
         return "is encrypted"
     windows = PureWindowsPath(entry.filename)
     if entry.filename.startswith(("/", "\\")) or windows.drive:
         return "has an absolute name"
-    if ".." in (*windows.parts, *PurePosixPath(entry.filename).parts):
+    if ".." in (*windows.parts, *path.parts):
         return "leads out of its folder"
+    if not path.parts:
+        return "has no name"
+    sizes = [len(part.encode("utf-8", "replace")) for part in path.parts]
+    if max(sizes) > LONGEST_PART or sum(sizes) > LONGEST_NAME or len(sizes) > DEEPEST:
+        return "has too long a name"
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device, not a file"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "is packed in an unusual way"
+    return ""
+
+
+def _collision(entry: zipfile.ZipInfo, taken: dict[PurePosixPath, bool]) -> str:
+    """What is wrong with an entry beside those before it, which are in `taken`; empty if nothing is."""
+    path = PurePosixPath(entry.filename.casefold())
+    is_folder = entry.is_dir()
+    if path in taken and not (is_folder and taken[path]):
+        return "is there twice"
+    taken[path] = is_folder
+    for parent in path.parents:
+        if not taken.setdefault(parent, True):
+            return "lies in a file"
     return ""

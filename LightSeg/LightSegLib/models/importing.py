@@ -7,7 +7,6 @@ whole or not at all.
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..catalog.card import Card, Weights, card_to_dict, read_card, write_card
+from ..catalog.card import Card, Weights, check_readable, read_card, write_card
 from ..catalog.lookup import CARD_NAME, all_cards
 from ..core.atomic_io import to_disk
 from ..core.errors import InputError, ModelError, OutputError
@@ -88,7 +87,7 @@ def _opened(path: Path) -> Iterator[Path]:
 def _read(content: Path, source: str, folds: list[str]) -> _Model:
     """The model in a checkpoint or a folder; given: name of what the user gave, such as the zip file."""
     folder = content if content.is_file() else _locate(content, source)
-    if (folder / PLANS_NAME).is_file() and not (folder / CARD_NAME).is_file():
+    if (folder / PLANS_NAME).exists() and not (folder / CARD_NAME).exists():
         return _from_results(folder, folds)
     if folds:
         raise InputError(
@@ -185,17 +184,17 @@ def _from_nnunet(
 
 
 def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
-    """Raise ModelError for texts that no file can hold, and for weights that do not fit the network, all of them.
+    """Raise ModelError for what no card can hold, and for weights that do not fit the network, all of them.
 
     The latter tells what a trainer that LightSeg does not know has made of the network in the plans. names: what
     messages call the weights of each fold.
     """
     try:
-        json.dumps(card_to_dict(card), ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
+        check_readable(card)
+    except ValueError as error:
         raise ModelError(
             _(
-                "The texts that describe {names} cannot be made a model card ({reason}). Correct its {DATASET_NAME}."
+                "What describes {names} cannot be made a model card: {reason}. Correct its {DATASET_NAME} or plans."
             ).format(names=names[0], reason=error, DATASET_NAME=DATASET_NAME)
         ) from error
     for name, state in zip(names, (checkpoint.state, *checkpoint.other_folds), strict=True):

@@ -33,6 +33,11 @@ UNET: dict[str, Schema] = {
     "n_conv_per_stage_decoder": COUNTS,
     "conv_bias": {"type": "boolean"},
 }
+STYLE: dict[str, Schema] = {
+    "norm_op_kwargs": {"type": ["object", "null"], "properties": {"eps": {"type": "number", "exclusiveMinimum": 0}}},
+    "nonlin_kwargs": {"type": ["object", "null"], "properties": {"negative_slope": {"type": "number"}}},
+    "nonlin_first": {"type": ["boolean", "null"]},
+}
 # Class -> family, and the argument that says how much a stage of the encoder holds.
 UNETS = {
     "PlainConvUNet": ("plain_conv_unet", "n_conv_per_stage"),
@@ -87,6 +92,7 @@ def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, 
     family, depth = UNETS[name.rsplit(".", 1)[-1]]
     arguments = _for_every_stage(arguments, depth)
     arguments = conform(arguments, object_of({**UNET, depth: COUNTS, "norm_op": TEXT, "nonlin": TEXT}), where)
+    arguments = conform(arguments, {"type": "object", "properties": STYLE}, where)
     style = _style(arguments | BATCH_NORM if trainer == BATCH_NORM_TRAINER else arguments)
     stated = (*UNET, depth, "n_stages", "norm_op", "norm_op_kwargs", "nonlin", "nonlin_kwargs", "nonlin_first")
     _check_details({name: value for name, value in arguments.items() if name not in (*stated, *TRAINING_ONLY)})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PLANS = {"configurations": OBJECT, "transpose_forward": {**AXES, "minItems": 3}, "image_reader_writer": TEXT}
 CONFIGURATION = {
     "patch_size": SIZE,
-    "spacing": {**SIZE, "items": {"type": "number", "exclusiveMinimum": 0}},
+    "spacing": {**SIZE, "items": {"type": "number", "minimum": 1e-4, "maximum": 1e4}},  # mm, as a card's
     "normalization_schemes": {"type": "array", "items": TEXT},
     "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}},
     "resampling_fn_data": TEXT,
@@ -38,7 +38,7 @@ INTENSITIES = {
     "percentile_00_5": NUMBER,
     "percentile_99_5": NUMBER,
     "mean": NUMBER,
-    "std": {"type": "number", "exclusiveMinimum": 0},
+    "std": {"type": "number", "minimum": 1e-12, "maximum": 1e12},
 }
 # World directions of the array axes k, j, i that nnU-Net's readers hand over; "" where they are as stored.
 READERS = {"SimpleITKIO": "", "NibabelIO": "", "SimpleITKIOWithReorient": "SAR", "NibabelIOWithReorient": "SAR"}

@@ -14,10 +14,12 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..core.schema import FieldError
-from ..imaging.readers import IMAGE_ENDINGS, read_labels, read_volume
+from ..imaging.readers import IMAGE_ENDINGS, case_name, read_labels, read_volume
 from ..imaging.volume import Volume, check_labels
 from ..nnunet.dataset import DATASET_NAME, Names, read_names
 from ..nnunet.fields import read_object
+
+MOST_CHANNELS = 10_000  # that four digits can number
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,17 @@ def _names(folder: Path) -> Names:
 
 def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
     cases = []
+    visible = [path for path in sorted(images.iterdir()) if path.name[0] != "."]
+    visible = [path for path in visible if path.name.lower().endswith(IMAGE_ENDINGS) and path.is_file()]
+    names: dict[str, list[Path]] = {}
+    for path in visible:
+        names.setdefault(case_name(path), []).append(path)
     for label in sorted(labels.iterdir()):
-        ending = next((ending for ending in IMAGE_ENDINGS if label.name.endswith(ending)), None)
-        if ending is None or label.name.startswith("."):
+        if not label.name.lower().endswith(IMAGE_ENDINGS) or label.name.startswith("."):
             continue
-        name = label.name[: -len(ending)]
-        files = sorted(images.glob(f"{name}_[0-9][0-9][0-9][0-9]{ending}")) if numbered else [images / label.name]
-        if not files or not all(file.is_file() for file in files):
+        name = case_name(label)
+        files = _images_of(label, names, numbered)
+        if not files:
             raise InputError(
                 _("Case '{name}' has a label but no image in {images}. Add the image or remove the label.").format(
                     name=name, images=images.name
@@ -106,7 +112,6 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
             )
         cases.append(Case(name, tuple(files), label))
     used = {image for case in cases for image in case.images}
-    visible = [path for path in sorted(images.iterdir()) if path.name.endswith(IMAGE_ENDINGS) and path.name[0] != "."]
     if unused := [path.name for path in visible if path not in used]:
         raise InputError(
             _(
@@ -121,3 +126,29 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
             ).format(labels=labels, count=len(cases))
         )
     return tuple(cases)
+
+
+def _images_of(label: Path, names: dict[str, list[Path]], numbered: bool) -> list[Path]:
+    """The image of each channel that belongs to a label map, whatever the format of either; none where one is missing.
+
+    Args:
+        names: all images by their name without ending.
+        numbered: whether channels have the endings _0000, _0001, ...
+
+    Raises:
+        InputError: two images have the name of one channel.
+    """
+    wanted = case_name(label)
+    found = []
+    for number in range(MOST_CHANNELS):
+        paths = names.get(f"{wanted}_{number:04d}" if numbered else wanted, [])
+        if len(paths) > 1:
+            raise InputError(
+                f"Case '{wanted}' has two images of one channel, {paths[0].name} and {paths[1].name}. Remove one."
+            )
+        if not paths:
+            break
+        found += paths
+        if not numbered:
+            break
+    return found

@@ -9,6 +9,10 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 
+LARGEST_PATCH = 1024  # voxels along a side
+LARGEST = 1_000_000  # of any number but those below: no training takes as many epochs
+MOST = {"seed": (1 << 63) - 1, "learning_rate": 1e3, "weight_decay": 1e3, "class_weight_exponent": 10}  # and -10
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -40,12 +44,12 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """Raise InputError for a value with which no training is possible."""
-        check_least(self, epochs=1, batch_size=1, validate_every=1, warmup_epochs=0, seed=0)
-        if self.patch_size is not None and min(self.patch_size) < 1:
+        check_numbers(self, epochs=1, batch_size=1, validate_every=1, warmup_epochs=0, seed=0, weight_decay=0)
+        if self.patch_size is not None and not 1 <= min(self.patch_size) <= max(self.patch_size) <= LARGEST_PATCH:
             raise InputError(
-                _("patch_size is {patch_size}, but must be positive. Choose another value.").format(
-                    patch_size=self.patch_size
-                )
+                _(
+                    "patch_size is {patch_size}, but each side must be from 1 to {most} voxels. Choose another value."
+                ).format(patch_size=self.patch_size, most=LARGEST_PATCH)
             )
         if not self.learning_rate > 0:
             raise InputError(
@@ -62,8 +66,21 @@ class TrainingOptions:
                 )
 
 
-def check_least(options: object, **least: float) -> None:
-    """Raise InputError for the first of the named fields that is below its minimum."""
+def check_numbers(options: object, **least: float) -> None:
+    """Raise InputError for the first number with which nothing can be computed.
+
+    Args:
+        options: a dataclass with the fields.
+        least: the minimum of some of them, by name.
+    """
+    for name, value in vars(options).items():
+        if isinstance(value, int | float) and not abs(value) <= MOST.get(name, LARGEST):
+            most = MOST.get(name, LARGEST)
+            raise InputError(
+                _("{name} is {value}, but must be a number from {least} to {most}. Choose another value.").format(
+                    name=name, value=value, least=least.get(name, -most), most=most
+                )
+            )
     for name, minimum in least.items():
         if getattr(options, name) < minimum:
             raise InputError(

@@ -40,15 +40,16 @@ def measure_performance(card: Card, cases: Sequence[ValidationCase], device: str
             measure: {"mean": round(summary.mean[measure], 4), "std": round(summary.std[measure], 4)}
             for measure in summary.mean
             if np.isfinite(summary.mean[measure])  # JSON knows neither NaN nor infinity
-        } | {"missed": summary.missed, "mirrored_dice": {"mean": round(float(np.nanmean(mirrored[summary.label])), 4)}}
-    mean = float(np.mean([entry["dice"]["mean"] for entry in by_label.values()]))
-    mean_mirrored = float(np.mean([entry["mirrored_dice"]["mean"] for entry in by_label.values()]))
-    return {
-        "cases": len(cases),
-        "mean_dice": round(mean, 4),
-        "mean_mirrored_dice": round(mean_mirrored, 4),
-        "labels": by_label,
+        } | {"missed": summary.missed}
+        swapped_scores = np.array(mirrored[summary.label])
+        if not np.isnan(swapped_scores).all():  # found in an image, but neither there nor by the expert once mirrored
+            by_label[summary.name]["mirrored_dice"] = {"mean": round(float(np.nanmean(swapped_scores)), 4)}
+    means = {
+        f"mean_{measure}": round(float(np.mean([entry[measure]["mean"] for entry in having])), 4)
+        for measure in ("dice", "mirrored_dice")
+        if (having := [entry for entry in by_label.values() if measure in entry])
     }
+    return {"cases": len(cases), **means, "labels": by_label}
 
 
 def _mirror(volume: Volume) -> Volume:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-from .options import check_least
+from .options import check_numbers
 from .synthesis.options import SynthesisOptions
 
 
@@ -56,7 +56,7 @@ class SyntheticTrainingOptions:
 
     def __post_init__(self) -> None:
         """Raise InputError for a value with which no training is possible."""
-        check_least(
+        check_numbers(
             self,
             epochs=1,
             images_per_epoch=1,

@@ -18,6 +18,8 @@ PROTOCOL = 2  # torch.save's, and the only one that the restricted reader unders
 SPARE = 1 << 20  # entries and characters that any file may have copied
 SHARE = 16  # and how many for each of its bytes
 ENCODE = "_codecs.encode"  # how protocol 2 writes bytes: as text of Latin-1
+HOLDERS = ("collections.OrderedDict", "collections.Counter")  # whose own functions a file could replace by others
+KEPT = {"_metadata"}  # what torch hangs on the dict of a network's weights
 ITEMSIZES = {
     f"torch.{kind}Storage": size
     for size, kinds in {
@@ -75,9 +77,14 @@ class _Name:
 
 @dataclass
 class _Held:
-    """In place of a list, a dict, or what a call returned: how many entries it has."""
+    """In place of a list, a dict, or what a call returned: how many entries it has, and what was called.
+
+    keys: those that are text; None where they are not known.
+    """
 
     entries: int = 0
+    made_by: str = ""
+    keys: set[str] | None = None
 
 
 _MARK = object()
@@ -112,7 +119,7 @@ class Scan:
         elif name in ("NONE", "NEWTRUE", "NEWFALSE"):
             push(None)
         elif name in ("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"):
-            push(_Held())
+            push(_Held(keys=set() if name == "EMPTY_DICT" else None))
         elif name == "EMPTY_TUPLE":
             push(())
         elif name == "MARK":
@@ -132,7 +139,9 @@ class Scan:
             arguments, function = pop(), pop()
             push(self._called(function, arguments))
         elif name == "BUILD":
-            self._charge((pop(),))
+            state = pop()
+            self._charge((state,))
+            self._check_state(self._stack[-1], state)
         elif name == "BINPERSID":
             push(self._stored(pop()))
         elif name in ("BINPUT", "LONG_BINPUT"):
@@ -157,6 +166,14 @@ class Scan:
             raise ValueError(_("it has keys of nested tuples"))  # whose hash takes twice the time with each level
         if isinstance(self._stack[-1], _Held):
             self._stack[-1].entries += len(items)
+            if self._stack[-1].keys is not None:
+                self._stack[-1].keys.update(str(key) for key in keys)
+
+    def _check_state(self, target: Any, state: Any) -> None:
+        """Raise ValueError for a dict that would get an attribute in place of `items` or another of its functions."""
+        known = state.keys if isinstance(state, _Held) else None
+        if isinstance(target, _Held) and target.made_by in HOLDERS and (known is None or not known <= KEPT):
+            raise ValueError("it changes what a dict can do")
 
     def _called(self, function: Any, arguments: Any) -> _Held:
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
@@ -164,7 +181,7 @@ class Scan:
         if function.name == ENCODE and arguments[1:] not in (("latin1",), ("latin-1",)):
             raise ValueError(_("it has bytes in an unusual encoding"))
         self._charge(arguments)
-        return _Held(sum(map(_length, arguments)))
+        return _Held(sum(map(_length, arguments)), function.name)
 
     def _charge(self, values: tuple[Any, ...]) -> None:
         """For what is copied: what was written once may be named again and again."""

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,8 @@ from batch_cases import (
     write_cohort,
     write_volume,
 )
-from LightSegLib.batch.records import failed, read_record, write_record
+from LightSegLib.batch.preview import steps
+from LightSegLib.batch.records import failed, make_folders, read_record, write_record
 from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Settings
 from LightSegLib.core.errors import InputError
@@ -168,6 +169,37 @@ def test_a_record_of_an_earlier_version_keeps_the_backend(cohort: Path, tmp_path
     path.write_text(json.dumps(row | {"form": "bfloat16"}), encoding="utf-8")
     record = read_record(path)
     assert record is not None and record.backend == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        "",
+        "[" * 100_000,
+        "[]",
+        '{"case": 5}',
+        '{"ml": "x"}',
+        '{"ml": {"a": null}}',
+        '{"notices": [1]}',
+        '{"files": []}',
+        '{"libraries": 3}',
+        '{"seconds": "long"}',
+        '{"device": {}}',
+    ],
+)
+def test_a_spoiled_record_is_that_of_a_case_to_be_done(cohort: Path, tmp_path: Path, spoiled: str) -> None:
+    with plan_batch(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
+        make_folders(plan.batch)
+        path = tmp_path / "out" / ".records" / "Fall 1.json"
+        row = asdict(failed(next(iter(plan.cases())), plan.batch, "memory ran out"))
+        path.write_text(json.dumps(row))
+        assert read_record(path) is not None
+        fields = json.loads(spoiled) if spoiled.startswith("{") else None
+        path.write_text(spoiled if fields is None else json.dumps(row | fields))
+        assert read_record(path) is None
+        (tmp_path / "out" / ".records" / ".tables.json").write_text(spoiled)
+    with plan_batch(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
+        assert len([done for _, done in steps(plan) if not done]) == plan.count
 
 
 def test_a_label_drawn_by_hand_for_a_case_that_failed_stays(cohort: Path, tmp_path: Path) -> None:

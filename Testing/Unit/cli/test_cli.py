@@ -231,6 +231,43 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_told_from_one_that
     assert code == 2 and "does not say how it was made" in problems
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("[" * 5000, "nested too deeply"),
+        ("[]", "must be a JSON object"),
+        ('{"settings": 3}', "settings must be a JSON object"),
+        ('{"settings": {}}', "settings.mirror is missing"),
+        ('{"settings": {"mirror": false, "largest_component": []}}', "largest_component must be text"),
+        (
+            '{"settings": {"mirror": false, "largest_component": "model", "region_lps": [[1, 2]]}}',
+            "must have 8 entries",
+        ),
+        ('{"settings": {"mirror": false, "largest_component": "model", "region_lps": 5}}', "must be a list"),
+        ('{"libraries": "torch"}', "libraries must be a JSON object"),
+        ('{"device": null}', "device must be text"),
+        ('{"computed_in": "float7"}', "precision cannot be"),
+    ],
+)
+def test_a_result_that_says_nonsense_of_itself_is_refused(
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, said: str, words: str
+) -> None:
+    sound = {
+        "model": str(tiny_model),
+        "version": "1",
+        "weights_sha256": "0",
+        "device": "cpu",
+        "computed_in": "float32",
+        "settings": {"mirror": False, "largest_component": "model"},
+        "lightseg": "1",
+    }
+    labels = sitk.Cast(sitk.ReadImage(str(image := write_image())) > 100, sitk.sitkUInt8)
+    labels.SetMetaData("LightSeg_Provenance", json.dumps(sound | json.loads(said)) if said[0] == "{" else said)
+    sitk.WriteImage(labels, str(tmp_path / "out.seg.nrrd"))
+    code, _, problems = run("reproduce", tmp_path / "out.seg.nrrd", image)
+    assert code == 2 and words in problems
+
+
 # --- evaluate and train ------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from imported_models import change, zipped
+from LightSegLib.catalog.card import read_card
 from LightSegLib.core.errors import InputError, LightSegError, ModelError
 from LightSegLib.models.importing import import_model
 from nnunet_models import DATASET, PLAIN_CONV_UNET, make_checkpoint, make_plans
@@ -82,6 +83,53 @@ def test_text_that_no_file_can_hold_is_refused(results: Path, models: Path, tmp_
         import_model(results)
     torch.save(make_checkpoint(make_plans(), dataset), tmp_path / "checkpoint.pth")
     with pytest.raises(ModelError, match="cannot be made a model card"):
+        import_model(tmp_path / "checkpoint.pth")
+    assert not models.exists()
+
+
+def with_arguments(**changes: Any) -> dict[str, Any]:
+    """Plans whose network has these arguments."""
+    arguments = {**PLAIN_CONV_UNET["arch_kwargs"], **changes}  # type: ignore[dict-item]
+    return make_plans(architecture={**PLAIN_CONV_UNET, "arch_kwargs": arguments})
+
+
+@pytest.mark.parametrize(
+    ("plans", "words"),
+    [
+        (make_plans(patch_size=[8192, 16, 16]), r"patch_size\[0\] must be at most 4096"),
+        (make_plans(spacing=[1e-308, 1.5, 1.25]), r"spacing\[0\] must be at least 0\.0001"),
+        (make_plans(spacing=[3.0, 1.5, 1e308]), r"spacing\[2\] must be at most 10000"),
+        (with_arguments(norm_op_kwargs=[1, 2]), "norm_op_kwargs must be a JSON object or null"),
+        (with_arguments(norm_op_kwargs={"eps": "a", "affine": True}), "norm_op_kwargs.eps must be a number"),
+        (with_arguments(nonlin_kwargs="inplace"), "nonlin_kwargs must be a JSON object or null"),
+        (with_arguments(nonlin_kwargs={"negative_slope": []}), "nonlin_kwargs.negative_slope must be a number"),
+    ],
+)
+def test_plans_that_no_card_could_hold_replace_no_model(
+    original: Path, tmp_path: Path, models: Path, plans: dict[str, Any], words: str
+) -> None:
+    """Checked before anything is written: a model that nobody could read again would be in the place of one."""
+    before = import_model(original)
+    content = torch.load(original / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    content["init_args"]["plans"] = plans
+    torch.save(content, tmp_path / "checkpoint.pth")
+    with pytest.raises(ModelError, match=words):
+        import_model(tmp_path / "checkpoint.pth", replace=True)
+    assert before.folder is not None and read_card(before.folder / "model.json") == before
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ({"name": "n" * 301}, "title must have at most 300"),
+        ({"reference": "r" * (1 << 19) + "\0" * (1 << 17)}, "MB of text"),
+    ],
+)
+def test_a_description_too_long_for_a_card_is_refused(
+    tmp_path: Path, models: Path, names: dict[str, str], words: str
+) -> None:
+    torch.save(make_checkpoint(make_plans(), DATASET | names), tmp_path / "checkpoint.pth")
+    with pytest.raises(ModelError, match=f"cannot be made a model card: .*{words}"):
         import_model(tmp_path / "checkpoint.pth")
     assert not models.exists()
 

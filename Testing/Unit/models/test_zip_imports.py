@@ -41,6 +41,34 @@ def test_a_zip_that_reaches_out_of_its_folder_is_refused(
     assert not models.exists() and not list(tmp_path.rglob("outside.txt"))
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([""], "has no name"),
+        (["."], "has no name"),
+        (["a" * 300], "has too long a name"),
+        (["a/" * 60 + "x"], "has too long a name"),
+        (["a/" * 2000 + "x"], "has too long a name"),
+        (["a", "A"], "is there twice"),
+        (["a", "a/b"], "lies in a file"),
+        (["a/b", "a"], "is there twice"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_that_no_file_system_could_hold_is_refused(
+    results: Path, tmp_path: Path, models: Path, names: list[str], words: str
+) -> None:
+    file = zipped(results, tmp_path / "model.zip")
+    with zipfile.ZipFile(file, "a") as archive:
+        for name in names:
+            entry = zipfile.ZipInfo("x")
+            entry.filename = name
+            archive.writestr(entry, "x")
+    with pytest.raises(InputError, match=words):
+        import_model(file)
+    assert not models.exists()
+
+
 def test_a_zip_with_a_link_is_refused(results: Path, tmp_path: Path) -> None:
     file = zipped(results, tmp_path / "model.zip")
     link = zipfile.ZipInfo(f"{results.name}/link")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from LightSegLib.catalog.card import read_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card
@@ -25,7 +26,10 @@ from LightSegLib.training.dataset import Dataset, read_dataset
 from LightSegLib.training.loss import SegmentationLoss, boundary_region
 from LightSegLib.training.model_card import starting_card
 from LightSegLib.training.options import TrainingOptions, training_command
+from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
 from LightSegLib.training.trainer import train
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 STILL = Augmentation(spatial_probability=0, intensity_probability=0)
 QUICK = TrainingOptions(epochs=4, batch_size=2, patch_size=(16, 16, 16), warmup_epochs=1, validate_every=2, seed=3)
@@ -327,11 +331,102 @@ def test_a_card_trained_on_other_data_drops_what_it_said_of_its_own(raw_dataset:
 
 
 @pytest.mark.parametrize(
-    "change", [{"epochs": 0}, {"batch_size": 0}, {"validate_every": 0}, {"validation_fraction": 2.0}]
+    "change",
+    [
+        {"epochs": 0},
+        {"epochs": 10**21},
+        {"batch_size": 0},
+        {"validate_every": 0},
+        {"validation_fraction": 2.0},
+        {"validation_fraction": float("nan")},
+        {"learning_rate": float("inf")},
+        {"learning_rate": float("nan")},
+        {"weight_decay": float("nan")},
+        {"weight_decay": float("inf")},
+        {"weight_decay": -1.0},
+        {"class_weight_exponent": float("nan")},
+        {"class_weight_exponent": 1e308},
+        {"ema_decay": float("nan")},
+        {"foreground_fraction": float("nan")},
+        {"warmup_epochs": 10**12},
+        {"seed": 10**23},
+        {"patch_size": (100_000, 100_000, 100_000)},
+        {"patch_size": (16, 0, 16)},
+    ],
 )
 def test_options_with_which_no_training_is_possible_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(change))):
         TrainingOptions(**change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"hours": float("nan")}, {"spacing": float("inf")}, {"margin": float("nan")}])
+def test_options_with_which_no_training_on_label_maps_is_possible_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(change))):
+        SyntheticTrainingOptions(**change)  # type: ignore[arg-type]
+
+
+def test_label_values_may_have_gaps(raw_dataset: Path, tmp_path: Path) -> None:
+    """The network has outputs for the values between, which no label names: none of these is ever the answer."""
+    for path in (raw_dataset / "labelsTr").iterdir():
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        write(path, np.where(labels == 2, 5, labels).astype(np.uint8))
+    names = {"background": 0, "upper": 1, "lower": 5}
+    (raw_dataset / "dataset.json").write_text(json.dumps({"name": "Balls", "labels": names}), encoding="utf-8")
+    out = tmp_path / "gaps"
+    # at this learning rate the weights are as they were by chance, and so would be the values that are found
+    card = train(raw_dataset, out, dataclasses.replace(QUICK, epochs=1, learning_rate=1e-9, validate_every=1))
+    assert [label.value for label in card.labels] == [1, 5] and card.unnamed_outputs == (2, 3, 4)
+    image = read_volume(raw_dataset / "imagesTr" / "case_0_0000.nii.gz")
+    options = InferenceOptions("cpu", "float32", confidence=True)
+    found = Segmenter(read_card(out / CARD_NAME), options).segment([image])
+    assert set(np.unique(found.voxels)) <= {0, 1, 5}
+    assert set(card.performance["labels"]) <= {"Upper", "Lower"}
+    resumed = train(
+        raw_dataset, out, dataclasses.replace(QUICK, epochs=1, learning_rate=1e-9, validate_every=1, resume=True)
+    )
+    assert resumed.performance == card.performance
+
+
+def test_a_label_that_no_validation_case_has_ends_no_training(raw_dataset: Path, tmp_path: Path) -> None:
+    names = {"background": 0, "upper": 1, "lower": 2, "lesion": 3}
+    (raw_dataset / "dataset.json").write_text(json.dumps({"name": "Balls", "labels": names}), encoding="utf-8")
+    out = tmp_path / "lesion"
+    flags = ["--epochs", "2", "--batch-size", "2", "--patch-size", "16,16,16", "--validate-every", "1"]
+    assert main(["train", str(raw_dataset), "--out", str(out), "--device", "cpu", *flags]) == 0
+    assert [label.name for label in read_card(out / CARD_NAME).labels] == ["Upper", "Lower", "Lesion"]
+    assert (out / "curves.png").is_file()
+
+
+def test_images_may_be_stored_in_any_directions(raw_dataset: Path, tmp_path: Path) -> None:
+    """A card that takes images as they are stored, as those of imported nnU-Net models do."""
+    card = json.loads((REPOSITORY / "LightSeg/LightSegLib/catalog/cards/hippocampus-mr-lightmedseg.json").read_text())
+    card["preprocessing"]["orientation"] = "input"
+    (tmp_path / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    options = dataclasses.replace(QUICK, epochs=1, validate_every=1, card=str(tmp_path / "card.json"))
+    assert train(raw_dataset, tmp_path / "m", options).preprocessing.orientation == "input"
+
+
+def test_names_with_brackets_and_other_formats_are_paired(raw_dataset: Path) -> None:
+    for path in sorted((raw_dataset / "labelsTr").iterdir()):
+        number = path.name[5]
+        sitk.WriteImage(sitk.ReadImage(str(path)), str(path.with_name(f"case [{number}].seg.nrrd")))
+        path.unlink()
+        image = raw_dataset / "imagesTr" / f"case_{number}_0000.nii.gz"
+        image.rename(image.with_name(f"case [{number}]_0000.nii.gz"))
+    (raw_dataset / "imagesTr" / "._case [0]_0000.nii.gz").write_bytes(b"of macOS")
+    (raw_dataset / "labelsTr" / "._case [0].nii.gz").write_bytes(b"of macOS")
+    cases = read_dataset(raw_dataset).cases
+    assert [case.name for case in cases] == [f"case [{n}]" for n in range(6)]
+    assert [case.images[0].name for case in cases] == [f"case [{n}]_0000.nii.gz" for n in range(6)]
+    volumes, labels = cases[0].load()
+    assert labels.shape == volumes[0].voxels.shape and set(np.unique(labels)) == {0, 1, 2}
+
+
+def test_two_images_of_one_channel_are_refused(raw_dataset: Path) -> None:
+    image = raw_dataset / "imagesTr" / "case_0_0000.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(image)), str(image.with_name("case_0_0000.nrrd")))
+    with pytest.raises(InputError, match="two images of one channel"):
+        read_dataset(raw_dataset)
 
 
 def test_fractional_and_empty_label_files_are_refused(raw_dataset: Path, tmp_path: Path) -> None:

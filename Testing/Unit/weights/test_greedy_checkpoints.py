@@ -215,6 +215,19 @@ def test_a_meta_tensor_is_refused(tmp_path: Path, legacy: bool) -> None:
         read_checkpoint(path)
 
 
+# --- containers that are not what they seem ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["OrderedDict", "Counter"])
+def test_a_dict_with_other_functions_is_refused(tmp_path: Path, kind: str) -> None:
+    """Whoever asks it for its items would get what the file says."""
+    other = table(items=name("builtins", "dict"))
+    weights = call(name("collections", kind)) + b"(" + text("w") + tensor() + b"u"
+    write_zip(tmp_path / "w.pth", program(weights, other, b"b"))
+    with pytest.raises(ModelError, match="it changes what a dict can do"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
 # --- what is sound stays so -------------------------------------------------------------------------
 
 

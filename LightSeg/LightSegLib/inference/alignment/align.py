@@ -74,12 +74,14 @@ class Aligned:
         full = np.zeros(self.full_shape, dtype)
         return full, oriented(full, self.order, self.flips)[self.roi_slices]
 
-    def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> AlignedRestorer:
+    def restorer(
+        self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
+    ) -> AlignedRestorer:
         """Takes logits of the grid, decides labels on the input's grid."""
         shift = np.eye(4)
         shift[:3, 3] = [part.start for part in self.roi_slices[::-1]]
         to_grid = np.linalg.inv(self.grid_to_world) @ self.channels[0].geometry.index_to_world @ shift
-        return AlignedRestorer(self.shape, to_grid, labels, Decision.of(rules), confidence)
+        return AlignedRestorer(self.shape, to_grid, labels, decision, confidence)
 
     def bytes_to_restore(self, outputs: int) -> int:
         """Memory that the restorer takes: the logits twice, and what it computes for some voxels."""

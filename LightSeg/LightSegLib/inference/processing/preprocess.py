@@ -86,7 +86,9 @@ class NetworkInput(Protocol):
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
         """Zeros on the input's grid, and the view of them for the part to be labeled."""
 
-    def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> Restorer:
+    def restorer(
+        self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
+    ) -> Restorer:
         """What writes to such views; see `Restorer`."""
 
     def bytes_to_restore(self, outputs: int) -> int:
@@ -140,10 +142,12 @@ class PreparedVolumes:
         full = np.zeros(self.full_shape, dtype)
         return full, oriented(full[self.roi_slices], self.order, self.flips)[self.inner]
 
-    def restorer(self, rules: Inference, labels: np.ndarray, confidence: np.ndarray | None) -> LabelRestorer:
+    def restorer(
+        self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
+    ) -> LabelRestorer:
         """Takes logits of the working grid, decides labels at the input's resolution."""
         picked = nearest_axes(rules.resampling, self.working_spacing, self.spacing)
-        return LabelRestorer(self.shape, labels, Decision.of(rules), picked, confidence)
+        return LabelRestorer(self.shape, labels, decision, picked, confidence)
 
     def bytes_to_restore(self, outputs: int) -> int:
         """Memory that the restorer takes."""

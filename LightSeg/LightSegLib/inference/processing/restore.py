@@ -20,21 +20,27 @@ SLAB_BYTES = 32 * 2**20  # resampled logits held at once
 
 @dataclass(frozen=True)
 class Decision:
-    """How outputs become labels. regions: see `Inference`. threshold: what an output must exceed to paint its region,
-    0 for logits, 0.5 for probabilities."""
+    """How outputs become labels.
+
+    Args:
+        regions: see `Inference`.
+        threshold: what an output must exceed to paint its region, 0 for logits, 0.5 for probabilities.
+        unnamed: outputs that are of no label, because there are gaps between the values; they are never chosen.
+    """
 
     regions: Sequence[int] = ()
     threshold: float = 0.0
+    unnamed: Sequence[int] = ()
 
     @classmethod
-    def of(cls, rules: Inference) -> Decision:
+    def of(cls, rules: Inference, unnamed: Sequence[int] = ()) -> Decision:
         """What a card says."""
-        return cls(rules.regions, 0.5 if rules.average == "probabilities" else 0.0)
+        return cls(rules.regions, 0.5 if rules.average == "probabilities" else 0.0, unnamed)
 
     def labels(self, outputs: Tensor) -> Tensor:
         """Labels [n, ...] of outputs [n, outputs, ...]."""
         if not self.regions:
-            return outputs.argmax(dim=1)
+            return self._named(outputs).argmax(dim=1)
         labels = torch.zeros_like(outputs[:, 0], dtype=torch.int32)
         for output, label in zip(outputs.unbind(1), self.regions, strict=True):
             labels[output > self.threshold] = label
@@ -44,9 +50,15 @@ class Decision:
         """Probability of each label, uint8 [n, ...]: of the region that painted last, or that none did."""
         return self._probability(outputs).mul(100).round().to(torch.uint8)
 
+    def _named(self, outputs: Tensor) -> Tensor:
+        """Outputs [n, outputs, ...] of which those without a label are the lowest."""
+        if not self.unnamed:
+            return outputs
+        return outputs.index_fill(1, torch.tensor(self.unnamed, device=outputs.device), -torch.inf)
+
     def _probability(self, outputs: Tensor) -> Tensor:
         if not self.regions:
-            return (outputs if self.threshold else outputs.softmax(dim=1)).amax(dim=1)
+            return self._named(outputs if self.threshold else outputs.softmax(dim=1)).amax(dim=1)
         probabilities = outputs if self.threshold else outputs.sigmoid()
         found = 1 - probabilities.amax(dim=1)
         for output, probability in zip(outputs.unbind(1), probabilities.unbind(1), strict=True):

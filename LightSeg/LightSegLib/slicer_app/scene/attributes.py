@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import slicer
@@ -59,4 +60,9 @@ def provenance_of(segmentationNode: Any) -> dict[str, Any]:
         for name, key in ATTRIBUTES.items()
     }
     as_json = ("settings", "libraries", "notices", "seconds", "low_confidence_slices", "totals", "alignment")
-    return {key: i18n.loads(text) if key in as_json else text for key, text in found.items() if text is not None}
+    stated: dict[str, Any] = {}
+    for key, text in found.items():
+        if text is not None:
+            with suppress(ValueError, TypeError, LookupError, RecursionError):  # a scene may come from anybody
+                stated[key] = i18n.loads(text) if key in as_json else text
+    return stated
