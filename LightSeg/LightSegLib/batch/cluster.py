@@ -20,6 +20,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..core import i18n
 from ..core.errors import Canceled, DeviceError, InputError, LightSegError
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Progress
@@ -215,7 +216,7 @@ class _Session:
         """What a worker says of its case."""
         if any(task.case.id == response["case"] for task in self._tasks_running()):
             number = self._numbers.setdefault(response["worker"], len(self._numbers) + 1)
-            self._batch_progress.working(number, response["case"], Progress(**response["progress"]))
+            self._batch_progress.working(number, response["case"], Progress(**i18n.loads(response["progress"])))
 
     def _finished(self, future: Future) -> Iterator[Answer]:
         """The answers of a parcel; the cases that are tried again have none."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from .. import __version__
+from ..core import i18n
 from ..core.errors import Canceled, DeviceError, LightSegError
 from ..core.progress import CancelCallback, Progress
 from ..worker import messages
@@ -96,7 +97,7 @@ def do(chunk: list[dict[str, Any]], handler: tuple[str, str], topic: str, wanted
         nonlocal reported
         if time.monotonic() > reported + NOTICE:
             reported = time.monotonic()
-            worker.log_event(topic, {"case": case, "worker": worker.address, "progress": vars(progress)})
+            worker.log_event(topic, {"case": case, "worker": worker.address, "progress": i18n.dumps(vars(progress))})
 
     # The worker's nanny sets it; each large array would be new memory from the system, at half the speed.
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
