@@ -290,7 +290,8 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         volumes, roi = request.read()
         requireTorch()
         segmenter = Segmenter(card, request.options)
-        return request.write(segmenter.segment(volumes, roi, self.progressCallback, self.cancelCallback))
+        segmentation = segmenter.segment(volumes, roi, self.progressCallback, self.cancelCallback)
+        return request.write(request.on_volume(segmentation))
 
     def start(self, volumeNode, model=DEFAULT_MODEL, segmentationNode=None, roiNode=None, side=None, options=None):
         """As `segment`, in a process of its own: returns a `jobs.Job` at once, and Slicer stays usable.

@@ -179,7 +179,7 @@ class Job(Task):
                     "Load it and segment it again."
                 ).format(GetName=removed[0].GetName())
             )
-        segmentation: Segmentation = self.result
+        segmentation: Segmentation = self._request.on_volume(self.result)
         self.provenance, self.notices = segmentation.provenance, segmentation.provenance["notices"]
         changed = [node.GetName() for node, version in self._versions if _version(node) != version]
         if changed:

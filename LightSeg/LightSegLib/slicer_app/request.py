@@ -24,17 +24,21 @@ class Request:
     roiNode: Any = None
     side: str | None = None
     options: InferenceOptions = field(default_factory=InferenceOptions)
+    _bent: list[Any] = field(default_factory=list, compare=False, repr=False)  # what was straightened to be read
 
     def read(self) -> tuple[list[Volume], RegionOfInterest | None]:
         """The volumes and the region. Raises InputError for nodes that cannot be used."""
         scene.check_output(self.segmentationNode, self.side)
-        volumes = scene.volumes_from_nodes(self.volumeNodes)
-        if not self.volumeNodes or self.roiNode is None:
-            return volumes, None
-        return volumes, scene.roi_from_node(self.roiNode, self.volumeNodes[0])
+        inputs = scene.volumes_from_nodes(self.volumeNodes)
+        self._bent[:] = [inputs.bent] if inputs.bent else []
+        return inputs.volumes, None if self.roiNode is None else scene.roi_from_node(self.roiNode)
+
+    def on_volume(self, segmentation: Segmentation) -> Segmentation:
+        """The result on the voxels of the first volume, where that had to be straightened to be read."""
+        return self._bent[0].brought_back(segmentation) if self._bent else segmentation
 
     def write(self, segmentation: Segmentation) -> Any:
-        """Add the segments to the scene; returns the segmentation node. Raises as `scene.write_segmentation`."""
+        """Add the segments of `on_volume` to the scene; returns their node. Raises as `scene.write_segmentation`."""
         output = self.segmentationNode
         if output is not None and output.GetScene() is None:  # removed meanwhile
             output = None

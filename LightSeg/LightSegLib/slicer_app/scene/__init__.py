@@ -1,8 +1,8 @@
 """Between the MRML scene and LightSeg: the only part of the library that turns nodes into volumes and back.
 
 MRML states positions in RAS, the library in LPS; both in mm. What the network sees is the anatomy as it lies in
-the world: a linear parent transform of the volume is part of the geometry. Through a non-linear one a grid does
-not stay a grid, so such a volume keeps its own, local coordinates.
+the world: a linear parent transform of the volume is part of the geometry. Through a shearing or non-linear one a grid
+does not stay a grid with right angles, so such a volume is straightened, and its labels are brought back (`bent.py`).
 """
 
 from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, provenance_of

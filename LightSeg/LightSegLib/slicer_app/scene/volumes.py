@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import slicer
 import slicer.util
+import vtk
 from vtk.util import numpy_support
 
 from ...core.errors import InputError
 from ...core.i18n import tr as _
+from ...imaging.affine import snapped
 from ...imaging.geometry import Geometry
 from ...imaging.ras import RAS_TO_LPS, ras_to_lps
 from ...imaging.roi import RegionOfInterest
 from ...imaging.volume import Volume, check_voxels
+from .bent import BentVolume
 from .coordinates import array_of, index_to_ras, is_linear, moved, through, transform_between
 
 
-def volumes_from_nodes(volumeNodes: Sequence[Any]) -> list[Volume]:
-    """One volume per node, all in the same coordinates.
+@dataclass(frozen=True)
+class Inputs:
+    """volumes: one per node, in the world. bent: how the first was straightened, None where it was not."""
+
+    volumes: list[Volume]
+    bent: BentVolume | None = None
+
+
+def volumes_from_nodes(volumeNodes: Sequence[Any]) -> Inputs:
+    """What the nodes hold, on grids with right angles.
 
     Raises InputError as `volume_from_node` does, for nodes of no scene, and where a non-linear transform would
     bend one channel against another.
@@ -39,15 +51,22 @@ def volumes_from_nodes(volumeNodes: Sequence[Any]) -> list[Volume]:
                 "Put all channels under the same transform, or resample them to one grid."
             ).format(GetName=bent[0].GetName())
         )
-    return [volume_from_node(node) for node in volumeNodes]
+    found = [_read(node) for node in volumeNodes]
+    return Inputs([volume for volume, _bent in found], found[0][1] if found else None)
 
 
 def volume_from_node(volumeNode: Any) -> Volume:
-    """Voxels [k, j, i] and LPS geometry of a scalar volume node.
+    """Voxels [k, j, i] and LPS geometry, in the world, of a scalar volume node.
+
+    Under a shearing or non-linear transform the volume is interpolated onto a regular grid, with a notice.
 
     Raises InputError for anything but a scalar volume (label map, color, tensor, no voxels) and for
     voxels that `check_voxels` refuses.
     """
+    return _read(volumeNode)[0]
+
+
+def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
     if volumeNode is None:
         raise InputError(_("No input volume is chosen. Choose the volume to segment."))
     if not _is_scalar_volume(volumeNode):
@@ -75,18 +94,28 @@ def volume_from_node(volumeNode: Any) -> Volume:
     geometry = _geometry(volumeNode)
     voxels = numpy_support.vtk_to_numpy(scalars).reshape(geometry.shape)
     check_voxels(voxels, name)
-    return Volume(voxels, geometry, name)
+    near = snapped(geometry) if is_linear(volumeNode) else None
+    if near is not None:
+        return Volume(voxels, near[0], name), None
+    local = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(local)
+    bent = BentVolume(voxels, array_of(local), transform_between(volumeNode.GetParentTransformNode(), None), name)
+    return bent.straightened(), bent
 
 
 def same_grid(volumeNode: Any, other: Any) -> bool:
     """Whether the voxels of two volumes lie at the same places in the world."""
+    if not (is_linear(volumeNode) and is_linear(other)) and (
+        volumeNode.GetTransformNodeID() != other.GetTransformNodeID()
+    ):
+        return False
     return _geometry(volumeNode).matches(_geometry(other))
 
 
-def roi_from_node(roiNode: Any, volumeNode: Any) -> RegionOfInterest:
-    """The box of a Markups ROI, in the coordinates of `volume_from_node(volumeNode)`.
+def roi_from_node(roiNode: Any) -> RegionOfInterest:
+    """The box of a Markups ROI in the world, under whatever transform.
 
-    Both nodes may be under transforms of their own. Raises InputError for another kind of node and for an empty box.
+    Raises InputError for another kind of node and for an empty box.
     """
     if not isinstance(roiNode, slicer.vtkMRMLMarkupsROINode):
         raise InputError(
@@ -102,17 +131,13 @@ def roi_from_node(roiNode: Any, volumeNode: Any) -> RegionOfInterest:
                 "or choose none to segment the whole volume."
             ).format(GetName=roiNode.GetName())
         )
-    target = None if is_linear(volumeNode) else volumeNode.GetParentTransformNode()
-    transform = transform_between(roiNode.GetParentTransformNode(), target)
+    transform = transform_between(roiNode.GetParentTransformNode(), None)
     straight = slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(transform)
     # The faces of a box bend under a non-linear transform, so its corners alone would not enclose it.
     steps = np.linspace(-1, 1, 2 if straight else 9)
     inside = np.array(list(itertools.product(steps, steps, steps))) * half
     to_node = array_of(roiNode.GetObjectToNodeMatrix())
-    points = through(transform, moved(inside, to_node))
-    if not straight:
-        points = _enclosing_box(points, index_to_ras(volumeNode))
-    return RegionOfInterest(ras_to_lps(points))
+    return RegionOfInterest(ras_to_lps(through(transform, moved(inside, to_node))))
 
 
 def _geometry(volumeNode: Any) -> Geometry:
@@ -122,13 +147,6 @@ def _geometry(volumeNode: Any) -> Geometry:
 
 def _is_scalar_volume(node: Any) -> bool:
     return isinstance(node, slicer.vtkMRMLScalarVolumeNode)
-
-
-def _enclosing_box(points: np.ndarray, index_to_ras: np.ndarray) -> np.ndarray:
-    """Corners [8, 3] of the smallest box along the grid's axes that holds all `points` [n, 3]."""
-    index = moved(points, np.linalg.inv(index_to_ras))
-    corners = np.array(list(itertools.product(*zip(index.min(axis=0), index.max(axis=0), strict=True))))
-    return moved(corners, index_to_ras)
 
 
 def _described(thing: Any) -> str:
