@@ -109,7 +109,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event):
-        """The parameters of the scene that was opened, whose nodes are only there now."""
+        """Return the parameters of the scene that was opened, whose nodes are only there now."""
         if self._parameterNode:
             self.setParameterNode(None)
             self.initializeParameterNode()
@@ -144,7 +144,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.result.show(None)
 
     def _dropUnknownChoices(self):
-        """A scene of another version may name a choice that is not one here; its default takes its place."""
+        """Return a scene of another version may name a choice that is not one here; its default takes its place."""
         node = self._parameterNode.parameterNode
         kinds = {"side": Side, "device": Device, "precision": Precision, "largestComponent": LargestComponent}
         for name, choices in kinds.items():
@@ -152,7 +152,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 node.SetParameter(name, next(iter(choices)).name)
 
     def onInputsChanged(self):
-        """A chosen volume has changed, or a region is shown or hidden elsewhere."""
+        """Return a chosen volume has changed, or a region is shown or hidden elsewhere."""
         if self._parameterNode:
             self.inputs.show(self.models.card)
             self.run.show()
@@ -168,7 +168,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run.show()
 
     def hasSide(self):
-        """Whether left or right can be said of what the chosen model segments."""
+        """Return whether left or right can be said of what the chosen model segments."""
         from LightSegLib.catalog.anatomy import may_have_side
 
         card = self.models.card
@@ -197,7 +197,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.util.setSliceViewerLayers(background=self._parameterNode.input1, fit=True)
 
     def reason(self):
-        """What the user has to do before Apply, or nothing."""
+        """Return what the user has to do before Apply, or nothing."""
         card = self.models.card
         if self._parameterNode is None or card is None:
             return _("Choose a model")
@@ -237,7 +237,11 @@ def torchInstalled():
 
 
 def requireTorch():
-    """Raise LightSegError where PyTorch is missing."""
+    """Make sure that PyTorch is installed.
+
+    Raises:
+        LightSegError: if PyTorch is missing.
+    """
     from LightSegLib.core.errors import LightSegError
 
     if not torchInstalled():
@@ -245,7 +249,7 @@ def requireTorch():
 
 
 def newRequest(volumeNode, model, segmentationNode, roiNode, side, options):
-    """What is asked of a model; volumeNode may be one node or a list of them."""
+    """Return what is asked of a model; volumeNode may be one node or a list of them."""
     from LightSegLib.slicer_app.request import Request
 
     volumeNodes = tuple(volumeNode) if isinstance(volumeNode, (list, tuple)) else (volumeNode,)
@@ -264,7 +268,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def options(**values):
-        """How to run: device, precision, mirror, confidence, ...; see `LightSegLib.inference.options`."""
+        """Return how to run: device, precision, mirror, confidence, ...; see `LightSegLib.inference.options`."""
         from LightSegLib.inference.options import InferenceOptions
 
         return InferenceOptions(**values)
@@ -274,13 +278,18 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
 
         It runs in this process and returns when it is done; `start` does the same beside the application.
 
-        model: id of a model, or path of a model folder. segmentationNode: takes the segments beside those it has;
-        a new node is made where none is given. roiNode: Markups ROI that limits the work. side: "left" or "right"
-        names the segments so. options: how to run, such as `logic.options(device="cpu", mirror=True)`.
-
         `progressCallback` is called with a `Progress`; `cancelCallback` is asked again and again, and True stops it.
 
-        Raises LightSegError, with the scene as it was; Canceled, one of these, after `cancelCallback` said so.
+        Args:
+            model: id of a model, or path of a model folder.
+            segmentationNode: takes the segments beside those it has; a new node is made where none is given.
+            roiNode: Markups ROI that limits the work.
+            side: "left" or "right" names the segments so.
+            options: how to run, such as `logic.options(device="cpu", mirror=True)`.
+
+        Raises:
+            LightSegError: with the scene as it was.
+            Canceled: one of these, after `cancelCallback` said so.
         """
         from LightSegLib.catalog.lookup import find_card
         from LightSegLib.inference.segmenter import Segmenter
@@ -299,8 +308,9 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         Its signals `progress` and `finished` can be connected, `cancel()` ends it, `wait()` waits. The process stays
         for some minutes with the model loaded, so that the next job begins at once.
 
-        Raises LightSegError for nodes that cannot be used and while another job runs; what goes wrong later is the
-        job's `error`.
+        Raises:
+            LightSegError: for nodes that cannot be used and while another job runs; what goes wrong later is the
+                job's `error`.
         """
         from LightSegLib.slicer_app import jobs
 
@@ -310,17 +320,21 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
     def segmentFiles(self, inputPath, model, outputFolder, settings=None, engine=None):
         """Segment many volumes from files to files, as `lightseg batch`; returns when it is done, Slicer stays usable.
 
-        inputPath: folder of volumes, CSV file (case, one column per channel) or tree of DICOM files. outputFolder:
-        takes the segmentations, `results.csv` and `report.html`; cases that are done there are skipped. settings: a
-        `batch.settings.Settings` with the options, the format and whether pictures are drawn; engine: a
-        `batch.engine.Engine` with the number of processes, what fits this computer if None.
-
         `progressCallback` is called with a `State` of the batch, whose `text()` says it in words; `cancelCallback` is
         asked again and again, True stops the batch, and the next call goes on.
 
-        Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `skipped_inputs`
-        (with reasons) and `table` (a path).
-        Raises LightSegError for what keeps all cases from being done; a case that fails is told in the table.
+        Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `skipped_inputs` (with reasons) and
+        `table` (a path).
+
+        Args:
+            inputPath: folder of volumes, CSV file (case, one column per channel) or tree of DICOM files.
+            outputFolder: takes the segmentations, `results.csv` and `report.html`; cases that are done there are
+                skipped.
+            settings: a `batch.settings.Settings` with the options, the format and whether pictures are drawn;
+                engine: a `batch.engine.Engine` with the number of processes, what fits this computer if None.
+
+        Raises:
+            LightSegError: for what keeps all cases from being done; a case that fails is told in the table.
         """
         from LightSegLib.batch.engine import Engine
         from LightSegLib.batch.progress import Callbacks
@@ -374,7 +388,7 @@ class LightSegTest(ScriptedLoadableModuleTest):
         self.test_hippocampusOfSample()
 
     def test_hippocampusOfSample(self):
-        """Both hippocampi of the sample have 2 to 5 ml, and anterior and posterior parts."""
+        """Return both hippocampi of the sample have 2 to 5 ml, and anterior and posterior parts."""
         volumeNode = loadSample()
         segmentationNode = None
         for roi in sampleRois():
@@ -393,7 +407,7 @@ class LightSegTest(ScriptedLoadableModuleTest):
         self.delayDisplay("Test passed")
 
     def volumeMl(self, segmentationNode, name):
-        """Volume of a segment by its name; the sample's voxels have 1 mm."""
+        """Return the volume of a segment by its name; the sample's voxels have 1 mm."""
         segmentation = segmentationNode.GetSegmentation()
         segmentId = segmentation.GetSegmentIdBySegmentName(name)
         labels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentationNode, segmentId)

@@ -22,14 +22,19 @@ BLOCK = 1 << 20
 class Source:
     """One image: a file, a folder with one DICOM series, or the files of a series in the order of its slices.
 
-    part: which volume of a DICOM series that holds several, as `dicom.series.Stack` calls it.
+    Attributes:
+        part: which volume of a DICOM series that holds several, as `dicom.series.Stack` calls it.
     """
 
     paths: tuple[Path, ...]
     part: str = ""
 
     def read(self, allow_gaps: bool = False) -> Volume:
-        """Raises InputError as `read_volume`."""
+        """Read the volume.
+
+        Raises:
+            InputError: as `read_volume`.
+        """
         first, *others = self.paths
         place, files = (first.parent, self.paths) if others else (first, ())
         return read_volume(place, files, self.part, allow_gaps)
@@ -41,7 +46,12 @@ class Source:
         return ", ".join(map(str, places))
 
     def files(self) -> list[Path]:
-        """All that its content depends on, where they exist or not. Raises OSError, and InputError of a header."""
+        """Return all that its content depends on, where they exist or not.
+
+        Raises:
+            OSError: if the file cannot be read or written.
+            InputError: of a header.
+        """
         first, *others = self.paths
         if others:
             return list(self.paths)
@@ -53,7 +63,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Case:
-    """id: unique, and fit for a file name. channels: one source for each channel of the model."""
+    """One case of a batch.
+
+    Attributes:
+        id: unique, and fit for a file name.
+        channels: one source for each channel of the model.
+    """
 
     id: str
     channels: tuple[Source, ...]
@@ -64,7 +79,11 @@ class Case:
         return printable("; ".join(source.where for source in self.channels))
 
     def sha256(self) -> str:
-        """Of the bytes of all files. Raises InputError for one that cannot be read."""
+        """Of the bytes of all files.
+
+        Raises:
+            InputError: for one that cannot be read.
+        """
         digest = hashlib.sha256()
         for source in self.channels:
             try:
@@ -100,7 +119,11 @@ class Case:
 
 
 def _check_ends(path: Path) -> None:
-    """Raise InputError for what may give bytes for ever, or none: a pipe, a device."""
+    """Check that a file has an end: a pipe or a device may give bytes for ever, or none.
+
+    Raises:
+        InputError: for what may give bytes for ever, or none: a pipe, a device.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(
             _("{file} is not a file with an end, but a pipe, a device or a folder. Name an image file.").format(
@@ -118,5 +141,5 @@ class SkippedInput:
 
 
 def printable(text: str) -> str:
-    """A path as it can be written: names of files may hold bytes that are no text."""
+    """Return a path as it can be written: names of files may hold bytes that are no text."""
     return text.encode("utf-8", "backslashreplace").decode()

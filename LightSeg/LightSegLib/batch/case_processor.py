@@ -108,7 +108,11 @@ class CaseProcessor:
         )
 
     def card(self, batch: Batch) -> Card:
-        """Raises ModelError where the model is another than the batch was begun with."""
+        """Return the card of a batch's model, with its weights on this computer.
+
+        Raises:
+            ModelError: if the model is another than the batch was begun with.
+        """
         from ..catalog.lookup import card_of
         from ..weights.store import WeightStore
         from .settings import model_sha256
@@ -127,7 +131,7 @@ class CaseProcessor:
         return self._cards[batch.model_sha256]
 
     def backend(self, batch: Batch) -> str:
-        """The one that is decided, or decided now."""
+        """Return the one that is decided, or decided now."""
         from ..inference.backends.backend_choice import check_possible
         from ..inference.backends.devices import choose_device
 
@@ -155,7 +159,7 @@ class CaseProcessor:
 
 
 def mean_confidence(segmentation: Segmentation) -> float | None:
-    """Probability, 0 to 1, over the labeled voxels; None where nothing is labeled."""
+    """Return the probability, 0 to 1, over the labeled voxels; None where nothing is labeled."""
     labeled = segmentation.voxels > 0
     if segmentation.confidence is None or not labeled.any():
         return None

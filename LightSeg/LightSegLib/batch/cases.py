@@ -22,7 +22,11 @@ LONGEST_NAME = 180  # bytes, so that with an ending every file system takes it
 
 
 def find_cases(input_path: Path, card: Card) -> Iterator[Case | SkippedInput]:
-    """One after the other, with little in memory. Raises InputError for what is neither a folder nor a manifest."""
+    """Return one after the other, with little in memory.
+
+    Raises:
+        InputError: for what is neither a folder nor a manifest.
+    """
     if input_path.is_dir():
         found = cases_in_folder(input_path, card)
     elif input_path.suffix.lower() == ".csv" and input_path.is_file():
@@ -37,7 +41,8 @@ def find_cases(input_path: Path, card: Card) -> Iterator[Case | SkippedInput]:
 
 
 def _uniquely_named(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedInput]:
-    """A name that is taken gets a number; capitals and the form of accents do not tell names apart on every disk."""
+    """Yield a name that is taken gets a number; capitals and the form of accents do not tell names apart on every
+    disk."""
     taken: set[bytes] = set()
     for one in found:
         if isinstance(one, SkippedInput):

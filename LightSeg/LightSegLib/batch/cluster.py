@@ -77,7 +77,12 @@ def run(
 
 
 def count_workers(scheduler: str) -> int:
-    """Of the cluster now. Raises InputError and DeviceError as `run`."""
+    """Of the cluster now.
+
+    Raises:
+        InputError: as `run`.
+        DeviceError: as `run`.
+    """
     _check_installed()
     with _connected(scheduler, 0.0, BatchProgress(0), None) as client:
         return len(client.nthreads())
@@ -126,7 +131,8 @@ class _Session:
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def decide(self, canceled: CancelCallback | None) -> Batch:
-        """The batch with its backend: that of all workers, float32 where they would compute in different ones."""
+        """Return the batch with its backend: that of all workers, float32 where they would compute in different
+        ones."""
         if self._batch.backend:
             return self._batch
         message = {"batch": self._batch.to_json()}
@@ -219,7 +225,7 @@ class _Session:
             self._batch_progress.working(number, response["case"], Progress(**i18n.loads(response["progress"])))
 
     def _finished(self, future: Future) -> Iterator[Answer]:
-        """The answers of a parcel; the cases that are tried again have none."""
+        """Yield the answers of a parcel; the cases that are tried again have none."""
         from distributed.scheduler import KilledWorker
 
         error, response = _outcome(future)
@@ -263,7 +269,7 @@ class _Session:
 
 
 def _outcome(future: Future) -> tuple[BaseException | None, Any]:
-    """Its error or its value."""
+    """Return its error or its value."""
     try:
         if future.status in ("cancelled", "lost"):
             raise _SchedulerLost
@@ -339,7 +345,7 @@ def _connected(
 
 
 def _client(address: str) -> Client | None:
-    """None where no scheduler answers."""
+    """Return None where no scheduler answers."""
     from distributed import Client
 
     try:

@@ -48,7 +48,11 @@ class _WorkerSlot:
     def backend(
         self, handler: tuple[str, str], batch: dict[str, Any], address: str, unwanted: CancelCallback | None = None
     ) -> str:
-        """That of the batch, decided here where it is not. Raises DeviceError where this computer does not have it."""
+        """That of the batch, decided here where it is not.
+
+        Raises:
+            DeviceError: if this computer does not have it.
+        """
         options = batch["settings"]["options"]
         known = (handler, options["device"], options["openvino"])
         if (*known, batch["backend"]) in self._backends:
@@ -124,7 +128,7 @@ def do(chunk: list[dict[str, Any]], handler: tuple[str, str], topic: str, wanted
 
 
 def backend(message: dict[str, Any], handler: tuple[str, str], wanted: str) -> str:
-    """The backend of a batch, decided by the process of a worker of the cluster."""
+    """Return the backend of a batch, decided by the process of a worker of the cluster."""
     from distributed import get_worker
 
     if wanted != __version__:

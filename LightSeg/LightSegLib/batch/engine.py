@@ -12,9 +12,15 @@ LOCAL, DASK = "local", "dask"
 
 @dataclass(frozen=True)
 class Engine:
-    """name: "local" for processes on this computer, "dask" for a cluster. workers, threads: how many processes, and
-    threads of each; None for what fits. scheduler: address of a cluster; empty for one that is started on this
-    computer. python, handler: interpreter and class (its module and name) of the workers.
+    """What a batch runs on, as its caller chooses it.
+
+    Attributes:
+        name: "local" for processes on this computer, "dask" for a cluster.
+        workers: how many processes, and threads of each; None for what fits.
+        threads: how many processes, and threads of each; None for what fits.
+        scheduler: address of a cluster; empty for one that is started on this computer.
+        python: interpreter and class (its module and name) of the workers.
+        handler: interpreter and class (its module and name) of the workers.
     """
 
     name: str = LOCAL

@@ -24,7 +24,7 @@ SEGMENTATION = ".seg.nrrd"
 
 
 def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
-    """One after the other, with little in memory: of DICOM files what their headers say."""
+    """Yield one after the other, with little in memory: of DICOM files what their headers say."""
     dicom = DicomFiles()
     unreadable: list[OSError] = []
     seen: set[str] = set()
@@ -51,7 +51,7 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
 
 
 def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | SkippedInput]:
-    """The cases among the images of one folder."""
+    """Yield the cases among the images of one folder."""
     numbered: dict[str, dict[int, Path]] = {}
     single: list[Path] = []
     for path in images:
@@ -80,7 +80,7 @@ def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | 
 
 
 def _by_names(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | SkippedInput]:
-    """One case in a folder of its own: each channel is the file whose name speaks of it."""
+    """Yield one case in a folder of its own: each channel is the file whose name speaks of it."""
     numbers = matched(card.channels, [case_name(path) for path in images])
     chosen = [images[number] for number in numbers if number is not None]
     if len(chosen) == len(card.channels):

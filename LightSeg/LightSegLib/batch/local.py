@@ -34,7 +34,7 @@ class _Pool:
     all: list[Worker] = field(default_factory=list)
 
     def take(self) -> tuple[int, Worker]:
-        """A worker with nothing to do, by its number; a new one where there is none."""
+        """Return a worker with nothing to do, by its number; a new one where there is none."""
         if self.free:
             return self.free.pop()
         self.all.append(Worker(self.engine.python, handler=self.engine.handler))
@@ -70,8 +70,11 @@ class _Pool:
             self.free.append((number, worker))
 
     def decide(self) -> None:
-        """Give the batch its backend. Raises DeviceError where this computer lacks the one that an earlier run
-        decided."""
+        """Give the batch its backend.
+
+        Raises:
+            DeviceError: if this computer lacks the one that an earlier run decided.
+        """
         number, worker = self.take()
         answer = worker.request(lambda _folder: {"batch": self.batch.to_json()}, dict, canceled=self.canceled)
         self.batch = replace(self.batch, backend=answer["backend"])
@@ -90,9 +93,13 @@ def run(
     batch_progress: BatchProgress,
     canceled: CancelCallback | None = None,
 ) -> Generator[Answer, None, None]:
-    """The answers as they come; every case has one. Raises Canceled, and OutputError where no record can be written.
+    """Yield the answers as they come; every case has one.
 
     `cases` is drawn on as workers become free.
+
+    Raises:
+        Canceled: if `canceled` returns True.
+        OutputError: if no record can be written.
     """
     tasks = Tasks(cases, batch)
     running: dict[Future[Answer], Task] = {}

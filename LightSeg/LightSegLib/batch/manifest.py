@@ -17,7 +17,11 @@ MOST_BYTES = 256 << 20  # a million cases
 
 
 def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | SkippedInput]:
-    """Raises InputError for a file that is no such table."""
+    """Yield the cases that a CSV file lists.
+
+    Raises:
+        InputError: for a file that is no such table.
+    """
     try:
         check_file(manifest, MOST_BYTES)
         with manifest.open(newline="", encoding="utf-8-sig") as stream:
@@ -37,7 +41,8 @@ def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | SkippedInpu
 
 
 def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
-    """Numbers of the columns of the case's name and of each channel: by the channels' names, or else by their order."""
+    """Return the numbers of the columns of the case's name and of each channel: by the channels' names, or else by
+    their order."""
     names = [name.strip().casefold() for name in header]
     channels = [channel.casefold() for channel in card.channels]
     if "case" in names:

@@ -29,7 +29,11 @@ Key = tuple[int, int]  # what a file is, under whatever name: device and number
 
 
 class OutputGuard:
-    """Looks at every case of a batch, then refuses or not. tables: names of the files of the whole batch."""
+    """Looks at every case of a batch, then refuses or not.
+
+    Args:
+        tables: names of the files of the whole batch.
+    """
 
     def __init__(self, input_path: Path, batch: Batch, tables: Iterable[str]) -> None:
         self._batch, self._tables = batch, tuple(tables)
@@ -53,9 +57,13 @@ class OutputGuard:
                 self._foreign.append(path)
 
     def refuse(self, cases: Iterable[Case]) -> None:
-        """Raise InputError that names the files which are inputs or somebody else's and would be written.
+        """Refuse to write over an input, or over a file that is not the batch's.
 
-        cases: all that were looked at.
+        Args:
+            cases: all that were looked at.
+
+        Raises:
+            InputError: that names the files which are inputs or somebody else's and would be written.
         """
         written = [self._batch.out / name for name in self._tables]
         own = self._own_tables()
@@ -73,7 +81,7 @@ class OutputGuard:
             )
 
     def _own_tables(self) -> set[str]:
-        """Those that were noted; all where a version that noted none has left records."""
+        """Return those that were noted; all where a version that noted none has left records."""
         folder = self._batch.out / RECORDS
         with suppress(OSError, ValueError, TypeError):
             return _recorded_tables(self._batch)
@@ -93,7 +101,11 @@ class OutputGuard:
 
 
 def record_tables(batch: Batch, tables: Iterable[str]) -> None:
-    """Note that these files are the batch's, and remove its table of a former name. Raises OutputError."""
+    """Note that these files are the batch's, and remove its table of a former name.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     with suppress(OSError, ValueError, TypeError):
         for name in FORMER_TABLES & _recorded_tables(batch):
             (batch.out / name).unlink(missing_ok=True)
@@ -102,7 +114,13 @@ def record_tables(batch: Batch, tables: Iterable[str]) -> None:
 
 
 def _recorded_tables(batch: Batch) -> set[str]:
-    """Return the names in the note. Raises OSError, ValueError or TypeError where there is none that can be read."""
+    """Return the names in the note.
+
+    Raises:
+        OSError: if there is none that can be read.
+        ValueError: if there is none that can be read.
+        TypeError: if there is none that can be read.
+    """
     return set(read_json(batch.out / RECORDS / TABLES))
 
 
@@ -113,7 +131,7 @@ def _inputs(case: Case) -> Iterator[Path]:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """A file with those that its header names, or those in a folder."""
+    """Yield a file with those that its header names, or those in a folder."""
     if path.is_dir():
         yield from path.iterdir()
     elif path.is_file():

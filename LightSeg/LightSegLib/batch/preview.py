@@ -23,19 +23,23 @@ TRIED = 10  # cases, at most, some of which may fail
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds of one case in one of `workers`. measured: just now, else in earlier cases of the same batch."""
+    """seconds of one case in one of `workers`.
+
+    Attributes:
+        measured: just now, else in earlier cases of the same batch.
+    """
 
     seconds: float
     workers: int
     measured: bool
 
     def of(self, cases: int) -> float:
-        """Seconds for so many cases."""
+        """Return the seconds for so many cases."""
         return self.seconds * cases / min(self.workers, max(1, cases))
 
 
 def steps(plan: BatchPlan) -> Iterator[tuple[Case, bool]]:
-    """Every case, and whether it is done already."""
+    """Yield every case, and whether it is done already."""
     for case in plan.cases():
         try:
             done = records.finished(case, plan.batch) is not None

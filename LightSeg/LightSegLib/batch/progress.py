@@ -12,8 +12,13 @@ from ..core.progress import CancelCallback, Progress, ProgressCallback, Reporter
 
 @dataclass(frozen=True)
 class BatchState:
-    """At one moment. working: what each worker is at, by its number. seconds_left: None before one case was done.
-    waiting: for what the whole waits, if it does."""
+    """At one moment.
+
+    Attributes:
+        working: what each worker is at, by its number.
+        seconds_left: None before one case was done.
+        waiting: for what the whole waits, if it does.
+    """
 
     cases: int
     done: int = 0
@@ -28,7 +33,7 @@ class BatchState:
         return self.done + self.skipped + self.failed
 
     def text(self) -> str:
-        """The whole in words."""
+        """Return the whole in words."""
         words = [f"{self.finished} of {self.cases} cases"]
         words += [
             f"{number} {word}" for number, word in ((self.skipped, "done before"), (self.failed, "failed")) if number
@@ -39,7 +44,7 @@ class BatchState:
         return ", ".join(words)
 
     def lines(self) -> list[str]:
-        """The whole, and a line for each worker."""
+        """Return the whole, and a line for each worker."""
         return [self.text()] + [
             f"  {number}: {case}, {progress.text()}" for number, (case, progress) in sorted(self.working.items())
         ]
@@ -50,8 +55,13 @@ StateCallback = Callable[[BatchState], None]
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Whom a batch tells. progress: of what comes before the first case. on_state: of the cases. canceled: asked again
-    and again, True stops the batch."""
+    """Whom a batch tells.
+
+    Attributes:
+        progress: of what comes before the first case.
+        on_state: of the cases.
+        canceled: asked again and again, True stops the batch.
+    """
 
     progress: ProgressCallback | None = None
     on_state: StateCallback | None = None

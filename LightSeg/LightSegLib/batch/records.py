@@ -29,13 +29,23 @@ DONE, FAILED, BEGUN = "done", "failed", "begun"  # begun: its files are being wr
 
 @dataclass(frozen=True)
 class Row:
-    """One case. input: where it was found. ml: volume of every label. run, backend: as in `Batch`.
+    """One case.
 
-    confidence: mean probability of the labeled voxels, if there are any. peak_mb: most memory that the process held
-    meanwhile. device, computed_in, processor, libraries: what computed, as in the provenance of a segmentation.
-    notices: what a user should know of a result.
-    error: why a failed one has no result. files: of the case in the folder of results, with the SHA-256 of what was
-    written, or nothing where that is not known; None in records of earlier versions.
+    Attributes:
+        input: where it was found.
+        ml: volume of every label.
+        run: as in `Batch`.
+        backend: as in `Batch`.
+        confidence: mean probability of the labeled voxels, if there are any.
+        peak_mb: most memory that the process held meanwhile.
+        device: what computed, as in the provenance of a segmentation.
+        computed_in: what computed, as in the provenance of a segmentation.
+        processor: what computed, as in the provenance of a segmentation.
+        libraries: what computed, as in the provenance of a segmentation.
+        notices: what a user should know of a result.
+        error: why a failed one has no result.
+        files: of the case in the folder of results, with the SHA-256 of what was written, or nothing where that is
+            not known; None in records of earlier versions.
     """
 
     case: str
@@ -73,20 +83,22 @@ def record_path(batch: Batch, case: str) -> Path:
 
 
 def failed(case: Case, batch: Batch, error: str, **facts: object) -> Row:
-    """The row of a case without a result."""
+    """Return the row of a case without a result."""
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
     return Row(case.id, FAILED, *known, case.where, error=error, run=batch.run, **facts)  # type: ignore[arg-type]
 
 
 def outputs(batch: Batch, case: str) -> list[Path]:
-    """The files of a case."""
+    """Return the files of a case."""
     return [segmentation_path(batch, case)] + ([picture_path(batch, case)] if batch.settings.picture else [])
 
 
 def begin(case: str, batch: Batch) -> None:
     """Before its files are written: from now on it is not done, and they are the batch's.
 
-    Raises InputError where one is not, and OutputError.
+    Raises:
+        InputError: if one is not.
+        OutputError: if the file or folder cannot be written.
     """
     earlier = earlier_record(case, batch)
     for path in outputs(batch, case):
@@ -103,7 +115,11 @@ def begin(case: str, batch: Batch) -> None:
 
 
 def write_record(row: Row, batch: Batch) -> None:
-    """Raises OutputError. What an earlier input has given goes first when the case now has none."""
+    """What an earlier input has given goes first when the case now has none.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     earlier, files = earlier_record(row.case, batch), {}
     if row.status == DONE:
         files = {_name(path, batch): sha256(path) for path in outputs(batch, row.case)}
@@ -117,12 +133,13 @@ def write_record(row: Row, batch: Batch) -> None:
 
 
 def names_file(path: Path, record: Row | None, batch: Batch) -> bool:
-    """Whether the record of a case names this file in the folder of results."""
+    """Return whether the record of a case names this file in the folder of results."""
     return _name(path, batch) in _named(record, batch)
 
 
 def is_own(path: Path, earlier: Row | None, batch: Batch) -> bool:
-    """Whether a file in the folder of results is named by this record of its case, and is what was written then."""
+    """Return whether a file in the folder of results is named by this record of its case, and is what was written
+    then."""
     written = _named(earlier, batch).get(_name(path, batch))
     try:
         return written is not None and (written in ("", sha256(path)) or not path.stat().st_size)
@@ -136,7 +153,7 @@ def _write(row: Row, batch: Batch) -> None:
 
 
 def _named(row: Row | None, batch: Batch) -> dict[str, str]:
-    """The files that a record names, with their SHA-256 or nothing where that is not known."""
+    """Return the files that a record names, with their SHA-256 or nothing where that is not known."""
     if row is None or row.files is not None:
         return {} if row is None else row.files or {}
     if row.settings_sha256 != batch.settings.sha256():
@@ -145,7 +162,7 @@ def _named(row: Row | None, batch: Batch) -> dict[str, str]:
 
 
 def _existing(row: Row | None, batch: Batch) -> dict[str, str]:
-    """Those that are there: the name of one that is gone may be anybody's next time."""
+    """Return those that are there: the name of one that is gone may be anybody's next time."""
     return {name: written for name, written in _named(row, batch).items() if (batch.out / name).is_file()}
 
 
@@ -154,7 +171,7 @@ def _name(path: Path, batch: Batch) -> str:
 
 
 def read_record(path: Path) -> Row | None:
-    """None where there is none or it cannot be understood; what a newer version says in addition is left out."""
+    """Return None where there is none or it cannot be understood; what a newer version says in addition is left out."""
     known = {one.name for one in fields(Row)}
     try:
         content = read_json(path, nan=True)
@@ -165,7 +182,7 @@ def read_record(path: Path) -> Row | None:
 
 
 def _is_sound(row: Row) -> bool:
-    """Whether every field has the type that it should have, in a file that anybody may have written."""
+    """Return whether every field has the type that it should have, in a file that anybody may have written."""
     text = (
         "case",
         "status",
@@ -192,16 +209,21 @@ def _is_sound(row: Row) -> bool:
 
 
 def earlier_record(case: str, batch: Batch) -> Row | None:
-    """The record of a case, whatever model it is of; one that is damaged stands for the files of these settings."""
+    """Return the record of a case, whatever model it is of; one that is damaged stands for the files of these
+    settings."""
     path = record_path(batch, case)
     damaged = Row(case, FAILED, "", "", batch.settings.sha256())
     return read_record(path) or (damaged if path.is_file() else None)
 
 
 def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
-    """The row of a case that needs no work any more: same input, model and settings, and the files are there.
+    """Return the row of a case that needs no work any more: same input, model and settings, and the files are there.
 
-    input_sha256: of the case, if it is known; reading the input takes long. Raises InputError as `Case.sha256`.
+    Args:
+        input_sha256: of the case, if it is known; reading the input takes long.
+
+    Raises:
+        InputError: as `Case.sha256`.
     """
     row = read_record(record_path(batch, case.id))
     if row is None or row.status != DONE or not _of(row, batch):
@@ -223,7 +245,11 @@ def rows(batch: Batch) -> Iterator[Row]:
 
 
 def write_results(batch: Batch, labels: Sequence[str]) -> None:
-    """The table of all rows. Raises OutputError."""
+    """The table of all rows.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     last = (
         "confidence",
         "seconds",
@@ -257,12 +283,16 @@ def format_libraries(libraries: dict[str, str] | None) -> str:
 
 
 def earlier_backend(batch: Batch) -> str:
-    """The backend that was decided on for the cases that are done; nothing where none is."""
+    """Return the backend that was decided on for the cases that are done; nothing where none is."""
     return next((row.backend for row in rows(batch) if row.status == DONE), "")
 
 
 def make_folders(batch: Batch) -> None:
-    """Raises OutputError."""
+    """Create the folders of a batch's results.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     for folder in _folders(batch):
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -45,10 +45,15 @@ def write_report(
     rows: Callable[[], Iterable[Row]],
     skipped_inputs: Sequence[SkippedInput] = (),
 ) -> Path:
-    """Write OUT/report.html, whole or not at all. Raises OutputError.
+    """Write OUT/report.html, whole or not at all.
 
-    rows: called twice, for what is usual must be known before the first row is written; only those shown are kept.
-    skipped_inputs: what was left out, with the reasons.
+    Args:
+        rows: called twice, for what is usual must be known before the first row is written; only those shown are
+            kept.
+        skipped_inputs: what was left out, with the reasons.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
     """
     cohort, shown = _survey(card, rows()), _shown(rows())
     path = batch.out / PAGE
@@ -60,7 +65,12 @@ def write_report(
 
 @dataclass(frozen=True)
 class _Cohort:
-    """What is known of all rows together. ml: volumes of every label [cases]. ways: what computed them."""
+    """What is known of all rows together.
+
+    Attributes:
+        ml: volumes of every label [cases].
+        ways: what computed them.
+    """
 
     colors: dict[str, Sequence[int]]
     ml: dict[str, np.ndarray]
@@ -76,7 +86,7 @@ class _Cohort:
         return self.done + self.failed
 
     def unusual(self, row: Row) -> dict[str, str]:
-        """Labels of a case whose volume is "low" or "high"."""
+        """Return the labels of a case whose volume is "low" or "high"."""
         found = {name: self.usual_ranges[name].unusual(ml) for name, ml in (row.ml or {}).items()}
         return {name: side for name, side in found.items() if side}
 
@@ -107,7 +117,7 @@ def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
 
 
 def _shown(rows: Iterable[Row]) -> list[Row]:
-    """Those that failed first, in their order, as many as a page holds."""
+    """Return those that failed first, in their order, as many as a page holds."""
     failed: list[Row] = []
     done: list[Row] = []
     for row in rows:
@@ -125,7 +135,7 @@ def _page(
     shown: Sequence[Row],
     skipped_inputs: Sequence[SkippedInput],
 ) -> Iterator[str]:
-    """The page, piece by piece."""
+    """Yield the page, piece by piece."""
     here = Path(__file__).parent
     style, script = ((here / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     mark = 'document.documentElement.classList.add("js")'
@@ -179,7 +189,7 @@ TOOLS = """<div class="tools scripted"><label>Filter <input id="text" type="sear
 
 
 def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
-    """A histogram for each label, with the outliers' names."""
+    """Yield a histogram for each label, with the outliers' names."""
     if not cohort.ml:
         return
     yield f'<h2>Volumes</h2><p class="soft">Outliers (○) lie {escape(volume_statistics.RULE)}; '
@@ -202,7 +212,7 @@ def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
 
 
 def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]:
-    """A line for each case."""
+    """Yield a line for each case."""
     yield f"<h2>Cases</h2>{TOOLS}"
     yield '<div class="wide" tabindex="0" role="region" aria-label="Cases"><table id="cases"><thead><tr>'
     heads = [("", "Case"), ("", "Status"), ("", "Error, notices, outliers")]
@@ -242,14 +252,14 @@ def _number(ml: float) -> str:
 
 
 def _case(case: str, batch: Batch) -> str:
-    """The name, leading to the picture where there are pictures."""
+    """Return the name, leading to the picture where there are pictures."""
     if not batch.settings.picture:
         return escape(case)
     return f'<a href="{PICTURES}/{quote(case)}.png" data-case="{escape(case)}">{escape(case)}</a>'
 
 
 def _swatch(color: Sequence[int]) -> str:
-    """A little square; a drawing, since the page's policy forbids styles of single elements."""
+    """Return a little square; a drawing, since the page's policy forbids styles of single elements."""
     square = f'<path fill="rgb{tuple(color)}" d="M0 0H1V1H0"/>'
     return f'<svg class="swatch" viewBox="0 0 1 1" aria-hidden="true">{square}</svg>'
 
@@ -265,7 +275,11 @@ def _left_out(skipped_inputs: Sequence[SkippedInput]) -> Iterator[str]:
 
 
 def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Collection[str]) -> Iterator[str]:
-    """How the results came about. ways: what computed the cases, each that there is."""
+    """Yield how the results came about.
+
+    Args:
+        ways: what computed the cases, each that there is.
+    """
     largest = settings.options.largest_component
     facts = [
         ("Model", f"{card.title} ({card.id})"),
@@ -301,5 +315,5 @@ def _embedded(batch: Batch, shown: Sequence[Row]) -> Iterator[str]:
 
 
 def _source(text: str) -> str:
-    """What a content security policy says of one style or script."""
+    """Return what a content security policy says of one style or script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -35,7 +35,10 @@ LOCK = "lock"
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What is to be done. The cases lie in a file, for there may be many."""
+    """What is to be done.
+
+    The cases lie in a file, for there may be many.
+    """
 
     card: Card
     batch: Batch
@@ -48,7 +51,7 @@ class BatchPlan:
 
 
 def cases_in(listed: Path) -> Iterator[Case]:
-    """Those of a list that `planned` has written."""
+    """Yield those of a list that `planned` has written."""
     with listed.open(encoding="utf-8") as stream:
         for line in stream:
             yield Case.from_json(json.loads(line))
@@ -83,8 +86,10 @@ def plan_batch(
 ) -> Iterator[BatchPlan]:
     """Find the cases, and fetch the weights where they are not here.
 
-    Raises InputError of the input and for files in the way of the results (see `OutputGuard`), and what
-    `WeightStore.ensure` raises.
+    Also raises what `WeightStore.ensure` raises.
+
+    Raises:
+        InputError: of the input and for files in the way of the results (see `OutputGuard`).
     """
     input_path, out, model = Path(input_path).absolute(), Path(out).absolute(), resolve_model(model)
     card = card_of(model)
@@ -128,7 +133,9 @@ def segment_files(
 ) -> Outcome:
     """Segment all cases of an input (see `find_cases`) into the folder `out`; those done before are skipped.
 
-    Raises LightSegError for what keeps all cases from being done; Canceled.
+    Raises:
+        LightSegError: for what keeps all cases from being done.
+        Canceled: if `canceled` returns True.
     """
     engine, callbacks = engine or Engine(), callbacks or Callbacks()
     with plan_batch(input_path, model, out, settings or Settings(), callbacks) as plan:

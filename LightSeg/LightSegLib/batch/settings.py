@@ -18,9 +18,11 @@ FORMATS = ("seg.nrrd", "nrrd", "nii.gz")
 
 @dataclass(frozen=True)
 class Settings:
-    """format: ending of the segmentations; picture: draw one of each case.
+    """How every case of a batch is segmented and written.
 
-    allow_gaps: interpolate where slices of a DICOM series are missing.
+    Attributes:
+        format: ending of the segmentations; picture: draw one of each case.
+        allow_gaps: interpolate where slices of a DICOM series are missing.
     """
 
     options: InferenceOptions = field(default_factory=InferenceOptions)
@@ -52,9 +54,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Batch:
-    """model: as `resolved` calls it. out: folder of the results. run: tells what is done now from before.
+    """A batch as its workers know it: model, settings and folder of results.
 
-    backend: in which all cases are computed, once that is decided (see `inference.backends.backend_choice`).
+    Attributes:
+        model: as `resolved` calls it.
+        out: folder of the results.
+        run: tells what is done now from before.
+        backend: in which all cases are computed, once that is decided (see `inference.backends.backend_choice`).
     """
 
     model: str

@@ -17,7 +17,11 @@ from .case import Case, SkippedInput, Source
 
 @dataclass(frozen=True)
 class StudySeries:
-    """A volume that may be an input. patient: the name of a case that is the whole study; case: of the volume alone."""
+    """A volume that may be an input.
+
+    Attributes:
+        patient: the name of a case that is the whole study; case: of the volume alone.
+    """
 
     study: str
     patient: str
@@ -27,7 +31,7 @@ class StudySeries:
 
 
 def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[StudySeries | SkippedInput]:
-    """The volumes among the frames of all folders below `top`, and what is none."""
+    """Yield the volumes among the frames of all folders below `top`, and what is none."""
     for one in dicom.group(found.frames):
         for stack in one.stacks:
             if reason := _reason(stack, card):
@@ -64,7 +68,7 @@ def _what(study: Study, path: Path, part: str = "") -> str:
 
 
 def _reason(stack: dicom.Stack, card: Card) -> str:
-    """Why the model cannot take the volume, or nothing."""
+    """Return why the model cannot take the volume, or nothing."""
     modality = stack.study.modality
     if modality and OTHER_MODALITY not in (modality, card.modality) and modality != card.modality:
         return f"is {modality}, and the model takes {card.modality}"
@@ -72,7 +76,7 @@ def _reason(stack: dicom.Stack, card: Card) -> str:
 
 
 def studies(series: Sequence[StudySeries], card: Card) -> Iterator[Case | SkippedInput]:
-    """One case for each study that has, by the descriptions of its series, one for each channel of the model."""
+    """Yield one case for each study that has, by the descriptions of its series, one for each channel of the model."""
     for _, group in groupby(sorted(series, key=lambda one: one.study), key=lambda one: one.study):
         members = list(group)
         numbers = matched(card.channels, [one.description for one in members])

@@ -19,14 +19,19 @@ CASE_PROCESSOR = (f"{__package__}.case_processor", "CaseProcessor")  # module an
 
 @dataclass(frozen=True)
 class Answer:
-    """row: as it was recorded. skipped: the case was done before."""
+    """A worker's answer to a task.
+
+    Attributes:
+        row: as it was recorded.
+        skipped: the case was done before.
+    """
 
     row: Row
     skipped: bool = False
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Answer:
-        """What a worker has answered."""
+        """Return what a worker has answered."""
         return cls(Row(**message["row"]), message["skipped"])
 
 
@@ -38,7 +43,7 @@ class Task:
     crashes: int = 0
 
     def message(self, batch: Batch, threads: int | None) -> dict[str, Any]:
-        """What asks a worker for it."""
+        """Return what asks a worker for it."""
         return {"case": self.case.to_json(), "batch": batch.to_json(), "threads": threads}
 
 
@@ -52,14 +57,14 @@ class Tasks:
         self._alone: deque[Task] = deque()
 
     def fresh(self) -> Task | None:
-        """One that may run beside others."""
+        """Return one that may run beside others."""
         if self._returned:
             return self._returned.popleft()
         case = next(self._waiting, None)
         return None if case is None else Task(case)
 
     def alone(self) -> Task | None:
-        """One that may run when no other does."""
+        """Return one that may run when no other does."""
         return self._alone.popleft() if self._alone else None
 
     def give_back(self, tasks: Iterable[Task]) -> None:
@@ -67,9 +72,11 @@ class Tasks:
         self._returned.extend(tasks)
 
     def failed(self, task: Task, error: LightSegError, crashes: int = 1) -> Answer | None:
-        """Its worker died, or could not write what became of it: the answer if it is given up, else it comes back.
+        """Return its worker died, or could not write what became of it: the answer if it is given up, else it comes
+        back.
 
-        Raises OutputError where that cannot be written either.
+        Raises:
+            OutputError: if that cannot be written either.
         """
         task = Task(task.case, task.crashes + crashes)
         if task.crashes < TRIES:

@@ -16,7 +16,12 @@ WIDTH, HEIGHT, MARGIN, BASE = 420, 190, 14, 150  # of the drawing, in pixels; BA
 
 @dataclass(frozen=True)
 class UsualRange:
-    """Of volumes in ml. low, high: the fences between which a volume is usual; None with too few cases."""
+    """Of volumes in ml.
+
+    Attributes:
+        low: the fences between which a volume is usual; None with too few cases.
+        high: the fences between which a volume is usual; None with too few cases.
+    """
 
     median: float
     low: float | None
@@ -30,7 +35,10 @@ class UsualRange:
 
 
 def usual_range(ml: np.ndarray) -> UsualRange:
-    """Of at least one volume. J. W. Tukey, Exploratory Data Analysis (1977); quartiles interpolated linearly."""
+    """Of at least one volume.
+
+    J. W. Tukey, Exploratory Data Analysis (1977); quartiles interpolated linearly.
+    """
     first, median, third = (float(value) for value in np.percentile(ml, (25, 50, 75)))
     if len(ml) < FEWEST:
         return UsualRange(median, None, None)

@@ -12,7 +12,9 @@ SHARE = 0.9  # of the free memory that the workers may take together
 class WorkerLimit:
     """How many workers fit this computer: one until a case has shown what it takes, then by cores and memory.
 
-    workers, threads: fixed by the user, or None. `workers` may be set where something else knows better.
+    Args:
+        workers: fixed by the user, or None. `workers` may be set where something else knows better.
+        threads: fixed by the user, or None. `workers` may be set where something else knows better.
     """
 
     def __init__(self, workers: int | None = None, threads: int | None = None) -> None:

@@ -26,7 +26,7 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
-    """Terms and color of a label by its name: "Right kidney", "kidney_right" and "Kidney R" are the same.
+    """Return the terms and color of a label by its name: "Right kidney", "kidney_right" and "Kidney R" are the same.
 
     A name that is not known has no terms, and a color of its own that follows from the label's value.
     """
@@ -38,26 +38,27 @@ def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
 
 
 def may_have_side(name: str, terminology: Terminology | None) -> bool:
-    """Whether "left" or "right" can be said of a label that does not say it: what is paired, and what is not known."""
+    """Return whether "left" or "right" can be said of a label that does not say it: what is paired, and what is not
+    known."""
     if set(sides()) & set(_key(name)):
         return False
     return terminology is None or terminology.type.value in _paired_types()
 
 
 def sides() -> dict[str, Code]:
-    """The codes of "left" and "right"."""
+    """Return the codes of "left" and "right"."""
     return {side: Code(*code) for side, code in _file()["sides"].items()}
 
 
 def generic_color(value: int) -> Color:
-    """A color for a label of which nothing is known but its value; neighboring values differ clearly."""
+    """Return a color for a label of which nothing is known but its value; neighboring values differ clearly."""
     hue = value * GOLDEN_RATIO % 1  # the golden ratio spreads any number of hues
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.7 - value % 3 * 0.15, 0.95 - value % 2 * 0.15)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def split_words(text: str) -> list[str]:
-    """Words of a text in lower case, without accents, and in one spelling ("Tumor" is "tumor")."""
+    """Return words of a text in lower case, without accents, and in one spelling ("Tumor" is "tumor")."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     spellings = _file()["spellings"]
     found = re.findall(r"[^\W_]+", "".join(letter for letter in plain if not unicodedata.combining(letter)))
@@ -65,7 +66,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _key(name: str) -> tuple[str, ...]:
-    """What a name comes down to: its important words in alphabetical order."""
+    """Return what a name comes down to: its important words in alphabetical order."""
     return tuple(sorted(LETTERS.get(word, word) for word in split_words(name) if word not in UNIMPORTANT))
 
 
@@ -76,7 +77,7 @@ def _file() -> dict[str, Any]:
 
 @functools.cache
 def _structures() -> dict[tuple[str, ...], tuple[Terminology, Color]]:
-    """Terms and color by key, those of one side of paired structures too."""
+    """Return the terms and color by key, those of one side of paired structures too."""
     result = {}
     for group in _file()["groups"]:
         category = Code(*group["category"])
@@ -94,7 +95,7 @@ def _structures() -> dict[tuple[str, ...], tuple[Terminology, Color]]:
 
 @functools.cache
 def _paired_types() -> set[str]:
-    """Codes of the structures of which there are two."""
+    """Return the codes of the structures of which there are two."""
     structures = [entry for group in _file()["groups"] for entry in group["structures"]]
     return {entry["type"][1] for entry in structures if entry.get("paired")}
 

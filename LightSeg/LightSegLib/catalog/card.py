@@ -44,7 +44,7 @@ NEEDED_FACTS = {
 
 @functools.cache
 def card_schema() -> dict[str, Any]:
-    """The schema of model cards."""
+    """Return the schema of model cards."""
     return dict(json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8")))
 
 
@@ -82,12 +82,13 @@ class Label:
 class Normalization:
     """How the intensities of one channel become network input.
 
-    zscore: (x - mean) / standard deviation, within `lower`..`upper` percentiles where given;
-    ct: clip to [lower, upper] HU, then subtract `mean` and divide by `std` of the training set;
-    percentile: the `lower` and `upper` percentiles become 0 and 1, and what lies outside of them too, unless `clip` is
-    False; minmax: minimum and maximum become 0 and 1;
-    unknown: nobody has published it, so the model cannot run before the card is filled in.
-    masked: take statistics over the non-zero voxels alone and set all others to 0.
+    zscore: (x - mean) / standard deviation, within `lower`..`upper` percentiles where given; ct: clip to [lower, upper]
+    HU, then subtract `mean` and divide by `std` of the training set; percentile: the `lower` and `upper` percentiles
+    become 0 and 1, and what lies outside of them too, unless `clip` is False; minmax: minimum and maximum become 0 and
+    1; unknown: nobody has published it, so the model cannot run before the card is filled in.
+
+    Attributes:
+        masked: take statistics over the non-zero voxels alone and set all others to 0.
     """
 
     method: str
@@ -103,9 +104,12 @@ class Normalization:
 class Resampling:
     """How values come from one grid to another.
 
-    interpolation: "nearest", "linear" or "cubic". separate_axis: whether the coarsest axis is interpolated on its own,
-    after the others: "never", "always", or "anisotropic" where its spacing, before or else after the resampling, is
-    more than 3 times the finest, as nnU-Net does it. separate_axis_interpolation: the interpolation along that axis.
+    Attributes:
+        interpolation: "nearest", "linear" or "cubic".
+        separate_axis: whether the coarsest axis is interpolated on its own, after the others: "never", "always", or
+            "anisotropic" where its spacing, before or else after the resampling, is more than 3 times the finest,
+            as nnU-Net does it.
+        separate_axis_interpolation: the interpolation along that axis.
     """
 
     interpolation: str = "cubic"
@@ -119,8 +123,10 @@ class Alignment:
 
     The network then sees one grid, whose axes run along L, P and S of the template: size in voxels, spacing in mm, and
     origin, the place of the first voxel in mm (LPS), each along x, y, z. Its input is not normalized beforehand.
-    template: file beside the weights (see `inference.alignment.template`), with its SHA-256.
-    subject: what the template shows.
+
+    Attributes:
+        template: file beside the weights (see `inference.alignment.template`), with its SHA-256.
+        subject: what the template shows.
     """
 
     template: str
@@ -143,14 +149,16 @@ class Total:
 class Preprocessing:
     """Steps before the network, in this order: orientation, crop, resampling, normalization.
 
-    orientation: world directions in which the i, j, k axes run, for example "RAS" (i to the right), or
-    "input" to leave the array as it is stored, for networks that saw no directions of the body but slices along the
-    heart, say. Oblique images are turned to the nearest directions. transpose: then the array axes that become k, j, i.
-    spacing: mm along the resulting i, j, k axes; None, for all or for one of them, keeps the input's.
-    normalize_first: normalize before resampling, as nnU-Net v2 does.
-    alignment: in place of all that, where a model needs its images in one position.
-    conform: before the normalization, in place of all else, FreeSurfer's grid and intensities (see
-    `inference.conforming.grid`); the network then sees the whole of it.
+    Attributes:
+        orientation: world directions in which the i, j, k axes run, for example "RAS" (i to the right), or "input"
+            to leave the array as it is stored, for networks that saw no directions of the body but slices along the
+            heart, say. Oblique images are turned to the nearest directions.
+        transpose: then the array axes that become k, j, i.
+        spacing: mm along the resulting i, j, k axes; None, for all or for one of them, keeps the input's.
+        normalize_first: normalize before resampling, as nnU-Net v2 does.
+        alignment: in place of all that, where a model needs its images in one position.
+        conform: before the normalization, in place of all else, FreeSurfer's grid and intensities (see
+            `inference.conforming.grid`); the network then sees the whole of it.
     """
 
     orientation: str = "RAS"
@@ -169,14 +177,16 @@ class Inference:
     """How the network is run: patch_size in voxels [k, j, i], overlap of neighboring tiles as a fraction.
 
     A two-dimensional network has a patch of one slice, (1, j, i).
-    mirror_axes: array axes (0=k, 1=j, 2=i) that may be flipped for test-time averaging.
-    largest_component: "whole" keeps one connected piece of all labels together, "label" one of every label.
-    pad_to_patch: tiles always have patch_size, and a smaller image is padded with zeros, as nnU-Net does.
-    average: what overlapping tiles and flips average, "logits" or "probabilities" (nnU-Net v1).
-    regions: for overlapping classes, the label that output n writes where its sigmoid exceeds 0.5, later
-    outputs over earlier ones; empty where the classes exclude each other (softmax).
-    resampling: how logits come back to the grid of the input.
-    paired: labels that hold the structures of both sides, which an option tells apart afterwards.
+
+    Attributes:
+        mirror_axes: array axes (0=k, 1=j, 2=i) that may be flipped for test-time averaging.
+        largest_component: "whole" keeps one connected piece of all labels together, "label" one of every label.
+        pad_to_patch: tiles always have patch_size, and a smaller image is padded with zeros, as nnU-Net does.
+        average: what overlapping tiles and flips average, "logits" or "probabilities" (nnU-Net v1).
+        regions: for overlapping classes, the label that output n writes where its sigmoid exceeds 0.5, later
+            outputs over earlier ones; empty where the classes exclude each other (softmax).
+        resampling: how logits come back to the grid of the input.
+        paired: labels that hold the structures of both sides, which an option tells apart afterwards.
     """
 
     patch_size: tuple[int, int, int]
@@ -194,9 +204,9 @@ class Inference:
 class Source:
     """One place to get the weights from.
 
-    huggingface: `repository`, `revision`, `path` of a folder whose listing is asked for the weights file;
-    github: `repository`, `revision` (a commit), `path`; google_drive: `id`; url: `url`;
-    page: `url` of a page from which a person downloads the file.
+    huggingface: `repository`, `revision`, `path` of a folder whose listing is asked for the weights file; github:
+    `repository`, `revision` (a commit), `path`; google_drive: `id`; url: `url`; page: `url` of a page from which a
+    person downloads the file.
     """
 
     kind: str
@@ -222,7 +232,10 @@ class Weights:
     """The weights file: its name, and what is known beforehand of its size in bytes, SHA-256 and git blob id.
 
     A file without sources lies beside the card or in `Resources/Models`; others are downloaded.
-    parts: where a model is published as several files, these; `file` is then the archive that LightSeg makes of them.
+
+    Attributes:
+        parts: where a model is published as several files, these; `file` is then the archive that LightSeg makes of
+            them.
     """
 
     file: str
@@ -240,9 +253,16 @@ class Weights:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run of a model took. volume: what was segmented. seconds: with the model in memory; cold_seconds: of a
-    new process, which reads program and weights. memory_mb: the most that the process took, program and volume
-    included. cores, processor, form: what computed, and in which form (see `inference.backends.forms`)."""
+    """What one run of a model took.
+
+    Attributes:
+        volume: what was segmented.
+        seconds: with the model in memory; cold_seconds: of a new process, which reads program and weights.
+        memory_mb: the most that the process took, program and volume included.
+        cores: what computed, and in which form (see `inference.backends.forms`).
+        processor: what computed, and in which form (see `inference.backends.forms`).
+        form: what computed, and in which form (see `inference.backends.forms`).
+    """
 
     volume: str
     seconds: float
@@ -255,15 +275,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class Card:
-    """One model. `folder` is where the card was read from and not part of the JSON.
+    """One model.
 
-    roi_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
-    assumptions: what the authors have not stated, one sentence each; such a model is "unverified".
-    metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
-    non_commercial: the license forbids commercial use, so it must be accepted before a download.
-    totals: sums of labels that tables list after the labels.
-    measured: time and memory of a run with these weights, as `Testing/Benchmarks/measure_cards.py` found them; None for
-    a model that was never run with its weights.
+    `folder` is where the card was read from and not part of the JSON.
+
+    Attributes:
+        roi_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
+        assumptions: what the authors have not stated, one sentence each; such a model is "unverified".
+        metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
+        non_commercial: the license forbids commercial use, so it must be accepted before a download.
+        totals: sums of labels that tables list after the labels.
+        measured: time and memory of a run with these weights, as `Testing/Benchmarks/measure_cards.py` found them;
+            None for a model that was never run with its weights.
     """
 
     id: str
@@ -316,7 +339,11 @@ class Card:
 
 
 def read_card(path: str | Path) -> Card:
-    """Read and check a card. Raises ModelError naming the file and the field."""
+    """Read and check a card.
+
+    Raises:
+        ModelError: naming the file and the field.
+    """
     path = Path(path)
     try:
         data = read_json(path, MOST_BYTES, nan=True)  # the field is named below
@@ -337,14 +364,22 @@ def read_card(path: str | Path) -> Card:
 
 
 def write_card(card: Card, path: str | Path) -> None:
-    """Write `card` as JSON, whole or not at all. Raises OutputError where that fails."""
+    """Write `card` as JSON, whole or not at all.
+
+    Raises:
+        OutputError: if that fails.
+    """
     text = _as_text(card)
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def check_readable(card: Card) -> None:
-    """Raise ValueError, a FieldError where a field can be named, for a card that could not be read again."""
+    """Check that a card could be read again after it is written.
+
+    Raises:
+        ValueError: a FieldError where a field can be named, for a card that could not be read again.
+    """
     text = _as_text(card)
     size = len(text.encode("utf-8"))
     if size > MOST_BYTES:
@@ -357,7 +392,7 @@ def _as_text(card: Card) -> str:
 
 
 def card_to_dict(card: Card) -> dict[str, Any]:
-    """The JSON object of a card, without what was left at None."""
+    """Return the JSON object of a card, without what was left at None."""
     data = {"schema": SCHEMA_VERSION, **asdict(card)}
     del data["folder"]
     for file in (data["weights"], *data["weights"]["parts"]):
@@ -368,7 +403,7 @@ def card_to_dict(card: Card) -> dict[str, Any]:
 
 
 def card_from_dict(data: Any, folder: Path | None = None) -> Card:
-    """Card of a JSON object; raises a ValueError that names the field."""
+    """Return the card of a JSON object; raises a ValueError that names the field."""
     fields = conform(_renewed(data), card_schema())
     del fields["schema"]
     _check(fields)
@@ -404,7 +439,7 @@ def _with_sources(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renewed(data: Any) -> Any:
-    """A card in today's names: fields that LightSeg once called otherwise, `interpolation` in a `resampling`."""
+    """Return a card in today's names: fields that LightSeg once called otherwise, `interpolation` in a `resampling`."""
     if not isinstance(data, dict):
         return data
     data = _in_new_names(data, RENAMED)
@@ -498,12 +533,12 @@ def _check_file_name(name: str, where: str) -> None:
 
 
 def label_to_dict(label: Label) -> dict[str, Any]:
-    """The JSON object of a label, without what was left at None."""
+    """Return the JSON object of a label, without what was left at None."""
     return dict(_without_none(asdict(label)))
 
 
 def label_from_dict(fields: dict[str, Any]) -> Label:
-    """Label of its JSON object."""
+    """Return the label of its JSON object."""
     terminology = fields.get("terminology")
     if terminology is not None:
         terminology = Terminology(**{name: Code(**code) for name, code in terminology.items()})

@@ -23,7 +23,7 @@ def matched(channels: Sequence[str], names: Sequence[str]) -> list[int | None]:
 
 
 def _channel_of(name: str, channels: Sequence[str]) -> str | None:
-    """The channel with the longest word that stands in a name, so that "T1 CE" is not T1."""
+    """Return the channel with the longest word that stands in a name, so that "T1 CE" is not T1."""
     words = re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", name.lower())
     if any(word in CONTRAST or word.startswith("gad") for word in words):
         words = ["t1ce" if word in ("t1", "t1w") else word for word in words]

@@ -21,7 +21,7 @@ CARD_NAME = "model.json"  # in a model folder, beside the weights
 
 
 def all_cards() -> list[Card]:
-    """Every model, bundled ones first, each group sorted by id; a user's card never hides a bundled one.
+    """Return every model, bundled ones first, each group sorted by id; a user's card never hides a bundled one.
 
     A bundled card is replaced by the one beside its weights if these describe themselves (see `Card`). A user's card
     that cannot be read is left out, so that it does not take the other models with it.
@@ -53,7 +53,7 @@ def _put_back(models: Path) -> None:
 
 
 def as_shipped(card: Card) -> Card:
-    """A bundled card without what a weights file has said of itself; any other card as it is."""
+    """Return a bundled card without what a weights file has said of itself; any other card as it is."""
     path = CARDS_FOLDER / f"{card.id}.json"
     return read_card(path) if card.folder == CARDS_FOLDER and path.is_file() else card
 
@@ -69,7 +69,7 @@ def _completed(card: Card) -> Card:
 
 
 def _readable(path: Path) -> Card | None:
-    """The card of a file; a warning and None where it cannot be read."""
+    """Return the card of a file; a warning and None where it cannot be read."""
     try:
         return read_card(path)
     except ModelError as error:
@@ -78,7 +78,7 @@ def _readable(path: Path) -> Card | None:
 
 
 def bad_cards() -> dict[str, str]:
-    """Folders of the user's models whose card cannot be used, and why."""
+    """Return the folders of the user's models whose card cannot be used, and why."""
     bad = {}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
         try:
@@ -89,15 +89,18 @@ def bad_cards() -> dict[str, str]:
 
 
 def find_card(model: str) -> Card:
-    """The card of a model id, or of a model folder or card file given by its path.
+    """Return the card of a model id, or of a model folder or card file given by its path.
 
-    Raises UnknownModelError, which lists the closest ids, and ModelError for a damaged card.
+    Raises:
+        UnknownModelError: which lists the closest ids.
+        ModelError: for a damaged card.
     """
     return card_of(resolve_model(model))
 
 
 def resolve_model(model: str) -> str:
-    """What a model is called in every process, wherever that works: the whole path of its folder or card, or its id.
+    """Return what a model is called in every process, wherever that works: the whole path of its folder or card, or its
+    id.
 
     Decided once, for a folder that has the model's name may come into being meanwhile.
     """
@@ -110,7 +113,10 @@ def resolve_model(model: str) -> str:
 
 
 def card_of(model: str) -> Card:
-    """The card of what `resolved` gives. Raises what `find_card` does."""
+    """Return the card of what `resolved` gives.
+
+    Raises what `find_card` does.
+    """
     path = Path(model)
     if path.is_absolute() and path.exists():
         return read_card(path / CARD_NAME if path.is_dir() else path)
@@ -127,7 +133,12 @@ def card_of(model: str) -> Card:
 
 
 def remove_model(card: Card) -> None:
-    """Delete an imported model, card and weights. Raises InputError for any other one, OutputError where it stays."""
+    """Delete an imported model, card and weights.
+
+    Raises:
+        InputError: for any other one.
+        OutputError: if it stays.
+    """
     folder = user_models_folder() / card.id
     if card.folder != folder:
         raise InputError(
@@ -147,12 +158,12 @@ def remove_model(card: Card) -> None:
 
 
 def weights_path(card: Card) -> Path:
-    """Where the card's weights should lie: beside the card, else in `Resources/Models`."""
+    """Return where the card's weights should lie: beside the card, else in `Resources/Models`."""
     return _beside(card, card.weights.file)
 
 
 def template_path(card: Card) -> Path | None:
-    """Where the template should lie of a card that aligns images; as the weights."""
+    """Return where the template should lie of a card that aligns images; as the weights."""
     alignment = card.preprocessing.alignment
     return None if alignment is None else _beside(card, alignment.template)
 

@@ -11,7 +11,7 @@ OF_ALL = {"segmentation", "segment", "model", "models"}  # words that tell no mo
 
 
 def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
-    """The cards that fit all words, or beginnings of words, best first; all of them without words.
+    """Return the cards that fit all words, or beginnings of words, best first; all of them without words.
 
     Looked for in title, structures, modality, channels, id and description, whatever the case, accents and spelling.
     """
@@ -22,7 +22,7 @@ def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
 
 
 def _rank(card: Card, wanted: Sequence[str]) -> int | None:
-    """How far down the texts of a card, the telling ones first, the words are found; None where one is not."""
+    """Return how far down the texts of a card, the telling ones first, the words are found; None where one is not."""
     structures = [name for label in card.labels for name in (label.name, _meaning(label))]
     texts = (card.title, " ".join(structures), f"{card.modality} {' '.join(card.channels)}", card.id, card.description)
     parts = [split_words(text) for text in texts]

@@ -12,8 +12,8 @@ TAG = "TerminologyEntry"  # name of the segment tag that holds the entry
 def terminology_entry(terminology: Terminology) -> str:
     """Slicer's serialized terminology entry.
 
-    Seven fields joined by '~': context, category, type, type modifier, anatomic context, region and
-    region modifier; a code is 'scheme^value^meaning', an absent one '^^'. Source: the documentation of
+    Seven fields joined by '~': context, category, type, type modifier, anatomic context, region and region modifier; a
+    code is 'scheme^value^meaning', an absent one '^^'. Source: the documentation of
     `vtkSlicerTerminologiesModuleLogic::SerializeTerminologyEntry`.
     """
     return "~".join(

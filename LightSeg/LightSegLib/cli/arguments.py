@@ -60,7 +60,7 @@ SYNTHESIS_HELP = {
 
 
 def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
-    """The parser of the whole command line; the parsed `job` is the entry of `jobs` for the chosen command."""
+    """Return the parser of the whole command line; the parsed `job` is the entry of `jobs` for the chosen command."""
     parser = argparse.ArgumentParser(
         "lightseg", description="Lightweight 3D medical image segmentation.", allow_abbrev=False
     )
@@ -181,7 +181,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
-    """Values joined to their flags where argparse would not understand them.
+    """Return the values joined to their flags where argparse would not understand them.
 
     `--roi -40,...` becomes `--roi=-40,...`, since it takes a value that starts with a minus for an option; a
     `--largest-component` without one of its values means that of every label.
@@ -198,7 +198,7 @@ def joined(arguments: Sequence[str]) -> list[str]:
 
 
 def options_of(arguments: argparse.Namespace) -> InferenceOptions:
-    """How to run, as the command line says."""
+    """Return how to run, as the command line says."""
     given = vars(arguments)
     return InferenceOptions(**{one.name: given[one.name] for one in fields(InferenceOptions) if one.name in given})
 

@@ -107,7 +107,11 @@ def _segment(arguments: argparse.Namespace) -> None:
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
-    """Raise OutputError for a file that is there, unless it may be replaced."""
+    """Check that an output file may be written.
+
+    Raises:
+        OutputError: for a file that is there, unless it may be replaced.
+    """
     if os.path.lexists(out) and not overwrite:
         raise OutputError(
             _("{out} exists already. Choose another name for --out, or replace it with --overwrite.").format(out=out)
@@ -193,7 +197,11 @@ Options = TypeVar("Options")
 
 
 def _options(arguments: argparse.Namespace, kind: type[Options], other: type) -> Options:
-    """The options that were given, of one kind of training. Raises InputError for one of the other kind."""
+    """Return the options that were given, of one kind of training.
+
+    Raises:
+        InputError: for one of the other kind.
+    """
     given = vars(arguments)
     own = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for field in dataclasses.fields(other):

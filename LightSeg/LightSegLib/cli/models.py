@@ -118,13 +118,13 @@ def _interpolation(rule: Resampling) -> str:
 
 
 def _folds(card: Card) -> str:
-    """Those whose networks an import took."""
+    """Return those whose networks an import took."""
     folds = [str(fold) for fold in card.training.get("folds", ()) if fold is not None]
     return ", ".join(folds) + (f" (mean of {len(folds)} networks)" if len(folds) > 1 else "")
 
 
 def _pin(weights: Weights) -> str:
-    """What the file is held to."""
+    """Return what the file is held to."""
     if weights.sha256:
         return f"SHA-256 {weights.sha256}"
     return f"git blob id {weights.git_blob}" if weights.git_blob else "no hash is known before the first download"

@@ -55,7 +55,7 @@ class ProgressLine:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows with aligned columns; each row is one line."""
+    """Return the rows with aligned columns; each row is one line."""
     rows = [[plain(text, lines=False) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
@@ -64,7 +64,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def wrapped(facts: Mapping[str, str]) -> str:
-    """Names in a column beside texts of any length."""
+    """Return the names in a column beside texts of any length."""
     column = max(map(len, facts)) + 4
     return "\n".join(
         textwrap.fill(
@@ -93,7 +93,7 @@ def nested(facts: Mapping[str, object], indent: str = "  ") -> str:
 
 
 def megabytes(size: int | None) -> str:
-    """A file size for people, in MB of a million bytes."""
+    """Return a file size for people, in MB of a million bytes."""
     return "size not known" if size is None else f"{size / 1e6:.{2 if size < 1e7 else 0}f} MB"
 
 

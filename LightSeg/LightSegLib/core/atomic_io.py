@@ -22,7 +22,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it on success and removed on failure.
 
     It is on the disk before it is renamed, so that no power cut leaves a part of it under its name. What a killed
-    program has left in the folder goes. Raises OutputError for what goes wrong with the file system meanwhile.
+    program has left in the folder goes.
+
+    Raises:
+        OutputError: for what goes wrong with the file system meanwhile.
     """
     path = Path(path)
     _tidy(path.parent.absolute())
@@ -42,7 +45,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def to_disk(path: Path) -> None:
-    """Return when a file, or what a folder says of its files, is on the disk. Raises OSError."""
+    """Return when a file, or what a folder says of its files, is on the disk.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+    """
     if path.is_dir() and os.name == "nt":
         return  # Windows opens no folders
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0))
@@ -59,13 +66,21 @@ def _tidy(folder: Path) -> None:
 
 
 def write_table(rows: Iterable[Iterable[object]], path: str | Path) -> None:
-    """Write rows, the header first, as CSV without formulas. Raises OutputError as `atomic_write` does."""
+    """Write rows, the header first, as CSV without formulas.
+
+    Raises:
+        OutputError: as `atomic_write` does.
+    """
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         csv.writer(stream).writerows([cell(value) for value in row] for row in rows)
 
 
 def check_folder(folder: Path) -> None:
-    """Raise OutputError for a folder that does not exist or cannot be written."""
+    """Check that a folder exists and can be written.
+
+    Raises:
+        OutputError: for a folder that does not exist or cannot be written.
+    """
     if not folder.is_dir():
         raise OutputError(
             _("The folder {folder} does not exist. Create it or choose another one.").format(folder=folder)
@@ -79,7 +94,7 @@ def check_folder(folder: Path) -> None:
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """What the user should know of `error`, which came up where `path` was written."""
+    """Return what the user should know of `error`, which came up where `path` was written."""
     # numpy tells a file that could only be written in part without an errno
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFullError(

@@ -74,7 +74,10 @@ class Message(str):
 
 
 def tr(template: str) -> Message:
-    """Mark a text for translation; `Message.format` fills in its fields. Imported as `_`, as Slicer's `tr` is."""
+    """Mark a text for translation; `Message.format` fills in its fields.
+
+    Imported as `_`, as Slicer's `tr` is.
+    """
     source = Path(sys._getframe(1).f_code.co_filename)
     return Message(template, f"{source.parent.name}.{source.stem}")
 

@@ -16,16 +16,25 @@ DEEPEST = 100  # Python's own functions for such values call themselves at each 
 
 
 def read_json(path: Path, most_bytes: int = MOST_BYTES, nan: bool = False) -> Any:
-    """The value in a file. nan: whether NaN and Infinity may occur, which are no JSON but what Python writes.
+    """Return the value in a file.
 
-    Raises OSError, and ValueError for what is no file, too large, no JSON in UTF-8, nested too deeply, or holds numbers
-    of too many digits or halves of characters, which no other file could hold.
+    Args:
+        nan: whether NaN and Infinity may occur, which are no JSON but what Python writes.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+        ValueError: for what is no file, too large, no JSON in UTF-8, nested too deeply, or holds numbers of too
+            many digits or halves of characters, which no other file could hold.
     """
     return parse_json(read_bytes(path, most_bytes).decode("utf-8"), nan)
 
 
 def parse_json(content: str, nan: bool = False) -> Any:
-    """As `read_json`, of a text. Raises ValueError."""
+    """As `read_json`, of a text.
+
+    Raises:
+        ValueError: for a value that does not fit.
+    """
     try:
         value = json.loads(content, parse_int=_integer, parse_constant=None if nan else _no_constant)
     except RecursionError:
@@ -37,8 +46,12 @@ def parse_json(content: str, nan: bool = False) -> Any:
 
 
 def read_bytes(path: Path, most_bytes: int) -> bytes:
-    """The content of a file. Raises OSError, and ValueError for a pipe or device, which may never end, and for more
-    than `most_bytes`."""
+    """Return the content of a file.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+        ValueError: for a pipe or device, which may never end, and for more than `most_bytes`.
+    """
     check_file(path, most_bytes)
     with path.open("rb") as stream:
         content = stream.read(most_bytes + 1)
@@ -48,7 +61,12 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
 
 
 def check_file(path: Path, most_bytes: int) -> None:
-    """Raise OSError for what is not there, and ValueError for what is no file of at most `most_bytes`."""
+    """Check that a path is a regular file of a limited size.
+
+    Raises:
+        OSError: for what is not there.
+        ValueError: for what is no file of at most `most_bytes`.
+    """
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
         raise ValueError(_("it is not a file"))

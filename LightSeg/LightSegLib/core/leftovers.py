@@ -26,7 +26,11 @@ STILL_ACTIVE = 259  # GetExitCodeProcess of the Windows API, of a process that r
 
 @contextmanager
 def temporary_folder(beginning: str = FOLDER, parent: Path | None = None) -> Iterator[Path]:
-    """A folder that is gone afterwards, in `parent` or where temporary files lie. Raises OSError."""
+    """A folder that is gone afterwards, in `parent` or where temporary files lie.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+    """
     folder = new_folder(beginning, parent)
     try:
         yield folder
@@ -35,7 +39,11 @@ def temporary_folder(beginning: str = FOLDER, parent: Path | None = None) -> Ite
 
 
 def new_folder(beginning: str = FOLDER, parent: Path | None = None) -> Path:
-    """A new folder for this process, which has to remove it; abandoned ones beside it go. Raises OSError."""
+    """Return a new folder for this process, which has to remove it; abandoned ones beside it go.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+    """
     parent = parent or Path(tempfile.gettempdir())
     remove_abandoned(parent, beginning)
     return Path(tempfile.mkdtemp(prefix=f"{beginning}{_maker()}-", dir=parent))
@@ -57,7 +65,7 @@ def remove_abandoned(folder: Path, *beginnings: str) -> None:
 
 
 def abandoned(folder: Path, *beginnings: str) -> list[Path]:
-    """What this user's killed programs have left in a folder: its makers' processes are gone."""
+    """Return what this user's killed programs have left in a folder: its makers' processes are gone."""
     found: list[Path] = []
     with suppress(OSError), os.scandir(folder) as entries:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(beginnings) and _is_abandoned(entry)]
@@ -83,7 +91,7 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_own(entry: os.DirEntry[str]) -> bool:
-    """Whether it belongs to this user: temporary folders are shared."""
+    """Return whether it belongs to this user: temporary folders are shared."""
     return not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid()
 
 
@@ -107,7 +115,7 @@ def _computer() -> str:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process of this computer has this number; when in doubt, yes."""
+    """Return whether a process of this computer has this number; when in doubt, yes."""
     if sys.platform == "win32":
         return _runs_on_windows(process)
     try:

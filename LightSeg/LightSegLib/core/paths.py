@@ -15,7 +15,7 @@ def resources_folder() -> Path:
 
 
 def user_folder() -> Path:
-    """The user's LightSeg folder, where the system keeps a program's data."""
+    """Return the user's LightSeg folder, where the system keeps a program's data."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":
@@ -26,14 +26,14 @@ def user_folder() -> Path:
 
 
 def user_models_folder() -> Path:
-    """Where the user's own models live, one folder each; LIGHTSEG_MODELS overrides it."""
+    """Return where the user's own models live, one folder each; LIGHTSEG_MODELS overrides it."""
     if configured := os.environ.get("LIGHTSEG_MODELS"):
         return Path(configured)
     return user_folder() / "models"
 
 
 def weights_folder() -> Path:
-    """Where downloaded weights lie, one folder per model; LIGHTSEG_WEIGHTS overrides it."""
+    """Return where downloaded weights lie, one folder per model; LIGHTSEG_WEIGHTS overrides it."""
     if configured := os.environ.get("LIGHTSEG_WEIGHTS"):
         return Path(configured)
     return user_folder() / "weights"

@@ -11,13 +11,17 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s<>\"']+")
 
 
 def plain(text: str, lines: bool = True) -> str:
-    """`text` with characters that act as JSON writes them. lines: whether line breaks and tabs stay."""
+    """`text` with characters that act as JSON writes them.
+
+    Args:
+        lines: whether line breaks and tabs stay.
+    """
     text = ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text if lines else text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def cell(value: object) -> object:
-    """A value for a table in CSV: text that a spreadsheet would compute begins with an apostrophe there."""
+    """Return a value for a table in CSV: text that a spreadsheet would compute begins with an apostrophe there."""
     if not isinstance(value, str):
         return value
     text = plain(value)
@@ -32,10 +36,10 @@ def without_secrets(text: str) -> str:
 
 
 def public_address(address: str) -> str:
-    """An address for people and records, cut as above, also where it cannot be parsed.
+    """Return an address for people and records, cut as above, also where it cannot be parsed.
 
-    A password may hold '/', '?', '#' and '@', so all before the last '@' goes; but for one that begins the name of
-    a file or folder and has no password before it.
+    A password may hold '/', '?', '#' and '@', so all before the last '@' goes; but for one that begins the name of a
+    file or folder and has no password before it.
     """
     scheme, _, rest = address.partition("://")
     before, at, after = rest.rpartition("@")

@@ -25,7 +25,7 @@ class Progress:
     bytes_per_second: float = 0.0
 
     def text(self) -> str:
-        """The report in words."""
+        """Return the report in words."""
         parts = [f"{self.step} {self.tile}/{self.tiles}" if self.tiles else self.step]
         if self.received:
             total = f" of {self.size / 1e6:.1f}" if self.size else ""
@@ -64,7 +64,11 @@ class Reporter:
         self._report(Progress(name, seconds_left=left, received=received, size=size, bytes_per_second=bytes_per_second))
 
     def check_canceled(self) -> None:
-        """Raise Canceled when the user has asked for it."""
+        """Stop here if the user has canceled.
+
+        Raises:
+            Canceled: if the user has asked for it.
+        """
         if self._canceled is not None and self._canceled():
             raise Canceled
 

@@ -33,7 +33,9 @@ def conform(data: Any, schema: dict[str, Any], where: str = "", root: dict[str, 
     """`data` as the schema describes it: lists as tuples, whole numbers as int, other numbers as float.
 
     What the schema leaves open stays as it is. `where` is the field's name, `root` the schema with the definitions.
-    Raises FieldError for the first field that does not fit.
+
+    Raises:
+        FieldError: for the first field that does not fit.
     """
     root = schema if root is None else root
     if "$ref" in schema:

@@ -35,7 +35,7 @@ def processor_name() -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes that a process may still take; None where the system does not tell."""
+    """Return the bytes that a process may still take; None where the system does not tell."""
     if sys.platform == "win32":
         return _windows()
     if sys.platform == "darwin":
@@ -62,7 +62,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int | None:
-    """Most bytes that this process has held; None where the system does not tell."""
+    """Return the most bytes that this process has held; None where the system does not tell."""
     with suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+)", (PROCESS / "status").read_text(encoding="utf-8", errors="replace"))
         if found:

@@ -23,10 +23,15 @@ MEASURES = ("dice", "surface_dice", "hd95_mm", "volume_difference_ml")
 
 @dataclass(frozen=True)
 class Row:
-    """One label of one case. A label that neither file contains has no row.
+    """One label of one case.
 
-    surface_dice: within 1 mm. hd95_mm: infinite where only one of the two files has the label.
-    volume_ml: the expert's. volume_difference_ml: prediction minus expert.
+    A label that neither file contains has no row.
+
+    Attributes:
+        surface_dice: within 1 mm.
+        hd95_mm: infinite where only one of the two files has the label.
+        volume_ml: the expert's.
+        volume_difference_ml: prediction minus expert.
     """
 
     case: str
@@ -43,8 +48,9 @@ class Row:
 class Summary:
     """Mean and standard deviation (of the population) of every measure of one label over its cases.
 
-    missed: cases in which only one of the two files has the label; their Dice of 0 counts, their
-    infinite distance is left out of the mean.
+    Attributes:
+        missed: cases in which only one of the two files has the label; their Dice of 0 counts, their infinite
+            distance is left out of the mean.
     """
 
     label: int
@@ -61,7 +67,9 @@ def evaluate_folders(
     """Compare every label map in `predictions` with the file of the same case name in `labels`.
 
     Both may also be single files. Expert files without a prediction are not compared.
-    Raises InputError for a missing folder or partner, and for grids or voxels that do not compare.
+
+    Raises:
+        InputError: for a missing folder or partner, and for grids or voxels that do not compare.
     """
     rows: list[Row] = []
     for case, prediction, label in _pairs(Path(predictions), Path(labels)):
@@ -70,7 +78,7 @@ def evaluate_folders(
 
 
 def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]:
-    """Names of the expert files that `evaluate_folders` leaves out because no prediction has their name."""
+    """Return the names of the expert files that `evaluate_folders` leaves out because no prediction has their name."""
     if not (Path(predictions).is_dir() and Path(labels).is_dir()):
         return []
     predicted = {case_name(path) for path in image_files(Path(predictions))}
@@ -78,7 +86,11 @@ def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]
 
 
 def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping[int, str]) -> list[Row]:
-    """The rows of one pair of files. Raises InputError when they do not compare."""
+    """Return the rows of one pair of files.
+
+    Raises:
+        InputError: if they do not compare.
+    """
     predicted, geometry = read_labels(prediction)
     expected, expected_geometry = read_labels(label)
     if not geometry.matches(expected_geometry):
@@ -101,7 +113,7 @@ def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping
 def compare_labels(
     case: str, predicted: np.ndarray, expected: np.ndarray, geometry: Geometry, label_names: Mapping[int, str]
 ) -> list[Row]:
-    """The rows of two label arrays [k, j, i] on one grid: one per value above 0 that either contains."""
+    """Return the rows of two label arrays [k, j, i] on one grid: one per value above 0 that either contains."""
     rows = []
     for number in np.union1d(predicted, expected):
         value = int(number)
@@ -116,7 +128,7 @@ def compare_labels(
 
 
 def summarize(rows: Sequence[Row]) -> list[Summary]:
-    """One summary per label, in the order of the label values."""
+    """Return one summary per label, in the order of the label values."""
     summaries = []
     for value in sorted({row.label for row in rows}):
         own = [row for row in rows if row.label == value]
@@ -149,10 +161,10 @@ def surface_agreement(
 ) -> tuple[float, float]:
     """(surface Dice at `tolerance` mm, HD95 in mm) of two boolean arrays [k, j, i]; `spacing` in the same order.
 
-    Surface Dice: the share of both surfaces that lies within the tolerance of the other one, by area
-    (Nikolov et al. 2018, arXiv:1809.04430, section "Surface DSC"). HD95: the larger of the two directed
-    95th percentiles, by area, of the distances from one surface to the other (the robust form of
-    Huttenlocher et al. 1993, doi:10.1109/34.232073). NaN, NaN where both are empty; 0, infinity where one is.
+    Surface Dice: the share of both surfaces that lies within the tolerance of the other one, by area (Nikolov et al.
+    2018, arXiv:1809.04430, section "Surface DSC"). HD95: the larger of the two directed 95th percentiles, by area, of
+    the distances from one surface to the other (the robust form of Huttenlocher et al. 1993, doi:10.1109/34.232073).
+    NaN, NaN where both are empty; 0, infinity where one is.
     """
     from scipy import ndimage
 
@@ -172,10 +184,11 @@ def surface_agreement(
 
 
 def surface_area(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Area in mm^2 of the surface of a mask [k, j, i], around each corner point between voxels [k+1, j+1, i+1].
+    """Return the area in mm^2 of the surface of a mask [k, j, i], around each corner point between voxels [k+1, j+1,
+    i+1].
 
-    The eight voxel centers around a corner span a cell, which the surface cuts half-way between inside and
-    outside. The inside areas of opposite cell faces differ by the surface's area vector (divergence theorem).
+    The eight voxel centers around a corner span a cell, which the surface cuts half-way between inside and outside. The
+    inside areas of opposite cell faces differ by the surface's area vector (divergence theorem).
     """
     padded = np.pad(mask, 1).astype(np.uint8)
     cell = float(np.prod(spacing))
@@ -191,7 +204,7 @@ def surface_area(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
 
 
 def _weighted_percentile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """The smallest value that at least `share` of the weight does not exceed."""
+    """Return the smallest value that at least `share` of the weight does not exceed."""
     order = np.argsort(values)
     cumulative = np.cumsum(weights[order], dtype=float)
     return float(values[order][np.searchsorted(cumulative, share * cumulative[-1] * (1 - 1e-6))])
@@ -201,7 +214,11 @@ def _weighted_percentile(values: np.ndarray, weights: np.ndarray, share: float) 
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files of a folder, sorted. Raises InputError where there is none."""
+    """Return the image files of a folder, sorted.
+
+    Raises:
+        InputError: if there is none.
+    """
     if not folder.is_dir():
         raise InputError(_("{folder} is not a folder. Check the path and the spelling.").format(folder=folder))
     found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_ENDINGS))

@@ -48,9 +48,13 @@ PROVENANCE_SCHEMA = {"type": "object", "required": list(NEEDED), "properties": S
 
 @dataclass(frozen=True)
 class Reproduction:
-    """segmentation: computed now. voxels: of the grid. different: voxels with another label than in the file.
+    """A result computed again, beside the one in the file.
 
-    changes: what is not as it was when the file was written, in words: software, model, processor.
+    Attributes:
+        segmentation: computed now.
+        voxels: of the grid.
+        different: voxels with another label than in the file.
+        changes: what is not as it was when the file was written, in words: software, model, processor.
     """
 
     segmentation: Segmentation
@@ -60,9 +64,10 @@ class Reproduction:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """The provenance in the header of a segmentation that LightSeg has written.
+    """Return the provenance in the header of a segmentation that LightSeg has written.
 
-    Raises InputError for a file that does not say enough of itself.
+    Raises:
+        InputError: for a file that does not say enough of itself.
     """
     import SimpleITK as sitk
 
@@ -94,10 +99,13 @@ def reproduce(
 ) -> Reproduction:
     """Segment `volumes` with the model, the settings and in the form of the file `result`, and compare the labels.
 
-    model: id, or path of a model folder; empty for the id that the file names.
+    Also raises what `Segmenter.segment` raises.
 
-    Raises InputError for a file that does not say how it was made or lies on another grid than the volumes, and what
-    `Segmenter.segment` raises.
+    Args:
+        model: id, or path of a model folder; empty for the id that the file names.
+
+    Raises:
+        InputError: for a file that does not say how it was made or lies on another grid than the volumes.
     """
     provenance = read_provenance(result)
     expected, geometry = read_grid(result)

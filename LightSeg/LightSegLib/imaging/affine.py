@@ -26,7 +26,7 @@ def shear_degrees(geometry: Geometry) -> float:
 
 
 def snapped(geometry: Geometry) -> tuple[Geometry, float] | None:
-    """The nearest grid with right angles, and by how many voxels, along any axis, it moves a voxel at most.
+    """Return the nearest grid with right angles, and by how many voxels, along any axis, it moves a voxel at most.
 
     Its axes are those of the nearest rotation (or reflection), the orthogonal factor of the polar decomposition of the
     direction (N. J. Higham, SIAM J. Sci. Stat. Comput. 7, 1986); the center of the image stays in its place. None where
@@ -46,12 +46,14 @@ def snapped(geometry: Geometry) -> tuple[Geometry, float] | None:
 
 
 def straight_grid(geometry: Geometry) -> Geometry:
-    """The smallest grid with right angles, and voxels of the same volume, that covers the voxels of a sheared one.
+    """Return the smallest grid with right angles, and voxels of the same volume, that covers the voxels of a sheared
+    one.
 
     It keeps the plane of the two axes that are closest to a right angle, and the first of them: in a tilted CT the
     slices stay where they are, and are moved within their plane.
 
-    Raises InputError where that takes many times the voxels.
+    Raises:
+        InputError: if that takes many times the voxels.
     """
     columns = geometry.index_to_world[:3, :3]
     triples = ((0, 1, 2), (0, 2, 1), (1, 2, 0))  # the first of equal ones, so rounded: that of the slices
@@ -79,7 +81,8 @@ def straight_grid(geometry: Geometry) -> Geometry:
 
 
 def straightened(voxels: np.ndarray, geometry: Geometry, labels: bool = False) -> tuple[np.ndarray, Geometry]:
-    """Voxels [k, j, i] of the same type on `straight_grid`: interpolated linearly, labels by the nearest voxel.
+    """Return the voxels [k, j, i] of the same type on `straight_grid`: interpolated linearly, labels by the nearest
+    voxel.
 
     Where the image has no voxels, the new ones have its lowest value, labels 0. Raises what `straight_grid` raises.
     """
@@ -107,7 +110,7 @@ def straightened(voxels: np.ndarray, geometry: Geometry, labels: bool = False) -
 
 
 def _corners(geometry: Geometry) -> np.ndarray:
-    """Indices (i, j, k, 1) of the eight outermost voxels, [4, 8]."""
+    """Return the indices (i, j, k, 1) of the eight outermost voxels, [4, 8]."""
     k, j, i = geometry.shape
     return np.array([[x, y, z, 1] for x in (0, i - 1) for y in (0, j - 1) for z in (0, k - 1)], float).T
 

@@ -31,10 +31,15 @@ DIMENSIONS = re.compile(rb"^[ \t]*DimSize[ \t]*[=:].*?(\d+)[ \t]*\r?$", re.MULTI
 
 @dataclass(frozen=True)
 class Layout:
-    """How numbers lie in files. kind: numpy's name of their type, with the order of bytes. count: of all files.
+    """How numbers lie in files.
 
-    start: byte of a file without others at which they begin. lines, skipped: what comes before them in each file;
-    skipped is -1 where they are at its end. text: whether they are written as text.
+    Attributes:
+        kind: numpy's name of their type, with the order of bytes.
+        count: of all files.
+        start: byte of a file without others at which they begin.
+        lines: what comes before them in each file; skipped is -1 where they are at its end.
+        skipped: what comes before them in each file; skipped is -1 where they are at its end.
+        text: whether they are written as text.
     """
 
     kind: str
@@ -47,18 +52,21 @@ class Layout:
 
 
 def read_header(path: Path) -> tuple[bytes, int]:
-    """The bytes up to where the voxels begin, or all where these lie elsewhere, and how many they are.
+    """Return the bytes up to where the voxels begin, or all where these lie elsewhere, and how many they are.
 
-    Raises OSError.
+    Raises:
+        OSError: if the file cannot be read or written.
     """
     header = _header(path, META_END if path.name.lower().endswith((".mhd", ".mha")) else NRRD_END)
     return header, len(header)
 
 
 def read_numbers(path: Path, layout: Layout) -> np.ndarray:
-    """All numbers [n] of the file, or of those that its header names, in their order.
+    """Return all numbers [n] of the file, or of those that its header names, in their order.
 
-    Raises InputError where a file is missing, damaged, or does not hold as many as it should; OSError.
+    Raises:
+        InputError: if a file is missing, damaged, or does not hold as many as it should.
+        OSError: if the file cannot be read or written.
     """
     files = voxel_files(path)
     own = files or [path]
@@ -121,9 +129,13 @@ def _written_numbers(name: str, words: Sequence[bytes], count: int, kind: np.dty
 
 
 def voxel_files(path: Path) -> list[Path]:
-    """Those that the header of an image file names, in its order; none for a file that holds its voxels itself.
+    """Return those that the header of an image file names, in its order; none for a file that holds its voxels itself.
 
-    They need not exist. Raises OSError where the header cannot be read, InputError for a pattern without sense.
+    They need not exist.
+
+    Raises:
+        OSError: if the header cannot be read.
+        InputError: for a pattern without sense.
     """
     name = path.name.lower()
     if not name.endswith(ENDINGS):
@@ -145,7 +157,7 @@ def voxel_files(path: Path) -> list[Path]:
 
 
 def _header(path: Path, end: re.Pattern[bytes]) -> bytes:
-    """The bytes up to where the voxels begin, or all where these lie elsewhere."""
+    """Return the bytes up to where the voxels begin, or all where these lie elsewhere."""
     with path.open("rb") as stream:
         header = stream.read(FIRST_BYTES)
         if not end.search(header):
@@ -154,7 +166,11 @@ def _header(path: Path, end: re.Pattern[bytes]) -> bytes:
 
 
 def _numbered(path: Path, words: list[bytes], count: int | None) -> list[bytes]:
-    """The names of a pattern such as `slice%03d.raw 1 20 1`. count: how many, where the last number is left out."""
+    """Return the names of a pattern such as `slice%03d.raw 1 20 1`.
+
+    Args:
+        count: how many, where the last number is left out.
+    """
     pattern = re.fullmatch(rb"([^%]*)%(0?)(\d{0,2})[diu]([^%]*)", words[0])
     try:
         first, *rest = [int(word) for word in words[1:4]] or [1]

@@ -23,14 +23,17 @@ LISTED = 3  # names in a message
 
 
 def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
-    """The one volume in a file, or in a folder and the folders in it.
-
-    files: those of the series, where the folder holds more. part: which volume of them, as `Stack.what` calls it.
-    allow_gaps: interpolate where slices are missing.
+    """Return the one volume in a file, or in a folder and the folders in it.
 
     The volume says what was done in `reading`, and what a user should know of it in `notices`.
 
-    Raises InputError, by file, place and remedy, for anything that is not one volume whose place is known.
+    Args:
+        files: those of the series, where the folder holds more.
+        part: which volume of them, as `Stack.what` calls it.
+        allow_gaps: interpolate where slices are missing.
+
+    Raises:
+        InputError: by file, place and remedy, for anything that is not one volume whose place is known.
     """
     try:
         input_files = files or ([path] if path.is_file() else list(files_below(path)))
@@ -68,7 +71,7 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
 
 
 def _unused_frames(chosen: Series, series: Sequence[Series], found: DicomFiles) -> list[str]:
-    """What is not used, and why, in words."""
+    """Return what is not used, and why, in words."""
     words = [f"{one.names} {one.reason}" for one in chosen.unused]
     for other in series:
         if other is not chosen:
@@ -86,7 +89,7 @@ def _unused(name: str, unused: Sequence[str]) -> str:
 
 
 def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Series:
-    """The series of the path: of those that lie in it directly, or else in the folders in it."""
+    """Return the series of the path: of those that lie in it directly, or else in the folders in it."""
     if not series:
         what = f": {_damaged(found)}" if found.damaged else ""
         raise InputError(
@@ -132,7 +135,7 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
 
 
 def _read(grid: Grid) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
-    """Voxels, geometry and what was done."""
+    """Return the voxels, geometry and what was done."""
     frames = [frame for same in grid.frames for frame in same]
     pixels = Pixels(frames)
     reading: dict[str, Any] = {

@@ -19,8 +19,11 @@ FARTHEST = 1e7  # mm from the origin
 class Geometry:
     """Where voxels lie in the world, as SimpleITK states it: millimeters, LPS.
 
-    spacing, origin: 3 numbers in x, y, z (i, j, k) order. direction: 3x3, its columns are the
-    unit vectors of the i, j and k axes. shape: array order [k, j, i].
+    Attributes:
+        spacing: 3 numbers in x, y, z (i, j, k) order.
+        origin: 3 numbers in x, y, z (i, j, k) order.
+        direction: 3x3, its columns are the unit vectors of the i, j and k axes.
+        shape: array order [k, j, i].
     """
 
     shape: tuple[int, int, int]
@@ -73,7 +76,7 @@ class Geometry:
 
     @classmethod
     def from_index_to_world(cls, matrix: np.ndarray, shape: tuple[int, int, int]) -> Geometry:
-        """Geometry of a 4x4 index-to-LPS matrix; `shape` in array order [k, j, i]."""
+        """Return the geometry of a 4x4 index-to-LPS matrix; `shape` in array order [k, j, i]."""
         axes = np.asarray(matrix, float)[:3, :3]
         spacing = np.linalg.norm(axes, axis=0)
         direction = axes / np.where(spacing > 0, spacing, 1)

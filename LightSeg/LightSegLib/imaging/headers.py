@@ -10,7 +10,11 @@ from ..core.i18n import tr as _
 
 
 def check_spacing(name: str, spacing: Sequence[float]) -> None:
-    """Raise InputError where steps in mm are not positive; name: what the message calls the file."""
+    """Check that the steps between voxels, in mm, are positive.
+
+    Raises:
+        InputError: if steps in mm are not positive; name: what the message calls the file.
+    """
     if not all(math.isfinite(step) and step > 0 for step in spacing):
         raise InputError(
             _(
@@ -21,7 +25,7 @@ def check_spacing(name: str, spacing: Sequence[float]) -> None:
 
 
 def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputError:
-    """What to raise for an image of several components or of other dimensions than three."""
+    """Return what to raise for an image of several components or of other dimensions than three."""
     if components > 1:
         return InputError(
             _(
@@ -37,7 +41,7 @@ def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputErro
 
 
 def finite(word: str) -> float:
-    """The number, with a decimal point whatever the locale; NaN where the word is none, or infinite."""
+    """Return the number, with a decimal point whatever the locale; NaN where the word is none, or infinite."""
     try:
         value = float(word)
     except ValueError:
@@ -46,7 +50,7 @@ def finite(word: str) -> float:
 
 
 def whole(word: str) -> int | None:
-    """The whole number; None where the word is none, or one of absurd length."""
+    """Return the whole number; None where the word is none, or one of absurd length."""
     word = word.strip()
     digits = word[1:] if word[:1] in ("-", "+") else word
     return int(word) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None

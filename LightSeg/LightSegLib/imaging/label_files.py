@@ -25,7 +25,11 @@ BEGINNING = 352  # byte at which the voxels of a single NIfTI file begin
 
 
 def write_nrrd(path: Path, voxels: np.ndarray, geometry: Geometry, pairs: Mapping[str, str]) -> None:
-    """Write uint8 or uint16 voxels [k, j, i] and key/value pairs. Raises OSError."""
+    """Write uint8 or uint16 voxels [k, j, i] and key/value pairs.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+    """
     matrix = geometry.index_to_world
     fields = {
         "type": TYPES[voxels.dtype.str[1:]][0],
@@ -49,7 +53,8 @@ def write_nrrd(path: Path, voxels: np.ndarray, geometry: Geometry, pairs: Mappin
 def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry) -> None:
     """Write uint8 or uint16 voxels [k, j, i] on a grid with right angles, packed where the name says so.
 
-    Raises OSError.
+    Raises:
+        OSError: if the file cannot be read or written.
     """
     header = nifti_header(voxels, geometry)
     with path.open("wb") as stream:
@@ -63,7 +68,7 @@ def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry) -> None:
 
 
 def nifti_header(voxels: np.ndarray, geometry: Geometry) -> bytes:
-    """The first 352 bytes of a NIfTI-1 file, the place as sform and qform."""
+    """Return the first 352 bytes of a NIfTI-1 file, the place as sform and qform."""
     from scipy.spatial.transform import Rotation
 
     matrix = LPS_TO_RAS @ geometry.index_to_world

@@ -10,10 +10,12 @@ COARSE = 16  # voxels between those at which the map is computed, where that is 
 
 
 class Lattice:
-    """mapping: positions [n, 3] of indices [n, 3] (i, j, k). shape: [k, j, i] of the voxels.
+    """Along each axis the map is computed at as few voxels as hold the tolerance, in units of the positions, in the
+    middle between them; at every voxel where it bends at each.
 
-    Along each axis the map is computed at as few voxels as hold the tolerance, in units of the positions, in the middle
-    between them; at every voxel where it bends at each.
+    Args:
+        mapping: positions [n, 3] of indices [n, 3] (i, j, k).
+        shape: [k, j, i] of the voxels.
     """
 
     def __init__(
@@ -32,14 +34,14 @@ class Lattice:
             steps = [step // 2 if axis in rough else step for axis, step in enumerate(steps)]
 
     def slice(self, number: int) -> np.ndarray:
-        """Positions [j, i, 3] of the voxels of the slice k = `number`."""
+        """Return the positions [j, i, 3] of the voxels of the slice k = `number`."""
         along, down, across = self._knots
         rows = _between(self._values, along, np.array([number]), 0)[0]
         rows = _between(rows, down, np.arange(self.shape[1]), 0)
         return _between(rows, across, np.arange(self.shape[2]), 1)
 
     def at(self, index: np.ndarray) -> np.ndarray:
-        """Position [3] of one index (i, j, k)."""
+        """Return the position [3] of one index (i, j, k)."""
         i, j, k = (round(float(value)) for value in index)
         return np.asarray(self.slice(k)[j, i])
 
@@ -49,7 +51,7 @@ class Lattice:
         return self._knots, self._values
 
     def _error(self, mapping: Callable[[np.ndarray], np.ndarray], axis: int, length: int) -> float:
-        """How far the interpolation is from the map in the middle of the cells along one axis, at most."""
+        """Return how far the interpolation is from the map in the middle of the cells along one axis, at most."""
         knots = self._knots[axis]
         middles = (knots[:-1] + knots[1:]) / 2
         if length < 2 or not len(middles):
@@ -69,7 +71,7 @@ def _mapped(mapping: Callable[[np.ndarray], np.ndarray], axes: list[np.ndarray])
 
 
 def _between(values: np.ndarray, knots: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
-    """Values at `places` along an axis, interpolated linearly between those at the knots."""
+    """Return the values at `places` along an axis, interpolated linearly between those at the knots."""
     if len(knots) == 1:
         return np.repeat(values, len(places), axis=axis)
     cell = np.clip(np.searchsorted(knots, places, side="right") - 1, 0, len(knots) - 2)

@@ -42,9 +42,11 @@ LPS = ("", "rai", "???", "??")  # AnatomicalOrientation of a file without matrix
 
 
 def read_metaimage(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
-    """Voxels [k, j, i], geometry and notices.
+    """Return the voxels [k, j, i], geometry and notices.
 
-    Raises InputError for what is no complete file with one scalar 3D image at a known place; OSError.
+    Raises:
+        InputError: for what is no complete file with one scalar 3D image at a known place.
+        OSError: if the file cannot be read or written.
     """
     name = path.name
     content, start = read_header(path)
@@ -55,7 +57,7 @@ def read_metaimage(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
 
 
 def _parsed(name: str, content: bytes) -> dict[str, str]:
-    """Fields by their names in small letters."""
+    """Return the fields by their names in small letters."""
     fields: dict[str, str] = {}
     for line in filter(str.strip, content.decode("utf-8", "replace").splitlines()):
         field, *value = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
@@ -77,7 +79,11 @@ def _parsed(name: str, content: bytes) -> dict[str, str]:
 
 
 def _lengths(name: str, fields: dict[str, str]) -> list[int]:
-    """Of the axes i, j, k. Raises InputError for other than three, but for one point in time."""
+    """Of the axes i, j, k.
+
+    Raises:
+        InputError: for other than three, but for one point in time.
+    """
     lengths = [whole(word) or 0 for word in fields.get("dimsize", "").split()]
     if not lengths or min(lengths) < 1 or whole(fields["ndims"]) != len(lengths):
         raise _wrong(name, _("its header states no size"))
@@ -158,7 +164,7 @@ def _numbers(name: str, fields: dict[str, str], names: tuple[str, ...], count: i
 
 
 def _voxels(path: Path, fields: dict[str, str], start: int, lengths: list[int]) -> np.ndarray:
-    """All numbers, in the order in which they are stored."""
+    """Return all numbers, in the order in which they are stored."""
     name = path.name
     kind = TYPES.get(fields.get("elementtype", "").upper())
     if kind is None:

@@ -30,7 +30,12 @@ CONTRADICTION = 0.1  # voxels, by which two statements of the same place may dif
 
 @dataclass(frozen=True)
 class Image:
-    """voxels: [k, j, i]. facts: what was done to find the place, for the provenance."""
+    """A NIfTI image as it was read.
+
+    Attributes:
+        voxels: [k, j, i].
+        facts: what was done to find the place, for the provenance.
+    """
 
     voxels: np.ndarray
     geometry: Geometry
@@ -39,7 +44,12 @@ class Image:
 
 
 def read_nifti(path: Path) -> Image:
-    """Raises InputError for what is no complete NIfTI file with one scalar 3D image at a place; OSError."""
+    """Read a NIfTI-1 or NIfTI-2 file.
+
+    Raises:
+        InputError: for what is no complete NIfTI file with one scalar 3D image at a place.
+        OSError: if the file cannot be read or written.
+    """
     with path.open("rb") as stream:
         zipped = stream.read(2) == GZIP
     try:
@@ -61,10 +71,10 @@ def read_nifti(path: Path) -> Image:
 
 
 def place(name: str, header: Header, shape: tuple[int, int, int]) -> tuple[Geometry, tuple[str, ...], dict[str, Any]]:
-    """Geometry by the matrix that counts, notices of what contradicts it, and facts for the provenance.
+    """Return the geometry by the matrix that counts, notices of what contradicts it, and facts for the provenance.
 
-    The sform counts where its code is above 0, else the qform, else the spacing alone, with the image's center at 0
-    and its first axis to the left, as nibabel reads it.
+    The sform counts where its code is above 0, else the qform, else the spacing alone, with the image's center at 0 and
+    its first axis to the left, as nibabel reads it.
     """
     stated = {"sform": _sform(header)} if header.sform_code > 0 else {}
     if header.qform_code > 0:
@@ -106,7 +116,8 @@ def place(name: str, header: Header, shape: tuple[int, int, int]) -> tuple[Geome
 def _contradictions(
     header: Header, stated: dict[str, np.ndarray], taken: str, matrix: np.ndarray, shape: tuple[int, int, int]
 ) -> dict[str, float]:
-    """How far other statements of the file are from the matrix, in mm: the most over the corners of the image."""
+    """Return how far other statements of the file are from the matrix, in mm: the most over the corners of the
+    image."""
     k, j, i = shape
     corners = np.array([[x, y, z, 1] for x in (0, i - 1) for y in (0, j - 1) for z in (0, k - 1)], float).T
     found = {
@@ -159,7 +170,7 @@ def _directions(matrix: np.ndarray) -> np.ndarray:
 
 
 def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
-    """Values in this computer's byte order, times the slope plus the intercept.
+    """Return the values in this computer's byte order, times the slope plus the intercept.
 
     Where the slope is 0 or no number, or changes nothing, the values stay as they are, of the stored type; scaled ones
     are float32 where that holds all stored values, else float64.

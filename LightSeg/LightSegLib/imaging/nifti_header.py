@@ -55,9 +55,13 @@ VERSIONS = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its voxels. dim: number of axes and their lengths. pixdim: its eight numbers.
+    """What a file says of its voxels.
 
     qform, sform: codes with the numbers that belong to them: quaternion and offset [6], three rows [3, 4].
+
+    Attributes:
+        dim: number of axes and their lengths.
+        pixdim: its eight numbers.
     """
 
     order: str
@@ -81,7 +85,11 @@ class Header:
 
 
 def parse(name: str, content: bytes) -> Header:
-    """The fields of the first bytes of a file. Raises InputError for what is no NIfTI header, or contradicts itself."""
+    """Return the fields of the first bytes of a file.
+
+    Raises:
+        InputError: for what is no NIfTI header, or contradicts itself.
+    """
     for order in "<>":
         for layout in VERSIONS:
             if len(content) >= layout.size and content[:4] == struct.pack(f"{order}i", layout.size):
@@ -145,7 +153,11 @@ def _contradictory(name: str, what: str) -> InputError:
 
 
 def shape_of(name: str, header: Header) -> tuple[int, int, int]:
-    """[k, j, i]. Raises InputError for what is not one scalar 3D image."""
+    """[k, j, i].
+
+    Raises:
+        InputError: for what is not one scalar 3D image.
+    """
     count, *lengths = header.dim
     lengths = lengths[: max(count, 0)]
     if not 1 <= count <= 7 or min(lengths) < 1:

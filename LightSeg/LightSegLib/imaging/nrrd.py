@@ -70,9 +70,11 @@ class Nrrd:
 
 
 def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, Nrrd]:
-    """Voxels [k, j, i], geometry and header.
+    """Return the voxels [k, j, i], geometry and header.
 
-    Raises InputError for what is no complete file with one scalar 3D image at a known place; OSError.
+    Raises:
+        InputError: for what is no complete file with one scalar 3D image at a known place.
+        OSError: if the file cannot be read or written.
     """
     content, start = read_header(path)
     header = _parsed(path.name, content)
@@ -188,7 +190,7 @@ def _geometry(header: Nrrd, lengths: tuple[int, ...]) -> Geometry:
 
 
 def _voxels(path: Path, header: Nrrd, start: int) -> np.ndarray:
-    """All numbers, in the order in which they are stored."""
+    """Return all numbers, in the order in which they are stored."""
     name, fields = path.name, header.fields
     count = math.prod(int(word) for word in header.words("sizes"))
     kind = TYPES.get(" ".join(header.words("type")).lower())

@@ -19,9 +19,14 @@ ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS  # zlib's manual, inflateInit2: the beginning
 
 
 def read_packed(name: str, stream: IO[bytes], size: int, packing: str = RAW) -> bytearray:
-    """The `size` bytes that a stream holds to its end. name: what a message calls the file.
+    """Return the `size` bytes that a stream holds to its end.
 
-    Raises InputError where there are fewer or more, or others than were packed; OSError.
+    Args:
+        name: what a message calls the file.
+
+    Raises:
+        InputError: if there are fewer or more, or others than were packed.
+        OSError: if the file cannot be read or written.
     """
     try:
         content = _unzlib(stream, size) if packing == ZLIB else _up_to(_opened(stream, packing), size + 1)
@@ -44,7 +49,7 @@ def read_packed(name: str, stream: IO[bytes], size: int, packing: str = RAW) -> 
 
 
 def read_leading(name: str, stream: IO[bytes], size: int) -> bytearray:
-    """The first `size` bytes; what follows is read, too, since a packed stream has its checksum at the end.
+    """Return the first `size` bytes; what follows is read, too, since a packed stream has its checksum at the end.
 
     Raises as `read_packed`, but for more bytes.
     """
@@ -92,7 +97,11 @@ def _up_to(stream: IO[bytes], size: int) -> bytearray:
 
 
 def _unzlib(stream: IO[bytes], size: int) -> bytearray:
-    """All that is packed, or one byte more than `size`. Raises EOFError for an end before the checksum."""
+    """Return all that is packed, or one byte more than `size`.
+
+    Raises:
+        EOFError: for an end before the checksum.
+    """
     unpacker, content = zlib.decompressobj(ZLIB_OR_GZIP), bytearray()
     while not unpacker.eof and len(content) <= size:
         given = unpacker.unconsumed_tail or stream.read(BLOCK)

@@ -27,10 +27,14 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
     """Read NIfTI, NRRD, MetaImage, a multi-frame DICOM file or a folder with one DICOM series, at right angles.
 
     An image on a sheared grid is interpolated once (see `affine.straightened`), with a notice.
-    series: the files of the one to read among several DICOM series in the folder. part: which volume of a series that
-    holds several (see `dicom.series.Stack`). allow_gaps: interpolate where slices of a DICOM series are missing.
 
-    Raises InputError when the path is missing, unreadable, or holds anything but one scalar 3D image.
+    Args:
+        series: the files of the one to read among several DICOM series in the folder.
+        part: which volume of a series that holds several (see `dicom.series.Stack`).
+        allow_gaps: interpolate where slices of a DICOM series are missing.
+
+    Raises:
+        InputError: if the path is missing, unreadable, or holds anything but one scalar 3D image.
     """
     path = Path(path)
     if _holds_dicom(path):
@@ -66,7 +70,7 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
 
 
 def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
-    """Voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant).
+    """Return the voxels [k, j, i] and geometry of a file, without judging the voxels (label maps may be constant).
 
     The voxels are those of the file, and files with one matrix have one geometry, sheared where it is.
     """
@@ -84,7 +88,7 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry]:
 
 
 def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, Any]]:
-    """Voxels, geometry without the shear that rounding explains, notices and facts."""
+    """Return the voxels, geometry without the shear that rounding explains, notices and facts."""
     try:
         if not path.exists():
             raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
@@ -104,7 +108,11 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, 
 
 
 def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, Any]]:
-    """By the reader of the format that the name's ending says. Raises InputError for another ending."""
+    """By the reader of the format that the name's ending says.
+
+    Raises:
+        InputError: for another ending.
+    """
     name = path.name.lower()
     if name.endswith(NIFTI_ENDINGS):
         image = read_nifti(path)
@@ -118,7 +126,7 @@ def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[st
 
 
 def _not_read(path: Path) -> str:
-    """What is said of a file of another format."""
+    """Return what is said of a file of another format."""
     name, ending = path.name, path.suffix.lower()
     if ending in (".hdr", ".img"):
         other = path.with_suffix(".img" if ending == ".hdr" else ".hdr")
@@ -135,7 +143,7 @@ def _not_read(path: Path) -> str:
 
 
 def _holds_dicom(path: Path) -> bool:
-    """Whether the path is read as DICOM: a folder, or a file that says so."""
+    """Return whether the path is read as DICOM: a folder, or a file that says so."""
     try:
         return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
     except OSError:  # whoever opens it next tells why it cannot be

@@ -25,7 +25,8 @@ class RegionOfInterest:
     def from_ras(cls, r1: float, a1: float, s1: float, r2: float, a2: float, s2: float) -> RegionOfInterest:
         """Upright box between two opposite corners in RAS mm, the coordinates that Slicer shows.
 
-        Raises InputError for a box without extent.
+        Raises:
+            InputError: for a box without extent.
         """
         if r1 == r2 or a1 == a2 or s1 == s2:
             raise InputError(_("The region of interest has no extent. Give two opposite corners of a box."))
@@ -33,9 +34,10 @@ class RegionOfInterest:
         return cls(ras_to_lps(corners))
 
     def slices(self, geometry: Geometry) -> Slices:
-        """Array slices [k, j, i] of the voxels whose centers lie in the box's bounds along the grid's axes.
+        """Return the array slices [k, j, i] of the voxels whose centers lie in the box's bounds along the grid's axes.
 
-        Raises InputError when the box has no voxel of the volume inside.
+        Raises:
+            InputError: if the box has no voxel of the volume inside.
         """
         homogeneous = np.c_[self.corners, np.ones(len(self.corners))].T
         index = (np.linalg.inv(geometry.index_to_world) @ homogeneous)[2::-1]  # rows k, j, i

@@ -19,17 +19,20 @@ FINE = 0.1  # share of the distances that are at most as large as the new one
 def straighten(
     slice_of: Callable[[int], np.ndarray], positions: np.ndarray, plane: Geometry
 ) -> tuple[np.ndarray, Geometry]:
-    """Voxels [k, j, i] and geometry of a stack on an orthogonal grid, interpolated linearly once.
-
-    slice_of: voxels [j, i] of a slice by its number; each is asked for once, in order. positions: [k, 3] of the
-    centers of the slices' first voxels, in mm (LPS), ascending along the third axis of `plane`, whose shape is that of
-    the given stack, and whose directions and spacings within the slices are those of the result.
+    """Return the voxels [k, j, i] and geometry of a stack on an orthogonal grid, interpolated linearly once.
 
     Between two slices the value is that of both at the place right above and below; outside of all slices it is the
     lowest of the image. The distance of the new slices divides the height of the stack and is at most that of the
     closest tenth of the given ones.
 
-    Raises InputError where the new grid would be far larger than the given voxels.
+    Args:
+        slice_of: voxels [j, i] of a slice by its number; each is asked for once, in order.
+        positions: [k, 3] of the centers of the slices' first voxels, in mm (LPS), ascending along the third axis of
+            `plane`, whose shape is that of the given stack, and whose directions and spacings within the slices are
+            those of the result.
+
+    Raises:
+        InputError: if the new grid would be far larger than the given voxels.
     """
     axes = np.reshape(plane.direction, (3, 3))
     local = (positions - positions[0]) @ axes
@@ -82,7 +85,7 @@ class _Placed:
 
 
 def _shifted(rows: np.ndarray, offset: float, size: int) -> np.ndarray:
-    """Values [n, size] of rows [n, m] that begin at `offset`, interpolated linearly; NaN outside of them."""
+    """Return the values [n, size] of rows [n, m] that begin at `offset`, interpolated linearly; NaN outside of them."""
     whole = math.floor(offset + NEAR)
     part = offset - whole
     out = np.full((len(rows), size), np.nan, rows.dtype)
@@ -95,7 +98,8 @@ def _shifted(rows: np.ndarray, offset: float, size: int) -> np.ndarray:
 
 
 def _between(placed: _Placed, slice_positions: np.ndarray, new: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
-    """Voxels [k, j, i] at the heights `new`, each between the two slices next to it, in the type of the slices."""
+    """Return the voxels [k, j, i] at the heights `new`, each between the two slices next to it, in the type of the
+    slices."""
     last = len(slice_positions) - 2
     placed[0]  # which tells the type
     voxels = np.empty(grid, placed.dtype)

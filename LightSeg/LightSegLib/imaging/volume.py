@@ -23,7 +23,9 @@ SAMPLED = 4096  # voxels that are looked at before all
 class Volume:
     """A scalar image: `voxels` [k, j, i] and its geometry.
 
-    reading: what was done to get them from a file, as JSON has it. notices: what of that a user should know.
+    Attributes:
+        reading: what was done to get them from a file, as JSON has it.
+        notices: what of that a user should know.
     """
 
     voxels: np.ndarray
@@ -45,9 +47,9 @@ class Volume:
 class Segmentation:
     """Labels on the input's exact grid: `voxels` [k, j, i] of integers, 0 is background.
 
-    `provenance` says how the result came about (model, version, weights hash, device, seconds, ...).
-    `confidence`, uint8 [k, j, i], is the probability of each voxel's label in percent, 0 where nothing was computed;
-    None if it was not asked for. `totals` are sums of labels.
+    `provenance` says how the result came about (model, version, weights hash, device, seconds, ...). `confidence`,
+    uint8 [k, j, i], is the probability of each voxel's label in percent, 0 where nothing was computed; None if it was
+    not asked for. `totals` are sums of labels.
     """
 
     voxels: np.ndarray
@@ -58,7 +60,7 @@ class Segmentation:
     totals: tuple[Total, ...] = ()
 
     def volumes_ml(self) -> dict[str, float]:
-        """Volume of every label in ml, by name and in the order of the label table, then of every total."""
+        """Return the volume of every label in ml, by name and in the order of the label table, then of every total."""
         values = max(label.value for label in self.labels) + 1
         # slice by slice: numpy counts in a copy of 8 bytes a voxel
         counts = np.sum([np.bincount(part.ravel(), minlength=values) for part in self.voxels], axis=0)
@@ -70,8 +72,9 @@ class Segmentation:
 def check_voxels(voxels: np.ndarray, name: str) -> None:
     """Refuse voxels that no network can make sense of.
 
-    Raises InputError for empty, two-dimensional, time-varying or color arrays, for NaN or infinite
-    voxels and for a constant image.
+    Raises:
+        InputError: for empty, two-dimensional, time-varying or color arrays, for NaN or infinite voxels and for a
+            constant image.
     """
     if voxels.ndim == 4:
         raise InputError(
@@ -112,7 +115,7 @@ def check_voxels(voxels: np.ndarray, name: str) -> None:
 
 
 def few_values(voxels: np.ndarray) -> int:
-    """How many values [k, j, i] voxels have, where these are whole numbers of 0 and more and few; else 0.
+    """Return how many values [k, j, i] voxels have, where these are whole numbers of 0 and more and few; else 0.
 
     So have label maps and masks, and no image that shows tissue.
     """

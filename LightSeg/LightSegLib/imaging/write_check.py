@@ -20,9 +20,13 @@ BLOCK = 1 << 22  # bytes compared at a time
 
 
 def check_written(path: Path, voxels: np.ndarray) -> None:
-    """Raise OSError where `path`, just written as .nrrd, .nii or .nii.gz, does not end with exactly these voxels.
+    """Check that a file holds exactly the voxels that were written to it.
 
-    voxels: [k, j, i] or [k, j, i, component], in the type and byte order of this computer.
+    Args:
+        voxels: [k, j, i] or [k, j, i, component], in the type and byte order of this computer.
+
+    Raises:
+        OSError: if `path`, just written as .nrrd, .nii or .nii.gz, does not end with exactly these voxels.
     """
     try:
         with path.open("rb") as stream:
@@ -34,7 +38,7 @@ def check_written(path: Path, voxels: np.ndarray) -> None:
 
 
 def _content(name: str, stream: IO[bytes]) -> IO[bytes]:
-    """What lies behind the header, unpacked."""
+    """Return what lies behind the header, unpacked."""
     if name.endswith((".nii", ".nii.gz")):
         content = cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
         if len(content.read(NIFTI_OFFSET)) < NIFTI_OFFSET:
@@ -51,7 +55,11 @@ def _content(name: str, stream: IO[bytes]) -> IO[bytes]:
 
 
 def _ends_with(content: IO[bytes], expected: np.ndarray) -> bool:
-    """expected: bytes [n]."""
+    """Return whether a stream ends with exactly these bytes.
+
+    Args:
+        expected: bytes [n].
+    """
     for start in range(0, len(expected), BLOCK):
         part = expected[start : start + BLOCK].tobytes()
         if content.read(len(part)) != part:

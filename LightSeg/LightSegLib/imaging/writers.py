@@ -24,11 +24,12 @@ ENDINGS = (".seg.nrrd", ".nrrd", *NIFTI_ENDINGS)
 def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
     """Write labels on the input's grid as `.seg.nrrd`, `.nrrd`, `.nii.gz` or `.nii`.
 
-    `.seg.nrrd` is 3D Slicer's segmentation file: it also holds the names, colors, terminology and
-    provenance. Voxels are uint8, or uint16 where a label value needs it.
+    `.seg.nrrd` is 3D Slicer's segmentation file: it also holds the names, colors, terminology and provenance. Voxels
+    are uint8, or uint16 where a label value needs it.
 
-    Raises OutputError, with nothing left behind, for an unknown ending, a missing or unwritable
-    folder, a full disk, and for a sheared grid in NIfTI, which cannot hold one.
+    Raises:
+        OutputError: with nothing left behind, for an unknown ending, a missing or unwritable folder, a full disk,
+            and for a sheared grid in NIfTI, which cannot hold one.
     """
     path = Path(path)
     check_output(path)
@@ -45,7 +46,11 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
 
 
 def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
-    """Raise OutputError now for a file that could not be written later: ask before a long computation."""
+    """Check, before a long computation, that an output file can be written.
+
+    Raises:
+        OutputError: now for a file that could not be written later: ask before a long computation.
+    """
     path = Path(path)
     if not path.name.lower().endswith(endings):
         raise OutputError(
@@ -59,7 +64,11 @@ def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
 
 
 def check_holds(path: str | Path, geometry: Geometry) -> None:
-    """Raise OutputError where the file format of `path` cannot hold this grid."""
+    """Check that the format of an output file can hold a grid.
+
+    Raises:
+        OutputError: if the file format of `path` cannot hold this grid.
+    """
     if Path(path).name.lower().endswith(NIFTI_ENDINGS) and not geometry.is_orthogonal:
         raise OutputError(
             _(

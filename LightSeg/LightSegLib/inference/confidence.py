@@ -12,7 +12,12 @@ LEAST_DISTANCE = 3  # slices, so that one doubtful place is not listed again and
 
 @dataclass(frozen=True)
 class LowConfidenceSlice:
-    """index: (i, j, k) of the middle of the doubt. confidence: mean probability of the slice's labeled voxels."""
+    """A slice whose labels have a low confidence.
+
+    Attributes:
+        index: (i, j, k) of the middle of the doubt.
+        confidence: mean probability of the slice's labeled voxels.
+    """
 
     index: tuple[float, float, float]
     confidence: float
@@ -34,7 +39,7 @@ def lowest_confidence_slices(labels: np.ndarray, confidence: np.ndarray, count: 
 
 
 def _middle(labels: np.ndarray, confidence: np.ndarray) -> tuple[float, float]:
-    """Mean place (i, j) of the labeled voxels of a slice [j, i], weighted by their doubt."""
+    """Return the mean place (i, j) of the labeled voxels of a slice [j, i], weighted by their doubt."""
     labeled = np.argwhere(labels)
     uncertainty = 100.0 - confidence[tuple(labeled.T)]
     j, i = np.average(labeled, axis=0, weights=uncertainty if uncertainty.sum() > 0 else None)

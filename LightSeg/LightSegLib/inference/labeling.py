@@ -57,7 +57,7 @@ def label(
     plan: ExecutionPlan,
     reporter: Reporter,
 ) -> InferenceResult:
-    """Labels on the input's grid, background outside the used part, and their probabilities if asked for."""
+    """Return the labels on the input's grid, background outside the used part, and their probabilities if asked for."""
     outputs = work.outputs
     largest = max(rules.regions, default=outputs - 1)
     full, part = prepared.blank(np.uint8 if largest <= 255 else np.uint16)
@@ -97,7 +97,7 @@ def label(
 
 
 def _groups(tiles: Iterator[tuple[Position, Tensor]], size: int) -> Iterator[tuple[list[Position], list[Tensor]]]:
-    """Tiles that pass through the network together."""
+    """Yield tiles that pass through the network together."""
     while group := list(itertools.islice(tiles, size)):
         yield [position for position, _ in group], [tile for _, tile in group]
 
@@ -109,7 +109,7 @@ def _in_order(
     more: int,
     reporter: Reporter,
 ) -> Iterator[tuple[list[Position], list[Tensor]]]:
-    """The results of the groups in their order, while `more` of them are computed or wait for that."""
+    """Yield the results of the groups in their order, while `more` of them are computed or wait for that."""
     running: deque[tuple[list[Position], Future[list[Tensor]]]] = deque()
     for positions, tiles in groups:
         running.append((positions, computing.submit(evaluate, tiles)))
@@ -139,7 +139,7 @@ def _add(restorer: Restorer, slab: Tensor) -> None:
 
 
 def _tiles(prepared: NetworkInput, sampler: TileSampler, ahead: Executor) -> Iterator[tuple[Position, Tensor]]:
-    """Every tile [C, k, j, i] with its position; the rows of the next are computed meanwhile."""
+    """Yield every tile [C, k, j, i] with its position; the rows of the next are computed meanwhile."""
     depth = sampler.tile_size[0]
     compute = torch.inference_mode()(prepared.rows)
     rows = prepared.rows(0, depth)
@@ -198,7 +198,7 @@ class _Evaluation:
 
 
 def _one_value(tile: Tensor) -> tuple[float, ...] | None:
-    """The value of each channel of a tile that has only one."""
+    """Return the value of each channel of a tile that has only one."""
     corner, other = tile[:, 0, 0, 0], tile[:, -1, -1, -1]
     if not torch.equal(corner, other) or not bool((tile == corner[:, None, None, None]).all()):
         return None
@@ -208,7 +208,8 @@ def _one_value(tile: Tensor) -> tuple[float, ...] | None:
 class _Rows:
     """Where the sums of logits are kept; those on disk are in one file that is gone afterwards.
 
-    depth: how many rows are alive at a time; their places are used in turn.
+    Args:
+        depth: how many rows are alive at a time; their places are used in turn.
     """
 
     def __init__(self, plan: ExecutionPlan, depth: int) -> None:
@@ -227,7 +228,11 @@ class _Rows:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def zeros(self, size: tuple[int, ...]) -> Tensor:
-        """Zeros for one row. Raises MemoryError where the disk is full too."""
+        """Return zeros for one row.
+
+        Raises:
+            MemoryError: if the disk is full too.
+        """
         if self._places is None:
             shape = (self._depth, *size)
             self._places = self._file(shape) if self._on_disk else torch.empty(shape, device=self.device)

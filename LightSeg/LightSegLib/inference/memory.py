@@ -18,18 +18,22 @@ SMALL = 1 << 16  # voxels of a patch that is run as it is
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that a run on `device` may still take; None where the system does not tell."""
+    """Return the bytes that a run on `device` may still take; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     return free_memory()
 
 
 def activation_memory(network: nn.Module, shape: Sequence[int], whole: bool = False) -> int:
-    """Most bytes that one pass of an input [B, C, k, j, i] through the network holds at a time, without its weights.
+    """Return the most bytes that one pass of an input [B, C, k, j, i] through the network holds at a time, without its
+    weights.
 
     A small input is run, since memory grows with the voxels, and a small patch as it is, since networks pad what is
     smaller; a network that takes whole patches alone runs on torch's meta device, shapes without numbers, for which
-    torch must first load its compiler. whole: run all of the input; for networks that look at its values.
+    torch must first load its compiler.
+
+    Args:
+        whole: run all of the input; for networks that look at its values.
     """
     channels, *sides = shape[1:]
     device = next(network.parameters(), torch.empty(0)).device

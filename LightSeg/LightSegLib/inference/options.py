@@ -33,7 +33,7 @@ OPEN_KINDS = {"tile_overlap": (float, int, type(None)), "orientation": (str, typ
 
 
 def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
-    """A field with what the command line says of it; without a text it has no flag."""
+    """Return a field with what the command line says of it; without a text it has no flag."""
     return field(default=default, metadata={"help": text, "choices": choices})
 
 
@@ -41,17 +41,24 @@ def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
 class InferenceOptions:
     """Every way in which a run may differ from what the model's card says.
 
-    device: "auto", "cpu", "cuda", "cuda:N" or "mps". precision: "float32", "auto" for the fastest backend that gives
-    the same labels on this kind of processor, or the backend of earlier work (see `backends.backend_choice`). openvino:
-    use OpenVINO on the CPU where it is installed. mirror: average over the flips that the card allows. tile_overlap: of
-    neighboring tiles, as a share of the patch, 0 to 0.9; None as the model says. largest_component: "model" as the
-    model says, "none", "label" (one piece of every label) or "whole" (one piece of all labels together). confidence:
-    give the probability of each voxel's label, too. accept_license: agree to a license that forbids commercial use,
-    needed once before such a model is downloaded. orientation: world directions of the axes i, j, k on which the
-    network computes, as in "LPS", "input" for those of the image as it is stored, None as the model says. The result
-    has the image's own axes all the same.
+    Attributes:
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "float32", "auto" for the fastest backend that gives the same labels on this kind of processor,
+            or the backend of earlier work (see `backends.backend_choice`).
+        openvino: use OpenVINO on the CPU where it is installed.
+        mirror: average over the flips that the card allows.
+        tile_overlap: of neighboring tiles, as a share of the patch, 0 to 0.9; None as the model says.
+        largest_component: "model" as the model says, "none", "label" (one piece of every label) or "whole" (one
+            piece of all labels together).
+        confidence: give the probability of each voxel's label, too.
+        accept_license: agree to a license that forbids commercial use, needed once before such a model is
+            downloaded.
+        orientation: world directions of the axes i, j, k on which the network computes, as in "LPS", "input" for
+            those of the image as it is stored, None as the model says. The result has the image's own axes all the
+            same.
 
-    Raises InputError for a value that an option does not have.
+    Raises:
+        InputError: for a value that an option does not have.
     """
 
     device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps")
@@ -94,7 +101,11 @@ class InferenceOptions:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> InferenceOptions:
-        """Raises InputError for an option of another version, or a value of another kind."""
+        """Return the options that `to_json` wrote.
+
+        Raises:
+            InputError: for an option of another version, or a value of another kind.
+        """
         for name, value in data.items():
             default = getattr(cls, name, None) if name in cls.__dataclass_fields__ else ...
             kinds = OPEN_KINDS.get(name, (type(default),))
@@ -107,7 +118,7 @@ class InferenceOptions:
         return cls(**data)
 
     def rules(self, card: Card) -> Inference:
-        """The card's rules with what the options change."""
+        """Return the card's rules with what the options change."""
         rules = card.inference
         if not self.mirror:
             rules = replace(rules, mirror_axes=())
@@ -118,13 +129,17 @@ class InferenceOptions:
         return rules
 
     def preprocessing(self, card: Card) -> Preprocessing:
-        """The card's steps with what the options change."""
+        """Return the card's steps with what the options change."""
         steps = card.preprocessing
         return steps if self.orientation is None else replace(steps, orientation=self.orientation)
 
 
 def check_device(name: str) -> None:
-    """Raise InputError for what is no name of a device; whether this computer has it is asked later."""
+    """Check that a text names a device; whether this computer has it is checked later.
+
+    Raises:
+        InputError: for what is no name of a device; whether this computer has it is asked later.
+    """
     if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         raise _refused("device", name, "auto, cpu, cuda, cuda:N or mps")
 

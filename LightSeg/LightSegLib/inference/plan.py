@@ -18,9 +18,11 @@ WAITING_SLABS = 2  # finished rows that may wait to become labels
 
 @dataclass(frozen=True)
 class ExecutionPlan:
-    """One way to run. tiles: how many at a time, in threads on the CPU, in a batch on a GPU.
+    """One way to run.
 
-    sums: where logits are added up: on the device, in memory, on disk.
+    Attributes:
+        tiles: how many at a time, in threads on the CPU, in a batch on a GPU.
+        sums: where logits are added up: on the device, in memory, on disk.
     """
 
     device: torch.device
@@ -45,9 +47,12 @@ SUMS = {"memory": "in the computer's memory", "disk": "on disk"}
 def execution_plans(
     device: torch.device, sampler: TileSampler, threads: int, batches: bool = True
 ) -> list[ExecutionPlan]:
-    """Ways to run with the same result, fastest first, each with less of the device's memory than the one before.
+    """Return ways to run with the same result, fastest first, each with less of the device's memory than the one
+    before.
 
-    threads: for tiles side by side on the CPU. batches: let small tiles run together on a GPU, which rounds otherwise.
+    Args:
+        threads: for tiles side by side on the CPU.
+        batches: let small tiles run together on a GPU, which rounds otherwise.
     """
     if device.type == "cpu":
         most = min(threads, len(sampler))
@@ -64,10 +69,14 @@ def execution_plans(
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run asks of the computer. outputs: of the network. confidence: whether probabilities are wanted, too.
+    """What a run asks of the computer.
 
-    one_pass: bytes that the network holds for one tile (see `memory.activations`). sums: of a tile's logits, over
-    mirror images and over the networks of an ensemble. unnamed: outputs without a label (see `Decision`).
+    Attributes:
+        outputs: of the network.
+        confidence: whether probabilities are wanted, too.
+        one_pass: bytes that the network holds for one tile (see `memory.activations`).
+        sums: of a tile's logits, over mirror images and over the networks of an ensemble.
+        unnamed: outputs without a label (see `Decision`).
     """
 
     outputs: int
@@ -78,7 +87,7 @@ class Workload:
 
 
 def bytes_needed(plan: ExecutionPlan, work: Workload, prepared: NetworkInput, sampler: TileSampler) -> int:
-    """Memory of the plan's device that a run takes, beyond the input and the weights."""
+    """Return the memory of the plan's device that a run takes, beyond the input and the weights."""
     _, height, width = prepared.shape
     depth, outputs = sampler.tile_size[0], work.outputs
     needed = plan.tiles * (int(MARGIN * work.one_pass) + 2 * 4 * work.sums * outputs * math.prod(sampler.patch))
@@ -93,5 +102,5 @@ def bytes_needed(plan: ExecutionPlan, work: Workload, prepared: NetworkInput, sa
 
 
 def make_sampler(prepared: NetworkInput, rules: Inference) -> TileSampler:
-    """The tiles of a model on a prepared volume."""
+    """Return the tiles of a model on a prepared volume."""
     return TileSampler(prepared.shape, rules.patch_size, rules.overlap, rules.pad_to_patch)

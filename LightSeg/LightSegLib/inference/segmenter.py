@@ -51,10 +51,11 @@ class _Run:
 class Segmenter:
     """One model; the network is loaded at the first use and kept.
 
-    options: how it is run; another one may take its place between two runs.
+    On the CPU the same volumes and options give the same voxels on the same machine, whatever the number of threads and
+    the memory that is free.
 
-    On the CPU the same volumes and options give the same voxels on the same machine, whatever the number of threads
-    and the memory that is free.
+    Args:
+        options: how it is run; another one may take its place between two runs.
     """
 
     def __init__(self, card: Card, options: InferenceOptions | None = None) -> None:
@@ -74,7 +75,8 @@ class Segmenter:
         self._one_pass.clear()
 
     def backend(self) -> str:
-        """The backend it computes with (see `inference.backends.backend_choice`), decided before there is a volume.
+        """Return the backend it computes with (see `inference.backends.backend_choice`), decided before there is a
+        volume.
 
         Raises what `segment` raises of a model that cannot be loaded, and DeviceError for a backend that cannot be had.
         """
@@ -98,8 +100,12 @@ class Segmenter:
         it was read. With the option confidence, it has the least certain slices, each as voxel index i, j, k and
         confidence.
 
-        Raises InputError, ModelError, DeviceError (memory that the run needs and this machine lacks), and Canceled
-        within one tile of `canceled` returning True, or one batch of small tiles with as many voxels as a large one.
+        Raises:
+            InputError: (memory that the run needs and this machine lacks).
+            ModelError: (memory that the run needs and this machine lacks).
+            DeviceError: (memory that the run needs and this machine lacks).
+            Canceled: within one tile of `canceled` returning True, or one batch of small tiles with as many voxels
+                as a large one.
         """
         from .threads import one_thread_each
 
@@ -226,7 +232,8 @@ class Segmenter:
         return notices
 
     def _too_large(self, prepared: NetworkInput) -> bool:
-        """Whether the used part is more than twice as long, along any axis, as the region the model was made for."""
+        """Return whether the used part is more than twice as long, along any axis, as the region the model was made
+        for."""
         if self.card.roi_mm is None:
             return False
         extent = np.array(prepared.inner_shape) * prepared.spacing
@@ -241,7 +248,8 @@ class Segmenter:
             self._identity = opened.sha256
 
     def _run(self, prepared: NetworkInput, reporter: Reporter, threads: int) -> _Run:
-        """Labels by the first plan that fits the memory; where it runs out all the same, by the next that does."""
+        """Return the labels by the first plan that fits the memory; where it runs out all the same, by the next that
+        does."""
         from ..core.system import gigabytes
         from .backends.devices import choose_device, is_out_of_memory, is_unsupported
         from .labeling import label
@@ -309,7 +317,7 @@ class Segmenter:
         )
 
     def _runner(self, device: torch.device, sampler: TileSampler, threads: int) -> Runner:
-        """What runs tiles on the device; made once."""
+        """Return what runs tiles on the device; made once."""
         from .backends.accelerate import accelerate
 
         key = (device, threads, sampler.patch, self.options.precision, self.options.openvino)
@@ -371,6 +379,6 @@ class Segmenter:
         }
 
     def _totals(self) -> dict[str, list[str]]:
-        """Names of the labels that make up each total."""
+        """Return the names of the labels that make up each total."""
         names = {label.value: label.name for label in self.card.labels}
         return {total.name: [names[value] for value in total.labels] for total in self.card.totals}

@@ -26,8 +26,8 @@ Position = tuple[int, int, int]
 class TileSampler:
     """Tile positions [k, j, i] that cover `shape`, evenly spread, overlapping at least by `overlap` (a fraction).
 
-    Positions come in order of k, as the aggregator needs them. Where a patch is larger than the volume, tiles
-    become smaller, or are padded with zeros around the volume if `pad`.
+    Positions come in order of k, as the aggregator needs them. Where a patch is larger than the volume, tiles become
+    smaller, or are padded with zeros around the volume if `pad`.
     """
 
     def __init__(self, shape: Sequence[int], patch_size: Sequence[int], overlap: float, pad: bool = False) -> None:
@@ -44,7 +44,7 @@ class TileSampler:
         return k, j, i
 
     def tile(self, volume: Tensor, position: Position) -> Tensor:
-        """The tile [C, k, j, i] of `volume` [C, K, J, I] that starts at `position`."""
+        """Return the tile [C, k, j, i] of `volume` [C, K, J, I] that starts at `position`."""
         for axis, (start, length) in enumerate(zip(position, self.tile_size, strict=True), start=1):
             volume = volume.narrow(axis, start, length)
         if not any(map(sum, self._padding)):
@@ -52,7 +52,7 @@ class TileSampler:
         return F.pad(volume, [extra for pair in reversed(self._padding) for extra in pair])
 
     def covered(self, tile: Tensor) -> Tensor:
-        """The part [..., k, j, i] of a tile or of its logits that lies in the volume."""
+        """Return the part [..., k, j, i] of a tile or of its logits that lies in the volume."""
         for axis, ((before, _), length) in enumerate(zip(self._padding, self.tile_size, strict=True)):
             tile = tile.narrow(axis - 3, before, length)
         return tile
@@ -81,10 +81,13 @@ class TileSampler:
 class TileAggregator:
     """Weighted mean of overlapping tiles of logits, finished rows first.
 
-    outputs: channels of the logits. importance: weight [k, j, i] of a tile's voxels. `add` takes tiles in
-    the sampler's order and yields slabs [outputs, rows, J, I] from the first row to the last; `finish` the rest.
-    Sums are kept row by row with the channels last: a row is there from its first tile to its last, and what is added
-    up, interpolated and compared later lies together in memory. allocate: gives the zeros [J, I, outputs] of a row.
+    Args:
+        outputs: channels of the logits.
+        importance: weight [k, j, i] of a tile's voxels. `add` takes tiles in the sampler's order and yields slabs
+            [outputs, rows, J, I] from the first row to the last; `finish` the rest. Sums are kept row by row with
+            the channels last: a row is there from its first tile to its last, and what is added up, interpolated
+            and compared later lies together in memory.
+        allocate: gives the zeros [J, I, outputs] of a row.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class TileAggregator:
             weights[j : j + height, i : i + width] += weight
 
     def finish(self) -> Iterator[Tensor]:
-        """The remaining rows."""
+        """Yield the remaining rows."""
         yield from self._take(self._depth - self._first)
 
     def _take(self, rows: int) -> Iterator[Tensor]:
@@ -130,8 +133,8 @@ class TileAggregator:
 def gaussian(size: tuple[int, int, int]) -> Tensor:
     """Importance of a tile's voxels [k, j, i], 1 at the center (size // 2), nowhere 0.
 
-    A unit impulse after a Gaussian filter of an eighth of the size; zeros become the smallest other value, so that
-    a voxel seen only by a tile's corner still counts. This is nnU-Net's, whose models expect it.
+    A unit impulse after a Gaussian filter of an eighth of the size; zeros become the smallest other value, so that a
+    voxel seen only by a tile's corner still counts. This is nnU-Net's, whose models expect it.
     """
     weight = torch.ones(())
     for length in size:

@@ -26,8 +26,9 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueE
 def unpacked(path: Path) -> Iterator[Path]:
     """The folder with the content of a zip file, gone afterwards.
 
-    Raises InputError for a file that is damaged, encrypted, too large, or that reaches out of its folder with
-    absolute names, "..", or links.
+    Raises:
+        InputError: for a file that is damaged, encrypted, too large, or that reaches out of its folder with
+            absolute names, "..", or links.
     """
     with temporary_folder() as folder:
         _unpack(path, folder)
@@ -80,7 +81,10 @@ def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
 
 
 def _trouble(entry: zipfile.ZipInfo) -> str:
-    """What is wrong with an entry; empty if nothing is. Windows' names count everywhere."""
+    """Return what is wrong with an entry; empty if nothing is.
+
+    Windows' names count everywhere.
+    """
     mode, path = entry.external_attr >> 16, PurePosixPath(entry.filename)
     if entry.flag_bits & 0x1:
         return "is encrypted"
@@ -102,7 +106,7 @@ def _trouble(entry: zipfile.ZipInfo) -> str:
 
 
 def _collision(entry: zipfile.ZipInfo, taken: dict[PurePosixPath, bool]) -> str:
-    """What is wrong with an entry beside those before it, which are in `taken`; empty if nothing is."""
+    """Return what is wrong with an entry beside those before it, which are in `taken`; empty if nothing is."""
     path = PurePosixPath(entry.filename.casefold())
     is_folder = entry.is_dir()
     if path in taken and not (is_folder and taken[path]):

@@ -40,9 +40,12 @@ ACCEPTED = (
 
 @dataclass(frozen=True)
 class _Model:
-    """A model that fits together. card: with the name of the weights file. write_weights: writes that file.
+    """A model that fits together.
 
-    template: file to be copied beside it.
+    Attributes:
+        card: with the name of the weights file.
+        write_weights: writes that file.
+        template: file to be copied beside it.
     """
 
     card: Card
@@ -53,14 +56,20 @@ class _Model:
 def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | str] = ()) -> Card:
     """Add the model at `path` to the user's models; its card, with the folder where it now lies.
 
-    path: an nnU-Net v2 results folder (`trainer__plans__configuration`, or a folder above that holds one such), a
-    LightSeg model folder or its model.json, a zip file of any of these, or a checkpoint (.pth) that describes itself.
-    replace: in place of an imported model of the same id. folds: those of a results folder whose networks are averaged,
-    by number, or "all" for the one trained on all cases; by default, as in nnU-Net, all that are numbered and finished.
+    Nothing has changed then.
 
-    Raises InputError for anything else, for an id that is taken and for folds that are not there, ModelError for a
-    model whose parts do not fit or that LightSeg cannot run, OutputError where it cannot be written. Nothing has
-    changed then.
+    Args:
+        path: an nnU-Net v2 results folder (`trainer__plans__configuration`, or a folder above that holds one such),
+            a LightSeg model folder or its model.json, a zip file of any of these, or a checkpoint (.pth) that
+            describes itself.
+        replace: in place of an imported model of the same id.
+        folds: those of a results folder whose networks are averaged, by number, or "all" for the one trained on all
+            cases; by default, as in nnU-Net, all that are numbered and finished.
+
+    Raises:
+        InputError: for anything else, for an id that is taken and for folds that are not there.
+        ModelError: for a model whose parts do not fit or that LightSeg cannot run.
+        OutputError: if it cannot be written.
     """
     path = Path(path)
     if not path.exists():
@@ -85,7 +94,7 @@ def _opened(path: Path) -> Iterator[Path]:
 
 
 def _read(content: Path, source: str, folds: list[str]) -> _Model:
-    """The model in a checkpoint or a folder; given: name of what the user gave, such as the zip file."""
+    """Return the model in a checkpoint or a folder; given: name of what the user gave, such as the zip file."""
     folder = content if content.is_file() else _locate(content, source)
     if (folder / PLANS_NAME).exists() and not (folder / CARD_NAME).exists():
         return _from_results(folder, folds)
@@ -100,7 +109,7 @@ def _read(content: Path, source: str, folds: list[str]) -> _Model:
 
 
 def _locate(root: Path, source: str) -> Path:
-    """The one folder, at or below `root`, that holds a model."""
+    """Return the one folder, at or below `root`, that holds a model."""
     for depth in range(DEPTH + 1):
         found = {file.parent for name in (CARD_NAME, PLANS_NAME) for file in root.glob("*/" * depth + name)}
         if len(found) == 1:
@@ -184,10 +193,13 @@ def _from_nnunet(
 
 
 def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
-    """Raise ModelError for what no card can hold, and for weights that do not fit the network, all of them.
+    """The latter tells what a trainer that LightSeg does not know has made of the network in the plans.
 
-    The latter tells what a trainer that LightSeg does not know has made of the network in the plans. names: what
-    messages call the weights of each fold.
+    Args:
+        names: what messages call the weights of each fold.
+
+    Raises:
+        ModelError: for what no card can hold, and for weights that do not fit the network, all of them.
     """
     try:
         check_readable(card)

@@ -45,10 +45,14 @@ def load_state(
     """Copy every tensor of `state` into `network`, whose parameters and buffers are all set then.
 
     Keys go through the network's `canonical_key` where it has one; of several keys of one tensor the last one wins.
-    name: what messages call the weights, such as the file's name. candidates: makes title -> key -> shape of the
-    known models, so that a message can say whose weights these are; called only where they do not fit.
 
-    Raises ModelError, the network being unchanged, where a key is missing or unknown or a shape differs.
+    Args:
+        name: what messages call the weights, such as the file's name.
+        candidates: makes title -> key -> shape of the known models, so that a message can say whose weights these
+            are; called only where they do not fit.
+
+    Raises:
+        ModelError: the network being unchanged, where a key is missing or unknown or a shape differs.
     """
     canonical_key: Callable[[str], str] = getattr(network, "canonical_key", str)
     check_fit(network, state, name, candidates)
@@ -62,7 +66,11 @@ def check_fit(
     name: str,
     candidates: Callable[[], Mapping[str, Table]] | None = None,
 ) -> None:
-    """Raise ModelError as `load_state`; shapes are compared, so the network's tensors may be without numbers."""
+    """Check that weights fit a network, without loading them.
+
+    Raises:
+        ModelError: as `load_state`; shapes are compared, so the network's tensors may be without numbers.
+    """
     canonical_key: Callable[[str], str] = getattr(network, "canonical_key", str)
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     received = {canonical_key(key): tensor for key, tensor in state.items()}
@@ -90,10 +98,13 @@ def check_fit(
 def fitting_network(
     card: Card, state: Mapping[str, Tensor], name: str, candidates: Callable[[], Mapping[str, Table]] | None = None
 ) -> nn.Module:
-    """The network of a card with the tensors of `state`, as `load_state`.
+    """Return the network of a card with the tensors of `state`, as `load_state`.
 
     Whether they fit is seen before memory is taken for the network: a card of a few bytes can ask for any widths, and
-    any number of layers. Raises ModelError as `load_state` and `build`, and for more layers than `state` can fill.
+    any number of layers.
+
+    Raises:
+        ModelError: as `load_state` and `build`, and for more layers than `state` can fill.
     """
     import torch
 
@@ -107,7 +118,11 @@ def fitting_network(
 
 @contextmanager
 def _at_most(most: int) -> Iterator[None]:
-    """No network with more parameters is made in this thread meanwhile. Raises ModelError."""
+    """No network with more parameters is made in this thread meanwhile.
+
+    Raises:
+        ModelError: for a model that cannot be used.
+    """
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
     made, thread = 0, threading.get_ident()
@@ -131,7 +146,7 @@ def _at_most(most: int) -> Iterator[None]:
 
 
 def known_models() -> Mapping[str, Table]:
-    """Keys and shapes of the networks of all models, by title: candidates for `load_state`."""
+    """Return the keys and shapes of the networks of all models, by title: candidates for `load_state`."""
     import torch
 
     tables: dict[str, Table] = {}
@@ -155,7 +170,7 @@ def _differences(
 
 
 def _other_count(network: nn.Module, differences: Sequence[Difference]) -> str | None:
-    """The commonest case in words: the same network for another number of labels, or of channels."""
+    """Return the commonest case in words: the same network for another number of labels, or of channels."""
     found = set()
     for _kind, canonical, received, wanted in differences:
         axes = [axis for axis, (a, b) in enumerate(zip(received, wanted, strict=False)) if a != b]

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to run. card: with what a self-describing file added. sha256: of the authors' file.
+    """A model ready to run.
 
-    networks: one for each fold, whose logits are averaged.
+    Attributes:
+        card: with what a self-describing file added.
+        sha256: of the authors' file.
+        networks: one for each fold, whose logits are averaged.
     """
 
     card: Card
@@ -38,11 +41,15 @@ def open_model(
     canceled: CancelCallback | None = None,
     accept_license: bool = False,
 ) -> LoadedModel:
-    """The networks of `card` with their weights, downloaded first where they are not on this computer.
+    """Return the networks of `card` with their weights, downloaded first where they are not on this computer.
 
-    After the first read of a downloaded file a slim copy without optimizer state takes its place, and beside it
-    the completed card of a self-describing file. Raises ModelError for a file that is not the card's, and what
-    `WeightStore.ensure` raises.
+    After the first read of a downloaded file a slim copy without optimizer state takes its place, and beside it the
+    completed card of a self-describing file.
+
+    Also raises what `WeightStore.ensure` raises.
+
+    Raises:
+        ModelError: for a file that is not the card's.
     """
     store = WeightStore()
     path = store.ensure(card, progress, canceled, accept_license)
@@ -80,7 +87,7 @@ def open_model(
 
 
 def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, ...]:
-    """One for each fold in the checkpoint, ready to run; name: what messages call the file."""
+    """Return one for each fold in the checkpoint, ready to run; name: what messages call the file."""
     if checkpoint.network not in (None, card.network_arguments):
         raise ModelError(
             _(

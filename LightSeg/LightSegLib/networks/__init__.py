@@ -23,7 +23,11 @@ FAMILIES = {
 
 
 def build(family: str, arguments: dict[str, Any]) -> nn.Module:
-    """The untrained network of a card. Raises ModelError for an unknown family or wrong arguments."""
+    """Return the untrained network of a card.
+
+    Raises:
+        ModelError: for an unknown family or wrong arguments.
+    """
     if family not in FAMILIES:
         raise ModelError(
             _(

@@ -45,17 +45,23 @@ UNLIKELY = 1e-5  # least probability in the combined logits
 class AtlasUNet(nn.Module):
     """Network on a template's grid; see the module's text.
 
-    classes: with the background, class 0. size: voxels [k, j, i] of the grid, i running from right to left through
-    the plane of symmetry in the middle. tissues: for each class the number of its tissue group, 0 for the
-    background's. pairs: classes (left, right) that mirror each other; none for a grid without symmetry. overlap:
-    voxels of the other side that each half sees. widths: channels of the U-Net's levels, the first at every second
-    voxel. fine_channels: of the level at every voxel. residual_blocks: more convolutions at every voxel, and as many at
-    the U-Net's first level. prior_step: voxels of the grid to one of the stored prior.
-
     The buffer `prior`, uint8 [1, half classes - 1, k, j, i], holds 255 times the square root of each probability: the
     root spends the 256 steps on the rare.
 
-    Raises ValueError for arguments that do not fit together.
+    Args:
+        classes: with the background, class 0.
+        size: voxels [k, j, i] of the grid, i running from right to left through the plane of symmetry in the
+            middle.
+        tissues: for each class the number of its tissue group, 0 for the background's.
+        pairs: classes (left, right) that mirror each other; none for a grid without symmetry.
+        overlap: voxels of the other side that each half sees.
+        widths: channels of the U-Net's levels, the first at every second voxel.
+        fine_channels: of the level at every voxel.
+        residual_blocks: more convolutions at every voxel, and as many at the U-Net's first level.
+        prior_step: voxels of the grid to one of the stored prior.
+
+    Raises:
+        ValueError: for arguments that do not fit together.
     """
 
     prior: Tensor
@@ -122,7 +128,7 @@ class AtlasUNet(nn.Module):
         return {f"coarse.decoder.{number}.conv.weight": 2 for number in range(1, len(self.coarse.decoder))}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes, K, J, I] of aligned images [B, 1, K, J, I] of any intensities."""
+        """Return the logits [B, classes, K, J, I] of aligned images [B, 1, K, J, I] of any intensities."""
         return torch.stack([self._logits(image[0].float()) for image in images])
 
     def _logits(self, image: Tensor) -> Tensor:
@@ -136,7 +142,8 @@ class AtlasUNet(nn.Module):
         return self._join(left, right.flip(-1))
 
     def half_logits(self, image: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """Logits [voxels, half classes] of one half [k, j, i], of the voxels with the flat indices `chosen` or all."""
+        """Return the logits [voxels, half classes] of one half [k, j, i], of the voxels with the flat indices `chosen`
+        or all."""
         with torch.autocast(image.device.type, enabled=False):
             inputs, likelihood = self.inputs(image)
             offset = self.offset(likelihood, chosen)
@@ -158,11 +165,12 @@ class AtlasUNet(nn.Module):
 
     @torch.no_grad()
     def inputs(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Channels [tissues, k, j, i] of one half's image [k, j, i], and its tissues' log-likelihoods of that shape.
+        """Return the channels [tissues, k, j, i] of one half's image [k, j, i], and its tissues' log-likelihoods of
+        that shape.
 
-        The channels are the intensity in standard deviations (halved) and the posterior of each tissue. Voxels at
-        the image's minimum (no tissue, or outside of the field of view) do not count in its statistics. The result
-        is the same for image * a + b with any a > 0.
+        The channels are the intensity in standard deviations (halved) and the posterior of each tissue. Voxels at the
+        image's minimum (no tissue, or outside of the field of view) do not count in its statistics. The result is the
+        same for image * a + b with any a > 0.
         """
         atlas = self.atlas
         inside = image > image.min()
@@ -192,7 +200,10 @@ class AtlasUNet(nn.Module):
 
     @torch.no_grad()
     def offset(self, likelihood: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """Log of prior times likelihood, normalized: [voxels, half classes]. The other side is background."""
+        """Log of prior times likelihood, normalized: [voxels, half classes].
+
+        The other side is background.
+        """
         evidence = likelihood.flatten(1)
         classes, others = self.atlas.classes, self.atlas.others
         if chosen is not None:
@@ -205,7 +216,8 @@ class AtlasUNet(nn.Module):
     # --- what the network adds ---------------------------------------------------------------------
 
     def refine(self, inputs: Tensor, offset: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """Logits [voxels, half classes] of channels [tissues, k, j, i] and the offset of the chosen voxels."""
+        """Return the logits [voxels, half classes] of channels [tissues, k, j, i] and the offset of the chosen
+        voxels."""
         x = inputs[None].to(self.fine.conv.weight.dtype).contiguous(memory_format=torch.channels_last_3d)
         fine = self.fine(x)
         known = torch.cat((F.avg_pool3d(x, 2), self.atlas.position.to(x.dtype)), 1)
@@ -224,7 +236,8 @@ class AtlasUNet(nn.Module):
         return fine.float() + coarse.float() + self.offset_scale.float() * offset
 
     def _join(self, left: Tensor, right: Tensor) -> Tensor:
-        """Logits [classes, K, J, I] of both halves' probabilities [half classes, k, j, i], each at its place."""
+        """Return the logits [classes, K, J, I] of both halves' probabilities [half classes, k, j, i], each at its
+        place."""
         width = self.half_size[2]
         result = left.new_zeros(self.classes, *self.size)
         partner = dict(self.pairs)
@@ -247,9 +260,14 @@ class AtlasUNet(nn.Module):
 class Atlas:
     """The prior on the network's own grid [k, j, i], flat where voxels are chosen.
 
-    classes: [half classes, voxels] with the background. others: [tissues, voxels] of the other side's structures.
-    tissues, log_tissues: [tissues, k, j, i]. any: probability of any structure. places: logarithm of the prior,
-    [1, half classes, k/2, j/2, i/2]; position: -1 to 1 along each axis, [1, 3, k/2, j/2, i/2].
+    Args:
+        classes: [half classes, voxels] with the background.
+        others: [tissues, voxels] of the other side's structures.
+        tissues: [tissues, k, j, i].
+        log_tissues: [tissues, k, j, i].
+        any: probability of any structure.
+        places: logarithm of the prior, [1, half classes, k/2, j/2, i/2]; position: -1 to 1 along each axis, [1, 3,
+            k/2, j/2, i/2].
     """
 
     def __init__(self, network: AtlasUNet) -> None:
@@ -377,7 +395,8 @@ def _check_classes(classes: int, tissues: Sequence[int], pairs: Sequence[tuple[i
 
 
 def _standardized(image: Tensor, within: Tensor) -> Tensor:
-    """The image [k, j, i] in standard deviations from the mean of the 98 % of middle intensities within a mask."""
+    """Return the image [k, j, i] in standard deviations from the mean of the 98 % of middle intensities within a
+    mask."""
     values = image[within]
     if len(values) < FEWEST:
         values = image.flatten()

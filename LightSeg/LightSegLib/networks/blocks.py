@@ -37,8 +37,11 @@ Size = Sequence[int]  # one entry for each axis, k, j, i
 
 @dataclass(frozen=True)
 class Style:
-    """What all units of a network have in common. Raises ValueError for an unknown norm or activation, or if one of
-    the numbers is negative."""
+    """What all units of a network have in common.
+
+    Raises:
+        ValueError: for an unknown norm or activation, or if one of the numbers is negative.
+    """
 
     bias: bool = True  # of the convolutions
     norm: str = "instance"  # of NORMS
@@ -99,7 +102,10 @@ def repeated(
 
 
 class ConvStack(nn.Module):
-    """Convolutional units; arguments of `repeated` but the first. [B, C_in, ...] -> [B, C, ...]."""
+    """Convolutional units; arguments of `repeated` but the first.
+
+    [B, C_in, ...] -> [B, C, ...].
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__()
@@ -148,7 +154,10 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStack(nn.Module):
-    """Residual blocks; arguments of `repeated` but the first. [B, C_in, ...] -> [B, C, ...]."""
+    """Residual blocks; arguments of `repeated` but the first.
+
+    [B, C_in, ...] -> [B, C, ...].
+    """
 
     def __init__(self, *arguments: Any, bottleneck: int | None = None) -> None:
         super().__init__()

@@ -67,8 +67,11 @@ def _normed(convolution: nn.Module, channels: int, groups: int = GROUPS) -> nn.S
 
 
 class GhostConv3d(nn.Module):
-    """GhostConv3D with ratio 2 (section 3.1): half the channels by a dense 3^3 convolution, the other
-    half from those by a depthwise 3^3 one. [B, C_in, D, H, W] -> [B, C_out, D/stride, ...]."""
+    """GhostConv3D with ratio 2 (section 3.1): half the channels by a dense 3^3 convolution, the other half from those
+    by a depthwise 3^3 one.
+
+    [B, C_in, D, H, W] -> [B, C_out, D/stride, ...].
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -82,12 +85,15 @@ class GhostConv3d(nn.Module):
 
 
 def standard_conv3d(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
-    """What takes GhostConv3d's place in the paper's 0.66M variant."""
+    """Return what takes GhostConv3d's place in the paper's 0.66M variant."""
     return nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1)
 
 
 class SqueezeExcitation(nn.Module):
-    """Channel recalibration (eq. 10) with a bottleneck of max(C / 4, 4)."""
+    """Channel recalibration (eq.
+
+    10) with a bottleneck of max(C / 4, 4).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -102,8 +108,10 @@ class SqueezeExcitation(nn.Module):
 
 
 class AnchorDetector(nn.Module):
-    """Global anchor detector (section 3.2, eq. 1): [B, C, D, H, W] -> [B, K, 3] in (0, 1), the axes in
-    the order depth, height, width."""
+    """Global anchor detector (section 3.2, eq.
+
+    1): [B, C, D, H, W] -> [B, K, 3] in (0, 1), the axes in the order depth, height, width.
+    """
 
     def __init__(self, in_channels: int, anchors: int, hidden: int = 128) -> None:
         super().__init__()
@@ -171,7 +179,10 @@ class EncoderStage(nn.Module):
 
 
 class SkipRouter(nn.Module):
-    """Learned multi-scale skip fusion at the two coarse decoder levels (section 3.5, eq. 11-13)."""
+    """Learned multi-scale skip fusion at the two coarse decoder levels (section 3.5, eq.
+
+    11-13).
+    """
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -194,11 +205,12 @@ class SkipRouter(nn.Module):
 
 
 class PositionBias(nn.Module):
-    """Anchor-relative position bias (eq. 14, 15), [B, K, 3] and a size -> [B, C, D, H, W].
+    """Anchor-relative position bias (eq.
 
-    The summed signed offset of a voxel from an anchor splits into one term per axis, and the pointwise
-    projection is linear: three 1D arrays are projected and then broadcast, so that no array of K
-    values per voxel ever exists.
+    14, 15), [B, K, 3] and a size -> [B, C, D, H, W].
+
+    The summed signed offset of a voxel from an anchor splits into one term per axis, and the pointwise projection is
+    linear: three 1D arrays are projected and then broadcast, so that no array of K values per voxel ever exists.
     """
 
     def __init__(self, anchors: int, channels: int) -> None:
@@ -206,7 +218,7 @@ class PositionBias(nn.Module):
         self.projection = nn.Conv3d(anchors, channels, 1)
 
     def along(self, axis: int, length: int, anchors: Tensor) -> Tensor:
-        """The term of one axis, [B, C, length]; the bias is in none of the three."""
+        """Return the term of one axis, [B, C, length]; the bias is in none of the three."""
         position = (torch.arange(length, device=anchors.device, dtype=anchors.dtype) + 0.5) / length
         offset = position - anchors[:, :, axis, None]  # [B, K, length]
         return torch.matmul(self.projection.weight.flatten(1).to(offset.dtype), offset)
@@ -255,13 +267,16 @@ class DecoderStage(nn.Module):
 class LightMedSeg(nn.Module):
     """LightMedSeg, [B, in_channels, D, H, W] -> logits [B, classes, D, H, W].
 
-    Any size is taken: the input is padded with its edge values to multiples of 16 and the logits are
-    cropped back.
+    Any size is taken: the input is padded with its edge values to multiples of 16 and the logits are cropped back.
 
-    in_channels, classes: modalities, and labels with the background. anchors: K; 0 leaves out the
-    anchors with FiLM and the position bias ("w/o Anchors"). structural_prior, skip_router: False for
-    Table 4's "w/o LSPM" (plain pointwise features, equal routing) and "w/o Skip Router" (same-scale
-    skips). ghost: False for "w/o GhostConv3D" (0.66M).
+    Args:
+        in_channels: modalities, and labels with the background.
+        classes: modalities, and labels with the background.
+        anchors: K; 0 leaves out the anchors with FiLM and the position bias ("w/o Anchors").
+        structural_prior: False for Table 4's "w/o LSPM" (plain pointwise features, equal routing) and "w/o Skip
+            Router" (same-scale skips).
+        skip_router: see `structural_prior`.
+        ghost: False for "w/o GhostConv3D" (0.66M).
     """
 
     def __init__(
@@ -322,7 +337,7 @@ class LightMedSeg(nn.Module):
 
 
 def in_multiples(volume: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """What `compute` makes of [B, C, D, H, W], which it is given padded to sides that are multiples of 16."""
+    """Return what `compute` makes of [B, C, D, H, W], which it is given padded to sides that are multiples of 16."""
     size = volume.shape[2:]
     padding = [extra for length in reversed(size) for extra in (0, -length % SIZE_MULTIPLE)]
     if not any(padding):

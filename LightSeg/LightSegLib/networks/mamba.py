@@ -43,7 +43,7 @@ class LinearScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """What h[t] adds to the loss, by itself and through h[t + 1]: the same recurrence, from the end."""
+        """Return what h[t] adds to the loss, by itself and through h[t + 1]: the same recurrence, from the end."""
         decay, states = ctx.saved_tensors
         following = torch.cat((torch.zeros_like(decay[:1]), decay[1:].flip(0)))
         total = gradient.flip(0)
@@ -55,9 +55,9 @@ class LinearScan(torch.autograd.Function):
 def _scan(decay: Tensor, drive: Tensor) -> None:
     """Turn `drive` into the states of LinearScan, in place; `decay` is used up.
 
-    Two steps at a time are one step of the same kind (decays multiply, drives add up), so the states at odd t
-    are a scan of half the length, and those at even t follow from their neighbors. Nothing is ever divided by
-    a product of decays, so such products may become as small as they like.
+    Two steps at a time are one step of the same kind (decays multiply, drives add up), so the states at odd t are a
+    scan of half the length, and those at even t follow from their neighbors. Nothing is ever divided by a product of
+    decays, so such products may become as small as they like.
     """
     length = len(drive)
     if length == 1:
@@ -71,10 +71,14 @@ def _scan(decay: Tensor, drive: Tensor) -> None:
 
 
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """The selective state space model, y[t] = c[t] . h[t] with h[t] = exp(delta[t] a) h[t - 1] + delta[t] u[t] b[t].
+    """Return the selective state space model, y[t] = c[t] . h[t] with h[t] = exp(delta[t] a) h[t - 1] + delta[t] u[t]
+    b[t].
 
-    u, delta: [L, ..., D], a step size and an input per token and channel; a: [..., S, D], negative; b, c: [L, ..., S].
-    Returns y [L, ..., D]. Computed in float32 at least, under autocast too: rounding errors would pile up along t.
+    Args:
+        u: [L, ..., D], a step size and an input per token and channel; a: [..., S, D], negative; b, c: [L, ..., S].
+            Returns y [L, ..., D]. Computed in float32 at least, under autocast too: rounding errors would pile up
+            along t.
+        delta: see `u`.
     """
     dtype = torch.promote_types(u.dtype, torch.float32)
     device = u.device.type
@@ -100,8 +104,11 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
 def scan_orders(length: int, slices: int, device: torch.device) -> Tensor:
     """[L, 3]: which token each direction reads at which step.
 
-    Across slices means: the tokens are cut into `slices` consecutive slices, and the first tokens of all
-    slices come before the second ones. Raises ValueError where the slices would not be of equal length.
+    Across slices means: the tokens are cut into `slices` consecutive slices, and the first tokens of all slices come
+    before the second ones.
+
+    Raises:
+        ValueError: if the slices would not be of equal length.
     """
     if length % slices:
         raise ValueError(
@@ -117,8 +124,8 @@ def scan_orders(length: int, slices: int, device: torch.device) -> Tensor:
 class Mamba(nn.Module):
     """Mamba "v3": [B, L, C] -> [B, L, C], L a multiple of `slices`.
 
-    One projection gives 2C inner channels and as many gates. Three scans, each with weights of its own, read the
-    same tokens in different orders; their results, back in the tokens' order, are added up and gated.
+    One projection gives 2C inner channels and as many gates. Three scans, each with weights of its own, read the same
+    tokens in different orders; their results, back in the tokens' order, are added up and gated.
     """
 
     def __init__(self, channels: int, slices: int) -> None:
@@ -144,7 +151,8 @@ class Mamba(nn.Module):
         return self.out_proj(restored.sum(dim=1).transpose(0, 1) * F.silu(gate))
 
     def _scan_directions(self, x: Tensor) -> Tensor:
-        """All three scans side by side: x [L, 3, B, D], each direction in its own order -> y of the same shape."""
+        """Return all three scans side by side: x [L, 3, B, D], each direction in its own order -> y of the same
+        shape."""
         taps = self._stacked("conv1d{}.weight").permute(3, 0, 2, 1)  # [3, D, 1, TAPS] -> [TAPS, 3, 1, D]
         padded = F.pad(x, (0, 0) * 3 + (TAPS - 1, 0))
         u = self._stacked("conv1d{}.bias")[:, None]
@@ -160,12 +168,12 @@ class Mamba(nn.Module):
         return selective_scan(u, delta, a, b, c) + self._stacked("D{}")[:, None] * u
 
     def _stacked(self, name: str) -> Tensor:
-        """The same parameter of the three directions, stacked along a new first axis."""
+        """Return the same parameter of the three directions, stacked along a new first axis."""
         return torch.stack([self.get_parameter(name.format(direction)) for direction in DIRECTIONS])
 
 
 def _step_projection(rank: int, inner: int) -> nn.Linear:
-    """The layer before the softplus that gives the step sizes; training starts with steps of 0.001 to 0.1."""
+    """Return the layer before the softplus that gives the step sizes; training starts with steps of 0.001 to 0.1."""
     layer = nn.Linear(rank, inner)
     steps = 10 ** torch.empty(inner).uniform_(-3, -1)
     with torch.no_grad():

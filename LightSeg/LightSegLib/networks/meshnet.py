@@ -29,12 +29,15 @@ PARTS = {"0": "convolutions", "1": "norms"}
 class MeshNet(nn.Module):
     """[B, in_channels, k, j, i] -> logits [B, classes, k, j, i].
 
-    channels: of every hidden layer. dilations: of the convolutions of 3 x 3 x 3, one each; zeros are padded, so that
-    the size stays. activation: "elu", "relu" or "gelu", after each of them. norm: "none", "instance" (over the whole
-    volume, without weights) or "batch", before the activation. bias: whether these convolutions have one; the last,
-    of 1 x 1 x 1, has.
+    Args:
+        channels: of every hidden layer.
+        dilations: of the convolutions of 3 x 3 x 3, one each; zeros are padded, so that the size stays.
+        activation: "elu", "relu" or "gelu", after each of them.
+        norm: "none", "instance" (over the whole volume, without weights) or "batch", before the activation.
+        bias: whether these convolutions have one; the last, of 1 x 1 x 1, has.
 
-    Raises ValueError for arguments that make no network.
+    Raises:
+        ValueError: for arguments that make no network.
     """
 
     def __init__(
@@ -77,7 +80,8 @@ class MeshNet(nn.Module):
         return sum(self.arguments["dilations"])
 
     def canonical_key(self, key: str) -> str:
-        """The name here of a tensor in the authors' checkpoints: "model.3.0.weight" and, last, "model.9.weight"."""
+        """Return the name here of a tensor in the authors' checkpoints: "model.3.0.weight" and, last,
+        "model.9.weight"."""
         found = re.fullmatch(r"model\.(\d+)\.(?:([01])\.)?(\w+)", key)
         if found is None:
             return key

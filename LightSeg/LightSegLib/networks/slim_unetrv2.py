@@ -64,7 +64,9 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Mamba and self-attention on a coarser grid, added to the input: [B, C, k, j, i] -> the same shape.
 
-    compression, upsample: what leads to the coarser grid and back.
+    Args:
+        compression: what leads to the coarser grid and back.
+        upsample: what leads to the coarser grid and back.
     """
 
     def __init__(self, compression: nn.Module, upsample: nn.Module, channels: int, heads: int, slices: int) -> None:
@@ -84,8 +86,10 @@ class Block(nn.Module):
         return self.upsample(attended) + x
 
     def _attention(self, x: Tensor) -> Tensor:
-        """Attention of every voxel to all others. The channels of `qkv` are split by head first: each head owns
-        its q, its k and its v in a row."""
+        """Attention of every voxel to all others.
+
+        The channels of `qkv` are split by head first: each head owns its q, its k and its v in a row.
+        """
         q, k, v = self.qkv(x).flatten(2).unflatten(1, (self.heads, 3, -1)).transpose(-1, -2).unbind(2)
         attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # [B, heads, N, C / heads]
         return attended.transpose(-1, -2).reshape(x.shape)
@@ -117,7 +121,7 @@ class Encoder(nn.Module):
 
 
 def _resampling(stage: int, width: int) -> tuple[nn.Module, nn.Module]:
-    """The compression of a stage's block and the upsampling that undoes it."""
+    """Return the compression of a stage's block and the upsampling that undoes it."""
     if stage < 2:
         return nn.Conv3d(width, width, 3, stride=4), nn.ConvTranspose3d(width, width, 3, stride=4, output_padding=1)
     if stage == 2:
@@ -141,12 +145,14 @@ class DecoderStage(nn.Module):
 class SlimUNETRV2(nn.Module):
     """Slim UNETRV2, [B, in_channels, k, j, i] -> logits [B, classes, k, j, i].
 
-    first_kernel: kernel and stride of the first and the last layer. slices: slices of the scan across slices, for
-    each stage. The published variants are 4 and [64, 32, 16, 8] for patches of 128^3, 2 and [16, 8, 4, 2] for 96^3.
+    Every side must be a multiple of 16 first kernels, and the slices must divide the tokens of their stages: sides of
+    64a, 64b, 64c with a b c a multiple of 4 in the first variant, of any multiples of 32 in the second. `forward`
+    raises ValueError for other sizes.
 
-    Every side must be a multiple of 16 first kernels, and the slices must divide the tokens of their stages:
-    sides of 64a, 64b, 64c with a b c a multiple of 4 in the first variant, of any multiples of 32 in the second.
-    `forward` raises ValueError for other sizes.
+    Args:
+        first_kernel: kernel and stride of the first and the last layer.
+        slices: slices of the scan across slices, for each stage. The published variants are 4 and [64, 32, 16, 8]
+            for patches of 128^3, 2 and [16, 8, 4, 2] for 96^3.
     """
 
     def __init__(self, in_channels: int, classes: int, first_kernel: int, slices: Sequence[int]) -> None:

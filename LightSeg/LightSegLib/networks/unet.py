@@ -44,9 +44,12 @@ class _UNet(nn.Module):
 
     @staticmethod
     def canonical_key(key: str) -> str:
-        """The name under which a tensor is kept: checkpoints have the encoder again in the decoder, and the parts
-        of each unit again, numbered, in `all_modules`. There the convolution is first; the norm is the only other
-        part with tensors, at 1, or later after a dropout or an activation."""
+        """Return the name under which a tensor is kept: checkpoints have the encoder again in the decoder, and the
+        parts of each unit again, numbered, in `all_modules`.
+
+        There the convolution is first; the norm is the only other part with tensors, at 1, or later after a dropout or
+        an activation.
+        """
         key = key.removeprefix("decoder.") if key.startswith("decoder.encoder.") else key
         return re.sub(r"\ball_modules\.(\d+)\.", lambda found: "conv." if found[1] == "0" else "norm.", key)
 
@@ -74,17 +77,19 @@ class PlainConvUNet(_UNet):
 
     A network of two dimensions also takes single slices of a volume, and returns such: k is 1 then.
 
-    features_per_stage: widths of the encoder's stages, finest first. kernel_sizes, strides (of a stage's first
-    convolution), n_conv_per_stage: one entry for each of these stages, or an integer for all. An integer instead of a
-    kernel or stride [k, j, i] or [j, i] holds for all its axes, which are three where no list tells.
-    n_conv_per_stage_decoder: for the decoder's stages, coarsest first, or an integer for all. conv_bias: of all
-    convolutions but the heads, which have one.
-
-    norm: "instance" or "batch", with affine weights and `norm_eps`. activation: "leaky_relu" with `negative_slope`,
-    "relu", "silu" or "gelu" (exact, by erf); `nonlin_first` puts it before the norm.
-
     With `deep_supervision`, `forward` returns the logits of all heads, finest first. Every side must be a multiple of
     the product of the strides, else it raises ValueError, as the constructor does for arguments that make no network.
+
+    Args:
+        features_per_stage: widths of the encoder's stages, finest first. kernel_sizes, strides (of a stage's first
+            convolution), n_conv_per_stage: one entry for each of these stages, or an integer for all. An integer
+            instead of a kernel or stride [k, j, i] or [j, i] holds for all its axes, which are three where no list
+            tells.
+        n_conv_per_stage_decoder: for the decoder's stages, coarsest first, or an integer for all.
+        conv_bias: of all convolutions but the heads, which have one.
+        norm: "instance" or "batch", with affine weights and `norm_eps`.
+        activation: "leaky_relu" with `negative_slope`, "relu", "silu" or "gelu" (exact, by erf); `nonlin_first`
+            puts it before the norm.
     """
 
     def __init__(
@@ -120,8 +125,10 @@ class PlainConvUNet(_UNet):
 class ResidualEncoderUNet(_UNet):
     """PlainConvUNet with residual blocks, n_blocks_per_stage of them, in the encoder, after one unit as stem.
 
-    stem_channels: width of the stem; the first stage's where None. bottleneck_channels: inner widths of blocks of
-    three units, one for each stage or an integer for all; None for blocks of two units, which have none.
+    Args:
+        stem_channels: width of the stem; the first stage's where None.
+        bottleneck_channels: inner widths of blocks of three units, one for each stage or an integer for all; None
+            for blocks of two units, which have none.
     """
 
     def __init__(
@@ -161,7 +168,7 @@ class ResidualEncoderUNet(_UNet):
 
 
 def _per_stage(name: str, values: int | Sequence[Any], stages: int) -> list[Any]:
-    """One entry for each stage; an integer holds for all."""
+    """Return one entry for each stage; an integer holds for all."""
     if isinstance(values, int):
         return [values] * stages
     if len(values) != stages:
@@ -172,7 +179,7 @@ def _per_stage(name: str, values: int | Sequence[Any], stages: int) -> list[Any]
 def _sizes(
     kernels: int | Sequence[int | Size], strides: int | Sequence[int | Size], stages: int
 ) -> tuple[list[Size], list[Size]]:
-    """Kernel and stride of each stage, with one entry for each axis."""
+    """Return the kernel and stride of each stage, with one entry for each axis."""
     if stages < 2:
         raise ValueError(_("features_per_stage must be a list of at least 2"))
     each = _per_stage("kernel_sizes", kernels, stages), _per_stage("strides", strides, stages)

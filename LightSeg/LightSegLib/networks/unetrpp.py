@@ -28,17 +28,19 @@ HEADS = 4
 
 
 def _conv(convolution: nn.Module) -> nn.Sequential:
-    """A convolution under the name `conv`, as the checkpoints have it."""
+    """Return a convolution under the name `conv`, as the checkpoints have it."""
     return nn.Sequential(OrderedDict(conv=convolution))
 
 
 class PairedAttention(nn.Module):
     """Efficient paired attention (the paper's EPA), [B, N, C] -> [B, N, C] for exactly N = `tokens`.
 
-    Spatial attention of every token to `projected` mixtures of all tokens, and attention among the channels of a
-    head, share queries and keys. projection is where the mixtures come from: "shared" (one linear layer for keys and
-    values), "separate" (one each) or "matrix" (one matrix without bias). output_projection: both results are
-    halved in width and put side by side; without, they are added up.
+    Spatial attention of every token to `projected` mixtures of all tokens, and attention among the channels of a head,
+    share queries and keys. projection is where the mixtures come from: "shared" (one linear layer for keys and values),
+    "separate" (one each) or "matrix" (one matrix without bias).
+
+    Args:
+        output_projection: both results are halved in width and put side by side; without, they are added up.
     """
 
     def __init__(self, tokens: int, channels: int, projected: int, projection: str, output_projection: bool) -> None:
@@ -77,7 +79,7 @@ class PairedAttention(nn.Module):
         return torch.cat((self.out_proj(spatial), self.out_proj2(by_channel)), dim=-1)
 
     def _project(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, N, C] as mixtures of all tokens, [B, P, C]."""
+        """Return the keys and values [B, N, C] as mixtures of all tokens, [B, P, C]."""
         if self.projection == "matrix":
             return self.EF.T @ k, self.EF.T @ v
         for_keys = self.E if self.projection == "separate" else self.F
@@ -179,18 +181,22 @@ class DecoderStage(nn.Module):
 class UNETRPP(nn.Module):
     """UNETR++, [B, in_channels, k, j, i] -> logits [B, classes, k, j, i].
 
-    patch_size: the one size that is accepted, since attention has a weight for every voxel of the coarser grids.
-    stem_stride: kernel and stride of the first convolution and the last upsampling. projection,
-    output_projection: see PairedAttention. residual_units: 1 or 2 in each transformer block.
-
     The published variants:  patch_size       stem_stride  projection  residual_units  output_projection
         Synapse              64, 128, 128     2, 4, 4      shared      1               yes
         ACDC                 16, 160, 160     1, 4, 4      separate    2               yes
         lung                 32, 192, 192     1, 4, 4      separate    2               yes
         tumor (BraTS)       128, 128, 128    4, 4, 4      matrix      1               no
 
-    With `deep_supervision`, `forward` returns the logits at full resolution and those of the next two decoder
-    stages. It raises ValueError for another patch size, the constructor ModelError for an unknown projection.
+    With `deep_supervision`, `forward` returns the logits at full resolution and those of the next two decoder stages.
+    It raises ValueError for another patch size, the constructor ModelError for an unknown projection.
+
+    Args:
+        patch_size: the one size that is accepted, since attention has a weight for every voxel of the coarser
+            grids.
+        stem_stride: kernel and stride of the first convolution and the last upsampling.
+        projection: see PairedAttention.
+        output_projection: see PairedAttention.
+        residual_units: 1 or 2 in each transformer block.
     """
 
     deep_supervision = False
@@ -235,7 +241,7 @@ class UNETRPP(nn.Module):
         self.out3 = _conv(_conv(nn.Conv3d(WIDTHS[1], classes, 1)))
 
     def canonical_key(self, key: str) -> str:
-        """The name under which a tensor of a checkpoint is kept: E and F are one layer where it is shared."""
+        """Return the name under which a tensor of a checkpoint is kept: E and F are one layer where it is shared."""
         return shared_key(key) if self.projection == "shared" else key
 
     def forward(self, volume: Tensor) -> Tensor | list[Tensor]:

@@ -35,8 +35,8 @@ MODALITIES = {
 
 @dataclass(frozen=True)
 class Names:
-    """What a training set calls itself, its channels in their order, and its label values above 0; each empty where
-    it is not stated."""
+    """What a training set calls itself, its channels in their order, and its label values above 0; each empty where it
+    is not stated."""
 
     dataset: str
     channels: tuple[str, ...]
@@ -44,10 +44,12 @@ class Names:
 
 
 def read_names(dataset: Any) -> Names:
-    """The names in the description of a training set, which need none, and whose labels may have gaps.
+    """Return the names in the description of a training set, which need none, and whose labels may have gaps.
 
-    Labels are {"name": 1}, or {"1": "name"} as in nnU-Net v1 and the Medical Segmentation Decathlon. Raises FieldError
-    for a region of several values, too.
+    Labels are {"name": 1}, or {"1": "name"} as in nnU-Net v1 and the Medical Segmentation Decathlon.
+
+    Raises:
+        FieldError: for a region of several values, too.
     """
     # Others have words about the modality there, which name no channels.
     named = next((dataset[field] for field in CHANNEL_FIELDS if field in dataset), None)
@@ -68,7 +70,7 @@ def read_names(dataset: Any) -> Names:
 
 
 def read_channels(dataset: Any) -> tuple[str, ...]:
-    """Names of the input channels in the order of their numbers."""
+    """Return the names of the input channels in the order of their numbers."""
     dataset = conform(dataset, OBJECT, "dataset")
     field = next((name for name in CHANNEL_FIELDS if name in dataset), CHANNEL_FIELDS[-1])
     named = _field(dataset, field, OBJECT)
@@ -88,7 +90,8 @@ def modality_of(channels: Sequence[str]) -> str:
 
 
 def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
-    """Labels by value, and for regions that overlap the label that each network output writes (else empty)."""
+    """Return the labels by value, and for regions that overlap the label that each network output writes (else
+    empty)."""
     entries = _field(dataset, "labels", OBJECT)
     members = {name: _values(value, f"dataset.labels.{name}") for name, value in entries.items()}
     if members.get("background") != [0]:
@@ -127,7 +130,7 @@ def _field(dataset: dict[str, Any], name: str, schema: Schema) -> Any:
 
 
 def _values(value: Any, where: str) -> list[int]:
-    """Values of a label or of a region's labels; some files write numbers as text."""
+    """Return the values of a label or of a region's labels; some files write numbers as text."""
     if value == []:
         raise FieldError(_("{where} must have at least one value").format(where=where))
     entries = {f"{where}[{n}]": v for n, v in enumerate(value)} if isinstance(value, list) else {where: value}

@@ -27,10 +27,14 @@ LONGEST_ID = 120
 
 
 def describe(checkpoint: Checkpoint, folds: Sequence[int | str] = (), remark: str = "") -> Card:
-    """Card of a checkpoint that describes itself, apart from the facts of its weights file.
+    """Return the card of a checkpoint that describes itself, apart from the facts of its weights file.
 
-    folds: those whose weights it holds, if other than its own one. remark: what to know about the choice of them.
-    Raises ModelError as `settings_from_plans` does.
+    Args:
+        folds: those whose weights it holds, if other than its own one.
+        remark: what to know about the choice of them.
+
+    Raises:
+        ModelError: as `settings_from_plans` does.
     """
     plans, dataset = checkpoint.plans or {}, checkpoint.dataset or {}
     configuration, trainer = checkpoint.configuration or "", checkpoint.trainer or ""
@@ -99,7 +103,7 @@ def _citation(dataset: dict[str, Any]) -> str:
 
 
 def _text(facts: dict[str, Any], *names: str) -> str:
-    """The first of these fields that holds text, or a list of texts."""
+    """Return the first of these fields that holds text, or a list of texts."""
     for name in names:
         value = facts.get(name)
         entries = value if isinstance(value, list) else [value]

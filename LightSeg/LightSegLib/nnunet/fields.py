@@ -31,7 +31,11 @@ AXES: Schema = {
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises FieldError, which names the file."""
+    """Return the JSON object in a file.
+
+    Raises:
+        FieldError: which names the file.
+    """
     try:
         content = read_json(file, nan=True)
     except (OSError, ValueError) as error:

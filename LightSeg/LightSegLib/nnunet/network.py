@@ -70,7 +70,7 @@ PLAIN_TRAINER = (
 
 
 def is_known_trainer(trainer: str) -> bool:
-    """Whether LightSeg knows which network this class builds."""
+    """Return whether LightSeg knows which network this class builds."""
     known = trainer in SLIM_TRAINERS or trainer == BATCH_NORM_TRAINER
     return known or re.fullmatch(PLAIN_TRAINER, trainer, re.IGNORECASE) is not None
 
@@ -78,8 +78,13 @@ def is_known_trainer(trainer: str) -> bool:
 def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, dict[str, Any], Size]:
     """Family, arguments but for channels and classes, and patch size [k, j, i] or [j, i] of the configuration `rules`.
 
-    trainer: nnU-Net's class that trained the network. where: the configuration's name in complaints. Raises
-    FieldError, and ModelError for a network that LightSeg does not have.
+    Args:
+        trainer: nnU-Net's class that trained the network.
+        where: the configuration's name in complaints.
+
+    Raises:
+        FieldError: for the first field that does not fit.
+        ModelError: for a network that LightSeg does not have.
     """
     if trainer in SLIM_TRAINERS:
         side, arguments = SLIM_TRAINERS[trainer]
@@ -102,7 +107,7 @@ def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, 
 
 
 def _for_every_stage(arguments: dict[str, Any], depth: str) -> dict[str, Any]:
-    """One number of convolutions or blocks stands for all stages."""
+    """Return one number of convolutions or blocks stands for all stages."""
     features = arguments.get("features_per_stage")
     stages = len(features) if isinstance(features, list) else 0
     counts = {depth: stages, "n_conv_per_stage_decoder": stages - 1}
@@ -111,7 +116,8 @@ def _for_every_stage(arguments: dict[str, Any], depth: str) -> dict[str, Any]:
 
 
 def _architecture(rules: dict[str, Any], where: str) -> tuple[str, dict[str, Any], str]:
-    """Class and constructor arguments of the network, and the field that holds them, from new and from old plans."""
+    """Return the class and constructor arguments of the network, and the field that holds them, from new and from old
+    plans."""
     if "architecture" in rules:
         new = conform(rules["architecture"], object_of(ARCHITECTURE), f"{where}.architecture")
         return new["network_class_name"], new["arch_kwargs"], f"{where}.architecture.arch_kwargs"

@@ -65,13 +65,15 @@ class Settings:
 def settings_from_plans(
     plans: Any, dataset: Any, configuration: str, trainer: str, mirror_axes: Sequence[int] | None
 ) -> Settings:
-    """Settings of one configuration from the contents of plans.json and dataset.json.
+    """Return settings of one configuration from the contents of plans.json and dataset.json.
 
-    trainer: nnU-Net's class that trained the network. What nnU-Net's own ones and those of Slim UNETRV2 make of it is
-    known; any other may have changed it too, which shows when its weights do not fit. mirror_axes: axes of the patch
-    whose flips were trained.
+    Args:
+        trainer: nnU-Net's class that trained the network. What nnU-Net's own ones and those of Slim UNETRV2 make of
+            it is known; any other may have changed it too, which shows when its weights do not fit.
+        mirror_axes: axes of the patch whose flips were trained.
 
-    Raises ModelError, which names the field, where one is missing, wrong, or asks for what LightSeg cannot do.
+    Raises:
+        ModelError: which names the field, where one is missing, wrong, or asks for what LightSeg cannot do.
     """
     try:
         plans = conform(plans, object_of(PLANS), "plans")
@@ -108,9 +110,12 @@ def settings_from_plans(
 
 
 def complete(card: Card, checkpoint: Checkpoint) -> Card:
-    """The card of a self-describing model, with what its weights file says in place of what was not known.
+    """Return the card of a self-describing model, with what its weights file says in place of what was not known.
 
-    Modality and texts stay. Raises ModelError for a file that does not describe itself, or holds another network.
+    Modality and texts stay.
+
+    Raises:
+        ModelError: for a file that does not describe itself, or holds another network.
     """
     if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
         raise ModelError(
@@ -156,7 +161,7 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
 
 
 def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
-    """The configuration with what it takes over from others; the first of them to state a field decides."""
+    """Return the configuration with what it takes over from others; the first of them to state a field decides."""
     rules: dict[str, Any] = {}
     chain: list[str] = []
     following: Any = name
@@ -231,7 +236,7 @@ def _resampling(rules: dict[str, Any], where: str) -> tuple[Resampling | None, R
 
 
 def _mirror_axes(trained_axes: Sequence[int] | None, dimensions: int) -> tuple[int, ...]:
-    """Array axes of the volume, from those of a patch of two or three dimensions."""
+    """Return the array axes of the volume, from those of a patch of two or three dimensions."""
     where = "inference_allowed_mirroring_axes"
     axes: tuple[int, ...] = conform(list(trained_axes or ()), AXES, where)
     if any(axis >= dimensions for axis in axes):

@@ -33,9 +33,15 @@ TORCH_MODES = {"linear": "linear", "nearest-exact": "nearest"}
 
 
 def read_resampling(rules: dict[str, Any], field: str, where: str) -> Resampling | None:
-    """What the function named by `field` of the configuration `rules` does with images; None if it leaves them alone.
+    """Return what the function named by `field` of the configuration `rules` does with images; None if it leaves them
+    alone.
 
-    where: the configuration's name in complaints. Raises FieldError, and ModelError for what a card cannot say.
+    Args:
+        where: the configuration's name in complaints.
+
+    Raises:
+        FieldError: for the first field that does not fit.
+        ModelError: for what a card cannot say.
     """
     function: str = rules[field]
     arguments = conform(rules, object_of({f"{field}_kwargs": OBJECT}), where)[f"{field}_kwargs"]
@@ -60,7 +66,7 @@ def _splines(arguments: dict[str, Any]) -> Resampling | None:
 
 
 def _torch(arguments: dict[str, Any]) -> Resampling | None:
-    """The modes count for a separate axis alone: without one, this function is always linear."""
+    """Return the modes count for a separate axis alone: without one, this function is always linear."""
     separate_axis = _separate(arguments, TORCH)
     if separate_axis == "never":
         return Resampling("linear")
@@ -77,5 +83,5 @@ def _separate(arguments: dict[str, Any], known: dict[str, Any]) -> str | None:
 
 
 def _find(names: dict[Any, str], value: Any) -> str | None:
-    """The name of a value of exactly this kind: for Python, False is 0 and 1.0 is 1."""
+    """Return the name of a value of exactly this kind: for Python, False is 0 and 1.0 is 1."""
     return next((name for known, name in names.items() if known == value and type(known) is type(value)), None)

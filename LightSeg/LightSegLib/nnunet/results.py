@@ -26,7 +26,13 @@ ALL = "all"  # the fold that was trained on all cases
 
 @dataclass(frozen=True)
 class Results:
-    """checkpoint: with the weights of all folds taken. names: of their files. remark: how nnU-Net's choice differs."""
+    """The checkpoints of an nnU-Net results folder, with their weights.
+
+    Attributes:
+        checkpoint: with the weights of all folds taken.
+        names: of their files.
+        remark: how nnU-Net's choice differs.
+    """
 
     checkpoint: Checkpoint
     folds: tuple[int | str, ...]
@@ -35,9 +41,14 @@ class Results:
 
 
 def read_results(folder: Path, wanted: Sequence[str] = ()) -> Results:
-    """The model in a results folder. wanted: folds by number, or "all"; by default what nnU-Net takes the mean of.
+    """Return the model in a results folder.
 
-    Raises InputError for folds that are not there, and ModelError for files that do not belong together.
+    Args:
+        wanted: folds by number, or "all"; by default what nnU-Net takes the mean of.
+
+    Raises:
+        InputError: for folds that are not there.
+        ModelError: for files that do not belong together.
     """
     files, remark = _choose_folds(folder, wanted)
     try:
@@ -58,7 +69,12 @@ def read_results(folder: Path, wanted: Sequence[str] = ()) -> Results:
 
 
 def read_described(file: Path) -> Checkpoint:
-    """A checkpoint that says what it was trained for. Raises InputError for others, ModelError for damaged ones."""
+    """Return a checkpoint that says what it was trained for.
+
+    Raises:
+        InputError: for others.
+        ModelError: for damaged ones.
+    """
     checkpoint = read_checkpoint(file)
     if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
         raise InputError(
@@ -73,8 +89,8 @@ def read_described(file: Path) -> Checkpoint:
 def _choose_folds(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, Path], str]:
     """Checkpoint of each fold to be taken, and what to know about the choice.
 
-    Where none is wanted, those of all numbered folds, else of the fold of all cases: of finished trainings if there
-    are any. (nnU-Net's predictor: all folds with a checkpoint_final.pth but fold_all.)
+    Where none is wanted, those of all numbered folds, else of the fold of all cases: of finished trainings if there are
+    any. (nnU-Net's predictor: all folds with a checkpoint_final.pth but fold_all.)
     """
     names = (path.name.removeprefix("fold_") for path in folder.glob("fold_*"))
     folds = [name for name in names if re.fullmatch(f"[0-9]+|{ALL}", name)]
@@ -113,12 +129,16 @@ def _remark(chosen: Sequence[str], there: list[str], finished: list[str]) -> str
 
 
 def _name(file: Path) -> str:
-    """A fold's checkpoint, in messages."""
+    """Return a fold's checkpoint, in messages."""
     return f"{file.parent.name}/{file.name}"
 
 
 def _check_belongs(own: Checkpoint, here: Checkpoint, first: Checkpoint, name: str) -> None:
-    """Raise ModelError unless what a checkpoint says itself agrees with the folder's files, and with the first fold."""
+    """Check that a checkpoint belongs to the results folder and to its first fold.
+
+    Raises:
+        ModelError: unless what a checkpoint says itself agrees with the folder's files, and with the first fold.
+    """
     if difference := _difference(own, here):
         raise ModelError(
             _(
@@ -138,7 +158,7 @@ def _check_belongs(own: Checkpoint, here: Checkpoint, first: Checkpoint, name: s
 
 
 def _difference(own: Checkpoint, other: Checkpoint) -> str:
-    """The first thing, apart from names of labels and channels, that the two say differently."""
+    """Return the first thing, apart from names of labels and channels, that the two say differently."""
     for name in ("dataset_name", "plans_name"):
         if (own.plans or {}).get(name) != (other.plans or {}).get(name):
             return name

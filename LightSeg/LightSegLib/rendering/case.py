@@ -20,7 +20,8 @@ SIDE, GAP, STRIP = 320, 8, 4  # pixels
 def draw_case(volume: Volume, segmentation: Segmentation, path: str | Path) -> None:
     """Write a PNG: axial, coronal and sagittal cut side by side, each where it crosses most labeled voxels.
 
-    Raises OutputError where the file cannot be written.
+    Raises:
+        OutputError: if the file cannot be written.
     """
     layers = list_layers([segmentation])
     framing = frame(volume, layers, SIDE, SIDE)

@@ -28,10 +28,14 @@ Curve = tuple[str, np.ndarray]  # a name and pairs [n, 2] of epoch and value
 def draw_curves(log: str | Path, path: str | Path) -> str | None:
     """Write a PNG with training loss and validation Dice against the epoch.
 
-    `log`: CSV with the columns epoch, train_loss, validation_dice and one validation_dice_<label> per label;
-    validation columns may be empty in epochs without validation. Returns None, or where matplotlib is missing one
-    sentence that says so. Raises InputError for a file that has none of this, OutputError where the picture cannot
-    be written.
+    Args:
+        log: CSV with the columns epoch, train_loss, validation_dice and one validation_dice_<label> per label;
+            validation columns may be empty in epochs without validation. Returns None, or where matplotlib is
+            missing one sentence that says so.
+
+    Raises:
+        InputError: for a file that has none of this.
+        OutputError: if the picture cannot be written.
     """
     loss, mean, labels = _read_log(Path(log))
     check_output(path, (".png",))
@@ -102,7 +106,8 @@ def _draw_chart(axes: Axes, title: str, curves: Sequence[Curve], highest: float 
 def _read_log(log: Path) -> tuple[Curve, Curve, list[Curve]]:
     """Curves of a training log: the loss, mean Dice, and the Dice of every label.
 
-    Raises InputError for a file that cannot be read or is no training log.
+    Raises:
+        InputError: for a file that cannot be read or is no training log.
     """
     try:
         with log.open(newline="", encoding="utf-8") as file:

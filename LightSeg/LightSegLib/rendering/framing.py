@@ -31,8 +31,8 @@ def index_to_ras(geometry: Geometry) -> np.ndarray:
 def frame(volume: Volume, layers: Sequence[Layer], width: int, height: int) -> Framing:
     """Choose slices that show much of the labels, and a scale at which they fill about half of the picture.
 
-    Each slice lies where its plane crosses most labeled voxels: the mere center of two paired organs
-    would lie between them and show neither.
+    Each slice lies where its plane crosses most labeled voxels: the mere center of two paired organs would lie between
+    them and show neither.
     """
     low, high = _bounds(_corners(volume.geometry))
     points = _labeled_points(layers)
@@ -49,7 +49,7 @@ def frame(volume: Volume, layers: Sequence[Layer], width: int, height: int) -> F
 
 
 def _labeled_points(layers: Sequence[Layer]) -> np.ndarray:
-    """RAS positions [n, 3] of labeled voxels; of very many, a regular choice."""
+    """Return RAS positions [n, 3] of labeled voxels; of very many, a regular choice."""
     found = [np.empty((0, 3))]
     for layer in layers:
         if layer.box is None:
@@ -62,7 +62,7 @@ def _labeled_points(layers: Sequence[Layer]) -> np.ndarray:
 
 
 def _busiest(positions: np.ndarray, step: float) -> float:
-    """The position along one axis where most of `positions` lie, looking at 3 mm or three steps at a time."""
+    """Return the position along one axis where most of `positions` lie, looking at 3 mm or three steps at a time."""
     bins = max(1, int(np.ceil(float(np.ptp(positions)) / step)))
     counts, edges = np.histogram(positions, bins)
     smooth = ndimage.uniform_filter1d(counts.astype(float), max(3, round(3 / step)), mode="constant")
@@ -71,7 +71,7 @@ def _busiest(positions: np.ndarray, step: float) -> float:
 
 
 def _corners(geometry: Geometry) -> np.ndarray:
-    """RAS positions [8, 3] of the outer corners of the voxel grid."""
+    """Return RAS positions [8, 3] of the outer corners of the voxel grid."""
     k, j, i = geometry.shape
     index = np.array([[x, y, z, 1] for x in (-0.5, i - 0.5) for y in (-0.5, j - 0.5) for z in (-0.5, k - 0.5)])
     return np.asarray((index @ index_to_ras(geometry).T)[:, :3])

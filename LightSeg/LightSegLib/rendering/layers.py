@@ -16,7 +16,8 @@ from ..imaging.volume import Segmentation
 class Layer:
     """One label of one segmentation: what is drawn in one color and listed in one line.
 
-    box: the slices k, j, i that hold all its voxels, None where it has none.
+    Attributes:
+        box: the slices k, j, i that hold all its voxels, None where it has none.
     """
 
     segmentation: Segmentation
@@ -26,7 +27,7 @@ class Layer:
 
 
 def list_layers(results: Sequence[Segmentation]) -> list[Layer]:
-    """Every label of every segmentation, in order."""
+    """Return every label of every segmentation, in order."""
     layers = []
     for segmentation in results:
         boxes = ndimage.find_objects(segmentation.voxels.astype(np.int32, copy=False))

@@ -16,7 +16,8 @@ SWATCH, INDENT, NUMBERS = 18, 30, 110  # width of a label's color, of what stand
 
 
 def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: int, height: int) -> Image.Image:
-    """Labels from the top on, as many as there is room for, and their sum; what made the result at the bottom."""
+    """Return the labels from the top on, as many as there is room for, and their sum; what made the result at the
+    bottom."""
     picture = Image.new("RGB", (width, height), BACKGROUND)
     facts = [line for fact in _facts(provenance) for line in wrap(fact, width, 17)]
     facts_top = height - LINE * len(facts) + LINE // 2
@@ -44,7 +45,7 @@ def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: i
 
 
 def _facts(provenance: Mapping[str, Any]) -> list[str]:
-    """What a reader of the picture should know about its making."""
+    """Return what a reader of the picture should know about its making."""
     facts = []
     if model := provenance.get("title") or provenance.get("model"):
         facts.append(f"Model: {model} {provenance.get('version', '')}".strip())

@@ -11,7 +11,11 @@ from ..imaging.writers import check_output
 
 
 def save_png(picture: Image, path: str | Path) -> None:
-    """Write a PNG file, whole or not at all. Raises OutputError where it cannot be written."""
+    """Write a PNG file, whole or not at all.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
     check_output(path, (".png",))
     with atomic_write(path) as part:
         picture.save(part, format="PNG")

@@ -38,8 +38,11 @@ def draw_result(
 ) -> str | None:
     """Write a PNG with axial, coronal and sagittal overlays, the 3D surface and the volume of every label.
 
-    `result` may be several segmentations, on grids of their own, for example of both sides. Returns None, or
-    one sentence that says what the picture lacks. Raises OutputError where the file cannot be written.
+    `result` may be several segmentations, on grids of their own, for example of both sides. Returns None, or one
+    sentence that says what the picture lacks.
+
+    Raises:
+        OutputError: if the file cannot be written.
     """
     results = [result] if isinstance(result, Segmentation) else list(result)
     layers = list_layers(results)
@@ -64,7 +67,7 @@ def draw_result(
 
 
 def _draw_surface(layers: Sequence[Layer]) -> tuple[Image.Image, str | None]:
-    """The surface with its title and axes, or the words why there is none; these words are returned, too."""
+    """Return the surface with its title and axes, or the words why there is none; these words are returned, too."""
     width, height = PANEL_SIZE
     notice = None
     if not any(layer.box for layer in layers):

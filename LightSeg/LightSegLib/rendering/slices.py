@@ -56,7 +56,7 @@ class Raster:
 def draw_slices(
     volume: Volume, layers: Sequence[Layer], framing: Framing, width: int, height: int
 ) -> list[Image.Image]:
-    """The three pictures, RGB, in the order of PLANES, gray scale shared."""
+    """Return the three pictures, RGB, in the order of PLANES, gray scale shared."""
     grays = [_gray(volume, _raster(plane, framing, width, height)) for plane in PLANES]
     low, high = _window(np.concatenate([gray.ravel() for gray in grays]))
     pictures = []
@@ -71,7 +71,7 @@ def draw_slices(
 
 
 def _gray(volume: Volume, raster: Raster) -> np.ndarray:
-    """Intensities of all pixels [rows, columns]; NaN outside of the image."""
+    """Return the intensities of all pixels [rows, columns]; NaN outside of the image."""
     block, index, outside = _block(volume.voxels, volume.geometry, raster)
     order = 3 if block.size < 20_000_000 else 1  # splines are smoother, but slow where an oblique cut needs it all
     values = ndimage.map_coordinates(block.astype(np.float32), index, order=order, mode="nearest")
@@ -79,10 +79,10 @@ def _gray(volume: Volume, raster: Raster) -> np.ndarray:
 
 
 def _areas(layers: Sequence[Layer], raster: Raster) -> list[tuple[Layer, np.ndarray]]:
-    """The area of every label in a cut, [rows, columns] of bool, without steps at voxel edges.
+    """Return the area of every label in a cut, [rows, columns] of bool, without steps at voxel edges.
 
-    Each label's mask is interpolated; a pixel belongs to the label with the largest share of it, if the labels
-    of a segmentation together hold more of it than the background does.
+    Each label's mask is interpolated; a pixel belongs to the label with the largest share of it, if the labels of a
+    segmentation together hold more of it than the background does.
     """
     areas = []
     for segmentation in {id(layer.segmentation): layer.segmentation for layer in layers}.values():
@@ -105,7 +105,7 @@ def _areas(layers: Sequence[Layer], raster: Raster) -> list[tuple[Layer, np.ndar
 
 
 def _share(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """How much of a label there is at fractional indices [3, n], 0 to 1."""
+    """Return how much of a label there is at fractional indices [3, n], 0 to 1."""
     return np.asarray(ndimage.map_coordinates(mask.astype(np.float32), points, order=1, mode="nearest"))
 
 
@@ -117,7 +117,7 @@ def _tint(picture: Image.Image, area: np.ndarray, color: Color) -> None:
 
 
 def _raster(plane: Plane, framing: Framing, width: int, height: int, finer: int = 1) -> Raster:
-    """The pixels of a cut, or parts of them, `finer` times as many along each side."""
+    """Return the pixels of a cut, or parts of them, `finer` times as many along each side."""
     width, height, step = width * finer, height * finer, framing.mm_per_pixel / finer
     right, down, first = np.zeros(3), np.zeros(3), framing.middle.astype(float)
     right[plane.across] = plane.across_sign * step
@@ -128,10 +128,10 @@ def _raster(plane: Plane, framing: Framing, width: int, height: int, finer: int 
 
 
 def _block(voxels: np.ndarray, geometry: Geometry, raster: Raster) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The part of `voxels` around the pixels of `raster`, since a cut needs little of a large image.
+    """Return the part of `voxels` around the pixels of `raster`, since a cut needs little of a large image.
 
-    Returns it with the pixels' (fractional) array indices in it [3, rows, columns], and with [rows, columns] of
-    bool that is True for pixels beyond the outer faces of the image.
+    Returns it with the pixels' (fractional) array indices in it [3, rows, columns], and with [rows, columns] of bool
+    that is True for pixels beyond the outer faces of the image.
     """
     to_index = np.linalg.inv(index_to_ras(geometry))
     first = (to_index[:3, :3] @ raster.first + to_index[:3, 3])[::-1]  # array order k, j, i

@@ -34,7 +34,7 @@ raise SystemExit(0 if pixel == [255, 0, 0] else 1)
 
 @cache
 def opengl_works() -> bool:
-    """Whether VTK can render here; LIGHTSEG_OPENGL=0 or =1 in the environment answers instead.
+    """Return whether VTK can render here; LIGHTSEG_OPENGL=0 or =1 in the environment answers instead.
 
     Tried in a process of its own, since VTK may end the process where the OpenGL library is missing.
     """
@@ -99,7 +99,7 @@ def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[Im
 
 
 def _surface_actor(layers: Sequence[Layer]) -> Any:
-    """The outer surface of one segmentation's labels, without voxel steps, at its place in RAS.
+    """Return the outer surface of one segmentation's labels, without voxel steps, at its place in RAS.
 
     All labels are one mesh, colored by label, so that neighbors meet without a gap.
     """

@@ -48,7 +48,7 @@ def write(picture: Image, text: str, place: tuple[float, float], style: Style, a
 
 
 def text_width(text: str, size: int, bold: bool = False) -> float:
-    """Pixels that `text` takes on one line."""
+    """Return pixels that `text` takes on one line."""
     font, encoding = _font(size, bold)
     left, _, right, _ = font.getbbox(_writable(text, encoding))
     return right - left
@@ -72,7 +72,7 @@ def wrap(text: str, width: float, size: int) -> list[str]:
 
 @cache
 def _font(size: int, bold: bool) -> tuple[Font, str]:
-    """A font and the encoding of what it can write."""
+    """Return a font and the encoding of what it can write."""
     for name in FONTS[bold]:
         try:
             return ImageFont.truetype(name, size), "utf-8"
@@ -85,7 +85,8 @@ def _font(size: int, bold: bool) -> tuple[Font, str]:
 
 
 def _writable(text: str, encoding: str) -> str:
-    """One line of words, every letter as it is where it can be, else without its accent, else as a question mark."""
+    """Return one line of words, every letter as it is where it can be, else without its accent, else as a question
+    mark."""
     letters = []
     for letter in unicodedata.normalize("NFC", " ".join(text.split())):
         if not letter.encode(encoding, "ignore"):

@@ -49,10 +49,11 @@ class Signal:
 class Task:
     """Work in a thread: its reports and its end are told in the main thread.
 
-    progress: signal with a `Progress`. finished: signal with the task itself, once, whatever happened; `state` is then
-    "done" (`result` is what the work returned), "failed" (`error` says why) or "canceled".
-
-    work: called in the thread with a progress and a cancel callback; it may touch neither the scene nor Qt.
+    Args:
+        progress: signal with a `Progress`.
+        finished: signal with the task itself, once, whatever happened; `state` is then "done" (`result` is what the
+            work returned), "failed" (`error` says why) or "canceled".
+        work: called in the thread with a progress and a cancel callback; it may touch neither the scene nor Qt.
     """
 
     def __init__(self, work: Callable[[ProgressCallback, CancelCallback], Any]) -> None:
@@ -128,8 +129,8 @@ class Job(Task):
     """One segmentation that runs beside the application.
 
     When it is done, `segmentationNode` holds the segments, `confidenceNode` the confidence if it was asked for,
-    `provenance` and `notices` say how it came about, and `lowConfidenceSlices` lists positions (r, a, s) with
-    their confidence. When it has failed, `log` has what the worker wrote.
+    `provenance` and `notices` say how it came about, and `lowConfidenceSlices` lists positions (r, a, s) with their
+    confidence. When it has failed, `log` has what the worker wrote.
 
     Raises at once what `Request.read` raises of nodes that cannot be used.
     """
@@ -205,7 +206,11 @@ _job: Job | None = None
 
 
 def start(request: Request) -> Job:
-    """A `Job` in the application's worker. Raises LightSegError while another one runs, and as `Job` does."""
+    """Return a `Job` in the application's worker.
+
+    Raises:
+        LightSegError: while another one runs, and as `Job` does.
+    """
     global _job
     if running():
         raise LightSegError(_("A segmentation is running already. Wait until it is done, or cancel it."))
@@ -214,12 +219,12 @@ def start(request: Request) -> Job:
 
 
 def running() -> bool:
-    """Whether a job runs."""
+    """Return whether a job runs."""
     return _job is not None and _job.state == "running"
 
 
 def worker() -> Worker:
-    """The process that computes."""
+    """Return the process that computes."""
     global _worker
     if _worker is None:
         _worker = Worker(interpreter())
@@ -233,7 +238,7 @@ def stop() -> None:
 
 
 def interpreter() -> str:
-    """The Python for worker processes: Slicer's own, with its libraries, where there is one."""
+    """Return the Python for worker processes: Slicer's own, with its libraries, where there is one."""
     return shutil.which("PythonSlicer") or sys.executable
 
 

@@ -38,7 +38,7 @@ class Device(enum.Enum):
         }[self]
 
     def isPossible(self) -> bool:
-        """Whether this kind of computer can have it; whether this computer has it, only torch knows."""
+        """Return whether this kind of computer can have it; whether this computer has it, only torch knows."""
         return self is not (Device.CUDA if sys.platform == "darwin" else Device.MPS)
 
 
@@ -69,12 +69,10 @@ class LargestComponent(enum.Enum):
 class LightSegParameterNode:
     """What the user chose; saved with the scene.
 
-    modelId - id of the model card.
-    input1, ... - the volumes to segment, one for each channel of the model.
-    roi - where to look, the whole volume if none.
-    output - segmentation that takes the segments, a new one for each run if none.
-    result - the segmentation that the last run has written.
-    side - as the argument of `LightSegLogic.segment`; confidence, device, ... - as the fields of `InferenceOptions`.
+    modelId - id of the model card. input1, ... - the volumes to segment, one for each channel of the model. roi - where
+    to look, the whole volume if none. output - segmentation that takes the segments, a new one for each run if none.
+    result - the segmentation that the last run has written. side - as the argument of `LightSegLogic.segment`;
+    confidence, device, ... - as the fields of `InferenceOptions`.
     """
 
     modelId: str = DEFAULT_MODEL
@@ -102,6 +100,6 @@ def inferenceOptions(parameters: Any, **others: Any) -> InferenceOptions:
 
 
 def camelCase(name: str) -> str:
-    """A name of the library as Slicer has it: "largest_component" is "largestComponent"."""
+    """Return a name of the library as Slicer has it: "largest_component" is "largestComponent"."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)

@@ -13,9 +13,14 @@ from . import scene
 
 @dataclass(frozen=True)
 class Request:
-    """model: id, or path of a model folder. volumeNodes: one for each channel. segmentationNode: takes the segments
-    beside those it has; None for a new one. roiNode: Markups ROI that limits the work. side: "left" or "right" names
-    the segments so.
+    """What a user asks of a model, in terms of nodes.
+
+    Attributes:
+        model: id, or path of a model folder.
+        volumeNodes: one for each channel.
+        segmentationNode: takes the segments beside those it has; None for a new one.
+        roiNode: Markups ROI that limits the work.
+        side: "left" or "right" names the segments so.
     """
 
     model: str
@@ -27,18 +32,25 @@ class Request:
     _bent: list[Any] = field(default_factory=list, compare=False, repr=False)  # what was straightened to be read
 
     def read(self) -> tuple[list[Volume], RegionOfInterest | None]:
-        """The volumes and the region. Raises InputError for nodes that cannot be used."""
+        """Return the volumes and the region.
+
+        Raises:
+            InputError: for nodes that cannot be used.
+        """
         scene.check_output(self.segmentationNode, self.side)
         inputs = scene.volumes_from_nodes(self.volumeNodes)
         self._bent[:] = [inputs.bent] if inputs.bent else []
         return inputs.volumes, None if self.roiNode is None else scene.roi_from_node(self.roiNode)
 
     def on_volume(self, segmentation: Segmentation) -> Segmentation:
-        """The result on the voxels of the first volume, where that had to be straightened to be read."""
+        """Return the result on the voxels of the first volume, where that had to be straightened to be read."""
         return self._bent[0].brought_back(segmentation) if self._bent else segmentation
 
     def write(self, segmentation: Segmentation) -> Any:
-        """Add the segments of `on_volume` to the scene; returns their node. Raises as `scene.write_segmentation`."""
+        """Add the segments of `on_volume` to the scene; returns their node.
+
+        Raises as `scene.write_segmentation`.
+        """
         output = self.segmentationNode
         if output is not None and output.GetScene() is None:  # removed meanwhile
             output = None

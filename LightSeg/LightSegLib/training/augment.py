@@ -17,7 +17,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the random changes; probabilities are per patch. flip_axes: array axes that may be flipped."""
+    """Ranges of the random changes; probabilities are per patch.
+
+    Attributes:
+        flip_axes: array axes that may be flipped.
+    """
 
     rotation_degrees: float = 20.0
     scale: tuple[float, float] = (0.8, 1.25)
@@ -40,10 +44,11 @@ def random_patch(
     random: np.random.Generator,
     augmentation: Augmentation,
 ) -> tuple[Tensor, Tensor]:
-    """One augmented patch of image [C, k, j, i] and labels [k, j, i]: ([C, *patch], [*patch] of int64).
+    """Return one augmented patch of image [C, k, j, i] and labels [k, j, i]: ([C, *patch], [*patch] of int64).
 
-    foreground: center the patch near a random labeled voxel, so that rare classes are seen.
-    Outside the volume the image continues with its edge values and the labels are background.
+    Args:
+        foreground: center the patch near a random labeled voxel, so that rare classes are seen. Outside the volume
+            the image continues with its edge values and the labels are background.
     """
     grid = _grid(labels, patch_size, foreground, random, augmentation)
     patch = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
@@ -121,7 +126,7 @@ def _normal(shape: Sequence[int], random: np.random.Generator) -> Tensor:
 
 
 def _bias_field(shape: Sequence[int], strength: float, random: np.random.Generator) -> Tensor:
-    """A smooth factor around 1, as an inhomogeneous receive coil causes."""
+    """Return a smooth factor around 1, as an inhomogeneous receive coil causes."""
     coarse = torch.from_numpy(random.uniform(-strength, strength, (1, 1, 3, 3, 3)).astype(np.float32))
     return torch.exp(F.interpolate(coarse, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0])
 

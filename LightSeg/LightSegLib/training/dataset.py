@@ -31,7 +31,11 @@ class Case:
     label: Path
 
     def load(self) -> tuple[list[Volume], np.ndarray]:
-        """The channels and the integer labels [k, j, i]. Raises InputError for grids that differ or no label map."""
+        """Return the channels and the integer labels [k, j, i].
+
+        Raises:
+            InputError: for grids that differ or no label map.
+        """
         volumes = [read_volume(path) for path in self.images]
         labels, geometry = read_labels(self.label)
         check_labels(labels, self.label.name)
@@ -57,7 +61,11 @@ class Dataset:
 
 
 def read_dataset(folder: str | Path) -> Dataset:
-    """Find the cases of a training set. Raises InputError for anything that is neither layout."""
+    """Find the cases of a training set.
+
+    Raises:
+        InputError: for anything that is neither layout.
+    """
     folder = Path(folder)
     names = _names(folder)
     for images, labels, numbered in (("imagesTr", "labelsTr", True), ("images", "labels", False)):
@@ -84,7 +92,7 @@ def read_dataset(folder: str | Path) -> Dataset:
 
 
 def _names(folder: Path) -> Names:
-    """What dataset.json states, where there is one."""
+    """Return what dataset.json states, where there is one."""
     path = folder / DATASET_NAME
     try:
         return read_names(read_object(path) if path.is_file() else {})

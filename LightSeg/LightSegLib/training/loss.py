@@ -15,10 +15,11 @@ from torch import Tensor, nn
 class SegmentationLoss(nn.Module):
     """Loss of logits [B, C, D, H, W] against labels [B, D, H, W].
 
-    frequencies: share of each class among the voxels of the training set. exponent: classes weigh by
-    frequency ** -exponent, scaled to a mean of 1 over the classes present; the paper's inverse frequency is 1,
-    equal weights are 0.
-    dilation: radius in voxels (maximum norm) of the boundary region; the paper leaves it open.
+    Args:
+        frequencies: share of each class among the voxels of the training set.
+        exponent: classes weigh by frequency ** -exponent, scaled to a mean of 1 over the classes present; the
+            paper's inverse frequency is 1, equal weights are 0.
+        dilation: radius in voxels (maximum norm) of the boundary region; the paper leaves it open.
     """
 
     weights: Tensor
@@ -39,7 +40,7 @@ class SegmentationLoss(nn.Module):
         return self.dice(probabilities, target) + cross_entropy + self.boundary(probabilities, target)
 
     def dice(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """One minus the weighted mean over classes of the soft Dice, summed over the whole batch."""
+        """Return one minus the weighted mean over classes of the soft Dice, summed over the whole batch."""
         axes = (0, 2, 3, 4)
         overlap = (probabilities * target).sum(axes)
         size = probabilities.sum(axes) + target.sum(axes)
@@ -55,7 +56,7 @@ class SegmentationLoss(nn.Module):
 
 
 def boundary_region(target: Tensor, dilation: int) -> Tensor:
-    """Voxels [B, 1, ...] (0 or 1) with more than one class within `dilation` voxels in the maximum norm."""
+    """Return the voxels [B, 1, ...] (0 or 1) with more than one class within `dilation` voxels in the maximum norm."""
     present = target
     for axis in range(3):  # a box maximum is separable: three short passes instead of a cube
         size, padding = [1, 1, 1], [0, 0, 0]
@@ -65,10 +66,11 @@ def boundary_region(target: Tensor, dilation: int) -> Tensor:
 
 
 def drawn_voxels(labels: Tensor, classes: int, each: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Indices [n] into the flat labels, about `each` of every class, and how many voxels each of them stands for [n].
+    """Return the indices [n] into the flat labels, about `each` of every class, and how many voxels each of them stands
+    for [n].
 
-    Labels [voxels] of `classes` or above are never drawn. Small structures keep all their voxels: a step costs
-    little, and sums weighted by what each voxel stands for are those of the whole image in the mean.
+    Labels [voxels] of `classes` or above are never drawn. Small structures keep all their voxels: a step costs little,
+    and sums weighted by what each voxel stands for are those of the whole image in the mean.
     """
     counts = torch.bincount(labels, minlength=classes)[:classes]
     share = torch.cat(((each / counts.clamp(min=1)).clamp(max=1), torch.zeros(1)))

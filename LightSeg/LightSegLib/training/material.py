@@ -20,7 +20,12 @@ from .synthetic_options import SyntheticTrainingOptions
 
 @dataclass(frozen=True)
 class Material:
-    """All that a training on label maps starts from. training, validation: positions in `maps`."""
+    """All that a training on label maps starts from.
+
+    Attributes:
+        training: positions in `maps`.
+        validation: positions in `maps`.
+    """
 
     settings: Settings
     maps: list[LabelMap]
@@ -36,7 +41,11 @@ class Material:
 
 
 def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
-    """Read and align the label maps. Raises InputError for what cannot be used."""
+    """Read and align the label maps.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(

@@ -27,9 +27,10 @@ LoadedCase = tuple[list[Volume], np.ndarray]
 
 
 def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, options: TrainingOptions) -> Card:
-    """The card before training: every fact but the weights and the measured quality.
+    """Return the card before training: every fact but the weights and the measured quality.
 
-    Raises InputError for a training set without labels or with one that has no name.
+    Raises:
+        InputError: for a training set without labels or with one that has no name.
     """
     values = {int(value) for _, labels in loaded for value in np.unique(labels)} - {0}
     if not values:
@@ -52,12 +53,12 @@ def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, opt
 
 
 def model_id(out: Path) -> str:
-    """Id of the model in a folder, by the folder's name."""
+    """Return Id of the model in a folder, by the folder's name."""
     return re.sub(r"[^a-z0-9_.-]+", "-", out.name.lower()).strip("-_.") or "model"
 
 
 def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
-    """The chosen card; what it says of its own training data is dropped for other data."""
+    """Return the chosen card; what it says of its own training data is dropped for other data."""
     card = find_card(options.card)
     if len(card.channels) != len(dataset.channels):
         raise InputError(
@@ -124,7 +125,8 @@ def _is_ct(channel: str) -> bool:
 
 
 def _ct_window(loaded: Sequence[LoadedCase], channel: int) -> Normalization:
-    """Window of the labeled voxels of all cases: 0.5 and 99.5 percentiles, mean and standard deviation in HU."""
+    """Return the window of the labeled voxels of all cases: 0.5 and 99.5 percentiles, mean and standard deviation in
+    HU."""
     voxels = np.concatenate([volumes[channel].voxels[labels > 0].astype(np.float64) for volumes, labels in loaded])
     lower, upper = np.percentile(voxels, (0.5, 99.5))
     lower, upper, mean, std = (round(float(n), 4) for n in (lower, upper, voxels.mean(), max(voxels.std(), 1e-3)))

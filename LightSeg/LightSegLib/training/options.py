@@ -16,12 +16,16 @@ MOST = {"seed": (1 << 63) - 1, "learning_rate": 1e3, "weight_decay": 1e3, "class
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """card: id, file or folder of a model whose card is the starting point, empty for one made from the data.
+    """How to train on labeled images.
 
-    patch_size: voxels [k, j, i]. flip_axes: array axes flipped at random; 2 swaps left and right in RAS.
-    validation_fraction: share of the cases set aside, at least one. validate_every: epochs.
-    ema_decay: exponential moving average of the weights, 0 for none. class_weight_exponent: 1 is the paper's
-    inverse frequency, 0 weighs all classes alike.
+    Attributes:
+        card: id, file or folder of a model whose card is the starting point, empty for one made from the data.
+        patch_size: voxels [k, j, i].
+        flip_axes: array axes flipped at random; 2 swaps left and right in RAS.
+        validation_fraction: share of the cases set aside, at least one.
+        validate_every: epochs.
+        ema_decay: exponential moving average of the weights, 0 for none.
+        class_weight_exponent: 1 is the paper's inverse frequency, 0 weighs all classes alike.
     """
 
     card: str = ""
@@ -43,7 +47,11 @@ class TrainingOptions:
     replace: bool = field(default=False, repr=False)  # left out of what must not differ between the parts of a run
 
     def __post_init__(self) -> None:
-        """Raise InputError for a value with which no training is possible."""
+        """Check the values.
+
+        Raises:
+            InputError: for a value with which no training is possible.
+        """
         check_numbers(self, epochs=1, batch_size=1, validate_every=1, warmup_epochs=0, seed=0, weight_decay=0)
         if self.patch_size is not None and not 1 <= min(self.patch_size) <= max(self.patch_size) <= LARGEST_PATCH:
             raise InputError(
@@ -91,7 +99,7 @@ def check_numbers(options: object, **least: float) -> None:
 
 
 def training_command(dataset: str, out: Path, options: TrainingOptions) -> str:
-    """The command line that repeats a run, without options at their defaults."""
+    """Return the command line that repeats a run, without options at their defaults."""
     arguments = ["lightseg", "train", dataset, "--out", out.name]
     for name, default in vars(TrainingOptions()).items():
         value = getattr(options, name)

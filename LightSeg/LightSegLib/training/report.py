@@ -18,10 +18,10 @@ ValidationCase = tuple[str, list[Volume], np.ndarray]
 
 
 def measure_performance(card: Card, cases: Sequence[ValidationCase], device: str) -> dict[str, Any]:
-    """Dice, HD95 (mm) and volume error (ml) per label, mean and standard deviation over the cases.
+    """Return Dice, HD95 (mm) and volume error (ml) per label, mean and standard deviation over the cases.
 
-    `missed` counts the cases in which only the network or only the expert has the label. `mirrored_dice` is
-    measured on the same cases with left and right swapped.
+    `missed` counts the cases in which only the network or only the expert has the label. `mirrored_dice` is measured on
+    the same cases with left and right swapped.
     """
     segmenter = Segmenter(card, InferenceOptions(device, FLOAT32))
     names = {label.value: label.name for label in card.labels}
@@ -53,7 +53,7 @@ def measure_performance(card: Card, cases: Sequence[ValidationCase], device: str
 
 
 def _mirror(volume: Volume) -> Volume:
-    """The volume with its anatomy's left and right swapped: reversed along the array axis closest to them."""
+    """Return the volume with its anatomy's left and right swapped: reversed along the array axis closest to them."""
     direction = np.reshape(volume.geometry.direction, (3, 3))
     axis = 2 - int(np.abs(direction[0]).argmax())
     return Volume(np.flip(volume.voxels, axis).copy(), volume.geometry, volume.name)

@@ -97,19 +97,19 @@ class Run(ABC):
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
-        """Dice of the averaged weights by what the log names it."""
+        """Return Dice of the averaged weights by what the log names it."""
 
     @abstractmethod
     def validated(self) -> list[str]:
-        """The names that `validate` may give."""
+        """Return the names that `validate` may give."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """What must not differ between the parts of a run."""
+        """Return what must not differ between the parts of a run."""
 
     @abstractmethod
     def model_files(self) -> list[str]:
-        """Names of the files of the model in its folder, beside its card."""
+        """Return the names of the files of the model in its folder, beside its card."""
 
     # --- one epoch -----------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Run(ABC):
         )
 
     def update(self, loss: Tensor, epoch: float) -> float:
-        """One step of the optimizer and of the average; `epoch` with the share of it that is done."""
+        """Return one step of the optimizer and of the average; `epoch` with the share of it that is done."""
         rate = learning_rate(self.run_options, epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -172,8 +172,10 @@ class Run(ABC):
     def open_folder(self) -> None:
         """Make the model folder, or go on with the run in it.
 
-        Raises OutputError for a folder that cannot be written, or that holds a model or a run which is neither to be
-        gone on with nor to be replaced; InputError for a run of another kind.
+        Raises:
+            OutputError: for a folder that cannot be written, or that holds a model or a run which is neither to be
+                gone on with nor to be replaced.
+            InputError: for a run of another kind.
         """
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -191,7 +193,11 @@ class Run(ABC):
             self._make_room()
 
     def _make_room(self) -> None:
-        """Raise OutputError where a model or a run is in the folder, or remove its files if it is to be replaced."""
+        """Check that the folder is free for this run, or remove what is to be replaced.
+
+        Raises:
+            OutputError: if a model or a run is in the folder, or remove its files if it is to be replaced.
+        """
         names = [CARD_NAME, CHECKPOINT, LOG, CURVES, *self.model_files()]  # without its card, no half of it is a model
         there = [name for name in names if os.path.lexists(self.out / name)]
         if there and not self.run_options.replace:

@@ -54,8 +54,11 @@ def train_synthetic(
 ) -> Card | None:
     """Train an aligned model on label maps and write a model folder; returns its card.
 
-    None if the time was up before the first validation. Raises InputError for label maps or settings that cannot be
-    used, OutputError for a folder that cannot be written.
+    None if the time was up before the first validation.
+
+    Raises:
+        InputError: for label maps or settings that cannot be used.
+        OutputError: for a folder that cannot be written.
     """
     started = time.monotonic()
     material = prepare(folder, options)
@@ -84,7 +87,9 @@ def preview(
 ) -> None:
     """Write a picture of images that a training would see: from its beginning to its end, one row each.
 
-    Raises InputError as a training does, OutputError for a picture that cannot be written.
+    Raises:
+        InputError: as a training does.
+        OutputError: for a picture that cannot be written.
     """
     material = prepare(folder, options)
     generator = material.generator(material.training, 3 * options.seed)
@@ -122,7 +127,11 @@ class SyntheticRun(Run):
             self._count_prior()
 
     def _load(self, path: Path) -> None:
-        """Start from a weights file. Raises ModelError for one that does not fit."""
+        """Start from a weights file.
+
+        Raises:
+            ModelError: for one that does not fit.
+        """
         state = widened(read_checkpoint(path).state, self.network)
         for network in (self.network, self.average):
             load_state(network, state, path.name)
@@ -142,7 +151,7 @@ class SyntheticRun(Run):
     # --- training ------------------------------------------------------------------------------
 
     def train_steps(self, epoch: int) -> list[float]:
-        """One step for each image."""
+        """Return one step for each image."""
         first = epoch * self.options.images_per_epoch
         if self.images is None:
             self.images = self._stream(first)
@@ -152,7 +161,8 @@ class SyntheticRun(Run):
         return losses
 
     def _stream(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Half images and their half classes from number `first` to the last, made in a process beside this one."""
+        """Return half images and their half classes from number `first` to the last, made in a process beside this
+        one."""
         left = self.options.epochs * self.options.images_per_epoch - first
         loader = torch.utils.data.DataLoader(
             ImageStream(self, first), batch_size=None, sampler=range(left), num_workers=1, prefetch_factor=QUEUE
@@ -176,7 +186,7 @@ class SyntheticRun(Run):
     # --- validation ----------------------------------------------------------------------------
 
     def validate(self) -> dict[str, float]:
-        """Mean Dice over the structures by contrast and resolution; by structure in `scores`."""
+        """Return the mean Dice over the structures by contrast and resolution; by structure in `scores`."""
         scores: dict[str, list[list[float]]] = {}
         for name, sample in self.validation_samples():
             scores.setdefault(name, []).append(self._dice(sample))
@@ -213,11 +223,11 @@ class SyntheticRun(Run):
         return [dice(found == n, classes == n) for n in range(1, self.network.classes)]
 
     def model_files(self) -> list[str]:
-        """Weights and template."""
+        """Return the weights and template."""
         return [WEIGHTS, TEMPLATE]
 
     def fingerprint(self) -> str:
-        """Options and label maps; how long it lasts and how fast it runs may change."""
+        """Return options and label maps; how long it lasts and how fast it runs may change."""
         free = (
             "epochs",
             "hours",

@@ -35,7 +35,11 @@ class _Origin:
 
 
 def write_model(run: Run, material: Material, options: SyntheticTrainingOptions, dataset: str, command: str) -> Card:
-    """Write the best weights, the template and, when these are there, the card. Raises OutputError."""
+    """Write the best weights, the template and, when these are there, the card.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     template = run.out / TEMPLATE
     if not template.is_file():
         write_template(mean_template(material), template)
@@ -48,7 +52,7 @@ def write_model(run: Run, material: Material, options: SyntheticTrainingOptions,
 
 
 def mean_template(material: Material) -> Template:
-    """The mean image of the training's label maps, with its surroundings."""
+    """Return the mean image of the training's label maps, with its surroundings."""
     grid = surrounding(material.layout.grid, TEMPLATE_MARGIN, TEMPLATE_SPACING)
     generator = material.generator(material.training, 0)
     image, focus = mean_image(generator, material.settings, grid, bool(material.layout.overlap))
@@ -101,7 +105,7 @@ def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origi
 
 
 def _performance(best_scores: dict[str, dict[str, float]], maps: int) -> dict[str, Any]:
-    """Dice on the validation's synthesized images: by contrast and resolution, and by structure."""
+    """Return Dice on the validation's synthesized images: by contrast and resolution, and by structure."""
     scores = {name: float(np.nanmean(list(values.values()))) for name, values in best_scores.items()}
     by_structure: dict[str, dict[str, float]] = {}
     for name, values in best_scores.items():

@@ -15,17 +15,30 @@ from .synthesis.options import SynthesisOptions
 
 @dataclass(frozen=True)
 class SyntheticTrainingOptions:
-    """settings: settings file, or the name of one that ships with LightSeg; empty for the one beside the label maps.
+    """How to train on synthetic images.
 
-    epochs, images_per_epoch: an image is a step; an epoch is as many as lie between two lines of the log.
-    hours: after which the training pauses, 0 for never. warmup_epochs, validate_every: epochs.
-    ema_decay: exponential moving average of the weights. voxels_per_class: of each class and image, drawn at random
-    for the loss. validation_maps: label maps set aside. spacing: mm of the network's grid. margin: mm around the
-    structures. overlap: mm beyond the middle that each half sees, where structures are paired.
-    widths, fine_channels, residual_blocks: of the network, see `AtlasUNet`. prior_images: from which the prior is
-    counted. initial_weights: weights file to start from, of this network or of one with fewer channels and blocks, ""
-    for none; such a training starts with all contrasts at once.
-    threads: of the training itself; images are made in a process beside it. nice: lowers the priority, 0 to 19.
+    Attributes:
+        settings: settings file, or the name of one that ships with LightSeg; empty for the one beside the label
+            maps.
+        epochs: an image is a step; an epoch is as many as lie between two lines of the log.
+        images_per_epoch: an image is a step; an epoch is as many as lie between two lines of the log.
+        hours: after which the training pauses, 0 for never.
+        warmup_epochs: epochs.
+        validate_every: epochs.
+        ema_decay: exponential moving average of the weights.
+        voxels_per_class: of each class and image, drawn at random for the loss.
+        validation_maps: label maps set aside.
+        spacing: mm of the network's grid.
+        margin: mm around the structures.
+        overlap: mm beyond the middle that each half sees, where structures are paired.
+        widths: of the network, see `AtlasUNet`.
+        fine_channels: of the network, see `AtlasUNet`.
+        residual_blocks: of the network, see `AtlasUNet`.
+        prior_images: from which the prior is counted.
+        initial_weights: weights file to start from, of this network or of one with fewer channels and blocks, ""
+            for none; such a training starts with all contrasts at once.
+        threads: of the training itself; images are made in a process beside it.
+        nice: lowers the priority, 0 to 19.
     """
 
     settings: str = ""
@@ -55,7 +68,11 @@ class SyntheticTrainingOptions:
     replace: bool = False
 
     def __post_init__(self) -> None:
-        """Raise InputError for a value with which no training is possible."""
+        """Check the values.
+
+        Raises:
+            InputError: for a value with which no training is possible.
+        """
         check_numbers(
             self,
             epochs=1,
@@ -91,9 +108,10 @@ class SyntheticTrainingOptions:
 
 
 def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
-    """Options of the synthesis from words such as "rotation=10" or "noise=0,0.1".
+    """Return options of the synthesis from words such as "rotation=10" or "noise=0,0.1".
 
-    Raises InputError for a name that does not exist or a value of another kind.
+    Raises:
+        InputError: for a name that does not exist or a value of another kind.
     """
     defaults = {field.name: getattr(SynthesisOptions(), field.name) for field in fields(SynthesisOptions)}
     given: dict[str, object] = {}
@@ -124,7 +142,7 @@ def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
 
 
 def synthetic_command(dataset: str, out: Path, options: SyntheticTrainingOptions, synthesis: SynthesisOptions) -> str:
-    """The command line that repeats a run, without options at their defaults."""
+    """Return the command line that repeats a run, without options at their defaults."""
     arguments = ["lightseg", "train", "--synthesize", dataset, "--out", out.name]
     for name, default in vars(SyntheticTrainingOptions()).items():
         value = getattr(options, name)

@@ -46,7 +46,9 @@ def train(
 ) -> Card:
     """Train LightMedSeg on a training set and write a model folder; returns its card.
 
-    Raises InputError for a training set that cannot be used, OutputError for a folder that cannot be written.
+    Raises:
+        InputError: for a training set that cannot be used.
+        OutputError: for a folder that cannot be written.
     """
     out = Path(out)
     dataset = read_dataset(dataset_folder)
@@ -92,7 +94,7 @@ class _Run(Run):
         self.open_folder()
 
     def train_steps(self, epoch: int) -> list[float]:
-        """One pass over the training cases."""
+        """Return one pass over the training cases."""
         options = self.options
         random = np.random.default_rng((options.seed, epoch))
         order = random.permutation(len(self.prepared))
@@ -126,7 +128,7 @@ class _Run(Run):
         return self.update(self.loss(logits, labels), epoch)
 
     def validate(self) -> dict[str, float]:
-        """Mean Dice by label of the averaged weights, through the same pipeline that users run."""
+        """Return the mean Dice by label of the averaged weights, through the same pipeline that users run."""
         segmenter = Segmenter(self.card, InferenceOptions(str(self.device)))
         segmenter.use_network(self.average.eval())
         scores: dict[str, list[float]] = {label.name: [] for label in self.card.labels}
@@ -139,7 +141,7 @@ class _Run(Run):
         return {name: float(np.nanmean(values)) for name, values in scores.items() if not np.isnan(values).all()}
 
     def validated(self) -> list[str]:
-        """The labels' names."""
+        """Return the labels' names."""
         return [label.name for label in self.card.labels]
 
     def _frequencies(self) -> list[float]:
@@ -149,11 +151,11 @@ class _Run(Run):
         return [float(share) for share in counts / counts.sum()]
 
     def model_files(self) -> list[str]:
-        """The weights."""
+        """Return the weights."""
         return [self.card.weights.file]
 
     def fingerprint(self) -> str:
-        """Options and cases."""
+        """Return options and cases."""
         options = dataclasses.replace(self.options, resume=False, replace=False, device="")
         return f"{options} {[case.name for case in self.training]}"
 

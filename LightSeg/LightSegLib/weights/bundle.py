@@ -22,7 +22,11 @@ UNIX, READABLE = 3, 0o644  # whoever packs it
 
 
 def pack(paths: Sequence[Path], names: Sequence[str], target: Path) -> None:
-    """Put files into a new archive under the given names. Raises OSError."""
+    """Put files into a new archive under the given names.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+    """
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path, name in zip(paths, names, strict=True):
             entry = zipfile.ZipInfo(name, EPOCH)
@@ -31,7 +35,7 @@ def pack(paths: Sequence[Path], names: Sequence[str], target: Path) -> None:
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a file is such an archive; one of torch.save has all its entries in a folder."""
+    """Return whether a file is such an archive; one of torch.save has all its entries in a folder."""
     try:
         with path.open("rb") as stream:
             if stream.read(len(ZIP_START)) != ZIP_START:
@@ -47,7 +51,8 @@ def is_bundle(path: Path) -> bool:
 def unpacked(path: Path) -> Iterator[list[Path]]:
     """The files of an archive, in its order, gone afterwards.
 
-    Raises ModelError for one that is damaged, or whose entries are compressed, many, or named like no plain file.
+    Raises:
+        ModelError: for one that is damaged, or whose entries are compressed, many, or named like no plain file.
     """
     with temporary_folder() as folder:
         try:

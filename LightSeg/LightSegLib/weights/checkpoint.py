@@ -46,13 +46,20 @@ WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put 
 class Checkpoint:
     """Weights and the facts that came with them; what a file does not state is None.
 
-    state: tensors on the CPU by key, without the prefixes of wrapped models; floating-point ones are float32, and
-    keys that shared one tensor in the file share one here. layout: "nnU-Net v2", "nnU-Net v1", "state dict" or
-    "LightSeg" (all halves, as LightSeg's training writes them); a slim copy has that of the file it was made from.
-    plans, dataset: the contents of nnU-Net's plans.json and dataset.json, in plain Python values.
-    configuration, trainer, fold: nnU-Net's names. mirror_axes: spatial axes whose flips were trained.
-    other_folds: weights of the same network from the other folds of an ensemble, like `state`, which is of `fold`.
-    network: arguments of the network, where the file has them.
+    Attributes:
+        state: tensors on the CPU by key, without the prefixes of wrapped models; floating-point ones are float32,
+            and keys that shared one tensor in the file share one here.
+        layout: "nnU-Net v2", "nnU-Net v1", "state dict" or "LightSeg" (all halves, as LightSeg's training writes
+            them); a slim copy has that of the file it was made from.
+        plans: the contents of nnU-Net's plans.json and dataset.json, in plain Python values.
+        dataset: the contents of nnU-Net's plans.json and dataset.json, in plain Python values.
+        configuration: nnU-Net's names.
+        trainer: nnU-Net's names.
+        fold: nnU-Net's names.
+        mirror_axes: spatial axes whose flips were trained.
+        other_folds: weights of the same network from the other folds of an ensemble, like `state`, which is of
+            `fold`.
+        network: arguments of the network, where the file has them.
     """
 
     state: dict[str, Tensor]
@@ -70,8 +77,10 @@ class Checkpoint:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read the weights of any known layout; the optimizer's state is never copied into memory from a zip archive.
 
-    Nothing in the file is executed. Raises ModelError for a file that is missing, damaged, without weights, or that
-    refers to more than weights need.
+    Nothing in the file is executed.
+
+    Raises:
+        ModelError: for a file that is missing, damaged, without weights, or that refers to more than weights need.
     """
     path = Path(path)
     if is_bundle(path):
@@ -104,7 +113,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _of_parts(files: list[Path]) -> Checkpoint:
-    """A model of several files; the keys of torch's have the name of their file before them."""
+    """Return a model of several files; the keys of torch's have the name of their file before them."""
     topology = next((file for file in files if file.name == TOPOLOGY), None)
     if topology is not None:
         state, arguments = read_tensorflow_js(topology)
@@ -116,7 +125,11 @@ def _of_parts(files: list[Path]) -> Checkpoint:
 
 
 def write_slim(checkpoint: Checkpoint, path: Path) -> None:
-    """Write weights and facts alone, whole or not at all; equal content gives equal bytes. Raises OutputError."""
+    """Write weights and facts alone, whole or not at all; equal content gives equal bytes.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     about = {name: value for name, value in vars(checkpoint).items() if name not in ("state", "other_folds")}
     other_folds = {"other_folds": list(map(dict, checkpoint.other_folds))} if checkpoint.other_folds else {}
     # As text: pickle writes one string twice or once by whether it is one object in memory.
@@ -150,7 +163,7 @@ def _parts(content: Any, name: str) -> tuple[str, list[dict[str, Tensor]], dict[
 
 
 def _facts(fields: dict[str, Any]) -> dict[str, Any]:
-    """What an nnU-Net v2 checkpoint states; `init_args` are the arguments of its trainer, by name."""
+    """Return what an nnU-Net v2 checkpoint states; `init_args` are the arguments of its trainer, by name."""
     arguments = fields.get("init_args")
     arguments = arguments if isinstance(arguments, dict) else {}
     return {
@@ -195,9 +208,10 @@ def _tensors(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_copies(weights: list[dict[str, Tensor]], most: int) -> None:
-    """Raise ValueError for tensors whose copies would take more than `most` bytes, or that have no numbers to copy.
+    """A view can repeat a number without end, in a file that holds it once.
 
-    A view can repeat a number without end, in a file that holds it once.
+    Raises:
+        ValueError: for tensors whose copies would take more than `most` bytes, or that have no numbers to copy.
     """
     import torch
 
@@ -211,12 +225,12 @@ def _check_copies(weights: list[dict[str, Tensor]], most: int) -> None:
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
-    """What two keys of one tensor have in common."""
+    """Return what two keys of one tensor have in common."""
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys without the prefixes of wrapped models, in whatever order these were wrapped."""
+    """Return the keys without the prefixes of wrapped models, in whatever order these were wrapped."""
     for prefix in WRAPPERS:
         if all(key.startswith(prefix) for key in state):
             return _unwrapped({key.removeprefix(prefix): tensor for key, tensor in state.items()})
@@ -226,7 +240,8 @@ def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
 class _Plain:
     """Values as JSON has them: tuples and arrays as lists, keys as text, None for what JSON cannot say.
 
-    Raises ValueError for more than `MOST_FACTS`: a file can hold one value in many places.
+    Raises:
+        ValueError: for more than `MOST_FACTS`: a file can hold one value in many places.
     """
 
     def __init__(self) -> None:

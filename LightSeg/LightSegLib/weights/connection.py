@@ -44,9 +44,12 @@ UNTRUSTED = (
 
 
 class SourceError(Exception):
-    """Why one source gave no file: half a sentence for the user. It never leaves the weights package.
+    """Why one source gave no file: half a sentence for the user.
 
-    retry: trying again may help; wait: seconds after which the server asks to be tried again.
+    It never leaves the weights package.
+
+    Args:
+        retry: trying again may help; wait: seconds after which the server asks to be tried again.
     """
 
     def __init__(self, reason: str, retry: bool = False, wait: float | None = None) -> None:
@@ -57,8 +60,8 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait: tries in a row without progress, seconds before the second try (doubled for each
-    further one), longest wait between tries, seconds to connect, seconds without a sign of life."""
+    """How long to wait: tries in a row without progress, seconds before the second try (doubled for each further one),
+    longest wait between tries, seconds to connect, seconds without a sign of life."""
 
     tries: int = 5
     first_wait: float = 1.0
@@ -99,11 +102,19 @@ class Connection:
         self.session.close()
 
     def open(self, address: str, headers: Mapping[str, str] | None = None) -> Stream:
-        """One request; the answer has status 200, 206 or, where a range was asked for, 416. Raises SourceError."""
+        """Return one request; the answer has status 200, 206 or, where a range was asked for, 416.
+
+        Raises:
+            SourceError: if the source does not have the file.
+        """
         return Stream(self, address, dict(headers or {}))
 
     def page(self, address: str, limit: int) -> Page:
-        """The first `limit` bytes of an answer, with as many tries as patience allows. Raises SourceError."""
+        """Return the first `limit` bytes of an answer, with as many tries as patience allows.
+
+        Raises:
+            SourceError: if the source does not have the file.
+        """
         tries = RetryCounter(self)
         while True:
             try:
@@ -118,7 +129,11 @@ class Connection:
                 tries.wait_after(error)
 
     def pause(self, seconds: float, reason: str) -> None:
-        """Wait, telling the user why. Raises Canceled."""
+        """Wait, telling the user why.
+
+        Raises:
+            Canceled: if `canceled` returns True.
+        """
         self.reporter.step(_("Trying again in {seconds:.0f} s: {reason}").format(seconds=seconds, reason=reason))
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
@@ -149,7 +164,10 @@ class RetryCounter:
 
 
 class Stream:
-    """One answer, read by a thread. `status`, `headers`, `address` (after redirects) and `blocks`; a context."""
+    """One answer, read by a thread.
+
+    `status`, `headers`, `address` (after redirects) and `blocks`; a context.
+    """
 
     def __init__(self, connection: Connection, address: str, headers: dict[str, str]) -> None:
         self._connection = connection
@@ -188,7 +206,12 @@ class Stream:
         return self.length is not None or "chunked" in self.headers.get("Transfer-Encoding", "").lower()
 
     def blocks(self) -> Iterator[bytes]:
-        """The body as it arrives. Raises SourceError where it breaks off or stalls, and Canceled."""
+        """Yield the body as it arrives.
+
+        Raises:
+            SourceError: if it breaks off or stalls.
+            Canceled: if `canceled` returns True.
+        """
         received = 0
         while (block := self._next(self._connection.patience.silence)) is not None:
             if isinstance(block, Exception):
@@ -234,7 +257,7 @@ class Stream:
 
 
 def is_html(content: bytes) -> bool:
-    """Whether bytes are the beginning of a web page; no checkpoint begins with '<'."""
+    """Return whether bytes are the beginning of a web page; no checkpoint begins with '<'."""
     return content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
@@ -255,7 +278,8 @@ def _check_answer(answer: requests.Response, ranged: bool) -> None:
 
 
 def _asked_wait(answer: requests.Response) -> float | None:
-    """Seconds after which the server asks to be tried again; None where it does not, or not in HTTP's words."""
+    """Return the seconds after which the server asks to be tried again; None where it does not, or not in HTTP's
+    words."""
     from urllib3 import Retry
     from urllib3.exceptions import InvalidHeader
 
@@ -265,7 +289,7 @@ def _asked_wait(answer: requests.Response) -> float | None:
 
 
 def _failure(error: Exception) -> SourceError:
-    """What a request that got no answer tells the user, and whether another try may help."""
+    """Return what a request that got no answer tells the user, and whether another try may help."""
     import requests
 
     text = str(error)

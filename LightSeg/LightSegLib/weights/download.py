@@ -35,8 +35,12 @@ REPORT_INTERVAL = 0.1  # seconds
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that can be downloaded. origin: the address that names it for good and for people; address: where it
-    lies today, possibly with a key that expires; expected: what is known of it."""
+    """A file that can be downloaded.
+
+    Attributes:
+        origin: the address that names it for good and for people; address: where it lies today, possibly with a key
+            that expires; expected: what is known of it.
+    """
 
     origin: str
     address: str
@@ -52,7 +56,11 @@ class WrongFile(SourceError):
 
 
 def check_fingerprint(expected: Fingerprint, found: Fingerprint) -> None:
-    """Raise WrongFile where what is known of a source's file is not what is expected."""
+    """Check that a source's file is the expected one, by what is known of both.
+
+    Raises:
+        WrongFile: if what is known of a source's file is not what is expected.
+    """
     if difference := expected.difference(found):
         raise WrongFile(f"it has another file ({difference})")
 
@@ -65,7 +73,7 @@ class PartialDownload:
         self.facts_path = path.with_name(path.name + ".json")
 
     def offset(self, remote: RemoteFile) -> int:
-        """How many bytes can be kept of `remote`."""
+        """Return how many bytes can be kept of `remote`."""
         facts = self.facts()
         same = facts.get("origin") == remote.origin and facts.get("sha256") == remote.expected.sha256
         if not same or not (facts.get("validator") or remote.expected.certain):
@@ -84,7 +92,12 @@ class PartialDownload:
         return facts if isinstance(facts, dict) else {}
 
     def begin(self, remote: RemoteFile, validator: str) -> None:
-        """An empty partial file of `remote`. Raises OutputError and OSError."""
+        """An empty partial file of `remote`.
+
+        Raises:
+            OutputError: if the file or folder cannot be written.
+            OSError: if the file cannot be read or written.
+        """
         self.discard()
         facts = {"origin": remote.origin, "validator": validator, "sha256": remote.expected.sha256}
         with atomic_write(self.facts_path) as part:
@@ -92,7 +105,11 @@ class PartialDownload:
         self.path.touch()
 
     def discard(self) -> None:
-        """Remove both files. Raises OSError."""
+        """Remove both files.
+
+        Raises:
+            OSError: if the file cannot be read or written.
+        """
         self.path.unlink(missing_ok=True)
         self.facts_path.unlink(missing_ok=True)
 
@@ -100,8 +117,10 @@ class PartialDownload:
 def download(remote: RemoteFile, partial: PartialDownload, connection: Connection, title: str) -> Fingerprint:
     """Fetch `remote` until `partial.path` is the whole, verified file; returns its fingerprint.
 
-    Raises SourceError where this source does not give it (a wrong file is removed, an incomplete one kept),
-    OutputError where it cannot be written, and Canceled.
+    Raises:
+        SourceError: if this source does not give it (a wrong file is removed, an incomplete one kept).
+        OutputError: if it cannot be written.
+        Canceled: if `canceled` returns True.
     """
     try:
         stitched, found = _attempt(remote, partial, connection, title)
@@ -154,7 +173,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def write_error(folder: Path, error: OSError) -> OutputError:
-    """What went wrong with the file system of the weights folder, for the user."""
+    """Return what went wrong with the file system of the weights folder, for the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(
             _(
@@ -210,7 +229,7 @@ def _range(partial: PartialDownload, offset: int) -> dict[str, str]:
 
 
 def _is_complete(stream: Stream, offset: int) -> bool:
-    """Whether the server refuses a range because nothing is missing."""
+    """Return whether the server refuses a range because nothing is missing."""
     return stream.status == 416 and stream.headers.get("Content-Range", "").strip() == f"bytes */{offset}"
 
 
@@ -261,19 +280,19 @@ def _receive(
 
 
 def _has_changed(stream: Stream, partial: PartialDownload) -> bool:
-    """Whether a part belongs to another state of the file; not every server understands If-Range."""
+    """Return whether a part belongs to another state of the file; not every server understands If-Range."""
     before, now = partial.facts().get("validator"), _validator(stream)
     return bool(before and now and before != now)
 
 
 def _range_start(stream: Stream) -> int | None:
-    """First byte of a partial answer; None where the server does not say."""
+    """Return the first byte of a partial answer; None where the server does not say."""
     match = re.match(r"bytes (\d{1,18})-", stream.headers.get("Content-Range", ""))
     return int(match[1]) if match and stream.status == 206 else None
 
 
 def _validator(stream: Stream) -> str:
-    """What names this state of the file in If-Range: a strong ETag, else its date, else nothing."""
+    """Return what names this state of the file in If-Range: a strong ETag, else its date, else nothing."""
     etag = stream.headers.get("ETag", "")
     return etag if etag.startswith('"') else stream.headers.get("Last-Modified", "")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file as lower-case hexadecimal digits."""
+    """Return SHA-256 of a file as lower-case hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -23,13 +23,21 @@ def sha256(path: Path) -> str:
 
 
 def save_weights(state: dict[str, Tensor], path: Path) -> None:
-    """Write a state dict, floating-point tensors as float16, whole or not at all. Raises OutputError."""
+    """Write a state dict, floating-point tensors as float16, whole or not at all.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     half = {name: (t.half() if t.is_floating_point() else t).detach().cpu().contiguous() for name, t in state.items()}
     save_torch(half, path)
 
 
 def save_torch(content: object, path: Path) -> None:
-    """`torch.save`, whole or not at all. Raises OutputError, for a full disk for example."""
+    """`torch.save`, whole or not at all.
+
+    Raises:
+        OutputError: for a full disk for example.
+    """
     import torch
 
     with atomic_write(path) as part:

@@ -20,11 +20,17 @@ POLL = 0.1  # seconds between two attempts
 
 @contextmanager
 def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of the file `path`, which is created and stays. `what` is at work, for messages.
+    """Hold the lock of the file `path`, which is created and stays.
 
-    Raises InputError where another LightSeg holds it and `wait` is False, Canceled while waiting, and OSError
-    for a folder that cannot be written. On a file system without locks, as some network homes are, the lock
-    is one in this computer's temporary folder; two computers may then download the same file at once.
+    `what` is at work, for messages.
+
+    On a file system without locks, as some network homes are, the lock is one in this computer's temporary folder; two
+    computers may then download the same file at once.
+
+    Raises:
+        InputError: if another LightSeg holds it and `wait` is False.
+        Canceled: while waiting.
+        OSError: for a folder that cannot be written.
     """
     descriptor, held = _open(path)
     try:
@@ -57,7 +63,7 @@ def _open(path: Path) -> tuple[int, bool]:
 
 
 def _local_path(path: Path) -> Path:
-    """A name in the temporary folder that stands for `path`, and for this user alone."""
+    """Return a name in the temporary folder that stands for `path`, and for this user alone."""
     name = hashlib.sha256(f"{Path.home()} {path.resolve()}".encode()).hexdigest()
     return Path(tempfile.gettempdir()) / f"lightseg-{name[:24]}.lock"
 
@@ -66,7 +72,11 @@ if sys.platform == "win32":
     import msvcrt
 
     def _try_lock(descriptor: int) -> bool:
-        """Whether the lock was free. Raises OSError where the file system knows no locks."""
+        """Return whether the lock was free.
+
+        Raises:
+            OSError: if the file system knows no locks.
+        """
         os.lseek(descriptor, 0, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -78,7 +88,11 @@ else:
     import fcntl
 
     def _try_lock(descriptor: int) -> bool:
-        """Whether the lock was free. Raises OSError where the file system knows no locks."""
+        """Return whether the lock was free.
+
+        Raises:
+            OSError: if the file system knows no locks.
+        """
         try:
             # flock belongs to the open file, not to the process, so it also keeps two threads apart.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

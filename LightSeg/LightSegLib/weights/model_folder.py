@@ -40,11 +40,11 @@ class ModelFolder:
         self._record_path = path / "record.json"
 
     def record(self) -> Record | None:
-        """What is remembered; None for nothing, or for what cannot be understood."""
+        """Return what is remembered; None for nothing, or for what cannot be understood."""
         return read_record(self._record_path)
 
     def record_for(self, card: Card) -> Record:
-        """The record to be continued: of an older version of the card, only the license is remembered."""
+        """Return the record to be continued: of an older version of the card, only the license is remembered."""
         record = self.record()
         if record and record.version == card.version:
             return record
@@ -55,34 +55,34 @@ class ModelFolder:
         )
 
     def first_download(self, card: Card) -> str | None:
-        """SHA-256 of the file that this version of the card first brought, from wherever that was."""
+        """Return SHA-256 of the file that this version of the card first brought, from wherever that was."""
         return next(iter(self.record_for(card).known.values()), None)
 
     def recorded_file(self) -> Path | None:
-        """The recorded file, where there is one, in whatever state."""
+        """Return the recorded file, where there is one, in whatever state."""
         record = self.record()
         path = self.path / record.file if record and record.file else None
         return path if path and path.is_file() else None
 
     def complete_file(self) -> Path | None:
-        """The recorded file, where it has the recorded size."""
+        """Return the recorded file, where it has the recorded size."""
         path, record = self.recorded_file(), self.record()
         return path if path and record and path.stat().st_size == record.current.size else None
 
     def usable_file(self, card: Card) -> Path | None:
-        """The whole recorded file, where it is the one that this version of the card speaks of."""
+        """Return the whole recorded file, where it is the one that this version of the card speaks of."""
         record, expected = self.record(), Fingerprint.of_card(card)
         if record is None or expected.difference(record.published):
             return None
         return self.complete_file() if record.version == card.version or expected.certain else None
 
     def unrecorded(self, card: Card) -> Path | None:
-        """A file that a person has put into its place, or that a crash left there before it was recorded."""
+        """Return a file that a person has put into its place, or that a crash left there before it was recorded."""
         path = self.path / card.weights.file
         return path if path.is_file() and path != self.complete_file() else None
 
     def files(self) -> dict[str, int]:
-        """Bytes of each file in the folder, apart from the record."""
+        """Return the bytes of each file in the folder, apart from the record."""
         try:
             paths = [path for path in self.path.iterdir() if path != self._record_path and path.is_file()]
             return {path.name: path.stat().st_size for path in paths}
@@ -90,13 +90,22 @@ class ModelFolder:
             return {}
 
     def accept_license(self, card: Card) -> None:
-        """Remember that the user agrees to the card's license. Raises OutputError."""
+        """Remember that the user agrees to the card's license.
+
+        Raises:
+            OutputError: if the file or folder cannot be written.
+        """
         record = self.record() or Record(card.id, card.version)
         if record.license != card.license:
             write_record(replace(record, license=card.license, accepted=_now()), self._record_path)
 
     def adopt(self, card: Card, reporter: Reporter) -> Path:
-        """Record an unrecorded file. Raises ModelError where it is not the model's, and OSError."""
+        """Return the record an unrecorded file.
+
+        Raises:
+            ModelError: if it is not the model's.
+            OSError: if the file cannot be read or written.
+        """
         path = self.path / card.weights.file
         reporter.step(_("Checking {model}").format(model=card.title))
         found = fingerprint(path, reporter)
@@ -109,7 +118,12 @@ class ModelFolder:
         return self._enter(card, found, BY_HAND)
 
     def copy_in(self, card: Card, file: Path, reporter: Reporter) -> Path:
-        """Copy and record the user's own file. Raises InputError where it is not the model's, and OutputError."""
+        """Copy and record the user's own file.
+
+        Raises:
+            InputError: if it is not the model's.
+            OutputError: if the file or folder cannot be written.
+        """
         expected, target = Fingerprint.of_card(card), self.path / card.weights.file
         try:
             size = file.stat().st_size
@@ -137,13 +151,17 @@ class ModelFolder:
         return self._enter(card, found, str(file))
 
     def part(self, part: Part) -> Path | None:
-        """A part that was fetched already and is whole."""
+        """Return a part that was fetched already and is whole."""
         path = self.path / f"{PART}{part.file}"
         complete = path.is_file() and path.stat().st_size == part.size and sha256(path) == part.sha256
         return path if complete else None
 
     def keep_part(self, part: Part) -> Path:
-        """Move the finished download of a part to where it waits for the others. Raises OSError."""
+        """Move the finished download of a part to where it waits for the others.
+
+        Raises:
+            OSError: if the file cannot be read or written.
+        """
         target = self.path / f"{PART}{part.file}"
         self.partial.path.replace(target)
         self.partial.discard()
@@ -152,7 +170,9 @@ class ModelFolder:
     def pack_in(self, card: Card, folder: Path) -> Path:
         """Make the weights file of its parts, which lie in `folder`: this one, or the user's own, by plain names.
 
-        Raises InputError where one is missing or another file, and OutputError.
+        Raises:
+            InputError: if one is missing or another file.
+            OutputError: if the file or folder cannot be written.
         """
         parts, ours = card.weights.parts, folder == self.path
         if not parts:
@@ -176,8 +196,13 @@ class ModelFolder:
         return entered
 
     def install(self, card: Card, found: Fingerprint, source: str) -> Path:
-        """Move the finished download into its place and record it. Raises SourceError for what cannot be weights,
-        OSError and OutputError."""
+        """Move the finished download into its place and record it.
+
+        Raises:
+            SourceError: for what cannot be weights.
+            OSError: if the file cannot be read or written.
+            OutputError: if the file or folder cannot be written.
+        """
         if trouble := _sniffed(self.partial.path):
             self.partial.discard()
             raise SourceError(trouble)
@@ -187,9 +212,14 @@ class ModelFolder:
         return self._enter(card, found, source, known={source: str(found.sha256)})
 
     def swap(self, card: Card, new_file: Path) -> Path:
-        """Move `new_file` into the place of the recorded one. Raises ModelError, OSError and OutputError.
+        """Move `new_file` into the place of the recorded one.
 
         It gets a name of its own, so that the record always names a file that is whole.
+
+        Raises:
+            ModelError: for a model that cannot be used.
+            OSError: if the file cannot be read or written.
+            OutputError: if the file or folder cannot be written.
         """
         record, old = self.record(), self.usable_file(card)
         if record is None or old is None:
@@ -206,7 +236,11 @@ class ModelFolder:
         return target
 
     def clear(self, forget: bool) -> int:
-        """Delete all files, and with `forget` the record; returns the bytes freed. Raises OutputError."""
+        """Delete all files, and with `forget` the record; returns the bytes freed.
+
+        Raises:
+            OutputError: if the file or folder cannot be written.
+        """
         freed = 0
         for name, size in self.files().items():
             try:
@@ -235,7 +269,7 @@ class ModelFolder:
         return expected.difference(found)
 
     def _enter(self, card: Card, found: Fingerprint, source: str, known: dict[str, str] | None = None) -> Path:
-        """Record the file that lies in its place; `known`: what its source will be held to."""
+        """Return the record the file that lies in its place; `known`: what its source will be held to."""
         (self.path / CARD_NAME).unlink(missing_ok=True)  # what an earlier file said of itself
         before = self.record_for(card)
         entered = replace(before, current=found, original=None, source=source, when=_now())
@@ -249,7 +283,7 @@ class ModelFolder:
 
 
 def _sniffed(path: Path) -> str:
-    """What a file is instead of weights, where its beginning tells."""
+    """Return what a file is instead of weights, where its beginning tells."""
     with path.open("rb") as stream:
         beginning = stream.read(512)
     if is_html(beginning):

@@ -33,7 +33,7 @@ ITEMSIZES = {
 
 
 def names(stream: IO[bytes], newest_protocol: int = PROTOCOL) -> Iterator[str]:
-    """Every `module.name` that the next pickle in a stream refers to, in its order; nothing is built."""
+    """Yield every `module.name` that the next pickle in a stream refers to, in its order; nothing is built."""
     text: str | None = None  # what the operation before put on the stack
     texts: deque[str] = deque(maxlen=2)
     memo: dict[int, str | None] = {}
@@ -79,7 +79,8 @@ class _Name:
 class _Held:
     """In place of a list, a dict, or what a call returned: how many entries it has, and what was called.
 
-    keys: those that are text; None where they are not known.
+    Attributes:
+        keys: those that are text; None where they are not known.
     """
 
     entries: int = 0
@@ -91,11 +92,16 @@ _MARK = object()
 
 
 class Scan:
-    """One pickle of a weights file, run with stand-ins. `storages`: bytes of each storage that it names, by key.
+    """One pickle of a weights file, run with stand-ins.
 
-    size: of the file in bytes. Raises ValueError for what no weights need: more than a file of that size can hold,
-    tensors without numbers, bytes in another encoding than Python's pickles have, and operations that torch's
-    restricted reader does not know; whatever broken bytes raise, too.
+    Args:
+        storages: bytes of each storage that it names, by key.
+        size: of the file in bytes.
+
+    Raises:
+        ValueError: for what no weights need: more than a file of that size can hold, tensors without numbers, bytes
+            in another encoding than Python's pickles have, and operations that torch's restricted reader does not
+            know; whatever broken bytes raise, too.
     """
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
@@ -154,7 +160,7 @@ class Scan:
             raise ValueError(_("it uses {name}, which torch.save does not").format(name=name))
 
     def _popped(self) -> list[Any]:
-        """What lies above the last mark."""
+        """Return what lies above the last mark."""
         items: list[Any] = []
         while (item := self._stack.pop()) is not _MARK:
             items.append(item)
@@ -170,7 +176,11 @@ class Scan:
                 self._stack[-1].keys.update(str(key) for key in keys)
 
     def _check_state(self, target: Any, state: Any) -> None:
-        """Raise ValueError for a dict that would get an attribute in place of `items` or another of its functions."""
+        """Check the state that a pickle sets on an object.
+
+        Raises:
+            ValueError: for a dict that would get an attribute in place of `items` or another of its functions.
+        """
         known = state.keys if isinstance(state, _Held) else None
         if isinstance(target, _Held) and target.made_by in HOLDERS and (known is None or not known <= KEPT):
             raise ValueError("it changes what a dict can do")
@@ -190,7 +200,7 @@ class Scan:
             raise ValueError(_("it asks for more than a file of its size can hold"))
 
     def _stored(self, identity: Any) -> _Held:
-        """A storage, by what torch.save says of it: "storage", type, key, device, number of elements."""
+        """Return a storage, by what torch.save says of it: "storage", type, key, device, number of elements."""
         kind, storage, key, device, count = identity[:5]
         if kind != "storage" or not isinstance(key, str) or not isinstance(count, int) or count < 0:
             raise ValueError(_("it names a storage in an unknown way"))

@@ -27,7 +27,7 @@ class Fingerprint:
 
     @classmethod
     def of_card(cls, card: Card) -> Fingerprint:
-        """What a card says of its weights."""
+        """Return what a card says of its weights."""
         return cls(card.weights.size, card.weights.sha256, card.weights.git_blob)
 
     @property
@@ -46,7 +46,7 @@ class Fingerprint:
         return ""
 
     def completed(self, other: Fingerprint) -> Fingerprint:
-        """What this one knows, and from the other what it does not."""
+        """Return what this one knows, and from the other what it does not."""
         return Fingerprint(
             self.size if self.size is not None else other.size,
             self.sha256 or other.sha256,
@@ -55,9 +55,13 @@ class Fingerprint:
 
 
 def fingerprint(path: Path, reporter: Reporter | None = None) -> Fingerprint:
-    """Fingerprint of a file on disk. Raises OSError, and Canceled through the reporter.
+    """Return the fingerprint of a file on disk.
 
     Source of the git blob id: SHA-1 of "blob <size>", a zero byte and the content (Pro Git, chapter 10.2).
+
+    Raises:
+        OSError: if the file cannot be read or written.
+        Canceled: through the reporter.
     """
     size = path.stat().st_size
     sha256, git_blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -74,11 +78,15 @@ def fingerprint(path: Path, reporter: Reporter | None = None) -> Fingerprint:
 class Record:
     """What the store remembers of one model: the file it has, and what it must recognize later.
 
-    version: of the card for which the file was fetched. file: its name in the model's folder, empty after a
-    removal; current: its fingerprint. original: fingerprint of the file as published, where `file` is a smaller
-    copy of it. source: where the file came from; when: in ISO 8601. known: fingerprints of files that this version
-    has brought, by source, so that a silent change there is noticed. license, accepted: which terms the user has
-    accepted, and when.
+    Attributes:
+        version: of the card for which the file was fetched.
+        file: its name in the model's folder, empty after a removal; current: its fingerprint.
+        original: fingerprint of the file as published, where `file` is a smaller copy of it.
+        source: where the file came from; when: in ISO 8601.
+        known: fingerprints of files that this version has brought, by source, so that a silent change there is
+            noticed.
+        license: which terms the user has accepted, and when.
+        accepted: which terms the user has accepted, and when.
     """
 
     card: str
@@ -99,7 +107,7 @@ class Record:
 
 
 def read_record(path: Path) -> Record | None:
-    """The record in a file; None where there is none or it cannot be understood."""
+    """Return the record in a file; None where there is none or it cannot be understood."""
     try:
         data = read_json(path, nan=True)
         if data.pop("schema") != SCHEMA_VERSION:
@@ -120,7 +128,11 @@ def read_record(path: Path) -> Record | None:
 
 
 def write_record(record: Record, path: Path) -> None:
-    """Write a record as JSON, whole or not at all. Raises OutputError."""
+    """Write a record as JSON, whole or not at all.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     text = json.dumps({"schema": SCHEMA_VERSION, **asdict(record)}, indent=2, ensure_ascii=False)
     with atomic_write(path) as part:
         part.write_text(text + "\n", encoding="utf-8")

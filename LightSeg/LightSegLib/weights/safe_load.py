@@ -35,8 +35,10 @@ class _Refused(Exception):
 
 
 class _DType:
-    """In place of numpy.dtype: only plain numbers. A file can tell numpy's own of fields beyond the end of its items,
-    and reading those reads other memory."""
+    """In place of numpy.dtype: only plain numbers.
+
+    A file can tell numpy's own of fields beyond the end of its items, and reading those reads other memory.
+    """
 
     def __init__(self, code: str, *_: object) -> None:
         if not re.fullmatch("b1|[iu][1248]|f[248]", code):
@@ -106,10 +108,12 @@ FROM_TORCH = {
 
 
 def safe_load(path: Path) -> Any:
-    """What `torch.save` wrote into a file: containers, numbers, strings and tensors on the CPU.
+    """Return what `torch.save` wrote into a file: containers, numbers, strings and tensors on the CPU.
 
     Tensors of a zip archive are views of the file, read when they are used; copy those that are to stay.
-    Raises ModelError for whatever is no whole torch file, or refers to anything that weights do not need.
+
+    Raises:
+        ModelError: for whatever is no whole torch file, or refers to anything that weights do not need.
     """
     import torch
 
@@ -256,7 +260,7 @@ def _names_in_legacy(path: Path) -> Iterator[str]:
 
 
 def _not_torch(path: Path, start: bytes) -> ModelError:
-    """The error for a file that begins neither as a zip archive nor with torch's magic number."""
+    """Return the error for a file that begins neither as a zip archive nor with torch's magic number."""
     text = start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if not text:
         return ModelError(_("The weights file {file} is empty. Download or copy it again.").format(file=path.name))
@@ -289,7 +293,7 @@ def _not_torch(path: Path, start: bytes) -> ModelError:
 
 
 def _names_in_pickle(path: Path) -> list[str]:
-    """The names in a file that is a pickle; none where it is not one."""
+    """Return the names in a file that is a pickle; none where it is not one."""
     try:
         with path.open("rb") as stream:
             return list(names(stream, newest_protocol=255))
@@ -298,6 +302,6 @@ def _names_in_pickle(path: Path) -> list[str]:
 
 
 def first_line(error: Exception) -> str:
-    """One line of a reader's message; torch puts advice around it that holds for trusted files only."""
+    """Return one line of a reader's message; torch puts advice around it that holds for trusted files only."""
     lines = str(error).split("WeightsUnpickler error: ")[-1].strip().splitlines()
     return lines[0].rstrip(". ") if lines else type(error).__name__

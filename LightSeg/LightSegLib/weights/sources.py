@@ -48,13 +48,17 @@ class Endpoints:
 
     @classmethod
     def from_environment(cls) -> Endpoints:
-        """The usual addresses, Hugging Face's from HF_ENDPOINT where set, as its own tools have it."""
+        """Return the usual addresses, Hugging Face's from HF_ENDPOINT where set, as its own tools have it."""
         return cls(huggingface=(os.environ.get("HF_ENDPOINT") or cls.huggingface).rstrip("/"))
 
 
 def mirror_address(mirror: str | None = None) -> str:
     """Base address, or folder, of a mirror: the argument, else LIGHTSEG_MIRROR, else "mirror" in settings.json of the
-    user's LightSeg folder; empty where there is none. Raises InputError for settings that cannot be read."""
+    user's LightSeg folder; empty where there is none.
+
+    Raises:
+        InputError: for settings that cannot be read.
+    """
     if mirror or (mirror := os.environ.get("LIGHTSEG_MIRROR")):
         return mirror.rstrip("/")
     path = user_folder() / SETTINGS_NAME
@@ -74,9 +78,11 @@ def mirror_address(mirror: str | None = None) -> str:
 
 
 def sources_of(card: Card, mirror: str, file: Weights | Part | None = None) -> list[Source]:
-    """Where to look for a file of a card's weights, in this order: the mirror, if there is one, then its own sources.
+    """Return where to look for a file of a card's weights, in this order: the mirror, if there is one, then its own
+    sources.
 
-    file: one of `card.weights.published`; the first where it is left out. A mirror may be a folder.
+    Args:
+        file: one of `card.weights.published`; the first where it is left out. A mirror may be a folder.
     """
     file = file or card.weights.published[0]
     if mirror and (folder := Path(mirror)).is_dir():
@@ -87,7 +93,7 @@ def sources_of(card: Card, mirror: str, file: Weights | Part | None = None) -> l
 
 
 def origin(source: Source) -> str:
-    """The address of a source for people, which also names it for good."""
+    """Return the address of a source for people, which also names it for good."""
     if source.kind == "huggingface":
         return _joined("https://huggingface.co", source.repository, "tree", source.revision, quote(source.path))
     if source.kind == "github":
@@ -98,7 +104,11 @@ def origin(source: Source) -> str:
 
 
 def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
-    """Where the file of a source lies, with what the source says of it added to `expected`. Raises SourceError."""
+    """Return where the file of a source lies, with what the source says of it added to `expected`.
+
+    Raises:
+        SourceError: if the source does not have the file.
+    """
     if source.kind == "huggingface":
         return _on_huggingface(source, expected, endpoints, connection)
     if source.kind == "github":
@@ -135,7 +145,7 @@ class _ListedFile:
 
 
 def _listed_files(address: str, connection: Connection) -> Iterator[_ListedFile]:
-    """The files of a folder on Hugging Face, page by page."""
+    """Yield the files of a folder on Hugging Face, page by page."""
     for _page in range(LISTING_PAGES):
         page = connection.page(address, LISTING_LIMIT)
         try:
@@ -152,7 +162,7 @@ def _listed_files(address: str, connection: Connection) -> Iterator[_ListedFile]
 
 
 def _listed_file(entry: dict[str, object]) -> _ListedFile:
-    """One file: for an LFS file SHA-256 and size of the content; `oid` is then the blob id of its pointer."""
+    """Return one file: for an LFS file SHA-256 and size of the content; `oid` is then the blob id of its pointer."""
     path, size, lfs = str(entry["path"]), entry["size"], entry.get("lfs")
     if isinstance(lfs, dict):
         return _ListedFile(path, Fingerprint(int(lfs["size"]), str(lfs["oid"])))
@@ -160,8 +170,8 @@ def _listed_file(entry: dict[str, object]) -> _ListedFile:
 
 
 def _choose(files: list[_ListedFile]) -> _ListedFile:
-    """The weights file of a folder: the final checkpoint, else the best one, else the only file that may be one; of
-    several folds the one trained on all data, else the first."""
+    """Return the weights file of a folder: the final checkpoint, else the best one, else the only file that may be one;
+    of several folds the one trained on all data, else the first."""
     possible = [file for file in files if file.path.endswith(WEIGHTS_ENDINGS)]
     for name in PREFERRED_NAMES:
         if named := [file for file in possible if PurePosixPath(file.path).name == name]:
@@ -181,7 +191,10 @@ def _fold(file: _ListedFile) -> int:
 
 
 def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
-    """A file at a commit. For one in Git LFS, git holds a pointer only, which pins the content by size and SHA-256."""
+    """Return a file at a commit.
+
+    For one in Git LFS, git holds a pointer only, which pins the content by size and SHA-256.
+    """
     tail = _joined(source.repository, source.revision, quote(source.path))
     address = f"{endpoints.github_raw}/{tail}"
     beginning = connection.page(address, PAGE_LIMIT).content
@@ -206,7 +219,7 @@ def _on_google_drive(source: Source, expected: Fingerprint, endpoints: Endpoints
 
 
 def _confirmed(page: Page, address: str, connection: Connection) -> str:
-    """The address behind Google Drive's warning that a file is too large for its virus scan."""
+    """Return the address behind Google Drive's warning that a file is too large for its virus scan."""
     text = page.content.decode("utf-8", "replace")
     if "Too many users have viewed or downloaded" in text or "Quota exceeded" in text:
         raise SourceError(_("the daily limit of Google Drive for this file is reached; try again tomorrow"))

@@ -45,8 +45,8 @@ class Entry:
 class WeightStore:
     """The weights of all models, in `folder`: by default LIGHTSEG_WEIGHTS or `weights` in the user's LightSeg folder.
 
-    progress and canceled of its methods are those of a Reporter, called in the caller's thread; a cancel takes
-    effect within a fraction of a second and keeps what has arrived of a download.
+    progress and canceled of its methods are those of a Reporter, called in the caller's thread; a cancel takes effect
+    within a fraction of a second and keeps what has arrived of a download.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class WeightStore:
         self._patience = patience
 
     def state(self, card: Card) -> State:
-        """Where the weights are: bundled with LightSeg, beside the user's own card, downloaded, or available for
+        """Return where the weights are: bundled with LightSeg, beside the user's own card, downloaded, or available for
         download; manual where a person must fetch them, missing where nothing says from where."""
         local = weights_path(card)
         if local.is_file():
@@ -73,8 +73,13 @@ class WeightStore:
         return "manual" if _only_pages(sources) else "available"
 
     def path(self, card: Card) -> Path:
-        """The weights file, without network. Raises ModelError that says how to get it where it is not here, and what
-        `ensure` raises of license and folder where a person has just put it into its place."""
+        """Return the weights file, without network.
+
+        Also raises what `ensure` raises of license and folder where a person has just put it into its place.
+
+        Raises:
+            ModelError: that says how to get it where it is not here.
+        """
         folder, local = self._folder(card.id), weights_path(card)
         if path := local if local.is_file() else folder.usable_file(card):
             return path
@@ -90,11 +95,11 @@ class WeightStore:
         )
 
     def record(self, card: Card) -> Record | None:
-        """What is remembered of a model's download, with size and SHA-256 of its file; None for nothing."""
+        """Return what is remembered of a model's download, with size and SHA-256 of its file; None for nothing."""
         return self._folder(card.id).record()
 
     def license_accepted(self, card: Card) -> bool:
-        """Whether the license needs no acceptance before a download, or has it."""
+        """Return whether the license needs no acceptance before a download, or has it."""
         record = self.record(card)
         return not card.non_commercial or (record is not None and record.license == card.license)
 
@@ -106,13 +111,19 @@ class WeightStore:
         accept_license: bool = False,
         mirror: str | None = None,
     ) -> Path:
-        """The weights file, downloaded and verified first where it is not here; then without any network.
+        """Return the weights file, downloaded and verified first where it is not here; then without any network.
 
-        mirror: base address that is tried first; the file is at MIRROR/MODEL/FILE. accept_license: the user agrees
-        to a license that forbids commercial use, which is remembered. Two callers at once download once.
+        Args:
+            mirror: base address that is tried first; the file is at MIRROR/MODEL/FILE.
+            accept_license: the user agrees to a license that forbids commercial use, which is remembered. Two
+                callers at once download once.
 
-        Raises InputError for a license that was not accepted, DownloadError where no source gives the right file,
-        ModelError where there is none to download from, OutputError where the folder cannot be written, Canceled.
+        Raises:
+            InputError: for a license that was not accepted.
+            DownloadError: if no source gives the right file.
+            ModelError: if there is none to download from.
+            OutputError: if the folder cannot be written.
+            Canceled: if `canceled` returns True.
         """
         folder, local = self._folder(card.id), weights_path(card)
         if local.is_file():
@@ -147,10 +158,14 @@ class WeightStore:
     ) -> Path:
         """Copy what the user has fetched by hand into the store; `file` itself stays as it is.
 
-        file: the weights file, or a folder with the files of a model that is published as several.
+        Args:
+            file: the weights file, or a folder with the files of a model that is published as several.
 
-        Raises InputError for a file that is not the model's, as far as its card knows, or a license that was not
-        accepted, OutputError where the folder cannot be written, and Canceled.
+        Raises:
+            InputError: for a file that is not the model's, as far as its card knows, or a license that was not
+                accepted.
+            OutputError: if the folder cannot be written.
+            Canceled: if `canceled` returns True.
         """
         if weights_path(card).is_file():
             raise InputError(
@@ -171,7 +186,11 @@ class WeightStore:
     def verify(
         self, card: Card, progress: ProgressCallback | None = None, canceled: CancelCallback | None = None
     ) -> None:
-        """Read the whole file again. Raises ModelError where it is not what was downloaded, or not the card's."""
+        """Read the whole file again.
+
+        Raises:
+            ModelError: if it is not what was downloaded, or not the card's.
+        """
         reporter = Reporter(progress, canceled)
         reporter.step(_("Checking {model}").format(model=card.title))
         local, folder, expected = weights_path(card), self._folder(card.id), Fingerprint.of_card(card)
@@ -202,9 +221,14 @@ class WeightStore:
     def remove(self, model: Card | str, forget: bool = False) -> int:
         """Delete the downloaded files of a model, unfinished ones too; returns the bytes freed.
 
-        What is bundled or lies beside a user's own card is not touched. forget: also forget which file the sources
-        had and that the license was accepted. Raises InputError while another LightSeg is at work on the model, and
-        OutputError where a file cannot be deleted.
+        What is bundled or lies beside a user's own card is not touched.
+
+        Args:
+            forget: also forget which file the sources had and that the license was accepted.
+
+        Raises:
+            InputError: while another LightSeg is at work on the model.
+            OutputError: if a file cannot be deleted.
         """
         identifier = model if isinstance(model, str) else model.id
         if identifier not in self._models():
@@ -213,7 +237,7 @@ class WeightStore:
             return self._folder(identifier).clear(forget)
 
     def entries(self) -> list[Entry]:
-        """What is on disk, by model id; also of models whose card is gone, and unfinished downloads."""
+        """Return what is on disk, by model id; also of models whose card is gone, and unfinished downloads."""
         entries = []
         for model in self._models():
             folder = self._folder(model)
@@ -226,7 +250,10 @@ class WeightStore:
         """Put `new_file`, which is moved, in the place of the downloaded file, of which it is a smaller copy.
 
         The record keeps the fingerprint of the original. A crash leaves either the old state or the new one.
-        Raises ModelError where there is nothing to replace, and OutputError.
+
+        Raises:
+            ModelError: if there is nothing to replace.
+            OutputError: if the file or folder cannot be written.
         """
         with self._locked(card.id, card.title, Reporter()):
             return self._folder(card.id).swap(card, Path(new_file))
@@ -292,7 +319,7 @@ class WeightStore:
         )
 
     def _by_hand(self, card: Card) -> str:
-        """How a person gets the file to this computer."""
+        """Return how a person gets the file to this computer."""
         if card.weights.parts:
             origins = [origin(file.sources[0]) for file in card.weights.parts if file.sources]
             return (
@@ -317,7 +344,7 @@ class WeightStore:
         return folder.pack_in(card, folder.path)
 
     def _from_any(self, card: Card, file: Weights | Part, mirror: str, connection: Connection) -> Path:
-        """A file of a card's weights from the first source that has it."""
+        """Return a file of a card's weights from the first source that has it."""
         failures, no_room = [], None
         for source in sources_of(card, mirror, file):
             try:

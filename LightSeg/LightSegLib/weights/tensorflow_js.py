@@ -42,10 +42,13 @@ class _Unfit(Exception):
 
 
 def read_tensorflow_js(topology: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights by MeshNet's names, float32 [out, in, k, j, i], and its arguments.
+    """Return the weights by MeshNet's names, float32 [out, in, k, j, i], and its arguments.
 
-    topology: path of model.json; the shards lie beside it. The network's axes are the kernels' own, D, H, W.
-    Raises ModelError for anything that is missing, cut off, larger than it may be, or no MeshNet.
+    Args:
+        topology: path of model.json; the shards lie beside it. The network's axes are the kernels' own, D, H, W.
+
+    Raises:
+        ModelError: for anything that is missing, cut off, larger than it may be, or no MeshNet.
     """
     import torch
 
@@ -75,7 +78,7 @@ def read_tensorflow_js(topology: Path) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def _layers(content: Any) -> Iterator[dict[str, Any]]:
-    """The layers' class and configuration, each fed by the one before."""
+    """Yield the layers' class and configuration, each fed by the one before."""
     topology = content["modelTopology"]
     model = topology.get("model_config", topology)["config"]
     layers = model if isinstance(model, list) else model["layers"]
@@ -154,7 +157,7 @@ def _check_convolution(layer: dict[str, Any]) -> None:
 
 
 def _inputs(layers: Sequence[dict[str, Any]]) -> int:
-    """Channels of the input, which stand last in the shape of the first layer."""
+    """Return the channels of the input, which stand last in the shape of the first layer."""
     shape = next(layer[key] for layer in layers for key in ("batch_input_shape", "batch_shape") if key in layer)
     if len(shape) != 5 or type(shape[-1]) is not int or not 1 <= shape[-1] <= MOST_CHANNELS:
         raise _Unfit(f"its input has the shape {shape}")
@@ -162,7 +165,7 @@ def _inputs(layers: Sequence[dict[str, Any]]) -> int:
 
 
 def _tensors(layer: dict[str, Any], ours: str) -> dict[str, str]:
-    """Names of a convolution's tensors, here and in the manifest."""
+    """Return the names of a convolution's tensors, here and in the manifest."""
     kinds = {"weight": "kernel"} | ({"bias": "bias"} if layer["use_bias"] else {})
     return {f"{ours}.{own}": f"{layer['name']}/{theirs}" for own, theirs in kinds.items()}
 
@@ -175,7 +178,7 @@ def _batch_norm(layer: dict[str, Any], number: int) -> dict[str, str]:
 
 
 def _arrays(content: Any, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Every array of the manifest by its name."""
+    """Yield every array of the manifest by its name."""
     left = MOST_WEIGHTS
     for group in content["weightsManifest"]:
         expected = sum(_count(entry) for entry in group["weights"]) * 4
@@ -197,7 +200,7 @@ def _arrays(content: Any, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _count(entry: dict[str, Any]) -> int:
-    """Numbers of an array of the manifest."""
+    """Return the numbers of an array of the manifest."""
     shape = entry["shape"]
     if entry["dtype"] != "float32" or "quantization" in entry:
         raise _Unfit(f"its weights '{entry['name']}' are not stored as float32")

@@ -38,8 +38,10 @@ T = TypeVar("T")
 class Worker:
     """Runs jobs in one process, which is started at the first job and stays, with the model loaded, for the next.
 
-    python: the interpreter. idle_seconds: after so long without a job the process ends by itself. handler: the class,
-    by its module and its name, whose one object does the jobs there (see `server.main`).
+    Args:
+        python: the interpreter.
+        idle_seconds: after so long without a job the process ends by itself.
+        handler: the class, by its module and its name, whose one object does the jobs there (see `server.main`).
     """
 
     def __init__(
@@ -91,11 +93,13 @@ class Worker:
         progress: ProgressCallback | None = None,
         canceled: CancelCallback | None = None,
     ) -> T:
-        """What `read` makes of the answer to a job. `job` makes its message; both may use files in a folder until then.
+        """Return what `read` makes of the answer to a job.
 
-        `canceled` is asked in another thread, ten times a second; when it says True the process ends at once.
-        Raises the errors of the work as they were raised there, DeviceError where the process ended by itself,
-        OutputError where the disk is full; `log` then has the end of what the process has written. One job at a time.
+        `job` makes its message; both may use files in a folder until then.
+
+        `canceled` is asked in another thread, ten times a second; when it says True the process ends at once. Raises
+        the errors of the work as they were raised there, DeviceError where the process ended by itself, OutputError
+        where the disk is full; `log` then has the end of what the process has written. One job at a time.
         """
         try:
             process, session = self._running()
@@ -164,7 +168,7 @@ class Worker:
             done.set()
 
     def _ended(self, process: subprocess.Popen[str]) -> LightSegError:
-        """Why the process is gone although it had a job."""
+        """Return why the process is gone although it had a job."""
         code = process.wait()
         if sys.platform == "win32" or code in (-signal.SIGKILL, 1):  # 1 is all that Slicer's launcher tells of any end
             return DeviceError(
@@ -184,7 +188,7 @@ class Worker:
 def _job(
     folder: Path, model: str, volumes: Sequence[Volume], roi: RegionOfInterest | None, options: InferenceOptions
 ) -> dict[str, Any]:
-    """The message that asks for it; the voxels are written to `folder`."""
+    """Return the message that asks for it; the voxels are written to `folder`."""
     return {
         "model": resolve_model(model),
         "volumes": [messages.volume_message(volume, folder, number) for number, volume in enumerate(volumes)],
@@ -195,7 +199,7 @@ def _job(
 
 
 def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The answers to a job, until one ends it or the process is gone."""
+    """Yield the answers to a job, until one ends it or the process is gone."""
     assert process.stdin is not None and process.stdout is not None
     with suppress(OSError):  # of a process that is gone: Windows does not say a broken pipe
         process.stdin.write(i18n.dumps(job) + "\n")
@@ -206,7 +210,7 @@ def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterat
 
 
 def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, str]) -> subprocess.Popen[str]:
-    """The process, in a group of its own, so that a launcher in between is ended with it."""
+    """Return the process, in a group of its own, so that a launcher in between is ended with it."""
     # First of all, for Python runs a file of the current folder in place of its own modules of that name. Its own
     # switches for that are no way out: -I ignores the variables by which Slicer's Python finds its modules, -P and
     # PYTHONSAFEPATH came with Python 3.11.
@@ -234,8 +238,8 @@ def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, 
 
 
 def _safe_path() -> dict[str, str]:
-    """Variables that keep the current folder out of where modules are looked for; an empty place in PYTHONPATH, which
-    a colon too many leaves there, means it, too."""
+    """Variables that keep the current folder out of where modules are looked for; an empty place in PYTHONPATH, which a
+    colon too many leaves there, means it, too."""
     places = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(places)}
 

@@ -28,7 +28,7 @@ from ..imaging.volume import Segmentation, Volume
 
 
 def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
-    """The voxels are written to `folder`, in the type they have."""
+    """Return the voxels are written to `folder`, in the type they have."""
     return {
         "voxels": _written(volume.voxels, folder, f"volume-{number}"),
         "name": volume.name,
@@ -39,7 +39,7 @@ def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
 
 
 def volume_of(message: dict[str, Any]) -> Volume:
-    """The voxels stay in their file, mapped into memory."""
+    """Return the voxels stay in their file, mapped into memory."""
     return Volume(
         np.load(message["voxels"], mmap_mode="r"),
         _geometry(message["geometry"]),
@@ -50,7 +50,7 @@ def volume_of(message: dict[str, Any]) -> Volume:
 
 
 def segmentation_message(segmentation: Segmentation, folder: Path) -> dict[str, Any]:
-    """The labels, and the confidence where there is one, are written to `folder`."""
+    """Return the labels, and the confidence where there is one, are written to `folder`."""
     confidence = segmentation.confidence
     return {
         "voxels": _written(segmentation.voxels, folder, "labels"),
@@ -75,14 +75,14 @@ def segmentation_of(message: dict[str, Any]) -> Segmentation:
 
 
 def error_message(error: BaseException) -> dict[str, Any]:
-    """A fault of the program is told as such; what it was stands in the log."""
+    """Return a fault of the program is told as such; what it was stands in the log."""
     known = isinstance(error, LightSegError)
     text = error.args[0] if known else plain(without_secrets(str(error)))
     return {"error": type(error).__name__ if known else None, "message": text or type(error).__name__}
 
 
 def error_of(message: dict[str, Any]) -> LightSegError:
-    """The error as it was raised in the other process."""
+    """Return the error as it was raised in the other process."""
     if message["error"] is None:
         return LightSegError(
             _("The computation failed ({message}). Report it together with the log, which says where.").format(
@@ -94,7 +94,11 @@ def error_of(message: dict[str, Any]) -> LightSegError:
 
 
 def _written(voxels: np.ndarray, folder: Path, name: str) -> str:
-    """The file's path. Raises OutputError, of a full disk for one."""
+    """Return the file's path.
+
+    Raises:
+        OutputError: of a full disk for one.
+    """
     path = folder / f"{name}.npy"
     try:
         np.save(path, voxels)

@@ -26,9 +26,11 @@ Handler = Callable[[dict[str, Any], ProgressCallback], dict[str, Any]]
 
 
 def main(session: str, idle_seconds: float, handler: Handler) -> None:
-    """Serve until there is nothing to do. session: folder of this process's files; removed at the end.
+    """Serve until there is nothing to do.
 
-    handler: from a job's message and a progress callback to the message that answers it.
+    Args:
+        session: folder of this process's files; removed at the end.
+        handler: from a job's message and a progress callback to the message that answers it.
     """
     answers = _private_output()
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -42,7 +44,7 @@ def main(session: str, idle_seconds: float, handler: Handler) -> None:
 
 
 def _private_output() -> TextIO:
-    """What was the standard output; from now on all that is printed goes to the standard error."""
+    """Return what was the standard output; from now on all that is printed goes to the standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr

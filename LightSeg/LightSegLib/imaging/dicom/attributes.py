@@ -11,7 +11,7 @@ WRITTEN = ("DS", "IS", "CS", "UI", "DA")  # kinds of values that are plain text 
 
 
 def texts(data: Any, name: str) -> tuple[str, ...]:
-    """The values of an attribute as they are written, empty where there are none: numbers keep their digits."""
+    """Return the values of an attribute as they are written, empty where there are none: numbers keep their digits."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
 
     tag = tag_for_keyword(name)
@@ -29,7 +29,7 @@ def texts(data: Any, name: str) -> tuple[str, ...]:
 
 
 def text(data: Any, name: str) -> str:
-    """The first value, or nothing."""
+    """Return the first value, or nothing."""
     return next(iter(texts(data, name)), "")
 
 

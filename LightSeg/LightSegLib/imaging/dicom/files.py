@@ -58,9 +58,13 @@ COMMON = (
 
 @dataclass
 class DicomFiles:
-    """frames: slices of images. damaged: files that cannot be read, and why. others: DICOM files of another kind.
+    """The DICOM files of a folder by what they hold.
 
-    suspicious: of the damaged ones those that are DICOM by their first bytes, so that they may be slices.
+    Attributes:
+        frames: slices of images.
+        damaged: files that cannot be read, and why.
+        others: DICOM files of another kind.
+        suspicious: of the damaged ones those that are DICOM by their first bytes, so that they may be slices.
     """
 
     frames: list[Frame] = field(default_factory=list)
@@ -70,9 +74,10 @@ class DicomFiles:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The visible files of a folder and of the folders in it, sorted; a link that leads back is not followed.
+    """Yield the visible files of a folder and of the folders in it, sorted; a link that leads back is not followed.
 
-    Raises OSError for a folder that cannot be read: it may hold slices.
+    Raises:
+        OSError: for a folder that cannot be read: it may hold slices.
     """
     seen: set[str] = set()
     for place, folders, names in os.walk(folder, onerror=_raised, followlinks=True):
@@ -89,7 +94,11 @@ def _raised(error: OSError) -> None:
 
 
 def is_dicom(path: Path) -> bool:
-    """By its first bytes, where it has no prefix also by its name. Raises OSError."""
+    """By its first bytes, where it has no prefix also by its name.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+    """
     if not path.is_file():
         return False
     beginning = _beginning(path)
@@ -97,7 +106,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def find_frames(paths: Iterable[Path], known: DicomFiles | None = None) -> DicomFiles:
-    """What the files hold, added to what is known of others; files that are not DICOM are passed over."""
+    """Return what the files hold, added to what is known of others; files that are not DICOM are passed over."""
     found = DicomFiles() if known is None else known
     for path in paths:
         try:
@@ -123,7 +132,11 @@ def _beginning(path: Path) -> bytes:
 
 
 def _add(path: Path, prefixed: bool, found: DicomFiles) -> None:
-    """prefixed: whether the file is DICOM by its first bytes, or by its name and these."""
+    """Add a file to the group it belongs to.
+
+    Args:
+        prefixed: whether the file is DICOM by its first bytes, or by its name and these.
+    """
     import pydicom
 
     try:
@@ -168,7 +181,7 @@ def _frames(data: Any, path: Path, study: Study) -> list[Frame]:
 
 
 def _study(data: Any, path: Path) -> Study:
-    """A series without UID is what lies in one folder under one series number."""
+    """Return a series without UID is what lies in one folder under one series number."""
     study, number_of_series = text(data, "StudyInstanceUID"), text(data, "SeriesNumber")
     image_type = [word.upper() for word in texts(data, "ImageType")]
     kind = next((KINDS[word] for word in image_type if word in KINDS), OBJECTS.get(text(data, "Modality"), ""))
@@ -198,7 +211,7 @@ def _media_class(data: Any) -> str:
 
 
 def _is_cut(data: Any) -> bool:
-    """Whether an image's header ends before it says how large it is."""
+    """Return whether an image's header ends before it says how large it is."""
     from pydicom.uid import UID
 
     uid = text(data, "SOPClassUID") or _media_class(data)

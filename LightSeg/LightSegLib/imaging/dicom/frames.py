@@ -25,7 +25,11 @@ EXACT_DIGITS = 3  # directions with fewer decimals, such as 1\0\0\0\1\0, are no 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What all frames of a file have in common, as text. kind: why it is no slice of a volume, or nothing."""
+    """What all frames of a file have in common, as text.
+
+    Attributes:
+        kind: why it is no slice of a volume, or nothing.
+    """
 
     series: str
     study: str = ""
@@ -42,7 +46,12 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How voxels are stored. bits, high_bit: of BitsStored and HighBit, 0 where they are floating-point numbers."""
+    """How voxels are stored.
+
+    Attributes:
+        bits: of BitsStored and HighBit, 0 where they are floating-point numbers.
+        high_bit: of BitsStored and HighBit, 0 where they are floating-point numbers.
+    """
 
     bits: int
     high_bit: int
@@ -51,11 +60,16 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One slice. number: of the frame in its file, or None where the file is one slice.
+    """One slice.
 
     position (mm, LPS, of the center of the first voxel), orientation (directions along a row and down a column) and
     spacing (mm down a column and along a row) as the standard has them (PS3.3, C.7.6.2); decimals: of the texts of
-    position and orientation. traits: what may tell volumes at one place apart. problem: why it cannot be placed.
+    position and orientation.
+
+    Attributes:
+        number: of the frame in its file, or None where the file is one slice.
+        traits: what may tell volumes at one place apart.
+        problem: why it cannot be placed.
     """
 
     path: Path
@@ -84,7 +98,7 @@ class UnusableFrame(Exception):
 
 
 def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The fields of a frame that say where it lies and what its values are, from the texts of the attributes.
+    """Return the fields of a frame that say where it lies and what its values are, from the texts of the attributes.
 
     What cannot be used is told by the field `problem`.
     """
@@ -111,7 +125,11 @@ def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 
 def check_usable(frames: Sequence[Frame]) -> None:
-    """Raise InputError for the first frame that cannot be placed."""
+    """Check that every frame can be placed.
+
+    Raises:
+        InputError: for the first frame that cannot be placed.
+    """
     for frame in frames:
         if frame.problem:
             raise InputError(
@@ -122,7 +140,7 @@ def check_usable(frames: Sequence[Frame]) -> None:
 
 
 def number(text: str) -> float | None:
-    """None where the text is no finite number."""
+    """Return None where the text is no finite number."""
     try:
         value = float(text)
     except ValueError:
@@ -155,5 +173,5 @@ def _directions(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _decimals(texts: Sequence[str]) -> int:
-    """The most digits behind the point; many for a number with an exponent."""
+    """Return the most digits behind the point; many for a number with an exponent."""
     return max(99 if "e" in text.lower() else len(text.partition(".")[2]) for text in texts)

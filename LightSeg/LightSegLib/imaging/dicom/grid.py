@@ -22,12 +22,17 @@ LISTED = 3  # places in a message
 
 @dataclass(frozen=True)
 class Grid:
-    """places: for each slice [n, 3] the mm (LPS) of its first voxel, in order along the normal.
+    """The positions of a stack of slices, and the regular grid they lie on, if any.
 
-    frames: those at each place; more than one where a place is doubled. axes: unit vectors [3, 3] along a row, down a
-    column and across, as columns. spacing (mm) along them, and origin, of the volume where the slices lie evenly above
-    one another. even: whether they do. steps: the smallest and the largest, in mm. tilt: mm by which slices are moved
-    aside, at most. gaps: (below, above) in mm where slices are missing.
+    Attributes:
+        places: for each slice [n, 3] the mm (LPS) of its first voxel, in order along the normal.
+        frames: those at each place; more than one where a place is doubled.
+        axes: unit vectors [3, 3] along a row, down a column and across, as columns. spacing (mm) along them, and
+            origin, of the volume where the slices lie evenly above one another.
+        even: whether they do.
+        steps: the smallest and the largest, in mm.
+        tilt: mm by which slices are moved aside, at most.
+        gaps: (below, above) in mm where slices are missing.
     """
 
     frames: tuple[tuple[Frame, ...], ...]
@@ -42,10 +47,14 @@ class Grid:
 
 
 def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
-    """The grid of the frames. name: of the series, for messages.
+    """Return the grid of the frames.
 
-    Raises InputError for frames without a place, for a single slice, for slices that all lie at one place, and where
-    slices are missing, unless allow_gaps.
+    Args:
+        name: of the series, for messages.
+
+    Raises:
+        InputError: for frames without a place, for a single slice, for slices that all lie at one place, and where
+            slices are missing, unless allow_gaps.
     """
     check_usable(stack.frames)
     along = slice_positions(stack.frames)
@@ -107,13 +116,13 @@ def _axes(frame: Frame) -> np.ndarray:
 
 
 def _rounding(frames: Sequence[Frame], axis: np.ndarray) -> float:
-    """How far the texts of the positions may move a slice along an axis, in mm: half of their last digit."""
+    """Return how far the texts of the positions may move a slice along an axis, in mm: half of their last digit."""
     last = 0.5 * 10.0 ** -max(frame.decimals[0] for frame in frames)
     return float(last * np.abs(axis).sum())
 
 
 def _evenly(along: np.ndarray, rounding: float) -> tuple[float, float] | None:
-    """First place and step of even slices, as far as rounding explains; None where they are not even."""
+    """Return the first place and step of even slices, as far as rounding explains; None where they are not even."""
     count = len(along)
     step = np.ptp(along) / (count - 1)
     number = np.arange(count)
@@ -125,7 +134,7 @@ def _evenly(along: np.ndarray, rounding: float) -> tuple[float, float] | None:
 
 
 def _upright(frames: Sequence[Frame], aside: np.ndarray) -> bool:
-    """Whether all slices lie above one another, as far as the rounding of positions and directions explains."""
+    """Return whether all slices lie above one another, as far as the rounding of positions and directions explains."""
     height = np.linalg.norm(np.subtract(frames[-1].position, frames[0].position))
     digits = max(frame.decimals[1] for frame in frames)
     turned = height * 10.0**-digits if digits >= EXACT_DIGITS else 0.0

@@ -34,7 +34,7 @@ UNPLACED = "has several frames without functional groups, so their places are no
 
 
 def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
-    """Every frame; what a frame does not say of itself, its file says of all."""
+    """Return every frame; what a frame does not say of itself, its file says of all."""
     own = list(data.get("PerFrameFunctionalGroupsSequence") or ())
     shared = next(iter(data.get("SharedFunctionalGroupsSequence") or ()), None)
     dimensions = _dimensions(data)
@@ -64,7 +64,7 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
 
 
 def _dimensions(data: Any) -> list[str]:
-    """A word for each dimension index; empty for one that says where a frame lies."""
+    """Return a word for each dimension index; empty for one that says where a frame lies."""
     from pydicom.datadict import keyword_for_tag
 
     words: list[str] = []

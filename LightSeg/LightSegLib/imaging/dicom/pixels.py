@@ -23,7 +23,8 @@ PLAIN_IMAGE = "1.2.840.10008.5.1.4.1.1.4"  # MR Image Storage, in which GDCM res
 
 
 def type_of(frames: Sequence[Frame]) -> np.dtype:
-    """The smallest type that holds every value that the frames may have: of integers only where all are whole."""
+    """Return the smallest type that holds every value that the frames may have: of integers only where all are
+    whole."""
     if any(frame.stored.bits == 0 or frame.stored.bits > 32 for frame in frames):
         return np.dtype(np.float64)
     low, high = 0.0, 0.0
@@ -41,7 +42,10 @@ def type_of(frames: Sequence[Frame]) -> np.dtype:
 
 
 class Pixels:
-    """Values [j, i] of frames in one type. The file that was read last is kept, for the frames it has beside."""
+    """Values [j, i] of frames in one type.
+
+    The file that was read last is kept, for the frames it has beside.
+    """
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.dtype = type_of(frames)
@@ -49,7 +53,11 @@ class Pixels:
         self._values: np.ndarray | None = None
 
     def __call__(self, frame: Frame) -> np.ndarray:
-        """Raises InputError for a file whose voxels cannot be read, by its name."""
+        """Return the rescaled voxels [j, i] of a frame.
+
+        Raises:
+            InputError: for a file whose voxels cannot be read, by its name.
+        """
         if self._path != frame.path or self._values is None:
             self._path, self._values = None, None
             self._values = _stored_values(frame)
@@ -65,7 +73,7 @@ class Pixels:
 
 
 def _stored_values(frame: Frame) -> np.ndarray:
-    """All frames of the file [n, j, i] as they are stored, through pydicom or else GDCM."""
+    """Return all frames of the file [n, j, i] as they are stored, through pydicom or else GDCM."""
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 

@@ -18,7 +18,11 @@ FEW = 0.1  # of the slices of the largest volume: fewer are left over, as the sc
 
 @dataclass(frozen=True)
 class Stack:
-    """Frames that may be one volume, in the order of their places. what: tells it from the others of its series."""
+    """Frames that may be one volume, in the order of their places.
+
+    Attributes:
+        what: tells it from the others of its series.
+    """
 
     frames: tuple[Frame, ...]
     what: str = ""
@@ -52,7 +56,7 @@ class Series:
 
 
 def group(frames: Iterable[Frame]) -> list[Series]:
-    """The series among the frames, those of several folders together, in the order of their first frames."""
+    """Return the series among the frames, those of several folders together, in the order of their first frames."""
     by_uid: dict[str, list[Frame]] = {}
     for frame in frames:
         by_uid.setdefault(frame.study.series, []).append(frame)
@@ -98,7 +102,7 @@ def _divided(frames: list[Frame]) -> Series:
 
 
 def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Frames that can lie in one volume: of one size, direction, spacing, origin and frame of reference."""
+    """Return the frames that can lie in one volume: of one size, direction, spacing, origin and frame of reference."""
     groups: list[list[Frame]] = []
     for frame in frames:
         own = next((members for members in reversed(groups) if _fits(frame, members[0])), None)
@@ -132,7 +136,8 @@ def _same_reference(frame: Frame, other: Frame) -> bool:
 
 
 def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]]:
-    """Frames in order of place; where several lie at one place or two stacks interlock, apart by their traits."""
+    """Return the frames in order of place; where several lie at one place or two stacks interlock, apart by their
+    traits."""
     places = slice_positions(frames)
     order = sorted(range(len(frames)), key=lambda index: places[index])
     ordered = [frames[index] for index in order]
@@ -152,7 +157,8 @@ def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]
 
 
 def _mixed(places: np.ndarray, frames: Sequence[Frame]) -> bool:
-    """Whether sorted places hold more than one stack: some coincide, are uneven, or closer than slices are thick."""
+    """Return whether sorted places hold more than one stack: some coincide, are uneven, or closer than slices are
+    thick."""
     steps = np.diff(places)
     thickness = max((frame.thickness or 0 for frame in frames), default=0)
     uneven = steps.max() > 1.2 * np.median(steps) or steps.min() < 0.8 * np.median(steps)
@@ -160,7 +166,7 @@ def _mixed(places: np.ndarray, frames: Sequence[Frame]) -> bool:
 
 
 def _covers(parts: Sequence[Sequence[Frame]], places: np.ndarray) -> bool:
-    """Whether each part is a stack over most of the places, so that they are volumes and not pieces of one.
+    """Return whether each part is a stack over most of the places, so that they are volumes and not pieces of one.
 
     Parts that share no place are volumes only where the slices of each are closer than twice their thickness: the
     passes of an interleaved acquisition are not.
@@ -193,7 +199,7 @@ def _told_apart(stacks: Sequence[Stack]) -> list[Stack]:
 
 
 def _why(members: Sequence[Frame], main: Sequence[Frame]) -> str:
-    """Why frames are left over that are not alike the main ones."""
+    """Return why frames are left over that are not alike the main ones."""
     frame, other = members[0], main[0]
     differs: list[tuple[str, Callable[[Frame], object]]] = [
         ("size", lambda one: one.shape),

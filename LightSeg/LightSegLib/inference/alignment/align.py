@@ -37,9 +37,12 @@ CUT_OFF = 0.02  # share of the focus outside the image that deserves a notice
 class Aligned:
     """Volumes on the grid of an aligned model; see `NetworkInput`.
 
-    channels: the volumes, all on one grid, with their axes turned as the card asks by `order` and `flips`, so that it
-    does not matter how they were stored. full_shape: the input's. grid_to_world: 4x4, from index (i, j, k) on the
-    network's grid to LPS mm in the image. roi_slices: the part of the turned image to be labeled.
+    Attributes:
+        channels: the volumes, all on one grid, with their axes turned as the card asks by `order` and `flips`, so
+            that it does not matter how they were stored.
+        full_shape: the input's.
+        grid_to_world: 4x4, from index (i, j, k) on the network's grid to LPS mm in the image.
+        roi_slices: the part of the turned image to be labeled.
     """
 
     channels: tuple[Volume, ...]
@@ -62,7 +65,7 @@ class Aligned:
         return z, y, x
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
+        """Return the rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
         return self._input[:, start:stop]
 
     @cached_property
@@ -70,7 +73,7 @@ class Aligned:
         return torch.stack([_interpolated(volume, self.grid_to_world, self.shape) for volume in self.channels])
 
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros on the input's grid, and the view of them for the part to be labeled."""
+        """Return zeros on the input's grid, and the view of them for the part to be labeled."""
         full = np.zeros(self.full_shape, dtype)
         return full, oriented(full, self.order, self.flips)[self.roi_slices]
 
@@ -84,7 +87,7 @@ class Aligned:
         return AlignedRestorer(self.shape, to_grid, labels, decision, confidence)
 
     def bytes_to_restore(self, outputs: int) -> int:
-        """Memory that the restorer takes: the logits twice, and what it computes for some voxels."""
+        """Return the memory that the restorer takes: the logits twice, and what it computes for some voxels."""
         return 2 * 4 * outputs * math.prod(self.shape) + 3 * 4 * outputs * POINTS
 
     @property
@@ -121,9 +124,13 @@ def align(
 ) -> Aligned:
     """Find the template in the first of the volumes, which share one grid, by a card's alignment.
 
-    roi: where labels are wanted; the whole image is looked at all the same. check: called between steps, raises to
-    stop. Raises NothingToAlignError where the template is not found, InputError for a region outside the volume and
-    for a volume of a size that cannot be right.
+    Args:
+        roi: where labels are wanted; the whole image is looked at all the same.
+        check: called between steps, raises to stop.
+
+    Raises:
+        NothingToAlignError: if the template is not found.
+        InputError: for a region outside the volume and for a volume of a size that cannot be right.
     """
     rules = preprocessing.alignment
     assert rules is not None
@@ -168,7 +175,7 @@ def _everything(shape: Shape) -> Slices:
 
 
 def _interpolated(volume: Volume, grid_to_world: np.ndarray, shape: Shape) -> Tensor:
-    """The volume on a grid [k, j, i], float32; its minimum where there is no volume.
+    """Return the volume on a grid [k, j, i], float32; its minimum where there is no volume.
 
     Each voxel is the mean of as many linear samples along each axis as the grid is coarser than the volume.
     """

@@ -22,11 +22,13 @@ CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cell, z, y, x
 class AlignedRestorer:
     """Takes the logits of an aligned grid, decides labels [k, j, i] that lie at an angle to it.
 
-    to_grid: 4x4, from index (i, j, k) in labels to that on the grid. Logits are interpolated linearly; outside the
-    grid is background. confidence: uint8, as large as labels, takes the probability of each label in percent.
-
     Between eight voxels of one label any mean of their logits has it, too, and is at least as certain as the least
     certain of them: there nothing is computed.
+
+    Args:
+        to_grid: 4x4, from index (i, j, k) in labels to that on the grid. Logits are interpolated linearly; outside
+            the grid is background.
+        confidence: uint8, as large as labels, takes the probability of each label in percent.
     """
 
     def __init__(
@@ -60,7 +62,8 @@ class AlignedRestorer:
             self._decide_part((rows, used[1], used[2]), matrix, labels, alike, logits)
 
     def _alike(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Whether a voxel and the next ones along all axes have one label, and are certain if that is asked for."""
+        """Return whether a voxel and the next ones along all axes have one label, and are certain if that is asked
+        for."""
         alike = torch.zeros(self._shape, dtype=torch.bool)
         if self._decision.regions:
             return alike
@@ -93,7 +96,8 @@ class AlignedRestorer:
     def _cells(self, index: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Flat index of the grid voxel at the lower corner of the cell of each place, and its place in the cell.
 
-        index: x, y, z of each; both in this order.
+        Args:
+            index: x, y, z of each; both in this order.
         """
         corner, fractions = torch.zeros(index[0].shape, dtype=torch.long), []
         stride = 1
@@ -106,7 +110,7 @@ class AlignedRestorer:
         return corner, fractions
 
     def _mean(self, logits: Tensor, corner: Tensor, fractions: Sequence[Tensor]) -> Tensor:
-        """Logits [n, outputs] at places in cells."""
+        """Return the logits [n, outputs] at places in cells."""
         _, height, width = self._shape
         mean = torch.zeros(len(corner), logits.shape[1])
         for z, y, x in CORNERS:
@@ -124,14 +128,15 @@ def _corners(grid: Tensor) -> list[Tensor]:
 
 
 def _spread(values: Tensor, chosen: Tensor, shape: Sequence[int]) -> np.ndarray:
-    """An array [k, j, i] with values at the chosen flat indices and 0 elsewhere."""
+    """Return an array [k, j, i] with values at the chosen flat indices and 0 elsewhere."""
     full = torch.zeros(math.prod(shape), dtype=values.dtype)
     full[chosen] = values
     return full.reshape(*shape).numpy()
 
 
 def places(matrix: np.ndarray, shape: Sequence[int], offset: Sequence[float] = (0, 0, 0)) -> list[Tensor]:
-    """Where a 4x4 matrix takes the voxels of a grid [k, j, i], shifted by `offset` (i, j, k): x, y, z [k, j, i]."""
+    """Return where a 4x4 matrix takes the voxels of a grid [k, j, i], shifted by `offset` (i, j, k): x, y, z [k, j,
+    i]."""
     k, j, i = (
         torch.arange(n, dtype=torch.float32).reshape(-1, *[1] * after)
         for n, after in zip(shape, (2, 1, 0), strict=True)
@@ -143,7 +148,7 @@ def places(matrix: np.ndarray, shape: Sequence[int], offset: Sequence[float] = (
 
 
 def box(matrix: np.ndarray, shape: Sequence[int], within: Sequence[int]) -> Slices:
-    """Slices [k, j, i] of an array of shape `within` around where a matrix takes a grid of `shape`."""
+    """Return the slices [k, j, i] of an array of shape `within` around where a matrix takes a grid of `shape`."""
     corners = np.array([[*corner[::-1], 1.0] for corner in itertools.product(*((-0.5, n - 0.5) for n in shape))]).T
     places = (matrix @ corners)[2::-1]
     low = np.clip(np.floor(places.min(axis=1)) - 1, 0, within).astype(int)

@@ -15,7 +15,7 @@ Level = tuple[np.ndarray, Geometry]  # an image [k, j, i] and where it lies
 
 
 def unit(voxels: np.ndarray) -> np.ndarray:
-    """Intensities with the range between two percentiles as 0 to 1, float32."""
+    """Return the intensities with the range between two percentiles as 0 to 1, float32."""
     sample = np.sort(voxels[tuple(slice(None, None, 1 + length // 96) for length in voxels.shape)], axis=None)
     low, high = (float(sample[round(p / 100 * (sample.size - 1))]) for p in PERCENTILES)
     scaled = voxels.astype(np.float32)
@@ -25,7 +25,8 @@ def unit(voxels: np.ndarray) -> np.ndarray:
 
 
 def averaged(image: np.ndarray, geometry: Geometry, mm: float) -> Level:
-    """The image with voxels of about `mm` along the axes that are finer: means over what each new voxel covers."""
+    """Return the image with voxels of about `mm` along the axes that are finer: means over what each new voxel
+    covers."""
     new = [
         max(1, round(n * s / mm)) if s < mm else n for n, s in zip(geometry.shape, geometry.spacing[::-1], strict=True)
     ]
@@ -56,7 +57,7 @@ def _means(image: np.ndarray, axis: int, new: int) -> np.ndarray:
 
 
 def upright(level: Level, mm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An image on a grid along L, P, S: voxels and where they are known, [k, j, i], and LPS of the first."""
+    """Return an image on a grid along L, P, S: voxels and where they are known, [k, j, i], and LPS of the first."""
     import SimpleITK as sitk
 
     image, geometry = level
@@ -77,7 +78,7 @@ def upright(level: Level, mm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def moved(level: Level, grid: Level, matrix: np.ndarray) -> np.ndarray:
-    """An image interpolated on the grid of another, to which `matrix` goes from there; -1 outside."""
+    """Return an image interpolated on the grid of another, to which `matrix` goes from there; -1 outside."""
     import SimpleITK as sitk
 
     transform = sitk.AffineTransform(3)

@@ -38,9 +38,12 @@ RELAXATION = 0.7
 class Registration:
     """How a template lies in an image.
 
-    matrix: 4x4, from a place in the template to that in the image, LPS mm. information: mutual information of the two
-    in nats, per voxel of the focus with a margin of `WIDE`; what lies outside the image counts as nothing known.
-    inner_information: the same within the focus alone. inside: share of the focus within the image.
+    Attributes:
+        matrix: 4x4, from a place in the template to that in the image, LPS mm.
+        information: mutual information of the two in nats, per voxel of the focus with a margin of `WIDE`; what
+            lies outside the image counts as nothing known.
+        inner_information: the same within the focus alone.
+        inside: share of the focus within the image.
     """
 
     matrix: np.ndarray
@@ -69,7 +72,10 @@ class Registration:
 def register(volume: Volume, template: Template, check: Check = lambda: None) -> Registration:
     """Align `template` to `volume`, a scalar image of any contrast, spacing, orientation and size.
 
-    There is always an answer; whether it is one, its figures tell. check: called between steps, raises to stop.
+    There is always an answer; whether it is one, its figures tell.
+
+    Args:
+        check: called between steps, raises to stop.
     """
     import SimpleITK as sitk
 
@@ -114,7 +120,7 @@ class _Form:
 
 
 def _is_bare(middle: Level, template: Template, start: np.ndarray) -> bool:
-    """Whether there is nothing around the focus in the image, as around a brain whose skull was removed."""
+    """Return whether there is nothing around the focus in the image, as around a brain whose skull was removed."""
     image = moved(middle, (template.image, template.geometry), start)
     away, known = template.away, image >= 0
     near, within = known & (away > SHELL[0]) & (away <= SHELL[1]), known & (away == 0)
@@ -124,7 +130,7 @@ def _is_bare(middle: Level, template: Template, start: np.ndarray) -> bool:
 
 
 def _scaled(level: Level) -> Any:
-    """An image whose coordinates are in `UNIT`."""
+    """Return an image whose coordinates are in `UNIT`."""
     image = as_itk(level)
     image.SetSpacing([mm / UNIT for mm in image.GetSpacing()])
     image.SetOrigin([mm / UNIT for mm in image.GetOrigin()])
@@ -155,7 +161,7 @@ class _Descent:
 
 
 def _refined(fixed: Any, mask: Any, moving: Any, transform: Any, descent: _Descent) -> tuple[float, Any]:
-    """The metric, minus the mutual information, and the transform improved; all coordinates are in `UNIT`."""
+    """Return the metric, minus the mutual information, and the transform improved; all coordinates are in `UNIT`."""
     import SimpleITK as sitk
 
     step = descent.rate / UNIT

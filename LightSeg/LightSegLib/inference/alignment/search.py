@@ -40,7 +40,8 @@ class Peak:
 class DisplacementSearch:
     """Finds templates of at most `reach` voxels [k, j, i] in one image, whose transforms are computed once.
 
-    classes: number of each voxel's gray-level class, int [k, j, i]; -1 where there is no image.
+    Args:
+        classes: number of each voxel's gray-level class, int [k, j, i]; -1 where there is no image.
     """
 
     def __init__(self, classes: np.ndarray, reach: tuple[int, int, int]) -> None:
@@ -52,7 +53,7 @@ class DisplacementSearch:
         self._spectra = [self._spectrum(classes == number) for number in range(self._count)]
 
     def __call__(self, classes: np.ndarray, peaks: int) -> list[Peak]:
-        """The best displacements of a template, whose classes [k, j, i] are given as for the image.
+        """Return the best displacements of a template, whose classes [k, j, i] are given as for the image.
 
         Peaks are local maxima, best first. A displacement takes template voxel x to image voxel x + shift.
         """
@@ -99,7 +100,9 @@ class DisplacementSearch:
 def starts(level: Level, template: Template, margin: float, check: Check) -> list[np.ndarray]:
     """Rigid maps [4, 4] from template to image, in mm (LPS), where they agree best; none for a small image.
 
-    margin: mm around the template's focus where its image counts. check: called between steps, raises to stop.
+    Args:
+        margin: mm around the template's focus where its image counts.
+        check: called between steps, raises to stop.
     """
     image, valid, origin = upright(level, MM)
     if not valid.any():

@@ -27,8 +27,11 @@ LARGEST = 1 << 25  # voxels: a template is small, whatever a damaged header says
 class Template:
     """An average image with its surroundings.
 
-    image: intensities, uint8 [k, j, i]. focus: probability that a voxel belongs to what shall lie in the right place,
-    such as the brain in a head, in 1/255, uint8 [k, j, i]. geometry: of both; the axes run along L, P and S.
+    Attributes:
+        image: intensities, uint8 [k, j, i].
+        focus: probability that a voxel belongs to what shall lie in the right place, such as the brain in a head,
+            in 1/255, uint8 [k, j, i].
+        geometry: of both; the axes run along L, P and S.
     """
 
     image: np.ndarray
@@ -45,12 +48,12 @@ class Template:
         return ndimage.distance_transform_edt(self.focus < 128, sampling=self.geometry.spacing[::-1]).astype(np.float32)
 
     def form(self, bare: bool) -> np.ndarray:
-        """The image, float32 [k, j, i]; bare: nothing but the focus, such as a brain whose skull was removed."""
+        """Return the image, float32 [k, j, i]; bare: nothing but the focus, such as a brain whose skull was removed."""
         image = self.image.astype(np.float32)
         return image * self.focus / np.float32(255) if bare else image
 
     def near(self, mm: float) -> Template:
-        """What lies no farther than `mm` from the focus along any axis."""
+        """Return what lies no farther than `mm` from the focus along any axis."""
         found = ndimage.find_objects((self.away <= mm).astype(np.uint8))
         if not found:
             raise ModelError(_("The template has no focus. Restore its file or import the model again."))
@@ -63,7 +66,11 @@ class Template:
 
 
 def open_template(card: Card) -> Template:
-    """The template of a card that aligns images. Raises ModelError for a file that is missing or not the card's."""
+    """Return the template of a card that aligns images.
+
+    Raises:
+        ModelError: for a file that is missing or not the card's.
+    """
     path, alignment = template_path(card), card.preprocessing.alignment
     if path is None or alignment is None:
         raise ValueError(_("{model} does not align images").format(model=card.id))
@@ -78,7 +85,11 @@ def open_template(card: Card) -> Template:
 
 
 def read_template(path: Path) -> Template:
-    """Raises ModelError for a file that is missing or is no template."""
+    """Read a template file.
+
+    Raises:
+        ModelError: for a file that is missing or is no template.
+    """
     import SimpleITK as sitk
 
     try:
@@ -109,7 +120,11 @@ def read_template(path: Path) -> Template:
 
 
 def write_template(template: Template, path: Path) -> None:
-    """Write a template as NRRD, whole or not at all. Raises OutputError."""
+    """Write a template as NRRD, whole or not at all.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
+    """
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.stack((template.image, template.focus), axis=-1), isVector=True)

@@ -43,7 +43,8 @@ Network = Callable[[Tensor], Tensor]
 class Runner:
     """Runs tiles [B, C, k, j, i] through the networks of an ensemble: mean logits [B, outputs, k, j, i], float32.
 
-    backend: how it computes. On the CPU it may be called in several threads, with one tile each.
+    Args:
+        backend: how it computes. On the CPU it may be called in several threads, with one tile each.
     """
 
     def __init__(self, backend: str, networks: Sequence[Network]) -> None:
@@ -61,8 +62,11 @@ class Runner:
 class Model:
     """The networks [C, k, j, i] -> [outputs, k, j, i] of one model, and the tile for which it was made.
 
-    patch: its voxels [k, j, i]. identity: SHA-256 of the weights; None for a network whose backend is float32, as in
-    training. signed: whether its input has values around 0, not from 0 to 1. regions: each output is its own label.
+    Attributes:
+        patch: its voxels [k, j, i].
+        identity: SHA-256 of the weights; None for a network whose backend is float32, as in training.
+        signed: whether its input has values around 0, not from 0 to 1.
+        regions: each output is its own label.
     """
 
     networks: Sequence[nn.Module]
@@ -74,10 +78,14 @@ class Model:
 
 
 def accelerate(model: Model, device: torch.device, backend: str, patch: Sequence[int], threads: int) -> Runner:
-    """What runs the model's tiles on `device` with a backend that `choose_backend` gave.
+    """Return what runs the model's tiles on `device` with a backend that `choose_backend` gave.
 
-    patch: voxels [k, j, i] of the tiles. threads: that may call the runner at a time. Raises DeviceError where
-    OpenVINO cannot run the model after all.
+    Args:
+        patch: voxels [k, j, i] of the tiles.
+        threads: that may call the runner at a time.
+
+    Raises:
+        DeviceError: if OpenVINO cannot run the model after all.
     """
     if device.type != "cpu":
         return _on_gpu(model.networks, device, backend)
@@ -96,12 +104,15 @@ def accelerate(model: Model, device: torch.device, backend: str, patch: Sequence
 
 
 def choose_backend(model: Model, device: torch.device, precision: str, openvino: bool) -> str:
-    """The backend that computes: the one asked for, or the fastest that this device is known for and that agrees.
+    """Return the backend that computes: the one asked for, or the fastest that this device is known for and that
+    agrees.
 
-    precision: "auto", "float32", or the backend of earlier work, of `precisions.BACKENDS`. openvino: whether it
-    may be used.
+    Args:
+        precision: "auto", "float32", or the backend of earlier work, of `precisions.BACKENDS`.
+        openvino: whether it may be used.
 
-    Raises DeviceError where this computer does not compute with the backend that is asked for.
+    Raises:
+        DeviceError: if this computer does not compute with the backend that is asked for.
     """
     if precision != AUTO:
         backend_choice.check_possible(precision, device, openvino)
@@ -162,7 +173,7 @@ def _on_gpu(networks: Sequence[nn.Module], device: torch.device, backend: str) -
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
-    """The network with its kernels in the order in which convolutions take the channels last."""
+    """Return the network with its kernels in the order in which convolutions take the channels last."""
     for parameter in network.parameters():
         if parameter.dim() in FORMATS:
             parameter.data = parameter.data.contiguous(memory_format=FORMATS[parameter.dim()])
@@ -213,7 +224,8 @@ class _Check:
 
 
 def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
-    """Whether two backends give the same labels from their logits [1, outputs, k, j, i], but for a few voxels."""
+    """Return whether two backends give the same labels from their logits [1, outputs, k, j, i], but for a few
+    voxels."""
     spread = expected.std(dim=(0, 2, 3, 4), keepdim=True).mean()
     if not bool(((found - expected).square().mean().sqrt() <= CLOSENESS * spread).all()):
         return False
@@ -222,7 +234,7 @@ def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
 
 
 def mean_dice(expected: Tensor, found: Tensor) -> float | None:
-    """Mean over the masks [labels, ...] with at least FEWEST_VOXELS in either; None where there are none."""
+    """Return the mean over the masks [labels, ...] with at least FEWEST_VOXELS in either; None where there are none."""
     expected, found = expected.flatten(1), found.flatten(1)
     counted = torch.maximum(expected.sum(1), found.sum(1)) >= FEWEST_VOXELS
     if not bool(counted.any()):
@@ -232,7 +244,7 @@ def mean_dice(expected: Tensor, found: Tensor) -> float | None:
 
 
 def check_tile(channels: int, patch: tuple[int, int, int], signed: bool) -> Tensor:
-    """A generated image [1, C, k, j, i] with bodies, gradients and noise, the same at every call."""
+    """Return a generated image [1, C, k, j, i] with bodies, gradients and noise, the same at every call."""
     random = np.random.default_rng(0)
     tile = np.empty((channels, *patch), np.float32)
     for channel in tile:
@@ -252,7 +264,7 @@ def _masks(logits: Tensor, regions: bool) -> Tensor:
 
 
 def _folder(model: Model) -> Path:
-    """Where what is known of these weights is kept."""
+    """Return where what is known of these weights is kept."""
     return user_folder() / "accelerated" / str(model.identity)[:16]
 
 

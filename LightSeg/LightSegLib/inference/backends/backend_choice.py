@@ -39,7 +39,8 @@ WITHOUT_BFLOAT16 = (*WITHOUT_AVX512, "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def processor(device: torch.device | None = None) -> str:
-    """What computes, as far as it decides the digits: "x86_64 AVX-512 AMX, Intel(R) Xeon(R) ...", or a GPU's name."""
+    """Return what computes, as far as it decides the digits: "x86_64 AVX-512 AMX, Intel(R) Xeon(R) ...", or a GPU's
+    name."""
     if device is not None and device.type == "cuda":
         return torch.cuda.get_device_name(device)
     kind = " ".join(word for word in (platform.machine(), *_instructions()) if word)
@@ -47,7 +48,7 @@ def processor(device: torch.device | None = None) -> str:
 
 
 def libraries() -> dict[str, str]:
-    """The versions of the libraries that compute."""
+    """Return the versions of the libraries that compute."""
     cudnn = torch.backends.cudnn.version() if torch.cuda.is_available() else None
     found = {"torch": torch.__version__, "openvino": openvino_runner.installed(), "cudnn": cudnn and str(cudnn)}
     for name in ("numpy", "scipy", "SimpleITK"):
@@ -59,9 +60,10 @@ def libraries() -> dict[str, str]:
 
 
 def fast_backends(openvino: bool) -> list[str]:
-    """The backends that are known to be clearly faster than float32 on this processor, the fastest first.
+    """Return the backends that are known to be clearly faster than float32 on this processor, the fastest first.
 
-    openvino: whether it may be used, where it is installed.
+    Args:
+        openvino: whether it may be used, where it is installed.
     """
     known = next((gains for word, gains in GAINS.items() if word in _instructions()), {})
     clear = [backend for backend, gain in known.items() if gain >= LEAST_GAIN and _possible(backend, openvino)]
@@ -81,9 +83,13 @@ def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
 
 
 def check_possible(backend: str, device: torch.device, openvino: bool) -> None:
-    """Raise DeviceError where this computer does not compute with a backend that is asked for.
+    """Check that this computer can compute with a backend.
 
-    openvino: whether it may be used.
+    Args:
+        openvino: whether it may be used.
+
+    Raises:
+        DeviceError: if this computer does not compute with a backend that is asked for.
     """
     own = {"cpu": (BFLOAT16, OPENVINO32, OPENVINO16), "cuda": (FLOAT16,)}.get(device.type, ())
     if backend == FLOAT32 or (backend in own and _possible(backend, openvino)):
@@ -99,7 +105,8 @@ def check_possible(backend: str, device: torch.device, openvino: bool) -> None:
 
 
 def native_bfloat16() -> bool:
-    """Whether the processor itself computes in bfloat16, and oneDNN may use that; False where torch does not tell."""
+    """Return whether the processor itself computes in bfloat16, and oneDNN may use that; False where torch does not
+    tell."""
     limit = _isa_limit()
     tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return limit not in WITHOUT_BFLOAT16 and any(getattr(torch.cpu, name, lambda: False)() for name in tests)

@@ -14,7 +14,8 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory") 
 def choose_device(name: str) -> torch.device:
     """Device of 'auto' (the best there is), 'cpu', 'cuda', 'cuda:N' or 'mps'.
 
-    Raises DeviceError when the wish cannot be met.
+    Raises:
+        DeviceError: if the wish cannot be met.
     """
     if name == "auto":
         if torch.cuda.is_available():

@@ -37,11 +37,13 @@ def installed() -> str | None:
 def compiled(
     network: nn.Module, shape: Sequence[int], backend: str, folder: Path | None, name: str, threads: int
 ) -> Callable[[Tensor], Tensor]:
-    """The network for inputs [B, C, k, j, i] of exactly this shape on the CPU; float32 in and out.
+    """Return the network for inputs [B, C, k, j, i] of exactly this shape on the CPU; float32 in and out.
 
-    backend: one of HINTS. folder: where the converted network `name` and OpenVINO's own cache are kept; None for
-    nowhere. threads: in which it may be called at a time; each call is computed in one thread, so that rounding does
-    not depend on their number. Raises whatever OpenVINO raises for a network that it cannot convert.
+    Args:
+        backend: one of HINTS.
+        folder: where the converted network `name` and OpenVINO's own cache are kept; None for nowhere.
+        threads: in which it may be called at a time; each call is computed in one thread, so that rounding does not
+            depend on their number. Raises whatever OpenVINO raises for a network that it cannot convert.
     """
     core = _core()
     properties = {
@@ -109,7 +111,7 @@ def _converted(network: nn.Module, shape: Sequence[int]) -> Any:
 
 @functools.cache
 def _core() -> Any:
-    """One for the life of the process.
+    """Return one for the life of the process.
 
     With the last core OpenVINO's CPU plugin would be unloaded. If that happened in another thread, the stack on which
     it lets this one handle signals would be gone, and the next signal that Python handles would end the process.
@@ -118,7 +120,7 @@ def _core() -> Any:
 
 
 def _openvino() -> Any:
-    """The package, loaded without its telemetry."""
+    """Return the package, loaded without its telemetry."""
     if "openvino" in sys.modules or TELEMETRY in sys.modules:
         import openvino
 

@@ -38,9 +38,11 @@ class IntensityTransform:
 def fit_normalization(
     image: np.ndarray, rule: Normalization, name: str = "The image", mask: np.ndarray | None = None
 ) -> IntensityTransform:
-    """The scale of an image [k, j, i] by its rule (see `Normalization`); mask: voxels that count, if not all.
+    """Return the scale of an image [k, j, i] by its rule (see `Normalization`); mask: voxels that count, if not all.
 
-    Raises ModelError for a rule that is not known, InputError for an image of constant intensity.
+    Raises:
+        ModelError: for a rule that is not known.
+        InputError: for an image of constant intensity.
     """
     if rule.method == "unknown":
         raise ModelError(
@@ -88,13 +90,13 @@ def normalized(image: np.ndarray, rows: slice, transform: IntensityTransform, ma
 
 
 def chunks(shape: Sequence[int]) -> Iterator[slice]:
-    """All rows of an array [k, j, i], some at a time."""
+    """Return all rows of an array [k, j, i], some at a time."""
     depth = max(1, CHUNK_VOXELS // max(1, shape[1] * shape[2]))
     return (slice(row, min(row + depth, shape[0])) for row in range(0, shape[0], depth))
 
 
 def _masked_voxels(image: np.ndarray, mask: np.ndarray | None) -> Iterator[np.ndarray]:
-    """The voxels that count, as float64, some rows at a time."""
+    """Yield the voxels that count, as float64, some rows at a time."""
     for part in chunks(image.shape):
         values = image[part] if mask is None else image[part][mask[part]]
         if values.size:

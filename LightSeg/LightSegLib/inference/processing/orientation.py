@@ -29,8 +29,8 @@ def axis_steps(geometry: Geometry, preprocessing: Preprocessing) -> tuple[Shape,
 def orientation_steps(geometry: Geometry, orientation: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
     """Transpose order and then axes to flip that bring array axes [k, j, i] closest to `orientation`.
 
-    The letters name the directions in which i, j, k shall run. Only whole axes move, so an oblique grid
-    stays oblique and no voxel value changes.
+    The letters name the directions in which i, j, k shall run. Only whole axes move, so an oblique grid stays oblique
+    and no voxel value changes.
     """
     direction = np.reshape(geometry.direction, (3, 3))  # columns: i, j, k axes in LPS
     wanted = [WORLD_AXES[letter] for letter in orientation]
@@ -51,12 +51,12 @@ def orientation_steps(geometry: Geometry, orientation: str) -> tuple[tuple[int, 
 
 
 def oriented(array: np.ndarray, order: Shape, flips: tuple[int, ...]) -> np.ndarray:
-    """A view of an array [k, j, i] with its axes transposed and then reversed."""
+    """Return a view of an array [k, j, i] with its axes transposed and then reversed."""
     return np.flip(array.transpose(order), flips)
 
 
 def turned(volume: Volume, order: Shape, flips: tuple[int, ...]) -> Volume:
-    """The volume with its axes transposed and then reversed, each voxel at its place."""
+    """Return the volume with its axes transposed and then reversed, each voxel at its place."""
     geometry = volume.geometry
     columns = [2 - axis for axis in order[::-1]]  # index axes that become i, j, k
     matrix = np.eye(4)

@@ -39,8 +39,10 @@ Spacing = tuple[float, float, float]
 class Channel:
     """One channel of the network's input, which `rows` computes.
 
-    image: the used part [k, j, i] in the working orientation, of any type. mask: its voxels that count, where not
-    all do. bounds: its range after scaling, to which the resampler keeps.
+    Attributes:
+        image: the used part [k, j, i] in the working orientation, of any type.
+        mask: its voxels that count, where not all do.
+        bounds: its range after scaling, to which the resampler keeps.
     """
 
     image: np.ndarray
@@ -50,7 +52,7 @@ class Channel:
     bounds: tuple[Tensor, Tensor] | None = None
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Rows from `start` to before `stop` of the working grid, float32 [stop - start, j, i]."""
+        """Return the rows from `start` to before `stop` of the working grid, float32 [stop - start, j, i]."""
         rows = torch.empty((stop - start, *self.resampler.new_shape[1:]))
         depth, height, width = self.resampler.shape
         step = max(1, CHUNK_VOXELS * self.resampler.new_shape[0] // (depth * height * width))
@@ -65,8 +67,11 @@ class Channel:
 class NetworkInput(Protocol):
     """Volumes on the grid on which a network works, and the way back.
 
-    shape: of that grid [k, j, i]. full_shape: the input's. inner_shape, spacing: voxels and mm of the part of the input
-    that is labeled, in the order of `blank`'s second array.
+    Attributes:
+        shape: of that grid [k, j, i].
+        full_shape: the input's.
+        inner_shape: voxels and mm of the part of the input that is labeled, in the order of `blank`'s second array.
+        spacing: see `inner_shape`.
     """
 
     @property
@@ -81,18 +86,18 @@ class NetworkInput(Protocol):
     def spacing(self) -> Spacing: ...
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
+        """Return the rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
 
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros on the input's grid, and the view of them for the part to be labeled."""
+        """Return zeros on the input's grid, and the view of them for the part to be labeled."""
 
     def restorer(
         self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
     ) -> Restorer:
-        """What writes to such views; see `Restorer`."""
+        """Return what writes to such views; see `Restorer`."""
 
     def bytes_to_restore(self, outputs: int) -> int:
-        """Memory that the restorer takes."""
+        """Return the memory that the restorer takes."""
 
     @property
     def notices(self) -> list[str]:
@@ -107,9 +112,15 @@ class NetworkInput(Protocol):
 class PreparedVolumes:
     """Network input and what is needed to come back.
 
-    shape: of the working grid [k, j, i]. full_shape: the input's. roi_slices: the part of the input that was used.
-    order, flips: how its array axes were transposed and then reversed. spacing: the input's, in mm along the axes so
-    ordered. inner: the non-zero part after orientation. working_spacing: that of the working grid, in mm.
+    Attributes:
+        shape: of the working grid [k, j, i].
+        full_shape: the input's.
+        roi_slices: the part of the input that was used.
+        order: how its array axes were transposed and then reversed.
+        flips: how its array axes were transposed and then reversed.
+        spacing: the input's, in mm along the axes so ordered.
+        inner: the non-zero part after orientation.
+        working_spacing: that of the working grid, in mm.
     """
 
     channels: tuple[Channel, ...]
@@ -129,7 +140,7 @@ class PreparedVolumes:
         return k, j, i
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
+        """Return the rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
         return torch.stack([channel.rows(start, stop) for channel in self.channels])
 
     @property
@@ -138,7 +149,7 @@ class PreparedVolumes:
         return self.rows(0, self.shape[0]).numpy()
 
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros on the input's grid, and the view of them [k, j, i] of `inner_shape` for the used part."""
+        """Return zeros on the input's grid, and the view of them [k, j, i] of `inner_shape` for the used part."""
         full = np.zeros(self.full_shape, dtype)
         return full, oriented(full[self.roi_slices], self.order, self.flips)[self.inner]
 
@@ -150,7 +161,7 @@ class PreparedVolumes:
         return LabelRestorer(self.shape, labels, decision, picked, confidence)
 
     def bytes_to_restore(self, outputs: int) -> int:
-        """Memory that the restorer takes."""
+        """Return the memory that the restorer takes."""
         return 3 * max(2 * SLAB_BYTES, 4 * outputs * math.prod(self.inner_shape[1:]))
 
     @property
@@ -167,10 +178,11 @@ class PreparedVolumes:
 def prepare(
     volumes: Sequence[Volume], preprocessing: Preprocessing, roi: RegionOfInterest | None = None
 ) -> PreparedVolumes:
-    """Network input of the channels' volumes, all on one grid.
+    """Return the network input of the channels' volumes, all on one grid.
 
-    Raises InputError for a sheared grid, a region outside the volume and a region of constant intensity, ModelError
-    for a normalization that is not known.
+    Raises:
+        InputError: for a sheared grid, a region outside the volume and a region of constant intensity.
+        ModelError: for a normalization that is not known.
     """
     geometry = volumes[0].geometry
     if not geometry.is_orthogonal:
@@ -207,7 +219,11 @@ def prepare(
 
 
 def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target: Spacing) -> None:
-    """Raise InputError where the spacing cannot be right: it would blow the image up, or shrink it to nothing."""
+    """Check that a spacing is plausible.
+
+    Raises:
+        InputError: if the spacing cannot be right: it would blow the image up, or shrink it to nothing.
+    """
     huge = math.prod(after) > max(LARGEST_GRID, GROWTH * math.prod(before))
     flat = any(new == 1 and old >= SLICES for old, new in zip(before, after, strict=True))
     if huge or flat:
@@ -222,7 +238,11 @@ def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target
 
 
 def _check_memory(needed: int) -> None:
-    """Raise DeviceError where an array of so many bytes does not fit."""
+    """Check that an array of `needed` bytes fits in memory.
+
+    Raises:
+        DeviceError: if an array of so many bytes does not fit.
+    """
     free = free_memory()
     if free is not None and needed > free:
         raise DeviceError(
@@ -273,7 +293,7 @@ def _bounds(
 
 
 def _target(wanted: Sequence[float | None] | None, spacing: Spacing) -> Spacing:
-    """Spacing [k, j, i] of the working grid by a card's i, j, k; where it says nothing, the input's."""
+    """Return the spacing [k, j, i] of the working grid by a card's i, j, k; where it says nothing, the input's."""
     k, j, i = (own if new is None else new for new, own in zip((wanted or (None,) * 3)[::-1], spacing, strict=True))
     return k, j, i
 
@@ -284,7 +304,7 @@ def _everything(shape: Sequence[int]) -> Slices:
 
 
 def _non_zero(images: Sequence[np.ndarray]) -> Slices:
-    """The box around the voxels that are not 0 in every channel; everything where there are none."""
+    """Return the box around the voxels that are not 0 in every channel; everything where there are none."""
     occupied = [np.zeros(length, bool) for length in images[0].shape]
     for image in images:
         for rows in chunks(image.shape):

@@ -25,13 +25,14 @@ Shape = tuple[int, int, int]
 
 
 def resampled_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Shape:
-    """Voxels [k, j, i] at the spacing `target` of an array with `shape` at `spacing`, both in mm and array order."""
+    """Return the voxels [k, j, i] at the spacing `target` of an array with `shape` at `spacing`, both in mm and array
+    order."""
     k, j, i = (max(1, round(s / t * n)) for n, s, t in zip(shape, spacing, target, strict=True))
     return k, j, i
 
 
 def separate_axis(rule: Resampling, spacing: Sequence[float], target: Sequence[float]) -> int | None:
-    """The array axis that is interpolated on its own: the one coarsest axis, None where there is none."""
+    """Return the array axis that is interpolated on its own: the one coarsest axis, None where there is none."""
     if rule.separate_axis == "never":
         return None
     for candidate in (spacing, target):
@@ -42,7 +43,7 @@ def separate_axis(rule: Resampling, spacing: Sequence[float], target: Sequence[f
 
 
 def nearest_axes(rule: Resampling, spacing: Sequence[float], target: Sequence[float]) -> list[int]:
-    """The array axes along which the nearest voxel is taken."""
+    """Return the array axes along which the nearest voxel is taken."""
     separated = separate_axis(rule, spacing, target)
     return [
         axis
@@ -60,7 +61,8 @@ def nearest(length: int, new: int) -> np.ndarray:
 class Resampler:
     """Rows, along the first axis, of an array [k, j, i] on a grid with other numbers of voxels.
 
-    axis: the axis to interpolate separately (see `separate_axis`).
+    Args:
+        axis: the axis to interpolate separately (see `separate_axis`).
     """
 
     def __init__(self, shape: Shape, new_shape: Shape, rule: Resampling, axis: int | None = None) -> None:
@@ -73,7 +75,8 @@ class Resampler:
         return self.rule.interpolation == "cubic" and self.shape != self.new_shape
 
     def needed(self, start: int, stop: int) -> tuple[int, int]:
-        """First input row, and the one after the last, that the new rows from `start` to before `stop` depend on."""
+        """Return the first input row, and the one after the last, that the new rows from `start` to before `stop`
+        depend on."""
         weights = self._maps[0]
         if weights is None:
             return start, stop
@@ -85,7 +88,8 @@ class Resampler:
     def __call__(self, rows: Tensor, start: int, stop: int, bounds: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """New rows [stop - start, j, i] from the input rows that `needed` names, float32.
 
-        bounds: lowest and highest value of the input, broadcastable to [k, j, i], where `overshoots`.
+        Args:
+            bounds: lowest and highest value of the input, broadcastable to [k, j, i], where `overshoots`.
         """
         first, last = self.needed(start, stop)
         for axis in self._order:
@@ -130,7 +134,7 @@ class Resampler:
 
 
 def resample_labels(labels: np.ndarray, new_shape: Shape) -> np.ndarray:
-    """Labels [k, j, i] at other numbers of voxels, each new voxel with the label of the nearest one."""
+    """Return the labels [k, j, i] at other numbers of voxels, each new voxel with the label of the nearest one."""
     for axis, (length, new) in enumerate(zip(labels.shape, new_shape, strict=True)):
         labels = np.take(labels, nearest(length, new), axis)
     return labels

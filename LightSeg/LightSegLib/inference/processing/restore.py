@@ -34,11 +34,11 @@ class Decision:
 
     @classmethod
     def of(cls, rules: Inference, unnamed: Sequence[int] = ()) -> Decision:
-        """What a card says."""
+        """Return what a card says."""
         return cls(rules.regions, 0.5 if rules.average == "probabilities" else 0.0, unnamed)
 
     def labels(self, outputs: Tensor) -> Tensor:
-        """Labels [n, ...] of outputs [n, outputs, ...]."""
+        """Return the labels [n, ...] of outputs [n, outputs, ...]."""
         if not self.regions:
             return self._named(outputs).argmax(dim=1)
         labels = torch.zeros_like(outputs[:, 0], dtype=torch.int32)
@@ -47,7 +47,7 @@ class Decision:
         return labels
 
     def percent(self, outputs: Tensor) -> Tensor:
-        """Probability of each label, uint8 [n, ...]: of the region that painted last, or that none did."""
+        """Return the probability of each label, uint8 [n, ...]: of the region that painted last, or that none did."""
         return self._probability(outputs).mul(100).round().to(torch.uint8)
 
     def _named(self, outputs: Tensor) -> Tensor:
@@ -77,10 +77,11 @@ class Restorer(Protocol):
 class LabelRestorer:
     """Takes logits row by row and decides labels [k, j, i], resampling where the working grid has another shape.
 
-    labels: the array to write to, of integers that hold every label. The two grids share their outer faces, so row r
-    of n output rows lies at (r + 0.5) * m / n - 0.5 of m working rows. Logits are interpolated linearly, as nnU-Net
-    does, but along the axes in `nearest_axes` the nearest row is taken. confidence: uint8, as large as labels, takes
-    the probability of each label in percent.
+    Args:
+        labels: the array to write to, of integers that hold every label. The two grids share their outer faces, so
+            row r of n output rows lies at (r + 0.5) * m / n - 0.5 of m working rows. Logits are interpolated
+            linearly, as nnU-Net does, but along the axes in `nearest_axes` the nearest row is taken.
+        confidence: uint8, as large as labels, takes the probability of each label in percent.
     """
 
     def __init__(
@@ -145,9 +146,10 @@ class LabelRestorer:
 
 
 def keep_largest_component(labels: np.ndarray, mode: str) -> np.ndarray:
-    """Labels [k, j, i] with only the largest face-connected piece kept.
+    """Return the labels [k, j, i] with only the largest face-connected piece kept.
 
-    mode: "whole" for one piece of all labels together, "label" for one piece of every label, "none" for all.
+    Args:
+        mode: "whole" for one piece of all labels together, "label" for one piece of every label, "none" for all.
     """
     if mode == "none":
         return labels

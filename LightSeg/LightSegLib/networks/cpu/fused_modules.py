@@ -24,7 +24,7 @@ CACHED_VALUES = 1 << 19  # computed together
 
 
 def fuse_modules(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A twin of `network` in evaluation mode that computes the same on the CPU, in `dtype`.
+    """Return a twin of `network` in evaluation mode that computes the same on the CPU, in `dtype`.
 
     It shares the parameters, as far as they are of that type.
     """

@@ -38,7 +38,7 @@ class LightMedSegOnCpu(nn.Module):
 
     @staticmethod
     def takes(network: nn.Module) -> TypeGuard[LightMedSeg]:
-        """Whether it is a whole LightMedSeg, none of the variants of Table 4, and torch has oneDNN."""
+        """Return whether it is a whole LightMedSeg, none of the variants of Table 4, and torch has oneDNN."""
         return (
             isinstance(network, LightMedSeg)
             and None not in (network.detector, network.prior, network.router)
@@ -88,24 +88,27 @@ def _first(x: Tensor) -> Tensor:
 
 
 def _last(x: Tensor) -> Tensor:
-    """The other way round."""
+    """Return the other way round."""
     return x[0].movedim(0, -1).contiguous()
 
 
 def _slabs(x: Tensor, limit: int) -> Iterator[slice]:
-    """Pairs of rows k up to `limit` bytes, at least one pair; a single row stays alone."""
+    """Return the pairs of rows k up to `limit` bytes, at least one pair; a single row stays alone."""
     step = max(1, limit // max(1, 2 * x[0].nbytes)) * 2
     return (slice(start, min(start + step, len(x))) for start in range(0, len(x), step))
 
 
 def _with_neighbors(slab: slice, count: int) -> tuple[slice, slice]:
-    """The slab with `count` rows on either side where there are any, and where its own rows are in that."""
+    """Return the slab with `count` rows on either side where there are any, and where its own rows are in that."""
     start = max(0, slab.start - count)
     return slice(start, slab.stop + count), slice(slab.start - start, slab.stop - start)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, groups: int = 1) -> Tensor:
-    """3^3 convolution with "same" padding. Called by its own name, since torch gives small maps to a slower one."""
+    """3^3 convolution with "same" padding.
+
+    Called by its own name, since torch gives small maps to a slower one.
+    """
     weight = weight.contiguous(memory_format=torch.channels_last_3d)
     return _last(torch.mkldnn_convolution(_first(x), weight, bias, (1, 1, 1), (stride,) * 3, (1, 1, 1), groups))
 
@@ -119,7 +122,10 @@ def _pointwise(convolution: Any, x: Tensor) -> Tensor:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """[..., C_in] -> [..., C_out]. Two narrow voxels are computed as one, since matrix products are slow below 16."""
+    """[..., C_in] -> [..., C_out].
+
+    Two narrow voxels are computed as one, since matrix products are slow below 16.
+    """
     if x.shape[-1] < 16 and x.shape[-2] % 2 == 0:
         twice = F.linear(
             x.unflatten(-2, (-1, 2)).flatten(-2),
@@ -187,7 +193,7 @@ class _Moments:
         return (self._sums[0] / self._count).float()  # type: ignore[index]
 
     def normalizing(self, norm: Any) -> tuple[Tensor, Tensor]:
-        """Scale and shift [C] that do what the norm does."""
+        """Return the scale and shift [C] that do what the norm does."""
         assert isinstance(self._sums, Tensor)
         mean, square = (self._sums / self._count).unflatten(1, (norm.num_groups, -1)).mean(2, keepdim=True)
         scale = (square - mean.square()).clamp_(min=0).add_(norm.eps).rsqrt_() * norm.weight.view(norm.num_groups, -1)
@@ -205,12 +211,15 @@ def _affine(x: Tensor, scale: Tensor, shift: Tensor, activate: bool = False) -> 
 
 
 def _recalibration(excitation: Any, mean: Tensor) -> Tensor:
-    """The factors [C] of eq. 10."""
+    """Return the factors [C] of eq.
+
+    10.
+    """
     return torch.sigmoid(excitation.expand(F.silu(excitation.reduce(mean))))
 
 
 def _detect(detector: Any, volume: Tensor) -> Tensor:
-    """Section 3.2: anchors [K, 3]."""
+    """Return the section 3.2: anchors [K, 3]."""
     for convolution, norm, _ in detector.encoder:
         volume = _convolve(volume, convolution.weight, None, stride=2)
         _affine(volume, *_Moments(volume).normalizing(norm), activate=True)
@@ -218,7 +227,7 @@ def _detect(detector: Any, volume: Tensor) -> Tensor:
 
 
 def _prior(prior: Any, stem: Tensor) -> tuple[Tensor, Tensor]:
-    """Section 3.3: texture map [k, j, i, 1] and mixed features."""
+    """Return the section 3.3: texture map [k, j, i, 1] and mixed features."""
     residual = _depthwise(prior.smooth, stem).sub_(stem).abs_()  # eq. 2
     texture = _pointwise(prior.texture, residual).sigmoid_()  # eq. 3
 
@@ -256,7 +265,7 @@ def _summed(products: Tensor) -> Tensor:
 
 
 def _encode(stage: Any, x: Tensor, anchors: Tensor, texture: Tensor) -> Tensor:
-    """Section 3.4."""
+    """Return the section 3.4."""
     x = _ghost(stage.convolution, x)
     scale, shift = _Moments(x).normalizing(stage.norm)
     gamma, beta = stage.scale(anchors.flatten()), stage.shift(anchors.flatten())
@@ -272,7 +281,10 @@ def _encode(stage: Any, x: Tensor, anchors: Tensor, texture: Tensor) -> Tensor:
 
 
 def _route(router: Any, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-    """Section 3.5. The projections (eq. 11) are linear: they become part of the controller and follow the sum."""
+    """Return the section 3.5.
+
+    The projections (eq. 11) are linear: they become part of the controller and follow the sum.
+    """
     aligned = torch.cat([_resized(feature, size) for feature in features], dim=-1).flatten(0, 2)
     projections = [projection.weight.flatten(1) for projection in router.projections]
     biases = torch.stack([projection.bias for projection in router.projections], dim=1)  # [C, features]
@@ -288,7 +300,10 @@ def _route(router: Any, features: Sequence[Tensor], size: Sequence[int]) -> Tens
 
 
 def _position(position: Any, anchors: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Eq. 14, 15 as the part [k, C] along k, and the rest [j, i, C]."""
+    """Eq.
+
+    14, 15 as the part [k, C] along k, and the rest [j, i, C].
+    """
     along_k, along_j, along_i = (position.along(axis, length, anchors[None])[0].T for axis, length in enumerate(size))
     return along_k, along_j[:, None] + along_i + position.projection.bias
 
@@ -296,7 +311,10 @@ def _position(position: Any, anchors: Tensor, size: Sequence[int]) -> tuple[Tens
 def _fuse(
     stage: Any, x: Tensor, recalibration: Tensor | None, skip: Tensor, anchors: Tensor
 ) -> tuple[Tensor, _Moments]:
-    """Eq. 14 to 16 up to the norm, as the sum of what upsampling, position bias and skip become in the fusion."""
+    """Eq.
+
+    14 to 16 up to the norm, as the sum of what upsampling, position bias and skip become in the fusion.
+    """
     channels = skip.shape[-1]
     of_x, of_skip = stage.fusion[0].weight.flatten(1).split(channels, dim=1)
     kernel = (
@@ -324,7 +342,8 @@ def _fuse(
 def _decode(
     stage: Any, x: Tensor, recalibration: Tensor | None, skip: Tensor, anchors: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Section 3.6: the gated features and the factors that recalibrate them, which are for the next layer to apply."""
+    """Return the section 3.6: the gated features and the factors that recalibrate them, which are for the next layer to
+    apply."""
     x, moments = _fuse(stage, x, recalibration, skip, anchors)
     _affine(x, *moments.normalizing(stage.fusion[1]), activate=True)
     (detailed, detail_norm, _), (ghost, context_norm, _), (identity, identity_norm, _) = stage.branches

@@ -11,7 +11,7 @@ from ..translation import translated
 
 
 def megabytes(size: int | None) -> str:
-    """A file's size."""
+    """Return a file's size."""
     if not size:
         return _("size not known")
     return _("{size:.1f} MB").format(size=size / 1e6) if size < 1e7 else _("{size:.0f} MB").format(size=size / 1e6)
@@ -23,7 +23,7 @@ def letterByLetter(text: str) -> str:
 
 
 def progressText(progress: Progress) -> str:
-    """One line."""
+    """Return one line."""
     text = translated(progress.step)
     if progress.tiles:
         text = _("{step}: tile {tile} of {tiles}").format(step=text, tile=progress.tile, tiles=progress.tiles)

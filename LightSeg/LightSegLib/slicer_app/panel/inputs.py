@@ -22,8 +22,12 @@ REGION_MM = (100.0, 100.0, 100.0)  # of models that say nothing about it
 
 
 class Inputs(VTKObservationMixin):  # type: ignore[misc]
-    """parameters: gives the window's parameter node, or None while there is none. changed: called when a chosen volume
-    or the display of the region changes elsewhere."""
+    """The section of the window in which volumes and the region of interest are chosen.
+
+    Args:
+        parameters: gives the window's parameter node, or None while there is none.
+        changed: called when a chosen volume or the display of the region changes elsewhere.
+    """
 
     def __init__(self, ui: Any, parameters: Callable[[], Any], changed: Callable[[], None]) -> None:
         VTKObservationMixin.__init__(self)
@@ -81,7 +85,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
                     self.addObserver(node, event, lambda *_arguments: self._changed())
 
     def volumes(self) -> list[Any]:
-        """The chosen nodes, None where none is chosen, in the order of the channels."""
+        """Return the chosen nodes, None where none is chosen, in the order of the channels."""
         parameters = self._parameters()
         if parameters is None or self._card is None:
             return []
@@ -107,7 +111,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
                 setattr(parameters, f"input{number}", nodes[match])
 
     def reason(self) -> str:
-        """Why these volumes cannot be segmented, or nothing."""
+        """Return why these volumes cannot be segmented, or nothing."""
         assert self._card is not None
         volumes = self.volumes()
         if len(self._card.channels) > SELECTORS:
@@ -129,7 +133,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         return ""
 
     def _hints(self) -> list[str]:
-        """What is allowed but may not be what the user wants."""
+        """Return what is allowed but may not be what the user wants."""
         parameters, card = self._parameters(), self._card
         if parameters is None or card is None:
             return []
@@ -165,7 +169,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
             roi.SetDisplayVisibility(visible)
 
     def _region(self) -> Any:
-        """The chosen region, or a new one that is chosen now."""
+        """Return the chosen region, or a new one that is chosen now."""
         parameters = self._parameters()
         if parameters is None:
             return None
@@ -193,7 +197,8 @@ def prepare(roi: Any) -> None:
 
 
 def whereSlicesCross() -> list[float]:
-    """The point, in RAS mm, that the red, yellow and green slices share; of several, that next to the red's middle."""
+    """Return the point, in RAS mm, that the red, yellow and green slices share; of several, that next to the red's
+    middle."""
     widgets = [slicer.app.layoutManager().sliceWidget(name) for name in SLICE_VIEWS]
     nodes = [widget.mrmlSliceNode() for widget in widgets if widget is not None]
     planes = np.array([slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS()) for node in nodes]).reshape(-1, 4, 4)
@@ -206,13 +211,13 @@ def whereSlicesCross() -> list[float]:
 
 
 def isFrame(node: Any) -> bool:
-    """Whether a node shows the current frame of a sequence."""
+    """Return whether a node shows the current frame of a sequence."""
     browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
     return any(browser.IsProxyNodeID(node.GetID()) for browser in browsers)
 
 
 def unsuitable(node: Any) -> str:
-    """What keeps a node from being an input, or nothing; cheap enough to be asked at every change."""
+    """Return what keeps a node from being an input, or nothing; cheap enough to be asked at every change."""
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
         return _("{name} is a label map, choose an image").format(name=node.GetName())
     image = node.GetImageData()
@@ -228,6 +233,6 @@ def unsuitable(node: Any) -> str:
 
 
 def sampleFile(card: Card) -> Any:
-    """The image that comes with LightSeg for this model, or None."""
+    """Return the image that comes with LightSeg for this model, or None."""
     path = resources_folder() / "SampleData" / card.sample
     return path if card.sample and path.is_file() else None

@@ -24,7 +24,12 @@ from .formatting import letterByLetter, megabytes, progressText
 
 
 class Models:
-    """chosen: called with the id when the user chooses a model. changed: called when models came, went or moved."""
+    """The section of the window with the list of models and their weights.
+
+    Args:
+        chosen: called with the id when the user chooses a model.
+        changed: called when models came, went or moved.
+    """
 
     def __init__(self, ui: Any, chosen: Callable[[str], None], changed: Callable[[], None]) -> None:
         self._ui = ui
@@ -51,7 +56,7 @@ class Models:
         return list(self._cards.values())
 
     def state(self, card: Card) -> State:
-        """Where the weights are, as of the last `refresh`."""
+        """Return where the weights are, as of the last `refresh`."""
         return self._states[card.id]
 
     def refresh(self) -> None:
@@ -124,7 +129,7 @@ class Models:
     # --- weights ---
 
     def agreed(self, card: Card) -> bool:
-        """Whether the weights are here, or the user agrees to their license and their size."""
+        """Return whether the weights are here, or the user agrees to their license and their size."""
         if self.state(card) != "available":
             return True
         question = _("The weights of '{title}' ({size}, from {source}) are downloaded once.\n\nLicense: {license}")
@@ -220,7 +225,7 @@ class Models:
 
 
 def storedBytes(model: str, card: Card | None) -> int:
-    """What a downloaded or imported model takes on the disk."""
+    """Return what a downloaded or imported model takes on the disk."""
     size = sum(entry.size for entry in WeightStore().entries() if entry.model == model)
     if card is not None and WeightStore().state(card) == "user" and card.folder is not None:
         size += sum(path.stat().st_size for path in card.folder.rglob("*") if path.is_file())
@@ -228,7 +233,7 @@ def storedBytes(model: str, card: Card | None) -> int:
 
 
 def stateText(card: Card, state: State) -> str:
-    """Where the weights are, in words; a star for an unverified model."""
+    """Return where the weights are, in words; a star for an unverified model."""
     text = {
         "bundled": _("bundled"),
         "user": _("imported"),
@@ -243,7 +248,7 @@ def stateText(card: Card, state: State) -> str:
 
 
 def details(card: Card) -> str:
-    """A model as a small page."""
+    """Return a model as a small page."""
     labels = " ".join(
         f'<span style="color: rgb{tuple(label.color)}">&#9632;</span>&nbsp;{html.escape(label.name)}'
         for label in card.labels
@@ -265,7 +270,7 @@ def details(card: Card) -> str:
 
 
 def accuracy(card: Card) -> str:
-    """What was measured, in one line; nothing where nothing is known."""
+    """Return what was measured, in one line; nothing where nothing is known."""
     measured = card.performance
     if "mean_dice" in measured:
         parts = [

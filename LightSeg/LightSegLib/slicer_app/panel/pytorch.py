@@ -14,7 +14,11 @@ VERSION = ">=2.6"
 
 
 def ensured(status: Callable[[str], None]) -> bool:
-    """Whether PyTorch is here, or was installed after the user agreed. status: shows a line at once."""
+    """Return whether PyTorch is here, or was installed after the user agreed.
+
+    Args:
+        status: shows a line at once.
+    """
     if installed():
         return True
     try:
@@ -33,7 +37,7 @@ def ensured(status: Callable[[str], None]) -> bool:
 
 
 def installed() -> bool:
-    """Whether it can be imported; does not import it."""
+    """Return whether it can be imported; does not import it."""
     importlib.invalidate_caches()
     return importlib.util.find_spec("torch") is not None
 

@@ -84,7 +84,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         self._showLowConfidence(self._lowConfidencePositions())
 
     def _lowConfidencePositions(self) -> list[tuple[tuple[float, float, float], float]]:
-        """Where the network was least sure, in RAS mm as the volume lies now, and how sure."""
+        """Return where the network was least sure, in RAS mm as the volume lies now, and how sure."""
         volume = scene.input_volume(self._node) if self._node is not None else None
         if volume is None:
             return []

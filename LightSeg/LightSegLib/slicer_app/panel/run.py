@@ -16,9 +16,12 @@ from .formatting import fraction, letterByLetter, progressText
 
 
 class Run:
-    """start: begins a job, or returns None where the user thought better of it. finished: called with a job that has.
+    """The section of the window that starts a job and shows its progress.
 
-    reason: why a job cannot begin, or nothing.
+    Args:
+        start: begins a job, or returns None where the user thought better of it.
+        finished: called with a job that has.
+        reason: why a job cannot begin, or nothing.
     """
 
     def __init__(

@@ -29,9 +29,15 @@ OUTSIDE = 0.01  # voxels beyond the outermost ones that still have their values
 
 
 class BentVolume:
-    """voxels: [k, j, i]. index_to_local: 4x4, in RAS. to_world: VTK transform of local positions to the world's.
+    """A volume under a nonlinear transform, resampled to a straight grid.
 
-    Raises InputError where no grid of a reasonable size covers the voxels.
+    Args:
+        voxels: [k, j, i].
+        index_to_local: 4x4, in RAS.
+        to_world: VTK transform of local positions to the world's.
+
+    Raises:
+        InputError: if no grid of a reasonable size covers the voxels.
     """
 
     def __init__(self, voxels: np.ndarray, index_to_local: np.ndarray, to_world: Any, name: str) -> None:
@@ -54,7 +60,8 @@ class BentVolume:
         self._in_volume = Lattice(from_grid, self.grid.shape, CLOSE)
 
     def straightened(self) -> Volume:
-        """Voxels of the same type on the grid, interpolated linearly; where there are none, the lowest value."""
+        """Return the voxels of the same type on the grid, interpolated linearly; where there are none, the lowest
+        value."""
         from scipy import ndimage
 
         voxels = self._voxels
@@ -74,7 +81,7 @@ class BentVolume:
         return Volume(found, self.grid, self._name, {"straightened_mm": list(self.grid.spacing)}, (notice,))
 
     def brought_back(self, segmentation: Segmentation) -> Segmentation:
-        """Labels and confidence of the grid on the voxels of the volume: of the nearest one."""
+        """Return the labels and confidence of the grid on the voxels of the volume: of the nearest one."""
         shape = self._voxels.shape
         labels = np.zeros(shape, segmentation.voxels.dtype)
         confidence = None if segmentation.confidence is None else np.zeros(shape, segmentation.confidence.dtype)
@@ -104,7 +111,7 @@ class BentVolume:
 
 
 def _covering(placed: Lattice, name: str) -> Geometry:
-    """The grid at right angles that covers the voxels, along the directions that they have on average.
+    """Return the grid at right angles that covers the voxels, along the directions that they have on average.
 
     Its steps are those of the closest tenth of the voxels, as for slices that are uneven.
     """

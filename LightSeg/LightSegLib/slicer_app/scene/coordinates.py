@@ -29,7 +29,7 @@ def index_to_ras(volumeNode: Any) -> np.ndarray:
 
 
 def world_position(volumeNode: Any, index: Sequence[float]) -> tuple[float, float, float]:
-    """Where the voxel index (i, j, k) of a volume lies now, in RAS mm of the world, under any transform."""
+    """Return where the voxel index (i, j, k) of a volume lies now, in RAS mm of the world, under any transform."""
     local = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(local)
     transform = transform_between(volumeNode.GetParentTransformNode(), None)
@@ -45,12 +45,12 @@ def transform_between(source: Any, target: Any) -> Any:
 
 
 def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points [n, 3] through a 4x4 matrix."""
+    """Return the points [n, 3] through a 4x4 matrix."""
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def through(transform: Any, points: np.ndarray) -> np.ndarray:
-    """Points [n, 3] through any VTK transform."""
+    """Return the points [n, 3] through any VTK transform."""
     before, after = vtk.vtkPoints(), vtk.vtkPoints()
     before.SetData(numpy_support.numpy_to_vtk(np.ascontiguousarray(points, float), deep=True))
     after.SetDataTypeToDouble()

@@ -13,7 +13,8 @@ from .coordinates import array_of
 
 
 def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float, float], float]]:
-    """Name, color and volume in ml of every segment that is stored as voxels; transforms that scale count."""
+    """Return the name, color and volume in ml of every segment that is stored as voxels; transforms that scale
+    count."""
     segments, rows = segmentationNode.GetSegmentation(), []
     parent, to_world = segmentationNode.GetParentTransformNode(), vtk.vtkMatrix4x4()
     if parent is not None and parent.IsTransformToWorldLinear():
@@ -36,7 +37,8 @@ def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float
 
 
 def total_volumes(segmentationNode: Any) -> list[tuple[str, float]]:
-    """Name and volume in ml of the model's totals, of the segments as they are now; none that lacks a segment."""
+    """Return the name and volume in ml of the model's totals, of the segments as they are now; none that lacks a
+    segment."""
     known = set(names_of_last_run(segmentationNode))
     volumes = {name: volume for name, _, volume in segment_volumes(segmentationNode) if name in known}
     totals = provenance_of(segmentationNode).get("totals", {})
@@ -46,14 +48,14 @@ def total_volumes(segmentationNode: Any) -> list[tuple[str, float]]:
 
 
 def _counts(labels: np.ndarray) -> np.ndarray:
-    """How often each value occurs; part by part, since numpy counts in a copy of 8 bytes a voxel."""
+    """Return how often each value occurs; part by part, since numpy counts in a copy of 8 bytes a voxel."""
     parts = np.array_split(labels, max(1, labels.size >> 22))
     values = int(labels.max(initial=0)) + 1
     return np.sum([np.bincount(part, minlength=values) for part in parts], axis=0)
 
 
 def input_volume(segmentationNode: Any) -> Any:
-    """The volume that was segmented last, or None."""
+    """Return the volume that was segmented last, or None."""
     return segmentationNode.GetNodeReference(INPUT_ROLE)
 
 

@@ -36,7 +36,11 @@ from .volumes import _described
 
 
 def check_output(segmentationNode: Any, side: str | None = None) -> None:
-    """Raise InputError now for an output that could not be written later: ask before a long computation."""
+    """Check, before a long computation, that a segmentation node can take the result.
+
+    Raises:
+        InputError: now for an output that could not be written later: ask before a long computation.
+    """
     if side is not None and side not in sides():
         raise InputError(_("The side '{side}' is not known. Use 'left' or 'right', or leave it out.").format(side=side))
     if segmentationNode is None:
@@ -63,13 +67,18 @@ def write_segmentation(
 ) -> Any:
     """Add one segment per label to a segmentation node, a new one where none is given, and return the node.
 
-    The segments lie on the voxels of `volumeNode` in the world, whatever transforms the two nodes are under; what
-    the node held before stays. side: "left" or "right" to name the segments and their anatomic region so. Where the
-    segmentation has a confidence, a volume of it is added, to which the node refers in the role CONFIDENCE_ROLE; it
-    refers to `volumeNode` in the role INPUT_ROLE.
+    The segments lie on the voxels of `volumeNode` in the world, whatever transforms the two nodes are under; what the
+    node held before stays.
 
-    Raises InputError for an output that cannot take segments and for a volume that changed its size meanwhile.
     Whatever fails, the scene is left as it was.
+
+    Args:
+        side: "left" or "right" to name the segments and their anatomic region so. Where the segmentation has a
+            confidence, a volume of it is added, to which the node refers in the role CONFIDENCE_ROLE; it refers to
+            `volumeNode` in the role INPUT_ROLE.
+
+    Raises:
+        InputError: for an output that cannot take segments and for a volume that changed its size meanwhile.
     """
     check_output(segmentationNode, side)
     image = volumeNode.GetImageData()
@@ -120,7 +129,7 @@ def segmentation_name(volumeNode: Any, title: str) -> str:
 
 
 def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
-    """A volume on the voxels of `volumeNode`, 0 to 100 percent, shown so."""
+    """Return a volume on the voxels of `volumeNode`, 0 to 100 percent, shown so."""
     scene, ijk_to_ras = volumeNode.GetScene(), vtk.vtkMatrix4x4()
     image = vtk.vtkImageData()
     image.SetDimensions(confidence.shape[::-1])
@@ -155,7 +164,8 @@ def _to_segmentation(volumeNode: Any, segmentationNode: Any) -> tuple[np.ndarray
 
 
 def _bent(voxels: np.ndarray, index_to_ras: np.ndarray, transform: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Labels moved by `transform`, on the same grid without its limits, and the index (i, j, k) where they start."""
+    """Return the labels moved by `transform`, on the same grid without its limits, and the index (i, j, k) where they
+    start."""
     to_index = np.linalg.inv(index_to_ras)
     labeled = moved(np.argwhere(voxels)[:, ::-1], index_to_ras)
     if not len(labeled):
@@ -225,7 +235,7 @@ def _add_segment(segments: Any, label: Label, labelmap: Any, side: str | None, a
 
 
 def _sided_name(name: str, side: str | None) -> str:
-    """The name as it reads after "Left" or "Right"; an abbreviation keeps its capitals."""
+    """Return the name as it reads after "Left" or "Right"; an abbreviation keeps its capitals."""
     if side is None:
         return name
     return f"{side.capitalize()} {name[0].lower() + name[1:] if name[1:2].islower() else name}"

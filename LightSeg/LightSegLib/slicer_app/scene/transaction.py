@@ -10,7 +10,7 @@ from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, INPUT_ROLE, REFERENCE_GEOME
 
 
 def hierarchy_item(node: Any) -> tuple[Any, int]:
-    """The scene's subject hierarchy, or None, and the node's item in it, or 0."""
+    """Return the scene's subject hierarchy, or None, and the node's item in it, or 0."""
     hierarchy = node.GetScene().GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
     return hierarchy, hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
 
@@ -44,7 +44,7 @@ def _node_ids(scene: Any) -> set[str]:
 
 
 def _snapshot(node: Any) -> Callable[[], None]:
-    """A function that takes back what `write_segmentation` does to an existing segmentation node."""
+    """Return a function that takes back what `write_segmentation` does to an existing segmentation node."""
     segments = node.GetSegmentation()
     identifiers = set(segments.GetSegmentIDs())
     representation = segments.GetSourceRepresentationName()

@@ -26,17 +26,23 @@ from .coordinates import array_of, index_to_ras, is_linear, moved, through, tran
 
 @dataclass(frozen=True)
 class Inputs:
-    """volumes: one per node, in the world. bent: how the first was straightened, None where it was not."""
+    """The volumes of a request, read from their nodes.
+
+    Attributes:
+        volumes: one per node, in the world.
+        bent: how the first was straightened, None where it was not.
+    """
 
     volumes: list[Volume]
     bent: BentVolume | None = None
 
 
 def volumes_from_nodes(volumeNodes: Sequence[Any]) -> Inputs:
-    """What the nodes hold, on grids with right angles.
+    """Return what the nodes hold, on grids with right angles.
 
-    Raises InputError as `volume_from_node` does, for nodes of no scene, and where a non-linear transform would
-    bend one channel against another.
+    Raises:
+        InputError: as `volume_from_node` does, for nodes of no scene, and where a non-linear transform would bend
+            one channel against another.
     """
     for node in volumeNodes:
         if _is_scalar_volume(node) and node.GetScene() is None:
@@ -56,12 +62,13 @@ def volumes_from_nodes(volumeNodes: Sequence[Any]) -> Inputs:
 
 
 def volume_from_node(volumeNode: Any) -> Volume:
-    """Voxels [k, j, i] and LPS geometry, in the world, of a scalar volume node.
+    """Return the voxels [k, j, i] and LPS geometry, in the world, of a scalar volume node.
 
     Under a shearing or non-linear transform the volume is interpolated onto a regular grid, with a notice.
 
-    Raises InputError for anything but a scalar volume (label map, color, tensor, no voxels) and for
-    voxels that `check_voxels` refuses.
+    Raises:
+        InputError: for anything but a scalar volume (label map, color, tensor, no voxels) and for voxels that
+            `check_voxels` refuses.
     """
     return _read(volumeNode)[0]
 
@@ -104,7 +111,7 @@ def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
 
 
 def same_grid(volumeNode: Any, other: Any) -> bool:
-    """Whether the voxels of two volumes lie at the same places in the world."""
+    """Return whether the voxels of two volumes lie at the same places in the world."""
     if not (is_linear(volumeNode) and is_linear(other)) and (
         volumeNode.GetTransformNodeID() != other.GetTransformNodeID()
     ):
@@ -113,9 +120,10 @@ def same_grid(volumeNode: Any, other: Any) -> bool:
 
 
 def roi_from_node(roiNode: Any) -> RegionOfInterest:
-    """The box of a Markups ROI in the world, under whatever transform.
+    """Return the box of a Markups ROI in the world, under whatever transform.
 
-    Raises InputError for another kind of node and for an empty box.
+    Raises:
+        InputError: for another kind of node and for an empty box.
     """
     if not isinstance(roiNode, slicer.vtkMRMLMarkupsROINode):
         raise InputError(

@@ -26,7 +26,8 @@ POINTS = 20000  # of a subject, for its extents
 class Landmarks:
     """Positions in LPS mm of one subject: centroids [structures, 3], NaN for a structure that it lacks.
 
-    points: [n, 3] evenly spread over the structures but for the rim.
+    Attributes:
+        points: [n, 3] evenly spread over the structures but for the rim.
     """
 
     centroids: np.ndarray
@@ -43,10 +44,14 @@ class Landmarks:
 
 @dataclass(frozen=True)
 class TemplateSpace:
-    """mean: landmarks [structures + 6, 3] in template space, LPS mm. affines: 4x4 from template to each subject's mm.
+    """The mean head, and how each subject's head maps to it.
 
-    residuals: distance in mm between each subject's landmarks and the mapped mean ones, root of the weighted mean
-    square. box: least and largest position [2, 3] of the structures over the template's subjects (percentiles EXTENT).
+    Attributes:
+        mean: landmarks [structures + 6, 3] in template space, LPS mm.
+        affines: 4x4 from template to each subject's mm.
+        residuals: distance in mm between each subject's landmarks and the mapped mean ones, root of the weighted
+            mean square.
+        box: least and largest position [2, 3] of the structures over the template's subjects (percentiles EXTENT).
     """
 
     mean: np.ndarray
@@ -56,7 +61,7 @@ class TemplateSpace:
 
 
 def landmarks(label_map: LabelMap, settings: Settings) -> Landmarks:
-    """The landmarks of one label map."""
+    """Return the landmarks of one label map."""
     classes = np.array(settings.source_classes)[label_map.sources.numpy()]
     index = np.nonzero(classes)
     label = classes[index]
@@ -74,7 +79,8 @@ def landmarks(label_map: LabelMap, settings: Settings) -> Landmarks:
 
 
 def align(subjects: Sequence[Landmarks], settings: Settings, among: Sequence[int] | None = None) -> TemplateSpace:
-    """The template space of the subjects with the given numbers (all by default), and affine maps to every subject."""
+    """Return the template space of the subjects with the given numbers (all by default), and affine maps to every
+    subject."""
     among = range(len(subjects)) if among is None else among
     swap = _mirrored_landmarks(settings)
     affines = []

@@ -18,10 +18,12 @@ BRIGHTEST = 200.0  # gray level of the brightest structure in the mean image; wh
 
 
 def prior(generator: Generator, layout: Layout, labels: list[int], step: int, samples: int) -> Tensor:
-    """Probability [labels, k, j, i] of each class at each place, as often as it lies there in random poses.
+    """Return the probability [labels, k, j, i] of each class at each place, as often as it lies there in random poses.
 
-    On the layout's computed part, with one voxel for `step` of the grid's along each axis. labels: the classes asked
-    for. With symmetry, mirror images count alike.
+    On the layout's computed part, with one voxel for `step` of the grid's along each axis.
+
+    Args:
+        labels: the classes asked for. With symmetry, mirror images count alike.
     """
     options = SynthesisOptions(pose=(PRIOR_POSE, PRIOR_POSE), mirrored=0.5 if layout.overlap else 0.0)
     counts = torch.zeros(len(labels), *(length // step for length in layout.half.size))
@@ -33,10 +35,11 @@ def prior(generator: Generator, layout: Layout, labels: list[int], step: int, sa
 
 
 def mean_image(generator: Generator, settings: Settings, grid: Grid, symmetric: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of all subjects with typical intensities, and probability of any structure but the rim: uint8 [k, j, i].
+    """Return the mean of all subjects with typical intensities, and probability of any structure but the rim: uint8 [k,
+    j, i].
 
-    The intensities are those of the settings' first contrast (random ones by tissue where it has none); 255 stands
-    for a probability of 1.
+    The intensities are those of the settings' first contrast (random ones by tissue where it has none); 255 stands for
+    a probability of 1.
     """
     typical = _typical(settings)
     structure = torch.tensor([0.0, *(float(bool(value.structure) and not value.rim) for value in settings.values)])
@@ -51,7 +54,7 @@ def mean_image(generator: Generator, settings: Settings, grid: Grid, symmetric: 
 
 
 def surrounding(grid: Grid, margin: float, spacing: float) -> Grid:
-    """A grid about the same middle that reaches `margin` mm further on all sides, of another spacing."""
+    """Return a grid about the same middle that reaches `margin` mm further on all sides, of another spacing."""
     lengths = [length * grid.spacing + 2 * margin for length in grid.size]
     size = [2 * round(length / spacing / 2) for length in lengths]
     middle = [start + (n - 1) / 2 * grid.spacing for start, n in zip(grid.origin, grid.size[::-1], strict=True)]

@@ -16,10 +16,14 @@ PATCH_NODES = 24  # of the field that decides where a rim is left after strippin
 
 
 class Contrast:
-    """means, deviations: of each source's intensity, [sources]. kind: name of the contrast, for the record.
+    """The intensities of one synthetic image.
 
-    removed: [sources] what was removed around the structures, as skull stripping does. partial: the same, in
-    patches.
+    Args:
+        means: of each source's intensity, [sources].
+        deviations: of each source's intensity, [sources].
+        kind: name of the contrast, for the record.
+        removed: [sources] what was removed around the structures, as skull stripping does.
+        partial: the same, in patches.
     """
 
     def __init__(self, settings: Settings, options: SynthesisOptions, draw: Draw, kind: str | None = None) -> None:
@@ -52,7 +56,7 @@ class Contrast:
                 self.partial = rim
 
     def _kind(self, options: SynthesisOptions) -> str:
-        """A known contrast, "tissues" or "values"."""
+        """Return a known contrast, "tissues" or "values"."""
         at = self._draw.uniform(0, 1)
         known = self._settings.contrasts
         if known and at < options.first_contrast:

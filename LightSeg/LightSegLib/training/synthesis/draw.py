@@ -13,7 +13,7 @@ from .options import Span
 
 
 def random_generator(*seeds: int) -> torch.Generator:
-    """A generator of torch for several seeds, of which it would itself take in the lowest 32 bits alone."""
+    """Return a generator of torch for several seeds, of which it would itself take in the lowest 32 bits alone."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
 
 
@@ -24,23 +24,23 @@ class Draw:
         self._generator = random_generator(seed, number)
 
     def uniform(self, low: float, high: float) -> float:
-        """A number between two."""
+        """Return a number between two."""
         return low + (high - low) * float(torch.rand((), generator=self._generator))
 
     def span(self, span: Span) -> float:
-        """A number within a span."""
+        """Return a number within a span."""
         return self.uniform(*span)
 
     def either_way(self, most: float) -> float:
-        """A number from -most to most."""
+        """Return a number from -most to most."""
         return self.uniform(-most, most)
 
     def happens(self, share: float) -> bool:
-        """Whether something happens that does in a share of the images."""
+        """Return whether something happens that does in a share of the images."""
         return self.uniform(0, 1) < share
 
     def choice(self, count: int) -> int:
-        """A whole number from 0 to count - 1."""
+        """Return a whole number from 0 to count - 1."""
         return int(torch.randint(count, (), generator=self._generator))
 
     def normal(self, *shape: int) -> Tensor:
@@ -52,7 +52,7 @@ class Draw:
         return torch.rand(shape, generator=self._generator)
 
     def smooth(self, size: Sequence[int], nodes: Sequence[int], channels: int = 1) -> Tensor:
-        """Fields [channels, k, j, i], linear between nodes with independent standard normal values."""
+        """Return the fields [channels, k, j, i], linear between nodes with independent standard normal values."""
         coarse = [max(2, min(count, length)) for count, length in zip(nodes, size, strict=True)]
         field = self.normal(1, channels, *coarse)
         return F.interpolate(field, size=tuple(size), mode="trilinear", align_corners=True)[0]

@@ -31,7 +31,13 @@ IGNORED = 255  # class of voxels beyond the field of view
 
 @dataclass(frozen=True)
 class Sample:
-    """image: float32 [k, j, i], 0 to 1. classes: uint8 [k, j, i], IGNORED beyond the field of view. kind: contrast."""
+    """One synthetic image with its classes.
+
+    Attributes:
+        image: float32 [k, j, i], 0 to 1.
+        classes: uint8 [k, j, i], IGNORED beyond the field of view.
+        kind: contrast.
+    """
 
     image: Tensor
     classes: Tensor
@@ -41,7 +47,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What an image shall be like instead of random. slices: mm along k, 0 for none."""
+    """What an image shall be like instead of random.
+
+    Attributes:
+        slices: mm along k, 0 for none.
+    """
 
     subject: int | None = None
     kind: str | None = None
@@ -64,14 +74,14 @@ class Generator:
         return tuple(label_map.name for label_map in self._maps)
 
     def shape(self, subject: str, grid: Grid, options: SynthesisOptions, number: int = 0) -> Shape:
-        """The shape of a subject in the image `number`."""
+        """Return the shape of a subject in the image `number`."""
         index = self.subjects.index(subject)
         return Shape(self._maps[index], self._affines[index], grid, options, Draw(self._seed, number))
 
     def sample(
         self, number: int, grid: Grid, options: SynthesisOptions, request: SampleRequest | None = None
     ) -> Sample:
-        """The image `number` of this generator's seed on a grid."""
+        """Return the image `number` of this generator's seed on a grid."""
         request = request or SampleRequest()
         draw = Draw(self._seed, number)
         subject = draw.choice(len(self._maps))
@@ -103,11 +113,11 @@ class Generator:
         return Sample(image, classes, contrast.kind, self._maps[subject].name)
 
     def _ideal(self, shape: Shape, sources: Tensor, contrast: Contrast, draw: Draw) -> Tensor:
-        """Mean intensity within each voxel, with the tissue's own texture."""
+        """Return the mean intensity within each voxel, with the tissue's own texture."""
         return shape.mean(contrast.means) + contrast.deviations[sources.long()] * draw.normal(*sources.shape)
 
     def _band(self, halo: Halo, classes: Tensor, spacing: float, options: SynthesisOptions, draw: Draw) -> Tensor:
-        """Where a halo is, bool [k, j, i]: in patches."""
+        """Return where a halo is, bool [k, j, i]: in patches."""
         numbers = {value.value: n for n, value in enumerate(self._settings.structures, start=1)}
         beside, within = (
             torch.isin(classes, torch.tensor([numbers[value] for value in values], dtype=classes.dtype))
@@ -118,7 +128,7 @@ class Generator:
         return near & within & (draw.smooth(classes.shape, [PATCH_NODES] * 3)[0] > draw.uniform(-1, 1))
 
     def classes(self, number: int, grid: Grid, options: SynthesisOptions) -> Tensor:
-        """The classes alone of a random pose: uint8 [k, j, i]; not those of `sample` with the same number."""
+        """Return the classes alone of a random pose: uint8 [k, j, i]; not those of `sample` with the same number."""
         draw = Draw(self._seed, number)
         subject = draw.choice(len(self._maps))
         shape = Shape(self._maps[subject], self._affines[subject], grid, options, draw)
@@ -127,7 +137,7 @@ class Generator:
 
 
 def _with_spot(image: Tensor, within: Tensor, spacing: float, options: SynthesisOptions, draw: Draw) -> Tensor:
-    """A roundish spot of a random intensity within the structures."""
+    """Return a roundish spot of a random intensity within the structures."""
     radius = draw.span(options.spot_radius) / spacing
     distance = torch.zeros(image.shape)
     for axis, length in enumerate(image.shape):
@@ -139,7 +149,7 @@ def _with_spot(image: Tensor, within: Tensor, spacing: float, options: Synthesis
 
 
 def _cut(image: Tensor, classes: Tensor, options: SynthesisOptions, draw: Draw) -> tuple[Tensor, Tensor]:
-    """A field of view that ends within the grid: the image is zero beyond it."""
+    """Return a field of view that ends within the grid: the image is zero beyond it."""
     if not draw.happens(options.cut):
         return image, classes
     axis = draw.choice(3)

@@ -10,14 +10,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Grid:
-    """Axes along L, P, S. size: voxels [k, j, i]. spacing: mm, alike along all axes. origin: LPS mm of voxel 0."""
+    """Axes along L, P, S.
+
+    Attributes:
+        size: voxels [k, j, i].
+        spacing: mm, alike along all axes.
+        origin: LPS mm of voxel 0.
+    """
 
     size: tuple[int, int, int]
     spacing: float
     origin: tuple[float, float, float]
 
     def part(self, first: int) -> Grid:
-        """What is left from column i = `first` on."""
+        """Return what is left from column i = `first` on."""
         k, j, i = self.size
         x, y, z = self.origin
         return Grid((k, j, i - first), self.spacing, (x + first * self.spacing, y, z))
@@ -39,9 +45,10 @@ class Layout:
 def choose_grid(
     box: np.ndarray, spacing: float, margin: float, multiple: int, overlap: float, symmetric: bool
 ) -> Layout:
-    """The grid around a box [2, 3] (LPS mm) with a margin in mm, its computed part a multiple of voxels long.
+    """Return the grid around a box [2, 3] (LPS mm) with a margin in mm, its computed part a multiple of voxels long.
 
-    overlap: mm beyond the middle that each half needs at least. With symmetry the grid's middle is x = 0.
+    Args:
+        overlap: mm beyond the middle that each half needs at least. With symmetry the grid's middle is x = 0.
     """
     low, high = box[0] - margin, box[1] + margin
 

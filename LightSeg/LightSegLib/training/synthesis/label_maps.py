@@ -19,10 +19,11 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class LabelMap:
-    """sources: number of each voxel's value in the settings, uint8 [k, j, i], cropped to what is not background.
+    """The outermost voxels are background.
 
-    The outermost voxels are background. world_to_index: 4x4 matrix from LPS positions in mm to indices (i, j, k) of
-    the cropped array.
+    Attributes:
+        sources: number of each voxel's value in the settings, uint8 [k, j, i], cropped to what is not background.
+        world_to_index: 4x4 matrix from LPS positions in mm to indices (i, j, k) of the cropped array.
     """
 
     name: str
@@ -36,10 +37,11 @@ class LabelMap:
 
 
 def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
-    """The label maps in a folder, by name.
+    """Return the label maps in a folder, by name.
 
-    Raises InputError for a folder with fewer than two, for files that are no label maps, that have values which the
-    settings do not know or no structure at all, and for grids of different size, spacing or direction.
+    Raises:
+        InputError: for a folder with fewer than two, for files that are no label maps, that have values which the
+            settings do not know or no structure at all, and for grids of different size, spacing or direction.
     """
     if not folder.is_dir():
         raise InputError(
@@ -89,7 +91,7 @@ def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
 
 
 def _same_grid(a: Geometry, b: Geometry) -> bool:
-    """Whether two grids are alike but for their position."""
+    """Return whether two grids are alike but for their position."""
     return (
         a.shape == b.shape
         and np.allclose(a.spacing, b.spacing, rtol=1e-3)

@@ -19,40 +19,51 @@ Span = tuple[float, float]
 class SynthesisOptions:
     """Spans are (least, largest) of a uniform distribution; shares are probabilities.
 
-    Pose and shape, relative to a subject that is aligned with the template:
-    pose: factor on all of pose and shape, drawn for each image [R].
-    rotation: degrees about each axis, either way; without alignment [S] has 15 [R].
-    scaling, stretching: relative change of all axes together, and of each, either way; [S] has 0.15 [R].
-    shearing: either way; [S] has 0.012, affine registration leaves more [R].
-    shift: mm along each axis, either way [R].
-    bending, bending_nodes: standard deviation in mm of a smooth random displacement, and mm between its nodes; [S]
-    has 3 mm at 25 nodes' distance of 160 mm / 25 [M]. wrinkling, wrinkling_nodes: the same, finer [M].
-    mirrored: share of mirror images [S].
+    Pose and shape, relative to a subject that is aligned with the template: pose: factor on all of pose and shape,
+    drawn for each image [R].
 
-    Contrast, intensities between 0 and 1:
-    first_contrast, other_contrasts: shares of images that look like the settings' first contrast, and like another
-    one of them; tissue_contrast: share in which each tissue has a random mean; in the rest each value of the label
-    maps has one of its own, as in [S]. tissue_jitter, value_jitter: relative standard deviation of a tissue's and of
-    a value's mean [M]. outside_jitter: the same for what lies around the structures [M]. texture: standard deviation
-    within a tissue; [S] has 5 to 25 of 255.
-    merged: share of images in which all around the structures looks alike [M]. stripped: share of images without
-    anything around the structures [M]. empty_background: share of images whose background is zero; else it is up to
-    background [S].
-    spot, spot_radius: share of images with a spot of another intensity, as a lesion is, and its radius in mm [M].
-    halo, halo_width: share of images with the settings' halos, and how far these reach in mm [M].
+    Contrast, intensities between 0 and 1: first_contrast, other_contrasts: shares of images that look like the
+    settings' first contrast, and like another one of them; tissue_contrast: share in which each tissue has a random
+    mean; in the rest each value of the label maps has one of its own, as in [S].
 
-    Scanner:
-    bias, bias_nodes: standard deviation of the logarithm of the bias field at its nodes; [S] has 0.5. Number of
-    nodes along each axis; [S] has 4.
-    thick: share of images with thick slices along one axis. thickness: mm; [S] has 1 to 9, or 8 for an axis alone.
-    gap: share of the distance between slices that no slice sees [P]. coarse, coarse_voxel: share of images with
-    large voxels along all axes, in mm; [S] has up to 4. blur: standard deviation in voxels of the template's grid,
-    of the head's motion and the reader's resampling [M].
-    noise: standard deviation, Rician as in magnitude images (Gudbjartsson and Patz 1995,
-    doi:10.1002/mrm.1910340618) [P]; the span is [M].
-    cut, cut_share: share of images whose field of view ends within the grid, and the share of the grid that is lost
-    [M].
-    gamma: standard deviation of the logarithm of the exponent applied to the intensities; [S] has 0.4 [M].
+    Scanner: bias, bias_nodes: standard deviation of the logarithm of the bias field at its nodes; [S] has 0.5. Number
+    of nodes along each axis; [S] has 4.
+
+    Attributes:
+        rotation: degrees about each axis, either way; without alignment [S] has 15 [R].
+        scaling: relative change of all axes together, and of each, either way; [S] has 0.15 [R].
+        stretching: relative change of all axes together, and of each, either way; [S] has 0.15 [R].
+        shearing: either way; [S] has 0.012, affine registration leaves more [R].
+        shift: mm along each axis, either way [R].
+        bending: standard deviation in mm of a smooth random displacement, and mm between its nodes; [S] has 3 mm at
+            25 nodes' distance of 160 mm / 25 [M].
+        bending_nodes: see `bending`.
+        wrinkling: the same, finer [M].
+        wrinkling_nodes: the same, finer [M].
+        mirrored: share of mirror images [S].
+        tissue_jitter: relative standard deviation of a tissue's and of a value's mean [M].
+        value_jitter: relative standard deviation of a tissue's and of a value's mean [M].
+        outside_jitter: the same for what lies around the structures [M].
+        texture: standard deviation within a tissue; [S] has 5 to 25 of 255.
+        merged: share of images in which all around the structures looks alike [M].
+        stripped: share of images without anything around the structures [M].
+        empty_background: share of images whose background is zero; else it is up to background [S].
+        spot: share of images with a spot of another intensity, as a lesion is, and its radius in mm [M].
+        spot_radius: see `spot`.
+        halo: share of images with the settings' halos, and how far these reach in mm [M].
+        halo_width: share of images with the settings' halos, and how far these reach in mm [M].
+        thick: share of images with thick slices along one axis.
+        thickness: mm; [S] has 1 to 9, or 8 for an axis alone.
+        gap: share of the distance between slices that no slice sees [P].
+        coarse: share of images with large voxels along all axes, in mm; [S] has up to 4.
+        coarse_voxel: share of images with large voxels along all axes, in mm; [S] has up to 4.
+        blur: standard deviation in voxels of the template's grid, of the head's motion and the reader's resampling
+            [M].
+        noise: standard deviation, Rician as in magnitude images (Gudbjartsson and Patz 1995,
+            doi:10.1002/mrm.1910340618) [P]; the span is [M].
+        cut: share of images whose field of view ends within the grid, and the share of the grid that is lost [M].
+        cut_share: see `cut`.
+        gamma: standard deviation of the logarithm of the exponent applied to the intensities; [S] has 0.4 [M].
     """
 
     pose: Span = (0.15, 1.0)
@@ -97,7 +108,11 @@ class SynthesisOptions:
     gamma: float = 0.3
 
     def __post_init__(self) -> None:
-        """Raise InputError for a span the wrong way round, a share beyond 0 to 1 or a negative number."""
+        """Check the values.
+
+        Raises:
+            InputError: for a span the wrong way round, a share beyond 0 to 1 or a negative number.
+        """
         for field in fields(self):
             value = getattr(self, field.name)
             low, high = value if isinstance(value, tuple) else (0, value)
@@ -123,7 +138,7 @@ class SynthesisOptions:
             )
 
     def at(self, progress: float) -> SynthesisOptions:
-        """Options of a training that is `progress` (0 to 1) done: the first contrast alone, then wider.
+        """Return options of a training that is `progress` (0 to 1) done: the first contrast alone, then wider.
 
         In the first half the shares of contrasts and the disturbances grow to what they are here.
         """

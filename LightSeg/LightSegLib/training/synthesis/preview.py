@@ -23,7 +23,10 @@ FILL = 0.6  # opacity of the labels
 def draw_preview(samples: Sequence[Sample], settings: Settings, path: Path) -> None:
     """Write a PNG: for each sample a row of its middle slices (axial, coronal, sagittal), and beside each the labels.
 
-    Voxels are squares, since what the training sees is on show. Raises OutputError.
+    Voxels are squares, since what the training sees is on show.
+
+    Raises:
+        OutputError: if the file or folder cannot be written.
     """
     colors = np.zeros((256, 3), np.uint8)
     for label, structure in enumerate(settings.structures, start=1):
@@ -43,7 +46,7 @@ def draw_preview(samples: Sequence[Sample], settings: Settings, path: Path) -> N
 
 
 def _tiles(sample: Sample, colors: np.ndarray) -> list[Image.Image]:
-    """Slices without and with labels, front or top up and the subject's right on the left."""
+    """Return the slices without and with labels, front or top up and the subject's right on the left."""
     image, classes = sample.image.numpy(), sample.classes.numpy()
     scale = -(-SIDE // max(image.shape))
     tiles = []

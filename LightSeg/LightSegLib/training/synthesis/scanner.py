@@ -12,11 +12,14 @@ from .options import SynthesisOptions
 
 
 def scan(image: Tensor, spacing: float, options: SynthesisOptions, draw: Draw, slices: float | None = None) -> Tensor:
-    """An ideal image [k, j, i] of a grid with a spacing in mm as a scanner would store it, resampled to that grid.
+    """Return an ideal image [k, j, i] of a grid with a spacing in mm as a scanner would store it, resampled to that
+    grid.
 
-    The order is that of the acquisition: the receiving coil's bias field, averaging within slices and voxels,
-    Rician noise of the voxels acquired, resampling, gray levels. slices: thickness in mm along k instead of a random
-    one; 0 for none.
+    The order is that of the acquisition: the receiving coil's bias field, averaging within slices and voxels, Rician
+    noise of the voxels acquired, resampling, gray levels.
+
+    Args:
+        slices: thickness in mm along k instead of a random one; 0 for none.
     """
     image = blurred(image, draw.span(options.blur))
     image = image * torch.exp(bias_field(image, options, draw))
@@ -45,16 +48,16 @@ def rician(image: Tensor, deviation: float, draw: Draw) -> Tensor:
 
 
 def graded(image: Tensor, exponent: float) -> Tensor:
-    """Intensities from 0 to 1, to the power of `exponent`."""
+    """Return the intensities from 0 to 1, to the power of `exponent`."""
     image = image.clamp(min=0)
     return (image / image.max().clamp(min=1e-6)) ** exponent
 
 
 def slice_profile(length: int, spacing: float, thickness: float, distance: float, offset: float) -> Tensor:
-    """Matrix [slices, length]: the mean over each slice of the voxels it covers, in proportion to the cover.
+    """Return the matrix [slices, length]: the mean over each slice of the voxels it covers, in proportion to the cover.
 
-    thickness and distance of slices in mm; offset: mm from the first voxel's center to the first slice's. There
-    are as many slices as have their center between the first voxel's and the last one's.
+    thickness and distance of slices in mm; offset: mm from the first voxel's center to the first slice's. There are as
+    many slices as have their center between the first voxel's and the last one's.
     """
     centers = torch.arange(offset, (length - 1) * spacing + 1e-6, distance)
     if len(centers) == 0:
@@ -67,7 +70,8 @@ def slice_profile(length: int, spacing: float, thickness: float, distance: float
 
 
 def interpolation(length: int, spacing: float, count: int, distance: float, offset: float) -> Tensor:
-    """Matrix [length, count]: linear interpolation of voxels from `count` slices, constant beyond the outermost."""
+    """Return the matrix [length, count]: linear interpolation of voxels from `count` slices, constant beyond the
+    outermost."""
     at = ((torch.arange(length) * spacing - offset) / distance).clamp(0, count - 1)
     below = at.floor().clamp(max=max(count - 2, 0))
     matrix = torch.zeros(length, count)
@@ -90,7 +94,7 @@ def blurred(image: Tensor, deviation: float) -> Tensor:
 
 
 def along(image: Tensor, matrix: Tensor, axis: int) -> Tensor:
-    """The image [k, j, i] with `matrix` applied to its rows along an axis."""
+    """Return the image [k, j, i] with `matrix` applied to its rows along an axis."""
     return torch.tensordot(matrix, image, ([1], [axis])).movedim(0, axis)
 
 

@@ -24,7 +24,11 @@ BACKGROUND = 0
 
 @dataclass(frozen=True)
 class LabelValue:
-    """One value of the label maps. structure: the value it counts as (its own for a structure), 0 for background."""
+    """One value of the label maps.
+
+    Attributes:
+        structure: the value it counts as (its own for a structure), 0 for background.
+    """
 
     value: int
     tissue: str
@@ -36,7 +40,13 @@ class LabelValue:
 
 @dataclass(frozen=True)
 class Tissue:
-    """How a tissue looks. intensity: mean by contrast. between, share: where it lies in any other contrast."""
+    """How a tissue looks.
+
+    Attributes:
+        intensity: mean by contrast.
+        between: where it lies in any other contrast.
+        share: where it lies in any other contrast.
+    """
 
     intensity: dict[str, float] = field(default_factory=dict)
     between: tuple[str, str] | None = None
@@ -45,7 +55,12 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Halo:
-    """A band of a tissue within some structures and beside others, as around ventricles. beside, within: values."""
+    """A band of a tissue within some structures and beside others, as around ventricles.
+
+    Attributes:
+        beside: values.
+        within: values.
+    """
 
     beside: tuple[int, ...]
     within: tuple[int, ...]
@@ -58,7 +73,10 @@ class Settings:
 
     The program numbers what it meets twice: a *source* is 0 for the background or 1 + the position of a value in
     `values`; a *class* is 0 or 1 + the position of a structure among the named values. Classes are the labels of the
-    model. totals: names of sums of structures, with their values.
+    model.
+
+    Attributes:
+        totals: names of sums of structures, with their values.
     """
 
     name: str
@@ -127,9 +145,10 @@ class Settings:
 
 
 def find_settings(folder: Path, requested: str = "") -> Path:
-    """The settings file: a given path or the name of one that ships with LightSeg, else the one beside the maps.
+    """Return the settings file: a given path or the name of one that ships with LightSeg, else the one beside the maps.
 
-    Raises InputError where there is none.
+    Raises:
+        InputError: if there is none.
     """
     if requested:
         shipped = SHIPPED / f"{requested}.json"
@@ -147,7 +166,11 @@ def find_settings(folder: Path, requested: str = "") -> Path:
 
 
 def read_settings(path: Path) -> Settings:
-    """Read and check a settings file. Raises InputError that names the file and the field."""
+    """Read and check a settings file.
+
+    Raises:
+        InputError: that names the file and the field.
+    """
     try:
         return settings_from_dict(read_json(path))
     except FieldError as error:
@@ -161,7 +184,11 @@ def read_settings(path: Path) -> Settings:
 
 
 def settings_from_dict(data: Any) -> Settings:
-    """Settings of a JSON object. Raises FieldError that names the field."""
+    """Return settings of a JSON object.
+
+    Raises:
+        FieldError: that names the field.
+    """
     schema = dict(json.loads((SHIPPED / "schema.json").read_text(encoding="utf-8")))
     fields = conform(data, schema)
     tissues = {name: _tissue(name, entry, schema) for name, entry in fields["tissues"].items()}

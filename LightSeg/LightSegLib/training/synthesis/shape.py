@@ -20,8 +20,9 @@ WITHIN_VOXEL = ((-0.25, -0.25, -0.25), (-0.25, 0.25, 0.25), (0.25, -0.25, 0.25),
 class Shape:
     """A subject of random pose and shape on a grid.
 
-    affine: 4x4 from template to the label map's world, mm. mirrored: the image is the subject's mirror image, so
-    that its labels have to change sides.
+    Args:
+        affine: 4x4 from template to the label map's world, mm.
+        mirrored: the image is the subject's mirror image, so that its labels have to change sides.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Shape:
         return self._sources.flatten()[flat.flatten()].reshape(self._grid.size)
 
     def mean(self, of_source: Tensor) -> Tensor:
-        """Mean within each voxel [k, j, i] of what each source has, [sources]."""
+        """Return the mean within each voxel [k, j, i] of what each source has, [sources]."""
         total = torch.zeros(self._grid.size)
         for point in WITHIN_VOXEL:
             total += of_source[self.sources(point).long()]
