@@ -62,6 +62,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag = None
 
     def setup(self):
+        """Build the window; Slicer calls this when the module is first shown."""
         from LightSegLib.slicer_app.panel.inputs import Inputs
         from LightSegLib.slicer_app.panel.models import Models
         from LightSegLib.slicer_app.panel.result import Result
@@ -88,6 +89,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def cleanup(self):
+        """End jobs and the worker process; Slicer calls this when the application closes or the module is reloaded."""
         self.models.close()
         self.run.close()
         self.logic.stopWorker()
@@ -95,16 +97,20 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self):
+        """Show the current scene and models; Slicer calls this whenever the module is opened."""
         self.refresh()  # the command line and other windows download and import models, too
         self.initializeParameterNode()
 
     def exit(self):
+        """Let go of the parameter node; Slicer calls this when another module is opened."""
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event):
+        """Let go of the parameter node before the scene is closed."""
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
+        """Take the new scene's parameter node if the module is shown."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -116,6 +122,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
+        """Guess the inputs again when a volume is added."""
         if self._parameterNode and node.IsA("vtkMRMLScalarVolumeNode"):
             # its name and voxels come after it
             qt.QTimer.singleShot(0, self.inputs.guess)
@@ -185,11 +192,13 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.onParametersModified()
 
     def onModelChosen(self, model):
+        """Keep the chosen model in the parameter node and guess its inputs."""
         if self._parameterNode:
             self._parameterNode.modelId = model
             self.inputs.guess()
 
     def onSample(self):
+        """Load the sample volume."""
         from LightSegLib.slicer_app.translation import errorDisplay
 
         with errorDisplay(_("The sample could not be loaded."), waitCursor=True):
@@ -222,11 +231,13 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
 
     def onFinished(self, job):
+        """Show the result of a job, or keep it for when the module is opened again."""
         if job.state == "done":  # also while the user is in another module
             self.logic.getParameterNode().result = job.segmentationNode
         self.refresh()  # a download has changed where the weights are
 
     def showStatus(self, text):
+        """Show a line of status at once, even if the main thread stays busy."""
         self.ui.statusLabel.setText(text)
         self.ui.statusLabel.repaint()
 
@@ -264,6 +275,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
     cancelCallback = None
 
     def getParameterNode(self):
+        """Return the module's parameter node of the current scene."""
         return LightSegParameterNode(super().getParameterNode())
 
     @staticmethod
@@ -376,11 +388,13 @@ class LightSegTest(ScriptedLoadableModuleTest):
     """Self-test: the bundled model on the bundled sample, as a user would start."""
 
     def setUp(self):
+        """Start every test with an empty scene."""
         if not torchInstalled():  # as where Slicer's extensions are built, by ctest, which does not call runTest
             self.skipTest("PyTorch is not installed")
         slicer.mrmlScene.Clear()
 
     def runTest(self):
+        """Run all tests, as the button Reload and Test does."""
         if not torchInstalled():
             self.delayDisplay("Nothing was tested: PyTorch is not installed. Press Apply once to install it.")
             return

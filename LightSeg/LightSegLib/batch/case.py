@@ -110,11 +110,13 @@ class Case:
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
+        """Return the case as a JSON object."""
         channels = [{"paths": list(map(str, source.paths)), "part": source.part} for source in self.channels]
         return {"id": self.id, "channels": channels}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Case:
+        """Return the case of a JSON object that `to_json` made."""
         return cls(data["id"], tuple(Source(tuple(map(Path, one["paths"])), one["part"]) for one in data["channels"]))
 
 

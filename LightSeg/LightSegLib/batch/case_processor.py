@@ -74,6 +74,7 @@ class CaseProcessor:
         input_sha256: str,
         started: float,
     ) -> Row:
+        """Read, segment and write a case, and return its row."""
         from ..imaging.writers import check_holds, write_segmentation
         from ..rendering.case import draw_case
 
@@ -153,6 +154,7 @@ class CaseProcessor:
         return self._segmenter(batch).segment(volumes, progress=progress)
 
     def _segmenter(self, batch: Batch) -> Segmenter:
+        """Return the segmenter of a batch; its model stays loaded."""
         options = batch.settings.options
         options = replace(options, precision=batch.backend or options.precision, confidence=True)
         return self._segmenters.get(self.card(batch), options)
@@ -167,6 +169,7 @@ def mean_confidence(segmentation: Segmentation) -> float | None:
 
 
 def _cost(started: float) -> dict[str, Any]:
+    """Return the seconds since `started` and the peak memory in MB, as fields of a row."""
     peak = system.peak_memory()
     return {
         "seconds": round(time.perf_counter() - started, 3),

@@ -58,6 +58,7 @@ def _uniquely_named(found: Iterable[Case | SkippedInput]) -> Iterator[Case | Ski
 
 
 def _key(name: str) -> bytes:
+    """Return a short key that is equal for names that some file system takes for the same."""
     return hashlib.blake2b(unicodedata.normalize("NFC", name).casefold().encode(), digest_size=16).digest()
 
 

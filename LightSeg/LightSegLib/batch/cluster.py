@@ -89,6 +89,11 @@ def count_workers(scheduler: str) -> int:
 
 
 def _check_installed() -> None:
+    """Check that the package distributed is installed.
+
+    Raises:
+        InputError: if it is not.
+    """
     try:
         import distributed  # noqa: F401
     except ImportError as error:
@@ -159,6 +164,7 @@ class _Session:
         return self._batch
 
     def run(self, canceled: CancelCallback | None) -> Iterator[Answer]:
+        """Yield the answers of all cases as they come."""
         self._client.subscribe_topic(self._topic, self._events.put)
         try:
             while True:
@@ -201,10 +207,12 @@ class _Session:
             self._batch_progress.waiting("" if found else "Waiting for workers of the cluster")
 
     def _next_chunk(self) -> list[Task]:
+        """Return the tasks that one future shall do, about `CHUNK_SECONDS` of work."""
         number = int(CHUNK_SECONDS * self._answers / max(self._seconds, 1e-3))
         return list(islice(iter(self._tasks.fresh, None), min(max(1, number), LARGEST_CHUNK)))
 
     def _submit(self, chunk: list[Task]) -> None:
+        """Send a chunk of tasks to the cluster."""
         threads = self._limit.fixed_threads if self._own is None else self._limit.threads
         future = self._client.submit(
             cluster_worker.do,
@@ -251,9 +259,11 @@ class _Session:
                 yield Answer.of(message)
 
     def _tasks_running(self) -> Iterator[Task]:
+        """Yield the tasks that the cluster has."""
         return chain.from_iterable(self.running.values())
 
     def _failed(self, task: Task, error: LightSegError, crashes: int = 1) -> Iterator[Answer]:
+        """Yield the answer for a task that is given up; a task that is tried again has none."""
         found = self._tasks.failed(task, error, crashes)
         if found is not None:
             yield found
@@ -368,6 +378,7 @@ def _client(address: str) -> Client | None:
 
 
 def _another_version(who: str, found: object) -> DeviceError:
+    """Return the error for a part of the cluster without this version of LightSeg."""
     first = next(iter(str(found).splitlines()), type(found).__name__)
     return DeviceError(
         _(

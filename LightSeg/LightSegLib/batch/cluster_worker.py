@@ -72,6 +72,7 @@ class _WorkerSlot:
         return backend
 
     def process_for(self, handler: tuple[str, str]) -> Worker:
+        """Return the process that runs a handler; one of another handler is stopped."""
         if self.process is None or self.handler != handler:
             if self.process is not None:
                 self.process.stop()
@@ -141,4 +142,5 @@ def backend(message: dict[str, Any], handler: tuple[str, str], wanted: str) -> s
 
 
 def _unchanged(job: dict[str, Any], _folder: object) -> dict[str, Any]:
+    """Return the job as it is: its files are on a shared disk."""
     return job

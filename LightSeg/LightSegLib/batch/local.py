@@ -57,6 +57,7 @@ class _Pool:
         return future
 
     def _do(self, number: int, worker: Worker, task: Task, threads: int) -> Answer:
+        """Have a worker do a task, and return its answer."""
         message = task.message(self.batch, threads)
 
         def report(progress: Progress) -> None:
@@ -81,6 +82,7 @@ class _Pool:
         self.free.append((number, worker))
 
     def stop(self) -> None:
+        """Stop all worker processes."""
         for worker in self.all:
             worker.stop()
 

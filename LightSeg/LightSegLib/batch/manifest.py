@@ -59,6 +59,7 @@ def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
 
 
 def _case_of(row: Sequence[str], columns: Sequence[int], card: Card, folder: Path) -> Case | SkippedInput:
+    """Return the case in a row of the table, or why it is skipped."""
     case, *paths = (row[column].strip() if column < len(row) else "" for column in columns)
     if not all(paths):
         return SkippedInput(case or ", ".join(row), f"has no file for {card.channels[paths.index('')]}")

@@ -96,6 +96,7 @@ class OutputGuard:
         return records.is_own(path, record, self._batch)
 
     def _written(self, cases: Iterable[Case]) -> Iterator[Path]:
+        """Yield every file that the batch would write."""
         for case in cases:
             yield from (*records.outputs(self._batch, case.id), records.record_path(self._batch, case.id))
 
@@ -125,6 +126,7 @@ def _recorded_tables(batch: Batch) -> set[str]:
 
 
 def _inputs(case: Case) -> Iterator[Path]:
+    """Yield the input files of a case, including those that a header names."""
     for source in case.channels:
         with suppress(OSError, ValueError, InputError):  # which is for the row of the case to tell
             yield from source.paths if len(source.paths) > 1 else _files(source.paths[0])
@@ -140,6 +142,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _key(path: Path) -> Key | None:
+    """Return device and inode of a file, or None if it does not exist."""
     try:
         found = path.stat()
     except (OSError, ValueError):

@@ -30,6 +30,7 @@ class BatchState:
 
     @property
     def finished(self) -> int:
+        """Number of cases that need no more work."""
         return self.done + self.skipped + self.failed
 
     def text(self) -> str:
@@ -83,6 +84,7 @@ class BatchProgress:
         self.state = BatchState(cases)
 
     def working(self, number: int, case: str, progress: Progress) -> None:
+        """Note what a worker does, by its number."""
         with self._lock:
             self._change(working=self._without(case) | {number: (case, progress)})
 
@@ -109,9 +111,11 @@ class BatchProgress:
             self._change(seconds_left=self._seconds / computed * left / workers if computed else None)
 
     def _without(self, case: str) -> dict[int, tuple[str, Progress]]:
+        """Return what the workers do, except for one case."""
         return {number: what for number, what in self.state.working.items() if what[0] != case}
 
     def _change(self, **values: object) -> None:
+        """Change fields of the state and report it."""
         self.state = replace(self.state, **values)  # type: ignore[arg-type]
         if self._on_state is not None:
             self._on_state(self.state)

@@ -71,14 +71,17 @@ class Row:
 
 
 def segmentation_path(batch: Batch, case: str) -> Path:
+    """Return the path of a case's segmentation."""
     return batch.out / f"{case}.{batch.settings.format}"
 
 
 def picture_path(batch: Batch, case: str) -> Path:
+    """Return the path of a case's picture."""
     return batch.out / PICTURES / f"{case}.png"
 
 
 def record_path(batch: Batch, case: str) -> Path:
+    """Return the path of a case's record."""
     return batch.out / RECORDS / f"{case}.json"
 
 
@@ -148,6 +151,7 @@ def is_own(path: Path, earlier: Row | None, batch: Batch) -> bool:
 
 
 def _write(row: Row, batch: Batch) -> None:
+    """Write the record of a case."""
     with atomic_write(record_path(batch, row.case)) as part:
         part.write_text(json.dumps(asdict(row)), encoding="utf-8")
 
@@ -167,6 +171,7 @@ def _existing(row: Row | None, batch: Batch) -> dict[str, str]:
 
 
 def _name(path: Path, batch: Batch) -> str:
+    """Return a file's path in the folder of results, with slashes."""
     return path.relative_to(batch.out).as_posix()
 
 
@@ -307,8 +312,10 @@ def remove_parts(batch: Batch) -> None:
 
 
 def _folders(batch: Batch) -> list[Path]:
+    """Return the folders that the batch writes to."""
     return [batch.out, batch.out / RECORDS] + ([batch.out / PICTURES] if batch.settings.picture else [])
 
 
 def _of(row: Row, batch: Batch) -> bool:
+    """Return whether a row is of this batch's model and settings."""
     return (row.model_sha256, row.settings_sha256) == (batch.model_sha256, batch.settings.sha256())

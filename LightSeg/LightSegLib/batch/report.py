@@ -83,6 +83,7 @@ class _Cohort:
 
     @property
     def cases(self) -> int:
+        """Number of cases on the page."""
         return self.done + self.failed
 
     def unusual(self, row: Row) -> dict[str, str]:
@@ -92,6 +93,7 @@ class _Cohort:
 
 
 def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
+    """Collect what the page says about all rows together, in one pass."""
     colors: dict[str, Sequence[int]] = {label.name: label.color for label in card.labels}
     found: dict[str, array[float]] = {}
     names: dict[str, list[str]] = {}
@@ -227,6 +229,7 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
 
 
 def _line(row: Row, cohort: _Cohort, batch: Batch) -> str:
+    """Return the table row of a case as HTML."""
     unusual, ml = cohort.unusual(row), row.ml or {}
     cells = [f'<th scope="row">{_case(row.case, batch) if row.status == DONE else escape(row.case)}</th>']
     remark = row.error or " ".join(
@@ -241,6 +244,7 @@ def _line(row: Row, cohort: _Cohort, batch: Batch) -> str:
 
 
 def _value(value: float | None, text: Callable[[float], str], css: str = "") -> str:
+    """Return a table cell with a number that the page can sort by, or an empty one."""
     if value is None:
         return "<td></td>"
     return f'<td class="n{" " + css if css else ""}" data-v="{value!r}">{text(value)}</td>'
@@ -265,6 +269,7 @@ def _swatch(color: Sequence[int]) -> str:
 
 
 def _left_out(skipped_inputs: Sequence[SkippedInput]) -> Iterator[str]:
+    """Yield the section on skipped inputs."""
     if skipped_inputs:
         yield f"<h2>Left out</h2><details><summary>Not fit for the model: {len(skipped_inputs)}</summary>"
         yield '<div class="wide"><table><thead><tr><th scope="col">Input</th><th scope="col">Reason</th></tr></thead>'

@@ -47,6 +47,7 @@ class BatchPlan:
     skipped_inputs: list[SkippedInput] = field(default_factory=list)
 
     def cases(self) -> Iterator[Case]:
+        """Yield the cases of the batch."""
         return cases_in(self.listed)
 
 
@@ -67,6 +68,7 @@ class Outcome:
 
 
 def _no_case(input_path: Path, card: Card, skipped_inputs: list[SkippedInput]) -> str:
+    """Return the message for an input without a case for the model."""
     found = (
         f" {len(skipped_inputs)} do not fit: {skipped_inputs[0].what} {skipped_inputs[0].reason}."
         if skipped_inputs
@@ -157,6 +159,7 @@ def segment_files(
 
 
 def _report(plan: BatchPlan) -> None:
+    """Write results table, page and table of skipped inputs."""
     names = [label.name for label in plan.card.labels] + [total.name for total in plan.card.totals]
     records.write_results(plan.batch, names)
     write_report(

@@ -71,10 +71,12 @@ class Batch:
     backend: str = ""
 
     def to_json(self) -> dict[str, Any]:
+        """Return the batch as a JSON object."""
         return asdict(self) | {"out": str(self.out)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Batch:
+        """Return the batch of a JSON object that `to_json` made."""
         settings = data["settings"]
         settings = Settings(**settings | {"options": InferenceOptions.from_json(settings["options"])})
         return cls(data["model"], data["model_sha256"], Path(data["out"]), settings, data["run"], data["backend"])
@@ -92,4 +94,5 @@ def weights_sha256(card: Card) -> str | None:
 
 
 def _hash(value: object) -> str:
+    """Return the SHA-256 of a value's JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

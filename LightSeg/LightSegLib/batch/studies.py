@@ -52,6 +52,7 @@ def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[StudySeries 
 
 
 def _series(stack: dicom.Stack, top: Path) -> StudySeries:
+    """Return a stack with the names of its study, patient and case."""
     study, first = stack.study, stack.frames[0].path
     folders = first.parent.relative_to(top).parts if first.is_relative_to(top) else ()
     patient = "_".join(filter(None, (study.patient or "_".join(folders) or first.parent.name, study.date)))
@@ -63,6 +64,7 @@ def _series(stack: dicom.Stack, top: Path) -> StudySeries:
 
 
 def _what(study: Study, path: Path, part: str = "") -> str:
+    """Return the name of a series in messages."""
     name = f"{path.parent}, series {study.number} {study.description}".rstrip()
     return f"{name}, {part}" if part else name
 

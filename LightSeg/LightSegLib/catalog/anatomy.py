@@ -72,6 +72,7 @@ def _key(name: str) -> tuple[str, ...]:
 
 @functools.cache
 def _file() -> dict[str, Any]:
+    """Return the content of anatomy.json."""
     return dict(json.loads(Path(__file__).with_name("anatomy.json").read_text(encoding="utf-8")))
 
 
@@ -101,4 +102,5 @@ def _paired_types() -> set[str]:
 
 
 def _code(entry: dict[str, Any], name: str) -> Code | None:
+    """Return a terminology code of an entry, or None if it has none."""
     return Code(*entry[name]) if name in entry else None

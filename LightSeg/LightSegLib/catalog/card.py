@@ -388,6 +388,7 @@ def check_readable(card: Card) -> None:
 
 
 def _as_text(card: Card) -> str:
+    """Return the JSON text of a card."""
     return json.dumps(card_to_dict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -435,6 +436,7 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
 
 
 def _with_sources(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of a weights file with its sources as `Source`."""
     return fields | {"sources": tuple(Source(**source) for source in fields.get("sources", ()))}
 
 
@@ -455,10 +457,12 @@ def _renewed(data: Any) -> Any:
 
 
 def _in_new_names(fields: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
+    """Return fields under their new names; a field that has both names keeps the new one."""
     return {name if renamed.get(name, name) in fields else renamed.get(name, name): fields[name] for name in fields}
 
 
 def _with_resampling(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields with their resampling, if any, as `Resampling`."""
     given = fields.get("resampling")
     return fields if given is None else fields | {"resampling": Resampling(**given)}
 
@@ -502,6 +506,11 @@ def _check(fields: dict[str, Any]) -> None:
 
 
 def _check_weights(weights: dict[str, Any]) -> None:
+    """Check what the schema cannot say about weights.
+
+    Raises:
+        FieldError: for the first field that does not fit.
+    """
     files = {"weights": weights} | {f"weights.parts[{n}]": part for n, part in enumerate(weights.get("parts", ()))}
     for where, file in files.items():
         _check_file_name(file["file"], f"{where}.file")
@@ -516,12 +525,22 @@ def _check_weights(weights: dict[str, Any]) -> None:
 
 
 def _require(entry: dict[str, Any], names: tuple[str, ...], where: str, what: str) -> None:
+    """Check that an entry has fields that another of its fields needs.
+
+    Raises:
+        FieldError: for the first that is missing.
+    """
     for name in names:
         if name not in entry:
             raise FieldError(_("{where}.{name} is needed by {what}").format(where=where, name=name, what=what))
 
 
 def _check_file_name(name: str, where: str) -> None:
+    """Check that a name is a plain file name that every file system takes.
+
+    Raises:
+        FieldError: if it is not.
+    """
     if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
         raise FieldError(
             _("{where} must be printable and have at most {LONGEST_NAME} bytes").format(
@@ -547,6 +566,7 @@ def label_from_dict(fields: dict[str, Any]) -> Label:
 
 
 def _without_none(value: Any) -> Any:
+    """Return a JSON value without the fields that are None, at all depths."""
     if isinstance(value, dict):
         return {key: _without_none(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, (list, tuple)):

@@ -33,4 +33,5 @@ def _channel_of(name: str, channels: Sequence[str]) -> str | None:
 
 
 def _names(channel: str) -> set[str]:
+    """Return all names of a channel."""
     return next((names for names in SYNONYMS if channel in names), {channel})

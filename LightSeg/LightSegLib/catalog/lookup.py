@@ -59,6 +59,7 @@ def as_shipped(card: Card) -> Card:
 
 
 def _completed(card: Card) -> Card:
+    """Return the card with what its weights file says, if that was read before."""
     path = weights_folder() / card.id / CARD_NAME
     if not card.metadata_in_weights or not path.is_file():
         return card
@@ -169,5 +170,6 @@ def template_path(card: Card) -> Path | None:
 
 
 def _beside(card: Card, name: str) -> Path:
+    """Return the path of a file beside the card, or else among the bundled ones."""
     beside = (card.folder or Path()) / name
     return beside if beside.is_file() else resources_folder() / "Models" / name

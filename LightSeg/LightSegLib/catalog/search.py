@@ -36,4 +36,5 @@ def _rank(card: Card, wanted: Sequence[str]) -> int | None:
 
 
 def _meaning(label: Label) -> str:
+    """Return the meaning of a label's terminology type, or nothing."""
     return label.terminology.type.meaning if label.terminology else ""

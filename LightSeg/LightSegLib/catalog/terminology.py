@@ -30,4 +30,5 @@ def terminology_entry(terminology: Terminology) -> str:
 
 
 def _code(code: Code | None) -> str:
+    """Return a code as Slicer writes it in a terminology entry."""
     return "^^" if code is None else f"{code.scheme}^{code.value}^{code.meaning}"

@@ -237,17 +237,20 @@ def _add_weights_commands(
 
 
 def _add_license(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that accepts a license."""
     text = "accept the license of a model that forbids commercial use; needed once"
     names = ("--accept-license", "--accept-licence")
     parser.add_argument(*names, action="store_true", dest="accept_license", help=text)
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for how inputs are read."""
     text = "interpolate where slices of a DICOM series are missing, instead of refusing it"
     parser.add_argument("--allow-gaps", action="store_true", help=text)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for the device."""
     parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
@@ -286,10 +289,16 @@ def _add_option(parser: argparse._ActionsContainer, name: str, default: object, 
 
 
 def _words(value: object) -> str:
+    """Return a default value as it is typed on the command line."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _roi(text: str) -> RegionOfInterest:
+    """Return the region of interest of six numbers R1,A1,S1,R2,A2,S2 in mm.
+
+    Raises:
+        argparse.ArgumentTypeError: for any other text.
+    """
     from ..imaging.roi import RegionOfInterest
 
     try:
@@ -302,12 +311,22 @@ def _roi(text: str) -> RegionOfInterest:
 
 
 def _count(text: str) -> int:
+    """Return a positive integer.
+
+    Raises:
+        argparse.ArgumentTypeError: for any other text.
+    """
     if not re.fullmatch(r"[1-9]\d{0,3}", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
     return int(text)
 
 
 def _size(text: str) -> tuple[int, int, int]:
+    """Return a size in voxels, k,j,i.
+
+    Raises:
+        argparse.ArgumentTypeError: for any other text.
+    """
     try:
         k, j, i = (int(part) for part in text.split(","))
     except ValueError:
@@ -316,18 +335,33 @@ def _size(text: str) -> tuple[int, int, int]:
 
 
 def _counts(text: str) -> tuple[int, ...]:
+    """Return positive integers that are joined by commas.
+
+    Raises:
+        argparse.ArgumentTypeError: for any other text.
+    """
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers above 0, joined by commas")
     return tuple(int(part) for part in text.split(","))
 
 
 def _axes(text: str) -> tuple[int, ...]:
+    """Return array axes that are joined by commas.
+
+    Raises:
+        argparse.ArgumentTypeError: for any other text.
+    """
     if not re.fullmatch(r"([0-2](,[0-2])*)?", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of the axes 0, 1 and 2, joined by commas")
     return tuple(int(part) for part in text.split(",") if part)
 
 
 def _overlap(text: str) -> float:
+    """Return an overlap of tiles, 0 to below 1.
+
+    Raises:
+        argparse.ArgumentTypeError: for any other text.
+    """
     try:
         overlap = float(text)
         InferenceOptions(tile_overlap=overlap)
@@ -337,6 +371,11 @@ def _overlap(text: str) -> float:
 
 
 def _orientation(text: str) -> str:
+    """Return an orientation such as "RAS".
+
+    Raises:
+        argparse.ArgumentTypeError: for any other text.
+    """
     try:
         InferenceOptions(orientation=text)
     except InputError:
@@ -345,6 +384,11 @@ def _orientation(text: str) -> str:
 
 
 def _device(text: str) -> str:
+    """Return the name of a device.
+
+    Raises:
+        argparse.ArgumentTypeError: for any other text.
+    """
     try:
         check_device(text)
     except InputError:

@@ -22,6 +22,7 @@ MINUTE = 60.0
 
 
 def _batch(arguments: argparse.Namespace) -> None:
+    """Run `lightseg batch`."""
     from ..batch.engine import DASK, Engine
     from ..batch.progress import Callbacks
     from ..batch.run import segment_files
@@ -70,6 +71,7 @@ class _StatePrinter:
 
 
 def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, progress: ProgressLine) -> None:
+    """Print what a batch would do, and about how long it would take."""
     from ..batch.cluster import count_workers
     from ..batch.preview import estimate, steps
     from ..batch.progress import Callbacks, duration

@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> None:
+    """Run `lightseg segment`."""
     from ..imaging.readers import read_volume
     from ..imaging.writers import check_holds, check_output, write_segmentation
     from ..inference.segmenter import Segmenter
@@ -119,6 +120,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
+    """Run `lightseg reproduce`."""
     from ..evaluation.reproduction import reproduce
     from ..imaging.readers import read_volume
 
@@ -146,6 +148,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    """Run `lightseg train`."""
     from ..training.run import EpochReport
     from ..training.trainer import train
 
@@ -215,6 +218,7 @@ def _options(arguments: argparse.Namespace, kind: type[Options], other: type) ->
 
 
 def _preview(arguments: argparse.Namespace) -> None:
+    """Run `lightseg train --synthesize --preview`: write a picture of synthetic images."""
     from ..core.atomic_io import check_folder
     from ..training.synthetic import preview
 
@@ -227,6 +231,7 @@ def _preview(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    """Run `lightseg evaluate`."""
     from ..core.atomic_io import write_table
     from ..evaluation.metrics import MEASURES, Row, evaluate_folders, summarize, without_prediction
     from ..imaging.writers import check_output
@@ -256,6 +261,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
+    """Run `lightseg benchmark`."""
     from ..evaluation.benchmark import benchmark_model
 
     say(table(list(benchmark_model(find_card(arguments.model), arguments.device).items())))

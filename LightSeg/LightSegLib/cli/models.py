@@ -19,6 +19,7 @@ from .printing import WIDTH, ProgressLine, megabytes, nested, say, table, wrappe
 
 
 def _models(arguments: argparse.Namespace) -> None:
+    """Run `lightseg models`."""
     store = WeightStore()
     cards = search(all_cards(), arguments.words)
     bad = {} if arguments.words else bad_cards()
@@ -35,6 +36,7 @@ def _models(arguments: argparse.Namespace) -> None:
 
 
 def _summary(card: Card, store: WeightStore) -> dict[str, object]:
+    """Return the fields of a card that the list shows."""
     return {
         "id": card.id,
         "title": card.title,
@@ -47,10 +49,12 @@ def _summary(card: Card, store: WeightStore) -> dict[str, object]:
 
 
 def _state(card: Card, store: WeightStore) -> str:
+    """Return the state of a card's weights, and whether the model is unverified."""
     return store.state(card) + (", unverified" if card.unverified else "")
 
 
 def _info(arguments: argparse.Namespace) -> None:
+    """Run `lightseg info`."""
     card = find_card(arguments.model)
     if arguments.json:
         facts_of_card = card_to_dict(card)
@@ -113,6 +117,7 @@ def _resampling(card: Card) -> str:
 
 
 def _interpolation(rule: Resampling) -> str:
+    """Return a resampling rule in words."""
     along = "" if rule.separate_axis == "never" else f", {rule.separate_axis_interpolation} along the coarsest axis"
     return rule.interpolation + along + (" where that is anisotropic" if rule.separate_axis == "anisotropic" else "")
 
@@ -131,6 +136,7 @@ def _pin(weights: Weights) -> str:
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    """Run `lightseg import`."""
     from ..models.importing import import_model
 
     card = import_model(arguments.path, replace=arguments.replace, folds=arguments.folds)
@@ -138,6 +144,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _remove_model(arguments: argparse.Namespace) -> None:
+    """Run `lightseg remove`."""
     card = find_card(arguments.model)
     remove_model(card)
     say(f"{card.title} removed")
@@ -147,6 +154,7 @@ def _remove_model(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
+    """Run `lightseg weights list`."""
     entries = WeightStore().entries()
     if arguments.json:
         say(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False, default=str))
@@ -156,6 +164,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _download(arguments: argparse.Namespace) -> None:
+    """Run `lightseg weights download`."""
     store = WeightStore()
     for card in [find_card(model) for model in arguments.models]:
         progress = ProgressLine(arguments.quiet)
@@ -168,6 +177,7 @@ def _download(arguments: argparse.Namespace) -> None:
 
 
 def _add_weights(arguments: argparse.Namespace) -> None:
+    """Run `lightseg weights add`."""
     card = find_card(arguments.model)
     progress = ProgressLine(arguments.quiet)
     try:
@@ -179,6 +189,7 @@ def _add_weights(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
+    """Run `lightseg weights verify`."""
     store = WeightStore()
     named = [find_card(model) for model in arguments.models]
     models = named or [card for card in all_cards() if store.state(card) not in ("available", "manual")]
@@ -195,6 +206,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _remove(arguments: argparse.Namespace) -> None:
+    """Run `lightseg weights remove`."""
     store = WeightStore()
     known = {entry.model for entry in store.entries()}
     if unknown := [model for model in arguments.models if model not in known]:
@@ -209,6 +221,7 @@ def _remove(arguments: argparse.Namespace) -> None:
 
 
 def _path(arguments: argparse.Namespace) -> None:
+    """Run `lightseg weights path`."""
     say(WeightStore().path(find_card(arguments.model)))
 
 

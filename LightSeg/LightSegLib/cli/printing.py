@@ -32,6 +32,7 @@ class ProgressLine:
             self.show(progress.text())
 
     def show(self, *lines: str) -> None:
+        """Overwrite what was shown before with these lines."""
         if self._shown:
             width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be overwritten
             lines = tuple(plain(line, lines=False) for line in lines)
@@ -45,6 +46,7 @@ class ProgressLine:
             print(plain(line), file=sys.stderr, flush=True)
 
     def clear(self) -> None:
+        """Erase what was shown."""
         if self._shown:
             print(self._erased(), end="", file=sys.stderr, flush=True)
             self._lines = 1

@@ -93,6 +93,7 @@ def loads(text: str) -> Any:
 
 
 def _field(value: object) -> object:
+    """Return the value of a field as a message can carry it: a message, a number or a cleaned text."""
     if isinstance(value, BaseException) and value.args and isinstance(value.args[0], Message):
         value = value.args[0]
     if isinstance(value, (Message, bool)):
@@ -103,6 +104,7 @@ def _field(value: object) -> object:
 
 
 def _encoded(value: Any) -> Any:
+    """Return a value with its messages as JSON objects."""
     if isinstance(value, Message):
         return {"template": value.template, "context": value.context, "fields": _encoded(value.fields)}
     if isinstance(value, dict):
@@ -113,6 +115,7 @@ def _encoded(value: Any) -> Any:
 
 
 def _decoded(value: dict[str, Any]) -> Any:
+    """Return the message of a JSON object, or the object itself if it is not one."""
     if value.keys() != {"template", "context", "fields"}:
         return value
     fields = value["fields"] or {}

@@ -75,16 +75,31 @@ def check_file(path: Path, most_bytes: int) -> None:
 
 
 def _integer(digits: str) -> int:
+    """Return an integer of JSON.
+
+    Raises:
+        ValueError: if it has more digits than `MOST_DIGITS`.
+    """
     if len(digits) > MOST_DIGITS:
         raise ValueError(_("it has a number of {count} digits").format(count=len(digits)))
     return int(digits)
 
 
 def _no_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which JSON does not have.
+
+    Raises:
+        ValueError: always.
+    """
     raise ValueError(_("{name} is no number").format(name=name))
 
 
 def _check_depth(value: Any) -> None:
+    """Check how deeply a value is nested.
+
+    Raises:
+        ValueError: if it is nested more than `DEEPEST` times.
+    """
     level = [value]
     for _level in range(DEEPEST):
         inner = [entry for entry in level if isinstance(entry, (dict, list))]

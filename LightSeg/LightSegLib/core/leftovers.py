@@ -73,6 +73,7 @@ def abandoned(folder: Path, *beginnings: str) -> list[Path]:
 
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    """Return whether a file or folder was left by a program that is not running any more."""
     names = {PART: r"[0-9a-f]{32}\.part[.a-z0-9]*"}
     for beginning in (FOLDER, PART, IMPORT, REPLACED):
         rest = names.get(beginning, r"[a-z0-9_]{8}")
@@ -96,11 +97,13 @@ def _is_own(entry: os.DirEntry[str]) -> bool:
 
 
 def _last_change(path: Path) -> float:
+    """Return the time of the last change of a file, or of a folder and what is in it."""
     paths = [path, *path.iterdir()] if path.is_dir() else [path]
     return max(one.lstat().st_mtime for one in paths)
 
 
 def _maker() -> str:
+    """Return the name of this process on this computer."""
     return f"{_computer()}-{os.getpid()}"
 
 
@@ -128,6 +131,7 @@ def _runs(process: int) -> bool:
 
 
 def _runs_on_windows(process: int) -> bool:
+    """Return whether a process with this number runs, by the Windows API."""
     import ctypes
 
     kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]

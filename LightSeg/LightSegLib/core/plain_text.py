@@ -51,6 +51,7 @@ def public_address(address: str) -> str:
 
 
 def _is_number(text: str) -> bool:
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:

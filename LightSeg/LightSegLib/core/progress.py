@@ -73,6 +73,7 @@ class Reporter:
             raise Canceled
 
     def _report(self, progress: Progress) -> None:
+        """Report progress, unless the user has canceled."""
         self.check_canceled()
         if self._progress is not None:
             self._progress(progress)

@@ -73,6 +73,11 @@ def conform(data: Any, schema: dict[str, Any], where: str = "", root: dict[str, 
 
 
 def _object(data: dict[str, Any], schema: dict[str, Any], where: str, root: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object that conforms to its schema.
+
+    Raises:
+        FieldError: for the first field that does not fit.
+    """
     names = {name: f"{where}.{name}" if where else name for name in [*schema["properties"], *data]}
     for name in data:
         if name not in schema["properties"] and not schema.get("additionalProperties", True):
@@ -86,6 +91,11 @@ def _object(data: dict[str, Any], schema: dict[str, Any], where: str, root: dict
 
 
 def _list(data: list[Any], schema: dict[str, Any], where: str, root: dict[str, Any]) -> tuple[Any, ...]:
+    """Return a JSON array, as a tuple, that conforms to its schema.
+
+    Raises:
+        FieldError: for the first entry that does not fit.
+    """
     fewest, most = schema.get("minItems", 0), schema.get("maxItems", sys.maxsize)
     if not fewest <= len(data) <= most:
         limit = fewest if len(data) < fewest else most
@@ -102,6 +112,11 @@ def _list(data: list[Any], schema: dict[str, Any], where: str, root: dict[str, A
 
 
 def _check_range(value: float, schema: dict[str, Any], where: str) -> None:
+    """Check a number against the limits of its schema.
+
+    Raises:
+        FieldError: if it is outside.
+    """
     for keyword, fits, requirement in (
         ("minimum", operator.ge, "at least"),
         ("maximum", operator.le, "at most"),
@@ -117,6 +132,7 @@ def _check_range(value: float, schema: dict[str, Any], where: str) -> None:
 
 
 def _is(data: Any, kind: str) -> bool:
+    """Return whether a value is of a JSON type."""
     if isinstance(data, bool):  # for Python a number, for JSON not
         return kind == "boolean"
     if kind in ("integer", "number"):

@@ -75,6 +75,7 @@ def peak_memory() -> int | None:
 
 
 def _windows() -> int:
+    """Return the free memory in bytes, by the Windows API."""
     import ctypes
 
     class Status(ctypes.Structure):

@@ -232,6 +232,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
+    """Return case, prediction and label file of every case that has both."""
     if predictions.is_file() and labels.is_file():
         return [(case_name(predictions), predictions, labels)]
     experts = {case_name(path): path for path in image_files(labels)}
@@ -247,4 +248,5 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _size(shape: tuple[int, ...]) -> str:
+    """Return a shape [k, j, i] as text, i first."""
     return " x ".join(map(str, shape[::-1]))

@@ -135,6 +135,7 @@ def reproduce(
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between the provenance of a file and that of today's run."""
     facts = [
         ("LightSeg", then["lightseg"], __version__),
         ("version of the model", then["version"], now["version"]),

@@ -122,4 +122,5 @@ def _cosine(geometry: Geometry, a: int, b: int) -> float:
 
 
 def _cosines(geometry: Geometry) -> np.ndarray:
+    """Return the cosines between the three axes of a grid [3]."""
     return np.array([_cosine(geometry, a, b) for a, b in ((0, 1), (0, 2), (1, 2))])

@@ -96,6 +96,7 @@ def read_numbers(path: Path, layout: Layout) -> np.ndarray:
 
 
 def _numbers(file: Path, layout: Layout, count: int, start: int) -> np.ndarray:
+    """Return `count` voxels of a raw file."""
     kind = np.dtype(layout.kind)
     with file.open("rb") as stream:
         stream.seek(start)
@@ -115,6 +116,7 @@ def _numbers(file: Path, layout: Layout, count: int, start: int) -> np.ndarray:
 
 
 def _written_numbers(name: str, words: Sequence[bytes], count: int, kind: np.dtype) -> np.ndarray:
+    """Return voxels that are written as decimal text."""
     try:
         if len(words) != count:
             raise incomplete(name)

@@ -82,6 +82,7 @@ def _unused_frames(chosen: Series, series: Sequence[Series], found: DicomFiles) 
 
 
 def _unused(name: str, unused: Sequence[str]) -> str:
+    """Return the sentence on unused files for a message."""
     if not unused:
         return ""
     more = f"; and {len(unused) - LISTED} more" if len(unused) > LISTED else ""
@@ -120,6 +121,11 @@ def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Ser
 
 
 def _only_stack(path: Path, series: Series, part: str) -> Stack:
+    """Return the stack named `part`, or the only one.
+
+    Raises:
+        InputError: if the choice is not clear.
+    """
     chosen = [stack for stack in series.stacks if stack.what == part] if part else list(series.stacks)
     if len(chosen) == 1:
         return chosen[0]
@@ -183,6 +189,7 @@ def _read(grid: Grid) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
 
 
 def _notices(name: str, reading: dict[str, Any]) -> list[str]:
+    """Return what the user should know about how the slices became a volume."""
     notices: list[str] = []
     if straight := reading.get("straightened"):
         low, high = reading["step_mm"]
@@ -217,16 +224,19 @@ def _notices(name: str, reading: dict[str, Any]) -> list[str]:
 
 
 def _frames(series: Series) -> list[Frame]:
+    """Return all frames of a series that make volumes."""
     return [frame for stack in series.stacks for frame in stack.frames]
 
 
 def _title(series: Series) -> str:
+    """Return a series as a message names it."""
     study = series.study
     count = sum(len(stack.frames) for stack in series.stacks)
     return f"{' '.join(filter(None, (study.modality, study.number, study.description))) or 'unnamed'}, {count} slices"
 
 
 def _damaged(found: DicomFiles) -> str:
+    """Return the damaged files with reasons for a message."""
     words = ", ".join(f"{path} {reason}" for path, reason in found.damaged[:LISTED])
     more = f", and {len(found.damaged) - LISTED} more" if len(found.damaged) > LISTED else ""
     return f"{words}{more}"

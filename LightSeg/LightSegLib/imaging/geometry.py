@@ -104,5 +104,6 @@ def to_sitk(voxels: np.ndarray, geometry: Geometry) -> Any:
 
 
 def triple(values: Iterable[float]) -> tuple[float, float, float]:
+    """Return three values as a tuple of floats."""
     x, y, z = (float(value) for value in values)
     return x, y, z

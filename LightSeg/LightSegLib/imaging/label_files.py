@@ -97,6 +97,7 @@ def _write(stream: IO[bytes] | gzip.GzipFile, voxels: np.ndarray) -> None:
 
 
 def _vector(values: np.ndarray) -> str:
+    """Return a vector as NRRD writes it."""
     return f"({','.join(repr(float(value)) for value in values)})"
 
 

@@ -62,10 +62,12 @@ class Lattice:
 
 
 def _knots(length: int, step: int) -> np.ndarray:
+    """Return the voxels along an axis at which the map is computed."""
     return np.unique(np.append(np.arange(0, length, step), length - 1)).astype(float)
 
 
 def _mapped(mapping: Callable[[np.ndarray], np.ndarray], axes: list[np.ndarray]) -> np.ndarray:
+    """Return the positions [k, j, i, 3] of the lattice's knots."""
     k, j, i = np.meshgrid(*axes, indexing="ij")
     return mapping(np.stack([i, j, k], axis=-1).reshape(-1, 3)).reshape(*k.shape, 3)
 

@@ -98,6 +98,7 @@ def _lengths(name: str, fields: dict[str, str]) -> list[int]:
 
 
 def _geometry(name: str, fields: dict[str, str], lengths: list[int]) -> tuple[Geometry, tuple[str, ...]]:
+    """Return the geometry of a MetaImage header, and notices about what was assumed."""
     axes = whole(fields["ndims"]) or 3
     spacing = _numbers(name, fields, ("elementspacing", "elementsize"), axes)
     matrix = _numbers(name, fields, MATRIX, axes * axes)
@@ -141,6 +142,7 @@ def _geometry(name: str, fields: dict[str, str], lengths: list[int]) -> tuple[Ge
 
 
 def _assumed(name: str, missing: list[str]) -> str:
+    """Return the notice about fields that a header lacks."""
     words = " and ".join(missing)
     return _(
         "{file} has no {words}, so what MetaImage has by default was taken: axes to the left, to "
@@ -189,6 +191,11 @@ def _voxels(path: Path, fields: dict[str, str], start: int, lengths: list[int]) 
 
 
 def _flag(name: str, fields: dict[str, str], field: str, absent: bool = False) -> bool:
+    """Return a field that is True or False.
+
+    Raises:
+        InputError: for any other value.
+    """
     found = FLAGS.get(fields[field].lower()) if field in fields else absent
     if found is None:
         raise _wrong(name, _("its {field} is neither True nor False").format(field=field))
@@ -196,6 +203,7 @@ def _flag(name: str, fields: dict[str, str], field: str, absent: bool = False) -
 
 
 def _wrong(name: str, what: str) -> InputError:
+    """Return the error for a header that makes no sense."""
     return InputError(
         _("{file} cannot be read as an image ({what}). Save it again, for example by 3D Slicer.").format(
             file=name, what=what

@@ -132,6 +132,7 @@ def _contradictions(
 
 
 def _sform(header: Header) -> np.ndarray:
+    """Return the matrix of the header's sform, index (i, j, k) to RAS mm."""
     return np.vstack([header.rows * header.unit, [0, 0, 0, 1]])
 
 
@@ -158,6 +159,7 @@ def _qform(header: Header) -> np.ndarray:
 
 
 def _by_spacing(header: Header, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return the matrix of spacing alone (method 1), index (i, j, k) to RAS mm."""
     steps = header.pixdim[1:4] * header.unit * [-1, 1, 1]
     matrix = np.diag([*steps, 1.0])
     matrix[:3, 3] = -steps * (np.array(shape[::-1]) - 1) / 2
@@ -165,6 +167,7 @@ def _by_spacing(header: Header, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _directions(matrix: np.ndarray) -> np.ndarray:
+    """Return the unit vectors of a matrix's columns [3, 3]."""
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     return matrix[:3, :3] / np.where(lengths > 0, lengths, 1)
 

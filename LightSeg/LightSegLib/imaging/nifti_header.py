@@ -111,6 +111,8 @@ def parse(name: str, content: bytes) -> Header:
 
 
 def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:
+    """Return the fields of a header."""
+
     def read(kinds: str, offset: int) -> tuple[Any, ...]:
         return struct.unpack_from(order + kinds, content, offset)
 
@@ -145,6 +147,7 @@ def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:
 
 
 def _contradictory(name: str, what: str) -> InputError:
+    """Return the error for a header that contradicts itself."""
     return InputError(
         _("{file} cannot be read as an image (its header states {what}). Export the image again.").format(
             file=name, what=what

@@ -66,6 +66,7 @@ class Nrrd:
         return "Segment0_ID" in self.keys or "Segmentation_MasterRepresentation" in self.keys
 
     def words(self, field: str) -> list[str]:
+        """Return the words of a field, none if it is missing."""
         return self.fields.get(field, "").split()
 
 
@@ -84,6 +85,11 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, Nrrd]:
 
 
 def _parsed(name: str, content: bytes) -> Nrrd:
+    """Return the fields of an NRRD header.
+
+    Raises:
+        InputError: for what is not an NRRD header.
+    """
     first, *lines = content.split(b"\n")
     if not MAGIC.match(first):
         raise InputError(
@@ -145,6 +151,7 @@ def _vectors(header: Nrrd) -> list[np.ndarray | None] | None:
 
 
 def _vector(header: Nrrd, text: str) -> np.ndarray | None:
+    """Return a vector of a header, or None for "none"."""
     if text.lower() == "none":
         return None
     values = [finite(word) for word in text.strip("()").split(",")]
@@ -154,6 +161,11 @@ def _vector(header: Nrrd, text: str) -> np.ndarray | None:
 
 
 def _geometry(header: Nrrd, lengths: tuple[int, ...]) -> Geometry:
+    """Return the geometry of an NRRD header.
+
+    Raises:
+        InputError: if it does not say where the voxels are.
+    """
     name, space = header.name, header.fields.get("space", "").lower()
     if space not in TO_LPS:
         stated = _("is in the space '{space}'").format(space=space[:60]) if space else _("names no space")
@@ -211,6 +223,7 @@ def _voxels(path: Path, header: Nrrd, start: int) -> np.ndarray:
 
 
 def _wrong(name: str, what: str) -> InputError:
+    """Return the error for a header that makes no sense."""
     return InputError(
         _("{file} cannot be read as an image ({what}). Save it again, for example by 3D Slicer.").format(
             file=name, what=what

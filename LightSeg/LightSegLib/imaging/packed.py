@@ -67,6 +67,7 @@ def read_leading(name: str, stream: IO[bytes], size: int) -> bytearray:
 
 
 def incomplete(name: str) -> InputError:
+    """Return the error for a file that ends early."""
     return InputError(
         _(
             "{file} cannot be read as an image (the file ends before its last voxel). It was not "
@@ -76,6 +77,7 @@ def incomplete(name: str) -> InputError:
 
 
 def damaged(name: str) -> InputError:
+    """Return the error for a file with a wrong checksum."""
     return InputError(
         _("{file} cannot be read as an image (its checksum is another). It was damaged: get it again.").format(
             file=name
@@ -84,12 +86,14 @@ def damaged(name: str) -> InputError:
 
 
 def _opened(stream: IO[bytes], packing: str) -> IO[bytes]:
+    """Return a stream of the unpacked bytes."""
     if packing == GZIP:
         return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
     return cast(IO[bytes], bz2.BZ2File(stream)) if packing == BZIP2 else stream
 
 
 def _up_to(stream: IO[bytes], size: int) -> bytearray:
+    """Return at most `size` bytes of a stream."""
     content = bytearray()
     while len(content) < size and (part := stream.read(min(size - len(content), BLOCK))):
         content += part

@@ -68,4 +68,5 @@ def _ends_with(content: IO[bytes], expected: np.ndarray) -> bool:
 
 
 def _incomplete() -> OSError:
+    """Return the error for a file that was not written completely."""
     return OSError(errno.EIO, "the file could not be written completely")

@@ -135,6 +135,7 @@ def _result(
 
 @torch.inference_mode()
 def _add(restorer: Restorer, slab: Tensor) -> None:
+    """Pass finished rows of logits on to the restorer."""
     restorer.add(slab)
 
 
@@ -183,6 +184,7 @@ class _Evaluation:
         return [results[n] if value is None else self._uniform[value] for n, value in enumerate(values)]
 
     def _averaged(self, batch: Tensor) -> Tensor:
+        """Return the mean over the flips, [B, outputs, k, j, i]."""
         total = self._once(batch)
         for flip in self._flips[1:]:
             if self._stopped.is_set():
@@ -191,6 +193,7 @@ class _Evaluation:
         return total / len(self._flips) if len(self._flips) > 1 else total
 
     def _once(self, batch: Tensor) -> Tensor:
+        """Return logits or probabilities of a batch, as the rules average them."""
         logits = self._network(batch)
         if self._rules.average == "logits":
             return logits
@@ -240,6 +243,11 @@ class _Rows:
         return self._places[self._next % self._depth].zero_()
 
     def _file(self, shape: tuple[int, ...]) -> Tensor:
+        """Return a memory-mapped array on disk.
+
+        Raises:
+            MemoryError: if the disk is full.
+        """
         file = self._folder / "sums"
         try:
             if shutil.disk_usage(self._folder).free < 4 * math.prod(shape):

@@ -54,6 +54,7 @@ def activation_memory(network: nn.Module, shape: Sequence[int], whole: bool = Fa
 
 
 def _most_held(network: nn.Module, volume: Tensor) -> int:
+    """Return the most bytes of tensors that the layers of a network hold at a time."""
     held = _Held()
     modules = list(network.modules())
     hooks: list[Any] = [module.register_forward_pre_hook(held.before) for module in modules]
@@ -75,12 +76,15 @@ class _Held:
         self._known: set[int] = set()
 
     def before(self, module: nn.Module, inputs: Any) -> None:
+        """Count the inputs of a layer."""
         self._count(inputs)
 
     def after(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Count the output of a layer."""
         self._count(output)
 
     def _count(self, value: Any) -> None:
+        """Count the memory of every tensor in a value until it is freed."""
         if isinstance(value, (tuple, list)):
             for entry in value:
                 self._count(entry)
@@ -91,5 +95,6 @@ class _Held:
             weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
 
     def _forget(self, key: int, size: int) -> None:
+        """Subtract memory that was freed."""
         self._known.discard(key)
         self.now -= size

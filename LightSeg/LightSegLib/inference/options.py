@@ -145,6 +145,7 @@ def check_device(name: str) -> None:
 
 
 def _refused(option: str, value: object, possible: str) -> InputError:
+    """Return the error for an option with an impossible value."""
     return InputError(
         _("The {option} cannot be {value!r}. Choose one of: {possible}.").format(
             option=option, value=value, possible=possible

@@ -120,6 +120,7 @@ class Segmenter:
         canceled: CancelCallback | None,
         threads: int,
     ) -> Segmentation:
+        """Segment with a given number of threads; see `segment`."""
         from .processing.restore import keep_largest_component
 
         started = time.perf_counter()
@@ -163,6 +164,7 @@ class Segmenter:
         )
 
     def _prepare(self, volumes: Sequence[Volume], roi: RegionOfInterest | None, reporter: Reporter) -> NetworkInput:
+        """Return the network's input of the volumes."""
         from .alignment.align import align
         from .alignment.template import open_template
         from .processing.preprocess import prepare
@@ -177,6 +179,11 @@ class Segmenter:
         return align(volumes, steps, self._template, roi, reporter.check_canceled)
 
     def _check(self, volumes: Sequence[Volume]) -> None:
+        """Check that the volumes fit the card.
+
+        Raises:
+            InputError: if they do not.
+        """
         wanted = self.card.channels
         if len(volumes) != len(wanted):
             raise InputError(
@@ -240,6 +247,7 @@ class Segmenter:
         return bool((extent > 2 * np.array(self.card.roi_mm[::-1])).any())
 
     def _load(self, progress: ProgressCallback | None, canceled: CancelCallback | None) -> None:
+        """Load the networks, once."""
         if not self._networks:
             from ..models.opening import open_model
 
@@ -328,11 +336,13 @@ class Segmenter:
         return self._runners[key]
 
     def _backend(self, device: torch.device) -> str:
+        """Return the backend for a device."""
         from .backends.accelerate import choose_backend
 
         return choose_backend(self._model(), device, self.options.precision, self.options.openvino)
 
     def _model(self) -> Model:
+        """Return what the backends need to know about the model."""
         from .backends.accelerate import Model
 
         card = self.card
@@ -349,6 +359,7 @@ class Segmenter:
     def _provenance(
         self, run: _Run, roi: RegionOfInterest | None, notices: list[str], seconds: float
     ) -> dict[str, Any]:
+        """Return how the result came about, as it is saved with it."""
         from .backends import backend_choice
 
         card = self.card

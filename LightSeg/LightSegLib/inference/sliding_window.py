@@ -122,6 +122,7 @@ class TileAggregator:
         yield from self._take(self._depth - self._first)
 
     def _take(self, rows: int) -> Iterator[Tensor]:
+        """Yield finished rows [outputs, rows, j, i], a slab at a time."""
         for count in [SLAB_ROWS] * (rows // SLAB_ROWS) + [rows % SLAB_ROWS]:
             finished = [self._rows.popleft() for _ in range(count)]
             if finished:
@@ -147,6 +148,7 @@ def gaussian(size: tuple[int, int, int]) -> Tensor:
 
 
 def _starts(length: int, tile: int, overlap: float) -> list[int]:
+    """Return the first voxels of evenly spread tiles along an axis."""
     if length <= tile:
         return [0]
     steps = math.ceil((length - tile) / max(1.0, tile * (1 - overlap)))

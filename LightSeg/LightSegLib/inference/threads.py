@@ -43,11 +43,14 @@ class InlineExecutor(Executor):
     """Does the work when it is submitted, in the same thread."""
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """Run the work at once and return it as a finished future."""
         done: Future[Any] = Future()
         done.set_result(work(*arguments, **options))
         return done
 
 
 class _Pool(ThreadPoolExecutor):
+    """Threads that drop work which was not begun when an error leaves the block."""
+
     def __exit__(self, kind: object, *_: object) -> None:
         self.shutdown(wait=True, cancel_futures=kind is not None)

@@ -36,6 +36,11 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def _unpack(path: Path, folder: Path) -> None:
+    """Unpack a zip archive into a folder.
+
+    Raises:
+        InputError: if it is damaged or not a plain archive.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             _check(archive.infolist(), path.name, shutil.disk_usage(folder).free)
@@ -54,6 +59,11 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
+    """Check the entries of an archive before any is unpacked.
+
+    Raises:
+        InputError: for the first that is refused.
+    """
     taken: dict[PurePosixPath, bool] = {}  # whether it is a folder; names that differ in capitals are one for some
     for entry in entries:
         if trouble := _trouble(entry) or _collision(entry, taken):

@@ -125,6 +125,7 @@ def _locate(root: Path, source: str) -> Path:
 
 
 def _not_a_model(source: str, is_old: bool) -> InputError:
+    """Return the error for a source without a model."""
     if is_old:
         return InputError(
             _(
@@ -139,6 +140,7 @@ def _not_a_model(source: str, is_old: bool) -> InputError:
 
 
 def _from_card(folder: Path) -> _Model:
+    """Return the model in a folder with a card."""
     card = read_card(folder / CARD_NAME)
     weights, file = card.weights, folder / card.weights.file
     if not file.is_file():
@@ -177,6 +179,7 @@ def _from_card(folder: Path) -> _Model:
 
 
 def _from_results(folder: Path, folds: list[str]) -> _Model:
+    """Return the model of an nnU-Net results folder."""
     results = read_results(folder, folds)
     return _from_nnunet(results.checkpoint, results.names, results.folds, results.remark)
 
@@ -184,6 +187,7 @@ def _from_results(folder: Path, folds: list[str]) -> _Model:
 def _from_nnunet(
     checkpoint: Checkpoint, names: Sequence[str], folds: Sequence[int | str] = (), remark: str = ""
 ) -> _Model:
+    """Return the model of an nnU-Net checkpoint."""
     card = describe(checkpoint, folds, remark)
     _check(card, checkpoint, names)
     return _Model(card, partial(write_slim, checkpoint))
@@ -225,6 +229,7 @@ def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
 
 
 def _install(model: _Model, replace: bool) -> Card:
+    """Put a model into the user's models folder and return its card."""
     models = user_models_folder()
     folder = models / model.card.id
     _check_id(model.card.id, folder, replace)
@@ -254,6 +259,11 @@ def _install(model: _Model, replace: bool) -> Card:
 
 
 def _check_id(identifier: str, folder: Path, replace: bool) -> None:
+    """Check that a model id is free, or its model may be replaced.
+
+    Raises:
+        InputError: if not.
+    """
     for card in all_cards():
         if (card.id == identifier) != (card.folder == folder):
             raise InputError(

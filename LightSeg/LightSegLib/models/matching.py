@@ -215,6 +215,7 @@ def _fit(tensors: Iterable[set[tuple[str, Shape]]], table: Table) -> float:
 
 
 def _listed(title: str, entries: Sequence[str]) -> str:
+    """Return a line with the first entries under a title, or nothing if there are none."""
     if not entries:
         return ""
     more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
@@ -222,4 +223,5 @@ def _listed(title: str, entries: Sequence[str]) -> str:
 
 
 def _text(shape: Shape) -> str:
+    """Return a shape as text."""
     return " x ".join(map(str, shape)) or "one number"

@@ -132,6 +132,7 @@ class AtlasUNet(nn.Module):
         return torch.stack([self._logits(image[0].float()) for image in images])
 
     def _logits(self, image: Tensor) -> Tensor:
+        """Return the logits [classes, k, j, i] of one image [k, j, i]."""
         if not self.pairs:
             return self.half_logits(image).reshape(*self.size, self.classes).movedim(-1, 0)
         first = self.size[2] - self.half_size[2]
@@ -311,6 +312,7 @@ class CoarseUNet(nn.Module):
         )
 
     def forward(self, x: Tensor, start: Tensor) -> Tensor:
+        """Return features [B, C, k, j, i] of the grid's half resolution."""
         x = F.leaky_relu(self.stem(x) + start, 0.01)
         skips = []
         for stage in self.encoder:
@@ -330,10 +332,12 @@ class Doubled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Return [B, C, k, j, i] interpolated to twice the size."""
         return F.interpolate(x, scale_factor=2.0, mode="trilinear")
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient of the input, from that of the output."""
         for axis in (2, 3, 4):
             first, second = gradient.unflatten(axis, (-1, 2)).unbind(axis + 1)
             half = 0.75 * (first + second)
@@ -350,6 +354,7 @@ class Pointwise(nn.Linear):
     """1x1x1 convolution of [B, C, k, j, i]: as a matrix product it keeps the channels last, as convolutions do."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer to every voxel: [B, C_in, ...] -> [B, C_out, ...]."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -366,6 +371,7 @@ class ConvNormAct(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out)) if norm else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, k, j, i] -> [B, C_out, k', j', i']."""
         x = self.conv(x)
         if self.weight is not None:
             x = F.batch_norm(x, None, None, self.weight, self.bias, training=True)
@@ -383,10 +389,16 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.add.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return `x` plus what the layers add to it, same shape."""
         return x + self.add(self.look(x))
 
 
 def _check_classes(classes: int, tissues: Sequence[int], pairs: Sequence[tuple[int, int]]) -> None:
+    """Check the classes of a network.
+
+    Raises:
+        ValueError: if tissues or pairs do not fit.
+    """
     paired = [label for pair in pairs for label in pair]
     if len(tissues) != classes or min(tissues) < 0 or tissues[0] != 0:
         raise ValueError(_("tissues must have one number for each class, 0 for the background"))
@@ -416,4 +428,5 @@ def _log_gaussian(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 
 
 def _forget_atlas(network: Any, _: Any) -> None:
+    """Drop the cached atlas, since its weights have changed."""
     network._atlas = None

@@ -60,9 +60,11 @@ class Style:
             raise ValueError(_("norm_eps and negative_slope must not be negative"))
 
     def make_norm(self, channels: int, axes: int) -> nn.Module:
+        """Return a normalization layer for so many channels and spatial axes."""
         return NORMS[self.norm][axes](channels, eps=self.norm_eps, affine=True)
 
     def make_activation(self) -> nn.Module:
+        """Return an activation layer."""
         return ACTIVATIONS[self.activation](self.negative_slope)
 
 
@@ -112,6 +114,7 @@ class ConvStack(nn.Module):
         self.convs = repeated(conv_unit, *arguments)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, ...] -> [B, C_out, ...]."""
         return self.convs(x)
 
 
@@ -150,6 +153,7 @@ class ResidualBlock(nn.Module):
         self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, ...] -> [B, C_out, ...]."""
         return self.nonlin(self.conv3(self.conv2(self.conv1(x))) + self.skip(x))
 
 
@@ -164,6 +168,7 @@ class ResidualStack(nn.Module):
         self.blocks = repeated(partial(ResidualBlock, bottleneck=bottleneck), *arguments)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, ...] -> [B, C_out, ...]."""
         return self.blocks(x)
 
 

@@ -80,6 +80,7 @@ class GhostConv3d(nn.Module):
         self.ghost = nn.Conv3d(half, half, 3, padding=1, groups=half)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, D, H, W] -> [B, C_out, D/stride, ...]."""
         primary = self.primary(x)
         return torch.cat((primary, self.ghost(primary)), dim=1)
 
@@ -102,6 +103,7 @@ class SqueezeExcitation(nn.Module):
         self.expand = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [B, C, D, H, W] recalibrated by channel."""
         pooled = x.mean(dim=(2, 3, 4))
         scale = torch.sigmoid(self.expand(F.silu(self.reduce(pooled))))
         return x * scale[:, :, None, None, None]
@@ -125,6 +127,7 @@ class AnchorDetector(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(8, hidden), nn.SiLU(inplace=True), nn.Linear(hidden, 3 * anchors))
 
     def forward(self, volume: Tensor) -> Tensor:
+        """Return anchors [B, anchors, 3], 0 to 1, of volumes [B, C, D, H, W]."""
         descriptor = self.encoder(volume).mean(dim=(2, 3, 4))
         return torch.sigmoid(self.mlp(descriptor)).unflatten(1, (-1, 3))
 
@@ -144,6 +147,7 @@ class LocalStructuralPrior(nn.Module):
         self.experts = nn.ModuleList(nn.Conv3d(channels, out_channels, 1) for _ in range(2))
 
     def forward(self, stem: Tensor) -> tuple[Tensor, Tensor]:
+        """Return texture [B, 1, D, H, W] and features [B, C_out, D, H, W] of the stem's features."""
         residual = (stem - self.smooth(stem)).abs()  # eq. 2
         texture = torch.sigmoid(self.texture(residual))  # eq. 3
         weights = torch.softmax(self.mixture(torch.sigmoid(self.complexity(stem))), dim=1)  # eq. 4
@@ -168,6 +172,7 @@ class EncoderStage(nn.Module):
         self.excitation = SqueezeExcitation(channels)
 
     def forward(self, x: Tensor, anchors: Tensor | None, texture: Tensor | None) -> Tensor:
+        """Return the stage's features at half the resolution."""
         x = self.norm(self.convolution(x))
         if anchors is not None and self.scale is not None and self.shift is not None:
             flat = anchors.flatten(1)
@@ -194,6 +199,7 @@ class SkipRouter(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return all encoder features at one size, routed, [B, C, *size]."""
         aligned = [
             _resize(projection(feature), size) for projection, feature in zip(self.projections, features, strict=True)
         ]
@@ -224,6 +230,7 @@ class PositionBias(nn.Module):
         return torch.matmul(self.projection.weight.flatten(1).to(offset.dtype), offset)
 
     def forward(self, anchors: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the bias [B, C, *size] of positions relative to the anchors."""
         bias = self.projection.bias
         assert bias is not None
         result = bias[None, :, None, None, None]
@@ -253,6 +260,7 @@ class DecoderStage(nn.Module):
         self.excitation = SqueezeExcitation(channels)
 
     def forward(self, x: Tensor, skip: Tensor, anchors: Tensor | None) -> Tensor:
+        """Return the stage's features at twice the resolution, with the skip connection."""
         x = self.upsample(x)
         if self.position is not None and anchors is not None:
             x = x + self.position(anchors, x.shape[2:])
@@ -311,9 +319,11 @@ class LightMedSeg(nn.Module):
         self.head = nn.Conv3d(DECODER_WIDTHS[-1], classes, 1)
 
     def forward(self, volume: Tensor) -> Tensor:
+        """Return the logits [B, classes, D, H, W] of volumes [B, C, D, H, W]."""
         return in_multiples(volume, self._logits)
 
     def _logits(self, volume: Tensor) -> Tensor:
+        """Return the logits of volumes whose sides are multiples of `SIZE_MULTIPLE`."""
         stem = self.stem(volume)
         anchors = self.detector(volume) if self.detector is not None else None
         texture, x = self.prior(stem) if self.prior is not None else (None, self.entry(stem))  # type: ignore[misc]

@@ -33,6 +33,7 @@ class LinearScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, decay: Tensor, drive: Tensor) -> Tensor:
+        """Return the states of the scan; see the class."""
         if any(ctx.needs_input_grad):
             states = drive.clone()
             _scan(decay.clone(), states)
@@ -144,6 +145,7 @@ class Mamba(nn.Module):
         self.out_proj = nn.Linear(inner, channels, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """[B, L, C] -> [B, L, C]."""
         x, gate = self.in_proj(tokens).chunk(2, dim=-1)
         order = scan_orders(tokens.shape[1], self.slices, tokens.device)
         y = self._scan_directions(x.transpose(0, 1)[order])

@@ -91,6 +91,7 @@ class MeshNet(nn.Module):
         return f"{PARTS[part]}.{number}.{tensor}"
 
     def forward(self, volume: Tensor) -> Tensor:
+        """Return the logits [B, classes, k, j, i] of volumes [B, C, k, j, i]."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             volume = self.activation(norm(convolution(volume)))
         logits: Tensor = self.classifier(volume)

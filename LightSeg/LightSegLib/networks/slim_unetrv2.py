@@ -41,10 +41,12 @@ class SFM(nn.Module):
         self.proj4 = nn.Conv3d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [B, C, k, j, i] of the same shape."""
         local = self._unit(self.proj2, self._unit(self.proj, x))
         return x + self._unit(self.proj4, local + self._unit(self.proj3, x))
 
     def _unit(self, convolution: nn.Module, x: Tensor) -> Tensor:
+        """Return the convolution of `x`, normalized and activated."""
         return self.activation(F.instance_norm(convolution(x)))
 
 
@@ -58,6 +60,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Conv3d(2 * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [B, C, k, j, i] of the same shape."""
         return self.fc2(self.activation(self.fc1(x)))
 
 
@@ -79,6 +82,7 @@ class Block(nn.Module):
         self.qkv = nn.Conv3d(channels, 3 * channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [B, C, k, j, i] of the same shape."""
         compressed = self.compression(x)
         grid = compressed.shape[2:]
         tokens = self.mamba(self.norm(compressed.flatten(2).transpose(1, 2)))
@@ -112,6 +116,7 @@ class Encoder(nn.Module):
         self.mlps = nn.ModuleList(MLP(*stage) for stage in zip(WIDTHS, ACTIVATIONS, strict=True))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the deepest features and the skip connections, finest first."""
         skips = []
         for downsample, sfm, blocks, mlp in zip(self.downsample_layers, self.sfms, self.stages, self.mlps, strict=True):
             x = sfm(downsample(x))
@@ -139,6 +144,7 @@ class DecoderStage(nn.Module):
         self.transposed2 = nn.ConvTranspose3d(2 * channels, channels, 1)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Return [B, C, 2k, 2j, 2i], with the skip connection."""
         return self.norm(self.transposed2(torch.cat((self.transposed1(x), skip), dim=1)))
 
 
@@ -170,6 +176,7 @@ class SlimUNETRV2(nn.Module):
         self.seghead = nn.ConvTranspose3d(WIDTHS[0], classes, first_kernel, stride=first_kernel)
 
     def forward(self, volume: Tensor) -> Tensor:
+        """Return the logits [B, classes, k, j, i] of volumes [B, C, k, j, i]."""
         self._check_size(volume.shape[2:])
         x, skips = self.encoder(volume)
         x = self.hidden_downsample(x)
@@ -178,6 +185,11 @@ class SlimUNETRV2(nn.Module):
         return self.seghead(x)
 
     def _check_size(self, size: Sequence[int]) -> None:
+        """Check the sides of a volume in voxels.
+
+        Raises:
+            ValueError: if the network cannot take them.
+        """
         if any(side % self.cube or not side for side in size) or math.prod(size) // self.cube**3 % self.cubes:
             number = f" and which hold a multiple of {self.cubes} cubes of that side" if self.cubes > 1 else ""
             raise ValueError(

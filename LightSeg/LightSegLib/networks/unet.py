@@ -27,6 +27,7 @@ class _Encoder(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the features of all stages, finest first."""
         if hasattr(self, "stem"):
             x = self.stem(x)
         features = []
@@ -37,6 +38,8 @@ class _Encoder(nn.Module):
 
 
 class _UNet(nn.Module):
+    """What nnU-Net's two families of U-Nets have in common."""
+
     encoder: _Encoder
     decoder: UNetDecoder
     deep_supervision = False
@@ -54,6 +57,7 @@ class _UNet(nn.Module):
         return re.sub(r"\ball_modules\.(\d+)\.", lambda found: "conv." if found[1] == "0" else "norm.", key)
 
     def forward(self, volume: Tensor) -> Tensor | list[Tensor]:
+        """Return the logits [B, classes, ...] of volumes [B, C, ...]; in training, those of all resolutions."""
         if volume.dim() == 5 and len(self.steps) == 2 and volume.shape[2] == 1:
             logits = self(volume.squeeze(2))
             return [each.unsqueeze(2) for each in logits] if self.deep_supervision else logits.unsqueeze(2)

@@ -59,6 +59,7 @@ class PairedAttention(nn.Module):
         self.out_proj2 = nn.Linear(channels, channels // 2) if output_projection else None
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N, C]."""
         q, k, v_channel, v_spatial = self.qkvv(tokens).chunk(4, dim=-1)  # [B, N, C] each
         # Keys are projected as they are; only those for the attention among channels have unit length.
         k_projected, v_projected = self._project(k, v_spatial)  # [B, P, C] each
@@ -105,6 +106,7 @@ class ResidualUnit(nn.Module):
         self.norm3 = norm(channels) if widens else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, k, j, i] -> [B, C_out, k, j, i]."""
         y = F.leaky_relu(self.norm1(self.conv1(x)), SLOPE, inplace=True)
         y = self.norm2(self.conv2(y))
         y += x if self.conv3 is None or self.norm3 is None else self.norm3(self.conv3(x))
@@ -133,6 +135,7 @@ class TransformerBlock(nn.Module):
         self.conv8 = nn.Sequential(nn.Dropout3d(0.1), nn.Conv3d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [B, C, k, j, i] of the same shape."""
         tokens = x.flatten(2).transpose(1, 2) + self.pos_embed
         tokens = tokens + self.gamma * self.epa_block(self.norm(tokens))
         grid = tokens.transpose(1, 2).reshape(x.shape)
@@ -154,6 +157,7 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the features of all stages, finest first."""
         features = []
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(downsample(x))
@@ -173,6 +177,7 @@ class DecoderStage(nn.Module):
         self.decoder_block = nn.ModuleList([blocks])
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Return the features at the skip connection's resolution, [B, C, k, j, i]."""
         x = self.transp_conv(x)
         x += skip
         return self.decoder_block[0](x)
@@ -245,6 +250,7 @@ class UNETRPP(nn.Module):
         return shared_key(key) if self.projection == "shared" else key
 
     def forward(self, volume: Tensor) -> Tensor | list[Tensor]:
+        """Return the logits [B, classes, k, j, i] of patches; in training, those of all resolutions."""
         if tuple(volume.shape[2:]) != self.patch_size:
             raise ValueError(
                 _(

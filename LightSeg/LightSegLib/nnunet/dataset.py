@@ -126,6 +126,7 @@ def _regions(members: dict[str, list[int]], dataset: dict[str, Any]) -> tuple[tu
 
 
 def _field(dataset: dict[str, Any], name: str, schema: Schema) -> Any:
+    """Return a field of dataset.json that conforms to its schema."""
     return conform(dataset, object_of({name: schema}), "dataset")[name]
 
 
@@ -141,5 +142,6 @@ def _values(value: Any, where: str) -> list[int]:
 
 
 def _label(value: int, name: str) -> Label:
+    """Return a label with the terminology and color of its name."""
     terminology, color = look_up(name, value)
     return Label(value, name, color, terminology)

@@ -64,6 +64,7 @@ def describe(checkpoint: Checkpoint, folds: Sequence[int | str] = (), remark: st
 
 
 def _about_ensemble(folds: Sequence[int | str]) -> str:
+    """Return the sentence on folds, or nothing for one fold."""
     if len(folds) < 2:
         return ""
     return (
@@ -73,6 +74,7 @@ def _about_ensemble(folds: Sequence[int | str]) -> str:
 
 
 def _about_trainer(trainer: str) -> str:
+    """Return the sentence on a trainer that LightSeg does not know, or nothing."""
     if is_known_trainer(trainer):
         return ""
     return (
@@ -91,6 +93,7 @@ def _identifier(dataset: str, configuration: str, plans: str, trainer: str) -> s
 
 
 def _license(dataset: dict[str, Any]) -> str:
+    """Return the license that dataset.json states."""
     terms = _text(dataset, "licence", "license")
     if not terms or terms.startswith(PLACEHOLDER):
         return NOT_STATED
@@ -98,6 +101,7 @@ def _license(dataset: dict[str, Any]) -> str:
 
 
 def _citation(dataset: dict[str, Any]) -> str:
+    """Return what to cite."""
     data = _text(dataset, "reference", "citation")
     return f"{NNUNET} Training data: {data}" if data else NNUNET
 

@@ -162,6 +162,11 @@ def _style(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_details(arguments: dict[str, Any]) -> None:
+    """Check that no argument asks for what LightSeg's networks do not do.
+
+    Raises:
+        ModelError: for the first that does.
+    """
     for name, value in arguments.items():
         short = value.rsplit(".", 1)[-1] if isinstance(value, str) else value
         if short not in FIXED.get(name, (None, False)):
@@ -169,6 +174,11 @@ def _check_details(arguments: dict[str, Any]) -> None:
 
 
 def _check_sizes(arguments: dict[str, Any], depth: str, patch_size: Size, where: str) -> None:
+    """Check that the lists of the plans have an entry for every stage.
+
+    Raises:
+        FieldError: for the first that does not.
+    """
     stages = len(arguments["features_per_stage"])
     lengths = {"kernel_sizes": stages, "strides": stages, depth: stages, "n_conv_per_stage_decoder": stages - 1}
     for name, length in lengths.items():

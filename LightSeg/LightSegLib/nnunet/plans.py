@@ -186,6 +186,11 @@ def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _check_kind(plans: dict[str, Any], rules: dict[str, Any], configuration: str) -> None:
+    """Check that a configuration is one that LightSeg can run.
+
+    Raises:
+        ModelError: if it is not.
+    """
     if rules.get("previous_stage") is not None:
         unsupported(f"The configuration '{configuration}' is the second stage of a cascade")
     if len(rules["spacing"]) != len(rules["patch_size"]):
@@ -205,6 +210,7 @@ def _check_kind(plans: dict[str, Any], rules: dict[str, Any], configuration: str
 def _preprocessing(
     plans: dict[str, Any], rules: dict[str, Any], channels: Sequence[str], where: str, resampling: Resampling | None
 ) -> Preprocessing:
+    """Return the preprocessing of a configuration."""
     directions = READERS.get(plans["image_reader_writer"])
     if directions is None:
         unsupported(f"The model was trained on images read by '{plans['image_reader_writer']}'")
@@ -251,6 +257,7 @@ def _mirror_axes(trained_axes: Sequence[int] | None, dimensions: int) -> tuple[i
 def _normalizations(
     plans: dict[str, Any], rules: dict[str, Any], channels: int, where: str
 ) -> tuple[Normalization, ...]:
+    """Return the normalization of every channel."""
     schemes, masks = rules["normalization_schemes"], rules["use_mask_for_norm"]
     for name, entries in (("normalization_schemes", schemes), ("use_mask_for_norm", masks)):
         if len(entries) != channels:

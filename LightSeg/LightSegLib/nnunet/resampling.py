@@ -58,6 +58,7 @@ def read_resampling(rules: dict[str, Any], field: str, where: str) -> Resampling
 
 
 def _splines(arguments: dict[str, Any]) -> Resampling | None:
+    """Return the resampling of nnU-Net's default function, or None if no card can express it."""
     along, axis_interpolation = (_find(INTERPOLATIONS, arguments[name]) for name in ("order", "order_z"))
     separate_axis = _separate(arguments, SPLINES)
     return (

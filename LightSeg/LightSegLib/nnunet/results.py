@@ -118,6 +118,7 @@ def _choose_folds(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, Path],
 
 
 def _remark(chosen: Sequence[str], there: list[str], finished: list[str]) -> str:
+    """Return how nnU-Net's own choice of folds and checkpoints would differ."""
     remarks = []
     if left := [fold for fold in finished if fold not in chosen and fold != ALL]:
         remarks.append(f"nnU-Net would take the mean with fold {', '.join(left)}, which was not imported.")

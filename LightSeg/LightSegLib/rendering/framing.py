@@ -78,4 +78,5 @@ def _corners(geometry: Geometry) -> np.ndarray:
 
 
 def _bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest coordinates of points [n, 3]."""
     return points.min(axis=0), points.max(axis=0)

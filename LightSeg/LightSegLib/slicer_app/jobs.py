@@ -39,9 +39,11 @@ class Signal:
         self._receivers: list[Callable[[Any], object]] = []
 
     def connect(self, receiver: Callable[[Any], object]) -> None:
+        """Call `receiver` with every value that is emitted."""
         self._receivers.append(receiver)
 
     def emit(self, argument: Any) -> None:
+        """Call all receivers."""
         for receiver in list(self._receivers):
             receiver(argument)
 
@@ -80,6 +82,7 @@ class Task:
             self._thread.join(POLL_MS / 1000)
 
     def _run(self) -> None:
+        """Do the work in the thread, and keep its result or error."""
         assert self._work is not None
         try:
             self.result = self._work(self._reports.put, self._canceled.is_set)
@@ -87,6 +90,7 @@ class Task:
             self._failure = error
 
     def _poll(self) -> None:
+        """Pass on the thread's reports, in the main thread."""
         # Where the application's event loop keeps the interpreter to itself, this is when the thread has its turn.
         self._thread.join(0.002)
         while not self._reports.empty():
@@ -97,6 +101,7 @@ class Task:
             self._finish()
 
     def _finish(self) -> None:
+        """Stop polling and complete the task."""
         self._timer.stop()
         self._timer.timeout.disconnect(self._poll)  # Qt would hold this object, and all it has, for ever
         self._timer = None
@@ -167,11 +172,17 @@ class Job(Task):
             self._worker.stop()
 
     def _finish(self) -> None:
+        """Stop observing the scene and complete the job."""
         self._scene.RemoveObserver(self._closing)
         super()._finish()
         self._versions = []
 
     def _complete(self) -> None:
+        """Write the result to the scene.
+
+        Raises:
+            InputError: if a volume was removed meanwhile.
+        """
         removed = [node for node, _ in self._versions if node.GetScene() is None]
         if removed:
             raise InputError(
@@ -250,6 +261,7 @@ def _version(node: Any) -> int:
 
 
 def _timer(work: Callable[[], None]) -> Any:
+    """Return a Qt timer that calls `work` again and again."""
     import qt
 
     timer = qt.QTimer()

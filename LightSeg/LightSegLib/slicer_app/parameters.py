@@ -15,21 +15,27 @@ DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
 
 
 class Side(enum.Enum):
+    """Side of the body that a segmentation shows."""
+
     NOT_STATED = None
     LEFT = "left"
     RIGHT = "right"
 
     def label(self) -> str:
+        """Return the value as the window shows it."""
         return {Side.NOT_STATED: _("not stated"), Side.LEFT: _("left"), Side.RIGHT: _("right")}[self]
 
 
 class Device(enum.Enum):
+    """Where the network runs."""
+
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
     MPS = "mps"
 
     def label(self) -> str:
+        """Return the value as the window shows it."""
         return {
             Device.AUTO: _("automatic"),
             Device.CPU: _("CPU"),
@@ -43,20 +49,26 @@ class Device(enum.Enum):
 
 
 class Precision(enum.Enum):
+    """Precision in which the network runs."""
+
     AUTO = "auto"
     FLOAT32 = "float32"
 
     def label(self) -> str:
+        """Return the value as the window shows it."""
         return {Precision.AUTO: _("automatic"), Precision.FLOAT32: _("float32")}[self]
 
 
 class LargestComponent(enum.Enum):
+    """Which connected components of a result are kept."""
+
     AS_MODEL = "model"
     NONE = "none"
     LABEL = "label"
     WHOLE = "whole"
 
     def label(self) -> str:
+        """Return the value as the window shows it."""
         return {
             LargestComponent.AS_MODEL: _("as the model says"),
             LargestComponent.NONE: _("no, keep all"),

@@ -110,6 +110,7 @@ def _grid(
 
 
 def _rotation(random: np.random.Generator, degrees: float) -> np.ndarray:
+    """Return a random rotation [3, 3] of at most `degrees` about each axis."""
     matrix = np.eye(3)
     for axis in range(3):
         angle = math.radians(random.uniform(-degrees, degrees))
@@ -122,6 +123,7 @@ def _rotation(random: np.random.Generator, degrees: float) -> np.ndarray:
 
 
 def _normal(shape: Sequence[int], random: np.random.Generator) -> Tensor:
+    """Return normally distributed numbers of a shape."""
     return torch.from_numpy(random.standard_normal(tuple(shape), dtype=np.float32))
 
 
@@ -132,6 +134,7 @@ def _bias_field(shape: Sequence[int], strength: float, random: np.random.Generat
 
 
 def _blur(channel: Tensor, sigma: float) -> Tensor:
+    """Return a channel [k, j, i] blurred by a Gaussian of `sigma` voxels."""
     radius = max(1, math.ceil(2 * sigma))
     x = torch.arange(-radius, radius + 1, dtype=channel.dtype)
     kernel = torch.exp(-0.5 * (x / sigma) ** 2)
@@ -147,6 +150,7 @@ def _blur(channel: Tensor, sigma: float) -> Tensor:
 
 
 def _gamma(channel: Tensor, gamma: float) -> Tensor:
+    """Return a channel with its range kept and a power of `gamma` in between."""
     lower, upper = channel.min(), channel.max()
     span = (upper - lower).clamp_min(1e-6)
     return ((channel - lower) / span) ** gamma * span + lower

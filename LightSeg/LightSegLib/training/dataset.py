@@ -101,6 +101,7 @@ def _names(folder: Path) -> Names:
 
 
 def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
+    """Return the cases of a training set in nnU-Net's layout."""
     cases = []
     visible = [path for path in sorted(images.iterdir()) if path.name[0] != "."]
     visible = [path for path in visible if path.name.lower().endswith(IMAGE_ENDINGS) and path.is_file()]

@@ -33,6 +33,7 @@ class SegmentationLoss(nn.Module):
         self.dilation = dilation
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits [B, classes, k, j, i] for labels [B, k, j, i]."""
         logits = logits.float()
         target = F.one_hot(labels, logits.shape[1]).movedim(-1, 1).float()
         probabilities = logits.softmax(dim=1)

@@ -80,6 +80,7 @@ def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
 
 
 def _card_from(dataset: Dataset, loaded: Sequence[LoadedCase], values: set[int], options: TrainingOptions) -> Card:
+    """Return a card whose preprocessing and patch size follow from the data."""
     names = dataset.labels or {value: f"Label {value}" for value in sorted(values)}
     sizes, spacings = [], []  # of the oriented arrays, in their order [k, j, i]
     for volumes, _labels in loaded:
@@ -121,6 +122,7 @@ def _card_from(dataset: Dataset, loaded: Sequence[LoadedCase], values: set[int],
 
 
 def _is_ct(channel: str) -> bool:
+    """Return whether a channel's name says CT."""
     return channel.strip().upper() == "CT"
 
 

@@ -215,6 +215,7 @@ class Run(ABC):
                 raise output_error(self.out / name, error) from error
 
     def _save(self) -> None:
+        """Write the checkpoint from which training can resume."""
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -235,6 +236,11 @@ class Run(ABC):
         write_table([header, *([row.get(name, "") for name in header] for row in self.rows)], self.out / LOG)
 
     def _restore(self, state: dict[str, Any]) -> None:
+        """Take over the state of a checkpoint.
+
+        Raises:
+            InputError: if it is of another training set or other options.
+        """
         if state["fingerprint"] != self.fingerprint():
             raise InputError(
                 _(

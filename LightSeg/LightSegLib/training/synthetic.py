@@ -170,6 +170,7 @@ class SyntheticRun(Run):
         return iter(loader)
 
     def _train_image(self, image: Tensor, classes: Tensor, number: int) -> float:
+        """Take a training step on one image and return its loss."""
         random = random_generator(self.options.seed, number)
         labels = classes.flatten().long()
         chosen, weights = drawn_voxels(labels, len(self.network.half_classes), self.options.voxels_per_class, random)
@@ -179,6 +180,7 @@ class SyntheticRun(Run):
         return self.update(drawn_loss(logits.float(), labels, weights), number / self.options.images_per_epoch)
 
     def _bfloat16(self) -> bool:
+        """Return whether the device computes in bfloat16 itself."""
         if self.device.type == "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return self.device.type == "cpu" and native_bfloat16()
@@ -214,9 +216,11 @@ class SyntheticRun(Run):
                     number += 1
 
     def _kinds(self) -> tuple[str, ...]:
+        """Return the contrasts that are validated."""
         return (*self.material.settings.contrasts, "tissues")
 
     def _dice(self, sample: Sample) -> list[float]:
+        """Return the Dice of every structure of a sample."""
         with torch.no_grad():
             found = self.average.eval()(sample.image[None, None].to(self.device))[0].argmax(0).cpu().numpy()
         classes = sample.classes.numpy()

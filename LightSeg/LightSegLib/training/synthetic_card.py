@@ -60,6 +60,7 @@ def mean_template(material: Material) -> Template:
 
 
 def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origin: _Origin) -> Card:
+    """Return the card of the trained model."""
     settings, grid = material.settings, material.layout.grid
     labels = []
     for value, structure in enumerate(settings.structures, start=1):

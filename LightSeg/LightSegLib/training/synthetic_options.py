@@ -157,4 +157,5 @@ def synthetic_command(dataset: str, out: Path, options: SyntheticTrainingOptions
 
 
 def _text(value: object) -> str:
+    """Return a value as it is typed on the command line."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

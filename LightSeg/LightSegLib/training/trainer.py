@@ -105,6 +105,7 @@ class _Run(Run):
         ]
 
     def _batch(self, indices: np.ndarray, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return augmented patches and their labels."""
         patch_size = self.options.patch_size or self.card.inference.patch_size
         pairs = []
         for index in indices:
@@ -123,6 +124,7 @@ class _Run(Run):
         return images.contiguous(memory_format=torch.channels_last_3d), targets
 
     def _train_batch(self, images: Tensor, labels: Tensor, epoch: float) -> float:
+        """Take a training step on a batch and return its loss."""
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             logits = self.network(images)
         return self.update(self.loss(logits, labels), epoch)
@@ -145,6 +147,7 @@ class _Run(Run):
         return [label.name for label in self.card.labels]
 
     def _frequencies(self) -> list[float]:
+        """Return the share of voxels of every class."""
         counts = np.zeros(self.card.classes)
         for _image, labels in self.prepared:
             counts += np.bincount(labels.numpy().ravel().astype(np.int64), minlength=self.card.classes)

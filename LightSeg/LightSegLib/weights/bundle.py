@@ -72,6 +72,11 @@ def unpacked(path: Path) -> Iterator[list[Path]]:
 
 
 def _check(entries: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """Check the entries of a bundle before any is read.
+
+    Raises:
+        zipfile.BadZipFile: for the first that is refused.
+    """
     names = [entry.filename for entry in entries]
     if len(names) > MOST_FILES or len({name.casefold() for name in names}) != len(names):
         raise zipfile.BadZipFile("it has many entries, or two of one name")

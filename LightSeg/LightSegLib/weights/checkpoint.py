@@ -177,6 +177,7 @@ def _facts(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_state(value: Any) -> bool:
+    """Return whether a value is a state dict: tensors by text keys."""
     from torch import Tensor
 
     return (
@@ -187,6 +188,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _is_half(state: dict[str, Tensor]) -> bool:
+    """Return whether all floating-point tensors are float16."""
     import torch
 
     return all(tensor.dtype == torch.float16 for tensor in state.values() if tensor.is_floating_point())
@@ -248,6 +250,7 @@ class _Plain:
         self._left = MOST_FACTS
 
     def of(self, value: Any) -> Any:
+        """Return a value as JSON has it."""
         self._count(len(value) if isinstance(value, str) else 1)
         if isinstance(value, dict):
             return {self._key(key): self.of(entry) for key, entry in value.items()}
@@ -261,15 +264,26 @@ class _Plain:
         return value if isinstance(value, str | int | float | None) else None
 
     def _key(self, key: Any) -> str:
+        """Return the key of a dict as text.
+
+        Raises:
+            ValueError: for a key that JSON cannot have.
+        """
         if not isinstance(key, str | int | float | None):
             raise ValueError(_("its description has keys that are no text"))
         return str(self.of(key))
 
     def _count(self, number: int) -> None:
+        """Count characters and values against the limit.
+
+        Raises:
+            ValueError: if there are too many.
+        """
         self._left -= number
         if self._left < 0:
             raise ValueError(_("its description is larger than any"))
 
 
 def _of(kind: type | tuple[type, ...], value: Any) -> Any:
+    """Return a value if it is of this kind, else None."""
     return value if isinstance(value, kind) else None

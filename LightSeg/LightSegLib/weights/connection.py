@@ -227,6 +227,7 @@ class Stream:
         self._abandoned.set()
 
     def _next(self, limit: float) -> requests.Response | bytes | Exception | None:
+        """Return the next event of the reading thread; None after `limit` seconds without one."""
         until = time.monotonic() + limit
         while True:
             self._connection.reporter.check_canceled()
@@ -237,6 +238,7 @@ class Stream:
                     raise SourceError(_("the server does not answer any more"), retry=True) from None
 
     def _read(self, address: str, headers: dict[str, str]) -> None:
+        """Read the answer in a thread and queue its blocks."""
         patience = self._connection.patience
         try:
             with self._connection.session.get(
@@ -250,6 +252,7 @@ class Stream:
             self._put(error)
 
     def _put(self, event: requests.Response | bytes | Exception | None) -> None:
+        """Queue an event, unless nothing reads them any more."""
         while not self._abandoned.is_set():
             with suppress(Full):
                 self._events.put(event, timeout=POLL)
@@ -262,6 +265,11 @@ def is_html(content: bytes) -> bool:
 
 
 def _check_answer(answer: requests.Response, ranged: bool) -> None:
+    """Check status, encryption and range of an answer.
+
+    Raises:
+        SourceError: if it is not what was asked for.
+    """
     addresses = [entry.url for entry in (*answer.history, answer)]
     if addresses[0].startswith("https:") and any(address.startswith("http:") for address in addresses):
         raise SourceError(_("it leads to an address without encryption"))

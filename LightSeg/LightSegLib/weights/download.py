@@ -322,4 +322,5 @@ class TransferProgress:
 
 
 def _megabytes(size: int) -> str:
+    """Return a size in bytes as text in MB."""
     return f"{size / 1e6:,.0f} MB"

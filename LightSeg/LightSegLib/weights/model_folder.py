@@ -296,6 +296,7 @@ def _sniffed(path: Path) -> str:
 
 
 def _not_the_weights(card: Card, file: Path, difference: str) -> InputError:
+    """Return the error for a file that is not the model's."""
     return InputError(
         _(
             "The file {file} does not hold the weights of {model}: {difference}. Choose the right one, "
@@ -305,9 +306,11 @@ def _not_the_weights(card: Card, file: Path, difference: str) -> InputError:
 
 
 def _delete_if_unused(path: Path) -> None:
+    """Delete a file unless another program uses it."""
     with suppress(OSError):  # Windows keeps what another program has open; `clear` gets it later
         path.unlink()
 
 
 def _now() -> str:
+    """Return the time now in UTC, in ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

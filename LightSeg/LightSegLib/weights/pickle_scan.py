@@ -64,6 +64,7 @@ def names(stream: IO[bytes], newest_protocol: int = PROTOCOL) -> Iterator[str]:
 
 
 def _full_name(argument: str) -> str:
+    """Return the name that a pickle imports, "module.name"."""
     module, name = argument.split(" ", 1)
     return f"{'builtins' if module == '__builtin__' else module}.{name}"
 
@@ -117,6 +118,7 @@ class Scan:
             raise ValueError(_("its tensors are larger than the file"))
 
     def _do(self, name: str, argument: Any) -> None:
+        """Follow one operation of a pickle."""
         push, pop = self._stack.append, self._stack.pop
         if name in ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"):
             if isinstance(argument, str):
@@ -167,6 +169,11 @@ class Scan:
         return items[::-1]
 
     def _enter(self, items: list[Any], name: str) -> None:
+        """Add items to a collection.
+
+        Raises:
+            ValueError: if they could be of unbounded size.
+        """
         keys = items[::2] if name.startswith("SET") else ()
         if any(isinstance(part, tuple) for key in keys if isinstance(key, tuple) for part in key):
             raise ValueError(_("it has keys of nested tuples"))  # whose hash takes twice the time with each level
@@ -186,6 +193,11 @@ class Scan:
             raise ValueError("it changes what a dict can do")
 
     def _called(self, function: Any, arguments: Any) -> _Held:
+        """Return what a call gives.
+
+        Raises:
+            ValueError: if the function is not an allowed one.
+        """
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
             raise ValueError(_("it calls what is no function"))
         if function.name == ENCODE and arguments[1:] not in (("latin1",), ("latin-1",)):
@@ -211,6 +223,7 @@ class Scan:
 
 
 def _length(value: Any) -> int:
+    """Return how many entries a value has."""
     if isinstance(value, _Held):
         return value.entries
     return len(value) if isinstance(value, (str, tuple)) else 1

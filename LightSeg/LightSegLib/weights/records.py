@@ -139,6 +139,7 @@ def write_record(record: Record, path: Path) -> None:
 
 
 def _read_fingerprint(data: dict[str, object]) -> Fingerprint:
+    """Return the fingerprint of a record's JSON."""
     size, sha256, git_blob = data["size"], data["sha256"], data["git_blob"]
     if not isinstance(size, int | None) or not isinstance(sha256, str | None) or not isinstance(git_blob, str | None):
         raise TypeError(_("not a fingerprint"))

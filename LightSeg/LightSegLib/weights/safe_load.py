@@ -56,6 +56,7 @@ class _Array:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
         return self.values.shape
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -63,6 +64,7 @@ class _Array:
         self.values = np.frombuffer(content, dtype.dtype).reshape(shape, order="F" if by_column else "C")
 
     def tolist(self) -> Any:
+        """Return the values as nested lists."""
         return self.values.tolist()
 
 
@@ -158,6 +160,7 @@ def safe_load(path: Path) -> Any:
 
 
 def _start(path: Path) -> bytes:
+    """Return the first bytes of a file."""
     try:
         with path.open("rb") as stream:
             return stream.read(1024)
@@ -230,6 +233,7 @@ def _only_stand_ins() -> Iterator[None]:
 
 
 def _names_in_zip(path: Path) -> Iterator[str]:
+    """Yield the names that the pickles in a zip archive import."""
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if any(name.endswith("/constants.pkl") for name in archive.namelist()):
@@ -251,6 +255,7 @@ def _names_in_zip(path: Path) -> Iterator[str]:
 
 
 def _names_in_legacy(path: Path) -> Iterator[str]:
+    """Yield the names that the pickles in a file of torch before 1.6 import."""
     with path.open("rb") as stream:
         for _ in range(LEGACY_PICKLES):
             yield from names(stream)

@@ -123,10 +123,12 @@ def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connecti
 
 
 def _joined(*parts: str) -> str:
+    """Return the parts of a path joined by slashes, without empty ones."""
     return "/".join(part for part in parts if part)
 
 
 def _on_huggingface(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
+    """Locate a file on Hugging Face, by the listing of its folder."""
     folder = quote(source.path.strip("/"))
     listing = _joined(
         endpoints.huggingface, "api/models", source.repository, "tree", quote(source.revision, ""), folder
@@ -140,6 +142,8 @@ def _on_huggingface(source: Source, expected: Fingerprint, endpoints: Endpoints,
 
 @dataclass(frozen=True)
 class _ListedFile:
+    """A file in a listing on Hugging Face."""
+
     path: str
     fingerprint: Fingerprint
 
@@ -209,6 +213,7 @@ def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, conn
 
 
 def _on_google_drive(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
+    """Locate a file on Google Drive, past its warning page."""
     address = f"{endpoints.google_drive}/uc?" + urlencode({"export": "download", "id": source.id})
     for _page in range(DRIVE_PAGES):
         page = connection.page(address, PAGE_LIMIT)
@@ -248,6 +253,7 @@ class _DrivePage(HTMLParser):
         self._inside = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the form of the warning page and its fields."""
         values = {name: value or "" for name, value in attrs}
         if tag == "form" and values.get("id") == "download-form":
             self.action, self._inside = values.get("action", ""), True
@@ -257,5 +263,6 @@ class _DrivePage(HTMLParser):
             self.link = values["href"]
 
     def handle_endtag(self, tag: str) -> None:
+        """Note the end of the form."""
         if tag == "form":
             self._inside = False

@@ -259,9 +259,11 @@ class WeightStore:
             return self._folder(card.id).swap(card, Path(new_file))
 
     def _folder(self, model: str) -> ModelFolder:
+        """Return the folder of a model."""
         return ModelFolder(self.folder / model)
 
     def _models(self) -> list[str]:
+        """Return the ids of all models with a folder."""
         try:
             return sorted(path.name for path in self.folder.iterdir() if path.is_dir())
         except OSError:
@@ -278,12 +280,18 @@ class WeightStore:
             raise write_error(self.folder, error) from error
 
     def _adopt(self, card: Card) -> Path:
+        """Record a file that was put into the folder by hand, and return its path."""
         self._check_license(card, False)
         with self._locked(card.id, card.title, Reporter()):
             folder = self._folder(card.id)
             return folder.usable_file(card) or folder.adopt(card, Reporter())
 
     def _check_license(self, card: Card, accept: bool) -> None:
+        """Check that the license is accepted.
+
+        Raises:
+            InputError: if it is not.
+        """
         if not accept and not self.license_accepted(card):
             raise InputError(
                 _(
@@ -294,6 +302,11 @@ class WeightStore:
             )
 
     def _check_downloadable(self, card: Card, sources: list[Source]) -> None:
+        """Check that there is a source, and that downloads are allowed.
+
+        Raises:
+            LightSegError: if not.
+        """
         if not sources or _only_pages(sources):
             raise self._nowhere(card)
         if _offline():
@@ -305,6 +318,7 @@ class WeightStore:
             )
 
     def _nowhere(self, card: Card) -> LightSegError:
+        """Return the error for weights that LightSeg cannot download itself."""
         if any(file.sources for file in card.weights.published):
             return ModelError(
                 _("LightSeg cannot download the weights of {model} itself; {by_hand}.").format(
@@ -334,6 +348,7 @@ class WeightStore:
         )
 
     def _download(self, card: Card, mirror: str, reporter: Reporter) -> Path:
+        """Download the weights from the first source that has them."""
         folder = self._folder(card.id)
         with closing(Connection(reporter, self._patience)) as connection:
             if not card.weights.parts:
@@ -388,8 +403,10 @@ class WeightStore:
 
 
 def _only_pages(sources: list[Source]) -> bool:
+    """Return whether only a person can download from the sources."""
     return all(source.kind == "page" for source in sources)
 
 
 def _offline() -> bool:
+    """Return whether LIGHTSEG_OFFLINE forbids connections."""
     return os.environ.get("LIGHTSEG_OFFLINE", "") not in ("", "0")

@@ -145,6 +145,11 @@ def _arguments(layers: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[s
 
 
 def _check_convolution(layer: dict[str, Any]) -> None:
+    """Check that a convolution has the arguments that MeshNet's have.
+
+    Raises:
+        _Unfit: if it has not.
+    """
     for what, wanted in FIXED.items():
         if layer[what] != wanted:
             raise _Unfit(f"its layer '{layer['name']}' has the {what} {layer[what]}")
@@ -171,6 +176,7 @@ def _tensors(layer: dict[str, Any], ours: str) -> dict[str, str]:
 
 
 def _batch_norm(layer: dict[str, Any], number: int) -> dict[str, str]:
+    """Return the names of a batch norm's tensors, here and in the file."""
     if abs(layer["epsilon"] - 1e-5) > 1e-9 or not (layer["scale"] and layer["center"]):
         raise _Unfit(f"its layer '{layer['name']}' is a batch norm without weights or with another epsilon than 1e-5")
     kinds = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
@@ -210,6 +216,11 @@ def _count(entry: dict[str, Any]) -> int:
 
 
 def _plain(path: str) -> str:
+    """Return the path of a shard.
+
+    Raises:
+        _Unfit: unless it is a plain file name.
+    """
     if not path == PurePosixPath(path).name == PureWindowsPath(path).name or path in ("", ".", ".."):
         raise _Unfit(f"its shard '{path}' does not lie beside it")
     return path

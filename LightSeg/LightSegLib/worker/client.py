@@ -133,6 +133,7 @@ class Worker:
             self._end(self._process)
 
     def _end(self, process: subprocess.Popen[str]) -> None:
+        """End a process and remove its files, unless it has been replaced."""
         with self._changing:
             if process is not self._process or self._session is None:
                 return
@@ -141,6 +142,7 @@ class Worker:
         shutil.rmtree(session, ignore_errors=True)
 
     def _running(self) -> tuple[subprocess.Popen[str], Path]:
+        """Return the process and its folder; start it if there is none."""
         process, session = self._process, self._session
         if process is not None and session is not None and (process.poll() is not None or not session.is_dir()):
             self._end(process)  # it has ended, or is about to: it removes its folder first
@@ -271,6 +273,7 @@ def _folder(session: Path) -> Iterator[Path]:
 
 
 def _end_of(log: Path) -> str:
+    """Return the end of the log."""
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - LOG_BYTES))
@@ -280,6 +283,7 @@ def _end_of(log: Path) -> str:
 
 
 def _reason(code: int) -> str:
+    """Return an exit code as text, by its signal if there is one."""
     with suppress(ValueError):
         if code < 0:
             return signal.Signals(-code).name

@@ -108,4 +108,5 @@ def _written(voxels: np.ndarray, folder: Path, name: str) -> str:
 
 
 def _geometry(fields: dict[str, Any]) -> Geometry:
+    """Return the geometry of a message."""
     return Geometry(**{name: tuple(value) for name, value in fields.items()})

@@ -43,6 +43,7 @@ class SegmenterCache:
         self._card: Card | None = None  # as it was given; opening a model may complete it
 
     def get(self, card: Card, options: InferenceOptions) -> Segmenter:
+        """Return the segmenter of a model; another model's is dropped first."""
         from ..inference.segmenter import Segmenter
 
         if self._segmenter is None or self._card != card:

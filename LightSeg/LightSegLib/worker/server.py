@@ -52,6 +52,7 @@ def _private_output() -> TextIO:
 
 
 def _read(jobs: queue.Queue[dict[str, Any]], session: str) -> None:
+    """Queue the jobs that come on standard input; end the process when it closes."""
     for line in sys.stdin:
         jobs.put(i18n.loads(line))
     _end(session)
@@ -64,6 +65,8 @@ def _end(session: str) -> None:
 
 
 def _answer(job: dict[str, Any], handler: Handler, answers: TextIO, session: str) -> dict[str, Any]:
+    """Return the answer to a job, or the error it raised, as a message."""
+
     def report(progress: Progress) -> None:
         _say(answers, {"progress": asdict(progress)}, session)
 
@@ -76,6 +79,7 @@ def _answer(job: dict[str, Any], handler: Handler, answers: TextIO, session: str
 
 
 def _say(answers: TextIO, message: dict[str, Any], session: str) -> None:
+    """Write a message; end the process if its owner is gone."""
     try:
         answers.write(i18n.dumps(message) + "\n")
         answers.flush()

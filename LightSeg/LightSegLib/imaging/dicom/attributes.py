@@ -34,6 +34,7 @@ def text(data: Any, name: str) -> str:
 
 
 def stored(data: Any) -> Stored:
+    """Return how a data set stores its voxels."""
     bits = int(data.get("BitsStored") or data.get("BitsAllocated") or 0)
     high = data.get("HighBit")
     return Stored(bits, bits - 1 if high is None else int(high), bool(data.get("PixelRepresentation")))

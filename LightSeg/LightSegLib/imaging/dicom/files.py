@@ -90,6 +90,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def _raised(error: OSError) -> None:
+    """Raise the error that walking a folder met."""
     raise error
 
 
@@ -127,6 +128,7 @@ def find_frames(paths: Iterable[Path], known: DicomFiles | None = None) -> Dicom
 
 
 def _beginning(path: Path) -> bytes:
+    """Return the first bytes of a file, up to the end of DICOM's prefix."""
     with path.open("rb") as stream:
         return stream.read(PREFIX_AT + len(PREFIX))
 
@@ -160,6 +162,7 @@ def _add(path: Path, prefixed: bool, found: DicomFiles) -> None:
 
 
 def _frames(data: Any, path: Path, study: Study) -> list[Frame]:
+    """Return the frames of a data set, one or many."""
     many = int(number(text(data, "NumberOfFrames")) or 1)
     if many > 1 or "PerFrameFunctionalGroupsSequence" in data:
         return frames_of(data, path, study, many)
@@ -207,6 +210,7 @@ def _study(data: Any, path: Path) -> Study:
 
 
 def _media_class(data: Any) -> str:
+    """Return the SOP class in the file's meta information."""
     return str(getattr(getattr(data, "file_meta", None), "MediaStorageSOPClassUID", ""))
 
 

@@ -90,6 +90,7 @@ class Frame:
 
     @property
     def name(self) -> str:
+        """Name of the frame in messages."""
         return self.path.name if self.number is None else f"frame {self.number + 1} of {self.path.name}"
 
 
@@ -149,6 +150,11 @@ def number(text: str) -> float | None:
 
 
 def _numbers(texts: Mapping[str, Sequence[str]], name: str) -> tuple[float, ...]:
+    """Return the numbers of an attribute.
+
+    Raises:
+        UnusableFrame: if they are missing or not as many as they must be.
+    """
     given = [text for text in texts.get(name, ()) if text]
     if not given:
         raise UnusableFrame(f"has no {name}: {REMEDIES[name]}.")
@@ -160,6 +166,11 @@ def _numbers(texts: Mapping[str, Sequence[str]], name: str) -> tuple[float, ...]
 
 
 def _directions(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the directions of row and column as unit vectors.
+
+    Raises:
+        UnusableFrame: if they are not perpendicular.
+    """
     row, column = values[:3], values[3:]
     lengths = math.hypot(*row), math.hypot(*column)
     cosine = sum(x * y for x, y in zip(row, column, strict=True))

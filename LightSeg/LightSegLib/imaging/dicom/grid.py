@@ -164,6 +164,7 @@ def _gaps(frames: Sequence[Frame], along: np.ndarray) -> list[tuple[float, float
 
 
 def _missing(name: str, gaps: Sequence[tuple[float, float]], frames: Sequence[Frame], along: np.ndarray) -> str:
+    """Return the message about gaps between slices."""
     steps = np.diff(along)
     parts = []
     for low, _high in gaps[:LISTED]:
@@ -179,4 +180,5 @@ def _missing(name: str, gaps: Sequence[tuple[float, float]], frames: Sequence[Fr
 
 
 def _place(frame: Frame) -> str:
+    """Return the position of a frame as text."""
     return f"({', '.join(f'{value:g}' for value in frame.position)})"

@@ -75,6 +75,7 @@ def _dimensions(data: Any) -> list[str]:
 
 
 def _traits(groups: tuple[Any, Any], dimensions: list[str]) -> tuple[tuple[str, str], ...]:
+    """Return what may tell frames at the same position apart: echo, phase and the like."""
     traits = [(word, "\\".join(_texts(groups, *where))) for where, word in TRAITS.items()]
     indices = _texts(groups, "FrameContentSequence", "DimensionIndexValues")
     traits += [(word, value) for word, value in zip(dimensions, indices, strict=False) if word]
@@ -82,6 +83,7 @@ def _traits(groups: tuple[Any, Any], dimensions: list[str]) -> tuple[tuple[str, 
 
 
 def _place_in_stack(groups: tuple[Any, Any]) -> int | None:
+    """Return the number of a frame in its stack, or None if it is not stated."""
     value = number(next(iter(_texts(groups, "FrameContentSequence", "InStackPositionNumber")), ""))
     return None if value is None else int(value)
 

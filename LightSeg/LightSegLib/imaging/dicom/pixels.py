@@ -104,6 +104,11 @@ def _stored_values(frame: Frame) -> np.ndarray:
 
 
 def _decoded(data: Any, frame: Frame) -> np.ndarray:
+    """Return the decoded voxels of a file.
+
+    Raises:
+        InputError: if they cannot be decoded.
+    """
     compressed = data.file_meta.TransferSyntaxUID.is_compressed
     try:
         if not compressed:
@@ -121,6 +126,11 @@ def _decoded(data: Any, frame: Frame) -> np.ndarray:
 
 
 def _check_length(data: Any, frame: Frame) -> None:
+    """Check that the pixel data are complete.
+
+    Raises:
+        InputError: if they are not.
+    """
     count = int(data.get("NumberOfFrames") or 1) * int(data.get("SamplesPerPixel") or 1)
     expected = count * frame.shape[0] * frame.shape[1] * int(data.get("BitsAllocated") or 8) // 8
     length = len(data.PixelData) if "PixelData" in data else expected
@@ -154,6 +164,7 @@ def _used_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _unreadable(frame: Frame, reason: str) -> InputError:
+    """Return the error for voxels that cannot be read."""
     return InputError(
         _(
             "The voxels of {file} in {folder} cannot be read ({reason}). It was not copied completely, "

@@ -29,6 +29,7 @@ class Stack:
 
     @property
     def study(self) -> Study:
+        """Study and series of the stack."""
         return self.frames[0].study
 
 
@@ -41,17 +42,26 @@ class UnusedFrames:
 
     @property
     def names(self) -> str:
+        """Name of the first frame, and how many more there are."""
         more = f" and {len(self.frames) - 1} more" if len(self.frames) > 1 else ""
         return f"{self.frames[0].name}{more}"
 
 
 @dataclass(frozen=True)
 class Series:
+    """A DICOM series: the volumes it makes, and frames that belong to none.
+
+    Attributes:
+        stacks: frames that make one volume each.
+        unused: frames that are left over, with the reasons.
+    """
+
     stacks: tuple[Stack, ...]
     unused: tuple[UnusedFrames, ...]
 
     @property
     def study(self) -> Study:
+        """Study and series of the frames."""
         return (self.stacks or self.unused)[0].frames[0].study
 
 
@@ -75,6 +85,7 @@ def slice_positions(frames: Sequence[Frame]) -> np.ndarray:
 
 
 def _divided(frames: list[Frame]) -> Series:
+    """Divide the frames of a series into stacks and unused ones."""
     unused = []
     for kind in dict.fromkeys(frame.study.kind for frame in frames if frame.study.kind):
         unused.append(UnusedFrames(tuple(one for one in frames if one.study.kind == kind), f"is {kind}"))
@@ -114,6 +125,7 @@ def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _fits(frame: Frame, other: Frame) -> bool:
+    """Return whether two frames can be slices of one volume."""
     return (
         frame.shape == other.shape
         and frame.study.origin == other.study.origin
@@ -124,6 +136,7 @@ def _fits(frame: Frame, other: Frame) -> bool:
 
 
 def _same_direction(frame: Frame, other: Frame) -> bool:
+    """Return whether two frames have the same orientation within its rounding."""
     digits = min(frame.decimals[1], other.decimals[1])
     rounding = 2 * 10.0**-digits if digits >= EXACT_DIGITS else 0.0
     apart = max(abs(x - y) for x, y in zip(frame.orientation, other.orientation, strict=True))
@@ -131,6 +144,7 @@ def _same_direction(frame: Frame, other: Frame) -> bool:
 
 
 def _same_reference(frame: Frame, other: Frame) -> bool:
+    """Return whether two frames can have the same frame of reference; one that states none fits any."""
     ours, theirs = frame.study.frame_of_reference, other.study.frame_of_reference
     return not ours or not theirs or ours == theirs
 
@@ -181,6 +195,7 @@ def _covers(parts: Sequence[Sequence[Frame]], places: np.ndarray) -> bool:
 
 
 def _look(stack: Stack) -> str:
+    """Return size, spacing and direction of a stack as text."""
     frame = stack.frames[0]
     spacing = " x ".join(f"{step:g}" for step in frame.spacing)
     normal_vector = "xyz"[int(np.abs(slice_normal(frame)).argmax())]

@@ -56,11 +56,13 @@ class Aligned:
 
     @property
     def inner_shape(self) -> Shape:
+        """Voxels [k, j, i] of the part to be labeled."""
         k, j, i = (part.stop - part.start for part in self.roi_slices)
         return k, j, i
 
     @property
     def spacing(self) -> Spacing:
+        """Voxel size of the input in mm [k, j, i]."""
         x, y, z = self.channels[0].geometry.spacing
         return z, y, x
 
@@ -70,6 +72,7 @@ class Aligned:
 
     @cached_property
     def _input(self) -> Tensor:
+        """Return the channels on the network's grid, float32 [C, k, j, i]."""
         return torch.stack([_interpolated(volume, self.grid_to_world, self.shape) for volume in self.channels])
 
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +173,7 @@ def _check_size(volume: Volume, subject: str, template: Geometry) -> None:
 
 
 def _everything(shape: Shape) -> Slices:
+    """Return slices that select the whole array."""
     k, j, i = (slice(0, length) for length in shape)
     return k, j, i
 

@@ -47,6 +47,7 @@ class AlignedRestorer:
             self._slabs.clear()
 
     def _decide(self, logits: Tensor) -> None:
+        """Write labels, and confidence if wanted, from all logits [outputs, k, j, i]."""
         labels = self._decision.labels(logits[None])[0].flatten()
         alike = self._alike(logits, labels.reshape(self._shape)).flatten()
         logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: what one voxel needs lies together

@@ -89,4 +89,5 @@ def moved(level: Level, grid: Level, matrix: np.ndarray) -> np.ndarray:
 
 
 def as_itk(level: Level) -> Any:
+    """Return a level as a SimpleITK image."""
     return to_sitk(level[0], level[1])

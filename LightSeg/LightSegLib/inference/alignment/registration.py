@@ -138,11 +138,13 @@ def _scaled(level: Level) -> Any:
 
 
 def _mask(mask: np.ndarray, geometry: Geometry, mm: float) -> Any:
+    """Return a mask at about `mm` per voxel as a SimpleITK image."""
     shares, geometry = averaged(mask, geometry, mm)
     return _scaled(((shares > 0.5).astype(np.uint8), geometry))
 
 
 def _similarity(start: np.ndarray) -> Any:
+    """Return the similarity transform of a starting position."""
     import SimpleITK as sitk
 
     transform = sitk.Similarity3DTransform()
@@ -211,6 +213,7 @@ def _inner_information(middle: Level, template: Template, matrix: np.ndarray) ->
 
 
 def _entropy(shares: np.ndarray) -> float:
+    """Return the entropy of shares that sum to 1, in nats."""
     known = shares[shares > 0]
     return -float((known * np.log(known)).sum())
 

@@ -94,6 +94,7 @@ class DisplacementSearch:
         return np.roll(information, [reach - 1 for reach in self._reach], axis=(0, 1, 2))
 
     def _spectrum(self, mask: np.ndarray) -> np.ndarray:
+        """Return the Fourier transform of a mask, padded to the search's size."""
         return fft.rfftn(mask.astype(np.float32), self._shape)
 
 
@@ -139,6 +140,7 @@ def starts(level: Level, template: Template, margin: float, check: Check) -> lis
 
 
 def _turns() -> list[np.ndarray]:
+    """Return the rotations [3, 3] that the search tries."""
     turns = [np.eye(3)]
     for axis, degrees in itertools.product(range(3), TURNS[1:]):
         a, b = (n for n in range(3) if n != axis)

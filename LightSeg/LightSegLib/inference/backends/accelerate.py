@@ -135,6 +135,7 @@ def _bring_back(model: Model) -> None:
 
 
 def _made(model: Model, backend: str, patch: Sequence[int], threads: int) -> Runner:
+    """Return the runner of a model for a backend on the CPU."""
     if backend in (FLOAT32, BFLOAT16):
         return _torch(model.networks, backend)
     folder, name = _folder(model), f"{_key(model, backend)}-{'x'.join(map(str, patch))}"
@@ -146,6 +147,7 @@ def _made(model: Model, backend: str, patch: Sequence[int], threads: int) -> Run
 
 
 def _torch(networks: Sequence[nn.Module], backend: str) -> Runner:
+    """Return a runner that computes in PyTorch on the CPU."""
     dtype = torch.bfloat16 if backend == BFLOAT16 else torch.float32
 
     def run(network: nn.Module) -> Network:
@@ -156,6 +158,7 @@ def _torch(networks: Sequence[nn.Module], backend: str) -> Runner:
 
 
 def _on_gpu(networks: Sequence[nn.Module], device: torch.device, backend: str) -> Runner:
+    """Return a runner that computes on a GPU."""
     placed = [_channels_last(network.to(device)) for network in networks]
 
     def run(network: nn.Module) -> Network:
@@ -192,6 +195,7 @@ class _Check:
         self._key = _key(model, backend)
 
     def agrees(self) -> bool:
+        """Return whether the backend finds the labels of float32, from the record if it has the answer."""
         known = self._known().get(self._key)
         if isinstance(known, bool):
             return known
@@ -217,6 +221,7 @@ class _Check:
 
     @torch.inference_mode()
     def _try(self) -> bool:
+        """Compute the generated tile with both backends and compare the labels."""
         tile = check_tile(self._model.channels, self._model.patch, self._model.signed)
         made = (_made(self._model, backend, self._model.patch, threads=1) for backend in (FLOAT32, self._backend))
         expected, found = (runner(tile) for runner in made)

@@ -118,6 +118,7 @@ def can_run_openvino() -> bool:
 
 
 def _possible(backend: str, openvino: bool) -> bool:
+    """Return whether this CPU, with its libraries, can compute with a backend."""
     if backend in (OPENVINO32, OPENVINO16) and not (openvino and openvino_runner.installed() and can_run_openvino()):
         return False
     return backend not in (BFLOAT16, OPENVINO16) or native_bfloat16()
@@ -129,6 +130,7 @@ def _isa_limit() -> str:
 
 
 def _instructions() -> list[str]:
+    """Return the vector and matrix instructions that PyTorch may use, such as ["AVX-512", "AMX"]."""
     capability = {"AVX2": "AVX2", "AVX512": "AVX-512"}.get(torch.backends.cpu.get_cpu_capability(), "")
     allowed = _isa_limit() == "ALL" or "AMX" in _isa_limit()
     has_amx = allowed and getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()

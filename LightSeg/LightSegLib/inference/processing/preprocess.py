@@ -256,6 +256,7 @@ def _check_memory(needed: int) -> None:
 def _normalized_first(
     image: np.ndarray, rule: Normalization, name: str, mask: np.ndarray | None, resampler: Resampler
 ) -> Channel:
+    """Return a channel that is normalized before resampling, as nnU-Net v2 does."""
     transform = fit_normalization(image, rule, name, mask)
     return Channel(image, transform, mask, resampler, _bounds(image, transform, mask, resampler))
 
@@ -299,6 +300,7 @@ def _target(wanted: Sequence[float | None] | None, spacing: Spacing) -> Spacing:
 
 
 def _everything(shape: Sequence[int]) -> Slices:
+    """Return slices that select the whole array."""
     k, j, i = (slice(0, length) for length in shape)
     return k, j, i
 

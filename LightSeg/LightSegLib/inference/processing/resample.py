@@ -112,6 +112,7 @@ class Resampler:
         return rows
 
     def _within(self, rows: Tensor, bounds: tuple[Tensor, Tensor], first: int, last: int) -> Tensor:
+        """Return rows kept within bounds that broadcast to [k, j, i]."""
         lower, upper = (bound[first:last] if bound.shape[0] > 1 else bound for bound in bounds)
         return torch.clamp(rows, lower, upper)
 
@@ -121,6 +122,7 @@ class Resampler:
         return [self._map(axis) for axis in range(3)]
 
     def _map(self, axis: int) -> Tensor | None:
+        """Return the matrix [new, old] that resamples along an axis, or None if its length stays."""
         length, new = self.shape[axis], self.new_shape[axis]
         if length == new:
             return None

@@ -57,6 +57,7 @@ class Decision:
         return outputs.index_fill(1, torch.tensor(self.unnamed, device=outputs.device), -torch.inf)
 
     def _probability(self, outputs: Tensor) -> Tensor:
+        """Return the probability of the chosen label [n, ...]."""
         if not self.regions:
             return self._named(outputs if self.threshold else outputs.softmax(dim=1)).amax(dim=1)
         probabilities = outputs if self.threshold else outputs.sigmoid()
@@ -128,6 +129,7 @@ class LabelRestorer:
         self._first += drop
 
     def _decide(self, held: Tensor, stop: int) -> None:
+        """Write the labels of the rows that the held logits suffice for."""
         rows = self._rows[self._done : stop]
         lower, upper = np.floor(rows).astype(int), np.ceil(rows).astype(int)
         logits = held[torch.as_tensor(lower - self._first)]

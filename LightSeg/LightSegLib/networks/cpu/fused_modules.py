@@ -63,6 +63,7 @@ class NormInPlace(nn.Module):
         self.activation: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize and activate [B, C, ...] in place."""
         channels_last = x.movedim(1, -1)
         if not channels_last.is_contiguous():
             channels_last = channels_last.contiguous()

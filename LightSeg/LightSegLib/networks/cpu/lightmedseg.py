@@ -47,16 +47,19 @@ class LightMedSegOnCpu(nn.Module):
         )
 
     def forward(self, volume: Tensor) -> Tensor:
+        """Return the logits [B, classes, k, j, i] of volumes [B, C, k, j, i]."""
         if len(volume) > 1 and volume[0, 0].numel() <= SMALL:
             return self.network(volume)
         return in_multiples(volume, self._logits)
 
     def _logits(self, volume: Tensor) -> Tensor:
+        """Return the logits of volumes whose sides are multiples of the network's."""
         logits = [_sample(self.network, sample.movedim(0, -1).contiguous()) for sample in volume]
         return torch.stack(logits) if len(logits) > 1 else logits[0][None]
 
 
 def _sample(network: Any, volume: Tensor) -> Tensor:
+    """Return the logits of one volume [k, j, i, C]."""
     stem = _ghost(network.stem[0], volume, stride=2)
     _affine(stem, *_Moments(stem).normalizing(network.stem[1]))
     anchors = _detect(network.detector, volume)
@@ -114,10 +117,12 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, g
 
 
 def _depthwise(convolution: Any, x: Tensor) -> Tensor:
+    """Return a depthwise convolution of [k, j, i, C]."""
     return _convolve(x, convolution.weight, convolution.bias, groups=x.shape[-1])
 
 
 def _pointwise(convolution: Any, x: Tensor) -> Tensor:
+    """Return a pointwise convolution of [k, j, i, C]."""
     return _linear(x, convolution.weight.flatten(1), convolution.bias)
 
 
@@ -137,6 +142,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _ghost(ghost: Any, x: Tensor, stride: int = 1) -> Tensor:
+    """Return a ghost convolution of [k, j, i, C]."""
     primary = _convolve(x, ghost.primary.weight, ghost.primary.bias, stride)
     return torch.cat((primary, _depthwise(ghost.ghost, primary)), dim=-1)
 
@@ -181,6 +187,7 @@ class _Moments:
             self.add(part)
 
     def add(self, x: Tensor) -> None:
+        """Add the voxels of a map [k, j, i, C] to the moments."""
         for slab in _slabs(x, MOMENTS_BYTES):
             lines = x[slab].flatten(0, 1).flatten(1)  # [k j, i C]: long rows are summed fast
             both = torch.stack((lines.sum(0), torch.linalg.vecdot(lines, lines, dim=0)))

@@ -147,6 +147,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
     # --- region ---
 
     def _onFitToVolume(self) -> None:
+        """Fit the region to the volume."""
         roi = self._region()
         if roi is not None:
             self._fit(roi)
@@ -156,6 +157,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         self._fit(roi)
 
     def _onAroundSlices(self) -> None:
+        """Put a region of the model's size around where the slices meet."""
         roi = self._region()
         if roi is not None:
             roi.SetAndObserveTransformNodeID(None)  # a box of its own, along the axes of the world
@@ -164,6 +166,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
             prepare(roi)
 
     def _onVisible(self, visible: bool) -> None:
+        """Show or hide the region."""
         roi = self._parameters().roi if self._parameters() else None
         if roi is not None:
             roi.SetDisplayVisibility(visible)
@@ -179,6 +182,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         return parameters.roi
 
     def _fit(self, roi: Any) -> None:
+        """Fit a region to the first volume."""
         volume = next((node for node in self.volumes() if node is not None), None)
         if volume is not None:
             bounds = [0.0] * 6

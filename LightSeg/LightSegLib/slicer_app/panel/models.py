@@ -53,6 +53,7 @@ class Models:
 
     @property
     def cards(self) -> list[Card]:
+        """Cards of all models in the list."""
         return list(self._cards.values())
 
     def state(self, card: Card) -> State:
@@ -80,6 +81,7 @@ class Models:
         self.show(self.card.id if self.card else "")
 
     def _item(self, card: Card, group: Any) -> Any:
+        """Return the tree item of a card."""
         item = qt.QTreeWidgetItem([card.title, stateText(card, self.state(card))])
         group.addChild(item)
         item.setData(0, qt.Qt.UserRole, card.id)
@@ -113,6 +115,7 @@ class Models:
         self._ui.deleteStoredButton.setEnabled(not busy and self._ui.storedTable.currentRow() >= 0)
 
     def _onSearch(self, *_arguments: object) -> None:
+        """Show the models that match the search."""
         found = {card.id for card in search(self.cards, self._ui.modelSearch.text)}
         for model, item in self._items.items():
             item.setHidden(model not in found)
@@ -121,6 +124,7 @@ class Models:
             group.setHidden(all(group.child(n).isHidden() for n in range(group.childCount())))
 
     def _onSelection(self) -> None:
+        """Show the details of the selected model and report the choice."""
         item = self._ui.modelTree.currentItem()
         model = item.data(0, qt.Qt.UserRole) if item is not None else None
         if model:
@@ -147,6 +151,7 @@ class Models:
         )
 
     def _onDownload(self) -> None:
+        """Start the download of the weights, or cancel it."""
         if self._task is not None and self._task.state == "running":
             self._task.cancel()
         elif self.card is not None and self.agreed(self.card):
@@ -157,6 +162,7 @@ class Models:
             )
 
     def _onUseFile(self) -> None:
+        """Let the user choose a weights file."""
         card = self.card
         path = qt.QFileDialog.getOpenFileName(self._ui.modelTree, _("Weights of the model"))
         if card is None or not path or not self._agreedToLicense(card):
@@ -166,6 +172,7 @@ class Models:
         )
 
     def _agreedToLicense(self, card: Card) -> bool:
+        """Return whether the user accepts the license, now or earlier."""
         if WeightStore().license_accepted(card):
             return True
         question = _("The license of '{title}' forbids commercial use:\n\n{license}\n\nDo you agree?")
@@ -173,6 +180,7 @@ class Models:
         return bool(slicer.util.confirmYesNoDisplay(text))
 
     def _onDelete(self) -> None:
+        """Delete the weights or the model after a confirmation."""
         if self.card is not None:
             self.delete(self.card.id)
 
@@ -197,6 +205,7 @@ class Models:
             self._start(lambda progress, canceled: import_model(path))
 
     def _start(self, work: Callable[..., Any], cancellable: bool = False) -> None:
+        """Run work beside the application, with progress in the window."""
         self._task, self._cancellable = Task(work), cancellable
         self._task.progress.connect(self._onProgress)
         self._task.finished.connect(self._onFinished)
@@ -209,11 +218,13 @@ class Models:
             self._task = None
 
     def _onProgress(self, progress: Progress) -> None:
+        """Show the progress of a download or import."""
         if self._task is None:
             return
         self._ui.statusLabel.setText(progressText(progress))
 
     def _onFinished(self, task: Task) -> None:
+        """Show the outcome of a download or import."""
         if task is not self._task:
             return
         self._ui.statusLabel.setText("")

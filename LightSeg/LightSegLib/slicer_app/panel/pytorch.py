@@ -43,6 +43,7 @@ def installed() -> bool:
 
 
 def _offerExtension() -> None:
+    """Offer to install the PyTorch extension."""
     model = getattr(slicer.app, "extensionsManagerModel", None)
     manager: Any = model() if model is not None else None
     if not hasattr(manager, "installExtensionFromServer"):  # a Slicer built without it

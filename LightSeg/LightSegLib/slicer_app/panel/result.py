@@ -54,9 +54,11 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
             self._fill()
 
     def _onChanged(self, *_arguments: object) -> None:
+        """Refresh the table soon."""
         self._timer.start()
 
     def _fill(self) -> None:
+        """Show volumes, provenance and slices with low confidence."""
         node, table = self._node, self._ui.resultTable
         rows = scene.segment_volumes(node) if node is not None else []
         totals = scene.total_volumes(node) if node is not None else []
@@ -92,6 +94,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         return [(scene.world_position(volume, index), confidence) for *index, confidence in found]
 
     def _showLowConfidence(self, places: list[tuple[tuple[float, float, float], float]]) -> None:
+        """List positions in RAS mm with their confidence."""
         self._ui.lowConfidenceList.clear()
         for (r, a, s), sure in places:
             self._ui.lowConfidenceList.addItem(
@@ -103,19 +106,23 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         self._ui.lowConfidenceList.setVisible(bool(places))
 
     def _onLowConfidence(self, _item: object) -> None:
+        """Show the clicked position in all slice views."""
         (r, a, s), _sure = self._lowConfidencePositions()[self._ui.lowConfidenceList.currentRow]
         slicer.modules.markups.logic().JumpSlicesToLocation(r, a, s, True)
 
     def _onCopyTable(self) -> None:
+        """Copy the table of volumes to the clipboard."""
         rows = [(name, f"{volume:.3f}") for name, _color, volume in scene.segment_volumes(self._node)]
         rows += [(name, f"{volume:.3f}") for name, volume in scene.total_volumes(self._node)]
         text = "\n".join("\t".join(row) for row in [(_("Segment"), _("Volume, ml")), *rows])
         qt.QApplication.clipboard().setText(text)
 
     def _onCopyMethods(self) -> None:
+        """Copy the sentence for a paper to the clipboard."""
         qt.QApplication.clipboard().setText(self._ui.methodsLabel.text)
 
     def _onEdit(self) -> None:
+        """Open the segmentation in the Segment Editor."""
         node, volume = self._node, scene.input_volume(self._node)  # the window is left before the other one opens
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.SegmentEditorWidget.editor

@@ -37,6 +37,7 @@ class Run:
 
     @property
     def running(self) -> bool:
+        """Whether a job is running."""
         return self._job is not None and self._job.state == "running"
 
     def show(self) -> None:
@@ -61,6 +62,7 @@ class Run:
             job.cancel()
 
     def _onApply(self) -> None:
+        """Start a job, or cancel the one that runs."""
         if self._job is not None and self.running:
             self._job.cancel()
             return
@@ -74,6 +76,7 @@ class Run:
         self.show()
 
     def _onProgress(self, progress: Progress) -> None:
+        """Show the progress of the job."""
         if self._job is None:
             return
         done = fraction(progress)
@@ -83,6 +86,7 @@ class Run:
         self._ui.statusLabel.setText(progressText(progress))
 
     def _onFinished(self, job: Job) -> None:
+        """Show the outcome of the job."""
         if job is not self._job:
             return
         self._ui.statusLabel.setText("")

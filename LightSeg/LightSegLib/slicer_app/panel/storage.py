@@ -51,23 +51,29 @@ class Storage:
         )
 
     def _onSelection(self) -> None:
+        """Allow deleting while a row is selected."""
         self._ui.deleteStoredButton.setEnabled(self._ui.storedTable.currentRow() in range(len(self._stored)))
 
     def _onDelete(self) -> None:
+        """Delete the selected files."""
         self._models.delete(self._stored[self._ui.storedTable.currentRow()])
 
     def _onOpenFolder(self) -> None:
+        """Open LightSeg's folder in the file manager."""
         folder = user_folder()
         folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _onImportFolder(self) -> None:
+        """Import a model from a folder that the user chooses."""
         self._import(qt.QFileDialog.getExistingDirectory(self._ui.storedTable, _("Folder of a model")))
 
     def _onImportFile(self) -> None:
+        """Import a model from a file that the user chooses."""
         caption, kinds = _("File of a model"), _("Models (*.zip *.pth)")
         self._import(qt.QFileDialog.getOpenFileName(self._ui.storedTable, caption, "", kinds))
 
     def _import(self, path: str) -> None:
+        """Import a model, unless the user chose none."""
         if path:
             self._models.add(path)

@@ -145,6 +145,7 @@ def _covering(placed: Lattice, name: str) -> Geometry:
 
 
 def _no_grid(name: str) -> InputError:
+    """Return the error for a transform that bends a volume too much."""
     return InputError(
         _(
             "{name} is bent so much by its transform that no regular grid fits it. "

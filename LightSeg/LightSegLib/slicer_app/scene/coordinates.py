@@ -13,6 +13,7 @@ from vtk.util import numpy_support
 
 
 def is_linear(node: Any) -> bool:
+    """Return whether a node's transforms to the world are linear."""
     parent = node.GetParentTransformNode()
     return parent is None or bool(parent.IsTransformToWorldLinear())
 
@@ -59,4 +60,5 @@ def through(transform: Any, points: np.ndarray) -> np.ndarray:
 
 
 def array_of(matrix: Any) -> np.ndarray:
+    """Return a VTK matrix as an array [4, 4]."""
     return slicer.util.arrayFromVTKMatrix(matrix)

@@ -208,6 +208,7 @@ def _set_reference(segmentationNode: Any, volumeNode: Any, index_to_ras: np.ndar
 
 
 def _type_for(labels: Sequence[Label]) -> type:
+    """Return the smallest voxel type for the labels."""
     return np.uint8 if max(label.value for label in labels) <= 255 else np.int16
 
 

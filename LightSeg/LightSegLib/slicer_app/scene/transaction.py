@@ -40,6 +40,7 @@ def _put_item_back(node: Any, parent: int) -> None:
 
 
 def _node_ids(scene: Any) -> set[str]:
+    """Return the IDs of all nodes in a scene."""
     return {scene.GetNthNode(number).GetID() for number in range(scene.GetNumberOfNodes())}
 
 

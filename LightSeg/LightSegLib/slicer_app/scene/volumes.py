@@ -74,6 +74,11 @@ def volume_from_node(volumeNode: Any) -> Volume:
 
 
 def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
+    """Return the volume of a node, and how it was straightened if it was bent.
+
+    Raises:
+        InputError: if it cannot be segmented.
+    """
     if volumeNode is None:
         raise InputError(_("No input volume is chosen. Choose the volume to segment."))
     if not _is_scalar_volume(volumeNode):
@@ -149,13 +154,16 @@ def roi_from_node(roiNode: Any) -> RegionOfInterest:
 
 
 def _geometry(volumeNode: Any) -> Geometry:
+    """Return the geometry of a volume node, in LPS mm of the world."""
     i, j, k = volumeNode.GetImageData().GetDimensions()
     return Geometry.from_index_to_world(RAS_TO_LPS @ index_to_ras(volumeNode), (k, j, i))
 
 
 def _is_scalar_volume(node: Any) -> bool:
+    """Return whether a node is a scalar volume."""
     return isinstance(node, slicer.vtkMRMLScalarVolumeNode)
 
 
 def _described(thing: Any) -> str:
+    """Return a node as messages name it."""
     return f"{thing.GetName()}, {thing.GetClassName()}" if isinstance(thing, slicer.vtkMRMLNode) else repr(thing)

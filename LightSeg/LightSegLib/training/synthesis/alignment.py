@@ -114,6 +114,7 @@ def align(subjects: Sequence[Landmarks], settings: Settings, among: Sequence[int
 
 
 def _mirrored_landmarks(settings: Settings) -> np.ndarray | None:
+    """Return, for every landmark, the number of its mirror image, or None without pairs."""
     if not settings.class_pairs:
         return None
     structures = [label - 1 for label in settings.mirrored_classes[1:]]
@@ -122,6 +123,7 @@ def _mirrored_landmarks(settings: Settings) -> np.ndarray | None:
 
 
 def _symmetric(mean: np.ndarray, swap: np.ndarray | None) -> np.ndarray:
+    """Return the mean landmarks made symmetric about the midsagittal plane."""
     if swap is None:
         return mean
     middle = np.nanmean(mean[:, 0] + mean[swap, 0]) / 2
@@ -140,4 +142,5 @@ def _fit(source: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndar
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return points [n, 3] mapped by a 4x4 matrix."""
     return points @ matrix[:3, :3].T + matrix[:3, 3]

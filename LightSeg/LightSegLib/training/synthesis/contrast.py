@@ -68,6 +68,7 @@ class Contrast:
         return "tissues" if at < options.tissue_contrast or at < 0 else "values"
 
     def _means(self, options: SynthesisOptions) -> Tensor:
+        """Return the mean intensity of every source."""
         draw, settings = self._draw, self._settings
         count = len(settings.source_tissues)
         if self.kind == "values":
@@ -96,6 +97,7 @@ class Contrast:
         return result
 
     def _random_tissues(self) -> dict[str, float]:
+        """Return a random intensity for every tissue."""
         result = {name: self._draw.uniform(0, 1) for name in self._settings.tissues}
         for name, tissue in self._settings.tissues.items():
             if tissue.between is not None:

@@ -100,6 +100,7 @@ def _same_grid(a: Geometry, b: Geometry) -> bool:
 
 
 def _cropped(name: str, sources: np.ndarray, geometry: Geometry) -> LabelMap:
+    """Return a label map cropped to its labels."""
     bounds = []
     for axis in range(3):
         filled = np.flatnonzero(sources.any(axis=tuple(other for other in range(3) if other != axis)))

@@ -140,6 +140,7 @@ class Settings:
         return tuple(name for name in first if all(name in tissue.intensity for tissue in self.tissues.values()))
 
     def _pairs(self, values: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Return the mirrored pairs as positions in a list of values."""
         position = {value: n for n, value in enumerate(values, start=1)}
         return tuple((position[a], position[b]) for a, b in self.mirrored if a in position and b in position)
 
@@ -210,6 +211,7 @@ def settings_from_dict(data: Any) -> Settings:
 
 
 def _tissue(name: str, entry: Any, schema: dict[str, Any]) -> Tissue:
+    """Return a tissue of its JSON entry."""
     where = f"tissues.{name}"
     fields = conform(entry, schema["$defs"]["tissue"], where, schema)
     for contrast, mean in fields.get("intensity", {}).items():
@@ -221,6 +223,7 @@ def _tissue(name: str, entry: Any, schema: dict[str, Any]) -> Tissue:
 
 
 def _value(number: int, entry: dict[str, Any], tissues: dict[str, Tissue]) -> LabelValue:
+    """Return a label value of its JSON entry."""
     where = f"values[{number}]"
     if entry["tissue"] not in tissues:
         raise FieldError(
@@ -235,6 +238,11 @@ def _value(number: int, entry: dict[str, Any], tissues: dict[str, Tissue]) -> La
 
 
 def _check_values(settings: Settings) -> None:
+    """Check that the values name structures, each once.
+
+    Raises:
+        FieldError: if they do not.
+    """
     names: set[str] = set()
     structures = {value.value for value in settings.values if value.name}
     if not structures:
@@ -270,6 +278,11 @@ def _check_values(settings: Settings) -> None:
 
 
 def _check_halos(settings: Settings) -> None:
+    """Check that halos are between structures.
+
+    Raises:
+        FieldError: if one is not.
+    """
     structures = {value.value for value in settings.structures}
     for n, halo in enumerate(settings.halos):
         if not {*halo.beside, *halo.within} <= structures:
@@ -279,6 +292,11 @@ def _check_halos(settings: Settings) -> None:
 
 
 def _check_mirrored(settings: Settings) -> None:
+    """Check that mirrored pairs are of known values.
+
+    Raises:
+        FieldError: for the first that is not.
+    """
     known = {value.value: value for value in settings.values}
     partners: dict[int, int] = {}
     for n, (left, right) in enumerate(settings.mirrored):
@@ -299,6 +317,7 @@ def _check_mirrored(settings: Settings) -> None:
 
 
 def _swapped(count: int, pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the numbers below `count` with pairs swapped."""
     result = list(range(count))
     for a, b in pairs:
         result[a], result[b] = b, a
