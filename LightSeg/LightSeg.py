@@ -33,7 +33,7 @@ ITEM_FLAGS_ROLE = 255  # Qt::UserRole - 1, where the entries of a combo box keep
 
 
 class LightSeg(ScriptedLoadableModule):
-    """What Slicer shows of the module before it is opened."""
+    """Title, contributors and help of the module, as Slicer shows them."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -175,7 +175,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run.show()
 
     def hasSide(self):
-        """Return whether left or right can be said of what the chosen model segments."""
+        """Return whether the chosen model's structures have a left and a right side."""
         from LightSegLib.catalog.anatomy import may_have_side
 
         card = self.models.card
@@ -206,7 +206,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.util.setSliceViewerLayers(background=self._parameterNode.input1, fit=True)
 
     def reason(self):
-        """Return what the user has to do before Apply, or nothing."""
+        """Return what the user must do before Apply is possible, or an empty text."""
         card = self.models.card
         if self._parameterNode is None or card is None:
             return _("Choose a model")
@@ -243,7 +243,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 def torchInstalled():
-    """True when torch can be imported; does not import it."""
+    """Return whether torch can be imported, without importing it."""
     return importlib.util.find_spec("torch") is not None
 
 
@@ -260,7 +260,7 @@ def requireTorch():
 
 
 def newRequest(volumeNode, model, segmentationNode, roiNode, side, options):
-    """Return what is asked of a model; volumeNode may be one node or a list of them."""
+    """Return the request for a segmentation; volumeNode may be one node or a list of them."""
     from LightSegLib.slicer_app.request import Request
 
     volumeNodes = tuple(volumeNode) if isinstance(volumeNode, (list, tuple)) else (volumeNode,)
@@ -269,7 +269,7 @@ def newRequest(volumeNode, model, segmentationNode, roiNode, side, options):
 
 
 class LightSegLogic(ScriptedLoadableModuleLogic):
-    """What the module does, for the widget and for the Python console alike."""
+    """The functions of the module, for the window and for the Python console."""
 
     progressCallback = None
     cancelCallback = None
@@ -315,7 +315,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         return request.write(request.on_volume(segmentation))
 
     def start(self, volumeNode, model=DEFAULT_MODEL, segmentationNode=None, roiNode=None, side=None, options=None):
-        """As `segment`, in a process of its own: returns a `jobs.Job` at once, and Slicer stays usable.
+        """Start `segment` in a process of its own and return its `jobs.Job` at once; Slicer stays usable.
 
         Its signals `progress` and `finished` can be connected, `cancel()` ends it, `wait()` waits. The process stays
         for some minutes with the model loaded, so that the next job begins at once.

@@ -20,7 +20,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """One image: a file, a folder with one DICOM series, or the files of a series in the order of its slices.
+    """One image: a file, a folder with one DICOM series, or the files of a series in slice order.
 
     Attributes:
         part: which volume of a DICOM series that holds several, as `dicom.series.Stack` calls it.
@@ -46,7 +46,7 @@ class Source:
         return ", ".join(map(str, places))
 
     def files(self) -> list[Path]:
-        """Return all that its content depends on, where they exist or not.
+        """Return all files that the image depends on, whether they exist or not.
 
         Raises:
             OSError: if the file cannot be read or written.
@@ -79,7 +79,7 @@ class Case:
         return printable("; ".join(source.where for source in self.channels))
 
     def sha256(self) -> str:
-        """Of the bytes of all files.
+        """Return the SHA-256 of the bytes of all files.
 
         Raises:
             InputError: for one that cannot be read.
@@ -136,12 +136,12 @@ def _check_ends(path: Path) -> None:
 
 @dataclass(frozen=True)
 class SkippedInput:
-    """What was found and is no case for this model, and why."""
+    """An input that is not a case for this model, and why."""
 
     what: str
     reason: str
 
 
 def printable(text: str) -> str:
-    """Return a path as it can be written: names of files may hold bytes that are no text."""
+    """Return a path with bytes that are not text replaced, so that it can be printed."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -143,7 +143,7 @@ class CaseProcessor:
         return batch.backend
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
-        """With the confidence."""
+        """Segment volumes, with confidence."""
         import SimpleITK as sitk
         import torch
 

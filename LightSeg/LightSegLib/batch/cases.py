@@ -22,7 +22,7 @@ LONGEST_NAME = 180  # bytes, so that with an ending every file system takes it
 
 
 def find_cases(input_path: Path, card: Card) -> Iterator[Case | SkippedInput]:
-    """Return one after the other, with little in memory.
+    """Yield the cases of a folder or manifest, and what is skipped, one at a time.
 
     Raises:
         InputError: for what is neither a folder nor a manifest.
@@ -41,8 +41,11 @@ def find_cases(input_path: Path, card: Card) -> Iterator[Case | SkippedInput]:
 
 
 def _uniquely_named(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedInput]:
-    """Yield a name that is taken gets a number; capitals and the form of accents do not tell names apart on every
-    disk."""
+    """Yield the cases under unique names.
+
+    A name that is taken gets a number. Capitals and the form of accents do not make a difference, since not every
+    disk distinguishes them.
+    """
     taken: set[bytes] = set()
     for one in found:
         if isinstance(one, SkippedInput):
@@ -63,7 +66,7 @@ def _key(name: str) -> bytes:
 
 
 def file_name(text: str) -> str:
-    """As close to the text as every file system allows."""
+    """Return a file name as close to the text as every file system allows."""
     name = text.encode("utf-8", "replace").decode()
     name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(". ")
     name = name.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore").strip(". ")

@@ -53,7 +53,9 @@ def run(
     batch_progress: BatchProgress,
     canceled: CancelCallback | None = None,
 ) -> Generator[Answer, None, None]:
-    """As `local.run`, on the cluster of a scheduler; without its address, on one that is started on this computer.
+    """Segment the cases like `local.run`, on a Dask cluster.
+
+    Without the address of a scheduler, a cluster is started on this computer.
 
     Raises, too, InputError where distributed is not installed or no scheduler answers, and DeviceError where its
     workers lack this version of LightSeg or it stays away for more than `PATIENCE`.
@@ -77,7 +79,7 @@ def run(
 
 
 def count_workers(scheduler: str) -> int:
-    """Of the cluster now.
+    """Return the number of workers of the cluster now.
 
     Raises:
         InputError: as `run`.
@@ -103,7 +105,7 @@ def _check_installed() -> None:
 
 
 class _SchedulerLost(Exception):
-    """The connection broke; nobody knows what becomes of the cases that were on their way."""
+    """The connection broke, and the state of the submitted cases is unknown."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class _Cluster:
 
 
 class _Session:
-    """One connection to a scheduler."""
+    """A connection to a scheduler."""
 
     def __init__(
         self,
@@ -227,7 +229,7 @@ class _Session:
         future.add_done_callback(self._events.put)
 
     def _report(self, response: dict[str, Any]) -> None:
-        """What a worker says of its case."""
+        """Show the progress that a worker reported for its case."""
         if any(task.case.id == response["case"] for task in self._tasks_running()):
             number = self._numbers.setdefault(response["worker"], len(self._numbers) + 1)
             self._batch_progress.working(number, response["case"], Progress(**i18n.loads(response["progress"])))
@@ -269,7 +271,7 @@ class _Session:
             yield found
 
     def _learned(self, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """From what they took: the size of a parcel, and of a cluster of our own."""
+        """Yield the answers; adapt chunk size, and the size of an own cluster, to what they took."""
         for found in answers:
             self._answers += 1
             self._seconds += 0 if found.skipped else found.row.seconds
@@ -279,7 +281,7 @@ class _Session:
 
 
 def _outcome(future: Future) -> tuple[BaseException | None, Any]:
-    """Return its error or its value."""
+    """Return a future's error or its value."""
     try:
         if future.status in ("cancelled", "lost"):
             raise _SchedulerLost
@@ -291,7 +293,7 @@ def _outcome(future: Future) -> tuple[BaseException | None, Any]:
 
 @contextmanager
 def _own_cluster(limit: WorkerLimit) -> Iterator[SpecCluster]:
-    """In this process, reached from no other: who reaches a scheduler can have it run any code.
+    """Start a cluster in this process, reached from no other: a scheduler runs any code for whoever reaches it.
 
     Scheduler and workers are threads that talk in memory (inproc). Encrypted sockets would need the package
     cryptography, and processes would be started as the workers' own ones are, only without their safe path; what

@@ -20,7 +20,7 @@ NOTICE = 1.0  # seconds between two words of one worker
 
 
 def version() -> str:
-    """Of this package, in the process that is asked."""
+    """Return the version of this package in the process that is asked."""
     return __version__
 
 
@@ -48,7 +48,7 @@ class _WorkerSlot:
     def backend(
         self, handler: tuple[str, str], batch: dict[str, Any], address: str, unwanted: CancelCallback | None = None
     ) -> str:
-        """That of the batch, decided here where it is not.
+        """Return the backend of the batch; choose it here if it is not chosen yet.
 
         Raises:
             DeviceError: if this computer does not have it.

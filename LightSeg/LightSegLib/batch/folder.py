@@ -24,7 +24,7 @@ SEGMENTATION = ".seg.nrrd"
 
 
 def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
-    """Yield one after the other, with little in memory: of DICOM files what their headers say."""
+    """Yield the cases of a folder, one at a time; of DICOM files only the headers are read."""
     dicom = DicomFiles()
     unreadable: list[OSError] = []
     seen: set[str] = set()

@@ -41,7 +41,7 @@ class _Pool:
         return len(self.all), self.all[-1]
 
     def begin(self, task: Task, threads: int) -> Future[Answer]:
-        """In a thread that keeps no program from ending."""
+        """Start a task in a daemon thread, which does not keep the program from ending."""
         number, worker = self.take()
         future: Future[Answer] = Future()
 

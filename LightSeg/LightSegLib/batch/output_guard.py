@@ -29,7 +29,7 @@ Key = tuple[int, int]  # what a file is, under whatever name: device and number
 
 
 class OutputGuard:
-    """Looks at every case of a batch, then refuses or not.
+    """Checks every case of a batch for files that must not be overwritten.
 
     Args:
         tables: names of the files of the whole batch.
@@ -45,7 +45,7 @@ class OutputGuard:
         self._place_of = lru_cache(maxsize=1000)(_key)
 
     def check(self, case: Case) -> None:
-        """Note its inputs that lie where results go, and what is in the way of its results."""
+        """Note the case's inputs in the folder of results, and files in the way of its results."""
         if not self._places:
             return  # there is no folder of results yet
         for path in _inputs(case):
@@ -81,15 +81,18 @@ class OutputGuard:
             )
 
     def _own_tables(self) -> set[str]:
-        """Return those that were noted; all where a version that noted none has left records."""
+        """Return the recorded names of tables, or all names where an earlier version recorded none."""
         folder = self._batch.out / RECORDS
         with suppress(OSError, ValueError, TypeError):
             return _recorded_tables(self._batch)
         return set(self._tables) if any(map(records.read_record, folder.glob("[!.]*.json"))) else set()
 
     def _is_own(self, path: Path, record: records.Row | None) -> bool:
-        """Of a case that is done with these settings, by name alone: it is not written again, so whoever corrects a
-        result does not keep the batch from going on."""
+        """Return whether a file is the batch's to write.
+
+        A case that is done with these settings is not written again, so its name suffices: a corrected result
+        does not stop the batch.
+        """
         settings = self._batch.settings.sha256()
         if record is not None and (record.status, record.settings_sha256) == (records.DONE, settings):
             return records.names_file(path, record, self._batch)

@@ -23,7 +23,7 @@ TRIED = 10  # cases, at most, some of which may fail
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds of one case in one of `workers`.
+    """Time of a batch.
 
     Attributes:
         measured: just now, else in earlier cases of the same batch.
@@ -49,7 +49,10 @@ def steps(plan: BatchPlan) -> Iterator[tuple[Case, bool]]:
 
 
 def estimate(plan: BatchPlan, engine: Engine, on_state: StateCallback | None = None) -> Estimate | None:
-    """By earlier cases, or by the first ones that are to be done, into a temporary folder; None where these fail."""
+    """Estimate the time of a batch by earlier cases, or by segmenting the first ones into a temporary folder.
+
+    Returns None if these fail.
+    """
     size = WorkerLimit(None, engine.threads)
     answers = [Answer(row) for row in records.rows(plan.batch) if row.status == records.DONE]
     measured = not answers

@@ -12,7 +12,7 @@ from ..core.progress import CancelCallback, Progress, ProgressCallback, Reporter
 
 @dataclass(frozen=True)
 class BatchState:
-    """At one moment.
+    """The state of a batch at one moment.
 
     Attributes:
         working: what each worker is at, by its number.
@@ -34,7 +34,7 @@ class BatchState:
         return self.done + self.skipped + self.failed
 
     def text(self) -> str:
-        """Return the whole in words."""
+        """Return the state of the whole batch as one line."""
         words = [f"{self.finished} of {self.cases} cases"]
         words += [
             f"{number} {word}" for number, word in ((self.skipped, "done before"), (self.failed, "failed")) if number
@@ -45,7 +45,7 @@ class BatchState:
         return ", ".join(words)
 
     def lines(self) -> list[str]:
-        """Return the whole, and a line for each worker."""
+        """Return the state of the whole batch, and a line for each worker."""
         return [self.text()] + [
             f"  {number}: {case}, {progress.text()}" for number, (case, progress) in sorted(self.working.items())
         ]
@@ -56,7 +56,7 @@ StateCallback = Callable[[BatchState], None]
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Whom a batch tells.
+    """The functions that a batch calls.
 
     Attributes:
         progress: of what comes before the first case.
@@ -70,12 +70,12 @@ class Callbacks:
 
     @property
     def reporter(self) -> Reporter:
-        """For what comes before the first case."""
+        """Reporter for the steps before the first case."""
         return Reporter(self.progress, self.canceled)
 
 
 class BatchProgress:
-    """Counts, and tells every change; called by several threads, it tells one at a time."""
+    """Counts finished cases and reports every change; threads may share it, and reports do not overlap."""
 
     def __init__(self, cases: int, on_state: StateCallback | None = None) -> None:
         self._on_state = on_state
@@ -89,18 +89,18 @@ class BatchProgress:
             self._change(working=self._without(case) | {number: (case, progress)})
 
     def waiting(self, words: str) -> None:
-        """Or, without words, no longer."""
+        """Note what the whole batch waits for; an empty text ends the wait."""
         with self._lock:
             if words != self.state.waiting:
                 self._change(waiting=words)
 
     def idle(self, case: str) -> None:
-        """No worker is at it any more."""
+        """Note that no worker computes the case any more."""
         with self._lock:
             self._change(working=self._without(case))
 
     def finished(self, status: str, skipped: bool, seconds: float, workers: int) -> None:
-        """One case more; `workers` share what is left."""
+        """Count a finished case, and estimate the time left with `workers` workers."""
         with self._lock:
             which = "skipped" if skipped else status
             self.state = replace(self.state, **{which: getattr(self.state, which) + 1})

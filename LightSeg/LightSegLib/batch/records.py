@@ -29,7 +29,7 @@ DONE, FAILED, BEGUN = "done", "failed", "begun"  # begun: its files are being wr
 
 @dataclass(frozen=True)
 class Row:
-    """One case.
+    """The record of one case.
 
     Attributes:
         input: where it was found.
@@ -86,7 +86,7 @@ def record_path(batch: Batch, case: str) -> Path:
 
 
 def failed(case: Case, batch: Batch, error: str, **facts: object) -> Row:
-    """Return the row of a case without a result."""
+    """Return the row of a case that has no result."""
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
     return Row(case.id, FAILED, *known, case.where, error=error, run=batch.run, **facts)  # type: ignore[arg-type]
 
@@ -97,7 +97,7 @@ def outputs(batch: Batch, case: str) -> list[Path]:
 
 
 def begin(case: str, batch: Batch) -> None:
-    """Before its files are written: from now on it is not done, and they are the batch's.
+    """Record, before the files of a case are written, that they are the batch's and the case is not done.
 
     Raises:
         InputError: if one is not.
@@ -118,7 +118,9 @@ def begin(case: str, batch: Batch) -> None:
 
 
 def write_record(row: Row, batch: Batch) -> None:
-    """What an earlier input has given goes first when the case now has none.
+    """Write the record of a case.
+
+    A result of an earlier input is deleted if the case has none now.
 
     Raises:
         OutputError: if the file or folder cannot be written.
@@ -141,8 +143,7 @@ def names_file(path: Path, record: Row | None, batch: Batch) -> bool:
 
 
 def is_own(path: Path, earlier: Row | None, batch: Batch) -> bool:
-    """Return whether a file in the folder of results is named by this record of its case, and is what was written
-    then."""
+    """Return whether the record of a case lists a file that has not changed since."""
     written = _named(earlier, batch).get(_name(path, batch))
     try:
         return written is not None and (written in ("", sha256(path)) or not path.stat().st_size)
@@ -166,7 +167,7 @@ def _named(row: Row | None, batch: Batch) -> dict[str, str]:
 
 
 def _existing(row: Row | None, batch: Batch) -> dict[str, str]:
-    """Return those that are there: the name of one that is gone may be anybody's next time."""
+    """Return the recorded files that still exist: another program may take the name of one that is gone."""
     return {name: written for name, written in _named(row, batch).items() if (batch.out / name).is_file()}
 
 
@@ -176,7 +177,10 @@ def _name(path: Path, batch: Batch) -> str:
 
 
 def read_record(path: Path) -> Row | None:
-    """Return None where there is none or it cannot be understood; what a newer version says in addition is left out."""
+    """Return the row in a record, or None if there is none that can be read.
+
+    Fields of newer versions are left out.
+    """
     known = {one.name for one in fields(Row)}
     try:
         content = read_json(path, nan=True)
@@ -214,15 +218,17 @@ def _is_sound(row: Row) -> bool:
 
 
 def earlier_record(case: str, batch: Batch) -> Row | None:
-    """Return the record of a case, whatever model it is of; one that is damaged stands for the files of these
-    settings."""
+    """Return the record of a case, of any model.
+
+    A damaged record counts as one of the files that these settings give.
+    """
     path = record_path(batch, case)
     damaged = Row(case, FAILED, "", "", batch.settings.sha256())
     return read_record(path) or (damaged if path.is_file() else None)
 
 
 def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
-    """Return the row of a case that needs no work any more: same input, model and settings, and the files are there.
+    """Return the row of a case that is done already: same input, model and settings, and its files exist.
 
     Args:
         input_sha256: of the case, if it is known; reading the input takes long.
@@ -240,7 +246,7 @@ def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
 
 
 def rows(batch: Batch) -> Iterator[Row]:
-    """Of all cases that are done with this model and these settings, and of those that failed now; by name."""
+    """Yield the rows of all cases that are done with this model and settings, or failed in this run, by name."""
     for path in sorted((batch.out / RECORDS).glob("[!.]*.json")):
         row = read_record(path)
         if row is None or not _of(row, batch):
@@ -250,7 +256,7 @@ def rows(batch: Batch) -> Iterator[Row]:
 
 
 def write_results(batch: Batch, labels: Sequence[str]) -> None:
-    """The table of all rows.
+    """Write the table of all rows.
 
     Raises:
         OutputError: if the file or folder cannot be written.
@@ -283,12 +289,12 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
 
 
 def format_libraries(libraries: dict[str, str] | None) -> str:
-    """ "torch 2.13.0, numpy 2.4.6"."""
+    """Return libraries with versions as text: "torch 2.13.0, numpy 2.4.6"."""
     return ", ".join(f"{name} {number}" for name, number in (libraries or {}).items())
 
 
 def earlier_backend(batch: Batch) -> str:
-    """Return the backend that was decided on for the cases that are done; nothing where none is."""
+    """Return the backend of the cases that are done, or an empty text if there are none."""
     return next((row.backend for row in rows(batch) if row.status == DONE), "")
 
 
@@ -306,7 +312,7 @@ def make_folders(batch: Batch) -> None:
 
 
 def remove_parts(batch: Batch) -> None:
-    """Of files that killed programs have left."""
+    """Remove unfinished files that killed programs have left."""
     for folder in _folders(batch):
         remove_abandoned(folder, PART)
 

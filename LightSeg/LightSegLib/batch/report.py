@@ -65,7 +65,7 @@ def write_report(
 
 @dataclass(frozen=True)
 class _Cohort:
-    """What is known of all rows together.
+    """What the page says about all rows together.
 
     Attributes:
         ml: volumes of every label [cases].
@@ -119,7 +119,7 @@ def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
 
 
 def _shown(rows: Iterable[Row]) -> list[Row]:
-    """Return those that failed first, in their order, as many as a page holds."""
+    """Return the rows that the page shows: failed cases first, as many as it holds."""
     failed: list[Row] = []
     done: list[Row] = []
     for row in rows:
@@ -280,7 +280,7 @@ def _left_out(skipped_inputs: Sequence[SkippedInput]) -> Iterator[str]:
 
 
 def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Collection[str]) -> Iterator[str]:
-    """Yield how the results came about.
+    """Yield how the results were computed.
 
     Args:
         ways: what computed the cases, each that there is.
@@ -320,5 +320,5 @@ def _embedded(batch: Batch, shown: Sequence[Row]) -> Iterator[str]:
 
 
 def _source(text: str) -> str:
-    """Return what a content security policy says of one style or script."""
+    """Return the content security policy's hash of a style or script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -35,7 +35,9 @@ LOCK = "lock"
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What is to be done.
+    """The cases of a batch, with model and settings.
+
+    The cases are kept in a file, since there may be many.
 
     The cases lie in a file, for there may be many.
     """
@@ -52,7 +54,7 @@ class BatchPlan:
 
 
 def cases_in(listed: Path) -> Iterator[Case]:
-    """Yield those of a list that `planned` has written."""
+    """Yield the cases of a list that `plan_batch` wrote."""
     with listed.open(encoding="utf-8") as stream:
         for line in stream:
             yield Case.from_json(json.loads(line))
@@ -60,7 +62,7 @@ def cases_in(listed: Path) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a batch: numbers of cases, what was left out, and the table."""
+    """The result of a batch: numbers of cases, skipped inputs, and the table."""
 
     state: BatchState
     skipped_inputs: list[SkippedInput]

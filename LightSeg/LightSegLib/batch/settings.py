@@ -31,7 +31,9 @@ class Settings:
     allow_gaps: bool = False
 
     def sha256(self) -> str:
-        """Of all on which the results depend, which device and OpenVINO do not: another computer may go on with them.
+        """Return the SHA-256 of everything that the results depend on.
+
+        Device and OpenVINO do not count: another computer may continue the batch.
 
         It is written down in folders of results, so what it is made of keeps its names and values.
         """
@@ -83,12 +85,12 @@ class Batch:
 
 
 def model_sha256(card: Card) -> str:
-    """Of the card and its weights, which are on this computer already."""
+    """Return the SHA-256 of a card and its weights, which are on this computer already."""
     return _hash({"card": card_to_dict(as_shipped(card)), "weights": weights_sha256(card)})
 
 
 def weights_sha256(card: Card) -> str | None:
-    """Of the weights file as its authors published it."""
+    """Return the SHA-256 of the weights file as its authors published it."""
     record = WeightStore().record(card)
     return card.weights.sha256 or (record.published.sha256 if record else None)
 

@@ -31,19 +31,19 @@ class Answer:
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Answer:
-        """Return what a worker has answered."""
+        """Return the answer of a worker's message."""
         return cls(Row(**message["row"]), message["skipped"])
 
 
 @dataclass(frozen=True)
 class Task:
-    """One case, and how many workers that had it have died."""
+    """A case, and how many workers have crashed on it."""
 
     case: Case
     crashes: int = 0
 
     def message(self, batch: Batch, threads: int | None) -> dict[str, Any]:
-        """Return what asks a worker for it."""
+        """Return the message that asks a worker for the case."""
         return {"case": self.case.to_json(), "batch": batch.to_json(), "threads": threads}
 
 
@@ -57,23 +57,22 @@ class Tasks:
         self._alone: deque[Task] = deque()
 
     def fresh(self) -> Task | None:
-        """Return one that may run beside others."""
+        """Return a task that may run beside others, or None."""
         if self._returned:
             return self._returned.popleft()
         case = next(self._waiting, None)
         return None if case is None else Task(case)
 
     def alone(self) -> Task | None:
-        """Return one that may run when no other does."""
+        """Return a task that may run only alone, or None."""
         return self._alone.popleft() if self._alone else None
 
     def give_back(self, tasks: Iterable[Task]) -> None:
-        """Those that were interrupted through no fault of theirs."""
+        """Take back tasks that were interrupted through no fault of their own."""
         self._returned.extend(tasks)
 
     def failed(self, task: Task, error: LightSegError, crashes: int = 1) -> Answer | None:
-        """Return its worker died, or could not write what became of it: the answer if it is given up, else it comes
-        back.
+        """Return the answer for a task whose worker crashed, or None if it is tried again.
 
         Raises:
             OutputError: if that cannot be written either.

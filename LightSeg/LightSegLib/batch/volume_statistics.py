@@ -16,7 +16,7 @@ WIDTH, HEIGHT, MARGIN, BASE = 420, 190, 14, 150  # of the drawing, in pixels; BA
 
 @dataclass(frozen=True)
 class UsualRange:
-    """Of volumes in ml.
+    """The usual range of a label's volume in ml.
 
     Attributes:
         low: the fences between which a volume is usual; None with too few cases.
@@ -35,7 +35,9 @@ class UsualRange:
 
 
 def usual_range(ml: np.ndarray) -> UsualRange:
-    """Of at least one volume.
+    """Return the usual range of at least one volume.
+
+    Source: J. W. Tukey, Exploratory Data Analysis (1977); quartiles are interpolated linearly.
 
     J. W. Tukey, Exploratory Data Analysis (1977); quartiles interpolated linearly.
     """

@@ -27,11 +27,11 @@ class WorkerLimit:
 
     @property
     def threads(self) -> int:
-        """Of each worker; all cores as long as there is one."""
+        """Threads of each worker; all cores as long as there is one worker."""
         return self.fixed_threads or max(1, self._cores // self.workers)
 
     def learn(self, answer: Answer) -> None:
-        """From what a case has taken that was computed now."""
+        """Set the number of workers by the memory that a case has just taken."""
         known = self._peak > 0
         if self.fixed or answer.skipped or answer.row.status != DONE or not answer.row.peak_mb:
             return

@@ -38,8 +38,7 @@ def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
 
 
 def may_have_side(name: str, terminology: Terminology | None) -> bool:
-    """Return whether "left" or "right" can be said of a label that does not say it: what is paired, and what is not
-    known."""
+    """Return whether a label can have a side that its name does not state: paired or unknown structures."""
     if set(sides()) & set(_key(name)):
         return False
     return terminology is None or terminology.type.value in _paired_types()
@@ -66,7 +65,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _key(name: str) -> tuple[str, ...]:
-    """Return what a name comes down to: its important words in alphabetical order."""
+    """Return the important words of a name in alphabetical order."""
     return tuple(sorted(LETTERS.get(word, word) for word in split_words(name) if word not in UNIMPORTANT))
 
 

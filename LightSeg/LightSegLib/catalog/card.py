@@ -59,7 +59,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Terminology:
-    """What a label is in standard terms: DICOM segmentation category and type, with modifier and region."""
+    """A label in standard terms: DICOM segmentation category and type, with modifier and region."""
 
     category: Code
     type: Code
@@ -70,7 +70,7 @@ class Terminology:
 
 @dataclass(frozen=True)
 class Label:
-    """One class of the network's output; value 0 is the background and never listed."""
+    """One class of the network's output; the background, value 0, is not listed."""
 
     value: int
     name: str
@@ -253,7 +253,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run of a model took.
+    """Time and memory of one run of a model.
 
     Attributes:
         volume: what was segmented.
@@ -468,7 +468,11 @@ def _with_resampling(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(fields: dict[str, Any]) -> None:
-    """What the schema cannot say; raises FieldError."""
+    """Check what the schema cannot express.
+
+    Raises:
+        FieldError: for the first field that does not fit.
+    """
     rules = fields["preprocessing"]["normalization"]
     if len(rules) != len(fields["channels"]):
         raise FieldError(_("preprocessing.normalization must have one entry per channel"))

@@ -17,13 +17,13 @@ CONTRAST = {"gd", "ce", "post", "contrast", "km", "+c"}  # words that make a T1 
 
 
 def matched(channels: Sequence[str], names: Sequence[str]) -> list[int | None]:
-    """For each channel the number of the one name that speaks of it and of no other channel; else None."""
+    """Return, for each channel, the position of the only name that means it alone, else None."""
     spoken = [_channel_of(name, channels) for name in names]
     return [spoken.index(channel) if spoken.count(channel) == 1 else None for channel in channels]
 
 
 def _channel_of(name: str, channels: Sequence[str]) -> str | None:
-    """Return the channel with the longest word that stands in a name, so that "T1 CE" is not T1."""
+    """Return the channel with the longest synonym in a name, so that "T1 CE" does not count as T1."""
     words = re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", name.lower())
     if any(word in CONTRAST or word.startswith("gad") for word in words):
         words = ["t1ce" if word in ("t1", "t1w") else word for word in words]

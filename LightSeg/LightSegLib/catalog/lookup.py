@@ -41,7 +41,7 @@ def all_cards() -> list[Card]:
 
 
 def _put_back(models: Path) -> None:
-    """What an import had moved aside when it was killed: back to its place, or away if a new model is there."""
+    """Undo an import that was killed while it replaced a model."""
     for aside in abandoned(models, REPLACED):
         with suppress(OSError):  # another program was quicker, or this one may not
             for model in aside.iterdir():
@@ -53,7 +53,7 @@ def _put_back(models: Path) -> None:
 
 
 def as_shipped(card: Card) -> Card:
-    """Return a bundled card without what a weights file has said of itself; any other card as it is."""
+    """Return a bundled card without what its weights file says; any other card as it is."""
     path = CARDS_FOLDER / f"{card.id}.json"
     return read_card(path) if card.folder == CARDS_FOLDER and path.is_file() else card
 
@@ -100,8 +100,9 @@ def find_card(model: str) -> Card:
 
 
 def resolve_model(model: str) -> str:
-    """Return what a model is called in every process, wherever that works: the whole path of its folder or card, or its
-    id.
+    """Return a name of a model that every process understands: the absolute path of its folder or card, or its id.
+
+    It is resolved once, since a folder with the model's name may appear later.
 
     Decided once, for a folder that has the model's name may come into being meanwhile.
     """
@@ -159,12 +160,12 @@ def remove_model(card: Card) -> None:
 
 
 def weights_path(card: Card) -> Path:
-    """Return where the card's weights should lie: beside the card, else in `Resources/Models`."""
+    """Return the path of a card's weights: beside the card, else in `Resources/Models`."""
     return _beside(card, card.weights.file)
 
 
 def template_path(card: Card) -> Path | None:
-    """Return where the template should lie of a card that aligns images; as the weights."""
+    """Return the path of a card's template, or None if it does not align images."""
     alignment = card.preprocessing.alignment
     return None if alignment is None else _beside(card, alignment.template)
 

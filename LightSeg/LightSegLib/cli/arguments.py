@@ -198,7 +198,7 @@ def joined(arguments: Sequence[str]) -> list[str]:
 
 
 def options_of(arguments: argparse.Namespace) -> InferenceOptions:
-    """Return how to run, as the command line says."""
+    """Return the inference options of the command line."""
     given = vars(arguments)
     return InferenceOptions(**{one.name: given[one.name] for one in fields(InferenceOptions) if one.name in given})
 

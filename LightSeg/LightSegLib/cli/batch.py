@@ -56,7 +56,7 @@ def _batch(arguments: argparse.Namespace) -> None:
 
 
 class _StatePrinter:
-    """Shows the state of a batch; where nobody watches, as in the log of a job, a line every minute."""
+    """Shows the state of a batch on a terminal; elsewhere, as in the log of a job, a line every minute."""
 
     def __init__(self, progress: ProgressLine) -> None:
         self._progress = progress

@@ -99,7 +99,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _spacing(preprocessing: Preprocessing) -> str:
-    """To which the image is resampled."""
+    """Return the spacing of the network's input as text."""
     if (alignment := preprocessing.alignment) is not None:
         return f"{' x '.join(f'{length:g}' for length in alignment.spacing)} mm, aligned with a {alignment.subject}"
     lengths = {axis: length for axis, length in zip("ijk", preprocessing.spacing or (), strict=False) if length}
@@ -110,7 +110,7 @@ def _spacing(preprocessing: Preprocessing) -> str:
 
 
 def _resampling(card: Card) -> str:
-    """Of the image, and of what the network makes of it."""
+    """Return how the image, and the network's output, are resampled."""
     if card.preprocessing.spacing is None:
         return ""
     return f"{_interpolation(card.preprocessing.resampling)}; results {_interpolation(card.inference.resampling)}"
@@ -123,13 +123,13 @@ def _interpolation(rule: Resampling) -> str:
 
 
 def _folds(card: Card) -> str:
-    """Return those whose networks an import took."""
+    """Return the folds whose networks were imported."""
     folds = [str(fold) for fold in card.training.get("folds", ()) if fold is not None]
     return ", ".join(folds) + (f" (mean of {len(folds)} networks)" if len(folds) > 1 else "")
 
 
 def _pin(weights: Weights) -> str:
-    """Return what the file is held to."""
+    """Return the checksum that the file must have."""
     if weights.sha256:
         return f"SHA-256 {weights.sha256}"
     return f"git blob id {weights.git_blob}" if weights.git_blob else "no hash is known before the first download"

@@ -15,12 +15,12 @@ WIDTH = 120  # columns for running text
 
 
 def say(*texts: object, sep: str = " ", file: TextIO | None = None) -> None:
-    """As `print`, but what names and titles hold is shown, never obeyed by the terminal."""
+    """Print texts with control characters escaped, so that names and titles cannot command the terminal."""
     print(plain(sep.join(map(str, texts))), file=file)
 
 
 class ProgressLine:
-    """A line on standard error, or several, overwritten by the next; silent where nobody watches."""
+    """One or more lines on standard error, overwritten by the next; silent unless it is a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._shown = not quiet and sys.stderr.isatty()
@@ -41,7 +41,7 @@ class ProgressLine:
             self._lines = len(lines)
 
     def log(self, line: str) -> None:
-        """For a file: what a terminal need not be told."""
+        """Write a line to a file that standard error leads to; a terminal has seen it already."""
         if self._logged:
             print(plain(line), file=sys.stderr, flush=True)
 
@@ -52,7 +52,7 @@ class ProgressLine:
             self._lines = 1
 
     def _erased(self) -> str:
-        """To the beginning of the first line, and nothing below."""
+        """Return the control characters that go to the first line and erase everything below."""
         return "\r" + "\033[A" * (self._lines - 1) + ("\033[J" if self._lines > 1 else "\033[K")
 
 
@@ -100,7 +100,7 @@ def megabytes(size: int | None) -> str:
 
 
 def silence_itk() -> None:
-    """Keep ITK's own warnings off standard error: what matters is raised, and told in one message."""
+    """Keep ITK's own warnings off standard error; what matters is raised as an error."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

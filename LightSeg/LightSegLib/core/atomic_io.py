@@ -45,7 +45,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def to_disk(path: Path) -> None:
-    """Return when a file, or what a folder says of its files, is on the disk.
+    """Return when a file, or the entries of a folder, are on the disk.
 
     Raises:
         OSError: if the file cannot be read or written.
@@ -61,7 +61,7 @@ def to_disk(path: Path) -> None:
 
 @lru_cache(maxsize=1000)
 def _tidy(folder: Path) -> None:
-    """Once: folders of results may be large."""
+    """Remove abandoned files of a folder once per process, since folders of results may be large."""
     remove_abandoned(folder, PART)
 
 
@@ -94,7 +94,7 @@ def check_folder(folder: Path) -> None:
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """Return what the user should know of `error`, which came up where `path` was written."""
+    """Return the error for the user of an OSError that occurred where `path` was written."""
     # numpy tells a file that could only be written in part without an errno
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFullError(

@@ -22,7 +22,7 @@ class LightSegError(Exception):
 
 
 class InputError(LightSegError):
-    """What the user handed over cannot be used: an image, a folder, a region, an argument."""
+    """An input of the user cannot be used: an image, a folder, a region, an argument."""
 
     exit_code = 2
 
@@ -40,7 +40,7 @@ class DownloadError(LightSegError):
 
 
 class UnknownModelError(InputError):
-    """No model has the given id."""
+    """There is no model with the given id."""
 
 
 class OutputError(InputError):
@@ -48,7 +48,7 @@ class OutputError(InputError):
 
 
 class DiskFullError(OutputError):
-    """The result cannot be written for now: there is no room on the disk."""
+    """The result cannot be written for now, since the disk is full."""
 
 
 class DeviceError(LightSegError):

@@ -88,7 +88,7 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """Return what `dumps` was given."""
+    """Return the value that `dumps` was called with."""
     return json.loads(text, object_hook=_decoded)
 
 

@@ -30,7 +30,7 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES, nan: bool = False) -> An
 
 
 def parse_json(content: str, nan: bool = False) -> Any:
-    """As `read_json`, of a text.
+    """Return the value of a JSON text, within the limits of `read_json`.
 
     Raises:
         ValueError: for a value that does not fit.

@@ -26,7 +26,7 @@ STILL_ACTIVE = 259  # GetExitCodeProcess of the Windows API, of a process that r
 
 @contextmanager
 def temporary_folder(beginning: str = FOLDER, parent: Path | None = None) -> Iterator[Path]:
-    """A folder that is gone afterwards, in `parent` or where temporary files lie.
+    """Create a folder that is removed afterwards, in `parent` or among the temporary files.
 
     Raises:
         OSError: if the file cannot be read or written.
@@ -50,7 +50,7 @@ def new_folder(beginning: str = FOLDER, parent: Path | None = None) -> Path:
 
 
 def part_name(ending: str) -> str:
-    """Of a file that is being written and will get another name."""
+    """Return the temporary name of a file that is being written."""
     return f"{PART}{_maker()}-{uuid.uuid4().hex}.part{ending}"
 
 
@@ -65,7 +65,7 @@ def remove_abandoned(folder: Path, *beginnings: str) -> None:
 
 
 def abandoned(folder: Path, *beginnings: str) -> list[Path]:
-    """Return what this user's killed programs have left in a folder: its makers' processes are gone."""
+    """Return what killed programs of this user have left in a folder: their processes are gone."""
     found: list[Path] = []
     with suppress(OSError), os.scandir(folder) as entries:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(beginnings) and _is_abandoned(entry)]

@@ -26,14 +26,14 @@ def user_folder() -> Path:
 
 
 def user_models_folder() -> Path:
-    """Return where the user's own models live, one folder each; LIGHTSEG_MODELS overrides it."""
+    """Return the folder of the user's own models, with one folder each; LIGHTSEG_MODELS overrides it."""
     if configured := os.environ.get("LIGHTSEG_MODELS"):
         return Path(configured)
     return user_folder() / "models"
 
 
 def weights_folder() -> Path:
-    """Return where downloaded weights lie, one folder per model; LIGHTSEG_WEIGHTS overrides it."""
+    """Return the folder of downloaded weights, with one folder per model; LIGHTSEG_WEIGHTS overrides it."""
     if configured := os.environ.get("LIGHTSEG_WEIGHTS"):
         return Path(configured)
     return user_folder() / "weights"

@@ -25,7 +25,7 @@ class Progress:
     bytes_per_second: float = 0.0
 
     def text(self) -> str:
-        """Return the report in words."""
+        """Return the report as one line."""
         parts = [f"{self.step} {self.tile}/{self.tiles}" if self.tiles else self.step]
         if self.received:
             total = f" of {self.size / 1e6:.1f}" if self.size else ""

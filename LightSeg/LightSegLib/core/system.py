@@ -14,19 +14,19 @@ PROCESS = Path("/proc/self")
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def lower_priority(nice: int) -> None:
-    """Let other programs go first: lower this process's priority to `nice` (0 to 19), where the system can."""
+    """Lower this process's priority to `nice` (0 to 19), if the system can, so that other programs go first."""
     if hasattr(os, "setpriority"):
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), nice))
 
 
 def processor_name() -> str:
-    """As its maker calls it; empty where the system does not tell."""
+    """Return the processor's name as its maker gives it, or an empty text if the system does not report it."""
     with suppress(OSError):
         found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
         if found:
@@ -35,7 +35,7 @@ def processor_name() -> str:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that a process may still take; None where the system does not tell."""
+    """Return the bytes that a process may still take, or None if the system does not report them."""
     if sys.platform == "win32":
         return _windows()
     if sys.platform == "darwin":
@@ -51,7 +51,7 @@ def free_memory() -> int | None:
 
 
 def gigabytes(size: int) -> str:
-    """In words, with as many digits as tell two sizes apart."""
+    """Return a size as text, with enough digits to distinguish small sizes."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
@@ -62,7 +62,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int | None:
-    """Return the most bytes that this process has held; None where the system does not tell."""
+    """Return the most bytes that this process has held, or None if the system does not report them."""
     with suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+)", (PROCESS / "status").read_text(encoding="utf-8", errors="replace"))
         if found:

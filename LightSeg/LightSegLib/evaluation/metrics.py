@@ -23,7 +23,9 @@ MEASURES = ("dice", "surface_dice", "hd95_mm", "volume_difference_ml")
 
 @dataclass(frozen=True)
 class Row:
-    """One label of one case.
+    """Metrics of one label of one case.
+
+    A label that neither file contains has no row.
 
     A label that neither file contains has no row.
 
@@ -159,12 +161,17 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 def surface_agreement(
     a: np.ndarray, b: np.ndarray, spacing: Sequence[float], tolerance: float = TOLERANCE_MM
 ) -> tuple[float, float]:
-    """(surface Dice at `tolerance` mm, HD95 in mm) of two boolean arrays [k, j, i]; `spacing` in the same order.
+    """Return surface Dice at `tolerance` mm, and HD95 in mm, of two boolean arrays.
 
     Surface Dice: the share of both surfaces that lies within the tolerance of the other one, by area (Nikolov et al.
     2018, arXiv:1809.04430, section "Surface DSC"). HD95: the larger of the two directed 95th percentiles, by area, of
     the distances from one surface to the other (the robust form of Huttenlocher et al. 1993, doi:10.1109/34.232073).
     NaN, NaN where both are empty; 0, infinity where one is.
+
+    Args:
+        a: [k, j, i].
+        b: [k, j, i].
+        spacing: mm [k, j, i].
     """
     from scipy import ndimage
 

@@ -97,7 +97,7 @@ def reproduce(
     progress: ProgressCallback | None = None,
     accept_license: bool = False,
 ) -> Reproduction:
-    """Segment `volumes` with the model, the settings and in the form of the file `result`, and compare the labels.
+    """Segment volumes again as a result's provenance describes, and compare the labels.
 
     Also raises what `Segmenter.segment` raises.
 

@@ -21,7 +21,7 @@ GROWTH = 8  # a straightened grid has at most so many times the voxels; more com
 
 
 def shear_degrees(geometry: Geometry) -> float:
-    """By how much the angle between two axes differs from 90 degrees, at most."""
+    """Return by how much the angles between axes differ from 90 degrees, at most."""
     return math.degrees(math.asin(min(1.0, float(np.abs(_cosines(geometry)).max()))))
 
 
@@ -116,7 +116,7 @@ def _corners(geometry: Geometry) -> np.ndarray:
 
 
 def _cosine(geometry: Geometry, a: int, b: int) -> float:
-    """Of the angle between two axes."""
+    """Return the cosine of the angle between two axes."""
     direction = np.reshape(geometry.direction, (3, 3))
     return float(direction[:, a] @ direction[:, b])
 

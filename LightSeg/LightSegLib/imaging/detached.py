@@ -31,7 +31,7 @@ DIMENSIONS = re.compile(rb"^[ \t]*DimSize[ \t]*[=:].*?(\d+)[ \t]*\r?$", re.MULTI
 
 @dataclass(frozen=True)
 class Layout:
-    """How numbers lie in files.
+    """How numbers are stored in one or more files.
 
     Attributes:
         kind: numpy's name of their type, with the order of bytes.
@@ -131,7 +131,7 @@ def _written_numbers(name: str, words: Sequence[bytes], count: int, kind: np.dty
 
 
 def voxel_files(path: Path) -> list[Path]:
-    """Return those that the header of an image file names, in its order; none for a file that holds its voxels itself.
+    """Return the voxel files that an image header names, in order; none for a file with its own voxels.
 
     They need not exist.
 
@@ -159,7 +159,7 @@ def voxel_files(path: Path) -> list[Path]:
 
 
 def _header(path: Path, end: re.Pattern[bytes]) -> bytes:
-    """Return the bytes up to where the voxels begin, or all where these lie elsewhere."""
+    """Return the bytes before the voxels, or the whole file if the voxels are elsewhere."""
     with path.open("rb") as stream:
         header = stream.read(FIRST_BYTES)
         if not end.search(header):

@@ -71,7 +71,7 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
 
 
 def _unused_frames(chosen: Series, series: Sequence[Series], found: DicomFiles) -> list[str]:
-    """Return what is not used, and why, in words."""
+    """Return what is not used, and why."""
     words = [f"{one.names} {one.reason}" for one in chosen.unused]
     for other in series:
         if other is not chosen:
@@ -90,7 +90,7 @@ def _unused(name: str, unused: Sequence[str]) -> str:
 
 
 def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Series:
-    """Return the series of the path: of those that lie in it directly, or else in the folders in it."""
+    """Return the series directly in a folder, or else in its subfolders."""
     if not series:
         what = f": {_damaged(found)}" if found.damaged else ""
         raise InputError(

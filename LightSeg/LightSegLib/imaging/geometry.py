@@ -17,7 +17,7 @@ FARTHEST = 1e7  # mm from the origin
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where voxels lie in the world, as SimpleITK states it: millimeters, LPS.
+    """Position of voxels in the world, in SimpleITK's convention: millimeters, LPS.
 
     Attributes:
         spacing: 3 numbers in x, y, z (i, j, k) order.
@@ -70,7 +70,7 @@ class Geometry:
 
     @property
     def is_orthogonal(self) -> bool:
-        """False for sheared grids, such as a CT with gantry tilt that was never corrected."""
+        """Whether the axes are perpendicular; a CT with uncorrected gantry tilt is not."""
         direction = np.reshape(self.direction, (3, 3))
         return bool(np.allclose(direction.T @ direction, np.eye(3), atol=1e-3))
 
@@ -83,7 +83,7 @@ class Geometry:
         return cls(shape, triple(spacing), triple(np.asarray(matrix)[:3, 3]), tuple(map(float, direction.ravel())))
 
     def matches(self, other: Geometry, tolerance_voxels: float = 0.01) -> bool:
-        """True when both grids put their corners at the same place to a hundredth of a voxel."""
+        """Return whether both grids have their corners at the same positions, within a share of a voxel."""
         if self.shape != other.shape:
             return False
         k, j, i = self.shape

@@ -25,7 +25,7 @@ def check_spacing(name: str, spacing: Sequence[float]) -> None:
 
 
 def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputError:
-    """Return what to raise for an image of several components or of other dimensions than three."""
+    """Return the error for an image with several components, or not of three dimensions."""
     if components > 1:
         return InputError(
             _(

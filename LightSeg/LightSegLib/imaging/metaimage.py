@@ -79,7 +79,7 @@ def _parsed(name: str, content: bytes) -> dict[str, str]:
 
 
 def _lengths(name: str, fields: dict[str, str]) -> list[int]:
-    """Of the axes i, j, k.
+    """Return the number of voxels along i, j, k.
 
     Raises:
         InputError: for other than three, but for one point in time.
@@ -151,7 +151,7 @@ def _assumed(name: str, missing: list[str]) -> str:
 
 
 def _numbers(name: str, fields: dict[str, str], names: tuple[str, ...], count: int) -> np.ndarray | None:
-    """Of the first field that is stated; None where none of them is."""
+    """Return the numbers of the first field that is present, or None."""
     stated = next((fields[one] for one in names if one in fields), None)
     if stated is None:
         return None
@@ -166,7 +166,7 @@ def _numbers(name: str, fields: dict[str, str], names: tuple[str, ...], count: i
 
 
 def _voxels(path: Path, fields: dict[str, str], start: int, lengths: list[int]) -> np.ndarray:
-    """Return all numbers, in the order in which they are stored."""
+    """Return all numbers in storage order."""
     name = path.name
     kind = TYPES.get(fields.get("elementtype", "").upper())
     if kind is None:

@@ -25,7 +25,7 @@ LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a version of the format has its fields: byte offsets, and letters of `struct` for their kinds."""
+    """Byte offsets of a NIfTI version's fields, and the `struct` letters of their types."""
 
     size: int
     length: str  # of dim and vox_offset
@@ -55,7 +55,9 @@ VERSIONS = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its voxels.
+    """The fields of a NIfTI header.
+
+    qform, sform: codes with the numbers that belong to them: quaternion and offset [6], three rows [3, 4].
 
     qform, sform: codes with the numbers that belong to them: quaternion and offset [6], three rows [3, 4].
 
@@ -80,7 +82,7 @@ class Header:
 
     @property
     def is_labels(self) -> bool:
-        """Whether the file says that it is a label map."""
+        """Whether the header marks a label map."""
         return self.intent == LABEL_INTENT
 
 

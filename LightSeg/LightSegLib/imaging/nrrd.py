@@ -119,7 +119,7 @@ def _parsed(name: str, content: bytes) -> Nrrd:
 
 
 def _axes(header: Nrrd) -> tuple[list[int], list[int]]:
-    """Lengths of all axes, and the three that lie in space, the fastest first."""
+    """Return the lengths of all axes, and the three spatial axes, the fastest first."""
     name = header.name
     lengths = [whole(word) or 0 for word in header.words("sizes")]
     count = whole(header.fields.get("dimension", ""))
@@ -145,7 +145,7 @@ def _axes(header: Nrrd) -> tuple[list[int], list[int]]:
 
 
 def _vectors(header: Nrrd) -> list[np.ndarray | None] | None:
-    """Steps along the axes as they are stated, None for an axis that does not lie in space; None without any."""
+    """Return the steps along the axes as stated, None for an axis that is not spatial; None without any."""
     text = header.fields.get("spacedirections")
     return None if text is None else [_vector(header, one) for one in re.findall(r"\([^)]*\)|[^\s()]+", text)]
 
@@ -202,7 +202,7 @@ def _geometry(header: Nrrd, lengths: tuple[int, ...]) -> Geometry:
 
 
 def _voxels(path: Path, header: Nrrd, start: int) -> np.ndarray:
-    """Return all numbers, in the order in which they are stored."""
+    """Return all numbers in storage order."""
     name, fields = path.name, header.fields
     count = math.prod(int(word) for word in header.words("sizes"))
     kind = TYPES.get(" ".join(header.words("type")).lower())

@@ -101,7 +101,7 @@ def _up_to(stream: IO[bytes], size: int) -> bytearray:
 
 
 def _unzlib(stream: IO[bytes], size: int) -> bytearray:
-    """Return all that is packed, or one byte more than `size`.
+    """Return all unpacked bytes, or one more than `size`.
 
     Raises:
         EOFError: for an end before the checksum.

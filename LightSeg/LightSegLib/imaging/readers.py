@@ -82,7 +82,7 @@ def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
 
 
 def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry]:
-    """As `read_grid`, but on the grid that `read_volume` gives to an image with the same matrix: the nearest voxels."""
+    """Read a label map like `read_grid`, on the grid that `read_volume` gives an image with the same matrix."""
     voxels, geometry = read_grid(path)
     return straightened(voxels, geometry, labels=True) if snapped(geometry) is None else (voxels, geometry)
 
@@ -108,7 +108,7 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, 
 
 
 def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, Any]]:
-    """By the reader of the format that the name's ending says.
+    """Read an image by the reader of its file name's ending.
 
     Raises:
         InputError: for another ending.
@@ -126,7 +126,7 @@ def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[st
 
 
 def _not_read(path: Path) -> str:
-    """Return what is said of a file of another format."""
+    """Return the message for a file format that is not read."""
     name, ending = path.name, path.suffix.lower()
     if ending in (".hdr", ".img"):
         other = path.with_suffix(".img" if ending == ".hdr" else ".hdr")
@@ -143,7 +143,7 @@ def _not_read(path: Path) -> str:
 
 
 def _holds_dicom(path: Path) -> bool:
-    """Return whether the path is read as DICOM: a folder, or a file that says so."""
+    """Return whether a path is read as DICOM: a folder, or a DICOM file."""
     try:
         return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
     except OSError:  # whoever opens it next tells why it cannot be

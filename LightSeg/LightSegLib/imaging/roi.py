@@ -34,7 +34,7 @@ class RegionOfInterest:
         return cls(ras_to_lps(corners))
 
     def slices(self, geometry: Geometry) -> Slices:
-        """Return the array slices [k, j, i] of the voxels whose centers lie in the box's bounds along the grid's axes.
+        """Return the array slices [k, j, i] of the voxels whose centers are within the box's bounds.
 
         Raises:
             InputError: if the box has no voxel of the volume inside.

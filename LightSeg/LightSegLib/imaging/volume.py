@@ -128,7 +128,11 @@ def few_values(voxels: np.ndarray) -> int:
 
 
 def check_labels(voxels: np.ndarray, name: str) -> None:
-    """Refuse what is no label map: InputError for NaN, fractional or negative voxels and values above 32767."""
+    """Check that an array is a label map.
+
+    Raises:
+        InputError: for NaN, fractional or negative voxels and values above 32767.
+    """
     if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.round(voxels)):
         raise InputError(
             _("{name} is not a label map: it has fractional voxels. Choose the file with the labels.").format(name=name)

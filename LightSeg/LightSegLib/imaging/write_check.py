@@ -38,7 +38,7 @@ def check_written(path: Path, voxels: np.ndarray) -> None:
 
 
 def _content(name: str, stream: IO[bytes]) -> IO[bytes]:
-    """Return what lies behind the header, unpacked."""
+    """Return the unpacked stream after the header."""
     if name.endswith((".nii", ".nii.gz")):
         content = cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
         if len(content.read(NIFTI_OFFSET)) < NIFTI_OFFSET:

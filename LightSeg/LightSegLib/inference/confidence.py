@@ -24,7 +24,12 @@ class LowConfidenceSlice:
 
 
 def lowest_confidence_slices(labels: np.ndarray, confidence: np.ndarray, count: int = 5) -> list[LowConfidenceSlice]:
-    """At most `count` slices along k, least certain first, of labels and their percentages, both [k, j, i]."""
+    """Return at most `count` slices along k, lowest confidence first.
+
+    Args:
+        labels: [k, j, i].
+        confidence: percentages [k, j, i].
+    """
     sums = [
         (int(np.count_nonzero(found)), float(sure[found > 0].sum()) / 100)
         for found, sure in zip(labels, confidence, strict=True)
@@ -39,7 +44,7 @@ def lowest_confidence_slices(labels: np.ndarray, confidence: np.ndarray, count: 
 
 
 def _middle(labels: np.ndarray, confidence: np.ndarray) -> tuple[float, float]:
-    """Return the mean place (i, j) of the labeled voxels of a slice [j, i], weighted by their doubt."""
+    """Return the mean position (i, j) of a slice's labeled voxels [j, i], weighted by their uncertainty."""
     labeled = np.argwhere(labels)
     uncertainty = 100.0 - confidence[tuple(labeled.T)]
     j, i = np.average(labeled, axis=0, weights=uncertainty if uncertainty.sum() > 0 else None)

@@ -40,7 +40,7 @@ Network = Callable[[Tensor], Tensor]  # tiles [B, C, k, j, i] -> logits [B, outp
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """Labels on the input's grid, their probabilities or None, and the views of both for the used part."""
+    """Labels on the input's grid, their probabilities or None, and views of both for the used part."""
 
     labels: np.ndarray
     part: np.ndarray
@@ -122,7 +122,11 @@ def _in_order(
 def _result(
     running: deque[tuple[list[Position], Future[list[Tensor]]]], reporter: Reporter
 ) -> tuple[list[Position], list[Tensor]]:
-    """Of the first that was begun; Canceled is raised as soon as the user asks for it."""
+    """Return the result of the group that was begun first.
+
+    Raises:
+        Canceled: as soon as the user cancels.
+    """
     positions, future = running.popleft()
     while True:
         try:
@@ -156,7 +160,10 @@ def _tiles(prepared: NetworkInput, sampler: TileSampler, ahead: Executor) -> Ite
 
 
 class _Evaluation:
-    """What is averaged (logits or probabilities) for tiles, over the flips of the rules, too.
+    """Computes what is averaged for tiles (logits or probabilities), with the flips of the rules.
+
+    A tile of one value, such as air around a body after clipping, is computed once. It may be called in several
+    threads; after `stopped` is set it raises Canceled.
 
     A tile of one value, such as the air around a body after clipping, gives the same wherever it lies: computed once.
     It may be called in several threads; after `stopped` is set it raises Canceled.
@@ -209,7 +216,7 @@ def _one_value(tile: Tensor) -> tuple[float, ...] | None:
 
 
 class _Rows:
-    """Where the sums of logits are kept; those on disk are in one file that is gone afterwards.
+    """Memory for the sums of logits; on disk they are in one file that is removed afterwards.
 
     Args:
         depth: how many rows are alive at a time; their places are used in turn.

@@ -18,7 +18,7 @@ SMALL = 1 << 16  # voxels of a patch that is run as it is
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Return the bytes that a run on `device` may still take; None where the system does not tell."""
+    """Return the bytes that a run on `device` may still take, or None if the system does not report them."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     return free_memory()

@@ -9,7 +9,7 @@ FACTS = (("model", "model {}"), ("version", "version {}"), ("weights_sha256", "w
 
 
 def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> str:
-    """From the provenance of a `Segmentation` and the names of its segments."""
+    """Return the sentence for a paper, from a `Segmentation`'s provenance and the names of its segments."""
     settings = provenance.get("settings") or {}
     ways = [f"computed in {provenance['computed_in']}"] if provenance.get("computed_in") else []
     if settings.get("mirror"):
@@ -36,5 +36,5 @@ def methods_sentence(provenance: Mapping[str, Any], structures: list[str]) -> st
 
 
 def _within_sentence(name: str) -> str:
-    """Without its capital, unless it is an abbreviation."""
+    """Return a name as it is written within a sentence; abbreviations keep their capitals."""
     return name[0].lower() + name[1:] if name[1:2].islower() else name

@@ -33,13 +33,13 @@ OPEN_KINDS = {"tile_overlap": (float, int, type(None)), "orientation": (str, typ
 
 
 def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
-    """Return a field with what the command line says of it; without a text it has no flag."""
+    """Return a field of the options with the help text of its flag; without a text it has no flag."""
     return field(default=default, metadata={"help": text, "choices": choices})
 
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """Every way in which a run may differ from what the model's card says.
+    """How a run differs from the model's card.
 
     Attributes:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -96,7 +96,7 @@ class InferenceOptions:
             raise _refused("orientation", self.orientation, "input, or three letters such as LPS, RAS, PIR")
 
     def to_json(self) -> dict[str, Any]:
-        """For another process."""
+        """Return the options as a JSON object, for another process."""
         return dataclasses.asdict(self)
 
     @classmethod

@@ -18,7 +18,7 @@ WAITING_SLABS = 2  # finished rows that may wait to become labels
 
 @dataclass(frozen=True)
 class ExecutionPlan:
-    """One way to run.
+    """A way to run a network over a volume.
 
     Attributes:
         tiles: how many at a time, in threads on the CPU, in a batch on a GPU.
@@ -36,7 +36,7 @@ class ExecutionPlan:
 
     @property
     def description(self) -> str:
-        """What the user should know about it."""
+        """The plan as text for the user."""
         tiles = f"{self.tiles} tiles at a time" if self.tiles > 1 else "one tile at a time"
         return f"on {self.device}, {tiles}" + (f", sums {SUMS[self.sums]}" if self.sums != "device" else "")
 
@@ -47,8 +47,7 @@ SUMS = {"memory": "in the computer's memory", "disk": "on disk"}
 def execution_plans(
     device: torch.device, sampler: TileSampler, threads: int, batches: bool = True
 ) -> list[ExecutionPlan]:
-    """Return ways to run with the same result, fastest first, each with less of the device's memory than the one
-    before.
+    """Return plans with the same result, fastest first, each needing less of the device's memory.
 
     Args:
         threads: for tiles side by side on the CPU.
@@ -69,7 +68,7 @@ def execution_plans(
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run asks of the computer.
+    """The memory that a run needs, apart from its plan.
 
     Attributes:
         outputs: of the network.

@@ -39,7 +39,7 @@ AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial
 
 @dataclass(frozen=True)
 class _Run:
-    """What came out, and how."""
+    """The result of a run, and how it was computed."""
 
     result: InferenceResult
     plan: ExecutionPlan
@@ -49,7 +49,7 @@ class _Run:
 
 
 class Segmenter:
-    """One model; the network is loaded at the first use and kept.
+    """Segments volumes with one model; its network is loaded at the first use and kept.
 
     On the CPU the same volumes and options give the same voxels on the same machine, whatever the number of threads and
     the memory that is free.
@@ -75,8 +75,7 @@ class Segmenter:
         self._one_pass.clear()
 
     def backend(self) -> str:
-        """Return the backend it computes with (see `inference.backends.backend_choice`), decided before there is a
-        volume.
+        """Return the backend that the model is computed with on this computer.
 
         Raises what `segment` raises of a model that cannot be loaded, and DeviceError for a backend that cannot be had.
         """
@@ -203,7 +202,7 @@ class Segmenter:
                 )
 
     def _notices(self, volume: Volume, roi: RegionOfInterest | None) -> list[str]:
-        """Notices of what may spoil this model's result with this input."""
+        """Return notices about what may spoil the result with this input."""
         from .processing.orientation import orientation_steps
 
         card = self.card
@@ -239,8 +238,7 @@ class Segmenter:
         return notices
 
     def _too_large(self, prepared: NetworkInput) -> bool:
-        """Return whether the used part is more than twice as long, along any axis, as the region the model was made
-        for."""
+        """Return whether the used part is more than twice the size, along any axis, that the model was made for."""
         if self.card.roi_mm is None:
             return False
         extent = np.array(prepared.inner_shape) * prepared.spacing
@@ -256,8 +254,7 @@ class Segmenter:
             self._identity = opened.sha256
 
     def _run(self, prepared: NetworkInput, reporter: Reporter, threads: int) -> _Run:
-        """Return the labels by the first plan that fits the memory; where it runs out all the same, by the next that
-        does."""
+        """Return labels by the first plan that fits in memory; if it runs out all the same, by the next."""
         from ..core.system import gigabytes
         from .backends.devices import choose_device, is_out_of_memory, is_unsupported
         from .labeling import label
@@ -325,7 +322,7 @@ class Segmenter:
         )
 
     def _runner(self, device: torch.device, sampler: TileSampler, threads: int) -> Runner:
-        """Return what runs tiles on the device; made once."""
+        """Return the runner of tiles on a device; it is made once."""
         from .backends.accelerate import accelerate
 
         key = (device, threads, sampler.patch, self.options.precision, self.options.openvino)

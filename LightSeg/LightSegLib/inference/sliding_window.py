@@ -52,7 +52,7 @@ class TileSampler:
         return F.pad(volume, [extra for pair in reversed(self._padding) for extra in pair])
 
     def covered(self, tile: Tensor) -> Tensor:
-        """Return the part [..., k, j, i] of a tile or of its logits that lies in the volume."""
+        """Return the part [..., k, j, i] of a tile, or of its logits, that is within the volume."""
         for axis, ((before, _), length) in enumerate(zip(self._padding, self.tile_size, strict=True)):
             tile = tile.narrow(axis - 3, before, length)
         return tile
@@ -63,12 +63,12 @@ class TileSampler:
 
     @property
     def rows(self) -> list[int]:
-        """Where tiles start along k."""
+        """First voxels of the tiles along k."""
         return self._starts[0]
 
     @property
     def columns(self) -> list[tuple[int, int]]:
-        """Where tiles start along j and i."""
+        """First voxels of the tiles along j and i."""
         return [(j, i) for j, i in itertools.product(*self._starts[1:])]
 
     def __len__(self) -> int:

@@ -91,7 +91,9 @@ def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
 
 
 def _trouble(entry: zipfile.ZipInfo) -> str:
-    """Return what is wrong with an entry; empty if nothing is.
+    """Return what is wrong with an entry, or an empty text.
+
+    Names that Windows does not allow are refused everywhere.
 
     Windows' names count everywhere.
     """
@@ -116,7 +118,7 @@ def _trouble(entry: zipfile.ZipInfo) -> str:
 
 
 def _collision(entry: zipfile.ZipInfo, taken: dict[PurePosixPath, bool]) -> str:
-    """Return what is wrong with an entry beside those before it, which are in `taken`; empty if nothing is."""
+    """Return how an entry collides with those in `taken` before it, or an empty text."""
     path = PurePosixPath(entry.filename.casefold())
     is_folder = entry.is_dir()
     if path in taken and not (is_folder and taken[path]):

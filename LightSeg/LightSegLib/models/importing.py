@@ -54,7 +54,7 @@ class _Model:
 
 
 def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | str] = ()) -> Card:
-    """Add the model at `path` to the user's models; its card, with the folder where it now lies.
+    """Add the model at `path` to the user's models and return its card.
 
     Nothing has changed then.
 
@@ -80,7 +80,7 @@ def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Path]:
-    """The folder or checkpoint that `path` stands for."""
+    """Open a path as a folder or a checkpoint; archives are unpacked."""
     kind = path.suffix.lower()
     if path.is_dir() or kind in (".pth", ".pt"):
         yield path

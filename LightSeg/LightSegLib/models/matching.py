@@ -118,7 +118,7 @@ def fitting_network(
 
 @contextmanager
 def _at_most(most: int) -> Iterator[None]:
-    """No network with more parameters is made in this thread meanwhile.
+    """Refuse, in this thread, to create a network with more parameters.
 
     Raises:
         ModelError: for a model that cannot be used.

@@ -87,7 +87,7 @@ def open_model(
 
 
 def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, ...]:
-    """Return one for each fold in the checkpoint, ready to run; name: what messages call the file."""
+    """Return the networks of all folds in a checkpoint, ready to run."""
     if checkpoint.network not in (None, card.network_arguments):
         raise ModelError(
             _(

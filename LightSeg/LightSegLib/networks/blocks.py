@@ -37,7 +37,7 @@ Size = Sequence[int]  # one entry for each axis, k, j, i
 
 @dataclass(frozen=True)
 class Style:
-    """What all units of a network have in common.
+    """Norm, activation and bias that all units of a network share.
 
     Raises:
         ValueError: for an unknown norm or activation, or if one of the numbers is negative.
@@ -173,7 +173,7 @@ class ResidualStack(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """From the encoder's features to logits: upsampling, concatenation with the skip, convolutions, per stage.
+    """Decoder from the encoder's features to logits: per stage upsampling, skip connection and convolutions.
 
     Heads exist at every resolution, the coarsest first, since checkpoints have them.
     """

@@ -86,15 +86,12 @@ class GhostConv3d(nn.Module):
 
 
 def standard_conv3d(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
-    """Return what takes GhostConv3d's place in the paper's 0.66M variant."""
+    """Return the convolution that replaces GhostConv3d in the paper's 0.66M variant."""
     return nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1)
 
 
 class SqueezeExcitation(nn.Module):
-    """Channel recalibration (eq.
-
-    10) with a bottleneck of max(C / 4, 4).
-    """
+    """Channel recalibration (eq. 10) with a bottleneck of max(C / 4, 4)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -110,9 +107,8 @@ class SqueezeExcitation(nn.Module):
 
 
 class AnchorDetector(nn.Module):
-    """Global anchor detector (section 3.2, eq.
-
-    1): [B, C, D, H, W] -> [B, K, 3] in (0, 1), the axes in the order depth, height, width.
+    """Global anchor detector (section 3.2, eq. 1): [B, C, D, H, W] -> [B, K, 3] in (0, 1), the axes in the order depth,
+    height, width.
     """
 
     def __init__(self, in_channels: int, anchors: int, hidden: int = 128) -> None:
@@ -184,7 +180,7 @@ class EncoderStage(nn.Module):
 
 
 class SkipRouter(nn.Module):
-    """Learned multi-scale skip fusion at the two coarse decoder levels (section 3.5, eq.
+    """Learned multi-scale skip fusion at the two coarse decoder levels (section 3.5, equations 11 to 13).
 
     11-13).
     """
@@ -211,9 +207,7 @@ class SkipRouter(nn.Module):
 
 
 class PositionBias(nn.Module):
-    """Anchor-relative position bias (eq.
-
-    14, 15), [B, K, 3] and a size -> [B, C, D, H, W].
+    """Anchor-relative position bias (eq. 14, 15), [B, K, 3] and a size -> [B, C, D, H, W].
 
     The summed signed offset of a voxel from an anchor splits into one term per axis, and the pointwise projection is
     linear: three 1D arrays are projected and then broadcast, so that no array of K values per voxel ever exists.
@@ -347,7 +341,7 @@ class LightMedSeg(nn.Module):
 
 
 def in_multiples(volume: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return what `compute` makes of [B, C, D, H, W], which it is given padded to sides that are multiples of 16."""
+    """Return `compute` of [B, C, D, H, W] padded to sides that are multiples of 16, cropped back."""
     size = volume.shape[2:]
     padding = [extra for length in reversed(size) for extra in (0, -length % SIZE_MULTIPLE)]
     if not any(padding):

@@ -44,7 +44,7 @@ class LinearScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what h[t] adds to the loss, by itself and through h[t + 1]: the same recurrence, from the end."""
+        """Return the gradients: the same recurrence, from the end."""
         decay, states = ctx.saved_tensors
         following = torch.cat((torch.zeros_like(decay[:1]), decay[1:].flip(0)))
         total = gradient.flip(0)

@@ -172,7 +172,7 @@ class ResidualEncoderUNet(_UNet):
 
 
 def _per_stage(name: str, values: int | Sequence[Any], stages: int) -> list[Any]:
-    """Return one entry for each stage; an integer holds for all."""
+    """Return one value for each stage; an integer counts for all."""
     if isinstance(values, int):
         return [values] * stages
     if len(values) != stages:

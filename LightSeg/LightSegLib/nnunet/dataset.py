@@ -35,8 +35,7 @@ MODALITIES = {
 
 @dataclass(frozen=True)
 class Names:
-    """What a training set calls itself, its channels in their order, and its label values above 0; each empty where it
-    is not stated."""
+    """Name, channels and labels that a training set states; each is empty where it is not stated."""
 
     dataset: str
     channels: tuple[str, ...]
@@ -81,7 +80,7 @@ def read_channels(dataset: Any) -> tuple[str, ...]:
 
 
 def modality_of(channels: Sequence[str]) -> str:
-    """DICOM's abbreviation, "OT" (other) where the names of the channels do not tell or do not agree."""
+    """Return the DICOM modality of channels; "OT" (other) if their names are unknown or do not agree."""
     found = set()
     for channel in channels:
         words = re.split(r"[^a-z0-9]+", channel.casefold())

@@ -107,7 +107,7 @@ def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, 
 
 
 def _for_every_stage(arguments: dict[str, Any], depth: str) -> dict[str, Any]:
-    """Return one number of convolutions or blocks stands for all stages."""
+    """Return the arguments with one number of convolutions or blocks for every stage."""
     features = arguments.get("features_per_stage")
     stages = len(features) if isinstance(features, list) else 0
     counts = {depth: stages, "n_conv_per_stage_decoder": stages - 1}

@@ -51,7 +51,7 @@ NORMALIZATIONS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What nnU-Net's files say, under the names of a card's fields."""
+    """The settings of nnU-Net's files, under the names of a card's fields."""
 
     modality: str
     channels: tuple[str, ...]
@@ -110,7 +110,7 @@ def settings_from_plans(
 
 
 def complete(card: Card, checkpoint: Checkpoint) -> Card:
-    """Return the card of a self-describing model, with what its weights file says in place of what was not known.
+    """Return the card of a self-describing model with the settings of its weights file.
 
     Modality and texts stay.
 
@@ -229,7 +229,7 @@ def _preprocessing(
 
 
 def _resampling(rules: dict[str, Any], where: str) -> tuple[Resampling | None, Resampling]:
-    """Of images, None for none, and of results, which is of no account then."""
+    """Return the resampling of images, None for none, and that of results."""
     images = read_resampling(rules, "resampling_fn_data", where)
     results = read_resampling(rules, "resampling_fn_probabilities", where)
     if images is None:

@@ -78,7 +78,7 @@ def _torch(arguments: dict[str, Any]) -> Resampling | None:
 
 
 def _separate(arguments: dict[str, Any], known: dict[str, Any]) -> str | None:
-    """When an axis is separate; None for arguments that no card can express."""
+    """Return when an axis is resampled separately, or None for arguments that no card can express."""
     usual = all(arguments[name] == known[name] for name in ("is_seg", "separate_z_anisotropy_threshold"))
     return _find(SEPARATE, arguments["force_separate_z"]) if usual and set(arguments) == set(known) else None
 

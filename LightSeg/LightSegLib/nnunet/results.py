@@ -69,7 +69,7 @@ def read_results(folder: Path, wanted: Sequence[str] = ()) -> Results:
 
 
 def read_described(file: Path) -> Checkpoint:
-    """Return a checkpoint that says what it was trained for.
+    """Return a checkpoint that describes its own configuration.
 
     Raises:
         InputError: for others.

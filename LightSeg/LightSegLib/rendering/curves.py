@@ -104,7 +104,7 @@ def _draw_chart(axes: Axes, title: str, curves: Sequence[Curve], highest: float 
 
 
 def _read_log(log: Path) -> tuple[Curve, Curve, list[Curve]]:
-    """Curves of a training log: the loss, mean Dice, and the Dice of every label.
+    """Return the curves of a training log: loss, mean Dice, and the Dice of every label.
 
     Raises:
         InputError: for a file that cannot be read or is no training log.

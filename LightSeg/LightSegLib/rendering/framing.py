@@ -16,7 +16,7 @@ from .layers import Layer
 
 @dataclass(frozen=True)
 class Framing:
-    """What the slices show: the point [3] that all three pass through, their middle [3], mm per pixel."""
+    """The point [3] that all three slices pass through, their middle [3], and mm per pixel."""
 
     focus: np.ndarray
     middle: np.ndarray
@@ -62,7 +62,7 @@ def _labeled_points(layers: Sequence[Layer]) -> np.ndarray:
 
 
 def _busiest(positions: np.ndarray, step: float) -> float:
-    """Return the position along one axis where most of `positions` lie, looking at 3 mm or three steps at a time."""
+    """Return the position along an axis near which most of `positions` are, within 3 mm or three steps."""
     bins = max(1, int(np.ceil(float(np.ptp(positions)) / step)))
     counts, edges = np.histogram(positions, bins)
     smooth = ndimage.uniform_filter1d(counts.astype(float), max(3, round(3 / step)), mode="constant")

@@ -45,7 +45,7 @@ def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: i
 
 
 def _facts(provenance: Mapping[str, Any]) -> list[str]:
-    """Return what a reader of the picture should know about its making."""
+    """Return how the result was made, for a reader of the picture."""
     facts = []
     if model := provenance.get("title") or provenance.get("model"):
         facts.append(f"Model: {model} {provenance.get('version', '')}".strip())

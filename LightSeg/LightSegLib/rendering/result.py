@@ -36,7 +36,9 @@ CROSS, SMOOTH = 124, 4  # side of the picture of the axes; it is drawn this much
 def draw_result(
     volume: Volume, result: Segmentation | Sequence[Segmentation], path: str | Path, title: str | None = None
 ) -> str | None:
-    """Write a PNG with axial, coronal and sagittal overlays, the 3D surface and the volume of every label.
+    """Write a PNG with axial, coronal and sagittal overlays, the 3D surface and all volumes.
+
+    `result` may be one segmentation or several. Returns a sentence on what the picture lacks, or None.
 
     `result` may be several segmentations, on grids of their own, for example of both sides. Returns None, or one
     sentence that says what the picture lacks.

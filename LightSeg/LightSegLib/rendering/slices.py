@@ -25,7 +25,7 @@ FILL, OUTLINE = 0.35, 5  # opacity of a label's area; width of its outline in fi
 
 @dataclass(frozen=True)
 class Plane:
-    """One viewing direction: which world axis runs across, up and through the picture, and which way."""
+    """A viewing direction: the world axes along the width, the height and the depth of a picture."""
 
     name: str
     across: int  # world axis 0=R, 1=A, 2=S
@@ -44,7 +44,7 @@ PLANES = (AXIAL, CORONAL, SAGITTAL)
 
 @dataclass(frozen=True)
 class Raster:
-    """Where the pixels of a picture lie: RAS position of the first one, steps [3] to the right and down, in mm."""
+    """The pixels of a picture in space: RAS position of the first one, steps [3] to the right and down, in mm."""
 
     first: np.ndarray
     right: np.ndarray

@@ -146,7 +146,7 @@ def _surface_actor(layers: Sequence[Layer]) -> Any:
 
 
 def _label_mesh(layers: Sequence[Layer]) -> tuple[Any, np.ndarray]:
-    """Triangles between the labels of one segmentation in RAS, and the two labels [n, 2] that each lies between."""
+    """Return triangles between the labels of a segmentation in RAS mm, and the labels [n, 2] on both sides."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkCommonDataModel import vtkImageData
     from vtkmodules.vtkFiltersCore import vtkSurfaceNets3D

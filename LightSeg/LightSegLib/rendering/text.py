@@ -85,8 +85,7 @@ def _font(size: int, bold: bool) -> tuple[Font, str]:
 
 
 def _writable(text: str, encoding: str) -> str:
-    """Return one line of words, every letter as it is where it can be, else without its accent, else as a question
-    mark."""
+    """Return a text as one line; letters that the encoding lacks lose their accent or become question marks."""
     letters = []
     for letter in unicodedata.normalize("NFC", " ".join(text.split())):
         if not letter.encode(encoding, "ignore"):

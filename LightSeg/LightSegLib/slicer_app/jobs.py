@@ -33,7 +33,7 @@ POLL_MS = 20
 
 
 class Signal:
-    """What can be connected to, as a signal of Qt: `signal.connect(receiver)`."""
+    """A signal as in Qt: `signal.connect(receiver)`."""
 
     def __init__(self) -> None:
         self._receivers: list[Callable[[Any], object]] = []
@@ -49,7 +49,7 @@ class Signal:
 
 
 class Task:
-    """Work in a thread: its reports and its end are told in the main thread.
+    """Work in a thread; its reports and its end are emitted in the main thread.
 
     Args:
         progress: signal with a `Progress`.
@@ -72,7 +72,7 @@ class Task:
         self._thread.start()
 
     def cancel(self) -> None:
-        """End the work as soon as it asks; `finished` follows."""
+        """End the work as soon as it checks for cancellation; `finished` follows."""
         self._canceled.set()
 
     def wait(self) -> None:
@@ -127,11 +127,11 @@ class Task:
         self.finished.emit(self)
 
     def _complete(self) -> None:
-        """What is to be done with the result, in the main thread."""
+        """Use the result, in the main thread."""
 
 
 class Job(Task):
-    """One segmentation that runs beside the application.
+    """A segmentation that runs beside the application.
 
     When it is done, `segmentationNode` holds the segments, `confidenceNode` the confidence if it was asked for,
     `provenance` and `notices` say how it came about, and `lowConfidenceSlices` lists positions (r, a, s) with their
@@ -162,7 +162,7 @@ class Job(Task):
 
     @property
     def log(self) -> str:
-        """What the worker process wrote about itself, for a report."""
+        """The log of the worker process, for a problem report."""
         return self._worker.log
 
     def cancel(self) -> None:

@@ -79,7 +79,7 @@ class LargestComponent(enum.Enum):
 
 @parameterNodeWrapper
 class LightSegParameterNode:
-    """What the user chose; saved with the scene.
+    """The user's choices; saved with the scene.
 
     modelId - id of the model card. input1, ... - the volumes to segment, one for each channel of the model. roi - where
     to look, the whole volume if none. output - segmentation that takes the segments, a new one for each run if none.

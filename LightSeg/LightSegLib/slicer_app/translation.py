@@ -22,7 +22,7 @@ def translated(text: object) -> str:
 
 @contextmanager
 def errorDisplay(message: str, **options: Any) -> Iterator[None]:
-    """As `slicer.util.tryWithErrorDisplay`, with errors of the library in the application's language."""
+    """Show errors like `slicer.util.tryWithErrorDisplay`, in the application's language."""
     with slicer.util.tryWithErrorDisplay(message, **options):
         try:
             yield

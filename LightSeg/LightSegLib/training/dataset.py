@@ -92,7 +92,7 @@ def read_dataset(folder: str | Path) -> Dataset:
 
 
 def _names(folder: Path) -> Names:
-    """Return what dataset.json states, where there is one."""
+    """Return the names that dataset.json states, if there is one."""
     path = folder / DATASET_NAME
     try:
         return read_names(read_object(path) if path.is_file() else {})

@@ -20,7 +20,7 @@ from .synthetic_options import SyntheticTrainingOptions
 
 @dataclass(frozen=True)
 class Material:
-    """All that a training on label maps starts from.
+    """The inputs of a training on label maps.
 
     Attributes:
         training: positions in `maps`.
@@ -73,7 +73,7 @@ def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
 
 
 def network_arguments(material: Material, options: SyntheticTrainingOptions) -> dict[str, object]:
-    """Of the network for these label maps, as its card states them."""
+    """Return the network's arguments for these label maps, as its card states them."""
     settings = material.settings
     return {
         "classes": len(settings.structures) + 1,

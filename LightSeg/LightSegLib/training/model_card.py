@@ -58,7 +58,7 @@ def model_id(out: Path) -> str:
 
 
 def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
-    """Return the chosen card; what it says of its own training data is dropped for other data."""
+    """Return the chosen card; what it states about other training data is dropped."""
     card = find_card(options.card)
     if len(card.channels) != len(dataset.channels):
         raise InputError(

@@ -33,7 +33,7 @@ STEEPEST = 5.0  # norm at which gradients are cut
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One finished epoch: what the log holds, and the seconds that the rest will take."""
+    """A finished epoch: a line of the log, and the seconds left."""
 
     epoch: int
     epochs: int
@@ -46,7 +46,7 @@ class EpochReport:
 
 
 class RunOptions(Protocol):
-    """What every kind of training can be told; see the options of each."""
+    """The options that all kinds of training share."""
 
     @property
     def epochs(self) -> int: ...
@@ -105,7 +105,7 @@ class Run(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return what must not differ between the parts of a run."""
+        """Return what must be the same when a run resumes."""
 
     @abstractmethod
     def model_files(self) -> list[str]:
@@ -146,7 +146,11 @@ class Run(ABC):
         )
 
     def update(self, loss: Tensor, epoch: float) -> float:
-        """Return one step of the optimizer and of the average; `epoch` with the share of it that is done."""
+        """Take a step of the optimizer and of the average; return the loss.
+
+        Args:
+            epoch: with the share of it that is done.
+        """
         rate = learning_rate(self.run_options, epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

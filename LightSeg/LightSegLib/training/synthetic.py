@@ -151,7 +151,7 @@ class SyntheticRun(Run):
     # --- training ------------------------------------------------------------------------------
 
     def train_steps(self, epoch: int) -> list[float]:
-        """Return one step for each image."""
+        """Train on the images of an epoch, one step each; return the losses."""
         first = epoch * self.options.images_per_epoch
         if self.images is None:
             self.images = self._stream(first)
@@ -161,8 +161,7 @@ class SyntheticRun(Run):
         return losses
 
     def _stream(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return half images and their half classes from number `first` to the last, made in a process beside this
-        one."""
+        """Return the half images and their classes from number `first` on, made in another process."""
         left = self.options.epochs * self.options.images_per_epoch - first
         loader = torch.utils.data.DataLoader(
             ImageStream(self, first), batch_size=None, sampler=range(left), num_workers=1, prefetch_factor=QUEUE

@@ -26,7 +26,7 @@ TEMPLATE_MARGIN, TEMPLATE_SPACING = 32.0, 2.0  # mm
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where a model comes from, and its files."""
+    """The origin of a model, and its files."""
 
     dataset: str
     command: str

@@ -94,7 +94,7 @@ class _Run(Run):
         self.open_folder()
 
     def train_steps(self, epoch: int) -> list[float]:
-        """Return one pass over the training cases."""
+        """Train on all cases once; return the losses."""
         options = self.options
         random = np.random.default_rng((options.seed, epoch))
         order = random.permutation(len(self.prepared))

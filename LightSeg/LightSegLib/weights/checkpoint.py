@@ -163,7 +163,7 @@ def _parts(content: Any, name: str) -> tuple[str, list[dict[str, Tensor]], dict[
 
 
 def _facts(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what an nnU-Net v2 checkpoint states; `init_args` are the arguments of its trainer, by name."""
+    """Return what an nnU-Net v2 checkpoint states; `init_args` are its trainer's arguments by name."""
     arguments = fields.get("init_args")
     arguments = arguments if isinstance(arguments, dict) else {}
     return {
@@ -227,7 +227,7 @@ def _check_copies(weights: list[dict[str, Tensor]], most: int) -> None:
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
-    """Return what two keys of one tensor have in common."""
+    """Return what identifies the storage of a tensor."""
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 

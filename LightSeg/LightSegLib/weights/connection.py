@@ -102,7 +102,7 @@ class Connection:
         self.session.close()
 
     def open(self, address: str, headers: Mapping[str, str] | None = None) -> Stream:
-        """Return one request; the answer has status 200, 206 or, where a range was asked for, 416.
+        """Send a request; the answer has status 200, 206 or, where a range was asked for, 416.
 
         Raises:
             SourceError: if the source does not have the file.
@@ -129,7 +129,7 @@ class Connection:
                 tries.wait_after(error)
 
     def pause(self, seconds: float, reason: str) -> None:
-        """Wait, telling the user why.
+        """Wait before the next try, with progress.
 
         Raises:
             Canceled: if `canceled` returns True.
@@ -164,7 +164,7 @@ class RetryCounter:
 
 
 class Stream:
-    """One answer, read by a thread.
+    """An answer, read by a thread: `status`, `headers`, `address` (after redirects) and `blocks`; a context manager.
 
     `status`, `headers`, `address` (after redirects) and `blocks`; a context.
     """
@@ -196,13 +196,13 @@ class Stream:
 
     @property
     def length(self) -> int | None:
-        """Bytes of this body, where the server says so."""
+        """Bytes of this body, or None if the server does not state them."""
         length = self.headers.get("Content-Length", "")
         return int(length) if length.isdecimal() and len(length) <= MOST_DIGITS else None
 
     @property
     def ends_marked(self) -> bool:
-        """Whether a body that broke off can be told from a whole one."""
+        """Whether a truncated body can be detected."""
         return self.length is not None or "chunked" in self.headers.get("Transfer-Encoding", "").lower()
 
     def blocks(self) -> Iterator[bytes]:
@@ -297,7 +297,7 @@ def _asked_wait(answer: requests.Response) -> float | None:
 
 
 def _failure(error: Exception) -> SourceError:
-    """Return what a request that got no answer tells the user, and whether another try may help."""
+    """Return the error for a request without an answer, and whether another try may help."""
     import requests
 
     text = str(error)

@@ -136,7 +136,7 @@ def download(remote: RemoteFile, partial: PartialDownload, connection: Connectio
 
 
 def copied(file: Path, partial: PartialDownload, expected: Fingerprint, reporter: Reporter, title: str) -> Fingerprint:
-    """As `download`, of a file that another folder has."""
+    """Copy a file of another folder like `download`."""
     try:
         size = file.stat().st_size
         check_fingerprint(expected, Fingerprint(size))
@@ -173,7 +173,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def write_error(folder: Path, error: OSError) -> OutputError:
-    """Return what went wrong with the file system of the weights folder, for the user."""
+    """Return the error for the user of an OSError in the weights folder."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(
             _(
@@ -292,7 +292,7 @@ def _range_start(stream: Stream) -> int | None:
 
 
 def _validator(stream: Stream) -> str:
-    """Return what names this state of the file in If-Range: a strong ETag, else its date, else nothing."""
+    """Return the validator of If-Range: a strong ETag, else the date, else an empty text."""
     etag = stream.headers.get("ETag", "")
     return etag if etag.startswith('"') else stream.headers.get("Last-Modified", "")
 

@@ -63,7 +63,7 @@ def _open(path: Path) -> tuple[int, bool]:
 
 
 def _local_path(path: Path) -> Path:
-    """Return a name in the temporary folder that stands for `path`, and for this user alone."""
+    """Return the path of a lock in the temporary folder, for `path` and this user alone."""
     name = hashlib.sha256(f"{Path.home()} {path.resolve()}".encode()).hexdigest()
     return Path(tempfile.gettempdir()) / f"lightseg-{name[:24]}.lock"
 

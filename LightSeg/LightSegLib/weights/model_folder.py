@@ -40,7 +40,7 @@ class ModelFolder:
         self._record_path = path / "record.json"
 
     def record(self) -> Record | None:
-        """Return what is remembered; None for nothing, or for what cannot be understood."""
+        """Return the record, or None if there is none that can be read."""
         return read_record(self._record_path)
 
     def record_for(self, card: Card) -> Record:
@@ -262,14 +262,18 @@ class ModelFolder:
         return freed
 
     def _difference(self, card: Card, found: Fingerprint) -> str:
-        """In which way a file is not the model's: by the card, else by the first download; empty if it is."""
+        """Return how a file differs from the card's, or else from the first download; empty if it does not."""
         expected, first = Fingerprint.of_card(card), self.first_download(card)
         if not expected.certain and first not in (None, found.sha256):
             return f"it is not the file of the first download, whose SHA-256 is {first}"
         return expected.difference(found)
 
     def _enter(self, card: Card, found: Fingerprint, source: str, known: dict[str, str] | None = None) -> Path:
-        """Return the record the file that lies in its place; `known`: what its source will be held to."""
+        """Record a file that is in its place, and return its path.
+
+        Args:
+            known: checksums that the source must keep.
+        """
         (self.path / CARD_NAME).unlink(missing_ok=True)  # what an earlier file said of itself
         before = self.record_for(card)
         entered = replace(before, current=found, original=None, source=source, when=_now())
@@ -283,7 +287,7 @@ class ModelFolder:
 
 
 def _sniffed(path: Path) -> str:
-    """Return what a file is instead of weights, where its beginning tells."""
+    """Return what a file is instead of weights, by its first bytes; empty if it may be weights."""
     with path.open("rb") as stream:
         beginning = stream.read(512)
     if is_html(beginning):

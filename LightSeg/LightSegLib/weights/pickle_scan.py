@@ -71,14 +71,14 @@ def _full_name(argument: str) -> str:
 
 @dataclass(frozen=True)
 class _Name:
-    """In place of a function or class."""
+    """Stand-in for a function or class."""
 
     name: str
 
 
 @dataclass
 class _Held:
-    """In place of a list, a dict, or what a call returned: how many entries it has, and what was called.
+    """Stand-in for a list, a dict, or the result of a call: number of entries, and what was called.
 
     Attributes:
         keys: those that are text; None where they are not known.
@@ -93,7 +93,7 @@ _MARK = object()
 
 
 class Scan:
-    """One pickle of a weights file, run with stand-ins.
+    """Runs a pickle of a weights file with stand-ins for all values.
 
     Args:
         storages: bytes of each storage that it names, by key.
@@ -162,7 +162,7 @@ class Scan:
             raise ValueError(_("it uses {name}, which torch.save does not").format(name=name))
 
     def _popped(self) -> list[Any]:
-        """Return what lies above the last mark."""
+        """Return the values above the last mark."""
         items: list[Any] = []
         while (item := self._stack.pop()) is not _MARK:
             items.append(item)
@@ -206,13 +206,13 @@ class Scan:
         return _Held(sum(map(_length, arguments)), function.name)
 
     def _charge(self, values: tuple[Any, ...]) -> None:
-        """For what is copied: what was written once may be named again and again."""
+        """Count copied values against the limit: what is written once may be referenced again and again."""
         self._left -= sum(map(_length, values))
         if self._left < 0:
             raise ValueError(_("it asks for more than a file of its size can hold"))
 
     def _stored(self, identity: Any) -> _Held:
-        """Return a storage, by what torch.save says of it: "storage", type, key, device, number of elements."""
+        """Return a storage by torch.save's tuple: "storage", type, key, device, number of elements."""
         kind, storage, key, device, count = identity[:5]
         if kind != "storage" or not isinstance(key, str) or not isinstance(count, int) or count < 0:
             raise ValueError(_("it names a storage in an unknown way"))

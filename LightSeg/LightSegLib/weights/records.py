@@ -27,16 +27,16 @@ class Fingerprint:
 
     @classmethod
     def of_card(cls, card: Card) -> Fingerprint:
-        """Return what a card says of its weights."""
+        """Return what a card states about its weights."""
         return cls(card.weights.size, card.weights.sha256, card.weights.git_blob)
 
     @property
     def certain(self) -> bool:
-        """Whether it tells the right file from every other one."""
+        """Whether it distinguishes the file from every other one."""
         return self.sha256 is not None or self.git_blob is not None
 
     def difference(self, other: Fingerprint) -> str:
-        """In which way the other file is not this one, for a message; empty where all that both know agrees."""
+        """Return how another file differs, for a message; empty if all that both know agrees."""
         if None not in (self.size, other.size) and self.size != other.size:
             return f"{other.size} bytes instead of {self.size}"
         if None not in (self.sha256, other.sha256) and self.sha256 != other.sha256:
@@ -46,7 +46,7 @@ class Fingerprint:
         return ""
 
     def completed(self, other: Fingerprint) -> Fingerprint:
-        """Return what this one knows, and from the other what it does not."""
+        """Return this fingerprint, completed from another one."""
         return Fingerprint(
             self.size if self.size is not None else other.size,
             self.sha256 or other.sha256,
@@ -76,7 +76,7 @@ def fingerprint(path: Path, reporter: Reporter | None = None) -> Fingerprint:
 
 @dataclass(frozen=True)
 class Record:
-    """What the store remembers of one model: the file it has, and what it must recognize later.
+    """The store's record of one model: the file it has, and what identifies it later.
 
     Attributes:
         version: of the card for which the file was fetched.

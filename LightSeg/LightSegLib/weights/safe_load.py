@@ -35,7 +35,9 @@ class _Refused(Exception):
 
 
 class _DType:
-    """In place of numpy.dtype: only plain numbers.
+    """Stand-in for numpy.dtype that allows plain numbers only.
+
+    A file can describe fields beyond the end of an item, and numpy would then read other memory.
 
     A file can tell numpy's own of fields beyond the end of its items, and reading those reads other memory.
     """
@@ -50,7 +52,7 @@ class _DType:
 
 
 class _Array:
-    """In place of numpy.ndarray: numbers whose bytes fill its shape exactly, or numpy's reshape fails."""
+    """Stand-in for numpy.ndarray: its bytes must fill its shape exactly, or reshaping fails."""
 
     values = np.empty(0)
 
@@ -69,18 +71,18 @@ class _Array:
 
 
 def _empty_array(*_: object) -> _Array:
-    """In place of numpy's _reconstruct, which takes the type to make from the file."""
+    """Stand-in for numpy's _reconstruct, which would create a type that the file names."""
     return _Array()
 
 
 def _number(dtype: _DType, content: bytes) -> bool | int | float:
-    """In place of numpy's scalar: a Python number."""
+    """Stand-in for numpy's scalar: return a Python number."""
     (value,) = np.frombuffer(content, dtype.dtype).tolist()
     return value
 
 
 def _empty_dict(*_: object) -> dict[Any, Any]:
-    """In place of defaultdict: the factory is not needed and never called."""
+    """Stand-in for defaultdict; its factory is not needed and never called."""
     return {}
 
 
@@ -110,7 +112,7 @@ FROM_TORCH = {
 
 
 def safe_load(path: Path) -> Any:
-    """Return what `torch.save` wrote into a file: containers, numbers, strings and tensors on the CPU.
+    """Return the containers, numbers, strings and CPU tensors that `torch.save` wrote into a file.
 
     Tensors of a zip archive are views of the file, read when they are used; copy those that are to stay.
 
@@ -207,7 +209,7 @@ def _check_zip(path: Path) -> None:
 
 
 def _check_legacy(path: Path) -> None:
-    """That every tensor has its numbers in the file; torch would leave those of others as the memory happens to be."""
+    """Check that the file has the numbers of every tensor; torch would leave others as uninitialized memory."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         *_others, content, keys = (Scan(stream, size) for _ in range(LEGACY_PICKLES))
@@ -307,6 +309,6 @@ def _names_in_pickle(path: Path) -> list[str]:
 
 
 def first_line(error: Exception) -> str:
-    """Return one line of a reader's message; torch puts advice around it that holds for trusted files only."""
+    """Return the first line of a reader's message, without torch's advice for trusted files."""
     lines = str(error).split("WeightsUnpickler error: ")[-1].strip().splitlines()
     return lines[0].rstrip(". ") if lines else type(error).__name__

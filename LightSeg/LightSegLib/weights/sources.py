@@ -53,8 +53,7 @@ class Endpoints:
 
 
 def mirror_address(mirror: str | None = None) -> str:
-    """Base address, or folder, of a mirror: the argument, else LIGHTSEG_MIRROR, else "mirror" in settings.json of the
-    user's LightSeg folder; empty where there is none.
+    """Return the address or folder of a mirror: the argument, LIGHTSEG_MIRROR, or "mirror" in settings.json.
 
     Raises:
         InputError: for settings that cannot be read.
@@ -78,8 +77,7 @@ def mirror_address(mirror: str | None = None) -> str:
 
 
 def sources_of(card: Card, mirror: str, file: Weights | Part | None = None) -> list[Source]:
-    """Return where to look for a file of a card's weights, in this order: the mirror, if there is one, then its own
-    sources.
+    """Return the sources of a file of a card's weights, in order: the mirror, if there is one, then its own.
 
     Args:
         file: one of `card.weights.published`; the first where it is left out. A mirror may be a folder.
@@ -104,7 +102,7 @@ def origin(source: Source) -> str:
 
 
 def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connection: Connection) -> RemoteFile:
-    """Return where the file of a source lies, with what the source says of it added to `expected`.
+    """Return the address of a source's file, with what the source states about it added to `expected`.
 
     Raises:
         SourceError: if the source does not have the file.
@@ -166,7 +164,10 @@ def _listed_files(address: str, connection: Connection) -> Iterator[_ListedFile]
 
 
 def _listed_file(entry: dict[str, object]) -> _ListedFile:
-    """Return one file: for an LFS file SHA-256 and size of the content; `oid` is then the blob id of its pointer."""
+    """Return a file of a listing.
+
+    For a file in Git LFS, these are SHA-256 and size of its content; `oid` is the blob id of its pointer.
+    """
     path, size, lfs = str(entry["path"]), entry["size"], entry.get("lfs")
     if isinstance(lfs, dict):
         return _ListedFile(path, Fingerprint(int(lfs["size"]), str(lfs["oid"])))
@@ -174,8 +175,10 @@ def _listed_file(entry: dict[str, object]) -> _ListedFile:
 
 
 def _choose(files: list[_ListedFile]) -> _ListedFile:
-    """Return the weights file of a folder: the final checkpoint, else the best one, else the only file that may be one;
-    of several folds the one trained on all data, else the first."""
+    """Return the weights file of a listing: the final checkpoint, else the best, else the only candidate.
+
+    Of several folds it is the one trained on all data, else the first.
+    """
     possible = [file for file in files if file.path.endswith(WEIGHTS_ENDINGS)]
     for name in PREFERRED_NAMES:
         if named := [file for file in possible if PurePosixPath(file.path).name == name]:

@@ -32,8 +32,11 @@ State = Literal["bundled", "user", "downloaded", "available", "manual", "missing
 
 @dataclass(frozen=True)
 class Entry:
-    """What the store has of one model: the whole weights file if there is one, bytes of all its files, bytes of an
-    unfinished download among them, and the record."""
+    """What the store has of one model.
+
+    The weights file if it is complete, bytes of all files, bytes of an unfinished download among them, and the
+    record.
+    """
 
     model: str
     path: Path | None
@@ -57,8 +60,11 @@ class WeightStore:
         self._patience = patience
 
     def state(self, card: Card) -> State:
-        """Return where the weights are: bundled with LightSeg, beside the user's own card, downloaded, or available for
-        download; manual where a person must fetch them, missing where nothing says from where."""
+        """Return where a card's weights are.
+
+        "bundled" with LightSeg, "user" beside the user's own card, "downloaded", "available" for download,
+        "manual" if a person must fetch them, or "missing" if no source is known.
+        """
         local = weights_path(card)
         if local.is_file():
             return "bundled" if local.is_relative_to(resources_folder()) else "user"
@@ -73,7 +79,7 @@ class WeightStore:
         return "manual" if _only_pages(sources) else "available"
 
     def path(self, card: Card) -> Path:
-        """Return the weights file, without network.
+        """Return the path of a card's weights, without network.
 
         Also raises what `ensure` raises of license and folder where a person has just put it into its place.
 
@@ -95,7 +101,7 @@ class WeightStore:
         )
 
     def record(self, card: Card) -> Record | None:
-        """Return what is remembered of a model's download, with size and SHA-256 of its file; None for nothing."""
+        """Return the record of a model's download, with size and SHA-256 of its file, or None."""
         return self._folder(card.id).record()
 
     def license_accepted(self, card: Card) -> bool:
@@ -219,7 +225,7 @@ class WeightStore:
             )
 
     def remove(self, model: Card | str, forget: bool = False) -> int:
-        """Delete the downloaded files of a model, unfinished ones too; returns the bytes freed.
+        """Delete the downloaded files of a model, unfinished ones included, and return the bytes freed.
 
         What is bundled or lies beside a user's own card is not touched.
 

@@ -38,7 +38,7 @@ SILENT = ("InputLayer", "Dropout", "SpatialDropout3D")  # they do nothing to a v
 
 
 class _Unfit(Exception):
-    """Why the files are no MeshNet; half a sentence."""
+    """Why files are not a MeshNet, as half a sentence."""
 
 
 def read_tensorflow_js(topology: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -162,7 +162,7 @@ def _check_convolution(layer: dict[str, Any]) -> None:
 
 
 def _inputs(layers: Sequence[dict[str, Any]]) -> int:
-    """Return the channels of the input, which stand last in the shape of the first layer."""
+    """Return the number of input channels, the last entry of the first layer's shape."""
     shape = next(layer[key] for layer in layers for key in ("batch_input_shape", "batch_shape") if key in layer)
     if len(shape) != 5 or type(shape[-1]) is not int or not 1 <= shape[-1] <= MOST_CHANNELS:
         raise _Unfit(f"its input has the shape {shape}")
@@ -227,7 +227,7 @@ def _plain(path: str) -> str:
 
 
 def _kernel(array: np.ndarray | None, name: str) -> np.ndarray:
-    """In torch's order [out, in, k, j, i]."""
+    """Return a kernel in torch's order [out, in, k, j, i]."""
     if array is None:
         raise _Unfit(f"its weights '{name}' are not in the list")
     return np.array(array.transpose(4, 3, 0, 1, 2) if array.ndim == 5 else array, np.float32, order="C")

@@ -60,7 +60,7 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, while there is one."""
+        """Process ID of the worker, or None if it is not running."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
@@ -73,7 +73,7 @@ class Worker:
         progress: ProgressCallback | None = None,
         canceled: CancelCallback | None = None,
     ) -> Segmentation:
-        """As `Segmenter(find_card(model), options).segment(volumes, roi, progress, canceled)`, with the same errors.
+        """Segment like `Segmenter(find_card(model), options).segment(volumes, roi, progress, canceled)`.
 
         Raises what `ask` raises, too.
         """
@@ -93,7 +93,7 @@ class Worker:
         progress: ProgressCallback | None = None,
         canceled: CancelCallback | None = None,
     ) -> T:
-        """Return what `read` makes of the answer to a job.
+        """Send a job and return what `read` makes of the answer.
 
         `job` makes its message; both may use files in a folder until then.
 
@@ -154,7 +154,7 @@ class Worker:
 
     @contextmanager
     def _watching(self, process: subprocess.Popen[str], canceled: CancelCallback | None) -> Iterator[None]:
-        """End the process as soon as `canceled` says so."""
+        """End the process as soon as `canceled` returns True."""
         done = threading.Event()
 
         def watch() -> None:
@@ -240,14 +240,16 @@ def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, 
 
 
 def _safe_path() -> dict[str, str]:
-    """Variables that keep the current folder out of where modules are looked for; an empty place in PYTHONPATH, which a
-    colon too many leaves there, means it, too."""
+    """Return variables that keep the current folder off Python's module path.
+
+    An empty entry in PYTHONPATH, as a stray colon leaves it, means the current folder too.
+    """
     places = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(places)}
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """At once, with its children; returns when it is gone."""
+    """End a process and its children at once, and wait until it is gone."""
     if sys.platform == "win32":
         command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
         subprocess.run(command, capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW)
@@ -260,7 +262,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def _folder(session: Path) -> Iterator[Path]:
-    """For the files of one job."""
+    """Create a folder for the files of one job."""
     folder = session / uuid.uuid4().hex
     try:
         folder.mkdir()

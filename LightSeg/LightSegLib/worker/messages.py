@@ -63,7 +63,7 @@ def segmentation_message(segmentation: Segmentation, folder: Path) -> dict[str, 
 
 
 def segmentation_of(message: dict[str, Any]) -> Segmentation:
-    """In memory of its own, so that the files may be removed."""
+    """Return the segmentation of a message, in memory of its own, so that the files may be removed."""
     return Segmentation(
         np.load(message["voxels"]),
         _geometry(message["geometry"]),
@@ -75,7 +75,10 @@ def segmentation_of(message: dict[str, Any]) -> Segmentation:
 
 
 def error_message(error: BaseException) -> dict[str, Any]:
-    """Return a fault of the program is told as such; what it was stands in the log."""
+    """Return the message of an error.
+
+    A fault of the program is reported as one; the details are in the log.
+    """
     known = isinstance(error, LightSegError)
     text = error.args[0] if known else plain(without_secrets(str(error)))
     return {"error": type(error).__name__ if known else None, "message": text or type(error).__name__}

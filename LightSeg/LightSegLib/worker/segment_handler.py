@@ -36,7 +36,7 @@ class SegmentHandler:
 
 
 class SegmenterCache:
-    """The segmenter of the last model: two models do not lie in memory at a time."""
+    """Keeps the segmenter of the last model, so that two models are never in memory together."""
 
     def __init__(self) -> None:
         self._segmenter: Segmenter | None = None

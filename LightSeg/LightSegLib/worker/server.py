@@ -44,7 +44,7 @@ def main(session: str, idle_seconds: float, handler: Handler) -> None:
 
 
 def _private_output() -> TextIO:
-    """Return what was the standard output; from now on all that is printed goes to the standard error."""
+    """Return the original standard output; from now on, prints go to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
@@ -59,7 +59,7 @@ def _read(jobs: queue.Queue[dict[str, Any]], session: str) -> None:
 
 
 def _end(session: str) -> None:
-    """Whatever else is running: nobody waits for it."""
+    """End the process, whatever else it is doing: its owner does not wait."""
     shutil.rmtree(session, ignore_errors=True)
     os._exit(0)
 

@@ -95,7 +95,7 @@ def _raised(error: OSError) -> None:
 
 
 def is_dicom(path: Path) -> bool:
-    """By its first bytes, where it has no prefix also by its name.
+    """Return whether a file is DICOM by its first bytes; without a prefix, also by its name.
 
     Raises:
         OSError: if the file cannot be read or written.
@@ -107,7 +107,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def find_frames(paths: Iterable[Path], known: DicomFiles | None = None) -> DicomFiles:
-    """Return what the files hold, added to what is known of others; files that are not DICOM are passed over."""
+    """Return the DICOM files among `paths`, added to the known ones; other files are skipped."""
     found = DicomFiles() if known is None else known
     for path in paths:
         try:
@@ -184,7 +184,10 @@ def _frames(data: Any, path: Path, study: Study) -> list[Frame]:
 
 
 def _study(data: Any, path: Path) -> Study:
-    """Return a series without UID is what lies in one folder under one series number."""
+    """Return study and series of a data set.
+
+    A series without UID is the files of one folder with one series number.
+    """
     study, number_of_series = text(data, "StudyInstanceUID"), text(data, "SeriesNumber")
     image_type = [word.upper() for word in texts(data, "ImageType")]
     kind = next((KINDS[word] for word in image_type if word in KINDS), OBJECTS.get(text(data, "Modality"), ""))
@@ -215,7 +218,7 @@ def _media_class(data: Any) -> str:
 
 
 def _is_cut(data: Any) -> bool:
-    """Return whether an image's header ends before it says how large it is."""
+    """Return whether an image's header ends before its size."""
     from pydicom.uid import UID
 
     uid = text(data, "SOPClassUID") or _media_class(data)

@@ -25,7 +25,7 @@ EXACT_DIGITS = 3  # directions with fewer decimals, such as 1\0\0\0\1\0, are no 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What all frames of a file have in common, as text.
+    """Study and series of a file, as text.
 
     Attributes:
         kind: why it is no slice of a volume, or nothing.
@@ -99,7 +99,7 @@ class UnusableFrame(Exception):
 
 
 def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return the fields of a frame that say where it lies and what its values are, from the texts of the attributes.
+    """Return position, orientation and intensity scaling of a frame from the texts of its attributes.
 
     What cannot be used is told by the field `problem`.
     """
@@ -141,7 +141,7 @@ def check_usable(frames: Sequence[Frame]) -> None:
 
 
 def number(text: str) -> float | None:
-    """Return None where the text is no finite number."""
+    """Return a text as a finite number, or None."""
     try:
         value = float(text)
     except ValueError:

@@ -134,7 +134,7 @@ def _evenly(along: np.ndarray, rounding: float) -> tuple[float, float] | None:
 
 
 def _upright(frames: Sequence[Frame], aside: np.ndarray) -> bool:
-    """Return whether all slices lie above one another, as far as the rounding of positions and directions explains."""
+    """Return whether the slices are exactly above one another, within the rounding of positions and directions."""
     height = np.linalg.norm(np.subtract(frames[-1].position, frames[0].position))
     digits = max(frame.decimals[1] for frame in frames)
     turned = height * 10.0**-digits if digits >= EXACT_DIGITS else 0.0

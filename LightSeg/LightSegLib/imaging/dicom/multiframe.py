@@ -34,7 +34,7 @@ UNPLACED = "has several frames without functional groups, so their places are no
 
 
 def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
-    """Return every frame; what a frame does not say of itself, its file says of all."""
+    """Return all frames of a multi-frame file; what a frame does not state, the file states for all."""
     own = list(data.get("PerFrameFunctionalGroupsSequence") or ())
     shared = next(iter(data.get("SharedFunctionalGroupsSequence") or ()), None)
     dimensions = _dimensions(data)
@@ -64,7 +64,7 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
 
 
 def _dimensions(data: Any) -> list[str]:
-    """Return a word for each dimension index; empty for one that says where a frame lies."""
+    """Return a name for each dimension index; empty for one that encodes the position."""
     from pydicom.datadict import keyword_for_tag
 
     words: list[str] = []
@@ -89,7 +89,7 @@ def _place_in_stack(groups: tuple[Any, Any]) -> int | None:
 
 
 def _texts(groups: tuple[Any, Any], sequence: str, name: str) -> tuple[str, ...]:
-    """Of the frame's own group, else of the one that all share."""
+    """Return the values of an attribute in the frame's functional groups, else in the shared ones."""
     for group in groups:
         items = group.get(sequence) if group is not None else None
         if items and (found := texts(items[0], name)):

@@ -73,7 +73,7 @@ class Pixels:
 
 
 def _stored_values(frame: Frame) -> np.ndarray:
-    """Return all frames of the file [n, j, i] as they are stored, through pydicom or else GDCM."""
+    """Return all frames of a file [n, j, i] as stored, decoded by pydicom or else GDCM."""
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -153,7 +153,7 @@ def _by_gdcm(data: Any) -> np.ndarray:
 
 
 def _used_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
-    """Without what may lie in the bits beside the stored ones, such as overlays."""
+    """Return the values without the bits beside the stored ones, such as overlays."""
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     stored, size = frame.stored, values.dtype.itemsize * 8
     if stored.bits >= size or not stored.bits <= stored.high_bit + 1 <= size:

@@ -18,7 +18,7 @@ FEW = 0.1  # of the slices of the largest volume: fewer are left over, as the sc
 
 @dataclass(frozen=True)
 class Stack:
-    """Frames that may be one volume, in the order of their places.
+    """Frames that can be one volume, in order of position.
 
     Attributes:
         what: tells it from the others of its series.
@@ -113,7 +113,8 @@ def _divided(frames: list[Frame]) -> Series:
 
 
 def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Return the frames that can lie in one volume: of one size, direction, spacing, origin and frame of reference."""
+    """Return groups of frames that can be in one volume: same size, direction, spacing, origin and frame of
+    reference."""
     groups: list[list[Frame]] = []
     for frame in frames:
         own = next((members for members in reversed(groups) if _fits(frame, members[0])), None)
@@ -203,7 +204,7 @@ def _look(stack: Stack) -> str:
 
 
 def _told_apart(stacks: Sequence[Stack]) -> list[Stack]:
-    """Of two that are called alike the second gets a number."""
+    """Return the stacks with unique names; a second one of a name gets a number."""
     seen: Counter[str] = Counter()
     found = []
     for stack in stacks:

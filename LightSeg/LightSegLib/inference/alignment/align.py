@@ -83,7 +83,7 @@ class Aligned:
     def restorer(
         self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
     ) -> AlignedRestorer:
-        """Takes logits of the grid, decides labels on the input's grid."""
+        """Return the restorer that takes logits of the grid and decides labels on the input's grid."""
         shift = np.eye(4)
         shift[:3, 3] = [part.start for part in self.roi_slices[::-1]]
         to_grid = np.linalg.inv(self.grid_to_world) @ self.channels[0].geometry.index_to_world @ shift
@@ -95,7 +95,7 @@ class Aligned:
 
     @property
     def notices(self) -> list[str]:
-        """What the user should know about the place that was found."""
+        """What the user should know about the alignment."""
         missing = 1 - self.registration.inside
         if missing <= CUT_OFF:
             return []
@@ -106,7 +106,7 @@ class Aligned:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What belongs into the provenance."""
+        """What is added to the provenance."""
         found = self.registration
         return {
             "alignment": {
@@ -158,7 +158,7 @@ def align(
 
 
 def _check_size(volume: Volume, subject: str, template: Geometry) -> None:
-    """Before a search that would take minutes, and memory, in an image of some meters."""
+    """Check the size of an image before a search, which would take minutes and much memory."""
     longest, usual = (
         max(length * mm for length, mm in zip(grid.shape, grid.spacing[::-1], strict=True))
         for grid in (volume.geometry, template)

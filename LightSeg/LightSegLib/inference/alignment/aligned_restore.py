@@ -20,7 +20,7 @@ CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cell, z, y, x
 
 
 class AlignedRestorer:
-    """Takes the logits of an aligned grid, decides labels [k, j, i] that lie at an angle to it.
+    """Takes the logits of an aligned grid and decides labels [k, j, i] on a grid at an angle to it.
 
     Between eight voxels of one label any mean of their logits has it, too, and is at least as certain as the least
     certain of them: there nothing is computed.
@@ -123,7 +123,7 @@ class AlignedRestorer:
 
 
 def _corners(grid: Tensor) -> list[Tensor]:
-    """For every cell of eight voxels of a grid [k, j, i] the value at each of its corners, [k - 1, j - 1, i - 1]."""
+    """Return, for every cell of eight voxels of a grid [k, j, i], the values at its corners [k - 1, j - 1, i - 1]."""
     k, j, i = (length - 1 for length in grid.shape)
     return [grid[z : z + k, y : y + j, x : x + i] for z, y, x in CORNERS]
 
@@ -136,8 +136,7 @@ def _spread(values: Tensor, chosen: Tensor, shape: Sequence[int]) -> np.ndarray:
 
 
 def places(matrix: np.ndarray, shape: Sequence[int], offset: Sequence[float] = (0, 0, 0)) -> list[Tensor]:
-    """Return where a 4x4 matrix takes the voxels of a grid [k, j, i], shifted by `offset` (i, j, k): x, y, z [k, j,
-    i]."""
+    """Return x, y, z [k, j, i]: a 4x4 matrix applied to the indices of a grid, shifted by `offset` (i, j, k)."""
     k, j, i = (
         torch.arange(n, dtype=torch.float32).reshape(-1, *[1] * after)
         for n, after in zip(shape, (2, 1, 0), strict=True)

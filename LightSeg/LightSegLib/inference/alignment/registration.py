@@ -36,7 +36,7 @@ RELAXATION = 0.7
 
 @dataclass(frozen=True)
 class Registration:
-    """How a template lies in an image.
+    """The position of a template in an image.
 
     Attributes:
         matrix: 4x4, from a place in the template to that in the image, LPS mm.
@@ -219,7 +219,7 @@ def _entropy(shares: np.ndarray) -> float:
 
 
 def _shares_inside(template: Template, matrix: np.ndarray, geometry: Geometry) -> tuple[float, float]:
-    """Shares of the template and of its focus that lie within the grid of an image."""
+    """Return the shares of the template and of its focus that are within the grid of an image."""
     to_index = np.linalg.inv(geometry.index_to_world) @ matrix @ template.geometry.index_to_world
     k, j, i = np.ogrid[tuple(slice(n) for n in template.image.shape)]
     inside = np.ones(template.image.shape, bool)

@@ -38,7 +38,7 @@ class Peak:
 
 
 class DisplacementSearch:
-    """Finds templates of at most `reach` voxels [k, j, i] in one image, whose transforms are computed once.
+    """Searches templates of at most `reach` voxels [k, j, i] in one image; its transforms are computed once.
 
     Args:
         classes: number of each voxel's gray-level class, int [k, j, i]; -1 where there is no image.

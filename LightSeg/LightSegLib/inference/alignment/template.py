@@ -53,7 +53,7 @@ class Template:
         return image * self.focus / np.float32(255) if bare else image
 
     def near(self, mm: float) -> Template:
-        """Return what lies no farther than `mm` from the focus along any axis."""
+        """Return the template cropped to `mm` around its focus."""
         found = ndimage.find_objects((self.away <= mm).astype(np.uint8))
         if not found:
             raise ModelError(_("The template has no focus. Restore its file or import the model again."))

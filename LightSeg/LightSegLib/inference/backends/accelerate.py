@@ -78,7 +78,7 @@ class Model:
 
 
 def accelerate(model: Model, device: torch.device, backend: str, patch: Sequence[int], threads: int) -> Runner:
-    """Return what runs the model's tiles on `device` with a backend that `choose_backend` gave.
+    """Return a runner of the model's tiles on `device` with a backend of `choose_backend`.
 
     Args:
         patch: voxels [k, j, i] of the tiles.
@@ -104,8 +104,7 @@ def accelerate(model: Model, device: torch.device, backend: str, patch: Sequence
 
 
 def choose_backend(model: Model, device: torch.device, precision: str, openvino: bool) -> str:
-    """Return the backend that computes: the one asked for, or the fastest that this device is known for and that
-    agrees.
+    """Return the backend to use: the one asked for, or the fastest that suits the device and agrees.
 
     Args:
         precision: "auto", "float32", or the backend of earlier work, of `precisions.BACKENDS`.
@@ -129,7 +128,7 @@ def choose_backend(model: Model, device: torch.device, precision: str, openvino:
 
 
 def _bring_back(model: Model) -> None:
-    """From a GPU whose memory did not suffice."""
+    """Move the networks to the CPU from a GPU whose memory did not suffice."""
     for network in model.networks:
         network.to("cpu")
 
@@ -269,12 +268,12 @@ def _masks(logits: Tensor, regions: bool) -> Tensor:
 
 
 def _folder(model: Model) -> Path:
-    """Return where what is known of these weights is kept."""
+    """Return the folder with what is known about these weights."""
     return user_folder() / "accelerated" / str(model.identity)[:16]
 
 
 def _key(model: Model, backend: str) -> str:
-    """Of everything on which the outcome of the check depends, but for the weights."""
+    """Return the hash of everything, apart from the weights, that the outcome of the check depends on."""
     network = (repr(model.networks[0]), model.channels, model.patch, model.signed, model.regions)
     facts = (__version__, backend_choice.libraries(), backend_choice.processor(), network, backend)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -39,8 +39,7 @@ WITHOUT_BFLOAT16 = (*WITHOUT_AVX512, "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def processor(device: torch.device | None = None) -> str:
-    """Return what computes, as far as it decides the digits: "x86_64 AVX-512 AMX, Intel(R) Xeon(R) ...", or a GPU's
-    name."""
+    """Return the processor as far as it decides the digits: "x86_64 AVX-512 AMX, Intel(R) Xeon(R) ...", or a GPU."""
     if device is not None and device.type == "cuda":
         return torch.cuda.get_device_name(device)
     kind = " ".join(word for word in (platform.machine(), *_instructions()) if word)
@@ -105,15 +104,14 @@ def check_possible(backend: str, device: torch.device, openvino: bool) -> None:
 
 
 def native_bfloat16() -> bool:
-    """Return whether the processor itself computes in bfloat16, and oneDNN may use that; False where torch does not
-    tell."""
+    """Return whether the processor computes in bfloat16 and oneDNN may use that; False if torch does not know."""
     limit = _isa_limit()
     tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return limit not in WITHOUT_BFLOAT16 and any(getattr(torch.cpu, name, lambda: False)() for name in tests)
 
 
 def can_run_openvino() -> bool:
-    """False where oneDNN is held below AVX-512: OpenVINO, which obeys that in parts, then ends the process."""
+    """Return False if oneDNN is limited below AVX-512: OpenVINO obeys that in part, and ends the process."""
     return _isa_limit() not in WITHOUT_AVX512
 
 
@@ -125,7 +123,7 @@ def _possible(backend: str, openvino: bool) -> bool:
 
 
 def _isa_limit() -> str:
-    """To which instructions oneDNN is held."""
+    """Return the instruction set that oneDNN is limited to."""
     return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
 
 

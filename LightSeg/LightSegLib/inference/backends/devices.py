@@ -44,7 +44,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for torch's and Python's ways of saying that memory ran out, on any device."""
+    """Return whether an error of torch or Python means that memory ran out, on any device."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     text = str(error).lower()
@@ -52,5 +52,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_unsupported(error: BaseException) -> bool:
-    """True where torch says that a device lacks an operation, as some builds do for 3D ones on Apple's GPUs."""
+    """Return whether torch reports that a device lacks an operation, as some builds do for 3D on Apple's GPUs."""
     return isinstance(error, NotImplementedError) or "not supported on" in str(error).lower()

@@ -111,7 +111,7 @@ def _converted(network: nn.Module, shape: Sequence[int]) -> Any:
 
 @functools.cache
 def _core() -> Any:
-    """Return one for the life of the process.
+    """Return OpenVINO's core, one for the life of the process.
 
     With the last core OpenVINO's CPU plugin would be unloaded. If that happened in another thread, the stack on which
     it lets this one handle signals would be gone, and the next signal that Python handles would end the process.

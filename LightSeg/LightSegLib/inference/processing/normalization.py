@@ -19,7 +19,7 @@ CHUNK_VOXELS = 4_000_000  # looked at together, so that no second copy of a larg
 
 @dataclass(frozen=True)
 class IntensityTransform:
-    """What a normalization does to each voxel: keep it within lower..upper, subtract shift, divide by divisor."""
+    """Intensity transform of a normalization: clip to lower..upper, subtract shift, divide by divisor."""
 
     lower: float = -math.inf
     upper: float = math.inf
@@ -90,7 +90,7 @@ def normalized(image: np.ndarray, rows: slice, transform: IntensityTransform, ma
 
 
 def chunks(shape: Sequence[int]) -> Iterator[slice]:
-    """Return all rows of an array [k, j, i], some at a time."""
+    """Return slices that cover all rows of an array [k, j, i], some at a time."""
     depth = max(1, CHUNK_VOXELS // max(1, shape[1] * shape[2]))
     return (slice(row, min(row + depth, shape[0])) for row in range(0, shape[0], depth))
 

@@ -94,7 +94,7 @@ class NetworkInput(Protocol):
     def restorer(
         self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
     ) -> Restorer:
-        """Return what writes to such views; see `Restorer`."""
+        """Return the restorer that writes to such views; see `Restorer`."""
 
     def bytes_to_restore(self, outputs: int) -> int:
         """Return the memory that the restorer takes."""
@@ -105,7 +105,7 @@ class NetworkInput(Protocol):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What belongs into the provenance."""
+        """What is added to the provenance."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class PreparedVolumes:
     def restorer(
         self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
     ) -> LabelRestorer:
-        """Takes logits of the working grid, decides labels at the input's resolution."""
+        """Return the restorer that takes logits of the working grid and decides labels at the input's resolution."""
         picked = nearest_axes(rules.resampling, self.working_spacing, self.spacing)
         return LabelRestorer(self.shape, labels, decision, picked, confidence)
 
@@ -166,12 +166,12 @@ class PreparedVolumes:
 
     @property
     def notices(self) -> list[str]:
-        """None."""
+        """An empty list: there is nothing to report."""
         return []
 
     @property
     def facts(self) -> dict[str, Any]:
-        """None."""
+        """An empty dict: nothing is added to the provenance."""
         return {}
 
 

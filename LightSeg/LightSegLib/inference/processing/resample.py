@@ -53,7 +53,7 @@ def nearest_axes(rule: Resampling, spacing: Sequence[float], target: Sequence[fl
 
 
 def nearest(length: int, new: int) -> np.ndarray:
-    """For each of `new` voxels along an axis the nearest of `length`."""
+    """Return, for each of `new` voxels along an axis, the index of the nearest of `length`."""
     positions = length / new * (np.arange(new) + 0.5) - 0.5
     return np.clip(np.floor(positions + 0.5), 0, length - 1).astype(int)
 
@@ -118,7 +118,7 @@ class Resampler:
 
     @cached_property
     def _maps(self) -> list[Tensor | None]:
-        """For each axis the weights [new, old], or the indices [new] of the nearest voxels, or None for no change."""
+        """Return, for each axis, weights [new, old], indices [new] of the nearest voxels, or None for no change."""
         return [self._map(axis) for axis in range(3)]
 
     def _map(self, axis: int) -> Tensor | None:

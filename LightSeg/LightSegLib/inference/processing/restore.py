@@ -34,7 +34,7 @@ class Decision:
 
     @classmethod
     def of(cls, rules: Inference, unnamed: Sequence[int] = ()) -> Decision:
-        """Return what a card says."""
+        """Return the decision of a card's rules."""
         return cls(rules.regions, 0.5 if rules.average == "probabilities" else 0.0, unnamed)
 
     def labels(self, outputs: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class Restorer(Protocol):
 
 
 class LabelRestorer:
-    """Takes logits row by row and decides labels [k, j, i], resampling where the working grid has another shape.
+    """Takes logits row by row and decides labels [k, j, i], resampling if the working grid differs.
 
     Args:
         labels: the array to write to, of integers that hold every label. The two grids share their outer faces, so

@@ -218,10 +218,7 @@ def _affine(x: Tensor, scale: Tensor, shift: Tensor, activate: bool = False) -> 
 
 
 def _recalibration(excitation: Any, mean: Tensor) -> Tensor:
-    """Return the factors [C] of eq.
-
-    10.
-    """
+    """Return the factors [C] of eq. 10."""
     return torch.sigmoid(excitation.expand(F.silu(excitation.reduce(mean))))
 
 

@@ -18,12 +18,12 @@ def megabytes(size: int | None) -> str:
 
 
 def letterByLetter(text: str) -> str:
-    """For a dialog or a tool tip, which take text with tags for HTML."""
+    """Return a text with its HTML escaped, for a dialog or a tool tip."""
     return f'<span style="white-space: pre-wrap">{html.escape(text)}</span>' if "<" in text else text
 
 
 def progressText(progress: Progress) -> str:
-    """Return one line."""
+    """Return a progress report as one line."""
     text = translated(progress.step)
     if progress.tiles:
         text = _("{step}: tile {tile} of {tiles}").format(step=text, tile=progress.tile, tiles=progress.tiles)
@@ -37,7 +37,7 @@ def progressText(progress: Progress) -> str:
 
 
 def fraction(progress: Progress) -> float | None:
-    """Of the step that is done; None where it is not known."""
+    """Return the share of a step that is done, or None if it is unknown."""
     if progress.tiles:
         return progress.tile / progress.tiles
     return progress.received / progress.size if progress.size else None

@@ -133,7 +133,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         return ""
 
     def _hints(self) -> list[str]:
-        """Return what is allowed but may not be what the user wants."""
+        """Return hints about what is allowed but may be a mistake."""
         parameters, card = self._parameters(), self._card
         if parameters is None or card is None:
             return []
@@ -221,7 +221,7 @@ def isFrame(node: Any) -> bool:
 
 
 def unsuitable(node: Any) -> str:
-    """Return what keeps a node from being an input, or nothing; cheap enough to be asked at every change."""
+    """Return why a node cannot be an input, or an empty text; it is cheap enough to call at every change."""
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
         return _("{name} is a label map, choose an image").format(name=node.GetName())
     image = node.GetImageData()

@@ -57,7 +57,7 @@ class Models:
         return list(self._cards.values())
 
     def state(self, card: Card) -> State:
-        """Return where the weights are, as of the last `refresh`."""
+        """Return the state of a card's weights, as of the last `refresh`."""
         return self._states[card.id]
 
     def refresh(self) -> None:
@@ -236,7 +236,7 @@ class Models:
 
 
 def storedBytes(model: str, card: Card | None) -> int:
-    """Return what a downloaded or imported model takes on the disk."""
+    """Return the size on disk of a downloaded or imported model."""
     size = sum(entry.size for entry in WeightStore().entries() if entry.model == model)
     if card is not None and WeightStore().state(card) == "user" and card.folder is not None:
         size += sum(path.stat().st_size for path in card.folder.rglob("*") if path.is_file())
@@ -244,7 +244,7 @@ def storedBytes(model: str, card: Card | None) -> int:
 
 
 def stateText(card: Card, state: State) -> str:
-    """Return where the weights are, in words; a star for an unverified model."""
+    """Return the state of a card's weights as text; a star marks an unverified model."""
     text = {
         "bundled": _("bundled"),
         "user": _("imported"),
@@ -281,7 +281,7 @@ def details(card: Card) -> str:
 
 
 def accuracy(card: Card) -> str:
-    """Return what was measured, in one line; nothing where nothing is known."""
+    """Return the measured accuracy in one line, or an empty text."""
     measured = card.performance
     if "mean_dice" in measured:
         parts = [

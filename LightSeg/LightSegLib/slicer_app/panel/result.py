@@ -18,7 +18,10 @@ REFRESH_MS = 300  # after an edit, so that a stroke of the brush is not held up
 
 
 class Result(VTKObservationMixin):  # type: ignore[misc]
-    """All that is shown is read from the segmentation node, so that it is there again in a scene that was saved."""
+    """The section of the window that shows a result.
+
+    Everything is read from the segmentation node, so a saved scene shows it again.
+    """
 
     def __init__(self, ui: Any) -> None:
         VTKObservationMixin.__init__(self)
@@ -86,7 +89,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         self._showLowConfidence(self._lowConfidencePositions())
 
     def _lowConfidencePositions(self) -> list[tuple[tuple[float, float, float], float]]:
-        """Return where the network was least sure, in RAS mm as the volume lies now, and how sure."""
+        """Return the positions with the lowest confidence, in RAS mm as the volume is now, with their confidence."""
         volume = scene.input_volume(self._node) if self._node is not None else None
         if volume is None:
             return []

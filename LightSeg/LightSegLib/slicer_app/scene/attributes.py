@@ -54,7 +54,7 @@ def set_attributes(node: Any, attributes: dict[str, str]) -> None:
 
 
 def provenance_of(segmentationNode: Any) -> dict[str, Any]:
-    """Return what `write_segmentation` has kept of the provenance; nothing for a segmentation of other origin."""
+    """Return the provenance that `write_segmentation` saved; empty for segmentations of other origin."""
     found = {
         key: segmentationNode.GetAttribute(name) or segmentationNode.GetAttribute(FORMER_ATTRIBUTES.get(name, name))
         for name, key in ATTRIBUTES.items()

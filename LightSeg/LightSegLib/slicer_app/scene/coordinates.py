@@ -30,7 +30,7 @@ def index_to_ras(volumeNode: Any) -> np.ndarray:
 
 
 def world_position(volumeNode: Any, index: Sequence[float]) -> tuple[float, float, float]:
-    """Return where the voxel index (i, j, k) of a volume lies now, in RAS mm of the world, under any transform."""
+    """Return the RAS position in mm, in the world, of a volume's voxel index (i, j, k), under any transform."""
     local = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(local)
     transform = transform_between(volumeNode.GetParentTransformNode(), None)

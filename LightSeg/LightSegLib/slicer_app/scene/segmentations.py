@@ -124,7 +124,7 @@ def write_segmentation(
 
 
 def segmentation_name(volumeNode: Any, title: str) -> str:
-    """For a new node, from the volume's name and the model's title without what stands in brackets."""
+    """Return the name of a new node, from the volume's name and the model's title without brackets."""
     return f"{volumeNode.GetName()} {re.sub(r'[(].*?[)]', '', title).strip() or 'segmentation'}"
 
 

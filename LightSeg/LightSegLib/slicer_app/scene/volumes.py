@@ -38,7 +38,7 @@ class Inputs:
 
 
 def volumes_from_nodes(volumeNodes: Sequence[Any]) -> Inputs:
-    """Return what the nodes hold, on grids with right angles.
+    """Return the volumes of nodes, on grids with right angles.
 
     Raises:
         InputError: as `volume_from_node` does, for nodes of no scene, and where a non-linear transform would bend
@@ -116,7 +116,7 @@ def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
 
 
 def same_grid(volumeNode: Any, other: Any) -> bool:
-    """Return whether the voxels of two volumes lie at the same places in the world."""
+    """Return whether the voxels of two volumes have the same positions in the world."""
     if not (is_linear(volumeNode) and is_linear(other)) and (
         volumeNode.GetTransformNodeID() != other.GetTransformNodeID()
     ):

@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What an image shall be like instead of random.
+    """Properties of an image that are not to be random.
 
     Attributes:
         slices: mm along k, 0 for none.
@@ -117,7 +117,7 @@ class Generator:
         return shape.mean(contrast.means) + contrast.deviations[sources.long()] * draw.normal(*sources.shape)
 
     def _band(self, halo: Halo, classes: Tensor, spacing: float, options: SynthesisOptions, draw: Draw) -> Tensor:
-        """Return where a halo is, bool [k, j, i]: in patches."""
+        """Return the mask of a halo, bool [k, j, i], in patches."""
         numbers = {value.value: n for n, value in enumerate(self._settings.structures, start=1)}
         beside, within = (
             torch.isin(classes, torch.tensor([numbers[value] for value in values], dtype=classes.dtype))

@@ -23,7 +23,7 @@ class Grid:
     origin: tuple[float, float, float]
 
     def part(self, first: int) -> Grid:
-        """Return what is left from column i = `first` on."""
+        """Return the part of the grid from column i = `first` on."""
         k, j, i = self.size
         x, y, z = self.origin
         return Grid((k, j, i - first), self.spacing, (x + first * self.spacing, y, z))

@@ -40,7 +40,7 @@ class LabelValue:
 
 @dataclass(frozen=True)
 class Tissue:
-    """How a tissue looks.
+    """The intensity of a tissue.
 
     Attributes:
         intensity: mean by contrast.
@@ -124,7 +124,7 @@ class Settings:
 
     @functools.cached_property
     def tissue_groups(self) -> tuple[str, ...]:
-        """Tissues of the structures, in the order of `tissues`: those that a network tells apart."""
+        """Tissues of the structures that a network distinguishes, in the order of `tissues`."""
         used = {value.tissue for value in self.structures}
         return tuple(name for name in self.tissues if name in used)
 
