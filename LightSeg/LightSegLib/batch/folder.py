@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.channels import matched
-from ..imaging.dicom.files import DicomFiles, find_frames
-from ..imaging.readers import IMAGE_ENDINGS, case_name
+from ..imaging.dicom.files import DicomFiles, find_frames, is_dicom
+from ..imaging.readers import IMAGE_ENDINGS, case_name, is_image, looks_like_image
 from .case import Case, SkippedInput, Source
 from .studies import StudySeries, series_in, studies
 
@@ -35,9 +36,10 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if name[0] != "." and not (Path(place, name) / RECORDS).is_dir())
         visible = [Path(place, name) for name in sorted(names) if name[0] != "."]
-        images = [path for path in visible if path.name.lower().endswith(IMAGE_ENDINGS)]
+        images = [path for path in visible if is_image(path)]
         prefix = "".join(f"{part}_" for part in Path(place).relative_to(top).parts)
         yield from _images(images, prefix, card)
+        yield from _unread(visible)
         if len(images) < len(visible):
             find_frames(sorted(set(visible) - set(images)), dicom)
     series: list[StudySeries] = []
@@ -48,6 +50,15 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
             yield Case(one.case, (one.source,)) if isinstance(one, StudySeries) else one
     yield from studies(series, card)
     yield from (SkippedInput(str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable)
+
+
+def _unread(paths: Sequence[Path]) -> Iterator[SkippedInput]:
+    """Yield the files that are images by their names, but none that can be read."""
+    for path in paths:
+        with suppress(OSError):  # what cannot be opened is told where it is looked into for DICOM
+            if looks_like_image(path) and path.is_file() and not is_dicom(path):
+                endings = ", ".join(ending for ending in IMAGE_ENDINGS if ending != SEGMENTATION)
+                yield SkippedInput(str(path), f"has no ending of an image that is read ({endings})")
 
 
 def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | SkippedInput]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..imaging.geometry import Geometry
-from ..imaging.readers import IMAGE_ENDINGS, case_name, read_labels
+from ..imaging.readers import IMAGE_ENDINGS, case_name, is_image, read_labels
 from ..imaging.volume import check_labels
 
 TOLERANCE_MM = 1.0
@@ -221,14 +221,14 @@ def _weighted_percentile(values: np.ndarray, weights: np.ndarray, share: float) 
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted.
+    """Return the visible image files of a folder, sorted.
 
     Raises:
         InputError: if there is none.
     """
     if not folder.is_dir():
         raise InputError(_("{folder} is not a folder. Check the path and the spelling.").format(folder=folder))
-    found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_ENDINGS))
+    found = sorted(path for path in folder.iterdir() if is_image(path))
     if not found:
         raise InputError(
             _("{folder} holds no image files. Choose a folder with {IMAGE_ENDINGS} files.").format(

@@ -54,16 +54,16 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Nrrd:
-    """A header: fields by their names without blanks, in small letters, and the names of the key/value pairs."""
+    """A header: fields by their names without blanks, in small letters, and the key/value pairs."""
 
     name: str
     fields: dict[str, str]
-    keys: frozenset[str]
+    pairs: dict[str, str]
 
     @property
     def is_segmentation(self) -> bool:
         """Whether it is 3D Slicer's file of a segmentation, by the pairs that describe its segments."""
-        return "Segment0_ID" in self.keys or "Segmentation_MasterRepresentation" in self.keys
+        return "Segment0_ID" in self.pairs or "Segmentation_MasterRepresentation" in self.pairs
 
     def words(self, field: str) -> list[str]:
         """Return the words of a field, none if it is missing."""
@@ -99,13 +99,13 @@ def _parsed(name: str, content: bytes) -> Nrrd:
             ).format(file=name)
         )
     fields: dict[str, str] = {}
-    keys = set()
+    pairs: dict[str, str] = {}
     for line in (one.decode("utf-8", "replace").rstrip("\r") for one in lines):
         if not line or line[0] == "#":
             continue
         field, pair, value = line.partition(":=")
         if pair:
-            keys.add(field)
+            pairs[field] = value
             continue
         field, colon, value = line.partition(":")
         known = re.sub(r"[ \t]", "", field).lower()
@@ -115,7 +115,7 @@ def _parsed(name: str, content: bytes) -> Nrrd:
         fields[known] = value.strip()
         if known == "datafile" and value.split()[:1] == ["LIST"]:
             break
-    return Nrrd(name, fields, frozenset(keys))
+    return Nrrd(name, fields, pairs)
 
 
 def _axes(header: Nrrd) -> tuple[list[int], list[int]]:
@@ -135,6 +135,13 @@ def _axes(header: Nrrd) -> tuple[list[int], list[int]]:
     inside = [kind in IN_SPACE for kind in kinds] if vectors is None else [one is not None for one in vectors]
     spatial = [axis for axis in range(count) if inside[axis]]
     for axis in range(count):
+        if lengths[axis] > 1 and not inside[axis] and header.is_segmentation:
+            raise InputError(
+                _(
+                    "{file} has segments that overlap, in {count} layers. "
+                    "Save those that do not overlap as a file of their own."
+                ).format(file=name, count=lengths[axis])
+            )
         if lengths[axis] > 1 and not inside[axis]:
             raise not_scalar(name, dimensions=count) if kinds[axis] == "time" else not_scalar(name, lengths[axis])
     while len(spatial) > 3 and lengths[spatial[-1]] == 1:  # one point in time

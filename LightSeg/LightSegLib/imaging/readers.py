@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,13 @@ from .metaimage import read_metaimage
 from .nifti import ENDINGS as NIFTI_ENDINGS
 from .nifti import read_nifti
 from .nrrd import read_nrrd
+from .segmentation_file import on_reference
 from .volume import Volume, check_voxels, few_values
 
 IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
+
+# Of formats that are not read, and of names such as `a.nii (1).gz`.
+LIKE_IMAGES = re.compile(r"\.(nii|nrrd|nhdr|mha|mhd|hdr|img|gipl|mg[hz]|mnc2?|mrc|v16|par|tiff?|vti)\b", re.IGNORECASE)
 
 
 def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
@@ -119,7 +124,9 @@ def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[st
         return image.voxels, image.geometry, image.notices, image.facts
     if name.endswith((".nrrd", ".nhdr")):
         voxels, geometry, header = read_nrrd(path)
-        return voxels, geometry, (), {"intent": _("segmentation")} if header.is_segmentation else {}
+        if not header.is_segmentation:
+            return voxels, geometry, (), {}
+        return *on_reference(voxels, geometry, header.pairs), (), {"intent": _("segmentation")}
     if name.endswith((".mha", ".mhd")):
         return *read_metaimage(path), {}
     raise InputError(_not_read(path))
@@ -148,6 +155,16 @@ def _holds_dicom(path: Path) -> bool:
         return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
     except OSError:  # whoever opens it next tells why it cannot be
         return False
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file is an image by its name, and none of the hidden ones that systems put beside them."""
+    return path.name.lower().endswith(IMAGE_ENDINGS) and not path.name.startswith(".")
+
+
+def looks_like_image(path: Path) -> bool:
+    """Return whether the name of a file is that of an image that is not read, by its format or for what was added."""
+    return not is_image(path) and not path.name.startswith(".") and LIKE_IMAGES.search(path.name) is not None
 
 
 def case_name(path: Path) -> str:

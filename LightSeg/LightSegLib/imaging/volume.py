@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..catalog.card import Label, Total
 
 LARGEST_LABEL = 32767
+LARGEST_VALUE, SMALLEST_RANGE = 1e37, 1e-30  # beyond which numbers of float32 and their squares are 0 or infinite
 FEW_VALUES = 16
 SAMPLED = 4096  # voxels that are looked at before all
 
@@ -105,7 +106,15 @@ def check_voxels(voxels: np.ndarray, name: str) -> None:
                 "for example by the lowest value of the image, and try again."
             ).format(name=name, bad=bad)
         )
-    if voxels.min() == voxels.max():
+    low, high = float(voxels.min()), float(voxels.max())
+    if max(-low, high) > LARGEST_VALUE or 0 < high - low < SMALLEST_RANGE:
+        raise InputError(
+            _(
+                "{name} has values from {low:g} to {high:g}, which a network cannot compute with. "
+                "Rescale them, for example to 0 to 1000, and try again."
+            ).format(name=name, low=low, high=high)
+        )
+    if low == high:
         raise InputError(
             _(
                 "{name} is constant: every voxel has the value {flat}. "

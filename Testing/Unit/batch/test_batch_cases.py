@@ -8,6 +8,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import dicom_series
 import numpy as np
 import pytest
 from batch_cases import blobs, write_series, write_volume
@@ -50,6 +51,18 @@ def test_every_image_of_a_folder_and_its_folders_is_a_case(tmp_path: Path) -> No
     assert skipped_inputs == {str(tmp_path / "a.seg.nrrd"): "is a segmentation"}, (
         "results of a batch are none of its inputs"
     )
+
+
+def test_images_that_are_not_read_are_named(tmp_path: Path) -> None:
+    """Analyze, other formats, and what browsers and systems make of names; what is no image by its name is not."""
+    unread = ["b.nii (1).gz", "c.hdr", "c.img", "e.img.gz", "f.mgz", "g.nii.gz.part", "h.mnc"]
+    touch(tmp_path, "a.nii.gz", "d.MHA", "i.nhdr", "i.raw", "j.json", "k.png", "._a.nii.gz", ".f.mgz", *unread)
+    dicom_series.write(tmp_path / "dicom", dicom_series.slices()[:3])
+    (tmp_path / "dicom" / dicom_series.file_name(0)).rename(tmp_path / "dicom" / "slice.img")
+    cases, skipped_inputs = found(tmp_path)
+    assert set(cases) == {"a", "d", "i", "P1_20240101_5"}
+    assert set(skipped_inputs) == {str(tmp_path / name) for name in unread}
+    assert "no ending of an image that is read (.nrrd" in skipped_inputs[str(tmp_path / "c.hdr")]
 
 
 def test_nothing_of_a_folder_vanishes_without_a_word(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,3 +88,21 @@ def test_a_file_with_a_message_cannot_read_objects_or_fill_memory(field):
 def test_other_objects_are_left_alone():
     assert loads(dumps({"template": 1, "shape": (2, 3)})) == {"template": 1, "shape": [2, 3]}
     assert isinstance(loads(dumps(_("Reading"))), Message)
+
+
+def test_no_function_that_marks_texts_uses_the_name_for_something_else():
+    """`_` as the name of what is not needed would hide it in the whole function, and a message would be an error."""
+    from symtable import SymbolTable, symtable
+
+    def functions(table: SymbolTable) -> Iterator[SymbolTable]:
+        for inner in table.get_children():
+            yield from functions(inner)
+            if inner.get_type() == "function":
+                yield inner
+
+    library = Path(__file__).resolve().parents[3] / "LightSeg" / "LightSegLib"
+    for path in library.rglob("*.py"):
+        for function in functions(symtable(path.read_text(encoding="utf-8"), str(path), "exec")):
+            if "_" in function.get_identifiers():
+                name = function.lookup("_")
+                assert not (name.is_referenced() and name.is_assigned()), f"{path}, {function.get_name()}"

@@ -152,6 +152,15 @@ def test_two_files_can_be_compared(folders: tuple[Path, Path]) -> None:
     assert rows[0].dice == 1
 
 
+def test_hidden_files_of_macos_are_no_cases(folders: tuple[Path, Path]) -> None:
+    """They lie beside every file of a USB stick that was in a Mac."""
+    before = evaluate_folders(*folders)
+    for folder in folders:
+        (folder / "._a.nii.gz").write_bytes(b"\0\5\x16\7Mac OS X")
+    (folders[0] / ".DS_Store.nrrd").touch()
+    assert [row.case for row in evaluate_folders(*folders)] == [row.case for row in before]
+
+
 def test_a_prediction_without_an_expert_is_refused(folders: tuple[Path, Path]) -> None:
     (folders[0] / "b.nrrd").rename(folders[0] / "c.nrrd")
     with pytest.raises(InputError, match="first is c"):

@@ -101,6 +101,14 @@ def test_voxels_that_are_no_numbers(refused: Refused, write_image: Callable[...,
     assert "2 voxels that are NaN or infinite" in refused(write_image("bad.nrrd", voxels))
 
 
+@pytest.mark.parametrize("factor", [1e300, 1e-300])
+def test_values_that_no_network_can_compute_with(
+    refused: Refused, write_image: Callable[..., Path], factor: float
+) -> None:
+    message = refused(write_image("far.nii.gz", NOISE.astype(np.float64) * factor))
+    assert "which a network cannot compute with. Rescale them" in message
+
+
 def test_constant_image(refused: Refused, write_image: Callable[..., Path]) -> None:
     assert "every voxel has the value 7" in refused(write_image("constant.nii.gz", np.full((9, 9, 9), 7, np.int16)))
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from LightSegLib.core.errors import InputError
-from LightSegLib.imaging.readers import read_grid, read_volume
+from LightSegLib.imaging.readers import read_grid, read_labels, read_volume
 
 LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 VOXELS = np.random.default_rng(5).integers(-1000, 1000, (5, 6, 7)).astype("<i2")
@@ -236,6 +236,50 @@ def test_one_point_in_time_is_a_volume_and_two_are_none(tmp_path: Path) -> None:
     four = {"NDims": "4", "TransformMatrix": " ".join(map(str, np.eye(4, dtype=int).ravel())), "Offset": "1 2 3 0"}
     path = write_meta(tmp_path / "a.mha", ElementSpacing="1 1 1 1", DimSize="7 6 5 1", **four)
     assert read_volume(path).geometry.origin == (1, 2, 3)
+
+
+def segments(path: Path, **changes: str) -> Path:
+    """As 3D Slicer saves two segments that were drawn on an image of 9 x 9 x 9 voxels, cropped."""
+    pairs = {
+        "Segment0_ID": "Segment_1",
+        "Segment0_LabelValue": "1",
+        "Segmentation_ReferenceImageExtentOffset": "1 2 3",
+        "Segmentation_ConversionParameters": "Reference image geometry|" + "1;" * 16 + "0;8;0;8;0;8;|Image|0.5|&",
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+    } | changes
+    labels = np.abs(VOXELS % 3)
+    write_nrrd(path, labels.tobytes())
+    content = path.read_bytes()
+    lines = "".join(f"{name}:={value}\n" for name, value in pairs.items()).encode()
+    path.write_bytes(content.replace(b"\n\n", b"\n" + lines + b"\n", 1))
+    return path
+
+
+def test_cropped_segments_are_labels_on_the_image_on_which_they_were_drawn(tmp_path: Path) -> None:
+    path = segments(tmp_path / "a.seg.nrrd")
+    with pytest.raises(InputError, match="is a segmentation, not an image"):
+        read_volume(path)
+    voxels, geometry = read_labels(path)
+    assert voxels.shape == geometry.shape == (9, 9, 9)
+    np.testing.assert_array_equal(voxels[3:8, 2:8, 1:8], np.abs(VOXELS % 3))
+    assert np.count_nonzero(voxels) == np.count_nonzero(VOXELS % 3)
+    np.testing.assert_allclose((geometry.index_to_world @ [1, 2, 3, 1])[:3], PLACE[:3, 3])
+    path = segments(tmp_path / "b.seg.nrrd", Segmentation_ConversionParameters="")
+    assert read_labels(path)[0].shape == VOXELS.shape
+
+
+def test_segments_that_overlap_are_refused_for_what_they_are(tmp_path: Path) -> None:
+    path = write_nrrd(
+        tmp_path / "a.seg.nrrd",
+        VOXELS.tobytes() * 2,
+        dimension="4",
+        sizes="2 7 6 5",
+        kinds="list domain domain domain",
+        space_directions="none " + NRRD["space directions"],
+    )
+    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\nSegment0_ID:=a\n\n", 1))
+    with pytest.raises(InputError, match="segments that overlap, in 2 layers"):
+        read_labels(path)
 
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nii.gz"])

@@ -84,7 +84,7 @@ def _stored_values(frame: Frame) -> np.ndarray:
             if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
                 raise _unreadable(frame, "the file ends before its voxels")
             if "TransferSyntaxUID" not in data.file_meta:
-                implicit, _ = data.original_encoding
+                implicit = data.original_encoding[0]
                 data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
             values = _decoded(data, frame)
     except InputError:

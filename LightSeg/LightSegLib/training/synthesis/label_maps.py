@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.errors import InputError
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
-from ...imaging.readers import IMAGE_ENDINGS, read_labels
+from ...imaging.readers import IMAGE_ENDINGS, is_image, read_labels
 from ...imaging.volume import LARGEST_LABEL, check_labels
 from .settings import Settings
 
@@ -47,7 +47,7 @@ def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
         raise InputError(
             _("The folder {folder} does not exist. Check the path and the spelling.").format(folder=folder)
         )
-    paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_ENDINGS))
+    paths = sorted(path for path in folder.iterdir() if is_image(path))
     if len(paths) < 2:
         raise InputError(
             _(
