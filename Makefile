@@ -16,7 +16,7 @@ PEERS_STAMP := $(PEERS)/.requirements-peers
 DOCS_STAMP := $(DOCS)/.requirements-docs
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 $(PYTEST_OPTIONS)
 
-.PHONY: help demo test test-all parity lint types fuzz benchmark docs clean
+.PHONY: help demo test test-all parity lint types fuzz benchmark docs pictures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -50,6 +50,9 @@ docs: $(DEV_STAMP) $(DOCS_STAMP)  ## the documentation as a site, in build/site,
 	rm -rf $(SITE)
 	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --builder html Documentation $(SITE)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) Testing/Site
+
+pictures: $(DEV_STAMP)  ## the pictures of the window in README and documentation, in Resources
+	$(BIN)/python Testing/pictures.py
 
 clean:  ## remove what these commands have made
 	rm -rf $(VENV) $(PEERS) $(DOCS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache

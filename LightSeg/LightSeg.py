@@ -18,7 +18,7 @@ from LightSegLib.slicer_app.parameters import (
     Side,
     inferenceOptions,
 )
-from LightSegLib.slicer_app.sample import loadSample, registerSampleData, sampleRois
+from LightSegLib.slicer_app.sample import loadSample, registerSampleData, samplePlace, sampleRois
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -63,10 +63,15 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self):
         """Build the window; Slicer calls this when the module is first shown."""
+        from LightSegLib.slicer_app.panel.help import connectHelp
         from LightSegLib.slicer_app.panel.inputs import Inputs
         from LightSegLib.slicer_app.panel.models import Models
+        from LightSegLib.slicer_app.panel.offer import Offer
+        from LightSegLib.slicer_app.panel.output import Output
+        from LightSegLib.slicer_app.panel.pytorch import PyTorch
         from LightSegLib.slicer_app.panel.result import Result
         from LightSegLib.slicer_app.panel.run import Run
+        from LightSegLib.slicer_app.panel.status import Status
         from LightSegLib.slicer_app.panel.storage import Storage
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -75,12 +80,17 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LightSegLogic()
-        self.models = Models(self.ui, self.onModelChosen, self.refresh)
+        self.status = Status(self.ui)
+        self.pytorch = PyTorch(self.status, lambda: self.run.show())
+        self.models = Models(self.ui, self.status, self.pytorch, self.onModelChosen, self.refresh)
         self.inputs = Inputs(self.ui, lambda: self._parameterNode, self.onInputsChanged)
+        self.output = Output(self.ui, lambda: self._parameterNode, self.inputs.firstVolume)
         self.result = Result(self.ui)
         self.storage = Storage(self.ui, self.models)
-        self.run = Run(self.ui, self.start, self.onFinished, self.reason)
+        self.run = Run(self.ui, self.status, self.pytorch, self.start, self.onFinished, self.reason)
+        self.offer = Offer(self.ui, self.inputs.region, self.run.begin)
         self.ui.sampleButton.clicked.connect(self.onSample)
+        connectHelp(self.ui)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -92,6 +102,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """End jobs and the worker process; Slicer calls this when the application closes or the module is reloaded."""
         self.models.close()
         self.run.close()
+        self.pytorch.close()
         self.logic.stopWorker()
         self.setParameterNode(None)
         self.removeObservers()
@@ -115,7 +126,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event):
-        """Return the parameters of the scene that was opened, whose nodes are only there now."""
+        """The parameters of the scene that was opened, whose nodes are only there now."""
         if self._parameterNode:
             self.setParameterNode(None)
             self.initializeParameterNode()
@@ -151,7 +162,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.result.show(None)
 
     def _dropUnknownChoices(self):
-        """Return a scene of another version may name a choice that is not one here; its default takes its place."""
+        """A scene of another version may name a choice that is not one here; its default takes its place."""
         node = self._parameterNode.parameterNode
         kinds = {"side": Side, "device": Device, "precision": Precision, "largestComponent": LargestComponent}
         for name, choices in kinds.items():
@@ -159,33 +170,27 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 node.SetParameter(name, next(iter(choices)).name)
 
     def onInputsChanged(self):
-        """Return a chosen volume has changed, or a region is shown or hidden elsewhere."""
+        """A chosen volume has changed, or a region is shown or hidden elsewhere."""
         if self._parameterNode:
-            self.inputs.show(self.models.card)
-            self.run.show()
+            self.showChoices()
 
     def onParametersModified(self, caller=None, event=None):
         """Let every part show the parameters, and Apply say why it cannot be pressed."""
         self.models.show(self._parameterNode.modelId)
-        self.inputs.show(self.models.card)
         self.result.show(self._parameterNode.result)
         self.ui.mirrorBox.setEnabled(bool(self.models.card and self.models.card.inference.mirror_axes))
-        self.ui.sideLabel.setVisible(self.hasSide())
-        self.ui.sideBox.setVisible(self.hasSide())
+        self.showChoices()
+
+    def showChoices(self):
+        """Show what is chosen, and what would come of it."""
+        self.inputs.show(self.models.card)
+        self.output.show(self.models.card)
+        self.offer.refresh()
         self.run.show()
-
-    def hasSide(self):
-        """Return whether the chosen model's structures have a left and a right side."""
-        from LightSegLib.catalog.anatomy import may_have_side
-
-        card = self.models.card
-        return card is not None and any(may_have_side(label.name, label.terminology) for label in card.labels)
 
     def refresh(self):
         """Read again which models there are."""
-        from LightSegLib.slicer_app.translation import errorDisplay
-
-        with errorDisplay(_("The models could not be read.")):
+        with self.status.trying(_("The models could not be read.")):
             self.models.refresh()
             self.storage.refresh()
         if self._parameterNode:
@@ -198,15 +203,14 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.inputs.guess()
 
     def onSample(self):
-        """Load the sample volume."""
-        from LightSegLib.slicer_app.translation import errorDisplay
-
-        with errorDisplay(_("The sample could not be loaded."), waitCursor=True):
+        """Load the sample, and let the slices cross where there is something for the model to find."""
+        with self.status.trying(_("The sample could not be loaded."), waitCursor=True):
             self._parameterNode.input1 = loadSample()
             slicer.util.setSliceViewerLayers(background=self._parameterNode.input1, fit=True)
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *samplePlace())
 
     def reason(self):
-        """Return what the user must do before Apply is possible, or an empty text."""
+        """What the user has to do before Apply, or nothing."""
         card = self.models.card
         if self._parameterNode is None or card is None:
             return _("Choose a model")
@@ -215,31 +219,33 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self.inputs.reason()
 
     def start(self):
-        """Begin a job with the parameters; None where the user did not agree to what it needs."""
-        from LightSegLib.slicer_app.panel import pytorch
-
+        """Begin a job with the parameters; None where something has to be asked, installed or agreed to first."""
         card, parameters = self.models.card, self._parameterNode
-        if not pytorch.ensured(self.showStatus) or not self.models.agreed(card):
+        if self.offer.made():
             return None
-        return self.logic.start(
+        if not self.pytorch.installed():
+            self.pytorch.ensure(self.run.begin)
+            return None
+        if not self.models.agreed(card):
+            return None
+        job = self.logic.start(
             self.inputs.volumes(),
             card.id,
-            parameters.output,
+            self.output.node(),
             parameters.roi,
-            parameters.side.value if self.hasSide() else None,
+            self.output.side(),
             inferenceOptions(parameters, accept_license=True),  # the question before a download shows the license
         )
+        self.offer.settle()
+        return job
 
     def onFinished(self, job):
         """Show the result of a job, or keep it for when the module is opened again."""
         if job.state == "done":  # also while the user is in another module
             self.logic.getParameterNode().result = job.segmentationNode
+            if job.roiNode is not None:
+                job.roiNode.SetDisplayVisibility(False)  # it lies around what is to be looked at now
         self.refresh()  # a download has changed where the weights are
-
-    def showStatus(self, text):
-        """Show a line of status at once, even if the main thread stays busy."""
-        self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.repaint()
 
 
 def torchInstalled():

@@ -15,8 +15,9 @@ How a test uses it:
 `raised`      exceptions that left a slot or an observer. Slicer prints them; here they fail the test, unless an error
               message said the same or the test took them out of the list.
 `heartbeat`   with heartbeat: ... ; heartbeat.longest_gap, in seconds, of the event loop while it turned.
-`screenshot`  screenshot("name"): a PNG of the panel, 400 pixels wide, in the folder LIGHTSEG_SCREENSHOTS, or in a
-              temporary one if that is not set. `pictures` is that folder, for views.draw_views(...): slices and 3D.
+`screenshot`  screenshot("name"): a PNG of the panel with all that is in it, in the folder LIGHTSEG_SCREENSHOTS, or in
+              a temporary one if that is not set; screenshot("name", size) of what a panel of this size shows.
+              `pictures` is that folder, for views.draw_views(...): slices and 3D.
 `extensions`, `other_modules`  what was asked of the Extensions Manager, and which other modules were opened.
 `make_volume`, `model`, `boxes` are those of Testing/scene_fixtures.py, `tiny_model` is that of Testing/conftest.py.
 
@@ -133,16 +134,16 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def screenshot(pictures: Path) -> Callable[..., Path]:
-    """Writes a PNG of the panel, or of a widget as it is: screenshot(name), screenshot(name, widget)."""
+    """Writes a PNG of the panel with all that is in it, or as it is in this size: screenshot(name, (360, 560))."""
     from PySide6.QtGui import QFontDatabase
     from user_actions import grab_panel
 
     if not QFontDatabase.families():
         pytest.skip("There is no font on this machine; on Linux the package fonts-dejavu-core has one.")
 
-    def save(name: str, widget: Any = None) -> Path:
+    def save(name: str, size: tuple[int, int] | None = None) -> Path:
         path = pictures / f"{name}.png"
-        assert grab_panel(widget).save(str(path)), f"{path} cannot be written"
+        assert grab_panel(size).save(str(path)), f"{path} cannot be written"
         return path
 
     return save

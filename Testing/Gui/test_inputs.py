@@ -132,7 +132,7 @@ def test_a_model_of_more_channels_than_the_window_has_says_where_it_runs(window,
 
 
 def test_hints_about_a_frame_of_a_sequence_and_a_missing_region(window):
-    volume = add_volume("Beating heart")
+    volume = add_volume("Beating heart", spacing=20.0)
     wait_until(lambda: chosen(window) == ["Beating heart"])
     assert window.ui.inputHint.text == "This model was made for a region of 35 x 50 x 40 mm, not for a whole volume."
     window.ui.roiSliceButton.click()

@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pytest
 import slicer
+from user_actions import choose
 
 import LightSeg
 
-CONTROLS = ("QPushButton", "QCheckBox", "QComboBox", "qMRMLNodeComboBox", "ctkSearchBox", "QTreeWidget", "QTableWidget")
+CONTROLS = (
+    "QPushButton",
+    "QToolButton",
+    "QCheckBox",
+    "QComboBox",
+    "qMRMLNodeComboBox",
+    "ctkSearchBox",
+    "QTreeWidget",
+    "QTableWidget",
+)
 CONTROLS += ("QListWidget", "qMRMLSegmentationShow3DButton")
 
 
@@ -21,28 +31,35 @@ def form():
 
 def test_every_control_has_a_tooltip_and_a_place_in_the_tab_order():
     controls = [widget for widget in form().iter("widget") if widget.attrib["class"] in CONTROLS]
-    assert len(controls) > 25
+    controls = [widget for widget in controls if "Qt::NoFocus" not in {entry.text for entry in widget.iter("enum")}]
+    assert len(controls) > 35
     for widget in controls:
         texts = [p.findtext("string") for p in widget.findall("property") if p.attrib["name"] == "toolTip"]
         assert texts and len(texts[0]) > 10, widget.attrib["name"]
     stops = [stop.text for stop in form().iter("tabstop")]
     names = [widget.attrib["name"] for widget in controls]
-    assert sorted(stops) == sorted(names)
-    # Apply comes between output and result; all others are reached in the order of the form
-    assert stops == names
+    assert stops == names, "all are reached in the order of the form"
 
 
-def test_it_fits_into_a_narrow_panel(window):
-    window.ui.advancedSection.collapsed = False
-    for node in ("A volume with a name that is much longer than what a panel can show at once", "T1"):
-        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", node)
-    slicer.app.processEvents()
-    assert window.parent.minimumSizeHint.width() <= 400
+def test_each_section_opens_the_tutorial_at_its_place(window, dialogs):
+    """The headings are those that the page has; GitHub makes addresses of them in lower case, with hyphens."""
+    page = Path(LightSeg.__file__).parents[1] / "Documentation" / "tutorials" / "first-segmentation.md"
+    lines = page.read_text(encoding="utf-8").splitlines()
+    headings = {line.lstrip("# ").lower().replace(" ", "-") for line in lines if line.startswith("#")}
+    buttons = [widget.attrib["name"] for widget in form().iter("widget") if widget.attrib["class"] == "QToolButton"]
+    buttons = [name for name in buttons if name.endswith("HelpButton")]
+    assert len(buttons) == 5
+    for name in buttons:
+        getattr(window.ui, name).click()
+        address, _, place = dialogs.opened[-1].partition("#")
+        assert address.endswith("/Documentation/tutorials/first-segmentation.md")
+        assert place in headings, name
+    assert len(set(dialogs.opened)) == len(buttons)
 
 
 def test_what_was_chosen_is_saved_with_the_scene(window):
     window.ui.confidenceBox.click()
-    window.ui.sideBox.setCurrentIndex(1)
+    choose(window.ui.sideBox, "left")
     node = slicer.mrmlScene.GetSingletonNode("LightSeg", "vtkMRMLScriptedModuleNode")
     assert node.GetParameter("confidence") == "True" and node.GetParameter("side") == "LEFT"
     window.exit()

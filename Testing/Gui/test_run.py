@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import types
 
 import numpy as np
@@ -12,33 +11,35 @@ import qt
 import slicer
 from LightSegLib.rendering.surface import opengl_works
 from LightSegLib.slicer_app import jobs
-from user_actions import choose, close_module, open_module, wait_until
+from user_actions import choose, close_module, let_slices_cross_at, open_module, wait_until
 
 import LightSeg
 
-ANTERIOR, POSTERIOR = "Anterior hippocampus", "Posterior hippocampus"
+ANTERIOR, POSTERIOR = "Right anterior hippocampus", "Right posterior hippocampus"
 
 
 @pytest.fixture
 def ready(window):
-    """The sample is loaded and a region lies around its right hippocampus; all by clicks but the slices' place."""
+    """The sample is loaded and a region lies around its right hippocampus, all by clicks."""
     window.ui.openvinoBox.setChecked(False)
     choose(window.ui.precisionBox, "float32")
     choose(window.ui.deviceBox, "CPU")
     window.ui.sampleButton.click()
-    let_slices_cross_at(25, -25, -12)
     window.ui.roiSliceButton.click()
     return window
-
-
-def let_slices_cross_at(r, a, s):
-    for name in slicer.app.layoutManager().sliceViewNames():
-        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSlice(r, a, s)
 
 
 def apply_and_wait(window):
     window.ui.applyButton.click()
     wait_until(lambda: not window.run.running)
+
+
+def whole_volume(window):
+    """Begin a job that takes long: a model of a small region on all of the volume."""
+    window.logic.getParameterNode().roi = None
+    window.ui.applyButton.click()
+    window.ui.offerWholeButton.click()
+    assert window.run.running
 
 
 def table(window):
@@ -60,7 +61,7 @@ def test_from_the_sample_to_a_segmentation(ready, screenshot, pictures):
     assert "float32" in ready.ui.lastRunLabel.text and "GB of memory" in ready.ui.lastRunLabel.text
     node = ready.logic.getParameterNode().result
     assert node.GetName() == "ICBM152 Hippocampus"
-    assert ready.logic.getParameterNode().output is None, "the next run makes a new one, too"
+    assert ready.logic.getParameterNode().output is None, "a run of the same side makes a new one"
     (first, volume), (second, _other) = table(ready)
     assert (first, second) == (ANTERIOR, POSTERIOR) and 1.5 < float(volume) < 3.5
     screenshot("result")
@@ -147,7 +148,7 @@ def test_the_sentence_for_a_paper_names_no_segment_of_another_origin(ready):
     node = ready.logic.getParameterNode().result
     node.GetSegmentation().AddEmptySegment("drawn", "Tumor drawn by hand")
     wait_until(lambda: len(table(ready)) == 3)
-    assert ready.ui.methodsLabel.text.startswith("Anterior hippocampus and posterior hippocampus were")
+    assert ready.ui.methodsLabel.text.startswith("Right anterior hippocampus and right posterior hippocampus were")
 
 
 def test_a_second_window_leaves_the_job_of_the_first_alone(ready):
@@ -159,16 +160,89 @@ def test_a_second_window_leaves_the_job_of_the_first_alone(ready):
     assert len(table(ready)) == 2
 
 
-def test_both_sides_in_one_segmentation(ready):
+def test_two_more_clicks_bring_the_other_side_into_the_same_segmentation(ready):
+    assert ready.ui.sideBox.currentText == "by the region: right"
+    assert ready.ui.outputSelector.noneDisplay == "New segmentation"
+    apply_and_wait(ready)
+    let_slices_cross_at(-25, -25, -12)
+    ready.ui.roiSliceButton.click()
+    assert ready.ui.sideBox.currentText == "by the region: left"
+    assert ready.ui.outputSelector.noneDisplay == "Add to ICBM152 Hippocampus"
+    apply_and_wait(ready)
+    wait_until(lambda: len(table(ready)) == 4)
+    both = [ANTERIOR, POSTERIOR] + [name.replace("Right", "Left") for name in (ANTERIOR, POSTERIOR)]
+    assert [row[0] for row in table(ready)] == both
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+
+    assert ready.ui.outputSelector.noneDisplay == "New segmentation", "both sides are there"
+    apply_and_wait(ready)
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2
+
+
+def test_what_the_user_chooses_goes_before_what_the_region_says(ready):
+    choose(ready.ui.sideBox, "not stated")
     choose(ready.ui.outputSelector, "Create new Segmentation")
-    for side, place in (("right", 25.0), ("left", -25.0)):
-        let_slices_cross_at(place, -25, -12)
-        ready.ui.roiSliceButton.click()
-        choose(ready.ui.sideBox, side)
+    for _run in range(2):
         apply_and_wait(ready)
     wait_until(lambda: len(table(ready)) == 4)
-    names = [row[0] for row in table(ready)]
-    assert names == [f"{side} {part}" for side in ("Right", "Left") for part in (ANTERIOR.lower(), POSTERIOR.lower())]
+    assert [row[0] for row in table(ready)][:2] == ["Anterior hippocampus", "Posterior hippocampus"]
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+
+
+def test_the_result_hides_the_region_until_show_brings_it_back(ready):
+    roi = ready.logic.getParameterNode().roi
+    display = roi.GetDisplayNode()
+    assert roi.GetDisplayVisibility() and ready.ui.roiVisibleBox.checked
+    assert not display.GetFillVisibility(), "a fill would lie over what it is placed around"
+    assert not display.GetPropertiesLabelVisibility() and not display.GetPointLabelsVisibility()
+    apply_and_wait(ready)
+    assert not roi.GetDisplayVisibility() and not ready.ui.roiVisibleBox.checked
+    ready.ui.roiVisibleBox.click()
+    assert roi.GetDisplayVisibility()
+    apply_and_wait(ready)
+    assert not roi.GetDisplayVisibility()
+
+
+def test_without_a_region_apply_explains_and_offers_one(ready):
+    ready.logic.getParameterNode().roi = None
+    assert not ready.ui.offerPart.visible
+    ready.ui.applyButton.click()
+    assert not ready.run.running and ready.ui.offerPart.visible
+    assert "a region of 35 x 50 x 40 mm" in ready.ui.offerLabel.text
+    ready.ui.offerSliceButton.click()
+    assert not ready.ui.offerPart.visible and ready.logic.getParameterNode().roi is not None
+    apply_and_wait(ready)
+    assert [row[0] for row in table(ready)] == [ANTERIOR, POSTERIOR]
+
+    ready.logic.getParameterNode().roi = None
+    ready.ui.applyButton.click()
+    ready.ui.offerWholeButton.click()
+    assert ready.run.running and not ready.ui.offerPart.visible
+    ready.ui.applyButton.click()
+    wait_until(lambda: not ready.run.running)
+    ready.ui.applyButton.click()
+    assert not ready.run.running and ready.ui.offerPart.visible, "it is asked anew"
+
+
+def test_a_volume_as_small_as_the_region_needs_none(window):
+    slicer.util.addVolumeFromArray(np.random.default_rng(0).normal(size=(40, 50, 35)).astype(np.float32), name="Crop")
+    wait_until(lambda: window.ui.applyButton.enabled)
+    assert not window.ui.inputHint.visible
+    window.ui.applyButton.click()
+    assert window.run.running and not window.ui.offerPart.visible
+    window.ui.applyButton.click()
+    wait_until(lambda: not window.run.running)
+
+
+def test_from_the_sample_to_a_result_in_three_clicks(window):
+    window.ui.openvinoBox.setChecked(False)
+    clicks = [window.ui.sampleButton, window.ui.roiSliceButton, window.ui.applyButton]
+    for button in clicks:
+        assert button.visible and button.enabled
+        button.click()
+    wait_until(lambda: not window.run.running)
+    assert [row[0] for row in table(window)] == [ANTERIOR, POSTERIOR]
+    assert all(1.5 < float(volume) < 3.5 for _name, volume in table(window))
 
 
 def test_an_edit_changes_the_table(ready):
@@ -180,8 +254,7 @@ def test_an_edit_changes_the_table(ready):
 
 def test_cancel_by_the_same_button(ready, screenshot):
     before = slicer.mrmlScene.GetNumberOfNodes()
-    ready.logic.getParameterNode().roi = None
-    ready.ui.applyButton.click()
+    whole_volume(ready)
     wait_until(lambda: "tile" in ready.ui.statusLabel.text)
     ready.ui.applyButton.click()
     wait_until(lambda: not ready.run.running)
@@ -201,8 +274,7 @@ def test_what_goes_wrong_is_a_message_and_the_next_apply_works(ready, dialogs):
 
 
 def test_a_scene_that_is_closed_while_it_runs(ready):
-    ready.logic.getParameterNode().roi = None
-    ready.ui.applyButton.click()
+    whole_volume(ready)
     slicer.mrmlScene.Clear(0)
     wait_until(lambda: not ready.run.running)
     assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
@@ -213,71 +285,12 @@ def test_a_window_that_is_closed_ends_the_worker(scene, raised):
     window = open_module()
     window.ui.openvinoBox.setChecked(False)
     window.ui.sampleButton.click()
-    window.ui.applyButton.click()
+    whole_volume(window)
     worker = jobs.worker()
     wait_until(lambda: worker.pid is not None)
     close_module()
     assert worker.pid is None
     assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-
-
-# --- PyTorch -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def without_torch(monkeypatch):
-    """PyTorch is not installed until `install` is called."""
-    import importlib.util
-
-    real, here = importlib.util.find_spec, []
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: real(name) if name != "torch" or here else None)
-    return lambda: here.append(True)
-
-
-def test_without_pytorch_apply_asks_and_installs_it(ready, without_torch, dialogs, monkeypatch):
-    asked = []
-
-    class Logic:
-        def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
-            asked.append((torchVersionRequirement, ready.ui.statusLabel.text))
-            without_torch()
-
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
-    ready.enter()
-    assert "PyTorch is not here yet" in ready.ui.statusLabel.text and ready.ui.applyButton.enabled
-    dialogs.answer("Cancel", "Ok")
-    ready.ui.applyButton.click()
-    assert "needs PyTorch" in dialogs.take().text and not asked and not ready.run.running
-    apply_and_wait(ready)
-    assert "needs PyTorch" in dialogs.take().text
-    assert asked[0][0] == ">=2.6" and "takes some minutes" in asked[0][1]
-    assert len(table(ready)) == 2
-
-
-def test_without_the_extension_it_offers_to_install_that(ready, without_torch, dialogs, extensions, monkeypatch):
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    dialogs.answer("Cancel", "Ok")
-    ready.ui.applyButton.click()
-    assert "the extension PyTorch" in dialogs.take().text and not extensions.requested
-    ready.ui.applyButton.click()
-    dialogs.take()
-    assert extensions.requested == ["PyTorch"] and "restart Slicer" in dialogs.take().text
-    assert slicer.app.extensionsManagerModel().interactive, "the user's other installations are still asked about"
-
-    extensions.installed.add("PyTorch")
-    ready.ui.applyButton.click()
-    assert "restart Slicer" in dialogs.take().text and len(extensions.requested) == 1
-    assert not ready.run.running
-
-
-def test_an_extension_that_cannot_be_installed_is_a_message(ready, without_torch, dialogs, extensions, monkeypatch):
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    manager = type(slicer.app.extensionsManagerModel())
-    monkeypatch.setattr(manager, "installExtensionFromServer", lambda self, name, restart: False)
-    dialogs.answer("Ok")
-    ready.ui.applyButton.click()
-    dialogs.take()
-    assert "could not be installed" in dialogs.take().text
 
 
 def test_the_result_tells_where_it_came_from(ready):
@@ -292,6 +305,6 @@ def test_the_result_tells_where_it_came_from(ready):
         "largest_component": "whole",
         "orientation": None,
     }
-    assert corners.shape == (8, 3) and corners.min(0).tolist() == [-42.5, 0.0, -32.0], "the box, in LPS mm"
+    assert corners.shape == (8, 3) and corners.min(0).tolist() == [-43.0, -0.5, -31.5], "the box, in LPS mm"
     assert node.GetAttribute("LightSeg.ComputedIn") == "float32"
     assert node.GetAttribute("LightSeg.Model") == LightSeg.DEFAULT_MODEL

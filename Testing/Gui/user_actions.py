@@ -13,18 +13,24 @@ from waiting import PATIENCE
 
 import LightSeg
 
-PANEL_WIDTH = 400
-_panels: list[Any] = []  # the open one; Qt's parent has to outlive the window
+PANEL_SIZE = (400, 700)  # pixels
+_panels: list[Any] = []  # of the module; Qt's parent has to outlive the window
+_frames: list[Any] = []  # the application's panel around each
 
 
 def open_module() -> Any:
     """Open the module as the application does: set up in the panel, shown, entered. Returns the LightSegWidget."""
+    from fakes.mrml_widgets import ModulePanel
+
     panel = slicer.qSlicerScriptedLoadableModuleWidget()
     _panels.append(panel)
     window = panel.open(LightSeg.LightSegWidget)
     panel.setMRMLScene(slicer.mrmlScene)
-    panel.resize(PANEL_WIDTH, 700)
-    panel.show()
+    frame = ModulePanel()
+    _frames.append(frame)
+    frame.setModule(panel)
+    frame.resize(*PANEL_SIZE)
+    frame.show()
     panel.enter()
     slicer.app.processEvents()
     return window
@@ -37,8 +43,9 @@ def close_module() -> None:
     panel.exit()
     panel.self().cleanup()
     slicer.modules.LightSegWidget = None
-    panel.hide()
-    panel.deleteLater()
+    frame = _frames.pop()
+    frame.hide()
+    frame.deleteLater()
     qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete)
     slicer.app.processEvents()
 
@@ -124,13 +131,42 @@ class Heartbeat:
         self._timer.stop()
 
 
-def grab_panel(widget: Any = None) -> Any:
-    """A picture of the panel, 400 pixels wide if it can be, and as high as its contents; or of a widget as it is."""
-    if widget is not None:
-        return widget.grab()
-    panel = _panels[-1]
-    for _ in range(3):  # text that wraps and lists that fit their contents settle in steps
-        height = panel.layout().totalHeightForWidth(PANEL_WIDTH) if panel.layout().hasHeightForWidth() else 0
-        panel.resize(PANEL_WIDTH, max(height, panel.sizeHint.height()))
+def let_slices_cross_at(r: float, a: float, s: float) -> None:
+    """Scroll the slices until they cross at a point, in RAS mm."""
+    for name in slicer.app.layoutManager().sliceViewNames():
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSlice(r, a, s)
+
+
+def resize_panel(width: int, height: int) -> None:
+    """Drag the panel's border until it has this size, or the least that it can have."""
+    frame = _frames[-1]
+    for _ in range(4):  # text that wraps and lists that fit their contents settle in steps
+        frame.resize(max(width, frame.minimumSizeHint().width()), height)
         slicer.app.processEvents()
-    return panel.grab()
+
+
+def panel() -> Any:
+    """The application's panel with the module in it."""
+    return _frames[-1]
+
+
+def in_view(widget: Any) -> bool:
+    """Whether all of a widget is to be seen in the panel as it is now, however it is scrolled."""
+    return bool(widget.visible) and widget.visibleRegion().boundingRect() == widget.rect
+
+
+def grab_panel(size: tuple[int, int] | None = None) -> Any:
+    """A picture of the panel: in this size, or 400 pixels wide and as high as all that is in it."""
+    frame, module = _frames[-1], _panels[-1]
+    if size is not None:
+        resize_panel(*size)
+        return frame.grab()
+    for _ in range(3):
+        window = module.self().ui
+        contents, run = window.scrollContents, window.runPart
+        width = window.scrollArea.viewport().width
+        inner = contents.layout().totalHeightForWidth(width) if contents.layout().hasHeightForWidth() else 0
+        below = run.layout().totalHeightForWidth(run.width) if run.layout().hasHeightForWidth() else 0
+        height = max(inner, contents.sizeHint.height()) + max(below, run.sizeHint.height())
+        resize_panel(PANEL_SIZE[0], height + 80)
+    return frame.grab()

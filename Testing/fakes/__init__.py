@@ -43,7 +43,12 @@ def install() -> None:
     slicer.__dict__["__getattr__"] = _slicer_widget
     sys.modules["qt"] = _Lazy("qt", "fakes.pyside")
     sys.modules["ctk"] = _Lazy("ctk", "fakes.ctk_widgets")
-    _add_module("slicer.i18n", tr=lambda text: text, translate=lambda context, text: text)
+    # In the application both ask `slicer.app.translate`; its contexts, the files' names, do not matter here.
+    _add_module(
+        "slicer.i18n",
+        tr=lambda text: slicer.app.translate("LightSeg", text),
+        translate=lambda context, text: slicer.app.translate(context, text),
+    )
     _add_module(
         "slicer.parameterNodeWrapper",
         parameterNodeWrapper=parameters.parameter_node_wrapper,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,8 @@ class Application:
     __slots__ = ("_extensions", "_layout", "_logic", "aboutToQuit", "startupCompleted", "testing")
 
     applicationName = "Slicer"
+    applicationVersion = "5.10.0"
+    revision = "34045"
 
     def __init__(self) -> None:
         import slicer
@@ -48,6 +51,14 @@ class Application:
 
     def applicationLogic(self) -> Any:
         return self._logic
+
+    def translate(self, context: str, text: str) -> str:
+        """The text in the application's language: that of the translators that are installed, where Qt is used."""
+        if "PySide6.QtCore" not in sys.modules:
+            return text
+        from PySide6.QtCore import QCoreApplication
+
+        return QCoreApplication.translate(context, text)
 
     def testingEnabled(self) -> bool:
         return self.testing

@@ -10,6 +10,7 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from . import ctk_widgets, mrml_widgets
 
 SCENE_SIGNAL = "mrmlSceneChanged(vtkMRMLScene*)"
+FORM_ONLY = {("QLabel", "buddy")}  # which forms have and Qt's loader sets, though the class has no such property
 
 
 class UiLoader(QtUiTools.QUiLoader):
@@ -71,5 +72,7 @@ def _check_properties(form: Any, top: Any) -> None:
         widget = find(top, element.attrib["name"])
         for entry in element.findall("property"):
             name = entry.attrib["name"]
+            if (element.attrib["class"], name) in FORM_ONLY:
+                continue
             if entry.attrib.get("stdset") != "0" and widget.metaObject().indexOfProperty(name) < 0:
                 raise RuntimeError(f"{element.attrib['class']} has no property {name}")

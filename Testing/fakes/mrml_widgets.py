@@ -12,7 +12,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
-from .ctk_widgets import ctkMenuButton
+from .ctk_widgets import ctkCollapsibleButton, ctkMenuButton
 from .node_selector import observe, qMRMLNodeComboBox
 
 Property, Signal, Slot = QtCore.Property, QtCore.Signal, QtCore.Slot
@@ -76,6 +76,45 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         setattr(slicer.modules, kind.__name__, self._python)
         self._python.setup()
         return self._python
+
+
+class ModulePanel(QtWidgets.QWidget):
+    """The panel in which the application shows one module at a time: it scrolls, below a section with the help.
+
+    Its width cannot become less than what the module's minimum and a scroll bar need.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._area, contents = QtWidgets.QScrollArea(), QtWidgets.QWidget()
+        self._area.horizontalScrollBarPolicy = QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        self._area.widgetResizable = True
+        rows = QtWidgets.QVBoxLayout(contents)
+        help_section = ctkCollapsibleButton("Help & Acknowledgement")
+        QtWidgets.QVBoxLayout(help_section).addWidget(QtWidgets.QLabel("Help"))
+        help_section.collapsed = True
+        rows.addWidget(help_section)
+        policy = QtWidgets.QSizePolicy.Policy
+        rows.addItem(QtWidgets.QSpacerItem(0, 0, policy.Minimum, policy.MinimumExpanding))
+        self._area.setWidget(contents)
+        whole = QtWidgets.QGridLayout(self)
+        whole.contentsMargins = QtCore.QMargins()
+        whole.addWidget(self._area)
+
+    def setModule(self, module: Any) -> None:
+        """Show a module's widget, as narrow as the panel is."""
+        module.layout().contentsMargins = QtCore.QMargins()
+        self._area.widget().layout().insertWidget(1, module, 1)
+        policy = QtWidgets.QSizePolicy.Policy
+        module.sizePolicy = QtWidgets.QSizePolicy(policy.Ignored, module.sizePolicy.verticalPolicy())
+        module.show()
+
+    def scrollArea(self) -> Any:
+        return self._area
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        width = self._area.widget().minimumSizeHint.width() + self._area.horizontalScrollBar().sizeHint.width()
+        return QtCore.QSize(width, super().minimumSizeHint.height())
 
 
 class qMRMLSegmentationShow3DButton(ctkMenuButton):

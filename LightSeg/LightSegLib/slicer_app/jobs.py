@@ -161,6 +161,11 @@ class Job(Task):
         super().__init__(compute)
 
     @property
+    def roiNode(self) -> Any:
+        """The region that limits the work, or None."""
+        return self._request.roiNode
+
+    @property
     def log(self) -> str:
         """The log of the worker process, for a problem report."""
         return self._worker.log

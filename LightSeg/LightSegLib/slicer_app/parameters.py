@@ -17,13 +17,19 @@ DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
 class Side(enum.Enum):
     """Side of the body that a segmentation shows."""
 
+    AUTO = "auto"
     NOT_STATED = None
     LEFT = "left"
     RIGHT = "right"
 
     def label(self) -> str:
         """Return the value as the window shows it."""
-        return {Side.NOT_STATED: _("not stated"), Side.LEFT: _("left"), Side.RIGHT: _("right")}[self]
+        return {
+            Side.AUTO: _("by the region"),
+            Side.NOT_STATED: _("not stated"),
+            Side.LEFT: _("left"),
+            Side.RIGHT: _("right"),
+        }[self]
 
 
 class Device(enum.Enum):
@@ -81,9 +87,12 @@ class LargestComponent(enum.Enum):
 class LightSegParameterNode:
     """The user's choices; saved with the scene.
 
-    modelId - id of the model card. input1, ... - the volumes to segment, one for each channel of the model. roi - where
-    to look, the whole volume if none. output - segmentation that takes the segments, a new one for each run if none.
-    result - the segmentation that the last run has written. side - as the argument of `LightSegLogic.segment`;
+    modelId - id of the model card.
+    input1, ... - the volumes to segment, one for each channel of the model.
+    roi - where to look, the whole volume if none.
+    output - segmentation that takes the segments; if none, the last result where it lacks this side, else a new one.
+    result - the segmentation that the last run has written.
+    side - as the argument of `LightSegLogic.segment`, or by the place of the region.
     confidence, device, ... - as the fields of `InferenceOptions`.
     """
 
@@ -95,7 +104,7 @@ class LightSegParameterNode:
     roi: vtkMRMLMarkupsROINode
     output: vtkMRMLSegmentationNode
     result: vtkMRMLSegmentationNode
-    side: Side = Side.NOT_STATED
+    side: Side = Side.AUTO
     confidence: bool = False
     device: Device = Device.AUTO
     largestComponent: LargestComponent = LargestComponent.AS_MODEL

@@ -40,3 +40,9 @@ def sampleRois() -> list[dict[str, Any]]:
     """Boxes around the hippocampi of the sample: [{"name", "side", "corners"}], two corners each in RAS mm."""
     rois: list[dict[str, Any]] = json.loads((SAMPLE_FOLDER / "icbm152_rois.json").read_text(encoding="utf-8"))["rois"]
     return rois
+
+
+def samplePlace() -> list[float]:
+    """Return the middle of the right hippocampus of the sample, in RAS mm."""
+    lower, upper = next(region["corners"] for region in sampleRois() if region["side"] == "right")
+    return [(first + last) / 2 for first, last in zip(lower, upper, strict=True)]

@@ -32,6 +32,7 @@ LOG = "log.txt"
 LOG_BYTES = 20_000  # of its end, which are kept
 PACKAGE = Path(__file__).resolve().parents[1]
 SEGMENT_HANDLER = (f"{PACKAGE.name}.worker.segment_handler", "SegmentHandler")
+INSTALL_HANDLER = (f"{PACKAGE.name}.worker.install_handler", "InstallHandler")
 T = TypeVar("T")
 
 

@@ -28,9 +28,11 @@ def progressText(progress: Progress) -> str:
     if progress.tiles:
         text = _("{step}: tile {tile} of {tiles}").format(step=text, tile=progress.tile, tiles=progress.tiles)
     if progress.received:
-        text = _("{step}: {received:.1f} MB, {rate:.1f} MB per second").format(
-            step=text, received=progress.received / 1e6, rate=progress.bytes_per_second / 1e6
-        )
+        received, size, rate = (n / 1e6 for n in (progress.received, progress.size, progress.bytes_per_second))
+        words = _("{step}: {received:.1f} of {size:.1f} MB") if size else _("{step}: {received:.1f} MB")
+        text = words.format(step=text, received=received, size=size)
+        if rate:
+            text = _("{text}, {rate:.1f} MB per second").format(text=text, rate=rate)
     if progress.seconds_left is not None:
         text = _("{step}, {seconds:.0f} s left").format(step=text, seconds=progress.seconds_left)
     return text

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -15,18 +14,19 @@ from ...catalog.card import Card
 from ...catalog.channels import matched
 from ...core.paths import resources_folder
 from .. import scene
+from .fitting import breakable
+from .region import Region
 
 SELECTORS = 4
-SLICE_VIEWS = ("Red", "Yellow", "Green")  # which cross; others, of layouts that compare, may lie side by side
-REGION_MM = (100.0, 100.0, 100.0)  # of models that say nothing about it
 
 
 class Inputs(VTKObservationMixin):  # type: ignore[misc]
     """The section of the window in which volumes and the region of interest are chosen.
 
     Args:
+        ui: widgets of the form.
         parameters: gives the window's parameter node, or None while there is none.
-        changed: called when a chosen volume or the display of the region changes elsewhere.
+        changed: called when a chosen volume or the region changes elsewhere.
     """
 
     def __init__(self, ui: Any, parameters: Callable[[], Any], changed: Callable[[], None]) -> None:
@@ -38,10 +38,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         self._card: Card | None = None
         numbers = range(1, SELECTORS + 1)
         self._rows = [(getattr(ui, f"inputLabel{n}"), getattr(ui, f"inputSelector{n}")) for n in numbers]
-        ui.roiSelector.nodeAddedByUser.connect(self._onRoiAdded)
-        ui.roiVolumeButton.clicked.connect(self._onFitToVolume)
-        ui.roiSliceButton.clicked.connect(self._onAroundSlices)
-        ui.roiVisibleBox.toggled.connect(self._onVisible)
+        self.region = Region(ui, parameters, self.firstVolume)
 
     # --- volumes ---
 
@@ -54,21 +51,13 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
             label.setVisible(used)
             selector.setVisible(used)
             if used:
-                label.setText(_("{channel}:").format(channel=channels[number] or _("Volume")))
+                label.setText(breakable(_("{channel}:").format(channel=channels[number] or _("Volume"))))
         self._ui.sampleButton.setVisible(card is not None and sampleFile(card) is not None)
-        roi = self._parameters().roi if self._parameters() else None
-        self._ui.roiVisibleBox.setEnabled(roi is not None)
-        blocked = self._ui.roiVisibleBox.blockSignals(True)
-        self._ui.roiVisibleBox.setChecked(roi is not None and bool(roi.GetDisplayVisibility()))
-        self._ui.roiVisibleBox.blockSignals(blocked)
-        self.follow([*self.volumes(), roi.GetDisplayNode() if roi is not None else None])
-        first = self.volumes()[0] if self.volumes() else None
-        self._ui.roiVolumeButton.setEnabled(first is not None)
-        self._ui.outputSelector.baseName = (
-            scene.segmentation_name(first, card.title) if first and card else "Segmentation"
-        )
+        roi = self.region.node
+        self.region.show(card)
+        self.follow([*self.volumes(), roi.GetDisplayNode() if roi is not None else None, roi])
         hints = self._hints()
-        self._ui.inputHint.setText("\n".join(hints))
+        self._ui.inputHint.setText(breakable("\n".join(hints)))
         self._ui.inputHint.setVisible(bool(hints))
 
     def follow(self, nodes: Sequence[Any]) -> None:
@@ -81,6 +70,8 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
                 events = [vtk.vtkCommand.ModifiedEvent]
                 if node.IsA("vtkMRMLVolumeNode"):
                     events += [node.ImageDataModifiedEvent, node.TransformModifiedEvent]
+                if node.IsA("vtkMRMLMarkupsNode"):
+                    events += [node.PointModifiedEvent, node.TransformModifiedEvent]
                 for event in events:
                     self.addObserver(node, event, lambda *_arguments: self._changed())
 
@@ -90,6 +81,10 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         if parameters is None or self._card is None:
             return []
         return [getattr(parameters, f"input{n + 1}") for n in range(min(len(self._card.channels), SELECTORS))]
+
+    def firstVolume(self) -> Any:
+        """Return the first node that is chosen, or None."""
+        return next((node for node in self.volumes() if node is not None), None)
 
     def guess(self) -> None:
         """Fill selectors that are empty: by names where these are clear, a lone channel with the first volume."""
@@ -139,79 +134,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
             return []
         frame = _("{name} is one frame of a sequence: only the frame that is shown is segmented.")
         hints = [frame.format(name=node.GetName()) for node in self.volumes() if node is not None and isFrame(node)]
-        if card.roi_mm and parameters.roi is None:
-            size = " x ".join(f"{side:.0f}" for side in card.roi_mm)
-            hints.append(_("This model was made for a region of {size} mm, not for a whole volume.").format(size=size))
-        return hints
-
-    # --- region ---
-
-    def _onFitToVolume(self) -> None:
-        """Fit the region to the volume."""
-        roi = self._region()
-        if roi is not None:
-            self._fit(roi)
-
-    def _onRoiAdded(self, roi: Any) -> None:
-        """A new region starts as large as the volume, ready to be dragged."""
-        self._fit(roi)
-
-    def _onAroundSlices(self) -> None:
-        """Put a region of the model's size around where the slices meet."""
-        roi = self._region()
-        if roi is not None:
-            roi.SetAndObserveTransformNodeID(None)  # a box of its own, along the axes of the world
-            roi.SetCenterWorld(whereSlicesCross())
-            roi.SetSize((self._card.roi_mm if self._card else None) or REGION_MM)
-            prepare(roi)
-
-    def _onVisible(self, visible: bool) -> None:
-        """Show or hide the region."""
-        roi = self._parameters().roi if self._parameters() else None
-        if roi is not None:
-            roi.SetDisplayVisibility(visible)
-
-    def _region(self) -> Any:
-        """Return the chosen region, or a new one that is chosen now."""
-        parameters = self._parameters()
-        if parameters is None:
-            return None
-        if parameters.roi is None:
-            name = slicer.mrmlScene.GenerateUniqueName(_("Region"))
-            parameters.roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
-        return parameters.roi
-
-    def _fit(self, roi: Any) -> None:
-        """Fit a region to the first volume."""
-        volume = next((node for node in self.volumes() if node is not None), None)
-        if volume is not None:
-            bounds = [0.0] * 6
-            volume.GetRASBounds(bounds)
-            roi.SetAndObserveTransformNodeID(None)
-            roi.SetCenterWorld([(bounds[axis] + bounds[axis + 1]) / 2 for axis in (0, 2, 4)])
-            roi.SetSize([bounds[axis + 1] - bounds[axis] for axis in (0, 2, 4)])
-        prepare(roi)
-
-
-def prepare(roi: Any) -> None:
-    """Show a region with handles to drag."""
-    roi.CreateDefaultDisplayNodes()
-    roi.GetDisplayNode().SetHandlesInteractive(True)
-    roi.SetDisplayVisibility(True)
-
-
-def whereSlicesCross() -> list[float]:
-    """Return the point, in RAS mm, that the red, yellow and green slices share; of several, that next to the red's
-    middle."""
-    widgets = [slicer.app.layoutManager().sliceWidget(name) for name in SLICE_VIEWS]
-    nodes = [widget.mrmlSliceNode() for widget in widgets if widget is not None]
-    planes = np.array([slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS()) for node in nodes]).reshape(-1, 4, 4)
-    if not len(planes):
-        return [0.0, 0.0, 0.0]
-    normals, origins = planes[:, :3, 2], planes[:, :3, 3]
-    distances = ((origins - origins[0]) * normals).sum(axis=1)
-    point: list[float] = (origins[0] + np.linalg.lstsq(normals, distances, rcond=None)[0]).tolist()
-    return point
+        return [*hints, self.region.missing()] if self.region.missing() else hints
 
 
 def isFrame(node: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from typing import Any
 
@@ -18,28 +17,44 @@ from ...models.importing import import_model
 from ...weights.sources import origin
 from ...weights.store import State, WeightStore
 from ..jobs import Task
-from ..translation import errorDisplay, translated
-from . import pytorch
-from .formatting import letterByLetter, megabytes, progressText
+from .facts import details, shortFacts, stateText, storedBytes
+from .fitting import breakable, fitList, stack
+from .formatting import letterByLetter, megabytes
+from .pytorch import PyTorch
+from .status import Status
+
+FACTS = 3  # lines, while they are folded
 
 
 class Models:
-    """The section of the window with the list of models and their weights.
+    """The chosen model in one line, with what is known of it in three; the list of all, while it is open.
 
     Args:
+        ui: widgets of the form.
+        status: the lines below Apply.
+        pytorch: its installation, which an import needs.
         chosen: called with the id when the user chooses a model.
         changed: called when models came, went or moved.
     """
 
-    def __init__(self, ui: Any, chosen: Callable[[str], None], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        status: Status,
+        pytorch: PyTorch,
+        chosen: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
         self._ui = ui
+        self._status = status
+        self._pytorch = pytorch
         self._chosen = chosen
         self._changed = changed
         self._cards: dict[str, Card] = {}
         self._states: dict[str, State] = {}
         self._items: dict[str, Any] = {}
         self._task: Task | None = None
-        self._cancellable = False
+        self._cancelable = False
         self._page: Card | None = None
         self.card: Card | None = None
         ui.modelTree.header().setStretchLastSection(False)
@@ -47,9 +62,16 @@ class Models:
         ui.modelTree.header().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         ui.modelSearch.textChanged.connect(self._onSearch)
         ui.modelTree.itemSelectionChanged.connect(self._onSelection)
+        ui.modelTree.itemClicked.connect(self._onTaken)
+        ui.modelTree.itemActivated.connect(self._onTaken)  # the keyboard's click
+        ui.changeButton.toggled.connect(self._onOpen)
+        ui.moreButton.toggled.connect(self._onMore)
         ui.downloadButton.clicked.connect(self._onDownload)
         ui.useFileButton.clicked.connect(self._onUseFile)
         ui.deleteButton.clicked.connect(self._onDelete)
+        ui.modelFacts.viewport().setAutoFillBackground(False)  # they are text of the panel, not a list to choose from
+        self._onOpen(False)
+        self._onMore(False)
 
     @property
     def cards(self) -> list[Card]:
@@ -98,12 +120,16 @@ class Models:
         blocked = self._ui.modelTree.blockSignals(True)
         self._ui.modelTree.setCurrentItem(self._items.get(model))
         self._ui.modelTree.blockSignals(blocked)
-        if self.card is None or self.card is not self._page:  # else the reader keeps the place
-            self._ui.modelDetails.setHtml(details(self.card) if self.card else _("Choose a model."))
-            self._page = self.card
         state = self.state(self.card) if self.card else "missing"
+        self._ui.chosenLabel.setText(breakable(self.card.title) if self.card else _("Choose a model."))
+        if self.card is None and model:  # one that is not here: there is none until the user chooses
+            self._ui.changeButton.setChecked(True)
+        if self.card is None or self.card is not self._page:  # else the reader keeps the place
+            self._ui.modelDetails.setHtml(details(self.card) if self.card else "")
+            self._page = self.card
+        self._showFacts(state)
         busy = self._task is not None and self._task.state == "running"
-        cancel = busy and self._cancellable
+        cancel = busy and self._cancelable
         self._ui.downloadButton.text = _("Cancel Download") if cancel else _("Download")
         self._ui.downloadButton.setEnabled(cancel or (not busy and state == "available"))
         for button in (self._ui.importFolderButton, self._ui.importFileButton):
@@ -113,9 +139,52 @@ class Models:
         )
         self._ui.deleteButton.setEnabled(not busy and state in ("downloaded", "user"))
         self._ui.deleteStoredButton.setEnabled(not busy and self._ui.storedTable.currentRow() >= 0)
+        buttons = (self._ui.downloadButton, self._ui.useFileButton, self._ui.deleteButton)
+        usable = [button.enabled for button in buttons]
+        for button in buttons:  # none of them for a model that comes with the extension
+            button.setVisible(any(usable))
+        stack(self._ui.modelButtons)
+
+    def _showFacts(self, state: State) -> None:
+        """Show the three lines on the chosen model."""
+        view = self._ui.modelFacts
+        view.clear()
+        for line in shortFacts(self.card, state) if self.card else []:
+            view.addItem(line)
+            view.item(view.count - 1).setToolTip(letterByLetter(line))  # the line may have no room for all of it
+        fitList(view, FACTS)
+        self._ui.moreButton.setVisible(self.card is not None)
+        if self.card is None:
+            self._ui.moreButton.setChecked(False)
+
+    def _onMore(self, more: bool) -> None:
+        """Show the whole page, or the three lines."""
+        self._ui.modelFacts.setVisible(not more)
+        self._ui.modelDetails.setVisible(more)
+        self._ui.moreButton.text = _("Less") if more else _("More")
+
+    def _onOpen(self, opened: bool) -> None:
+        """Show the list, ready to be searched; or fold it into the line of the chosen model."""
+        self._ui.modelChooser.setVisible(opened)
+        self._ui.changeButton.setChecked(opened)
+        self._ui.changeButton.text = _("Close") if opened else _("Change")
+        if opened:
+            self._ui.modelSearch.setFocus()
+            item = self._ui.modelTree.currentItem()
+            if item is not None:
+                self._ui.modelTree.scrollToItem(item)
+        else:
+            self._ui.modelSearch.setText("")
+
+    def _onTaken(self, item: Any, _column: int) -> None:
+        """A click on a model has chosen it, which is why the list was open."""
+        if item.data(0, qt.Qt.UserRole):
+            self._onOpen(False)
 
     def _onSearch(self, *_arguments: object) -> None:
         """Show the models that match the search."""
+        if self._ui.modelSearch.text:
+            self._ui.changeButton.setChecked(True)
         found = {card.id for card in search(self.cards, self._ui.modelSearch.text)}
         for model, item in self._items.items():
             item.setHidden(model not in found)
@@ -158,7 +227,7 @@ class Models:
             card = self.card
             self._start(
                 lambda progress, canceled: WeightStore().ensure(card, progress, canceled, accept_license=True),
-                cancellable=True,
+                cancelable=True,
             )
 
     def _onUseFile(self) -> None:
@@ -192,7 +261,7 @@ class Models:
         title = card.title if card else model
         if not slicer.util.confirmYesNoDisplay(letterByLetter(question.format(title=title, size=megabytes(size)))):
             return
-        with errorDisplay(_("It could not be deleted.")):
+        with self._status.trying(_("It could not be deleted.")):
             if card is not None and self._states[model] == "user":
                 remove_model(card)
             else:
@@ -201,12 +270,12 @@ class Models:
 
     def add(self, path: str) -> None:
         """Import a model from a folder, a zip file or a checkpoint, which needs PyTorch."""
-        if pytorch.ensured(self._ui.statusLabel.setText):
-            self._start(lambda progress, canceled: import_model(path))
+        self._pytorch.ensure(lambda: self._start(lambda progress, canceled: import_model(path)))
 
-    def _start(self, work: Callable[..., Any], cancellable: bool = False) -> None:
+    def _start(self, work: Callable[..., Any], cancelable: bool = False) -> None:
         """Run work beside the application, with progress in the window."""
-        self._task, self._cancellable = Task(work), cancellable
+        self._task, self._cancelable = Task(work), cancelable
+        self._status.begin("")
         self._task.progress.connect(self._onProgress)
         self._task.finished.connect(self._onFinished)
         self.show(self.card.id if self.card else "")
@@ -219,82 +288,16 @@ class Models:
 
     def _onProgress(self, progress: Progress) -> None:
         """Show the progress of a download or import."""
-        if self._task is None:
-            return
-        self._ui.statusLabel.setText(progressText(progress))
+        if self._task is not None:
+            self._status.show(progress)
 
     def _onFinished(self, task: Task) -> None:
         """Show the outcome of a download or import."""
         if task is not self._task:
             return
-        self._ui.statusLabel.setText("")
+        self._status.end()
         self._changed()
         if isinstance(task.result, Card):
             self._chosen(task.result.id)
         if task.error is not None:
-            slicer.util.errorDisplay(letterByLetter(translated(task.error)))
-
-
-def storedBytes(model: str, card: Card | None) -> int:
-    """Return the size on disk of a downloaded or imported model."""
-    size = sum(entry.size for entry in WeightStore().entries() if entry.model == model)
-    if card is not None and WeightStore().state(card) == "user" and card.folder is not None:
-        size += sum(path.stat().st_size for path in card.folder.rglob("*") if path.is_file())
-    return size
-
-
-def stateText(card: Card, state: State) -> str:
-    """Return the state of a card's weights as text; a star marks an unverified model."""
-    text = {
-        "bundled": _("bundled"),
-        "user": _("imported"),
-        "downloaded": _("downloaded"),
-        "available": _("{size} to download").format(size=megabytes(card.weights.size))
-        if card.weights.size
-        else _("to download"),
-        "manual": _("file needed"),
-        "missing": _("missing"),
-    }
-    return _("{state} *").format(state=text[state]) if card.unverified else text[state]
-
-
-def details(card: Card) -> str:
-    """Return a model as a small page."""
-    labels = " ".join(
-        f'<span style="color: rgb{tuple(label.color)}">&#9632;</span>&nbsp;{html.escape(label.name)}'
-        for label in card.labels
-    )
-    channels = f"{card.modality}: {', '.join(card.channels)}"
-    rows = {
-        _("Segments"): labels,
-        _("Input"): html.escape(card.modality if card.channels == (card.modality,) else channels),
-        _("Accuracy"): html.escape(accuracy(card)),
-        _("Weights"): html.escape(megabytes(card.weights.size)) if card.weights.size else "",
-        _("Limits"): html.escape(card.limitations),
-        _("* Unverified, since not known"): html.escape(" ".join(card.assumptions)),
-        _("License"): html.escape(card.license),
-        _("Cite"): html.escape(card.citation),
-    }
-    link = f' <a href="{html.escape(card.homepage)}">{_("Homepage")}</a>' if card.homepage else ""
-    body = "".join(f"<p><b>{name}:</b> {text}</p>" for name, text in rows.items() if text)
-    return f"<p><b>{html.escape(card.title)}</b></p><p>{html.escape(card.description)}{link}</p>{body}"
-
-
-def accuracy(card: Card) -> str:
-    """Return the measured accuracy in one line, or an empty text."""
-    measured = card.performance
-    if "mean_dice" in measured:
-        parts = [
-            _("{label} {dice:.2f}").format(label=name, dice=entry["dice"]["mean"])
-            for name, entry in measured.get("labels", {}).items()
-        ]
-        return _("Dice {mean:.2f} on {cases} cases ({parts})").format(
-            mean=measured["mean_dice"], cases=measured["cases"], parts=", ".join(parts)
-        )
-    percent = measured.get("dice_percent", measured.get("dsc_percent"))
-    if percent is None:
-        return ""
-    mean = percent["mean"] if isinstance(percent, dict) else percent
-    return _("Dice {mean:.2f} on {data}, as reported by {who}").format(
-        mean=mean / 100, data=measured.get("data", _("data not named")), who=measured.get("reported_by", _("somebody"))
-    )
+            self._status.fail(task.error)

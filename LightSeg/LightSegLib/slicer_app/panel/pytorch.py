@@ -9,40 +9,107 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from ...core.progress import CancelCallback, Progress, ProgressCallback
+from ...worker.client import INSTALL_HANDLER, Worker
+from ...worker.install_handler import PLACING
+from ..jobs import Task, interpreter
+from .status import Status
+
 EXTENSION = "PyTorch"
 VERSION = ">=2.6"
 
 
-def ensured(status: Callable[[str], None]) -> bool:
-    """Return whether PyTorch is here, or was installed after the user agreed.
+class PyTorch:
+    """Whether PyTorch is here, and its installation beside the application.
 
     Args:
-        status: shows a line at once.
+        status: the lines below Apply.
+        changed: called when the installation begins, gets on and ends.
     """
-    if installed():
-        return True
-    try:
-        import PyTorchUtils
-    except ImportError:
-        _offerExtension()
-        return False
-    question = _("LightSeg needs PyTorch, a download of up to several gigabytes. Install it now?")
-    if not slicer.util.confirmOkCancelDisplay(question):
-        return False
-    status(_("Installing PyTorch. This takes some minutes, in which Slicer does not respond."))
-    with slicer.util.tryWithErrorDisplay(_("PyTorch could not be installed."), waitCursor=True):
-        PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=VERSION)
-    status("")
-    return installed()
+
+    def __init__(self, status: Status, changed: Callable[[], None]) -> None:
+        self._status = status
+        self._changed = changed
+        self._task: Task | None = None
+        self._worker: Worker | None = None
+        self._then: Callable[[], object] = lambda: None
+        self.cancelable = True  # not while files are put in place: half of PyTorch would be worse than none
+
+    @staticmethod
+    def installed() -> bool:
+        """Return whether it can be imported; does not import it."""
+        importlib.invalidate_caches()
+        return importlib.util.find_spec("torch") is not None
+
+    @property
+    def installing(self) -> bool:
+        """Whether an installation runs."""
+        return self._task is not None and self._task.state == "running"
+
+    def ensure(self, then: Callable[[], object]) -> None:
+        """Call `then` now where PyTorch is here, else when the user has agreed and it is installed."""
+        if self.installed():
+            then()
+            return
+        installer = importlib.util.find_spec("PyTorchUtils")
+        if installer is None or installer.origin is None:
+            _offerExtension(self._status)
+            return
+        question = _(
+            "LightSeg needs PyTorch. Install it now? The download may be several gigabytes where there is a graphics "
+            "card. Slicer stays usable meanwhile, and Cancel stops it."
+        )
+        if self.installing or not slicer.util.confirmOkCancelDisplay(question):
+            return
+        self._then = then
+        self._worker = worker = Worker(interpreter(), handler=INSTALL_HANDLER)
+        job = {"installer": installer.origin, "requirement": VERSION}
+
+        def work(progress: ProgressCallback, canceled: CancelCallback) -> bool:
+            try:
+                return worker.request(lambda _folder: job, lambda answer: bool(answer["installed"]), progress, canceled)
+            finally:
+                worker.stop()
+
+        self.cancelable = True
+        self._status.begin(_("Installing PyTorch"))
+        self._task = Task(work)
+        self._task.progress.connect(self._onProgress)
+        self._task.finished.connect(self._onFinished)
+        self._changed()
+
+    def cancel(self) -> None:
+        """End the installation, which leaves no part of it."""
+        if self._task is not None and self.cancelable:
+            self._task.cancel()
+
+    def close(self) -> None:
+        """The window is closed."""
+        self.cancel()
+        self._task = None
+
+    def _onProgress(self, progress: Progress) -> None:
+        """Show how far the installation is."""
+        if self._task is not None:
+            self.cancelable = progress.step != PLACING
+            self._status.show(progress)
+            self._changed()
+
+    def _onFinished(self, task: Task) -> None:
+        """Show what came of the installation, and go on."""
+        if task is not self._task:
+            return
+        self._status.end()
+        self._changed()
+        if task.state == "canceled":
+            self._status.end(_("Canceled. PyTorch was not installed."))
+        elif task.error is not None:
+            self._status.fail(task.error, self._worker.log if self._worker is not None else "")
+        elif self.installed():
+            self._then()
 
 
-def installed() -> bool:
-    """Return whether it can be imported; does not import it."""
-    importlib.invalidate_caches()
-    return importlib.util.find_spec("torch") is not None
-
-
-def _offerExtension() -> None:
+def _offerExtension(status: Status) -> None:
     """Offer to install the PyTorch extension."""
     model = getattr(slicer.app, "extensionsManagerModel", None)
     manager: Any = model() if model is not None else None
@@ -67,9 +134,9 @@ def _offerExtension() -> None:
     if done:
         slicer.util.infoDisplay(restart)
     else:
-        slicer.util.errorDisplay(
-            _(
-                "The extension PyTorch could not be installed. Check the network connection, "
-                "or install it in the Extensions Manager."
-            )
+        message = _(
+            "The extension PyTorch could not be installed. Check the network connection, "
+            "or install it in the Extensions Manager."
         )
+        status.keep(message)
+        slicer.util.errorDisplay(message)

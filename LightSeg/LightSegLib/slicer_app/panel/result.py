@@ -13,7 +13,9 @@ from slicer.util import VTKObservationMixin
 from ...inference.methods import methods_sentence
 from .. import scene
 from ..translation import translated
+from .fitting import BESIDE_HELP, breakable, fitList, fitTable, stack
 
+SUMMARY_LINES = 3  # of the result, always in view
 REFRESH_MS = 300  # after an edit, so that a stroke of the brush is not held up
 
 
@@ -27,10 +29,16 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         VTKObservationMixin.__init__(self)
         self._ui = ui
         self._node: Any = None
+        self._methods = ""
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self._fill)
+        header = ui.resultTable.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        ui.summaryList.itemClicked.connect(self._onSummary)
+        ui.summaryList.itemActivated.connect(self._onSummary)
         ui.copyTableButton.clicked.connect(self._onCopyTable)
         ui.copyMethodsButton.clicked.connect(self._onCopyMethods)
         ui.lowConfidenceList.itemClicked.connect(self._onLowConfidence)
@@ -66,27 +74,51 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         rows = scene.segment_volumes(node) if node is not None else []
         totals = scene.total_volumes(node) if node is not None else []
         table.setRowCount(len(rows) + len(totals))
-        for number, (name, color, volume) in enumerate(rows):
-            square = qt.QPixmap(12, 12)
-            square.fill(qt.QColor(*(round(255 * part) for part in color)))
+        squares = [_square(color) for _name, color, _volume in rows]
+        for number, (name, volume) in enumerate([(name, volume) for name, _color, volume in rows] + totals):
             item = qt.QTableWidgetItem(name)
-            item.setIcon(qt.QIcon(square))
+            item.setToolTip(name)  # the column may have no room for all of it
+            if number < len(squares):
+                item.setIcon(squares[number])
             table.setItem(number, 0, item)
             table.setItem(number, 1, qt.QTableWidgetItem(f"{volume:.2f}"))
-        for number, (name, volume) in enumerate(totals, start=len(rows)):
-            table.setItem(number, 0, qt.QTableWidgetItem(name))
-            table.setItem(number, 1, qt.QTableWidgetItem(f"{volume:.2f}"))
-        table.resizeColumnToContents(0)
+        fitTable(table)
         self._ui.resultSection.setVisible(node is not None)
+        self._summarize(rows, squares)
         provenance = scene.provenance_of(node) if node is not None else {}
         names = scene.names_of_last_run(node) if node is not None else []
-        self._ui.methodsLabel.setText(methods_sentence(provenance, names) if provenance else "")
-        self._ui.noticesLabel.setText(" ".join(map(translated, provenance.get("notices", []))))
+        self._methods = methods_sentence(provenance, names) if provenance else ""
+        self._ui.methodsLabel.setText(breakable(self._methods))
+        self._ui.noticesLabel.setText(breakable(" ".join(map(translated, provenance.get("notices", [])))))
+        self._ui.noticesLabel.setVisible(bool(self._ui.noticesLabel.text))
         for button in (self._ui.copyTableButton, self._ui.editButton):
             button.setEnabled(bool(rows))
         self._ui.copyMethodsButton.setEnabled(bool(provenance))
         self._ui.show3DButton.setSegmentationNode(node)
         self._showLowConfidence(self._lowConfidencePositions())
+        stack(self._ui.resultButtons, BESIDE_HELP)
+        stack(self._ui.summaryButtons)
+
+    def _summarize(self, rows: list[Any], squares: list[Any]) -> None:
+        """The first lines, which stay in view beside Apply; where there are more, the last line says how many."""
+        view, shown = self._ui.summaryList, len(rows) if len(rows) <= SUMMARY_LINES else SUMMARY_LINES - 1
+        view.clear()
+        for (name, _color, volume), square in zip(rows[:shown], squares, strict=False):
+            view.addItem(_("{volume:.2f} ml  {segment}").format(volume=volume, segment=name))
+            view.item(view.count - 1).setIcon(square)
+            view.item(view.count - 1).setToolTip(name)
+        if shown < len(rows):
+            view.addItem(_("and {count} more").format(count=len(rows) - shown))
+        if self._node is not None and not rows:
+            view.addItem(_("No segments"))
+        fitList(view, SUMMARY_LINES)
+        self._ui.summaryPart.setVisible(self._node is not None)
+
+    def _onSummary(self, _item: object) -> None:
+        """Show all of the result."""
+        self._ui.resultSection.collapsed = False
+        qt.QApplication.processEvents(qt.QEventLoop.ExcludeUserInputEvents)  # the section gets its place
+        self._ui.scrollArea.verticalScrollBar().setValue(self._ui.resultSection.y)
 
     def _lowConfidencePositions(self) -> list[tuple[tuple[float, float, float], float]]:
         """Return the positions with the lowest confidence, in RAS mm as the volume is now, with their confidence."""
@@ -105,6 +137,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
                     percent=100 * sure, r=r, a=a, s=s
                 )
             )
+        fitList(self._ui.lowConfidenceList, len(places))
         self._ui.lowConfidenceLabel.setVisible(bool(places))
         self._ui.lowConfidenceList.setVisible(bool(places))
 
@@ -122,7 +155,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
 
     def _onCopyMethods(self) -> None:
         """Copy the sentence for a paper to the clipboard."""
-        qt.QApplication.clipboard().setText(self._ui.methodsLabel.text)
+        qt.QApplication.clipboard().setText(self._methods)
 
     def _onEdit(self) -> None:
         """Open the segmentation in the Segment Editor."""
@@ -131,3 +164,10 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         editor = slicer.modules.SegmentEditorWidget.editor
         editor.setSegmentationNode(node)
         editor.setSourceVolumeNode(volume)
+
+
+def _square(color: tuple[float, float, float]) -> Any:
+    """Return a segment's color as an icon."""
+    square = qt.QPixmap(12, 12)
+    square.fill(qt.QColor(*(round(255 * part) for part in color)))
+    return qt.QIcon(square)

@@ -5,29 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
-from ...core.progress import Progress
 from ..jobs import Job
-from ..translation import errorDisplay, translated
-from . import pytorch
-from .formatting import fraction, letterByLetter, progressText
+from .pytorch import PyTorch
+from .status import Status
 
 
 class Run:
-    """The section of the window that starts a job and shows its progress.
+    """The row that starts a job, and stops what runs.
 
     Args:
-        start: begins a job, or returns None where the user thought better of it.
+        ui: widgets of the form.
+        status: the lines below Apply.
+        pytorch: its installation, which Apply stops, too.
+        start: begins a job, or returns None where something has to be settled first.
         finished: called with a job that has.
         reason: why a job cannot begin, or nothing.
     """
 
     def __init__(
-        self, ui: Any, start: Callable[[], Job | None], finished: Callable[[Job], None], reason: Callable[[], str]
+        self,
+        ui: Any,
+        status: Status,
+        pytorch: PyTorch,
+        start: Callable[[], Job | None],
+        finished: Callable[[Job], None],
+        reason: Callable[[], str],
     ) -> None:
         self._ui = ui
+        self._status = status
+        self._pytorch = pytorch
         self._start = start
         self._finished = finished
         self._reason = reason
@@ -42,18 +50,32 @@ class Run:
 
     def show(self) -> None:
         """Apply or Cancel, and what keeps the user from it."""
-        reason = "" if self.running else self._reason()
+        busy = self.running or self._pytorch.installing
+        reason = "" if busy else self._reason()
         action = _("Stop the computation; the scene stays as it was.") if self.running else _("Segment the volume.")
-        self._ui.applyButton.text = _("Cancel") if self.running else _("Apply")
-        self._ui.applyButton.setEnabled(not reason)
+        if self._pytorch.installing:
+            action = _("Stop the installation of PyTorch.")
+        self._ui.applyButton.text = _("Cancel") if busy else _("Apply")
+        self._ui.applyButton.setEnabled(self._pytorch.cancelable if self._pytorch.installing else not reason)
         self._ui.applyButton.setToolTip(reason or action)
-        self._ui.progressBar.setVisible(self.running)
         shown = reason or (
-            "" if pytorch.installed() else _("PyTorch is not here yet: Apply asks before it installs it.")
+            "" if self._pytorch.installed() else _("PyTorch is not here yet: Apply asks before it installs it.")
         )
-        if not self.running and (shown or self._ui.statusLabel.text == self._shown):
-            self._ui.statusLabel.setText(shown)
+        if not busy and (shown or self._status.text == self._shown):
+            self._status.say(shown)
         self._shown = shown
+
+    def begin(self) -> None:
+        """Begin a job as Apply does, where none runs."""
+        if self.running:
+            return
+        with self._status.trying(_("The volume could not be segmented.")):
+            self._job = self._start()
+        if self._job is not None and self.running:
+            self._status.begin(_("Starting"))
+            self._job.progress.connect(self._onProgress)
+            self._job.finished.connect(self._onFinished)
+        self.show()
 
     def close(self) -> None:
         """The window is closed: its job ends, and has nothing to show."""
@@ -65,38 +87,28 @@ class Run:
         """Start a job, or cancel the one that runs."""
         if self._job is not None and self.running:
             self._job.cancel()
-            return
-        with errorDisplay(_("The volume could not be segmented.")):
-            self._job = self._start()
-        if self._job is not None and self.running:
-            self._ui.progressBar.setRange(0, 0)
-            self._ui.statusLabel.setText(_("Starting"))
-            self._job.progress.connect(self._onProgress)
-            self._job.finished.connect(self._onFinished)
-        self.show()
+        elif self._pytorch.installing:
+            self._pytorch.cancel()
+        else:
+            self.begin()
 
-    def _onProgress(self, progress: Progress) -> None:
+    def _onProgress(self, progress: Any) -> None:
         """Show the progress of the job."""
-        if self._job is None:
-            return
-        done = fraction(progress)
-        self._ui.progressBar.setRange(0, 0 if done is None else 1000)
-        if done is not None:
-            self._ui.progressBar.setValue(round(1000 * done))
-        self._ui.statusLabel.setText(progressText(progress))
+        if self._job is not None:
+            self._status.show(progress)
 
     def _onFinished(self, job: Job) -> None:
         """Show the outcome of the job."""
         if job is not self._job:
             return
-        self._ui.statusLabel.setText("")
+        self._status.end()
         self._finished(job)
         self.show()
         if job.state == "canceled":
-            self._ui.statusLabel.setText(_("Canceled. Nothing was changed."))
+            self._status.end(_("Canceled. Nothing was changed."))
         if job.state == "done":
             how, memory = job.provenance["computed_in"], job.provenance["memory_estimate_mb"] / 1000
-            self._ui.statusLabel.setText(
+            self._status.end(
                 _("Segmented in {seconds:.1f} s on {device}.").format(
                     seconds=job.provenance["seconds"], device=job.provenance["device"]
                 )
@@ -106,6 +118,5 @@ class Run:
                     device=job.provenance["device"], how=how, memory=memory
                 )
             )
-        if job.state == "failed":
-            log = {"detailedText": job.log} if job.log else {}
-            slicer.util.errorDisplay(letterByLetter(translated(job.error)), **log)
+        if job.state == "failed" and job.error is not None:
+            self._status.fail(job.error, job.log)

@@ -11,7 +11,9 @@ from slicer.i18n import tr as _
 from ... import __version__
 from ...core.paths import user_folder
 from ...weights.store import WeightStore
-from .models import Models, storedBytes
+from .facts import storedBytes
+from .fitting import fitTable, stack
+from .models import Models
 
 
 class Storage:
@@ -42,6 +44,11 @@ class Storage:
             title = cards[model].title if model in cards else model
             table.setItem(number, 0, qt.QTableWidgetItem(title))
             table.setItem(number, 1, qt.QTableWidgetItem(f"{storedBytes(model, cards.get(model)) / 1e6:.1f}"))
+        fitTable(table)
+        table.setVisible(bool(self._stored))
+        self._ui.deleteStoredButton.setVisible(bool(self._stored))
+        for row in (self._ui.storedButtons, self._ui.importButtons):
+            stack(row)
         self._onSelection()
         openvino = importlib.util.find_spec("openvino") is not None
         self._ui.openvinoBox.setEnabled(openvino)

@@ -9,6 +9,7 @@ from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, provenance_of
 from .coordinates import world_position
 from .results import input_volume, names_of_last_run, segment_volumes, total_volumes
 from .segmentations import check_output, segmentation_name, write_segmentation
+from .sides import lacks_side, side_of_region
 from .volumes import roi_from_node, same_grid, volume_from_node, volumes_from_nodes
 
 __all__ = [
@@ -16,12 +17,14 @@ __all__ = [
     "CONFIDENCE_ROLE",
     "check_output",
     "input_volume",
+    "lacks_side",
     "names_of_last_run",
     "provenance_of",
     "roi_from_node",
     "same_grid",
     "segment_volumes",
     "segmentation_name",
+    "side_of_region",
     "total_volumes",
     "volume_from_node",
     "volumes_from_nodes",
