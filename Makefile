@@ -16,7 +16,7 @@ PEERS_STAMP := $(PEERS)/.requirements-peers
 DOCS_STAMP := $(DOCS)/.requirements-docs
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 $(PYTEST_OPTIONS)
 
-.PHONY: help demo test test-all parity lint types fuzz benchmark docs pictures clean
+.PHONY: help demo test test-all parity lint types fuzz chaos benchmark docs pictures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -42,6 +42,9 @@ types: $(DEV_STAMP)
 
 fuzz: $(DEV_STAMP)  ## spoil real inputs for SECONDS=60, and report what ends in neither a result nor a sentence
 	$(BIN)/python Testing/Fuzz/fuzz.py --seconds $(SECONDS)
+
+chaos: $(DEV_STAMP)  ## let faults meet its jobs for SECONDS=60, and see that nothing is lost or half done
+	$(BIN)/python Testing/Chaos/chaos.py --seconds $(SECONDS)
 
 benchmark: $(DEV_STAMP)  ## speed and memory beside published figures, and beside nnU-Net and MONAI after make parity
 	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python Testing/Benchmarks/benchmark.py $(BENCHMARK_OPTIONS)

@@ -24,6 +24,7 @@ ALLOWED = (
     "needs a folder that even root cannot write to",
     "needs a limit on file sizes",
     "only Linux makes a locale at will",
+    "only Linux has ",
     "needs SIGKILL",
     "needs the names of open files",
     "only Linux limits another process",

@@ -28,9 +28,9 @@ sys.path[:0] = [str(TESTING), str(TESTING.parent / "LightSeg")]
 
 import torch
 from forking import Ending, Limits, forked
-from inputs import DICOM, MODEL, Inputs, make_inputs, run
 from kinds import KINDS, OFTEN, TRAINING, Trial
 from LightSegLib.core.plain_text import ACTING
+from real_inputs import DICOM, MODEL, Inputs, make_inputs, run
 
 LIMITS = Limits()
 MOST_MEMORY = 1 << 30  # bytes; the inputs are of some kilobytes

@@ -23,7 +23,6 @@ from random import Random
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from inputs import DICOM, IMAGES, MODEL, Inputs
 from LightSegLib.batch.preview import steps
 from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Settings
@@ -31,6 +30,7 @@ from LightSegLib.cli.main import main
 from LightSegLib.core.errors import LightSegError
 from LightSegLib.imaging.readers import read_grid
 from mutations import WORDS, one_of, spoiled_bytes, spoiled_json, spoiled_numbers, spoiled_text
+from real_inputs import DICOM, IMAGES, MODEL, Inputs
 
 # Fields of a NIfTI header (nifti1.h): dimensions, type, spacing, offset, scaling, units, both transforms, magic.
 NIFTI_FIELDS = (0, *range(40, 56, 2), 68, 70, 72, *range(76, 108, 4), 108, 112, 116, 120, 123, 252, 254)

@@ -18,6 +18,7 @@ from ..core.atomic_io import atomic_write
 from ..core.errors import ModelError
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
+from ..core.plain_text import ACTING
 from ..core.schema import FieldError, conform
 
 SCHEMA_VERSION = 1
@@ -493,6 +494,9 @@ def _check(fields: dict[str, Any]) -> None:
             raise FieldError(_("inference.regions[{n}] must be the value of a label").format(n=n))
     _check_weights(fields["weights"])
     names = [label["name"] for label in fields["labels"]]
+    for n, name in enumerate(names):
+        if not name.strip() or ACTING.search(name) or "\n" in name or "\t" in name:  # results hold it in their headers
+            raise FieldError(f"labels[{n}].name must be text without control characters")
     for n, total in enumerate(fields.get("totals", ())):
         if total["name"] in names + [other["name"] for other in fields["totals"][:n]]:
             raise FieldError(_("totals[{n}].name must differ from the names of labels and other totals").format(n=n))

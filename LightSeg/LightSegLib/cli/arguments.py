@@ -5,19 +5,31 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..batch.settings import FORMATS
 from ..core.errors import InputError
+from ..core.plain_text import plain
 from ..inference.options import LARGEST_OVERLAP, PIECES, InferenceOptions, check_device
 from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions
+from .streams import write_text
 
 if TYPE_CHECKING:
     from ..imaging.roi import RegionOfInterest
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells where what it prints cannot be written, as all of the command line does."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            write_text(plain(message), file or sys.stderr)
+
 
 PIECE_FLAG = "--largest-component"
 Job = Callable[[argparse.Namespace], None]
@@ -61,9 +73,7 @@ SYNTHESIS_HELP = {
 
 def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     """Return the parser of the whole command line; the parsed `job` is the entry of `jobs` for the chosen command."""
-    parser = argparse.ArgumentParser(
-        "lightseg", description="Lightweight 3D medical image segmentation.", allow_abbrev=False
-    )
+    parser = Parser("lightseg", description="Lightweight 3D medical image segmentation.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"lightseg {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -203,9 +213,7 @@ def options_of(arguments: argparse.Namespace) -> InferenceOptions:
     return InferenceOptions(**{one.name: given[one.name] for one in fields(InferenceOptions) if one.name in given})
 
 
-def _add_weights_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], jobs: Mapping[str, Job]
-) -> None:
+def _add_weights_commands(commands: argparse._SubParsersAction[Any], jobs: Mapping[str, Job]) -> None:
     """`lightseg weights ...`."""
     text = "Download, check and remove weights."
     weights = commands.add_parser("weights", help=text, description=text, allow_abbrev=False)

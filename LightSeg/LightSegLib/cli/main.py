@@ -13,7 +13,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,27 +29,39 @@ from .batch import BATCH_COMMANDS
 from .models import MODEL_COMMANDS
 from .printing import ProgressLine, nested, say, silence_itk, table
 from .signals import ends_as_by_ctrl_c
+from .streams import drop, flush_errors, flush_output, open_standard_streams
 
 DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name is no reason to fail
-    try:
+
+    def job() -> None:
         arguments = build_parser(COMMANDS).parse_args(joined(sys.argv[1:] if argv is None else argv))
-    except SystemExit as request:  # argparse has printed the help, the version or what is wrong
-        return int(request.code or 0)
-    try:
         with ends_as_by_ctrl_c():
             arguments.job(arguments)
+        flush_output()
+
+    try:
+        return _run(job)
+    except SystemExit as request:  # argparse has printed the help, the version or what is wrong
+        return _run(flush_output) or int(request.code or 0)
+
+
+def _run(job: Callable[[], None]) -> int:
+    """Do a job, tell what keeps it from being done, and return the exit code."""
+    try:
+        job()
     except LightSegError as error:
         say(f"lightseg: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         return 1
     except KeyboardInterrupt:
         say("lightseg: Stopped before the job was done.", file=sys.stderr)
@@ -57,6 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
+        if isinstance(error, OSError) and error.filename:  # the system says what is wrong, and with which file
+            say(
+                f"lightseg: {error.filename} cannot be used ({error.strerror}). "
+                "Check the path, the permissions and the disk.",
+                file=sys.stderr,
+            )
+            return InputError.exit_code
         reason = without_secrets(str(error)).strip().splitlines() or ["no reason given"]
         say(
             f"lightseg: An unexpected error occurred ({type(error).__name__}: {reason[0]}). "
@@ -64,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    finally:
+        flush_errors()
     return 0
 
 

@@ -10,13 +10,14 @@ from typing import TextIO
 
 from ..core.plain_text import plain
 from ..core.progress import Progress
+from .streams import flush_errors, write_text
 
 WIDTH = 120  # columns for running text
 
 
 def say(*texts: object, sep: str = " ", file: TextIO | None = None) -> None:
     """Print texts with control characters escaped, so that names and titles cannot command the terminal."""
-    print(plain(sep.join(map(str, texts))), file=file)
+    write_text(plain(sep.join(map(str, texts))) + "\n", file or sys.stdout)
 
 
 class ProgressLine:
@@ -37,19 +38,24 @@ class ProgressLine:
             width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be overwritten
             lines = tuple(plain(line, lines=False) for line in lines)
             texts = lines if len(lines) == 1 else tuple(line[:width] for line in lines)
-            print(self._erased() + "\n".join(texts), end="", file=sys.stderr, flush=True)
+            self._write(self._erased() + "\n".join(texts))
             self._lines = len(lines)
 
     def log(self, line: str) -> None:
         """Write a line to a file that standard error leads to; a terminal has seen it already."""
         if self._logged:
-            print(plain(line), file=sys.stderr, flush=True)
+            self._write(plain(line) + "\n")
 
     def clear(self) -> None:
         """Erase what was shown."""
         if self._shown:
-            print(self._erased(), end="", file=sys.stderr, flush=True)
+            self._write(self._erased())
             self._lines = 1
+
+    def _write(self, text: str) -> None:
+        """At once; a terminal that is gone, or a log without room, ends no job."""
+        write_text(text, sys.stderr)
+        flush_errors()
 
     def _erased(self) -> str:
         """Return the control characters that go to the first line and erase everything below."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+NOWHERE = Path("/nonexistent")  # as the home of system users is called: nothing is there, nothing can be written
 
 
 def resources_folder() -> Path:
@@ -15,14 +18,29 @@ def resources_folder() -> Path:
 
 
 def user_folder() -> Path:
-    """Return the user's LightSeg folder, where the system keeps a program's data."""
+    """Return the user's LightSeg folder, where the system keeps a program's data; it need not exist."""
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+        base = _configured("LOCALAPPDATA") or _home() / "AppData" / "Local"
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
+        base = _home() / "Library" / "Application Support"
     else:
-        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+        base = _configured("XDG_DATA_HOME") or _home() / ".local" / "share"
     return base / "LightSeg"
+
+
+def _configured(variable: str) -> Path | None:
+    """Return a folder in the environment, where it is a whole path: others count as not set (XDG Base Directory, 0.8)."""
+    path = Path(os.environ.get(variable, ""))
+    return path if path.is_absolute() else None
+
+
+def _home() -> Path:
+    """Return the user's home; `NOWHERE` for a user whom the system does not know, as in containers."""
+    with suppress(RuntimeError):
+        home = Path.home()
+        if home.is_absolute():
+            return home
+    return NOWHERE
 
 
 def user_models_folder() -> Path:

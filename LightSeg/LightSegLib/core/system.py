@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -9,13 +10,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")  # version 2, where containers on Linux have their limit
+CGROUP = Path("/sys/fs/cgroup")  # where containers and services on Linux have their limits, in version 1 or 2
 PROCESS = Path("/proc/self")
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use, or that its container's share of time keeps busy."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([count, *map(math.ceil, _cpu_quotas())])) if sys.platform == "linux" else count
 
 
 def lower_priority(nice: int) -> None:
@@ -42,12 +44,61 @@ def free_memory() -> int | None:
         return None
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     free = int(fields["MemAvailable"].split()[0]) * 1024
-    try:
-        limit, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
-        return min(free, limit - used + int(stat["inactive_file"]))  # files that were read may be dropped again
-    except (OSError, ValueError, KeyError):  # no group, or "max" for no limit
-        return free
+    return max(0, min([free, *_memory_left()]))
+
+
+def _cpu_quotas() -> list[float]:
+    """Return the seconds of processor time in a second that each group of this process may take (cgroup 2, then 1).
+
+    Source: the kernel's documentation, admin-guide/cgroup-v2 (cpu.max) and scheduler/sched-bwc.
+    """
+    found = []
+    for group in _groups(""):
+        with suppress(OSError, ValueError, ZeroDivisionError):  # "max" for no quota
+            quota, period = map(int, (group / "cpu.max").read_text(encoding="ascii").split())
+            found.append(quota / period)
+    for group in _groups("cpu"):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota, period = (int((group / name).read_text(encoding="ascii")) for name in names)
+            if quota > 0:  # -1 for none
+                found.append(quota / period)
+    return found
+
+
+def _memory_left() -> list[int]:
+    """Return the bytes that each group of this process may still take; files that were read may be dropped again.
+
+    Source: the kernel's documentation, admin-guide/cgroup-v2 and cgroup-v1/memory.
+    """
+    found = []
+    for controller, limit, usage, droppable in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        for group in _groups(controller):
+            with suppress(OSError, ValueError, KeyError):  # no group, or "max" for no limit
+                most, used = (int((group / name).read_text(encoding="ascii")) for name in (limit, usage))
+                stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+                found.append(most - used + int(stat[droppable]))
+    return found
+
+
+def _groups(controller: str) -> list[Path]:
+    """Return the folders of this process's control group and of those above it; empty for version 2.
+
+    Within a container the topmost is its own, and what the system calls the group may not be there.
+    """
+    top = CGROUP / controller
+    lines = []
+    with suppress(OSError):
+        lines = (PROCESS / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
+        _, names, path = line.split(":", 2)
+        if controller in names.split(","):
+            own = top / path.lstrip("/")
+            return [own, *(parent for parent in own.parents if parent.is_relative_to(top))]
+    return [top]
 
 
 def gigabytes(size: int) -> str:

@@ -24,17 +24,19 @@ from ..inference.options import InferenceOptions
 from ..inference.segmenter import Segmenter
 
 TEXT, TEXT_OR_NONE = {"type": "string"}, {"type": ["string", "null"]}
+CORNERS = {
+    "type": ["array", "null"],
+    "minItems": 8,
+    "maxItems": 8,
+    "items": {"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "number"}},
+}
 SETTINGS = {
     "mirror": {"type": "boolean"},
     "largest_component": TEXT,
     "tile_overlap": {"type": ["number", "null"]},
     "orientation": TEXT_OR_NONE,
-    "region_lps": {
-        "type": ["array", "null"],
-        "minItems": 8,
-        "maxItems": 8,
-        "items": {"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "number"}},
-    },
+    "roi_lps": CORNERS,
+    "region_lps": CORNERS,  # the same, in results of earlier versions
 }
 NEEDED = ("model", "version", "weights_sha256", "device", "computed_in", "settings", "lightseg")
 STATED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,17 @@ def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
                 file=path.name, endings=", ".join(endings)
             )
         )
-    if path.is_dir():
-        raise OutputError(_("{file} is a folder. Give the name of the file to write.").format(file=path))
-    check_folder(path.parent)
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+        if path.is_dir():
+            raise OutputError(_("{file} is a folder. Give the name of the file to write.").format(file=path))
+        check_folder(path.parent)
+    except (OSError, ValueError) as error:  # too long, or with characters that no name has
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(
+            _("{file} cannot be written ({reason}). Choose another name.").format(file=path, reason=reason)
+        ) from error
 
 
 def check_holds(path: str | Path, geometry: Geometry) -> None:

@@ -277,9 +277,10 @@ class Segmenter:
             work = Workload(self.card.outputs, self.options.confidence, one_pass, sums, self.card.unnamed_outputs)
         except ValueError as error:  # how the networks refuse a size
             raise ModelError(
-                _("The patch size of '{model}' does not fit its network. {reason}").format(
-                    model=self.card.id, reason=error
-                )
+                _(
+                    "The patch size of '{model}' does not fit its network ({reason}). "
+                    "Correct inference.patch_size in the model's card."
+                ).format(model=self.card.id, reason=str(error).rstrip("."))
             ) from error
         notices: list[str] = []
         shortage = ""

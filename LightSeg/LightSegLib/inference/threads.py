@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from ..core.system import cores
+
 _running = threading.RLock()  # one run uses all cores; the number of threads is one for the whole process
 
 
@@ -22,16 +24,16 @@ _running = threading.RLock()  # one run uses all cores; the number of threads is
 def one_thread_each() -> Iterator[int]:
     """Let torch compute every operation in one thread; gives the number of threads that it may use in all.
 
-    That number is torch's own (`torch.set_num_threads`, OMP_NUM_THREADS), which is back afterwards. A second thread of
-    the program waits until the first has left.
+    That number is torch's own (`torch.set_num_threads`, OMP_NUM_THREADS), which is back afterwards, but no more than a
+    container's share of the processor. A second thread of the program waits until the first has left.
     """
     with _running:
-        allowed = torch.get_num_threads()
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield allowed
+            yield min(threads, cores())
         finally:
-            torch.set_num_threads(allowed)
+            torch.set_num_threads(threads)
 
 
 def pool(count: int) -> Executor:

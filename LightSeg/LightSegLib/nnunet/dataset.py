@@ -16,6 +16,7 @@ from ..catalog.anatomy import look_up
 from ..catalog.card import Label
 from ..catalog.channels import OTHER_MODALITY
 from ..core.i18n import tr as _
+from ..core.plain_text import plain
 from ..core.schema import FieldError, conform
 from .fields import OBJECT, TEXT, Schema, object_of
 
@@ -142,5 +143,6 @@ def _values(value: Any, where: str) -> list[int]:
 
 def _label(value: int, name: str) -> Label:
     """Return a label with the terminology and color of its name."""
+    name = plain(name, lines=False) or f"Label {value}"
     terminology, color = look_up(name, value)
     return Label(value, name, color, terminology)

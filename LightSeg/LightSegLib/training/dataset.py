@@ -43,9 +43,9 @@ class Case:
             if not volume.geometry.matches(geometry):
                 raise InputError(
                     _(
-                        "Case '{self}': the image and the label file do not have the same size and position. "
+                        "Case '{case}': the image and the label file do not have the same size and position. "
                         "Correct or remove this case."
-                    ).format(self=self.name)
+                    ).format(case=self.name)
                 )
         return volumes, labels.astype(np.int16)
 

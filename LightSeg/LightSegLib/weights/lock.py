@@ -64,7 +64,8 @@ def _open(path: Path) -> tuple[int, bool]:
 
 def _local_path(path: Path) -> Path:
     """Return the path of a lock in the temporary folder, for `path` and this user alone."""
-    name = hashlib.sha256(f"{Path.home()} {path.resolve()}".encode()).hexdigest()
+    user = os.getuid() if hasattr(os, "getuid") else Path.home()
+    name = hashlib.sha256(f"{user} {path.resolve()}".encode()).hexdigest()
     return Path(tempfile.gettempdir()) / f"lightseg-{name[:24]}.lock"
 
 

@@ -277,11 +277,11 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
             lambda d: d["preprocessing"]["normalization"][0].pop("std"),
             r"preprocessing\.normalization\[0\]\.std is needed by ct",
         ),
-        (lambda d: d["preprocessing"].update(spacing=[1, 0, 1]), r"preprocessing\.spacing\[1\] must be above 0"),
+        (lambda d: d["preprocessing"].update(spacing=[1, 0, 1]), r"preprocessing\.spacing\[1\] must be at least 0.0001"),
         (lambda d: d["preprocessing"].update(spacing=[1, 1, float("nan")]), r"spacing\[2\] must be a number"),
         (lambda d: d["preprocessing"].update(spacing=[1, 1, 10**400]), r"spacing\[2\] must be a number"),
         (lambda d: d["preprocessing"].update(spacing=[1, "x", 1]), r"spacing\[1\] must be a number or null"),
-        (lambda d: d["preprocessing"].update(spacing=[0, 1, None]), r"spacing\[0\] must be above 0"),
+        (lambda d: d["preprocessing"].update(spacing=[0, 1, None]), r"spacing\[0\] must be at least 0.0001"),
         (
             lambda d: d["preprocessing"]["resampling"].update(interpolation="spline"),
             r"preprocessing\.resampling\.interpolation must be one of nearest, linear, cubic",
@@ -521,3 +521,35 @@ def assert_contains(whole: Any, part: Any) -> None:
             assert_contains(one, other)
     else:
         assert whole == part
+
+
+@pytest.mark.parametrize(
+    ("method", "limits", "words"),
+    [
+        ("percentile", {"lower": -5, "upper": 99}, r"normalization\[0\]\.lower must be a percentile"),
+        ("percentile", {"lower": 1, "upper": 200}, r"normalization\[0\]\.upper must be a percentile"),
+        ("zscore", {"lower": 1, "upper": 101}, r"normalization\[0\]\.upper must be a percentile"),
+        ("ct", {"lower": -1e308, "upper": 1, "mean": 0, "std": 1}, r"normalization\[0\]\.lower must be at least"),
+        ("ct", {"lower": 0, "upper": 1, "mean": 0, "std": 1e-308}, r"normalization\[0\]\.std must be at least"),
+    ],
+)
+def test_numbers_that_nothing_can_be_computed_with_are_refused(
+    data: dict[str, Any], method: str, limits: dict[str, float], words: str
+) -> None:
+    data["preprocessing"]["normalization"][0] = {"method": method, **limits}
+    with pytest.raises(ValueError, match=words):
+        card_from_dict(data)
+
+
+@pytest.mark.parametrize("spacing", [1e-308, 1e308])
+def test_a_spacing_that_no_image_has_is_refused(data: dict[str, Any], spacing: float) -> None:
+    data["preprocessing"]["spacing"][1] = spacing
+    with pytest.raises(ValueError, match=r"spacing\[1\] must be at (least|most)"):
+        card_from_dict(data)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\x1b[2J", "a\nSegment9_Name:=x", "a\0b", "x\u202eb"])
+def test_a_label_whose_name_acts_or_is_none_is_refused(data: dict[str, Any], name: str) -> None:
+    data["labels"][0]["name"] = name
+    with pytest.raises(ValueError, match=r"labels\[0\]\.name must be text without control characters"):
+        card_from_dict(data)

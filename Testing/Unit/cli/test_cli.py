@@ -244,6 +244,7 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_told_from_one_that
             "must have 8 entries",
         ),
         ('{"settings": {"mirror": false, "largest_component": "model", "region_lps": 5}}', "must be a list"),
+        ('{"settings": {"mirror": false, "largest_component": "model", "roi_lps": 5}}', "must be a list"),
         ('{"libraries": "torch"}', "libraries must be a JSON object"),
         ('{"device": null}', "device must be text"),
         ('{"computed_in": "float7"}', "precision cannot be"),

@@ -19,6 +19,7 @@ from LightSegLib.inference.memory import activation_memory, available_memory
 from LightSegLib.inference.plan import ExecutionPlan, Workload, bytes_needed
 from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.inference.sliding_window import TileSampler
+from LightSegLib.inference.threads import one_thread_each
 from LightSegLib.networks import build
 from torch import Tensor, nn
 
@@ -127,7 +128,7 @@ def test_the_computer_tells_what_is_left() -> None:
     if sys.platform == "darwin":
         assert left is None, "macOS does not tell"
     else:
-        assert left is not None and 0 < left < 1.5 * psutil.virtual_memory().available_memory
+        assert left is not None and 0 < left < 1.5 * psutil.virtual_memory().available
 
 
 @pytest.fixture
@@ -151,7 +152,56 @@ def test_in_a_container_its_limit_counts(container: Callable[..., None]) -> None
     assert system.free_memory() == 60_000_000
     for limit in ("max", str(10**18)):
         container(limit, 50_000_000, 20_000_000)
-        assert system.free_memory() == pytest.approx(psutil.virtual_memory().available_memory, rel=0.5)
+        assert system.free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason=LINUX)
+@pytest.mark.parametrize("group", ["/docker/abc", "/out of reach"])
+def test_limits_of_version_1_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    """In a container the system calls a group by its name outside, and it lies at the top."""
+    monkeypatch.setattr(system, "CGROUP", tmp_path)
+    monkeypatch.setattr(system, "PROCESS", tmp_path)
+    (tmp_path / "cgroup").write_text(f"9:name=systemd:/\n4:memory:{group}\n3:cpu,cpuacct:{group}\n", encoding="ascii")
+    limits = {
+        "memory/memory.limit_in_bytes": "200000000",
+        "memory/memory.usage_in_bytes": "150000000",
+        "memory/memory.stat": "cache 1\ntotal_inactive_file 30000000",
+        "cpu/cpu.cfs_quota_us": "50000",
+        "cpu/cpu.cfs_period_us": "100000",
+    }
+    if group == "/docker/abc":
+        limits = {
+            **limits,
+            "memory/memory.limit_in_bytes": "9223372036854771712",
+            "memory/docker/abc/memory.limit_in_bytes": "200000000",
+            "memory/docker/abc/memory.usage_in_bytes": "150000000",
+            "memory/docker/abc/memory.stat": "total_inactive_file 30000000",
+        }
+    for name, value in limits.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{value}\n", encoding="ascii")
+    assert system.free_memory() == 80_000_000
+    assert system.cores() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason=LINUX)
+@pytest.mark.parametrize(("quota", "most"), [("50000 100000", 1), ("150000 100000", 2), ("max 100000", 10**6)])
+def test_a_containers_share_of_the_processor_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, most: int
+) -> None:
+    """Of the group itself, or of one above it."""
+    monkeypatch.setattr(system, "CGROUP", tmp_path)
+    monkeypatch.setattr(system, "PROCESS", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    (tmp_path / "cgroup").write_text("0::/batch.slice/job\n", encoding="ascii")
+    (tmp_path / "batch.slice" / "job").mkdir(parents=True)
+    (tmp_path / "batch.slice" / "job" / "cpu.max").write_text("max 100000\n", encoding="ascii")
+    (tmp_path / "batch.slice" / "cpu.max").write_text(f"{quota}\n", encoding="ascii")
+    assert system.cores() == min(8, most)
+    torch.set_num_threads(threads := 6)
+    with one_thread_each() as allowed:
+        assert allowed == min(threads, most)
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason=LINUX)

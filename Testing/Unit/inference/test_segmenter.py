@@ -247,7 +247,7 @@ def test_a_patch_size_that_does_not_fit_the_network_is_told_as_such(
     unet = {"features_per_stage": [2, 2], "kernel_sizes": [[3] * 3] * 2, "strides": [[1] * 3, [4] * 3]}
     unet |= {"n_conv_per_stage": [1, 1], "n_conv_per_stage_decoder": [1], "in_channels": 1, "classes": 3}
     segmenter.use_network(build("plain_conv_unet", unet))
-    with pytest.raises(ModelError, match=r"patch size of 'tiny-1' does not fit its network\..*multiples of 4 x 4 x 4"):
+    with pytest.raises(ModelError, match=r"patch size of 'tiny-1' does not fit its network \(.*multiples of 4 x 4 x 4"):
         segmenter.segment([ramp((6, 6, 6))])
 
 

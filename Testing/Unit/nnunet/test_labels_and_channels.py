@@ -36,6 +36,14 @@ def test_regions_write_the_labels_of_their_class_order() -> None:
     ]
 
 
+def test_names_that_act_are_shown_as_text_and_empty_ones_are_replaced() -> None:
+    """They reach the header of every result."""
+    labels = {"background": 0, "\x1b[31mred\x07": 1, "a\nSegment9_Name:=x": 2, "nul\0": 3, "": 4}
+    settings = read(dataset={**DATASET, "labels": labels})
+    names = ["\\u001b[31mred\\u0007", "a\\nSegment9_Name:=x", "nul\\u0000", "Label 4"]
+    assert [label.name for label in settings.labels] == names
+
+
 def test_the_ignore_label_has_no_output() -> None:
     labels = {"background": 0, "liver": 1, "tumor": 2, "ignore": 3}
     settings = read(dataset={**DATASET, "labels": labels})

@@ -50,32 +50,52 @@ class Ending:
     grown: int
 
 
+class Fork:
+    """A call that runs in a fork of this process, the first of a group of processes of its own."""
+
+    def __init__(self, call: Callable[[], int], limits: Limits) -> None:
+        self._limits = limits
+        self._out, self._err = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115 (closed in `ending`)
+        self._answers, answer = os.pipe()
+        self._started = time.monotonic()
+        self.process = os.fork()
+        if self.process == 0:
+            os.close(self._answers)
+            _behave(call, limits, (self._out.fileno(), self._err.fileno()), answer)  # does not return
+        os.close(answer)
+
+    def has_ended(self, seconds: float = 0) -> bool:
+        """Whether the call has returned, or its process is gone, within so many seconds."""
+        return bool(select.select([self._answers], [], [], seconds)[0])  # the end that the fork had is closed then
+
+    def kill(self, number: int, group: bool = False) -> None:
+        """Send a signal, to the call alone or to all that it has started, too."""
+        with suppress(ProcessLookupError, PermissionError):
+            (os.killpg if group else os.kill)(self.process, number)
+
+    def ending(self) -> Ending:
+        """Wait for its end, and kill what is late, and all that it has left running."""
+        late = not self.has_ended(self._limits.seconds)
+        said = b"" if late else os.read(self._answers, 64)
+        os.close(self._answers)
+        self.kill(signal.SIGKILL, group=True)
+        _, status = os.waitpid(self.process, 0)
+        code, grown = map(int, said.split()) if said else (os.waitstatus_to_exitcode(status), 0)
+        with self._out, self._err:
+            return Ending(
+                code if code >= 0 else None,
+                -code if code < 0 else 0,
+                late,
+                _text(self._out),
+                _text(self._err),
+                time.monotonic() - self._started,
+                grown,
+            )
+
+
 def forked(call: Callable[[], int], limits: Limits) -> Ending:
     """Run `call`, which returns an exit code, in a fork of this process."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        answers, answer = os.pipe()
-        started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            os.close(answers)
-            _behave(call, limits, (out.fileno(), err.fileno()), answer)  # does not return
-        os.close(answer)
-        late = not select.select([answers], [], [], limits.seconds)[0]  # closed at its end, however that came
-        said = b"" if late else os.read(answers, 64)
-        os.close(answers)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)  # with those it started, and itself if it is late
-        _, status = os.waitpid(child, 0)
-        code, grown = map(int, said.split()) if said else (os.waitstatus_to_exitcode(status), 0)
-        return Ending(
-            code if code >= 0 else None,
-            -code if code < 0 else 0,
-            late,
-            _text(out),
-            _text(err),
-            time.monotonic() - started,
-            grown,
-        )
+    return Fork(call, limits).ending()
 
 
 def _behave(call: Callable[[], int], limits: Limits, streams: tuple[int, int], answer: int) -> None:
