@@ -19,7 +19,7 @@ from http_server import Answer
 from jobs import Download, Job, spoil_clock
 
 LIMITS = Limits(processor=120, seconds=120)
-DISK = 128 << 20  # bytes; a download wants 64 MiB to be left over 
+DISK = 128 << 20  # bytes; a download wants 64 MiB to be left over
 WRITING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")  # events of Python's audit, PEP 578
 TOLD = 4096  # bytes of a quota that leave room for what a command says, which goes to a file, too
 ORPHANS = 30.0  # seconds that what a killed command has started may take to notice

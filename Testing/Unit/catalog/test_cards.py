@@ -277,7 +277,10 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
             lambda d: d["preprocessing"]["normalization"][0].pop("std"),
             r"preprocessing\.normalization\[0\]\.std is needed by ct",
         ),
-        (lambda d: d["preprocessing"].update(spacing=[1, 0, 1]), r"preprocessing\.spacing\[1\] must be at least 0.0001"),
+        (
+            lambda d: d["preprocessing"].update(spacing=[1, 0, 1]),
+            r"preprocessing\.spacing\[1\] must be at least 0.0001",
+        ),
         (lambda d: d["preprocessing"].update(spacing=[1, 1, float("nan")]), r"spacing\[2\] must be a number"),
         (lambda d: d["preprocessing"].update(spacing=[1, 1, 10**400]), r"spacing\[2\] must be a number"),
         (lambda d: d["preprocessing"].update(spacing=[1, "x", 1]), r"spacing\[1\] must be a number or null"),
