@@ -29,7 +29,7 @@ def user_folder() -> Path:
 
 
 def _configured(variable: str) -> Path | None:
-    """Return a folder in the environment, where it is a whole path: others count as not set (XDG Base Directory, 0.8)."""
+    """Return a folder in the environment, where it is a whole path: others are ignored (XDG Base Directory, 0.8)."""
     path = Path(os.environ.get(variable, ""))
     return path if path.is_absolute() else None
 
