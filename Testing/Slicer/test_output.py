@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from known_boxes import BOXES, SHAPE
+from known_boxes import BOXES, LABELS, SHAPE
 from LightSegLib.catalog.card import Label
 from LightSegLib.core.errors import Canceled, DeviceError, InputError
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.slicer_app.scene import (
+    CONFIDENCE_ROLE,
     provenance_of,
     segment_volumes,
     total_volumes,
@@ -241,6 +242,34 @@ def test_it_appears_beside_its_volume(make_volume, segment, scene):
     node = segment(volume)
 
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+
+
+def test_a_confidence_volume_stands_below_its_volume_and_is_not_shown(make_volume, scene):
+    """It keeps its place when the segmentation is deleted, whose branch the application takes for its content."""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    volume = make_volume()
+    hierarchy.CreateItem(study, volume)
+    views = [slicer.app.layoutManager().sliceWidget(name) for name in slicer.app.layoutManager().sliceViewNames()]
+    slicer.util.setSliceViewerLayers(background=volume)
+
+    labels = np.ones(SHAPE, np.uint8)
+    certain = np.full(SHAPE, 90, np.uint8)
+    geometry = volume_from_node(volume).geometry
+    node = write_segmentation(Segmentation(labels, geometry, LABELS, {}, certain), volume)
+
+    confidence = node.GetNodeReference(CONFIDENCE_ROLE)
+    items = [hierarchy.GetItemByDataNode(shown) for shown in (volume, node, confidence)]
+    assert [hierarchy.GetItemParent(item) for item in items] == [study, study, items[0]]
+    for view in views:
+        shown = view.sliceLogic().GetSliceCompositeNode()
+        assert shown.GetBackgroundVolumeID() == volume.GetID()
+        assert not shown.GetForegroundVolumeID() and not shown.GetLabelVolumeID()
+
+    branch = slicer.vtkMRMLSubjectHierarchyConstants.GetSubjectHierarchyVirtualBranchAttributeName()
+    hierarchy.SetItemAttribute(items[1], branch, "1")  # as the application does with a segmentation
+    hierarchy.RemoveItem(items[1])
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(confidence)) == items[0]
 
 
 def test_a_surface_shown_in_3d_is_made_for_new_segments_too(make_volume, segment):

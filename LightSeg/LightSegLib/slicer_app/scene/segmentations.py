@@ -145,7 +145,11 @@ def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
     display.SetWindowLevelMinMax(0, 100)
     node.SetAndObserveImageData(image)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    _place_beside(volumeNode, node)
+    # Below its volume, and not below its segmentation: what stands there counts as content of the segmentation, has no
+    # export, and loses its place when the segmentation is deleted.
+    hierarchy, item = hierarchy_item(volumeNode)
+    if item:
+        hierarchy.CreateItem(item, node)
     return node
 
 
