@@ -244,7 +244,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if job.state == "done":  # also while the user is in another module
             self.logic.getParameterNode().result = job.segmentationNode
             if job.roiNode is not None:
-                job.roiNode.SetDisplayVisibility(False)  # it lies around what is to be looked at now
+                job.roiNode.SetDisplayVisibility(False)  # it is around what is to be looked at now
         self.refresh()  # a download has changed where the weights are
 
 
@@ -307,7 +307,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
 
         Raises:
             LightSegError: with the scene as it was.
-            Canceled: one of these, after `cancelCallback` said so.
+            Canceled: one of these, after `cancelCallback` returned True.
         """
         from LightSegLib.catalog.lookup import find_card
         from LightSegLib.inference.segmenter import Segmenter
@@ -338,7 +338,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
     def segmentFiles(self, inputPath, model, outputFolder, settings=None, engine=None):
         """Segment many volumes from files to files, as `lightseg batch`; returns when it is done, Slicer stays usable.
 
-        `progressCallback` is called with a `State` of the batch, whose `text()` says it in words; `cancelCallback` is
+        `progressCallback` is called with a `State` of the batch, whose `text()` describes it; `cancelCallback` is
         asked again and again, True stops the batch, and the next call goes on.
 
         Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `skipped_inputs` (with reasons) and
@@ -352,7 +352,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
                 engine: a `batch.engine.Engine` with the number of processes, what fits this computer if None.
 
         Raises:
-            LightSegError: for what keeps all cases from being done; a case that fails is told in the table.
+            LightSegError: for what keeps all cases from being done; a case that fails is reported in the table.
         """
         from LightSegLib.batch.engine import Engine
         from LightSegLib.batch.progress import Callbacks

@@ -28,7 +28,7 @@ def make_balls(
 ) -> tuple[Volume, Segmentation]:
     """Two balls of 6 mm radius at RAS positions, on an anisotropic grid around the world's origin.
 
-    Where a voxel lies is asked of SimpleITK, not of the code under test.
+    Positions of voxels come from SimpleITK, not of the code under test.
     """
     size, spacing = np.array([36, 44, 28]), np.array([2.0, 1.5, 2.5])
     origin = -direction @ (spacing * (size - 1) / 2)

@@ -131,7 +131,7 @@ class UnableWork(BfloatWork):
 
 
 class MixedWork(QuickProcessor):
-    """Of a computer that computes in what its environment says."""
+    """Of a computer that computes with what its environment specifies."""
 
     own_backend = os.environ.get("TEST_BACKEND", "float32")
 
@@ -159,7 +159,7 @@ class MortalProcessor(QuickProcessor):
 
 
 def _note(out: Path, words: str, case: str) -> Path:
-    """A file by which a worker and a test tell each other something of a SLOW case."""
+    """A file by which a worker and a test signal each other about a SLOW case."""
     return out / f"{words} {case}"
 
 
@@ -180,7 +180,7 @@ def let_go(out: Path, *cases: str) -> None:
 
 
 def table(out: Path) -> dict[str, dict[str, str]]:
-    """Lines of results.csv by case; what they say of files agrees with these, and nothing else lies there."""
+    """Lines of results.csv by case; what they state about files is true, and there are not others."""
     with (out / "results.csv").open(newline="", encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
     rows = {line["case"]: line for line in lines}

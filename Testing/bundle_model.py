@@ -1,4 +1,4 @@
-"""Put newly trained weights into a bundled model: the weights, the template, and what its card says of them.
+"""Put newly trained weights into a bundled model: the weights, the template, and what its card states about them.
 
     python Testing/bundle_model.py brain-mr-atlas-unet FOLDER [--performance FACTS.json]
 

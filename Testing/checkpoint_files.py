@@ -1,4 +1,5 @@
-"""What the tests of checkpoints share: what nnU-Net says in one, the two forms of torch's files, and how to compare."""
+"""What the tests of checkpoints share: what nnU-Net writes into one, the two forms of torch's files, and how to
+compare."""
 
 from __future__ import annotations
 

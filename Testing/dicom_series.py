@@ -22,7 +22,7 @@ def noise(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
 
 
 def above(k: int) -> np.ndarray:
-    """Where slice k lies in an axial series, in mm."""
+    """The position of slice k in an axial series, in mm."""
     return ORIGIN + np.array([0, 0, STEP * k])
 
 

@@ -1,4 +1,4 @@
-"""One call in a process of its own, forked from one in which everything is loaded: what it said and how it ended.
+"""One call in a process of its own, forked from one in which everything is loaded: its output and how it ended.
 
 A fork takes milliseconds where a new interpreter takes seconds. The process may use so much processor time and memory,
 and is killed with all that it has started when it takes too long.
@@ -22,7 +22,7 @@ from typing import IO
 
 GIGABYTE = 1 << 30
 LARGEST_FILE = GIGABYTE  # bytes that a process may write to one file
-LONGEST_TEXT = 100_000  # bytes of what was said that are looked at
+LONGEST_TEXT = 100_000  # bytes of the output that are examined
 
 
 @dataclass(frozen=True)

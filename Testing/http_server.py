@@ -1,4 +1,4 @@
-"""A web server on this computer that misbehaves as told: it cuts, stalls, drips, lies about lengths, and counts."""
+"""A web server on this computer that misbehaves as set: it cuts, stalls, drips, sends wrong lengths, and counts."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def write_meshnet(
     shards: int = 2,
     seed: int = 0,
 ) -> Path:
-    """The path of model.json of a small network; its shards lie beside it."""
+    """The path of model.json of a small network; its shards are beside it."""
     random = np.random.default_rng(seed)
     layers = [layer("InputLayer", "input", None, batch_input_shape=[None, 256, 256, 256, 1])]
     weights: list[tuple[str, np.ndarray]] = []

@@ -43,7 +43,7 @@ DICOM = ("series", "multiframe")
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where everything lies: a folder for each image below `images`, and the others by their names."""
+    """All inputs: a folder for each image below `images`, and the others by their names."""
 
     root: Path
 

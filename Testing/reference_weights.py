@@ -5,7 +5,7 @@ numbers stored there. A tensor depends on its own name, shape and the seed alone
 others there are, make no difference.
 
 For each name a generator seeded with [seed, CRC-32 of the name in UTF-8] draws one array in float64 and C order, n
-from the standard normal distribution or u from [0, 1). The first fitting rule says what becomes of it; everything
+from the standard normal distribution or u from [0, 1). The first fitting rule decides what becomes of it; everything
 but the batch counters is float32 in the end. `leaf` is the name's part after the last dot.
 
     leaf num_batches_tracked            0, int64

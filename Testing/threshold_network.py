@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Threshold(nn.Module):
-    """Stands for a trained network: class 1 where the input is above zero."""
+    """Replaces a trained network: class 1 where the input is above zero."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat((-x[:, :1], x[:, :1], torch.full_like(x[:, :1], -1e3)), dim=1)

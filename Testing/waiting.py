@@ -20,7 +20,7 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> No
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has asked for its exit code has, too."""
+    """Whether a process has ended; a zombie has, too."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -50,7 +50,7 @@ def throughput(input_path: Path, out: Path, engine: str, workers: int | None, th
 def overhead(folder: Path, engine: str, cases: int) -> dict[str, float]:
     """Milliseconds a case of a long manifest, tiny and with a threshold for a network, and the client's peak memory.
 
-    The scheduler of a Dask cluster that is started for the batch lies in the client.
+    The scheduler of a Dask cluster that is started for the batch is in the client.
     """
     folder.mkdir()
     image = folder / "image.nii.gz"

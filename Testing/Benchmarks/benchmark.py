@@ -27,7 +27,7 @@ CT = (115, 256, 256), (1.5, 1.5, 2.5)  # voxels k, j, i and mm i, j, k
 LONG_CTS = {slices: ((slices, 512, 512), (0.8, 0.8, 1.5)) for slices in (300, 600)}
 GROWING_CTS = [((slices, 192, 192), (1.5, 1.5, 2.5)) for slices in (60, 120, 240, 480)]
 BATCH_CASES, SINGLE_CASES, LONG_MANIFEST = 200, 5, 100_000
-WINDOW = (144, 192, 192)  # voxels at the model's spacing; MONAI's tiles then lie where nnU-Net's do
+WINDOW = (144, 192, 192)  # voxels at the model's spacing; MONAI's tiles then are where nnU-Net's are
 FASTER = {"full precision": 1.5, "default without OpenVINO": 4.0, "default with OpenVINO": 7.0}  # than nnU-Net
 VOXEL_BYTES = 5  # two of the CT, one of the labels, and while these are written a copy and what is read back to check
 

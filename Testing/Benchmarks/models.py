@@ -1,8 +1,8 @@
 """The models of the benchmark: nnU-Net v2 folders that need no download.
 
 Speed does not depend on the weights, so they are random numbers from a seed; only, some channels of FLARE_SIZED are
-made to tell labels apart by the image's brightness. So its labels have firm borders, as a trained model's have, and can
-be compared between programs and between precisions.
+made to distinguish labels by the image's brightness. So its labels have firm borders, as a trained model's have, and
+can be compared between programs and between precisions.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _dataset() -> dict[str, Any]:
 
 
 def main(parent: str, name: str) -> None:
-    """Write a model and add it to LightSeg's own; prints where it lies and LightSeg's id of it, as JSON."""
+    """Write a model and add it to LightSeg's own; prints its folder and LightSeg's id of it, as JSON."""
     from LightSegLib.models.importing import import_model
 
     folder = write_benchmark_model(Path(parent), name)

@@ -1,4 +1,4 @@
-"""How long the window stands still, what a job adds to its computation, and how soon a canceled one is over.
+"""How long the window is frozen, what a job adds to its computation, and how soon a canceled one is over.
 
 In the real window on a real scene, as in Testing/Gui, on a volume of 256 x 256 x 256 voxels. The best of several runs
 counts: what else the machine does only adds to it.

@@ -2,7 +2,7 @@
 
     python Testing/Fuzz/fuzz.py [--seconds 60] [--seed 0] [--kind NAME] [--number N]
 
-Input N of a seed is always the same; `--number N` tries it alone, keeps it and shows all that was said. The exit
+Input N of a seed is always the same; `--number N` tries it alone, keeps it and shows all output. The exit
 status is 1 when something was found.
 """
 

@@ -154,7 +154,7 @@ def spoiled_labels(inputs: Inputs, folder: Path, random: Random) -> Trial:
 
 
 def spoiled_result(inputs: Inputs, folder: Path, random: Random) -> Trial:
-    """Compute a result again whose header says other things of how it was made."""
+    """Compute a result again whose header has another provenance."""
     data = (inputs.root / "result.seg.nrrd").read_bytes()
     end = data.find(b"\n\n")
     line = re.search(rb"LightSeg_Provenance:=(.*)", data[:end])
@@ -167,7 +167,7 @@ def spoiled_result(inputs: Inputs, folder: Path, random: Random) -> Trial:
 
 
 def _grid_of(path: Path, out: Path) -> None:
-    """The result lies on the grid of the image, by another reader."""
+    """The result is on the grid of the image, by another reader."""
     result, geometry = sitk.ReadImage(str(out)), read_grid(path)[1]
     if abs(np.linalg.det(np.reshape(geometry.direction, (3, 3)))) < 0.999:
         return  # sheared: the result has a grid of its own

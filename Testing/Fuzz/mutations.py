@@ -129,7 +129,7 @@ def spoiled_text(data: bytes, random: Random, end: int | None = None) -> bytes:
 
 
 def spoiled_json(value: Any, random: Random) -> bytes:
-    """A tree with other values at some of its places, as a file; now and then one that is no JSON."""
+    """A tree with other values at some of its places, as a file; now and then one that is not a JSON."""
     kind = random.randrange(20)
     if kind == 0:
         return spoiled_text(json.dumps(value, indent=1).encode(), random)

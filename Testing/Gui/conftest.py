@@ -2,7 +2,7 @@
 
 How a test uses it:
 
-    def test_apply_says_what_is_missing(window):
+    def test_apply_states_what_is_missing(window):
         assert not window.ui.applyButton.enabled      # properties as in Slicer: no isEnabled()
         choose(window.ui.inputSelector1, "T1")         # as a user opens the list and clicks
         window.ui.applyButton.click()
@@ -11,9 +11,9 @@ How a test uses it:
 `window`      LightSegWidget, set up and entered, on an empty scene; closed again afterwards.
 `dialogs`     what was shown: `dialogs.answer("Ok")` before a question, `dialogs.choose_path(path)` before a file
               dialog, `dialogs.take().text` afterwards, `dialogs.opened` for links. A question without an answer, a
-              message nobody took and an answer nobody asked for fail the test.
+              message that was not checked and an answer that was not used fail the test.
 `raised`      exceptions that left a slot or an observer. Slicer prints them; here they fail the test, unless an error
-              message said the same or the test took them out of the list.
+              message repeated them or the test took them out of the list.
 `heartbeat`   with heartbeat: ... ; heartbeat.longest_gap, in seconds, of the event loop while it turned.
 `screenshot`  screenshot("name"): a PNG of the panel with all that is in it, in the folder LIGHTSEG_SCREENSHOTS, or in
               a temporary one if that is not set; screenshot("name", size) of what a panel of this size shows.
@@ -170,7 +170,7 @@ def other_modules() -> list[str]:
 
 @pytest.fixture
 def heartbeat(qt_is_there: None) -> Any:
-    """A pulse in the event loop; `longest_gap` tells how long it once stood still."""
+    """A pulse in the event loop; `longest_gap` is the longest time that it was frozen."""
     from user_actions import Heartbeat
 
     return Heartbeat()

@@ -1,4 +1,4 @@
-"""Words of the window in other languages, for tests of its layout: what stands on one line and asks for room."""
+"""The window's texts in other languages, for tests of its layout: labels on one line that need room."""
 
 from __future__ import annotations
 

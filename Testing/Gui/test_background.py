@@ -98,7 +98,7 @@ def test_it_gives_what_segment_gives_with_progress_and_confidence(start, logic, 
     assert sorted(sure for _, sure in job.lowConfidenceSlices) == [sure for _, sure in job.lowConfidenceSlices]
 
 
-def test_what_is_wrong_is_said_at_once_and_leaves_the_scene(start, scene):
+def test_what_is_wrong_is_reported_at_once_and_leaves_the_scene(start, scene):
     before = nodes()
     with pytest.raises(InputError, match="not a segmentation"):
         start(segmentationNode=slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode"))
@@ -121,7 +121,7 @@ def test_a_volume_that_is_removed_meanwhile_gets_no_segmentation(start, volume):
     assert nodes() == before
 
 
-def test_voxels_that_change_meanwhile_are_told(start, volume):
+def test_voxels_that_change_meanwhile_are_reported(start, volume):
     job = start()
     slicer.util.arrayFromVolume(volume)[:] = 0
     slicer.util.arrayFromVolumeModified(volume)

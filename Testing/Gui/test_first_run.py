@@ -1,4 +1,5 @@
-"""The first run on a bare computer: PyTorch is installed beside the application, or it is said what is in the way."""
+"""The first run on a bare computer: PyTorch is installed beside the application, or the window shows what is in the
+way."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ class PyTorchUtilsLogic(ScriptedLoadableModuleLogic):
     def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
         slicer.util.{call}
 """
-# A pip whose story is told by a file: what it says, how much of a file it has, what it waits for, how it ends.
+# A pip that follows a script: what it says, how much of a file it has, what it waits for, how it ends.
 PIP = """
 import os, pathlib, sys, tempfile, time
 for line in open(os.environ["PIP_STORY"], encoding="utf-8"):
@@ -76,7 +77,7 @@ def extension(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pip(tmp_path, monkeypatch):
-    """Lets the processes have a pip that does as told: pip("say Downloading...", "exit 1")."""
+    """Gives the processes a pip that follows a script: pip("say Downloading...", "exit 1")."""
 
     def tell(*story):
         folder = tmp_path / "pip"
@@ -161,7 +162,7 @@ def test_the_installation_is_canceled(ready, extension, pip, here, dialogs, tmp_
         ("something else", "pip ended with 3", "something else"),
     ],
 )
-def test_what_is_in_the_way_is_said_with_what_to_do(
+def test_what_is_in_the_way_is_reported_with_what_to_do(
     ready, extension, pip, dialogs, monkeypatch, screenshot, said, message, name
 ):
     monkeypatch.setenv("HTTPS_PROXY", "http://jane:secret@proxy.example:3128")
@@ -257,7 +258,7 @@ def test_an_extension_of_another_kind_leads_to_its_own_window(ready, extension, 
 
 @pytest.fixture
 def downloadable(make_model, tmp_path, monkeypatch):
-    """A model of the user's whose weights lie at an address: downloadable(url)."""
+    """A model of the user's whose weights are at an address: downloadable(url)."""
     import dataclasses
 
     from LightSegLib.catalog.card import Source, read_card, write_card
@@ -285,7 +286,7 @@ def test_weights_that_cannot_come_are_a_message_and_the_bundled_model_works(
     with nobody_listening() as address:
         if way == "proxy":
             monkeypatch.setenv("HTTP_PROXY", address)
-        if way == "read-only home":  # a folder that nobody can make, not even an administrator
+        if way == "read-only home":  # a folder that no one can make, not even an administrator
             (tmp_path / "file").touch()
             monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "file" / "weights"))
         window.logic.getParameterNode().modelId = downloadable(

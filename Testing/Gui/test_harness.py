@@ -137,7 +137,7 @@ def test_a_node_selector_makes_nodes(scene):
     assert selector.currentNode() is None
 
 
-def test_the_heart_beats_until_something_stands_in_the_way(heartbeat):
+def test_the_heart_beats_until_something_is_in_the_way(heartbeat):
     import time
 
     with heartbeat:
@@ -196,7 +196,7 @@ section.collapsed = True
     assert not section.collapsed and shown.visible and not hidden.visible
 
 
-def test_text_is_as_high_as_what_it_says(run_as_module):
+def test_text_is_as_high_as_what_it_states(run_as_module):
     lines = """
 panel = qt.QWidget()
 rows = qt.QVBoxLayout(panel)

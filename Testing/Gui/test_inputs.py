@@ -99,7 +99,7 @@ def test_channels_on_different_grids_are_refused_wherever_the_difference_comes_f
     ("shape", "words"),
     [((6, 7, 8, 3), "several values per voxel"), ((1, 7, 8), "is a single slice")],
 )
-def test_images_that_are_no_volumes_are_refused(window, shape, words):
+def test_images_that_are_not_volumes_are_refused(window, shape, words):
     kind = "vtkMRMLVectorVolumeNode" if len(shape) == 4 else "vtkMRMLScalarVolumeNode"
     node = slicer.util.addVolumeFromArray(np.zeros(shape, np.uint8), name="Picture", nodeClassName=kind)
     window.logic.getParameterNode().input1 = node
@@ -121,7 +121,7 @@ def test_a_volume_that_gets_its_voxels_later_can_be_segmented_then(window):
     assert window.ui.applyButton.enabled
 
 
-def test_a_model_of_more_channels_than_the_window_has_says_where_it_runs(window, make_model, tmp_path, monkeypatch):
+def test_a_model_of_more_channels_than_the_window_has_states_where_it_runs(window, make_model, tmp_path, monkeypatch):
     import shutil
 
     shutil.copytree(make_model(5), tmp_path / "users models" / "tiny-5")
@@ -191,7 +191,7 @@ def test_a_region_can_be_fitted_hidden_and_placed_where_the_slices_cross(window)
     assert roi is window.logic.getParameterNode().roi and roi.GetDisplayVisibility()
 
 
-def test_slices_that_lie_side_by_side_to_compare_do_not_matter(window, monkeypatch):
+def test_slices_that_are_side_by_side_to_compare_do_not_matter(window, monkeypatch):
     from fakes.application import SliceWidget
 
     manager = slicer.app.layoutManager()
@@ -216,7 +216,7 @@ def test_a_layout_with_one_slice_alone_gives_the_middle_of_it(window, monkeypatc
     assert center == pytest.approx([30, -20, 17])
 
 
-def test_a_region_of_a_moved_volume_lies_around_it_in_the_world(window, make_transform):
+def test_a_region_of_a_moved_volume_is_around_it_in_the_world(window, make_transform):
     volume = add_volume("T1")
     matrix = np.eye(4)
     matrix[:3, 3] = 40, 50, 60

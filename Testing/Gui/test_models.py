@@ -49,7 +49,7 @@ def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
     assert len(shown(window)) == len(all_cards()) and window.logic.getParameterNode().modelId == SLIM
 
 
-def test_the_bundled_model_says_what_was_measured(window):
+def test_the_bundled_model_states_what_was_measured(window):
     page = window.ui.modelDetails.plainText
     assert "Dice 0.88 on 30 cases" in page and "CC-BY-SA" in page
     buttons = (window.ui.downloadButton, window.ui.useFileButton, window.ui.deleteButton)
@@ -63,7 +63,7 @@ def test_a_side_is_asked_for_where_there_are_two(window):
         assert not window.ui.sideBox.visible, model
 
 
-def test_a_model_whose_weights_come_by_hand_says_so(window):
+def test_a_model_whose_weights_come_by_hand_reports_it(window):
     window.logic.getParameterNode().modelId = LUNG
     assert "fetched by hand" in window.ui.applyButton.toolTip
     assert window.ui.useFileButton.enabled and not window.ui.downloadButton.enabled
@@ -71,7 +71,7 @@ def test_a_model_whose_weights_come_by_hand_says_so(window):
 
 @pytest.fixture
 def downloadable(make_model, tmp_path, monkeypatch):
-    """A model folder of the user's whose weights lie on a local server."""
+    """A model folder of the user's whose weights are on a local server."""
     import dataclasses
     import hashlib
 

@@ -20,7 +20,7 @@ ANTERIOR, POSTERIOR = "Right anterior hippocampus", "Right posterior hippocampus
 
 @pytest.fixture
 def ready(window):
-    """The sample is loaded and a region lies around its right hippocampus, all by clicks."""
+    """The sample is loaded and a region is around its right hippocampus, all by clicks."""
     window.ui.openvinoBox.setChecked(False)
     choose(window.ui.precisionBox, "float32")
     choose(window.ui.deviceBox, "CPU")
@@ -179,7 +179,7 @@ def test_two_more_clicks_bring_the_other_side_into_the_same_segmentation(ready):
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2
 
 
-def test_what_the_user_chooses_goes_before_what_the_region_says(ready):
+def test_what_the_user_chooses_goes_before_what_the_region_states(ready):
     choose(ready.ui.sideBox, "not stated")
     choose(ready.ui.outputSelector, "Create new Segmentation")
     for _run in range(2):
@@ -293,7 +293,7 @@ def test_a_window_that_is_closed_ends_the_worker(scene, raised):
     assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
-def test_the_result_tells_where_it_came_from(ready):
+def test_the_result_shows_where_it_came_from(ready):
     apply_and_wait(ready)
     node = ready.logic.getParameterNode().result
     settings = json.loads(node.GetAttribute("LightSeg.Settings"))

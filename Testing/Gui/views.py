@@ -17,8 +17,8 @@ SIZE = 500  # pixels of one view
 def draw_views(volume: Any, segmentation: Any, path: Path, center: Any = None) -> np.ndarray:
     """Write a PNG of Slicer's four-up layout: axial and 3D above, coronal and sagittal below; returns its pixels.
 
-    The segmentation is shown as its display node says. center: RAS position that the slices cut, else the center of
-    the segmentation.
+    The segmentation is shown as its display node specifies. center: RAS position that the slices cut, else the center
+    of the segmentation.
     """
     if center is None:
         bounds = np.zeros(6)

@@ -1,7 +1,7 @@
 """The entry of Slicer's Extensions Index, and what the index asks of the repository behind it.
 
 The index (github.com/Slicer/ExtensionsIndex) reads the entry, the repository's CMakeLists.txt and its README; the
-Extensions Manager shows the description that CMake makes. All of them tell the same.
+Extensions Manager shows the description that CMake makes. All of them must agree.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def test_the_entry_has_the_fields_of_the_schema_and_no_others(entry: dict) -> No
     assert b"\r" not in ENTRY.read_bytes()
 
 
-def test_the_entry_agrees_with_what_cmake_says(entry: dict, description: dict[str, str]) -> None:
+def test_the_entry_agrees_with_what_cmake_states(entry: dict, description: dict[str, str]) -> None:
     assert ENTRY.stem == description["name"] and not ENTRY.stem.startswith("Slicer")
     assert entry["build_dependencies"] == description["depends"].split()
     assert entry["scm_url"].removesuffix(".git") == description["homepage"]
@@ -103,7 +103,7 @@ def test_the_license_is_the_one_that_is_named(sections: dict[str, str]) -> None:
     assert 'license = "Apache-2.0"' in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_the_readme_says_what_the_index_asks_for(sections: dict[str, str], description: dict[str, str]) -> None:
+def test_the_readme_states_what_the_index_asks_for(sections: dict[str, str], description: dict[str, str]) -> None:
     """Name, purpose and a picture at the top; a sentence for each module; how to cite; publications."""
     top = sections[""]
     assert top.startswith(f"# {description['name']}\n")

@@ -132,7 +132,7 @@ def test_ctest_runs_the_self_test(installed: Installed, run_away) -> None:
 
 
 @needs_slicer
-def test_ctest_without_pytorch_skips_the_self_test_and_says_so(installed: Installed, run_away) -> None:
+def test_ctest_without_pytorch_skips_the_self_test_and_reports_it(installed: Installed, run_away) -> None:
     """The machines that build all extensions have no PyTorch; a test that fails there would be reported every night."""
     program = (
         "import runpy, sys; sys.modules['torch'] = None; sys.argv = ['', 'LightSeg']; "
@@ -142,14 +142,14 @@ def test_ctest_without_pytorch_skips_the_self_test_and_says_so(installed: Instal
     assert done.returncode == 0 and re.search(r"skipped.*PyTorch", done.stderr), done.stderr
 
 
-def test_without_testing_there_is_no_test(checkout: Path, tmp_path: Path, run_away) -> None:
+def test_without_testing_there_is_not_a_test(checkout: Path, tmp_path: Path, run_away) -> None:
     quiet = install(checkout, tmp_path, "-DBUILD_TESTING=OFF")
     assert "Total Tests: 0" in run_away(quiet, "-N", "--test-dir", quiet.build, program=CTEST).stdout
 
 
 @needs_slicer
 def test_loading_the_module_runs_nothing(installed: Installed, run_away) -> None:
-    """Slicer loads it at start-up, whether or not anybody wants to segment: it reads code and does nothing else."""
+    """Slicer loads it at start-up, whether or not the user segments: it reads code and does nothing else."""
     program = (
         "import sys, vtk, fakes; fakes.install()\n"  # as in Slicer, these are there before
         "code, seen = ('compile', 'exec', 'import', 'marshal.loads', 'os.listdir', 'os.scandir'), []\n"

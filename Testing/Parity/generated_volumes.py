@@ -1,4 +1,4 @@
-"""Images of bodies that nobody has: soft shapes of several intensities, with noise, on any grid."""
+"""Images of imaginary bodies: soft shapes of several intensities, with noise, on any grid."""
 
 from __future__ import annotations
 

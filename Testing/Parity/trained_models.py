@@ -1,6 +1,6 @@
 """Small nnU-Net v2 models that have learned something, so that their logits are as decided as those of real models.
 
-They tell bands of the smoothed intensities apart, which any image teaches in seconds. (Of a network that has learned
+They distinguish bands of the smoothed intensities, which any image teaches in seconds. (Of a network that has learned
 nothing, the classes are so close together that the last bits of a sum decide.)
 """
 
@@ -106,7 +106,7 @@ def bands(image: Tensor, count: int) -> Tensor:
 def train(
     network: nn.Module, image: Tensor, target: Tensor, patch: Sequence[int], regions: bool, rng: np.random.Generator
 ) -> None:
-    """Learn the target [k, j, i], classes or how many nested regions lie around a voxel, from patches of an image."""
+    """Learn the target [k, j, i], classes or how many nested regions are around a voxel, from patches of an image."""
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     patch = [min(side, SIDE) for side in patch]
     missing = [max(0, side - length) for side, length in zip(patch, target.shape, strict=True)]

@@ -1,4 +1,4 @@
-"""Segments lie in the world where the network saw them, under whatever transforms the nodes are."""
+"""Segments are in the world where the network saw them, under whatever transforms the nodes are."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ STRAIGHT = [(grid, by) for grid in GRIDS for by in TRANSFORMS if by != "stretche
 
 
 @pytest.mark.parametrize(("grid", "transforms"), STRAIGHT)
-def test_segments_lie_where_the_anatomy_lies(grid, transforms, make_volume, make_transform, scene, segment):
+def test_segments_are_where_the_anatomy_is(grid, transforms, make_volume, make_transform, scene, segment):
     """Added to a segmentation of the user's, which keeps its own transform."""
     on_input, on_output = TRANSFORMS[transforms]
     input_transform = None if on_input is None else make_transform(on_input)
@@ -107,7 +107,7 @@ def test_segments_lie_where_the_anatomy_lies(grid, transforms, make_volume, make
 
 @pytest.mark.parametrize("made_by", ["LightSeg", "the output selector"])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_new_segmentation_lies_where_the_anatomy_lies(grid, made_by, make_volume, make_transform, scene, segment):
+def test_a_new_segmentation_is_where_the_anatomy_is(grid, made_by, make_volume, make_transform, scene, segment):
     """A node without content joins its volume under the volume's transform."""
     output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode") if made_by == "the output selector" else None
     transform = make_transform(MOVE)
@@ -163,7 +163,7 @@ def in_boxes(places: np.ndarray, grid: Any, margin: float) -> dict[int, np.ndarr
 
 
 def assert_brought_back(node: Any, places: np.ndarray, grid: Any) -> None:
-    """A voxel of the volume, which lies at its place in the world, has the label of the straight grid there."""
+    """A voxel of the volume, at its position in the world, has the label of the straight grid there."""
     surely, perhaps = in_boxes(places, grid, 0.06), in_boxes(places, grid, -0.06)
     for value in BOXES:
         points = {tuple(point) for point in np.round(world_points(node, NAMES[value]), 3)}
@@ -180,7 +180,7 @@ def voxel_indices() -> np.ndarray:
 
 @pytest.mark.parametrize("sheared_by", ["its own matrix", "its transform", "stretching"])
 @pytest.mark.parametrize("other", [False, True])
-def test_a_sheared_volume_is_straightened_and_its_segments_lie_on_it(
+def test_a_sheared_volume_is_straightened_and_its_segments_are_on_it(
     sheared_by, other, make_volume, make_transform, scene, segment, boxes
 ):
     """The network sees right angles; the segments keep to the volume's voxels, also in a segmentation of the user's."""
@@ -209,7 +209,7 @@ def test_a_sheared_volume_is_straightened_and_its_segments_lie_on_it(
 
 
 def test_a_bent_volume_takes_its_segments_along(make_volume, bending_transform, segment, boxes):
-    """It is segmented as it lies in the world; a non-linear parent stays a parent."""
+    """It is segmented as it is in the world; a non-linear parent stays a parent."""
     node = segment(make_volume(GRIDS["anisotropic"], bending_transform))
 
     assert node.GetParentTransformNode() is bending_transform
@@ -248,7 +248,7 @@ def test_a_bent_volume_into_a_straight_segmentation_of_the_user(grid, make_volum
         assert inside.sum() > 50
 
 
-def test_the_network_sees_the_anatomy_as_it_lies_in_the_world(make_volume, make_transform, segment, boxes):
+def test_the_network_sees_the_anatomy_as_it_is_in_the_world(make_volume, make_transform, segment, boxes):
     """A volume that a transform turns upright must reach the model upright, in LPS."""
     volume = make_volume(GRIDS["oblique"], make_transform(MOVE))
     segment(volume)
@@ -281,7 +281,7 @@ def test_a_turned_region_on_a_turned_volume(make_volume, make_transform, scene, 
 
 
 def test_a_region_on_a_bent_volume_covers_what_the_user_framed(make_volume, bending_transform, scene):
-    """The volume is straightened as it lies on the screen, where the box is straight, too."""
+    """The volume is straightened as it is on the screen, where the box is straight, too."""
     volume = make_volume(GRIDS["upright"], bending_transform)
     roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
     roi.SetCenter([7.0, 7.0, 6.0])

@@ -20,7 +20,7 @@ MODULE_FOLDER = Path(LightSeg.__file__).parent
 
 
 def test_it_loads_quickly_and_without_torch():
-    """Slicer starts before the user has installed PyTorch; the module says so when it is used."""
+    """Slicer starts before the user has installed PyTorch; the module reports it when it is used."""
     script = (
         f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "import fakes; fakes.install()\n"

@@ -87,7 +87,7 @@ def test_terms_are_those_of_snomed(make_volume, segment):
 
 
 def test_a_side_is_named_and_coded(make_volume, segment):
-    """The type's modifier says anterior, so the side is the modifier of the anatomic region."""
+    """The type's modifier is anterior, so the side is the modifier of the anatomic region."""
     node = segment(make_volume(), side="right")
 
     assert names_of(node) == ["Right anterior hippocampus", "Right posterior hippocampus", "Right CSF"]
@@ -112,7 +112,7 @@ def test_both_sides_in_one_segmentation(make_volume, segment):
     assert len(set(node.GetSegmentation().GetSegmentIDs())) == 6
 
 
-def test_the_result_says_how_it_came_about(make_volume, segment):
+def test_the_result_states_how_it_came_about(make_volume, segment):
     node = segment(make_volume())
 
     assert node.GetAttribute("LightSeg.Model") == "test-model"
@@ -180,7 +180,7 @@ def test_a_segmentation_drawn_on_another_image_keeps_its_grid(make_volume, segme
 
 
 def test_the_users_segments_stay(make_volume, segment, scene):
-    """A user who already drew a segment of the same name keeps it, and tells the new one apart."""
+    """A user who already drew a segment of the same name keeps it, and distinguishes the new one."""
     volume = make_volume()
     output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     output.CreateDefaultDisplayNodes()

@@ -1,4 +1,4 @@
-"""DICOM whose slices lie on no regular grid, as Slicer imports it: upright, and put into place by a transform."""
+"""DICOM whose slices are not on a regular grid, as Slicer imports it: upright, and put into place by a transform."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def picture(places: np.ndarray) -> np.ndarray:
 
 
 def within(places: np.ndarray, data_sets: list[Any]) -> np.ndarray:
-    """Which positions [n, 3] lie in the stack, two voxels and more from its sides."""
+    """Which positions [n, 3] are in the stack, two voxels and more from its sides."""
     row = np.array(data_sets[0].ImageOrientationPatient[:3], float)
     column = np.array(data_sets[0].ImageOrientationPatient[3:], float)
     normal = np.cross(row, column)

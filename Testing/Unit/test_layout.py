@@ -1,4 +1,5 @@
-"""The house stands as drawn: what is packaged, who imports whom, and what loads without torch."""
+"""The code is laid out as the architecture page states: what is packaged, who imports whom, and what loads without
+torch."""
 
 from __future__ import annotations
 

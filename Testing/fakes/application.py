@@ -97,7 +97,7 @@ def _qt_application() -> Any:
 
 
 class ExtensionsManagerModel:
-    """Says which extensions are there, and remembers which it was asked to install."""
+    """Knows which extensions are installed, and remembers which it was asked to install."""
 
     __slots__ = ("_installed", "_requested", "interactive")
 

@@ -1,4 +1,4 @@
-"""Dialogs without a user: what was shown is remembered, and the test says beforehand what is answered."""
+"""Dialogs without a user: what was shown is remembered, and the test sets the answers beforehand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Dialogs:
         self._paths += [str(path) for path in paths]
 
     def take(self) -> Message:
-        """The first message that the test has not looked at yet. Messages that nobody looks at fail the test."""
+        """The first message that the test has not looked at yet. Messages that are not looked at fail the test."""
         assert self.shown, "no message was shown"
         return self.shown.pop(0)
 

@@ -53,7 +53,7 @@ class Links:
 
 
 class Link:
-    """How one widget shows a value, gives it back and says that it changed."""
+    """How one widget shows a value, gives it back and signals that it changed."""
 
     def __init__(self, changed: Any, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
         self.changed, self.read, self.write = changed, read, write
@@ -78,7 +78,7 @@ def make_link(parameter: Any, widget: Any) -> Link:
 
 
 def _combo_box_link(widget: Any, values: list[Any]) -> Link:
-    """Slicer fills the box itself, with the names of an Enum (or what its `label` says) or with the choices."""
+    """Slicer fills the box itself, with the names of an Enum (or what its `label` returns) or with the choices."""
     widget.clear()
     for value in values:
         label = getattr(type(value), "label", lambda value: value.name)

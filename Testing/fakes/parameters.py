@@ -2,7 +2,7 @@
 
 Values are stored as Slicer stores them, so that a scene saved here opens there. Types: str, bool, int, float, Enum,
 node classes, and `list[...]` of these; `Annotated[str, Choice([...])]` and `Annotated[..., Default(...)]`. Stricter
-than Slicer: an attribute that is no parameter cannot be set.
+than Slicer: an attribute that is not a parameter cannot be set.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ RETRY_SECONDS = 2.0  # seconds between two attempts to write
 class CaseProcessor:
     """Does the jobs of a worker process: {"case", "batch", "threads"}; the model stays loaded.
 
-    The answer: {"row", "skipped": it was done before}. All that is wrong with a case stands in its row; OutputError is
+    The answer: {"row", "skipped": it was done before}. Every problem with a case is recorded in its row; OutputError is
     raised where that cannot be written. A job without a case asks for the backend of the batch, which the answer
     {"backend"} names; DeviceError is raised where this computer does not have the one that is decided.
     """

@@ -2,7 +2,7 @@
 
 The client sends a parcel of cases to each worker and the next when that is done, so its memory and the scheduler's
 stay flat however many there are. Input, results and this package are found under the same paths and names on all
-computers. A case is computed only as long as somebody wants it: what a client,
+computers. A case is computed only as long as a client wants it: what a client,
 a scheduler or a worker was at when it was lost is not finished behind the back of the next.
 """
 
@@ -251,7 +251,7 @@ class _Session:
             return
         if isinstance(error, cluster_worker.CannotTakePart):
             raise error
-        if error is not None:  # what is wrong with a case is told by its process
+        if error is not None:  # its process reports what is wrong with a case
             raise _another_version("A part of the cluster", error)
         self._tasks.give_back(chunk[len(response) :])
         for task, message in zip(chunk, response, strict=False):
@@ -293,7 +293,7 @@ def _outcome(future: Future) -> tuple[BaseException | None, Any]:
 
 @contextmanager
 def _own_cluster(limit: WorkerLimit) -> Iterator[SpecCluster]:
-    """Start a cluster in this process, reached from no other: a scheduler runs any code for whoever reaches it.
+    """Start a cluster in this process, reached from no other: a scheduler runs any code for anyone who reaches it.
 
     Scheduler and workers are threads that talk in memory (inproc). Encrypted sockets would need the package
     cryptography, and processes would be started as the workers' own ones are, only without their safe path; what

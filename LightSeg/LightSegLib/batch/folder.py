@@ -2,7 +2,7 @@
 
 Images: one case for each file, or for a model with several channels nnU-Net's names (CASE_0000, CASE_0001, ...) or one
 folder for each case with files whose names speak of the channels. DICOM: one case for each volume of a series, which
-may lie in several folders (`studies.py`).
+may be in several folders (`studies.py`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
 def _unread(paths: Sequence[Path]) -> Iterator[SkippedInput]:
     """Yield the files that are images by their names, but none that can be read."""
     for path in paths:
-        with suppress(OSError):  # what cannot be opened is told where it is looked into for DICOM
+        with suppress(OSError):  # what cannot be opened is reported where it is looked into for DICOM
             if looks_like_image(path) and path.is_file() and not is_dicom(path):
                 endings = ", ".join(ending for ending in IMAGE_ENDINGS if ending != SEGMENTATION)
                 yield SkippedInput(str(path), f"has no ending of an image that is read ({endings})")

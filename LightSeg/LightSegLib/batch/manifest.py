@@ -20,7 +20,7 @@ def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | SkippedInpu
     """Yield the cases that a CSV file lists.
 
     Raises:
-        InputError: for a file that is no such table.
+        InputError: for a file that is not a such table.
     """
     try:
         check_file(manifest, MOST_BYTES)

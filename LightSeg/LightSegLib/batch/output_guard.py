@@ -40,14 +40,14 @@ class OutputGuard:
         places = {path.parent for path in records.outputs(batch, "any")} | {batch.out / RECORDS}
         self._places = {key for place in places if (key := _key(place))}
         self._foreign: list[Path] = []  # that would be written
-        # Files that are inputs and lie beside the results.
+        # Files that are inputs and are beside the results.
         self._inputs: set[Key] = {key} if input_path.is_file() and (key := _key(input_path)) else set()
         self._place_of = lru_cache(maxsize=1000)(_key)
 
     def check(self, case: Case) -> None:
         """Note the case's inputs in the folder of results, and files in the way of its results."""
         if not self._places:
-            return  # there is no folder of results yet
+            return  # there is not a folder of results yet
         for path in _inputs(case):
             if self._place_of(path.parent) in self._places and (key := _key(path)):
                 self._inputs.add(key)
@@ -63,7 +63,7 @@ class OutputGuard:
             cases: all that were looked at.
 
         Raises:
-            InputError: that names the files which are inputs or somebody else's and would be written.
+            InputError: that names the files which are inputs or files of another program and would be overwritten.
         """
         written = [self._batch.out / name for name in self._tables]
         own = self._own_tables()
@@ -131,7 +131,7 @@ def _recorded_tables(batch: Batch) -> set[str]:
 def _inputs(case: Case) -> Iterator[Path]:
     """Yield the input files of a case, including those that a header names."""
     for source in case.channels:
-        with suppress(OSError, ValueError, InputError):  # which is for the row of the case to tell
+        with suppress(OSError, ValueError, InputError):  # the row of the case will report it
             yield from source.paths if len(source.paths) > 1 else _files(source.paths[0])
 
 

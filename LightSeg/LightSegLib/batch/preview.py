@@ -1,4 +1,4 @@
-"""What a batch would do, and how long it would take; nothing is written where the results will lie."""
+"""What a batch would do, and how long it would take; nothing is written to the folder of results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .run import BatchPlan
 from .tasks import Answer
 from .worker_limit import WorkerLimit
 
-MEASURED = 2  # cases: the first loads the model, the second tells how long one takes
+MEASURED = 2  # cases: the first loads the model, the second shows how long one takes
 TRIED = 10  # cases, at most, some of which may fail
 
 
@@ -43,7 +43,7 @@ def steps(plan: BatchPlan) -> Iterator[tuple[Case, bool]]:
     for case in plan.cases():
         try:
             done = records.finished(case, plan.batch) is not None
-        except InputError:  # it would fail, which is for its row in the table to tell
+        except InputError:  # it would fail, its row in the table will report it
             done = False
         yield case, done
 

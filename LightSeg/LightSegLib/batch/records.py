@@ -1,6 +1,6 @@
 """What is known of every case: a small file each, written last, and the table that is made of them.
 
-A case is done when its record is there, says so, and agrees with the input, the model and the settings.
+A case is done when its record exists, states it, and agrees with the input, the model and the settings.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def read_record(path: Path) -> Row | None:
 
 
 def _is_sound(row: Row) -> bool:
-    """Return whether every field has the type that it should have, in a file that anybody may have written."""
+    """Return whether every field has the type that it should have, in a file that any program may have written."""
     text = (
         "case",
         "status",

@@ -39,7 +39,7 @@ class BatchPlan:
 
     The cases are kept in a file, since there may be many.
 
-    The cases lie in a file, for there may be many.
+    The cases are kept in a file, since there may be many.
     """
 
     card: Card

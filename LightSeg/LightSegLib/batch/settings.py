@@ -61,7 +61,7 @@ class Batch:
     Attributes:
         model: as `resolved` calls it.
         out: folder of the results.
-        run: tells what is done now from before.
+        run: identifies this run, to distinguish its cases from earlier ones.
         backend: in which all cases are computed, once that is decided (see `inference.backends.backend_choice`).
     """
 

@@ -11,7 +11,7 @@ import numpy as np
 FEWEST = 5  # cases: quartiles of fewer say nothing about what is usual
 FENCE = 1.5  # interquartile ranges
 RULE = "below the first or above the third quartile by more than 1.5 times the distance between them (Tukey's fences)"
-WIDTH, HEIGHT, MARGIN, BASE = 420, 190, 14, 150  # of the drawing, in pixels; BASE: where the bars stand
+WIDTH, HEIGHT, MARGIN, BASE = 420, 190, 14, 150  # of the drawing, in pixels; BASE: where the bars start
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,8 @@ class Normalization:
 
     zscore: (x - mean) / standard deviation, within `lower`..`upper` percentiles where given; ct: clip to [lower, upper]
     HU, then subtract `mean` and divide by `std` of the training set; percentile: the `lower` and `upper` percentiles
-    become 0 and 1, and what lies outside of them too, unless `clip` is False; minmax: minimum and maximum become 0 and
-    1; unknown: nobody has published it, so the model cannot run before the card is filled in.
+    become 0 and 1, and values outside of them too, unless `clip` is False; minmax: minimum and maximum become 0 and
+    1; unknown: it is not published, so the model cannot run before the card is filled in.
 
     Attributes:
         masked: take statistics over the non-zero voxels alone and set all others to 0.
@@ -120,7 +120,8 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How an image comes to lie as the network's training images did: an affine registration of a template to it.
+    """How an image is brought into the position of the network's training images: an affine registration of a template
+    to it.
 
     The network then sees one grid, whose axes run along L, P and S of the template: size in voxels, spacing in mm, and
     origin, the place of the first voxel in mm (LPS), each along x, y, z. Its input is not normalized beforehand.
@@ -187,7 +188,7 @@ class Inference:
         regions: for overlapping classes, the label that output n writes where its sigmoid exceeds 0.5, later
             outputs over earlier ones; empty where the classes exclude each other (softmax).
         resampling: how logits come back to the grid of the input.
-        paired: labels that hold the structures of both sides, which an option tells apart afterwards.
+        paired: labels that hold the structures of both sides, which an option separates afterwards.
     """
 
     patch_size: tuple[int, int, int]
@@ -232,7 +233,7 @@ class Part:
 class Weights:
     """The weights file: its name, and what is known beforehand of its size in bytes, SHA-256 and git blob id.
 
-    A file without sources lies beside the card or in `Resources/Models`; others are downloaded.
+    A file without sources is beside the card or in `Resources/Models`; others are downloaded.
 
     Attributes:
         parts: where a model is published as several files, these; `file` is then the archive that LightSeg makes of

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .anatomy import split_words
 from .card import Card, Label
 
-OF_ALL = {"segmentation", "segment", "model", "models"}  # words that tell no model from another
+OF_ALL = {"segmentation", "segment", "model", "models"}  # words that do not distinguish models
 
 
 def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
@@ -22,7 +22,7 @@ def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
 
 
 def _rank(card: Card, wanted: Sequence[str]) -> int | None:
-    """Return how far down the texts of a card, the telling ones first, the words are found; None where one is not."""
+    """Return how far down the texts of a card, the most specific first, the words are found; None if one is not."""
     structures = [name for label in card.labels for name in (label.name, _meaning(label))]
     texts = (card.title, " ".join(structures), f"{card.modality} {' '.join(card.channels)}", card.id, card.description)
     parts = [split_words(text) for text in texts]

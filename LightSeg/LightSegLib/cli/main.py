@@ -60,7 +60,7 @@ def _run(job: Callable[[], None]) -> int:
     except LightSegError as error:
         say(f"lightseg: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         drop(sys.stdout)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The commands about models: what there is, where it comes from, what lies on this computer."""
+"""The commands about models: what there is, where it comes from, what is on this computer."""
 
 from __future__ import annotations
 

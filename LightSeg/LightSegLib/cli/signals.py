@@ -1,4 +1,5 @@
-"""A command that is told to end cleans up first, as after Ctrl-C: by a scheduler, or because its terminal closes."""
+"""A command that receives a signal to end cleans up first, as after Ctrl-C: by a scheduler, or because its terminal
+closes."""
 
 from __future__ import annotations
 

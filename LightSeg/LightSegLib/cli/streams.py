@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or read by nobody any more: none of these harms a result."""
+"""Standard streams that are closed, full or read by no one any more: none of these harms a result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_text(text: str, stream: TextIO) -> None:
 
     Raises:
         LightSegError: standard output cannot be written, for a full disk.
-        BrokenPipeError: whoever read standard output has seen enough.
+        BrokenPipeError: anyone who read standard output has seen enough.
     """
     is_output = stream is sys.stdout
     try:
@@ -62,7 +62,7 @@ def flush_output() -> None:
 
 
 def flush_errors() -> None:
-    """As `flush_output`; nobody is left who could be told what goes wrong."""
+    """As `flush_output`; no one is left who could be told what goes wrong."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):

@@ -38,7 +38,7 @@ def anonymous(text: str, names: Iterable[str] = ()) -> str:
 
 
 def _shown(path: str) -> str:
-    """Return what stands in a path's place."""
+    """Return what is in a path's place."""
     known = PROGRAMS.search(path)
     if known:
         return f"<path>/{known[1]}"

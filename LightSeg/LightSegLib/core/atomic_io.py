@@ -1,4 +1,4 @@
-"""Files appear under their names whole or not at all, and a place that cannot be written is told beforehand."""
+"""Atomic file writes, and early errors for folders that cannot be written."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def check_folder(folder: Path) -> None:
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """Return the error for the user of an OSError that occurred where `path` was written."""
-    # numpy tells a file that could only be written in part without an errno
+    # numpy reports a partly written file without an errno
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFullError(
             _(

@@ -40,7 +40,7 @@ class DownloadError(LightSegError):
 
 
 class UnknownModelError(InputError):
-    """There is no model with the given id."""
+    """There is not a model with the given id."""
 
 
 class OutputError(InputError):

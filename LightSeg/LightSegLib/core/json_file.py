@@ -1,4 +1,4 @@
-"""JSON files that somebody else may have written: read whole, within limits, or refused with the reason."""
+"""JSON files of other programs: read within limits, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES, nan: bool = False) -> An
 
     Raises:
         OSError: if the file cannot be read or written.
-        ValueError: for what is no file, too large, no JSON in UTF-8, nested too deeply, or holds numbers of too
+        ValueError: for what is not a file, too large, no JSON in UTF-8, nested too deeply, or holds numbers of too
             many digits or halves of characters, which no other file could hold.
     """
     return parse_json(read_bytes(path, most_bytes).decode("utf-8"), nan)
@@ -65,7 +65,7 @@ def check_file(path: Path, most_bytes: int) -> None:
 
     Raises:
         OSError: for what is not there.
-        ValueError: for what is no file of at most `most_bytes`.
+        ValueError: for what is not a file of at most `most_bytes`.
     """
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):

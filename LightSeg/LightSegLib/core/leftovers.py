@@ -1,6 +1,6 @@
-"""Names for what is there for a while only, which tell who made it: what a killed program has left can be removed.
+"""Names for temporary files that identify their process, so that what a killed program leaves can be removed.
 
-A name holds the computer and the process. Whatever has no such name, to the last letter, is somebody else's.
+A name holds the computer and the process. Whatever has no such name, to the last letter, belongs to another program.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a running job tells its user, and how it is asked to stop."""
+"""Progress of a running job, and its cancellation."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ..imaging.readers import IMAGE_ENDINGS, case_name, is_image, read_labels
 from ..imaging.volume import check_labels
 
 TOLERANCE_MM = 1.0
-# share of a square that lies inside when 0 to 4 of its corners do and the border runs through edge midpoints
+# share of a square that is inside when 0 to 4 of its corners do and the border runs through edge midpoints
 INSIDE_SHARE = np.array([0, 1 / 8, 1 / 2, 7 / 8, 1], np.float32)
 MEASURES = ("dice", "surface_dice", "hd95_mm", "volume_difference_ml")
 
@@ -163,7 +163,7 @@ def surface_agreement(
 ) -> tuple[float, float]:
     """Return surface Dice at `tolerance` mm, and HD95 in mm, of two boolean arrays.
 
-    Surface Dice: the share of both surfaces that lies within the tolerance of the other one, by area (Nikolov et al.
+    Surface Dice: the share of both surfaces that is within the tolerance of the other one, by area (Nikolov et al.
     2018, arXiv:1809.04430, section "Surface DSC"). HD95: the larger of the two directed 95th percentiles, by area, of
     the distances from one surface to the other (the robust form of Huttenlocher et al. 1993, doi:10.1109/34.232073).
     NaN, NaN where both are empty; 0, infinity where one is.

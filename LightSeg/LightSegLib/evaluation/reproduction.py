@@ -1,4 +1,4 @@
-"""Runs again what a segmentation file says of itself, and compares the labels."""
+"""Segments again as a segmentation's provenance describes, and compares the labels."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def reproduce(
         model: id, or path of a model folder; empty for the id that the file names.
 
     Raises:
-        InputError: for a file that does not say how it was made or lies on another grid than the volumes.
+        InputError: for a file that has no provenance or is on another grid than the volumes.
     """
     provenance = read_provenance(result)
     expected, geometry = read_grid(result)

@@ -1,4 +1,4 @@
-"""The files in which the voxels of a header lie, and these: MetaImage's ElementDataFile and NRRD's "data file".
+"""Headers with their voxels in other files: MetaImage's ElementDataFile and NRRD's "data file".
 
 MetaIO's documentation, "Reading a brick of bytes", and the definition of NRRD, "Detached headers".
 """
@@ -52,7 +52,7 @@ class Layout:
 
 
 def read_header(path: Path) -> tuple[bytes, int]:
-    """Return the bytes up to where the voxels begin, or all where these lie elsewhere, and how many they are.
+    """Return the bytes up to where the voxels begin, or all of them if the voxels are elsewhere, and how many they are.
 
     Raises:
         OSError: if the file cannot be read or written.

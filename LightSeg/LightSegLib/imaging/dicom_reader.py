@@ -25,7 +25,7 @@ LISTED = 3  # names in a message
 def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
     """Return the one volume in a file, or in a folder and the folders in it.
 
-    The volume says what was done in `reading`, and what a user should know of it in `notices`.
+    The volume's `reading` records what was done, its `notices` what a user should know.
 
     Args:
         files: those of the series, where the folder holds more.

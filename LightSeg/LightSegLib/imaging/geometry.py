@@ -1,4 +1,4 @@
-"""Where voxels lie in the world."""
+"""Positions of voxels in the world."""
 
 from __future__ import annotations
 

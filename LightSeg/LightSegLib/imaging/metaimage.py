@@ -1,8 +1,8 @@
-"""MetaImage files: where their voxels lie, and which values they have.
+"""MetaImage files: positions and values of their voxels.
 
 Fields are those of MetaIO's documentation (https://itk.org/Wiki/ITK/MetaIO/Documentation). Its coordinates are LPS, as
-ITK reads them; what it states by default, where a file says nothing, is told by a notice. Numbers are read by Python,
-whatever the locale says of decimal points.
+ITK reads them; what it states by default, where a file states nothing, is reported by a notice. Numbers are read by
+Python, whatever the locale's decimal point is.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_metaimage(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
     """Return the voxels [k, j, i], geometry and notices.
 
     Raises:
-        InputError: for what is no complete file with one scalar 3D image at a known place.
+        InputError: for what is not a complete file with one scalar 3D image at a known place.
         OSError: if the file cannot be read or written.
     """
     name = path.name

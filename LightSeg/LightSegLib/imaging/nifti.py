@@ -1,4 +1,4 @@
-"""NIfTI files, version 1 and 2: where their voxels lie, and which values they have.
+"""NIfTI files, version 1 and 2: positions and values of their voxels.
 
 The fields are those of nifti1.h and nifti2.h (NIfTI Data Format Working Group, https://nifti.nimh.nih.gov); where the
 standard leaves a choice, it is made as nibabel does. Coordinates in a file are RAS, results are LPS.
@@ -47,7 +47,7 @@ def read_nifti(path: Path) -> Image:
     """Read a NIfTI-1 or NIfTI-2 file.
 
     Raises:
-        InputError: for what is no complete NIfTI file with one scalar 3D image at a place.
+        InputError: for what is not a complete NIfTI file with one scalar 3D image at a place.
         OSError: if the file cannot be read or written.
     """
     with path.open("rb") as stream:

@@ -16,7 +16,7 @@ from ..core.errors import InputError
 from ..core.i18n import tr as _
 from .headers import not_scalar
 
-LARGEST_OFFSET = 1 << 40  # bytes: more is no number of the format
+LARGEST_OFFSET = 1 << 40  # bytes: more is not a number of the format
 UNITS = {1: 1000.0, 3: 0.001}  # codes of meters and micrometers in xyzt_units, in mm; all else is mm
 COLORS = {128: 3, 2304: 4}  # datatype codes with several components, and how many
 KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -43,7 +43,7 @@ class _Layout:
     rows: int
     intent: int  # of the kind of the codes
     magic: int
-    single: bytes  # its magic, and that of a header whose voxels lie in another file
+    single: bytes  # its magic, and that of a header whose voxels are in another file
     pair: bytes
 
 
@@ -90,7 +90,7 @@ def parse(name: str, content: bytes) -> Header:
     """Return the fields of the first bytes of a file.
 
     Raises:
-        InputError: for what is no NIfTI header, or contradicts itself.
+        InputError: for what is not a NIfTI header, or contradicts itself.
     """
     for order in "<>":
         for layout in VERSIONS:

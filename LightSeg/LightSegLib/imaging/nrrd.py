@@ -1,8 +1,8 @@
-"""NRRD files: where their voxels lie, and which values they have.
+"""NRRD files: positions and values of their voxels.
 
 Fields are those of the definition of NRRD (G. Kindlmann, https://teem.sourceforge.net/nrrd/format.html). It has no
 place by default: a file that states no space, direction or origin is refused. Numbers are read by Python, whatever the
-locale says of decimal points.
+locale's decimal point is.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, Nrrd]:
     """Return the voxels [k, j, i], geometry and header.
 
     Raises:
-        InputError: for what is no complete file with one scalar 3D image at a known place.
+        InputError: for what is not a complete file with one scalar 3D image at a known place.
         OSError: if the file cannot be read or written.
     """
     content, start = read_header(path)

@@ -15,7 +15,7 @@ from ..core.i18n import tr as _
 
 BLOCK = 1 << 24  # bytes read at a time, since a header may promise more than there is memory for
 RAW, GZIP, ZLIB, BZIP2 = "raw", "gzip", "zlib", "bzip2"
-ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS  # zlib's manual, inflateInit2: the beginning tells which
+ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS  # zlib's manual, inflateInit2: the first bytes show which
 
 
 def read_packed(name: str, stream: IO[bytes], size: int, packing: str = RAW) -> bytearray:

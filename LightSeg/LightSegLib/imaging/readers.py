@@ -153,7 +153,7 @@ def _holds_dicom(path: Path) -> bool:
     """Return whether a path is read as DICOM: a folder, or a DICOM file."""
     try:
         return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
-    except OSError:  # whoever opens it next tells why it cannot be
+    except OSError:  # opening it next reports why it cannot be read
         return False
 
 

@@ -1,4 +1,4 @@
-"""Slices that do not lie evenly above one another, onto the regular grid that covers them."""
+"""Resamples slices that are not evenly above one another onto a regular grid."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _between(placed: _Placed, slice_positions: np.ndarray, new: np.ndarray, grid
     """Return the voxels [k, j, i] at the heights `new`, each between the two slices next to it, in the type of the
     slices."""
     last = len(slice_positions) - 2
-    placed[0]  # which tells the type
+    placed[0]  # which determines the type
     voxels = np.empty(grid, placed.dtype)
     empty: list[tuple[int, np.ndarray]] = []
     below = 0

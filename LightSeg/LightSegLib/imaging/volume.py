@@ -129,7 +129,10 @@ def few_values(voxels: np.ndarray) -> int:
     So have label maps and masks, and no image that shows tissue.
     """
     seen: set[float] = set()
-    for part in (voxels.reshape(-1)[:: max(1, voxels.size // SAMPLED)], *voxels):  # first a few of all, which tell most
+    for part in (
+        voxels.reshape(-1)[:: max(1, voxels.size // SAMPLED)],
+        *voxels,
+    ):  # first a sample of all, which finds most problems
         seen.update(np.unique(part).tolist())
         if len(seen) > FEW_VALUES or min(seen, default=0) < 0:
             return 0

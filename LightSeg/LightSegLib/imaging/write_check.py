@@ -1,6 +1,6 @@
 """Whether a file holds what was written, to the last byte: some network disks lose voxels without a word.
 
-The voxels are compared as they lie in the file, and the checksum of what is packed (gzip, RFC 1952) covers the header,
+The voxels are compared as they are in the file, and the checksum of what is packed (gzip, RFC 1952) covers the header,
 too, where that is packed.
 """
 

@@ -165,8 +165,8 @@ class _Evaluation:
     A tile of one value, such as air around a body after clipping, is computed once. It may be called in several
     threads; after `stopped` is set it raises Canceled.
 
-    A tile of one value, such as the air around a body after clipping, gives the same wherever it lies: computed once.
-    It may be called in several threads; after `stopped` is set it raises Canceled.
+    A tile of one value, such as the air around a body after clipping, gives the same result at every position: computed
+    once. It may be called in several threads; after `stopped` is set it raises Canceled.
     """
 
     def __init__(self, network: Network, rules: Inference, device: torch.device, stopped: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""The sentence that tells, in a paper or a report, how a segmentation came about."""
+"""The sentence for a paper or a report on how a segmentation was made."""
 
 from __future__ import annotations
 

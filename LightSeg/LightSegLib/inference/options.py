@@ -20,7 +20,7 @@ from .backends.precisions import AUTO, BACKENDS, PRECISIONS
 if TYPE_CHECKING:
     from ..catalog.card import Card, Inference, Preprocessing
 
-AS_MODEL = "model"  # what the model's card says
+AS_MODEL = "model"  # what the model's card specifies
 NONE = "none"
 AS_STORED = "input"  # what a card calls the axes of the file
 PIECES = (AS_MODEL, NONE, "label", "whole")
@@ -47,14 +47,14 @@ class InferenceOptions:
             or the backend of earlier work (see `backends.backend_choice`).
         openvino: use OpenVINO on the CPU where it is installed.
         mirror: average over the flips that the card allows.
-        tile_overlap: of neighboring tiles, as a share of the patch, 0 to 0.9; None as the model says.
+        tile_overlap: of neighboring tiles, as a share of the patch, 0 to 0.9; None for the model's own.
         largest_component: "model" as the model says, "none", "label" (one piece of every label) or "whole" (one
             piece of all labels together).
         confidence: give the probability of each voxel's label, too.
         accept_license: agree to a license that forbids commercial use, needed once before such a model is
             downloaded.
         orientation: world directions of the axes i, j, k on which the network computes, as in "LPS", "input" for
-            those of the image as it is stored, None as the model says. The result has the image's own axes all the
+            those of the image as it is stored, None for the model's own. The result has the image's own axes all the
             same.
 
     Raises:
@@ -138,7 +138,7 @@ def check_device(name: str) -> None:
     """Check that a text names a device; whether this computer has it is checked later.
 
     Raises:
-        InputError: for what is no name of a device; whether this computer has it is asked later.
+        InputError: for what is not a name of a device; whether this computer has it is asked later.
     """
     if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         raise _refused("device", name, "auto, cpu, cuda, cuda:N or mps")

@@ -329,7 +329,7 @@ class Segmenter:
         key = (device, threads, sampler.patch, self.options.precision, self.options.openvino)
         if key not in self._runners:
             backend = self._backend(device)
-            self._runners.clear()  # two backends of a network do not lie in memory at a time
+            self._runners.clear()  # no two backends of a network are in memory together
             self._runners[key] = accelerate(self._model(), device, backend, sampler.patch, threads)
         return self._runners[key]
 

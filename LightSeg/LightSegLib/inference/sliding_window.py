@@ -1,4 +1,4 @@
-"""The sliding window: where the tiles lie (sampler) and how their results come together (aggregator).
+"""The sliding window: tile positions (sampler) and the mean of their results (aggregator).
 
 The aggregator keeps only the rows that later tiles still reach, as deep as one tile, and hands finished
 rows on; its memory does not grow with the number of slices.
@@ -86,7 +86,7 @@ class TileAggregator:
         importance: weight [k, j, i] of a tile's voxels. `add` takes tiles in the sampler's order and yields slabs
             [outputs, rows, J, I] from the first row to the last; `finish` the rest. Sums are kept row by row with
             the channels last: a row is there from its first tile to its last, and what is added up, interpolated
-            and compared later lies together in memory.
+            and compared later is contiguous in memory.
         allocate: gives the zeros [J, I, outputs] of a row.
     """
 

@@ -1,4 +1,4 @@
-"""Unpack a zip file that nobody has vouched for: checked as a whole first, into a folder that always disappears."""
+"""Unpack an untrusted zip file: checked as a whole first, into a folder that always disappears."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             _check(archive.infolist(), path.name, shutil.disk_usage(folder).free)
-            archive.extractall(folder)  # never more bytes of a file than its entry says
+            archive.extractall(folder)  # never more bytes of a file than its entry states
     except DAMAGED as error:
         raise InputError(
             _("{file} is no sound zip file ({reason}). Download or copy it again.").format(file=path.name, reason=error)

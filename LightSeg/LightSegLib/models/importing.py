@@ -197,7 +197,7 @@ def _from_nnunet(
 
 
 def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
-    """The latter tells what a trainer that LightSeg does not know has made of the network in the plans.
+    """The weights show whether an unknown trainer has changed the network of the plans.
 
     Args:
         names: what messages call the weights of each fold.
@@ -235,7 +235,7 @@ def _install(model: _Model, replace: bool) -> Card:
     _check_id(model.card.id, folder, replace)
     try:
         models.mkdir(parents=True, exist_ok=True)
-        # One level deeper than models are looked for, so that nobody sees it before it is complete.
+        # One level deeper than models are looked for, so that it is not found before it is complete.
         with temporary_folder(IMPORT, models) as temporary:
             new = temporary / folder.name
             new.mkdir()
@@ -284,7 +284,7 @@ def _check_id(identifier: str, folder: Path, replace: bool) -> None:
 def _put(new: Path, folder: Path) -> None:
     """Rename `new` to `folder`; what was there is removed afterwards, or put back if that fails.
 
-    If the program is killed in between, whoever looks for models next puts it back (`lookup.all_cards`).
+    If the program is killed in between, the next search for models puts it back (`lookup.all_cards`).
     """
     if not folder.exists():
         new.rename(folder)

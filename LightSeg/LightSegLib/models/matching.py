@@ -1,4 +1,4 @@
-"""Put a checkpoint's tensors into a network: all of them, or an error that says what does not fit."""
+"""Put a checkpoint's tensors into a network: all of them, or an error that names what does not fit."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ intensities say.
 Three sources of knowledge add up to the logits, for a whole grid or, where structures are paired, for the left half
 and the mirrored right half by the same weights:
 
-1. the prior: how often each structure lies at each place of the template (an atlas);
+1. the prior: how often each structure is at each position of the template (an atlas);
 2. the tissues: Gaussian intensities of a few tissue groups, fitted to the image at hand by expectation maximization,
    as in atlas-based segmentation (Van Leemput et al. 1999, doi:10.1109/42.811270; Ashburner and Friston 2005,
    doi:10.1016/j.neuroimage.2005.02.018);

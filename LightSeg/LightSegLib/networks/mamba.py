@@ -28,7 +28,7 @@ NOTHING = 1e-18  # a decay that leaves nothing, even of a float64; processors ar
 class LinearScan(torch.autograd.Function):
     """The recurrence h[t] = decay[t] * h[t - 1] + drive[t] along the first axis, with h[-1] = 0.
 
-    Where no gradient is asked for, both arguments are overwritten, and the result lies in `drive`.
+    Where no gradient is asked for, both arguments are overwritten, and the result is in `drive`.
     """
 
     @staticmethod

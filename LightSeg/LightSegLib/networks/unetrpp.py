@@ -72,7 +72,7 @@ class PairedAttention(nn.Module):
         keys = _heads(k_projected) * self.temperature2  # a factor of the scores, cheaper on the P keys
         spatial = F.scaled_dot_product_attention(q, keys, _heads(v_projected), scale=1.0)  # [B, heads, N, C / heads]
         # The axes are turned to [B, C / heads, heads, N], and that memory is then read as if it were [B, N, C]. It
-        # mixes tokens and channels, which nobody would design, but the published weights were trained with it.
+        # mixes tokens and channels, which is an odd design, but the published weights were trained with it.
         spatial = spatial.permute(0, 3, 1, 2).reshape(tokens.shape)
 
         if self.out_proj is None or self.out_proj2 is None:

@@ -1,4 +1,4 @@
-"""What nnU-Net's dataset.json says: of a model the channels, modality, labels and overlapping regions; of a training
+"""What nnU-Net's dataset.json states: of a model the channels, modality, labels and overlapping regions; of a training
 set the names alone.
 
 Format: nnU-Net's documentation (github.com/MIC-DKFZ/nnUNet: dataset format, region-based training, ignore label).
@@ -96,7 +96,7 @@ def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
     members = {name: _values(value, f"dataset.labels.{name}") for name, value in entries.items()}
     if members.get("background") != [0]:
         raise FieldError(_("dataset.labels must have a background of value 0"))
-    ignored = members.pop("ignore", None)  # voxels that nobody has labeled; the network has no output for them
+    ignored = members.pop("ignore", None)  # voxels without labels; the network has no output for them
     if ignored is not None and ignored != [max(max(values) for values in members.values()) + 1]:
         raise FieldError(_("dataset.labels.ignore must be the highest value"))
     foreground = {name: values for name, values in members.items() if set(values) != {0}}

@@ -1,4 +1,4 @@
-"""The card of a model that nnU-Net v2 has trained, from what its checkpoint says."""
+"""The card of a model that nnU-Net v2 has trained, from what its checkpoint states."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NNUNET = (
     "Isensee F et al. nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation. "
     "Nature Methods 18, 203-211 (2021)."
 )
-PLACEHOLDER = "Whoever converted this dataset was lazy"  # what nnU-Net writes where nobody gave a license
+PLACEHOLDER = "Whoever converted this dataset was lazy"  # what nnU-Net writes if no license was given
 USUAL = ("nnUNetPlans", "nnUNetTrainer")  # need no mention
 LONGEST_ID = 120
 

@@ -38,7 +38,7 @@ STYLE: dict[str, Schema] = {
     "nonlin_kwargs": {"type": ["object", "null"], "properties": {"negative_slope": {"type": "number"}}},
     "nonlin_first": {"type": ["boolean", "null"]},
 }
-# Class -> family, and the argument that says how much a stage of the encoder holds.
+# Class -> family, and the argument for how much a stage of the encoder holds.
 UNETS = {
     "PlainConvUNet": ("plain_conv_unet", "n_conv_per_stage"),
     "ResidualEncoderUNet": ("residual_encoder_unet", "n_blocks_per_stage"),

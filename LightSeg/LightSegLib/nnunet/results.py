@@ -138,7 +138,7 @@ def _check_belongs(own: Checkpoint, here: Checkpoint, first: Checkpoint, name: s
     """Check that a checkpoint belongs to the results folder and to its first fold.
 
     Raises:
-        ModelError: unless what a checkpoint says itself agrees with the folder's files, and with the first fold.
+        ModelError: unless what a checkpoint states agrees with the folder's files, and with the first fold.
     """
     if difference := _difference(own, here):
         raise ModelError(

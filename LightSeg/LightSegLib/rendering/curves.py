@@ -31,7 +31,7 @@ def draw_curves(log: str | Path, path: str | Path) -> str | None:
     Args:
         log: CSV with the columns epoch, train_loss, validation_dice and one validation_dice_<label> per label;
             validation columns may be empty in epochs without validation. Returns None, or where matplotlib is
-            missing one sentence that says so.
+            missing, a sentence on that.
 
     Raises:
         InputError: for a file that has none of this.
@@ -107,7 +107,7 @@ def _read_log(log: Path) -> tuple[Curve, Curve, list[Curve]]:
     """Return the curves of a training log: loss, mean Dice, and the Dice of every label.
 
     Raises:
-        InputError: for a file that cannot be read or is no training log.
+        InputError: for a file that cannot be read or is not a training log.
     """
     try:
         with log.open(newline="", encoding="utf-8") as file:

@@ -31,7 +31,7 @@ def index_to_ras(geometry: Geometry) -> np.ndarray:
 def frame(volume: Volume, layers: Sequence[Layer], width: int, height: int) -> Framing:
     """Choose slices that show much of the labels, and a scale at which they fill about half of the picture.
 
-    Each slice lies where its plane crosses most labeled voxels: the mere center of two paired organs would lie between
+    Each slice is where its plane crosses most labeled voxels: the mere center of two paired organs would be between
     them and show neither.
     """
     low, high = _bounds(_corners(volume.geometry))

@@ -12,7 +12,7 @@ from .palette import BACKGROUND, BRIGHT, FAINT, RULE, TEXT
 from .text import Style, wrap, write
 
 LINE = 24  # pixels
-SWATCH, INDENT, NUMBERS = 18, 30, 110  # width of a label's color, of what stands before its name and after it
+SWATCH, INDENT, NUMBERS = 18, 30, 110  # width of a label's color, of the columns before its name and after it
 
 
 def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: int, height: int) -> Image.Image:

@@ -41,7 +41,7 @@ def draw_result(
     `result` may be one segmentation or several. Returns a sentence on what the picture lacks, or None.
 
     `result` may be several segmentations, on grids of their own, for example of both sides. Returns None, or one
-    sentence that says what the picture lacks.
+    sentence on what the picture lacks.
 
     Raises:
         OutputError: if the file cannot be written.

@@ -3,8 +3,9 @@
 The nodes are read when the job begins and written when it ends, both in the application's main thread; in between a
 thread waits for the worker. What the user may do to the scene meanwhile:
 
-- The volume's voxels change: the result is that of the earlier ones, and a notice says so. Its size changes: an error.
-- The volume moves, alone or under another transform: the segments lie on its voxels, where these are now.
+- The volume's voxels change: the result is that of the earlier ones, and a notice states it. Its size changes: an
+error.
+- The volume moves, alone or under another transform: the segments are on its voxels, at their present position.
 - The volume is removed: an error, and nothing is written. The output is removed: a new one is made.
 - The scene is closed: the job is canceled.
 """
@@ -54,7 +55,7 @@ class Task:
     Args:
         progress: signal with a `Progress`.
         finished: signal with the task itself, once, whatever happened; `state` is then "done" (`result` is what the
-            work returned), "failed" (`error` says why) or "canceled".
+            work returned), "failed" (`error` is the reason) or "canceled".
         work: called in the thread with a progress and a cancel callback; it may touch neither the scene nor Qt.
     """
 

@@ -67,11 +67,11 @@ def boundary_region(target: Tensor, dilation: int) -> Tensor:
 
 
 def drawn_voxels(labels: Tensor, classes: int, each: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the indices [n] into the flat labels, about `each` of every class, and how many voxels each of them stands
-    for [n].
+    """Return the indices [n] into the flat labels, about `each` of every class, and how many voxels each of them
+    represents for [n].
 
     Labels [voxels] of `classes` or above are never drawn. Small structures keep all their voxels: a step costs little,
-    and sums weighted by what each voxel stands for are those of the whole image in the mean.
+    and sums weighted by what each voxel represents are those of the whole image in the mean.
     """
     counts = torch.bincount(labels, minlength=classes)[:classes]
     share = torch.cat(((each / counts.clamp(min=1)).clamp(max=1), torch.zeros(1)))
@@ -83,7 +83,7 @@ def drawn_voxels(labels: Tensor, classes: int, each: int, random: torch.Generato
 def drawn_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Cross entropy plus one minus the mean soft Dice of the structures present, over drawn voxels.
 
-    logits [n, classes], labels [n], weights [n]: how many voxels each one stands for. Class 0, the background, has no
+    logits [n, classes], labels [n], weights [n]: how many voxels each one represents. Class 0, the background, has no
     Dice of its own.
     """
     logarithms = logits.log_softmax(1)

@@ -122,7 +122,7 @@ def _card_from(dataset: Dataset, loaded: Sequence[LoadedCase], values: set[int],
 
 
 def _is_ct(channel: str) -> bool:
-    """Return whether a channel's name says CT."""
+    """Return whether a channel is named CT."""
     return channel.strip().upper() == "CT"
 
 

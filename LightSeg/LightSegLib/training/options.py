@@ -1,4 +1,4 @@
-"""What a training run can be told; every field is a flag of `lightseg train`."""
+"""Options of a training run; every field is a flag of `lightseg train`."""
 
 from __future__ import annotations
 

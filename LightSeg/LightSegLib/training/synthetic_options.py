@@ -1,4 +1,4 @@
-"""What a training on label maps can be told; every field is a flag of `lightseg train --synthesize`."""
+"""Options of a training on label maps; every field is a flag of `lightseg train --synthesize`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class SyntheticTrainingOptions:
     Attributes:
         settings: settings file, or the name of one that ships with LightSeg; empty for the one beside the label
             maps.
-        epochs: an image is a step; an epoch is as many as lie between two lines of the log.
-        images_per_epoch: an image is a step; an epoch is as many as lie between two lines of the log.
+        epochs: an image is a step; an epoch is the images between two lines of the log.
+        images_per_epoch: an image is a step; an epoch is the images between two lines of the log.
         hours: after which the training pauses, 0 for never.
         warmup_epochs: epochs.
         validate_every: epochs.

@@ -13,7 +13,7 @@ def widened(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor
     """Return the tensors of a smaller network's `state` as the larger `network` takes them.
 
     An old channel hears nothing of the new ones: their weights are zero. A new channel starts as the larger network has
-    it, so that it has something to tell as soon as it is heard. A tensor that `state` lacks starts as the larger
+    it, so that it contributes as soon as it is used. A tensor that `state` lacks starts as the larger
     network has it; that this adds nothing at first is the network's business, as is `joined_inputs`: of weights by key,
     the number of equal parts of which their input is joined. Tensors of another rank, of fewer numbers along an axis or
     of an unknown name are left as they are, for `load_state` to refuse.

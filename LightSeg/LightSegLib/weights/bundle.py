@@ -17,8 +17,8 @@ from ..core.leftovers import temporary_folder
 
 ZIP_START = b"PK\x03\x04"
 MOST_FILES = 100
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip archive can tell
-UNIX, READABLE = 3, 0o644  # whoever packs it
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip archive
+UNIX, READABLE = 3, 0o644  # whichever system packs it
 
 
 def pack(paths: Sequence[Path], names: Sequence[str], target: Path) -> None:

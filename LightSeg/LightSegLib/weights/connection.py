@@ -93,7 +93,7 @@ class Connection:
         self.reporter = reporter
         self.patience = patience or RetryPolicy()
         self.session = requests.Session()
-        logging.getLogger("urllib3").setLevel(logging.INFO)  # else it tells the log of an application all addresses
+        logging.getLogger("urllib3").setLevel(logging.INFO)  # else it writes all addresses to the log of an application
         # A body that is decoded on the way has another length and another hash than the file.
         self.session.headers.update({"User-Agent": f"LightSeg/{__version__}", "Accept-Encoding": "identity"})
 

@@ -1,8 +1,8 @@
 """One file from one address, whole and verified, however often the connection breaks.
 
-What has arrived lies in a partial file beside a small JSON that says what it is part of, so the next attempt
+What has arrived is kept in a partial file beside a small JSON that identifies the whole, so the next attempt
 continues there: after a broken connection, or days later after a restart. It is continued only where the server
-says that the file is still the same (RFC 9110: Range, If-Range), or where its hash will tell in the end.
+states that the file is still the same (RFC 9110: Range, If-Range), or if its hash will show it in the end.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .records import BLOCK, Fingerprint, fingerprint
 
 MARGIN = 64 << 20  # bytes that stay free on the disk
 PROGRESS = 1 << 20  # bytes that make a try count as progress
-LARGEST = 64 << 30  # bytes; no weights file is larger, whatever a server says
-UNSTATED = 8 << 30  # bytes of a file whose size nobody states
+LARGEST = 64 << 30  # bytes; no weights file is larger, whatever a server states
+UNSTATED = 8 << 30  # bytes of a file whose size is not stated
 LOOK = 64 << 20  # bytes between two looks at the disk
 SMOOTHING = 3.0  # seconds over which the speed is averaged
 REPORT_INTERVAL = 0.1  # seconds
@@ -38,7 +38,7 @@ class RemoteFile:
     """A file that can be downloaded.
 
     Attributes:
-        origin: the address that names it for good and for people; address: where it lies today, possibly with a key
+        origin: the address that names it for good and for people; address: where it is today, possibly with a key
             that expires; expected: what is known of it.
     """
 
@@ -164,7 +164,7 @@ def check_space(folder: Path, needed: int) -> None:
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
-        return  # some network disks do not tell
+        return  # some network disks do not report it
     if free < needed + MARGIN:
         raise NotEnoughSpace(
             f"The disk of {folder} is too full: {_megabytes(needed + MARGIN)} are needed, {_megabytes(free)} are free. "
@@ -268,7 +268,7 @@ def _receive(
             file.write(block)
             transfer.add(len(block))
             if remote.expected.size is not None and file.tell() > remote.expected.size:
-                return  # it is wrong already, as the check will tell; how much more might come, nobody knows
+                return  # it is wrong already, as the check will show; how much more might come is unknown
             if file.tell() > (size or UNSTATED):
                 break
             if not size and file.tell() // LOOK > (file.tell() - len(block)) // LOOK:

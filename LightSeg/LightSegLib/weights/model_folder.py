@@ -168,7 +168,7 @@ class ModelFolder:
         return target
 
     def pack_in(self, card: Card, folder: Path) -> Path:
-        """Make the weights file of its parts, which lie in `folder`: this one, or the user's own, by plain names.
+        """Make the weights file of its parts, which are in `folder`: this one, or the user's own, by plain names.
 
         Raises:
             InputError: if one is missing or another file.
@@ -257,7 +257,7 @@ class ModelFolder:
             write_record(replace(record, file="", current=Fingerprint(), original=None), self._record_path)
             return freed
         self._record_path.unlink(missing_ok=True)
-        with suppress(OSError):  # something else lies there
+        with suppress(OSError):  # something else is there
             self.path.rmdir()
         return freed
 
@@ -274,7 +274,7 @@ class ModelFolder:
         Args:
             known: checksums that the source must keep.
         """
-        (self.path / CARD_NAME).unlink(missing_ok=True)  # what an earlier file said of itself
+        (self.path / CARD_NAME).unlink(missing_ok=True)  # what an earlier file stated
         before = self.record_for(card)
         entered = replace(before, current=found, original=None, source=source, when=_now())
         write_record(

@@ -1,7 +1,7 @@
 """What a pickle would do, without doing it: the names that it refers to, and what its calls would take.
 
 A pickle is a program for a machine with a stack (Python's pickletools lists its operations). Here it runs with
-stand-ins for all values, so that a file of a few bytes cannot ask for gigabytes or hours before anybody looks.
+stand-ins for all values, so that a file of a few bytes cannot ask for gigabytes or hours unnoticed.
 """
 
 from __future__ import annotations

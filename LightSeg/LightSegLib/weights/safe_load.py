@@ -39,7 +39,7 @@ class _DType:
 
     A file can describe fields beyond the end of an item, and numpy would then read other memory.
 
-    A file can tell numpy's own of fields beyond the end of its items, and reading those reads other memory.
+    A file can give numpy's dtype fields beyond the end of its items, and reading those reads other memory.
     """
 
     def __init__(self, code: str, *_: object) -> None:
@@ -117,7 +117,7 @@ def safe_load(path: Path) -> Any:
     Tensors of a zip archive are views of the file, read when they are used; copy those that are to stay.
 
     Raises:
-        ModelError: for whatever is no whole torch file, or refers to anything that weights do not need.
+        ModelError: for whatever is not a whole torch file, or refers to anything that weights do not need.
     """
     import torch
 

@@ -72,7 +72,7 @@ class WeightStore:
             return "downloaded"
         try:
             sources = sources_of(card, mirror_address())
-        except InputError:  # what is wrong with the settings is told when they are needed
+        except InputError:  # problems of the settings are reported when they are needed
             sources = sources_of(card, "")
         if not sources:
             return "missing"
@@ -84,7 +84,7 @@ class WeightStore:
         Also raises what `ensure` raises of license and folder where a person has just put it into its place.
 
         Raises:
-            ModelError: that says how to get it where it is not here.
+            ModelError: with how to get it, if it is not here.
         """
         folder, local = self._folder(card.id), weights_path(card)
         if path := local if local.is_file() else folder.usable_file(card):
@@ -227,7 +227,7 @@ class WeightStore:
     def remove(self, model: Card | str, forget: bool = False) -> int:
         """Delete the downloaded files of a model, unfinished ones included, and return the bytes freed.
 
-        What is bundled or lies beside a user's own card is not touched.
+        What is bundled or is beside a user's own card is not touched.
 
         Args:
             forget: also forget which file the sources had and that the license was accepted.
@@ -372,7 +372,7 @@ class WeightStore:
                 return self._fetch(card, file, source, connection)
             except SourceError as error:
                 failures.append(f"{origin(source)}: {error}")
-            except NotEnoughSpace as error:  # perhaps for what the server says alone
+            except NotEnoughSpace as error:  # perhaps only by what the server states
                 no_room = no_room or error
         if no_room is not None:
             raise no_room

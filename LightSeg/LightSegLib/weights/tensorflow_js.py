@@ -45,7 +45,7 @@ def read_tensorflow_js(topology: Path) -> tuple[dict[str, Tensor], dict[str, Any
     """Return the weights by MeshNet's names, float32 [out, in, k, j, i], and its arguments.
 
     Args:
-        topology: path of model.json; the shards lie beside it. The network's axes are the kernels' own, D, H, W.
+        topology: path of model.json; the shards are beside it. The network's axes are the kernels' own, D, H, W.
 
     Raises:
         ModelError: for anything that is missing, cut off, larger than it may be, or no MeshNet.

@@ -98,9 +98,9 @@ class Worker:
 
         `job` makes its message; both may use files in a folder until then.
 
-        `canceled` is asked in another thread, ten times a second; when it says True the process ends at once. Raises
-        the errors of the work as they were raised there, DeviceError where the process ended by itself, OutputError
-        where the disk is full; `log` then has the end of what the process has written. One job at a time.
+        `canceled` is called in another thread, ten times a second; when it returns True the process ends at once.
+        Raises the errors of the work as they were raised there, DeviceError where the process ended by itself,
+        OutputError where the disk is full; `log` then has the end of what the process has written. One job at a time.
         """
         try:
             process, session = self._running()
@@ -124,7 +124,7 @@ class Worker:
             raise
         finally:
             self.log = _end_of(session / LOG)
-            if not answered:  # whatever it computes now, nobody waits for it
+            if not answered:  # no one waits for its result
                 self._end(process)
                 shutil.rmtree(session, ignore_errors=True)  # what was written while it was stopped
 
@@ -173,7 +173,7 @@ class Worker:
     def _ended(self, process: subprocess.Popen[str]) -> LightSegError:
         """Return why the process is gone although it had a job."""
         code = process.wait()
-        if sys.platform == "win32" or code in (-signal.SIGKILL, 1):  # 1 is all that Slicer's launcher tells of any end
+        if sys.platform == "win32" or code in (-signal.SIGKILL, 1):  # Slicer's launcher returns 1 for any end
             return DeviceError(
                 _(
                     "The system ended the computation ({reason}), most likely because memory ran out. "
@@ -208,7 +208,7 @@ def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterat
         process.stdin.write(i18n.dumps(job) + "\n")
         process.stdin.flush()
     for line in process.stdout:
-        with suppress(ValueError):  # a line that is cut off, or what a launcher says
+        with suppress(ValueError):  # a line that is cut off, or a launcher's own output
             yield i18n.loads(line)
 
 
@@ -223,7 +223,7 @@ def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, 
         f"from {PACKAGE.name}.worker.server import main; from {handler[0]} import {handler[1]}; "
         f"main({str(session)!r}, {idle_seconds!r}, {handler[1]}())"
     )
-    # Its temporary files lie in the session's folder, too, and go with it.
+    # Its temporary files are in the session's folder, too, and are removed with it.
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(session))
     own_group: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":

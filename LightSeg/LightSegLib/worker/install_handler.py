@@ -31,7 +31,7 @@ from ..core.progress import Progress, ProgressCallback
 PLACING = _("Putting PyTorch in place")  # the step that must not be interrupted
 LOOKING = _("Looking for the build of PyTorch that fits this computer")
 WATCH_SECONDS = 0.3
-SETTINGS = {  # pip asks nobody, and writes its lines at once
+SETTINGS = {  # pip asks no one, and writes its lines at once
     "PIP_NO_INPUT": "1",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_PROGRESS_BAR": "off",

@@ -1,4 +1,4 @@
-"""What goes between the two processes: JSON objects, one a line; voxels lie beside in files that are mapped.
+"""Messages between the two processes: JSON objects, one per line; voxels are in memory-mapped files beside them.
 
 Client to server, one per job; for one that segments voxels:
     {"model", "volumes": [volume], "roi": [[x, y, z], ...] or null, "options": {...}, "folder"}

@@ -73,7 +73,7 @@ def _answer(job: dict[str, Any], handler: Handler, answers: TextIO, session: str
     try:
         return handler(job, report)
     except Exception as error:
-        with suppress(OSError):  # the log may lie on the disk that is full
+        with suppress(OSError):  # the log may be on the full disk
             print(without_secrets(traceback.format_exc()), file=sys.stderr)
         return messages.error_message(error)
 
@@ -83,5 +83,5 @@ def _say(answers: TextIO, message: dict[str, Any], session: str) -> None:
     try:
         answers.write(i18n.dumps(message) + "\n")
         answers.flush()
-    except OSError:  # nobody listens any more; to the work it would look like a fault of its own, and be recorded
+    except OSError:  # the owner is gone; to the handler it would look like a fault of its own, and be recorded
         _end(session)

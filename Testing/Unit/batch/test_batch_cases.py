@@ -1,4 +1,4 @@
-"""What a cohort is made of: folders, manifests and DICOM trees as they lie on people's disks."""
+"""What a cohort is made of: folders, manifests and DICOM trees as they are on people's disks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_image_of_a_folder_and_its_folders_is_a_case(tmp_path: Path) -> No
 
 
 def test_images_that_are_not_read_are_named(tmp_path: Path) -> None:
-    """Analyze, other formats, and what browsers and systems make of names; what is no image by its name is not."""
+    """Analyze, other formats, and what browsers and systems make of names; what is not an image by its name is not."""
     unread = ["b.nii (1).gz", "c.hdr", "c.img", "e.img.gz", "f.mgz", "g.nii.gz.part", "h.mnc"]
     touch(tmp_path, "a.nii.gz", "d.MHA", "i.nhdr", "i.raw", "j.json", "k.png", "._a.nii.gz", ".f.mgz", *unread)
     dicom_series.write(tmp_path / "dicom", dicom_series.slices()[:3])
@@ -98,7 +98,7 @@ def test_voxels_that_a_header_names_are_part_of_the_content(tmp_path: Path, head
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
-def test_what_has_no_end_is_no_image(tmp_path: Path) -> None:
+def test_what_has_no_end_is_not_an_image(tmp_path: Path) -> None:
     """A batch would read it for ever."""
     os.mkfifo(tmp_path / "pipe.nii.gz")
     for path in (tmp_path / "pipe.nii.gz", Path("/dev/zero")):
@@ -106,7 +106,7 @@ def test_what_has_no_end_is_no_image(tmp_path: Path) -> None:
             Case("a", (Source((path,)),)).sha256()
 
 
-def test_two_cases_of_the_same_name_are_told_apart_on_every_disk(tmp_path: Path) -> None:
+def test_two_cases_of_the_same_name_are_distinguished_on_every_disk(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
     manifest = tmp_path / "list.csv"
     manifest.write_text(f"case,T1\np,1.nii\nP,2.nii\np,3.nii\n{composed},4.nii\n{decomposed},5.nii\n", encoding="utf-8")
@@ -117,7 +117,7 @@ def test_two_cases_of_the_same_name_are_told_apart_on_every_disk(tmp_path: Path)
     assert list(found(tmp_path / "x")[0]) == ["a", "a (2)"]
 
 
-def test_channels_are_joined_by_their_numbers_and_what_is_incomplete_is_told(tmp_path: Path) -> None:
+def test_channels_are_joined_by_their_numbers_and_what_is_incomplete_is_reported(tmp_path: Path) -> None:
     touch(tmp_path, *(f"whole_000{n}.nii.gz" for n in range(4)), *(f"part_000{n}.nii.gz" for n in (0, 1, 3)), "x.nii")
     cases, skipped_inputs = found(tmp_path, GLIOMA)
     assert names(cases["whole"]) == [f"whole_000{n}.nii.gz" for n in range(4)] and len(cases) == 1

@@ -111,7 +111,7 @@ def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_cohort(tmp_path / "Kohorte äöü")
 
 
-def test_a_worker_that_lacks_the_form_of_a_batch_says_so_before_it_takes_a_case(
+def test_a_worker_that_lacks_the_form_of_a_batch_reports_it_before_it_takes_a_case(
     cohort: Path, tmp_path: Path, dask: Cluster
 ) -> None:
     """Begun on a computer with bfloat16, continued on a cluster without."""
@@ -282,7 +282,7 @@ def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
     assert len(table(out)) == 3
 
 
-def test_a_cluster_of_our_own_listens_to_nobody_and_leaves_nothing_behind(cohort: Path, tmp_path: Path) -> None:
+def test_a_cluster_of_our_own_accepts_no_connection_and_leaves_nothing_behind(cohort: Path, tmp_path: Path) -> None:
     """Who reaches a scheduler can have it run any code, be it another user of this computer."""
     out, this, listening = tmp_path / "out", psutil.Process(), []
 
@@ -328,7 +328,7 @@ def test_ctrl_c_ends_a_cluster_of_our_own_without_a_traceback(cohort: Path, tmp_
     assert len(table(out)) == len(records(out))
 
 
-def test_what_is_wrong_with_a_cluster_is_said_before_the_first_case(
+def test_what_is_wrong_with_a_cluster_is_reported_before_the_first_case(
     cohort: Path, tmp_path: Path, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "CONNECTING", 1.0)
@@ -350,7 +350,9 @@ def test_what_is_wrong_with_a_cluster_is_said_before_the_first_case(
     assert not records(tmp_path / "out")
 
 
-def test_without_dask_it_is_said_how_to_get_it(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_the_error_shows_how_to_get_it(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match="Install it with: pip install distributed"):
         run_batch(cohort, MODEL, tmp_path / "out", PLAIN, name="dask")

@@ -1,4 +1,4 @@
-"""Trees of DICOM files: a case for each volume, wherever its files lie, and everything else by name."""
+"""Trees of DICOM files: a case for each volume, wherever its files are, and everything else by name."""
 
 from __future__ import annotations
 

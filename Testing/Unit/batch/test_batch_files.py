@@ -48,7 +48,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def refused(input_path: Path, out: Path, settings: Settings = PLAIN) -> str:
-    """What is said of a batch that is refused before anything was made or changed."""
+    """The message for a batch that is refused before anything was made or changed."""
     before = content(out)
     with pytest.raises(InputError) as caught:
         run_batch(input_path, MODEL, out, settings, handler=QUICK)
@@ -66,7 +66,7 @@ def test_an_experts_label_in_the_folder_of_results_is_not_written_over(cohort: P
     )
 
 
-def test_a_scan_is_no_result_even_where_the_results_lie_beside_it(cohort: Path, tmp_path: Path) -> None:
+def test_a_scan_is_not_a_result_even_where_the_results_are_beside_it(cohort: Path, tmp_path: Path) -> None:
     """The folder of the list is that of the scans and of the results; one scan is damaged, so its case fails."""
     (cohort / "Fall 2.nii.gz").write_bytes(b"not an image")
     manifest = tmp_path / "list.csv"
@@ -121,7 +121,7 @@ def test_many_files_in_the_way_are_counted(tmp_path: Path, cohort: Path) -> None
 
 
 def test_a_corrected_result_is_kept(cohort: Path, tmp_path: Path) -> None:
-    """An expert edits a segmentation where it lies; the batch goes on, but for that case when its scan changes."""
+    """An expert edits a segmentation in place; the batch goes on, but for that case when its scan changes."""
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (out / "Fall 1.seg.nrrd").write_bytes(b"corrected")

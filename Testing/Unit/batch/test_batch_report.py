@@ -123,7 +123,7 @@ def test_every_case_is_in_the_table_with_its_numbers(card: Card, batch: Batch) -
     assert lines[5][2] == f"{card.labels[0].name} low" and lines[5][3] == "0.012"
 
 
-def test_it_says_what_the_results_depend_on(card: Card, batch: Batch) -> None:
+def test_it_states_what_the_results_depend_on(card: Card, batch: Batch) -> None:
     batch = dataclasses.replace(batch, settings=Settings(InferenceOptions(mirror=True, precision="float32")))
     words = Page(write(card, batch, make_rows(card), (SkippedInput("scout.dcm", "It has one slice."),))).text
     for fact in (card.title, card.version, "f" * 64, card.license, card.citation, "float32", "averaged over"):
@@ -134,7 +134,7 @@ def test_it_says_what_the_results_depend_on(card: Card, batch: Batch) -> None:
 
 
 def test_names_and_messages_stay_text(card: Card, batch: Batch) -> None:
-    """Names come from the users' files, and whoever makes a file must not command the reader's browser."""
+    """Names come from the users' files, and the maker of a file must not command the reader's browser."""
     evil = '</script><script>alert("1")</script><img src=x onerror=alert(2)>\' & "quoted"'
     label = dataclasses.replace(card.labels[0], name=evil)
     card = dataclasses.replace(card, title=evil, citation=evil, license=evil, labels=(label,))
@@ -186,12 +186,12 @@ def test_a_histogram_counts_as_numpy_does() -> None:
     assert "Liver & more: 151 cases" in page.attributes("aria-label")[0]
 
 
-def test_outliers_lie_beyond_the_fences_of_a_box_plot() -> None:
+def test_outliers_are_beyond_the_fences_of_a_box_plot() -> None:
     """Quartiles of 1 to 9 are 3 and 7, so that the fences are at -3 and 13."""
     usual = volume_statistics.usual_range(np.arange(1.0, 10.0))
     assert (usual.median, usual.low, usual.high) == (5, -3, 13)
     assert [usual.unusual(ml) for ml in (-3, 13, 13.01, -3.01)] == ["", "", "high", "low"]
-    assert volume_statistics.usual_range(np.array([1.0, 1, 1, 50])).unusual(50) == ""  # of four cases nobody knows
+    assert volume_statistics.usual_range(np.array([1.0, 1, 1, 50])).unusual(50) == ""  # of four cases no one knows
 
 
 @pytest.mark.parametrize("rows", [[], [Row("one", FAILED, MODEL, "", "", error="Bad.")]], ids=["none", "all failed"])
@@ -204,7 +204,7 @@ def test_a_single_case_with_an_empty_segment_is_drawn(card: Card, batch: Batch) 
     assert page.table[1][3:5] == ["0.00", "0.00"] and "nan" not in "".join(page.attributes("d"))
 
 
-def test_a_very_large_cohort_is_cut_and_says_so(card: Card, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_large_cohort_is_cut_and_reports_it(card: Card, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "LARGEST", 10)
     page = Page(write(card, batch, make_rows(card)))
     assert [line[0] for line in page.table[1:3]] == ["broken", "case 000"] and len(page.table) == 11
@@ -326,7 +326,7 @@ def test_a_page_that_was_sent_alone_still_shows_the_pictures(
     page.wait_for_function(f"document.getElementById('picture').naturalWidth === {3 * SIDE + 2 * GAP}")
 
 
-def test_what_a_user_should_know_of_a_result_stands_beside_it(card: Card, batch: Batch) -> None:
+def test_what_a_user_should_know_of_a_result_is_beside_it(card: Card, batch: Batch) -> None:
     rows = [dataclasses.replace(row, notices=["Expect a wrong <result>."]) for row in make_rows(card)[:1]]
     assert "Expect a wrong &lt;result&gt;." in write(card, batch, rows)
 

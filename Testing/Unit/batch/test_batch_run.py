@@ -243,7 +243,7 @@ def test_a_case_that_fails_now_keeps_no_segmentation_of_its_earlier_input(cohort
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
-def test_a_name_that_is_no_text_stops_no_other_case(cohort: Path, tmp_path: Path) -> None:
+def test_a_name_that_is_not_a_text_stops_no_other_case(cohort: Path, tmp_path: Path) -> None:
     """SimpleITK cannot open such a file; NIfTI is read without it."""
     sitk.WriteImage(sitk.ReadImage(str(cohort / "Fall 1.nii.gz")), str(cohort / "Fall 1.nrrd"))
     (cohort / "Fall 1.nrrd").rename(cohort / os.fsdecode(b"caf\xe9.nrrd"))
@@ -391,7 +391,7 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
 
 
 def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: Path) -> None:
-    """So that they can become DICOM segmentations: each slice lies where its file says; what does not fit is listed."""
+    """So that they can become DICOM segmentations: each slice is where its file states; what does not fit is listed."""
     tree, out = tmp_path / "export", tmp_path / "out"
     write_series(tree / "A", seed=1, patient="A")
     write_series(tree / "B", seed=2, patient="B", modality="CT")
@@ -410,7 +410,7 @@ def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: P
     assert left_out["what"].startswith(str(tree / "B")) and left_out["reason"] == "is CT, and the model takes MR"
 
 
-def test_what_cannot_be_a_batch_is_said_at_once(cohort: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_a_batch_is_reported_at_once(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
     with pytest.raises(
@@ -426,7 +426,7 @@ def test_what_cannot_be_a_batch_is_said_at_once(cohort: Path, tmp_path: Path) ->
 
 
 @BOTH_ENGINES
-def test_the_state_tells_the_whole_and_every_worker(cohort: Path, tmp_path: Path, engine: str) -> None:
+def test_the_state_shows_the_whole_and_every_worker(cohort: Path, tmp_path: Path, engine: str) -> None:
     states: list[BatchState] = []
     for number in (0, 1):
         write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
@@ -463,7 +463,7 @@ def test_the_time_left_is_that_of_the_cases_left_shared_by_the_workers() -> None
     assert (batch_progress.state.done, batch_progress.state.skipped, batch_progress.state.failed) == (2, 3, 1)
 
 
-def test_a_dry_run_tells_what_would_be_done_and_for_how_long(
+def test_a_dry_run_shows_what_would_be_done_and_for_how_long(
     cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """By a first measurement, or later by the cases that are done."""

@@ -89,7 +89,7 @@ def test_a_title_cannot_pretend_to_be_another_row_nor_steer_the_terminal(
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"a": ' + "9" * 5000 + "}", "[]", b"\xff\xfe", None])
-def test_bad_settings_are_told_when_they_are_needed_and_lists_need_none(
+def test_bad_settings_are_reported_when_they_are_needed_and_lists_need_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | bytes | None
 ) -> None:
     for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):

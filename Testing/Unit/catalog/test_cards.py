@@ -233,7 +233,7 @@ WRONG = (
 
 @pytest.mark.parametrize("path", list(paths(COMPLETE)), ids=name_of)
 def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: tuple[Any, ...]) -> None:
-    """Every field in turn is removed, replaced by other values, and given a neighbor that nobody knows."""
+    """Every field in turn is removed, replaced by other values, and given an unknown neighbor."""
     authority = jsonschema.Draft202012Validator(card_schema())
     for damage in ("removed", "misspelled", *WRONG):
         card = copy.deepcopy(COMPLETE)
@@ -313,7 +313,7 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
         (lambda d: d["weights"].update(sha256="abc"), r"weights\.sha256 must look like"),
     ],
 )
-def test_a_card_author_is_told_the_field_and_what_it_must_be(
+def test_a_card_author_learns_the_field_and_what_it_must_be(
     data: dict[str, Any], tmp_path: Path, change: Change, message: str
 ) -> None:
     path = tmp_path / "model.json"
@@ -323,7 +323,7 @@ def test_a_card_author_is_told_the_field_and_what_it_must_be(
         read_card(path)
 
 
-def test_a_file_that_is_no_card_at_all_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_card_at_all_is_refused(tmp_path: Path) -> None:
     for text, message in (
         ("[1]", "the file must be a JSON object"),
         ("{", "cannot be read"),
@@ -344,7 +344,7 @@ def test_there_is_a_card_for_every_published_model() -> None:
     assert set(NAMES) == {*OURS, *AUTHORS}
 
 
-def test_a_card_that_is_not_sure_of_something_says_why(shipped: Card) -> None:
+def test_a_card_that_is_not_sure_of_something_states_why(shipped: Card) -> None:
     assert shipped.unverified == (shipped.id not in (*OURS, FLARE24))
     for sentence in shipped.assumptions:
         assert sentence[0].isupper() and sentence.endswith(".") and len(sentence.split()) > 8
@@ -416,7 +416,7 @@ def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
 
 
 def test_cards_state_the_directions_of_the_axes(shipped: Card) -> None:
-    """But for hearts in MR: slices along the heart, and a set whose directions nobody states."""
+    """But for hearts in MR: slices along the heart, and a set whose directions are not stated."""
     stated = {"brain-tumor-mr-unetrpp": "RAS", "lung-tumor-ct-unetrpp": "RAS", "hippocampus-mr-lightmedseg": "RAS"}
     expected = "input" if shipped.id.startswith("heart-mr") else stated.get(shipped.id, "LPS")
     assert shipped.preprocessing.orientation == expected
@@ -437,7 +437,7 @@ AUTHORS = {
 }
 
 
-def test_every_network_builds_as_its_card_says_and_has_the_cards_outputs(
+def test_every_network_builds_as_its_card_states_and_has_the_cards_outputs(
     shipped: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch

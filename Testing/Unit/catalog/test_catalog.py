@@ -23,7 +23,7 @@ SLIM = "heart-ct-slim-unetrv2"
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the models and weights of whoever runs it."""
+    """No test sees the models and weights of the user who runs it."""
     monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "weights"))
 
@@ -137,7 +137,7 @@ def test_a_model_that_describes_nothing_is_never_replaced(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["Right kidney", "kidney_right", "right_kidney", "KIDNEY R", "right-kidney"])
 def test_a_structure_is_known_however_a_data_set_writes_it(name: str) -> None:
-    """Expected: what 3D Slicer's own list says of the right kidney."""
+    """Expected: what 3D Slicer's own list has for the right kidney."""
     terminology, color = look_up(name)
     assert terminology is not None and color == (185, 102, 83)
     assert terminology_entry(terminology) == (
@@ -159,7 +159,7 @@ def test_a_structure_is_known_however_a_data_set_writes_it(name: str) -> None:
         ("Myocardium", False),
     ],
 )
-def test_a_side_can_be_said_of_what_is_paired_and_does_not_say_it(name, expected):
+def test_a_side_is_possible_for_what_is_paired_and_does_not_state_it(name, expected):
     assert may_have_side(name, look_up(name)[0]) is expected
 
 
@@ -169,13 +169,13 @@ def test_right_and_left_differ_and_neither_is_guessed() -> None:
     assert modifiers == [None, "7771000", "24028007"]
 
 
-def test_a_tumor_says_in_which_organ() -> None:
+def test_a_tumor_states_in_which_organ() -> None:
     terminology, _ = look_up("lung tumor")
     assert terminology is not None and terminology.region is not None
     assert (terminology.type.value, terminology.region.value) == ("108369006", "39607008")
 
 
-def test_names_that_nobody_knows_get_stable_colors_that_tell_them_apart() -> None:
+def test_names_that_are_unknown_get_stable_colors_that_distinguish_them() -> None:
     colors = [look_up(f"structure {value}", value) for value in range(1, 31)]
     assert all(terminology is None for terminology, _ in colors)
     assert colors[4][1] == generic_color(5) == look_up("anything else", 5)[1]
@@ -184,7 +184,7 @@ def test_names_that_nobody_knows_get_stable_colors_that_tell_them_apart() -> Non
     assert len({color for _, color in colors}) == 30
 
 
-def test_words_that_tell_no_model_from_another_hide_none():
+def test_words_that_do_not_distinguish_models_hide_none():
     found = [card.id for card in search(all_cards(), "brain segmentation")]
     assert "brain-mr-atlas-unet" in found and found == [card.id for card in search(all_cards(), "brain")]
     assert search(all_cards(), "segmentation"), "alone it is a word like others"

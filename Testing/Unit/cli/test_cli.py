@@ -96,7 +96,7 @@ def test_segment_writes_labels_on_the_inputs_grid(
     assert np.allclose((*labels.GetSpacing(), *labels.GetOrigin()), (0.9, 1.1, 2.0, 5, -7, 11), atol=1e-5)
     voxels = sitk.GetArrayFromImage(labels)
     assert voxels.shape == (12, 20, 16)
-    # the printed table of volumes says what the file holds
+    # the printed table of volumes agrees with the file
     printed = {line.split()[0]: float(line.split()[1]) for line in out.splitlines()[1:3]}
     for value, name in ((1, "Front"), (2, "Rück")):
         assert printed[name] == pytest.approx((voxels == value).sum() * 0.9 * 1.1 * 2.0 / 1000, abs=0.001)
@@ -134,7 +134,7 @@ def test_the_region_is_given_in_ras_and_may_be_negative(
         return segment(self, volumes, roi, progress)
 
     monkeypatch.setattr(segmenter.Segmenter, "segment", watched)
-    image = write_image(origin=(-8.0, -10.0, 0.0))  # LPS: voxel i lies 8 - i mm to the right, j 10 - j mm in front
+    image = write_image(origin=(-8.0, -10.0, 0.0))  # LPS: voxel i is 8 - i mm to the right, j 10 - j mm in front
     code, _, _ = run("segment", image, "--model", tiny_model, "--out", tmp_path / "out.nrrd", *FLOAT32, *form)
     assert code == 0
     assert regions[0].corners.min(axis=0).tolist() == [-4, -3, 0]
@@ -191,10 +191,10 @@ def test_damaged_weights_are_not_bad_input(
 # --- reproduce ---------------------------------------------------------------------------------
 
 
-def test_a_result_is_computed_again_as_it_says_and_found_the_same(
+def test_a_result_is_computed_again_as_it_states_and_found_the_same(
     run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the flips, the box and the precision of the first time, of which the second command says nothing."""
+    """With the flips, the box and the precision of the first time, which the second command does not repeat."""
     image, out = write_image(), tmp_path / "Ergebnis ü.seg.nrrd"
     monkeypatch.setenv("LIGHTSEG_MODELS", str(tiny_model.parent))
     words = ("--mirror", "--largest-component", "--precision", "float32", "--roi", "-2,-3,2,-12,-17,9")
@@ -210,7 +210,7 @@ def test_a_result_is_computed_again_as_it_says_and_found_the_same(
     assert run("reproduce", out, image)[0] == 0
 
 
-def test_a_result_that_was_edited_or_made_of_another_image_is_told_from_one_that_was_not(
+def test_a_result_that_was_edited_or_made_of_another_image_is_distinguished_from_one_that_was_not(
     run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, out = write_image(), tmp_path / "out.seg.nrrd"
@@ -250,7 +250,7 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_told_from_one_that
         ('{"computed_in": "float7"}', "precision cannot be"),
     ],
 )
-def test_a_result_that_says_nonsense_of_itself_is_refused(
+def test_a_result_that_states_nonsense_of_itself_is_refused(
     run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, said: str, words: str
 ) -> None:
     sound = {

@@ -1,4 +1,4 @@
-"""What the command line says of DICOM."""
+"""DICOM on the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from LightSegLib.cli import main as cli
 from LightSegLib.evaluation.reproduction import read_provenance
 
 
-def test_a_series_with_a_gap_is_segmented_on_demand_and_says_so(
+def test_a_series_with_a_gap_is_segmented_on_demand_and_reports_it(
     tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data_sets = dicom_series.slices()
@@ -30,7 +30,7 @@ def test_a_series_with_a_gap_is_segmented_on_demand_and_says_so(
     assert cli.main(list(map(str, again))) == 0
 
 
-def test_a_ct_for_a_model_of_mr_is_said_to_be_one(
+def test_a_ct_for_a_model_of_mr_is_reported(
     tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A batch leaves it out; one that is named by the user is segmented, with the warning in the result."""

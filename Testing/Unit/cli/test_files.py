@@ -76,12 +76,12 @@ def test_a_file_that_came_into_being_meanwhile_is_not_replaced(
     assert out.read_text() == "of another program"
 
 
-# --- a command that is told to end -------------------------------------------------------------
+# --- a command that receives a signal to end -------------------------------------------------------------
 
 
 @NO_SIGNALS
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
+def test_a_command_that_receives_a_signal_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
     """By a scheduler whose time is up, by a terminal that closes, by Ctrl-C."""
     script = f"""
 from LightSegLib.core.atomic_io import atomic_write
@@ -107,7 +107,7 @@ sys.exit(cli.main(["models"]))
 
 @NO_SIGNALS
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_batch_that_is_told_to_end_takes_its_workers_along(tmp_path: Path, name: str) -> None:
+def test_a_batch_that_receives_a_signal_takes_its_workers_along(tmp_path: Path, name: str) -> None:
     cohort, out, places = write_cohort(tmp_path / "scans", 1), tmp_path / "out", tmp_path / "temp"
     places.mkdir()
     write_volume(cohort / "Fall 0.nii.gz", 1, SLOW)

@@ -26,7 +26,7 @@ def shell(words: str, folder: Path) -> tuple[int, str]:
 
 
 @POSIX
-def test_a_full_or_unread_output_is_told_and_closed_ones_are_no_harm(tmp_path: Path) -> None:
+def test_a_full_or_unread_output_is_reported_and_closed_ones_are_not_harm(tmp_path: Path) -> None:
     """One test, for each command starts Python anew."""
     full = "The standard output cannot be written (No space left on device). Send it to another file"
     for words, code, said in (
@@ -58,14 +58,14 @@ def test_nothing_but_the_result_is_in_the_result_where_streams_are_closed(tiny_m
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".nii.gz", "a" * 247 + ".seg.nrrd"])
-def test_a_name_that_no_file_can_have_is_told_before_the_computation(
+def test_a_name_that_no_file_can_have_is_reported_before_the_computation(
     tiny_model: Path, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["segment", "no such scan.nii", "--model", str(tiny_model), "--out", str(tmp_path / name)]) == 2
     assert "cannot be written (File name too long). Choose another name." in capfd.readouterr().err.replace("\n", " ")
 
 
-def test_what_the_system_says_of_a_file_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_the_system_states_of_a_file_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Of any path that a command takes, whatever it is that the system does not like about it."""
     long = str(tmp_path / ("a" * 5000))
     for words in (

@@ -1,4 +1,4 @@
-"""A file that somebody else has written is read within limits, or refused with the reason."""
+"""A file of another program is read within limits, or refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a killed program leaves is removed by the next one; what anybody else has made, or still uses, is not."""
+"""What a killed program leaves is removed by the next one; what others have made, or still use, is not."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_a_running_program_uses_stays(tmp_path: Path) -> None:
 
 
 def test_what_another_computer_has_left_goes_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder lies on a disk that both use; whether the other's program still runs cannot be seen from here."""
+    """The folder is on a disk that both use; whether the other's program still runs cannot be seen from here."""
     with monkeypatch.context() as patch:
         patch.setattr(leftovers, "_computer", lambda: "0123456789ab")
         part = tmp_path / part_name(".nrrd")
@@ -119,7 +119,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
     assert reported == [(part.name, False), (tmp_path.name, True)]
 
 
-def test_a_disk_that_tells_of_its_fault_late_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_shows_of_its_fault_late_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network disk may take all that is written, and only when it is asked say that it had no room."""
     (tmp_path / "a.csv").write_text("older")
 
@@ -133,7 +133,7 @@ def test_a_disk_that_tells_of_its_fault_late_is_heard(tmp_path: Path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_temporary_folders_lie_where_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_folders_are_where_the_system_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with temporary_folder() as folder:
         assert folder.parent == tmp_path

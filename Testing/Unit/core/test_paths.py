@@ -43,13 +43,13 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nobody")
-def test_without_a_home_the_bundled_models_work_and_an_import_says_what_to_set(
+def test_without_a_home_the_bundled_models_work_and_an_import_states_what_to_set(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert NOWHERE in user_folder().parents and NOWHERE in user_models_folder().parents
     assert "hippocampus-mr-lightmedseg" in [card.id for card in all_cards()]
     monkeypatch.setattr("LightSegLib.core.paths.NOWHERE", tmp_path / "file")
-    (tmp_path / "file").touch()  # nobody, not even root, makes a folder there
+    (tmp_path / "file").touch()  # no one, not even root, makes a folder there
     with pytest.raises(OutputError, match="set LIGHTSEG_MODELS to another folder"):
         import_model(tiny_model)
     monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "models"))

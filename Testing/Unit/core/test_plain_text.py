@@ -1,4 +1,4 @@
-"""What files, servers and images call themselves is shown, never obeyed, and no password is told."""
+"""What files, servers and images call themselves is shown, never obeyed, and no password is shown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from LightSegLib.worker.messages import error_message
         ("https://example.org:8443/@scope/b.pth", "https://example.org:8443/@scope/b.pth"),
     ],
 )
-def test_an_address_is_shown_without_what_is_nobody_elses_business(address: str, shown: str) -> None:
+def test_an_address_is_shown_without_its_secrets(address: str, shown: str) -> None:
     assert public_address(address) == shown
     assert "geheim" not in without_secrets(f"Failed to parse: {address}, again '{address}'")
 

@@ -90,7 +90,7 @@ def test_hd95_ignores_a_small_outlier_and_sees_a_large_one() -> None:
 
 
 def test_hd95_goes_by_area_and_not_by_points() -> None:
-    """Slices 4 mm thick: a point of a horizontal face stands for 1 mm^2, one of an upright face for 4.
+    """Slices 4 mm thick: a point of a horizontal face represents 1 mm^2, one of an upright face for 4.
 
     A platform of 10 x 10 mm, one slice high, on a block of 10 slices of 20 x 20 mm: its upper face and the upper half
     of its rim, 100 + 80 of about 4160 mm^2, lie 4 mm from the block, 121 of about 1700 points.
@@ -152,8 +152,8 @@ def test_two_files_can_be_compared(folders: tuple[Path, Path]) -> None:
     assert rows[0].dice == 1
 
 
-def test_hidden_files_of_macos_are_no_cases(folders: tuple[Path, Path]) -> None:
-    """They lie beside every file of a USB stick that was in a Mac."""
+def test_hidden_files_of_macos_are_not_cases(folders: tuple[Path, Path]) -> None:
+    """They are beside every file of a USB stick that was in a Mac."""
     before = evaluate_folders(*folders)
     for folder in folders:
         (folder / "._a.nii.gz").write_bytes(b"\0\5\x16\7Mac OS X")

@@ -1,4 +1,4 @@
-"""Sheared images: what lies at a place in the world lies there on the grid at right angles, too."""
+"""Sheared images: what is at a position in the world is there on the grid at right angles, too."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_shear_that_rounding_explains_leaves_every_voxel_as_it_is(tmp_path: Path
 
 @pytest.mark.parametrize("size", [40, 200, 500, 700])
 @pytest.mark.parametrize("shear", [0.0002, 0.001, 0.002, 0.004, 0.02])
-def test_snapping_moves_no_voxel_by_more_than_it_says(size: int, shear: float) -> None:
+def test_snapping_moves_no_voxel_by_more_than_it_states(size: int, shear: float) -> None:
     """Half of the shear is along either axis: at the edge, half the image away from the center, it moves most."""
     geometry = replace(sheared(shear, spacing=(1.0, 1.0, 1.0)), shape=(20, size, size))
     move = shear / 2 * (size - 1) / 2
@@ -139,7 +139,7 @@ def test_right_angles_are_left_alone_to_the_last_digit() -> None:
     assert snapped(geometry) == (geometry, 0.0)
 
 
-def test_labels_of_a_sheared_image_lie_on_the_grid_of_the_image(tmp_path: Path) -> None:
+def test_labels_of_a_sheared_image_are_on_the_grid_of_the_image(tmp_path: Path) -> None:
     labels = np.where(painted(LEANING) > 0, 300, 0).astype(np.uint16)
     image = read_volume(write(tmp_path / "image.nii.gz", painted(LEANING), LEANING))
     found, geometry = read_labels(write(tmp_path / "labels.nrrd", labels, LEANING))
@@ -162,7 +162,7 @@ def test_files_with_one_matrix_have_one_grid(tmp_path: Path, geometry: Geometry)
     assert evaluate_case("a", one, other, {})[0].dice < 1.0
 
 
-def test_the_command_line_writes_the_result_as_nifti_and_says_so(
+def test_the_command_line_writes_the_result_as_nifti_and_reports_it(
     tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image, out = write(tmp_path / "tilted.nii.gz", painted(TILTED), TILTED), tmp_path / "out.nii.gz"

@@ -95,7 +95,7 @@ def test_several_components(refused: Refused, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_voxels_that_are_no_numbers(refused: Refused, write_image: Callable[..., Path], value: float) -> None:
+def test_voxels_that_are_not_numbers(refused: Refused, write_image: Callable[..., Path], value: float) -> None:
     voxels = NOISE.copy()
     voxels[1, 2, 3:5] = value
     assert "2 voxels that are NaN or infinite" in refused(write_image("bad.nrrd", voxels))

@@ -1,4 +1,4 @@
-"""The voxels of a header lie in other files: what these are is read as ITK reads it."""
+"""Headers with their voxels in other files are read as ITK reads them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FORMS = [
 
 @pytest.fixture
 def voxels(tmp_path: Path) -> np.ndarray:
-    """Of an image whose slices, and the whole of them, lie in the folder `raw`."""
+    """Of an image whose slices, and the whole of them, are in the folder `raw`."""
     array = np.arange(SLICES * 20, dtype="<i2").reshape(SLICES, 4, 5)
     (tmp_path / "raw").mkdir()
     array.tofile(tmp_path / "raw" / "all.raw")

@@ -140,7 +140,7 @@ def test_what_has_no_sure_place_is_refused(tmp_path: Path, case: str) -> None:
 # --- what is read ---
 
 
-def test_frames_out_of_order_lie_at_their_places_with_their_own_slope(tmp_path: Path) -> None:
+def test_frames_out_of_order_are_at_their_places_with_their_own_slope(tmp_path: Path) -> None:
     voxels = noise()
     order = [(7 * k) % COUNT for k in range(COUNT)]
     volume = read_volume(write(tmp_path, [multiframe([(k, voxels[k], k) for k in order])]) / file_name(0))
@@ -166,7 +166,7 @@ def test_each_slice_has_its_own_slope_and_intercept(tmp_path: Path, kind: str) -
     assert volume.voxels.dtype.kind == ("i" if kind == "below zero" else "f")
 
 
-def test_overlays_in_the_upper_bits_are_no_values(tmp_path: Path) -> None:
+def test_overlays_in_the_upper_bits_are_not_values(tmp_path: Path) -> None:
     voxels = noise()
     overlay = np.random.default_rng(2).integers(0, 16, voxels.shape).astype(np.uint16) << 12
     unsigned = slices(voxels.astype(np.uint16) | overlay, BitsStored=12, HighBit=11, PixelRepresentation=0)
@@ -239,7 +239,7 @@ def test_scouts_and_screen_captures_in_a_series_are_named(tmp_path: Path) -> Non
     assert "is a localizer" in volume.notices[-1]
 
 
-def test_a_slice_that_says_it_is_of_another_series_is_named(tmp_path: Path) -> None:
+def test_a_slice_that_states_it_is_of_another_series_is_named(tmp_path: Path) -> None:
     volume = read_volume(write(tmp_path, changed(slice(-1, None), SeriesInstanceUID=f"{ROOT}.8")))
     assert volume.geometry.shape[0] == COUNT - 1
     assert f"{file_name(COUNT - 1)} is a single slice, in another series" in volume.notices[0]
@@ -301,7 +301,7 @@ def test_two_thousand_slices_in_five_folders(tmp_path: Path) -> None:
     np.testing.assert_allclose(index[:3], (3, 4, 1234), atol=1e-6)
 
 
-def test_a_series_in_two_folders_lies_in_memory_once(tmp_path: Path) -> None:
+def test_a_series_in_two_folders_is_in_memory_once(tmp_path: Path) -> None:
     """Besides the voxels, a few kilobytes for each header."""
     voxels = noise((100, 128, 128))
     data_sets = slices(voxels)

@@ -1,4 +1,4 @@
-"""Every slice of a DICOM series lies where its file says, straightened where the slices are no regular grid."""
+"""Every slice of a DICOM series is where its file states, straightened where the slices are no regular grid."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_ten_voxels(volume: Volume, data_sets: list[pydicom.Dataset]) -> None:
     ],
     ids=["axial", "from the top", "oblique", "sagittal", "rescaled", "long"],
 )
-def test_ten_voxels_lie_where_the_files_say(tmp_path: Path, data_sets: list[FileDataset]) -> None:
+def test_ten_voxels_are_where_the_files_say(tmp_path: Path, data_sets: list[FileDataset]) -> None:
     volume = read_volume(write(tmp_path, data_sets))
     check_ten_voxels(volume, data_sets)
     assert volume.notices == () and volume.reading["frames"] == len(data_sets)
@@ -94,7 +94,7 @@ def test_frames_of_real_multiframe_files(shared_data: Path, name: str, count: in
 
 @pytest.mark.parametrize(("step", "decimals"), [(0.625, 3), (0.625, 2), (1.25, 1), (0.7, 1), (2.1875, 2)])
 def test_rounded_positions_are_even(tmp_path: Path, step: float, decimals: int) -> None:
-    """Written with few decimals, no slice is missing; each lies as close as the digits tell."""
+    """Written with few decimals, no slice is missing; each is as close as the digits show."""
     data_sets = slices(position=lambda k: (-10, -20, round(-100.3 + step * k, decimals)))
     volume = read_volume(write(tmp_path, data_sets))
     assert volume.notices == () and volume.geometry.shape[0] == len(data_sets)
@@ -158,7 +158,7 @@ def test_a_ball_in_the_geometry_of_a_real_tilted_ct(shared_data: Path, tmp_path:
     places = inside @ volume.geometry.index_to_world[:3, :3].T + volume.geometry.origin
     found = (places.min(axis=0) + places.max(axis=0)) / 2
     assert abs(found[0] - center[0]) < 0.5
-    if np.ptp(high) > 130:  # the whole ball lies in the stack
+    if np.ptp(high) > 130:  # the whole ball is in the stack
         assert np.linalg.norm(places.mean(axis=0) - center) < 0.5 * max(volume.geometry.spacing)
 
 
@@ -199,7 +199,7 @@ def test_slices_that_no_grid_fits_are_refused(tmp_path: Path) -> None:
         read_volume(write(tmp_path, pairs), allow_gaps=True)
 
 
-def test_directions_with_few_digits_are_no_tilt(tmp_path: Path) -> None:
+def test_directions_with_few_digits_are_not_tilt(tmp_path: Path) -> None:
     """What the fourth decimal of a direction moves over the height of the stack is below a tenth of a voxel."""
     turned = np.deg2rad(3.3)
     exact = np.array([0, -np.sin(turned), np.cos(turned)])

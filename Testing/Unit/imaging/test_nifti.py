@@ -32,7 +32,7 @@ def save(
     matrix: np.ndarray = SFORM,
     other: np.ndarray = QFORM,
 ) -> Path:
-    """matrix, other: those of sform and qform, which are at different places where nothing is said of them."""
+    """matrix, other: those of sform and qform, which are at different places where they are not given."""
     header = version.header_class()
     header.set_data_dtype(VOXELS.dtype)
     header.set_data_shape(VOXELS.shape)
@@ -53,7 +53,7 @@ def rewrite(path: Path, offset: int, kind: str, *values: float) -> Path:
 
 
 def same_places(volume: Volume, path: Path) -> bool:
-    """Whether ten voxels lie within 0.01 mm of where nibabel puts them."""
+    """Whether ten voxels are within 0.01 mm of where nibabel puts them."""
     index = RANDOM.integers(0, volume.geometry.shape[::-1], (10, 3))
     ones = np.c_[index, np.ones(10)].T
     ours = (volume.geometry.index_to_world @ ones)[:3]
@@ -113,7 +113,7 @@ def test_packed_or_not_whatever_its_name(tmp_path: Path, name: str) -> None:
     assert np.array_equal(read_grid(tmp_path / name)[0], VOXELS.T)
 
 
-def test_a_notice_says_how_far_apart_sform_and_qform_are(tmp_path: Path) -> None:
+def test_a_notice_states_how_far_apart_sform_and_qform_are(tmp_path: Path) -> None:
     moved = SFORM.copy()
     moved[:3, 3] += [12, 16, 0]
     volume = read_volume(save(tmp_path / "a.nii", 2, 1, other=moved))
@@ -122,8 +122,8 @@ def test_a_notice_says_how_far_apart_sform_and_qform_are(tmp_path: Path) -> None
     assert volume.reading == {"matrix": "sform", "sform_code": 2, "qform_code": 1, "qform_apart_mm": 20.0}
 
 
-def test_a_notice_says_how_far_the_spacing_is_from_the_only_matrix(tmp_path: Path) -> None:
-    """0.5 mm in the matrix, 1 mm in pixdim: the last of 9 x 8 x 7 voxels lies at (4, 3.5, 3) or twice that."""
+def test_a_notice_states_how_far_the_spacing_is_from_the_only_matrix(tmp_path: Path) -> None:
+    """0.5 mm in the matrix, 1 mm in pixdim: the last of 9 x 8 x 7 voxels is at (4, 3.5, 3) or twice that."""
     path = save(tmp_path / "a.nii", 1, 0, matrix=np.diag([0.5, 0.5, 0.5, 1]), other=np.eye(4))
     volume = read_volume(path)
     assert volume.geometry.spacing == (0.5, 0.5, 0.5)
@@ -163,7 +163,7 @@ def test_a_matrix_that_places_nothing_is_refused(tmp_path: Path, row: list[float
         (np.zeros((4, 5, 6), np.complex64), "not numbers on a gray scale"),
     ],
 )
-def test_what_is_no_scalar_volume_is_refused(tmp_path: Path, voxels: np.ndarray, words: str) -> None:
+def test_what_is_not_a_scalar_volume_is_refused(tmp_path: Path, voxels: np.ndarray, words: str) -> None:
     nib.save(nib.Nifti1Image(voxels, SFORM), tmp_path / "a.nii.gz")
     with pytest.raises(InputError, match=words):
         read_volume(tmp_path / "a.nii.gz")
@@ -198,7 +198,7 @@ def test_real_files(shared_data: Path, name: str) -> None:
 
 @pytest.mark.parametrize("ending", ["hdr", "img"])
 def test_a_pair_of_header_and_voxels_is_refused_with_the_remedy(tmp_path: Path, ending: str) -> None:
-    """ITK takes another matrix of them than the standard says."""
+    """ITK takes another matrix of them than the standard defines."""
     image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32))
     sitk.WriteImage(image, str(tmp_path / "a.hdr"))
     with pytest.raises(InputError, match=r"Convert it to NIfTI or NRRD"):

@@ -213,7 +213,7 @@ def test_a_metaimage_without_sure_place_or_values_is_refused(tmp_path: Path, cha
         read_volume(write_meta(tmp_path / "a.mha", **changes))
 
 
-def test_what_metaimage_has_by_default_is_told(tmp_path: Path) -> None:
+def test_what_metaimage_has_by_default_is_reported(tmp_path: Path) -> None:
     path = write_meta(tmp_path / "a.mha", TransformMatrix=None, Offset=None)
     volume = read_volume(path)
     np.testing.assert_allclose(volume.geometry.index_to_world, place_by_itk(path))
@@ -284,7 +284,7 @@ def test_segments_that_overlap_are_refused_for_what_they_are(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nii.gz"])
 def test_200_flipped_bits_in_packed_voxels_are_all_noticed(tmp_path: Path, name: str) -> None:
-    """The checksum of gzip or zlib is another. Of gzip's own beginning (RFC 1952) the time and system tell nothing, nor
+    """The checksum of gzip or zlib is another. Of gzip's own beginning (RFC 1952) the time and system mean nothing, nor
     do the bits between the last block and the checksum."""
     path = tmp_path / name
     image = sitk.GetImageFromArray(VOXELS)

@@ -70,7 +70,7 @@ def test_a_dicom_folder_is_one_volume(tmp_path: Path) -> None:
 
 
 def test_a_series_with_missing_slices_is_refused(tmp_path: Path) -> None:
-    """ITK alone spreads the remaining slices evenly over the gap and says nothing."""
+    """ITK alone spreads the remaining slices evenly over the gap without a word."""
     write_dicom(tmp_path, to_sitk(np.arange(480, dtype=np.int16).reshape(6, 8, 10), Geometry((6, 8, 10))))
     for file in tmp_path.iterdir():
         if sitk.ReadImage(str(file)).GetMetaData("0020|0013").strip() == "3":
@@ -80,7 +80,7 @@ def test_a_series_with_missing_slices_is_refused(tmp_path: Path) -> None:
 
 
 def test_slices_that_are_not_evenly_spaced_are_straightened(tmp_path: Path) -> None:
-    """The third of six lies a fifth of a millimeter too high."""
+    """The third of six is a fifth of a millimeter too high."""
     write_dicom(tmp_path, to_sitk(np.arange(480, dtype=np.int16).reshape(6, 8, 10), Geometry((6, 8, 10))))
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()

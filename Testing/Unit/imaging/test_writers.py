@@ -92,7 +92,7 @@ def test_every_format_keeps_voxels_and_grid(segmentation: Segmentation, tmp_path
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_the_segmentation_file_says_where_it_came_from(segmentation: Segmentation, tmp_path: Path) -> None:
+def test_the_segmentation_file_states_where_it_came_from(segmentation: Segmentation, tmp_path: Path) -> None:
     write_segmentation(segmentation, tmp_path / "out.seg.nrrd")
     image = sitk.ReadImage(str(tmp_path / "out.seg.nrrd"))
     assert json.loads(image.GetMetaData("LightSeg_Provenance")) == segmentation.provenance
@@ -141,7 +141,7 @@ def test_an_unwritable_folder_is_refused(segmentation: Segmentation) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
 @pytest.mark.parametrize("ending", [".seg.nrrd", ".nrrd", ".nii.gz", ".nii"])
 def test_a_full_disk_leaves_the_older_file_alone(tmp_path: Path, ending: str) -> None:
-    """A process that may write files of 4 KiB only stands for a full disk; noise does not compress below that."""
+    """A process that may write files of 4 KiB only simulates a full disk; noise does not compress below that."""
     older = tmp_path / f"out{ending}"
     older.write_text("an older result")
     program = f"""

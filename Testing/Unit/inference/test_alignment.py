@@ -102,7 +102,7 @@ def around(
     spacing: tuple[float, float, float],
     turn: tuple[int, float] = (0, 0),
 ) -> Geometry:
-    """A grid whose middle lies at a place in the world, turned about an axis."""
+    """A grid whose middle is at a position in the world, turned about an axis."""
     direction = motion(turn)[:3, :3]
     middle = direction @ (np.array(spacing) * (np.array(shape[::-1]) - 1) / 2)
     x, y, z = map(float, world - middle)
@@ -110,7 +110,7 @@ def around(
 
 
 def center(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Where the middle of a mask lies in the world, LPS mm."""
+    """The position of a mask's middle in the world, LPS mm."""
     k, j, i = np.argwhere(mask).mean(axis=0)
     return (geometry.index_to_world @ [i, j, k, 1])[:3]
 
@@ -184,7 +184,7 @@ def threads() -> Iterator[None]:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
 
 
-# --- where the template lies -----------------------------------------------------------------------
+# --- position of the template -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def ball_volume(mask: np.ndarray, geometry: Geometry) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["RAS", "ASR", "SRA", "LIP", "PRS", "ILA"])
-def test_labels_lie_where_the_structures_are_whatever_the_axes(segmenter: Segmenter, order: str) -> None:
+def test_labels_are_where_the_structures_are_whatever_the_axes(segmenter: Segmenter, order: str) -> None:
     moved = motion((1, 0.2), (40, -25, 60), (1.0, 1.08, 0.95))
     directions = {"R": (-1, 0, 0), "L": (1, 0, 0), "A": (0, -1, 0), "P": (0, 1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
     axes = np.array([directions[letter] for letter in order], float).T
@@ -352,7 +352,7 @@ def test_cancel_stops_the_search(segmenter: Segmenter) -> None:
         )
 
 
-def test_a_ct_is_told_from_its_values(segmenter: Segmenter) -> None:
+def test_a_ct_is_distinguished_from_its_values(segmenter: Segmenter) -> None:
     volume = pictured(around(np.zeros(3), (80, 92, 76), (2.1, 2.1, 2.1)))
     result = segmenter.segment([dataclasses.replace(volume, voxels=volume.voxels * 5 - 1000)])
     assert any("made for MR" in notice for notice in result.provenance["notices"])

@@ -1,4 +1,4 @@
-"""The bundled model of the brain on real heads: found, left is left, and what is no head is refused."""
+"""The bundled model of the brain on real heads: found, left is left, and what is not a head is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def segmenter() -> Segmenter:
 
 
 def center(result: Segmentation, name: str) -> np.ndarray:
-    """Where a label lies, LPS mm."""
+    """The position of a label, LPS mm."""
     value = next(label.value for label in result.labels if label.name == name)
     k, j, i = np.argwhere(result.voxels == value).mean(axis=0)
     return (result.geometry.index_to_world @ [i, j, k, 1])[:3]
@@ -95,6 +95,6 @@ def test_the_order_of_the_axes_changes_nothing(segmenter: Segmenter, order: str,
         "hippocampus/images/hippocampus_001.nii.gz",
     ],
 )
-def test_what_is_no_head_is_refused(segmenter: Segmenter, file: str, shared_data: Path) -> None:
+def test_what_is_not_a_head_is_refused(segmenter: Segmenter, file: str, shared_data: Path) -> None:
     with pytest.raises(NothingToAlignError, match="No head was found"):
         segmenter.segment([read_volume(shared_data / file)])

@@ -56,7 +56,7 @@ def test_both_hippocampi_of_the_sample_are_plausible(both_sides: dict[str, Segme
     assert volumes["left"] == pytest.approx(volumes["right"], rel=0.05)
 
 
-def test_the_anterior_part_lies_in_front_of_and_below_the_posterior_one(both_sides: dict[str, Segmentation]) -> None:
+def test_the_anterior_part_is_in_front_of_and_below_the_posterior_one(both_sides: dict[str, Segmentation]) -> None:
     for side, result in both_sides.items():
         to_world = result.geometry.index_to_world
         anterior, posterior = (

@@ -1,4 +1,4 @@
-"""Memory of a run, told beforehand: against sums by hand and against what the process really takes."""
+"""Memory of a run, estimated beforehand: against sums by hand and against what the process really takes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_network_for_one_size_alone_is_measured_by_shapes() -> None:
     assert activation_memory(Fixed(), (1, 1, 16, 16, 16)) == 16**3 * 4 * 10
 
 
-def test_a_size_that_the_network_refuses_is_told() -> None:
+def test_a_size_that_the_network_refuses_is_reported() -> None:
     unet = {"features_per_stage": [2, 2], "kernel_sizes": 3, "strides": [1, 4], "n_conv_per_stage": 1}
     network = build("plain_conv_unet", unet | {"n_conv_per_stage_decoder": 1, "in_channels": 1, "classes": 2})
     with pytest.raises(ValueError, match="multiples of 4"):
@@ -122,7 +122,7 @@ def test_what_a_run_holds_besides_the_network_is_summed_up() -> None:
     assert passes == 2_600_000, "kernels take a third more than tensors"
 
 
-def test_the_computer_tells_what_is_left() -> None:
+def test_the_computer_shows_what_is_left() -> None:
     """As psutil sees it, a program of its own; a container may allow less than the computer has."""
     left = available_memory(torch.device("cpu"))
     if sys.platform == "darwin":
@@ -158,7 +158,7 @@ def test_in_a_container_its_limit_counts(container: Callable[..., None]) -> None
 @pytest.mark.skipif(sys.platform != "linux", reason=LINUX)
 @pytest.mark.parametrize("group", ["/docker/abc", "/out of reach"])
 def test_limits_of_version_1_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
-    """In a container the system calls a group by its name outside, and it lies at the top."""
+    """In a container the system calls a group by its name outside, and it is at the top."""
     monkeypatch.setattr(system, "CGROUP", tmp_path)
     monkeypatch.setattr(system, "PROCESS", tmp_path)
     (tmp_path / "cgroup").write_text(f"9:name=systemd:/\n4:memory:{group}\n3:cpu,cpuacct:{group}\n", encoding="ascii")

@@ -1,4 +1,4 @@
-"""One object says how to run: validated, carried between processes, and the same from every entry."""
+"""One object holds the options of a run: validated, carried between processes, and the same from every entry."""
 
 from __future__ import annotations
 

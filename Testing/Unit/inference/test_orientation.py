@@ -155,7 +155,7 @@ def test_the_option_replaces_the_orientation_of_the_model(
     assert np.array_equal(found.voxels, oriented(upright.voxels, (2, 0, 1), (1,)))
 
 
-def test_a_result_tells_how_its_volumes_were_read(
+def test_a_result_shows_how_its_volumes_were_read(
     threshold_segmenter: Callable[..., Segmenter], volume: Volume
 ) -> None:
     segmenter = threshold_segmenter(raw("LPS"), Inference((8, 8, 8)))

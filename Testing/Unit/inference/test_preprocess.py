@@ -145,7 +145,7 @@ def test_splines_do_not_invent_intensities_beyond_those_of_the_image() -> None:
     assert np.unique(resampled).size > 4  # still a spline, not a step
 
 
-def test_a_model_with_unpublished_normalization_says_that_it_cannot_run() -> None:
+def test_a_model_with_unpublished_normalization_states_that_it_cannot_run() -> None:
     with pytest.raises(ModelError, match=r"have not published how .* is normalized.*preprocessing\.normalization"):
         prepare([ramp((3, 4, 5))], Preprocessing(normalization=(Normalization("unknown"),)))
 

@@ -150,7 +150,7 @@ def test_two_runs_at_a_time_leave_torch_its_threads(
     assert torch.get_num_threads() == 3
 
 
-def test_a_clock_that_lies_and_a_home_that_keeps_nothing_change_nothing(
+def test_a_clock_that_is_wrong_and_a_home_that_keeps_nothing_change_nothing(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]
 ) -> None:
     """Eight runs on a processor with bfloat16, emulated where it is not: busy or idle, the home full, new or lost."""
@@ -208,7 +208,7 @@ def test_a_form_that_this_computer_lacks_is_refused_by_name(tiny_model: Path, mo
     [
         (["AVX-512", "AMX"], True, True, ["OpenVINO bfloat16", "bfloat16", "OpenVINO float32"]),
         (["AVX-512", "AMX"], True, False, ["bfloat16"]),
-        (["AVX-512", "bfloat16"], True, True, ["OpenVINO float32"]),  # nobody has timed this one in bfloat16
+        (["AVX-512", "bfloat16"], True, True, ["OpenVINO float32"]),  # no one has timed this one in bfloat16
         (["AVX2"], False, True, ["OpenVINO float32"]),
         (["AVX2"], False, False, []),
         ([], False, True, []),  # another kind of processor

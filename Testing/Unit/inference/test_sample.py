@@ -1,4 +1,4 @@
-"""The bundled sample: small, where MNI space says it is, with boxes that hold the hippocampi, and with its notice."""
+"""The bundled sample: small, at its position in MNI space, with boxes that hold the hippocampi, and with its notice."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_boxes_are_on_their_sides_and_mirror_images(boxes: dict[str, np.ndar
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_box_lies_in_the_image_around_the_hippocampus(side: str, boxes: dict[str, np.ndarray]) -> None:
+def test_a_box_is_in_the_image_around_the_hippocampus(side: str, boxes: dict[str, np.ndarray]) -> None:
     image = sitk.ReadImage(str(IMAGE))
     for corner in boxes[side]:
         index = image.TransformPhysicalPointToContinuousIndex((corner * [-1, -1, 1]).tolist())

@@ -111,7 +111,7 @@ def test_cancel_stops_after_the_tiles_that_have_begun(threshold_segmenter: Calla
 
 
 def test_cancel_stops_before_the_next_mirror_image_of_a_tile() -> None:
-    """The network is told to stop while it computes the second of eight."""
+    """The network is asked to stop while it computes the second of eight."""
     calls, stopped = 0, threading.Event()
 
     def network(tiles: torch.Tensor) -> torch.Tensor:
@@ -131,7 +131,7 @@ def test_cancel_stops_before_the_next_mirror_image_of_a_tile() -> None:
 def test_a_gpu_that_lacks_an_operation_hands_over_to_the_cpu(
     threshold_segmenter: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch's meta device stands for the GPU: it takes the tensors and refuses the work."""
+    """torch's meta device represents the GPU: it takes the tensors and refuses the work."""
 
     class Picky(Threshold):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -214,7 +214,7 @@ def test_probabilities_and_logits_are_averaged_as_the_model_asks(
     assert found == {"logits": {0}, "probabilities": {1}}
 
 
-def test_notices_tell_what_may_spoil_a_result(threshold_segmenter: Callable[..., Segmenter]) -> None:
+def test_notices_show_what_may_spoil_a_result(threshold_segmenter: Callable[..., Segmenter]) -> None:
     """A sagittal series, in a region, for an unverified model that takes whole images as they are stored."""
     sagittal = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     segmenter = threshold_segmenter(Preprocessing("input"), Inference((8, 8, 8)))
@@ -230,7 +230,7 @@ def test_notices_tell_what_may_spoil_a_result(threshold_segmenter: Callable[...,
     ]
 
 
-def test_what_was_done_to_read_a_volume_stands_in_its_result(
+def test_what_was_done_to_read_a_volume_is_in_its_result(
     threshold_segmenter: Callable[..., Segmenter], noise: Volume
 ) -> None:
     read = replace(noise, reading={"format": "DICOM", "frames": 12}, notices=("It was straightened.",))
@@ -240,7 +240,7 @@ def test_what_was_done_to_read_a_volume_stands_in_its_result(
     assert "reading" not in segmenter.segment([noise]).provenance
 
 
-def test_a_patch_size_that_does_not_fit_the_network_is_told_as_such(
+def test_a_patch_size_that_does_not_fit_the_network_is_reported_as_such(
     threshold_segmenter: Callable[..., Segmenter],
 ) -> None:
     segmenter = threshold_segmenter(Preprocessing("input"), Inference((8, 8, 10), pad_to_patch=True))
@@ -268,7 +268,7 @@ def refused_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("LightSegLib.inference.memory.available", lambda device: limit)
 
 
-def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_told(
+def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_reported(
     threshold_segmenter: Callable[..., Segmenter], two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First a tile in each thread, then one at a time, then with sums on disk; then a refusal."""

@@ -30,7 +30,7 @@ def test_tiles_cover_every_voxel_and_overlap_as_asked(
 @pytest.mark.parametrize(
     ("length", "tile", "starts"), [(9, 4, [0, 2, 3, 5]), (10, 4, [0, 2, 4, 6]), (11, 8, [0, 3]), (13, 6, [0, 2, 5, 7])]
 )
-def test_tiles_lie_where_nnunet_puts_them(length: int, tile: int, starts: list[int]) -> None:
+def test_tiles_are_where_nnunet_puts_them(length: int, tile: int, starts: list[int]) -> None:
     """Half a tile apart at most, as even as whole voxels can be, halves to the even one; by hand."""
     sampler = TileSampler((length, tile, tile), (tile,) * 3, 0.5)
     assert [k for k, _, _ in sampler] == starts
@@ -89,7 +89,7 @@ def test_a_small_image_is_padded_with_zeros_all_around_up_to_the_patch() -> None
 
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_later_regions_are_painted_over_earlier_ones(probabilities: bool) -> None:
-    """Whole tumor, core, enhancing part: each lies in the one before, as in BraTS."""
+    """Whole tumor, core, enhancing part: each is within the one before, as in BraTS."""
     inside = torch.tensor([[0, 1, 1, 1, 1], [0, 0, 1, 1, 0], [0, 0, 0, 1, 0]])[:, None, None, :]
     values = inside * 0.8 + 0.1 if probabilities else inside * 2.0 - 1
     labels = np.zeros((1, 1, 5), np.uint8)

@@ -76,7 +76,7 @@ def test_plans_have_as_many_stages_as_a_patch_can_be_halved() -> None:
         read(plans)
 
 
-def test_regions_are_as_many_as_can_be_told_apart() -> None:
+def test_regions_are_as_many_as_can_be_distinguished() -> None:
     names = {f"region {number}": list(range(1, 400)) for number in range(399)}
     dataset = {"labels": {"background": 0, **names}, "regions_class_order": list(range(1, 400))}
     with pytest.raises(FieldError, match="at most 100 regions"):

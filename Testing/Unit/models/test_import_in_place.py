@@ -118,7 +118,7 @@ def test_the_older_model_comes_back_if_the_new_one_cannot_take_its_place(
 def test_a_model_survives_an_import_that_is_killed_between_its_renames(
     results: Path, models: Path, renames: int
 ) -> None:
-    """The older one is back, or the newer one there, for whoever looks for models next; nothing else is left."""
+    """The older one is back, or the newer one there, for the next search for models; nothing else is left."""
     import_model(results)
     change(results / "dataset.json", name="newer")
     script = f"""

@@ -38,7 +38,7 @@ def test_a_results_folder_becomes_a_model_that_segments(results: Path, models: P
     assert set(np.unique(segmentation.voxels)) <= {0, 1, 2}
 
 
-def test_the_card_tells_where_the_model_is_from(results: Path) -> None:
+def test_the_card_shows_where_the_model_is_from(results: Path) -> None:
     change(
         results / "dataset.json",
         name="Liver and tumors",
@@ -60,8 +60,8 @@ def test_the_card_tells_where_the_model_is_from(results: Path) -> None:
     assert not card.unverified and not card.metadata_in_weights and card.weights.sources == ()
 
 
-def test_what_nobody_stated_is_not_made_up(results: Path) -> None:
-    """nnU-Net fills a license that nobody gave with a sentence of its own."""
+def test_what_is_not_stated_is_not_made_up(results: Path) -> None:
+    """nnU-Net fills a missing license with a sentence of its own."""
     change(results / "dataset.json", license="Whoever converted this dataset was lazy and didn't look it up!")
     card = import_model(results)
     assert card.license == "Not stated."
@@ -178,7 +178,7 @@ def test_a_trainer_that_changed_the_network_is_found_out(results: Path, models: 
     assert not models.exists()
 
 
-def test_a_model_of_a_trainer_that_nobody_knows_says_so(tmp_path: Path) -> None:
+def test_a_model_of_an_unknown_trainer_reports_it(tmp_path: Path) -> None:
     """Its weights fit; but an activation has none, so another one would not show."""
     limitations = import_model(write_model(tmp_path, trainer="nnUNetTrainerMine")).limitations
     assert "trained by the class 'nnUNetTrainerMine', which LightSeg does not know" in limitations

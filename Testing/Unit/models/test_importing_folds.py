@@ -1,4 +1,4 @@
-"""Which folds of a training come in as one model, and what the card says of the choice."""
+"""Which folds of a training come in as one model, and what the card states about the choice."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_all_folds_come_in_as_nnunet_takes_them(
     ("wanted", "taken", "left"),
     [(["0"], (0,), "1, 2"), (["2", "0", "2"], (0, 2), "1"), ([1], (1,), "0, 2"), (["all"], ("all",), "0, 1, 2")],
 )
-def test_a_user_chooses_folds_and_the_card_says_what_was_left(
+def test_a_user_chooses_folds_and_the_card_states_what_was_left(
     tmp_path: Path, wanted: list[int | str], taken: tuple[int | str, ...], left: str
 ) -> None:
     model = write_model(tmp_path, folds=(0, 1, 2, "all"))
@@ -92,7 +92,7 @@ def test_folds_whose_training_was_not_finished_stay_out_where_others_were(tmp_pa
     assert "Fold 1 was left out, since its training was not finished." in card.limitations
 
 
-def test_an_unfinished_training_comes_in_where_there_is_no_other_or_it_is_asked_for(tmp_path: Path) -> None:
+def test_an_unfinished_training_comes_in_where_there_is_not_an_other_or_it_is_asked_for(tmp_path: Path) -> None:
     model = write_model(tmp_path, folds=(0, 1), checkpoint="checkpoint_best.pth")
     stopped = "this is checkpoint_best.pth: its training was not finished."
     card = import_model(model)
@@ -151,7 +151,7 @@ def test_an_ensemble_can_be_handed_on(tmp_path: Path, models: Path, monkeypatch:
 
 
 def test_an_ensemble_that_was_put_together_of_two_networks_is_refused(tmp_path: Path, models: Path) -> None:
-    """Its first weights fit, so only a look at all of them can tell."""
+    """Its first weights fit, so only a check of all of them can show it."""
     import_model(write_model(tmp_path, folds=(0, 1)))
     file = models / ID / "weights.pt"
     content = torch.load(file, weights_only=True)

@@ -1,4 +1,4 @@
-"""Weights go into a network whole, or the message says what does not fit and whose weights they are."""
+"""Weights go into a network whole, or the message names what does not fit and whose weights they are."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_first_five_of_each_kind_are_listed() -> None:
 
 
 @pytest.mark.parametrize("family", ["plain", "lightmedseg"])
-def test_another_number_of_classes_or_channels_is_said_in_words(family: str) -> None:
+def test_another_number_of_classes_or_channels_is_reported_in_words(family: str) -> None:
     def made(channels: int, classes: int) -> nn.Module:
         arguments = {"in_channels": channels, "classes": classes}
         return Plain(**arguments) if family == "plain" else build(family, arguments)

@@ -1,4 +1,4 @@
-"""From a card to a result, with weights that lie on a server: what a user of a catalog model goes through."""
+"""From a card to a result, with weights on a server: what a user of a catalog model goes through."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_model_of_several_folds_opens_as_several_networks(server: Server, tmp_
         assert all(torch.equal(tensor, trained[key]) for key, tensor in network.state_dict().items())
 
 
-def test_what_the_file_says_replaces_what_the_card_did_not_know(card: Card) -> None:
+def test_what_the_file_states_replaces_what_the_card_did_not_know(card: Card) -> None:
     opened = open_model(card)
     assert opened.card.preprocessing.spacing == (1.25, 1.5, 3.0)
     assert opened.card.preprocessing.normalization[0] == Normalization("ct", -900.0, 619.0, -52.25, 268.75)
@@ -149,7 +149,7 @@ def test_another_file_brings_its_own_preprocessing_and_labels(card: Card, run: R
     assert opened.card.preprocessing.spacing == (2.5, 2.5, 5.0)
     assert "None of the labels" in opened.card.assumptions[0]
     assert WeightStore().state(find_card("liver-ct")) == "downloaded"
-    # a card that is still in somebody's memory follows the file too
+    # a card that is still in memory elsewhere follows the file too
     assert [label.name for label in open_model(card).card.labels] == ["bone", "vessel"]
 
 
@@ -250,7 +250,7 @@ def test_an_imported_model_is_removed_and_others_are_not(card: Card, run: Run) -
 
 
 def test_models_are_found_by_what_they_segment(card: Card, run: Run) -> None:
-    """The structure stands in the label table alone."""
+    """The structure is in the label table alone."""
     code, out, _ = run("models", "tumor", "liver", "--json")
     found = json.loads(out)
     assert code == 0 and "liver-ct" in [model["id"] for model in found]

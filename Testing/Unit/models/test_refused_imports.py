@@ -1,4 +1,4 @@
-"""What is no model, or of two trainings, is refused by its name, and nothing of it stays."""
+"""What is not a model, or of two trainings, is refused by its name, and nothing of it stays."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def with_arguments(**changes: Any) -> dict[str, Any]:
 def test_plans_that_no_card_could_hold_replace_no_model(
     original: Path, tmp_path: Path, models: Path, plans: dict[str, Any], words: str
 ) -> None:
-    """Checked before anything is written: a model that nobody could read again would be in the place of one."""
+    """Checked before anything is written: an unreadable model would replace a good one."""
     before = import_model(original)
     content = torch.load(original / "fold_0" / "checkpoint_final.pth", weights_only=False)
     content["init_args"]["plans"] = plans
@@ -157,7 +157,7 @@ def test_a_lightseg_model_with_a_wrong_card_is_refused(
 
 
 @pytest.mark.parametrize("name", ["image.nii.gz", "notes.json", "folder", "missing"])
-def test_anything_else_is_told_what_is_accepted(tmp_path: Path, models: Path, name: str) -> None:
+def test_anything_else_is_refused_with_what_is_accepted(tmp_path: Path, models: Path, name: str) -> None:
     if name == "folder":
         (tmp_path / name).mkdir()
     elif name != "missing":

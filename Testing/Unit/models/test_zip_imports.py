@@ -1,4 +1,4 @@
-"""Zip files that nobody should unpack are not unpacked."""
+"""Dangerous zip files are not unpacked."""
 
 from __future__ import annotations
 

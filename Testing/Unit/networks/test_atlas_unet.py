@@ -144,7 +144,7 @@ def test_a_larger_network_takes_a_trained_smaller_one_over_and_learns_in_all_its
         F.cross_entropy(large.half_logits(x), torch.ones(x.numel(), dtype=torch.long)).backward()
         optimizer.step()
     for key, value in large.named_parameters():
-        for axis in range(min(value.dim(), 2)):  # every channel that is told something, and every one that tells
+        for axis in range(min(value.dim(), 2)):  # every channel that gets input, and every one that gives output
             assert (value != before[key]).movedim(axis, 0).reshape(value.shape[axis], -1).any(1).all(), key
 
 

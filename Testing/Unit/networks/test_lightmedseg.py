@@ -35,7 +35,7 @@ def test_the_paper_s_parameter_counts_hold() -> None:
 
 
 @pytest.mark.parametrize(("anchors", "millions"), [(16, 0.49), (32, 0.52)])
-def test_more_anchors_cost_what_table_4_says(anchors: int, millions: float) -> None:
+def test_more_anchors_cost_what_table_4_states(anchors: int, millions: float) -> None:
     assert round(parameters(LightMedSeg(4, 4, anchors=anchors)) / 1e6, 2) == millions
 
 
@@ -80,7 +80,7 @@ def test_ghost_convolution_halves_the_dense_work() -> None:
     assert parameters(ghost) == (16 * 16 * 27 + 16) + (16 * 27 + 16)  # dense half, depthwise half
 
 
-def test_anchors_lie_inside_the_volume_and_follow_the_image() -> None:
+def test_anchors_are_inside_the_volume_and_follow_the_image() -> None:
     detector = AnchorDetector(1, anchors=8)
     with torch.no_grad():
         first, second = detector(torch.randn(1, 1, 32, 32, 32)), detector(5 * torch.randn(1, 1, 32, 32, 32))

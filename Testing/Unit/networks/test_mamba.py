@@ -148,7 +148,7 @@ def test_the_scan_stays_in_float32_under_autocast() -> None:
         (2, [16, 8, 4, 2], (32, 64, 32), (48, 96, 96), "multiples of 32 voxels, not 48 x 96 x 96"),
     ],
 )
-def test_slim_unetrv2_says_which_sizes_it_takes(
+def test_slim_unetrv2_states_which_sizes_it_takes(
     first_kernel: int, slices: list[int], accepted: tuple[int, ...], refused: tuple[int, ...], words: str
 ) -> None:
     arguments = {"in_channels": 1, "classes": 3, "first_kernel": first_kernel, "slices": slices}

@@ -59,7 +59,7 @@ KIDNEY = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}
     ("labels", "order", "outputs", "written"),
     [
         ({"background": 0, "liver": 1, "tumor": 2, "ignore": 3}, None, 3, [0, 1, 2]),
-        ({"background": 0, "liver": [1], "tumor": [2]}, None, 3, [0, 1, 2]),  # lists of one are no regions
+        ({"background": 0, "liver": [1], "tumor": [2]}, None, 3, [0, 1, 2]),  # lists of one are not regions
         ({"background": 0, "liver": [1], "tumor": [2], "ignore": 3}, [2, 1], 3, [0, 1, 2]),  # nor does an order count
         ({"background": "0", "liver": "1", "tumor": "2"}, None, 3, [0, 1, 2]),
         (WHOLE, [1, 2, 3], 3, [1, 2, 3]),
@@ -120,7 +120,7 @@ def test_the_older_name_of_the_channels_comes_first_as_in_nnunet() -> None:
         (["direct"], "OT"),
     ],
 )
-def test_the_modality_is_told_only_by_names_that_say_so(names: list[str], modality: str) -> None:
+def test_the_modality_is_reported_only_by_names_that_state_it(names: list[str], modality: str) -> None:
     dataset = {"labels": DATASET["labels"], "modality": dict(enumerate_as_text(names))}
     assert read(mr_plans(len(names)), dataset).modality == modality
 

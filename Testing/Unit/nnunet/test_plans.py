@@ -130,11 +130,11 @@ def test_intensities_are_those_of_the_channel_also_under_their_old_name() -> Non
         ),
         ("to_shape", {"order": 1, "order_z": 1, "force_separate_z": True}, "linear always linear"),
         ("to_shape", {"order": 0, "order_z": 3, "force_separate_z": False}, "nearest never cubic"),
-        ("to_shape", {}, "cubic never nearest"),  # its signature says order=3, order_z=0, force_separate_z=False
+        ("to_shape", {}, "cubic never nearest"),  # its signature has order=3, order_z=0, force_separate_z=False
         ("to_shape", {"separate_z_anisotropy_threshold": 3.0, "force_separate_z": None}, "cubic anisotropic nearest"),
         ("torch", {"is_seg": False, "force_separate_z": False}, "linear never nearest"),  # of nnU-Net's planner
         ("torch", {"is_seg": False, "force_separate_z": None}, "linear anisotropic nearest"),
-        ("torch", {}, "linear anisotropic nearest"),  # its signature says force_separate_z=None
+        ("torch", {}, "linear anisotropic nearest"),  # its signature has force_separate_z=None
         ("torch", {"mode": "nearest-exact", "aniso_axis_mode": "linear"}, "nearest anisotropic linear"),
         # Without a separate axis torch's function does not pass its mode on.
         ("torch", {"mode": "nearest-exact", "force_separate_z": False}, "linear never nearest"),

@@ -31,7 +31,7 @@ def test_the_picture_of_a_case_shows_three_planes_to_scale(tmp_path: Path, monke
         assert height == pytest.approx(width, rel=0.2)  # a ball is round, whatever the spacing
 
 
-def test_the_bar_is_as_long_as_it_says(tmp_path: Path) -> None:
+def test_the_bar_is_as_long_as_it_states(tmp_path: Path) -> None:
     volume, segmentation = make_balls(np.eye(3), (-12, 8, 4), (900, 0, 0))
     path = tmp_path / "case.png"
     draw_case(volume, segmentation, path)

@@ -79,7 +79,7 @@ def test_any_number_of_labels_leaves_room_for_the_charts(number: int, tmp_path: 
     log = tmp_path / "training.csv"
     log.write_text("\n".join(map(",".join, rows)), encoding="utf-8")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # they would stand between the lines of the training
+        warnings.simplefilter("error")  # they would be between the lines of the training
         draw_curves(log, tmp_path / "curves.png")
     columns = find(pixels(tmp_path / "curves.png"), BLUE)[1]
     assert np.ptp(columns) > 300
@@ -107,7 +107,7 @@ def test_a_folder_that_is_missing_is_named(log: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "name,size\na,1\n"], ids=["missing", "empty", "another table"])
-def test_what_is_no_training_log_is_refused(tmp_path: Path, content: str | None) -> None:
+def test_what_is_not_a_training_log_is_refused(tmp_path: Path, content: str | None) -> None:
     log = tmp_path / "other.csv"
     if content is not None:
         log.write_text(content)

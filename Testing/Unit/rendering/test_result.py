@@ -1,4 +1,4 @@
-"""The page of a result: what is on it, and what it says where it lacks the surface."""
+"""The page of a result: what is on it, and its text where it lacks the surface."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_opengl_the_slices_remain_and_the_loss_is_named(tmp_path: Path, 
     assert [file.name for file in tmp_path.iterdir()] == ["result.png"]
 
 
-def test_an_empty_result_is_drawn_and_says_so(tmp_path: Path) -> None:
+def test_an_empty_result_is_drawn_and_reports_it(tmp_path: Path) -> None:
     volume, segmentation = make_balls(np.eye(3), (900, 0, 0), (900, 0, 0))
     notice = result.draw_result(volume, segmentation, tmp_path / "empty.png")
     assert notice == "The 3D surface is left out: no voxel is labeled."

@@ -61,12 +61,12 @@ def test_every_name_leaves_a_trace(machine: str, words: str) -> None:
     assert text.text_width(words, 24) > 0 and text.wrap(words, 500, 24)
 
 
-def test_an_accent_of_its_own_is_no_letter(machine: str) -> None:
+def test_an_accent_of_its_own_is_not_a_letter(machine: str) -> None:
     """macOS writes ü in names of files as u and two dots."""
     assert (written("Ru\u0308ck") == written("Rück")).all() and "?" not in text._writable("Ru\u0308ck", "ascii")
 
 
-def test_letters_differ_and_lie_where_they_should(machine: str) -> None:
+def test_letters_differ_and_are_where_they_should(machine: str) -> None:
     letters = {letter: written(letter, bold=True, align="center") for letter in "RLAPSI"}
     for one, seen in letters.items():
         rows, columns = np.nonzero(seen > 128)

@@ -74,7 +74,7 @@ def test_a_description_that_cannot_be_meant_names_its_field(folder: Path, descri
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000], ids=["empty", "cut", "no text", "deep"])
-def test_a_damaged_description_is_told(folder: Path, content: bytes) -> None:
+def test_a_damaged_description_is_reported(folder: Path, content: bytes) -> None:
     (folder / "dataset.json").write_bytes(content)
     with pytest.raises(InputError, match=r"dataset\.json is missing or damaged"):
         read_dataset(folder)

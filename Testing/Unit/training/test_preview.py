@@ -24,10 +24,10 @@ def make_sample(kind: str) -> Sample:
     return Sample(torch.full(classes.shape, 0.5), classes, kind, "phantom")
 
 
-def test_labels_lie_over_the_image_where_they_are(tmp_path: Path) -> None:
+def test_labels_are_over_the_image_where_they_are(tmp_path: Path) -> None:
     draw_preview([make_sample("T1"), make_sample("Rück 肝臓")], SETTINGS, tmp_path / "preview.png")
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "preview.png"))).astype(int)
-    # The longest side, 80 voxels, takes 240 pixels: three of each voxel. Six tiles stand in each of two rows.
+    # The longest side, 80 voxels, takes 240 pixels: three of each voxel. Six tiles are in each of two rows.
     assert picture.shape == (2 * 3 * 60 + GAP, 3 * (80 + 80 + 80 + 80 + 40 + 40) + 5 * GAP, 3)
     color = np.array(look_up(SETTINGS.structures[0].name, 1)[1])
     top = 3 * (60 - 40) // 2  # of the axial slice, which is lower than the others

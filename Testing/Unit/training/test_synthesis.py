@@ -88,7 +88,7 @@ def test_a_halo_follows_one_structure_within_another_and_changes_no_label() -> N
     changed = (plain.image - bright.image).abs() > 0.01
     liver = plain.classes == 1
     assert 0 < int(changed.sum()) < int(liver.sum())  # in patches
-    assert not changed[~liver].any()  # the left kidney lies farther than a voxel from the liver
+    assert not changed[~liver].any()  # the left kidney is farther than a voxel from the liver
 
 
 def test_without_pose_the_labels_are_the_map_and_a_mirror_image_changes_sides() -> None:
@@ -103,7 +103,7 @@ def test_without_pose_the_labels_are_the_map_and_a_mirror_image_changes_sides() 
     torch.testing.assert_close(mirrored.image, plain.image.flip(-1))
 
 
-def test_the_pose_turns_and_shifts_as_far_as_it_says() -> None:
+def test_the_pose_turns_and_shifts_as_far_as_it_states() -> None:
     """A shift of 8 mm at most along each axis is two voxels of the centroid, and never more."""
     options = SynthesisOptions(
         **CLEAN | STILL | {"pose": (1.0, 1.0), "rotation": 0.0, "scaling": 0.0, "stretching": 0.0, "shearing": 0.0}
@@ -133,7 +133,7 @@ def test_a_known_contrast_has_the_intensities_of_the_settings() -> None:
         assert float(inner[value].mean() / inner[LIVER].mean()) == pytest.approx(intensity / 100, rel=1e-4)
 
 
-def test_texture_is_as_rough_as_the_contrast_says() -> None:
+def test_texture_is_as_rough_as_the_contrast_states() -> None:
     """Within the liver, the spread over many images is that of a uniform draw up to the span's end: end / sqrt(3)."""
     options = SynthesisOptions(**STILL | CLEAN | {"texture": (0.08, 0.08)})
     contrasts = [Contrast(SETTINGS, options, Draw(0, number)) for number in range(400)]
@@ -163,7 +163,7 @@ def test_stripping_leaves_the_structures_alone() -> None:
 @pytest.mark.parametrize(("thickness", "distance"), [(5.0, 5.0), (3.0, 4.5), (8.0, 8.0)])
 def test_a_thick_slice_is_the_mean_over_its_thickness(thickness: float, distance: float) -> None:
     """An edge becomes the share of the slice beyond it: a ramp as long as the slice is thick."""
-    length, spacing, edge = 40, 2.0, 41.0  # the edge lies between voxels 20 and 21
+    length, spacing, edge = 40, 2.0, 41.0  # the edge is between voxels 20 and 21
     profile = scanner.slice_profile(length, spacing, thickness, distance, offset=1.0)
     voxels = (torch.arange(length) * spacing > edge).float()
     centers = 1.0 + distance * torch.arange(len(profile))
@@ -182,7 +182,7 @@ def test_between_slices_the_image_is_linear_and_beyond_them_constant() -> None:
 
 
 def test_noise_is_that_of_magnitude_images() -> None:
-    """Rayleigh's mean sigma sqrt(pi / 2) where there is no signal; mean square A^2 + 2 sigma^2 where there is."""
+    """Rayleigh's mean sigma sqrt(pi / 2) where there is not a signal; mean square A^2 + 2 sigma^2 where there is."""
     sigma = 0.05
     dark = scanner.rician(torch.zeros(40, 40, 40), sigma, Draw(0, 0))
     assert float(dark.mean()) == pytest.approx(sigma * math.sqrt(math.pi / 2), rel=0.01)
@@ -208,7 +208,7 @@ def test_the_bias_field_is_smooth_and_multiplies() -> None:
 
 
 def test_an_image_of_thick_slices_has_as_many_degrees_of_freedom_as_slices() -> None:
-    """16 slices of 8 mm on a grid of 32 x 4 mm: what lies between them is interpolated."""
+    """16 slices of 8 mm on a grid of 32 x 4 mm: what is between them is interpolated."""
 
     def rank(slices: float) -> int:
         image = generator(1).sample(0, GRID, SynthesisOptions(**STILL | CLEAN), SampleRequest(slices=slices)).image
@@ -228,7 +228,7 @@ def test_beyond_a_cut_field_of_view_there_is_nothing_to_learn() -> None:
 
 
 def test_copies_of_one_subject_are_aligned_by_the_maps_between_them() -> None:
-    """Turned, shifted and scaled phantoms: organs come to lie on each other, and the template is unbiased."""
+    """Turned, shifted and scaled phantoms: organs coincide, and the template is unbiased."""
     turned = []
     values, matrix = phantom(0, (48, 48, 48), 3.0, differ=0.0)
     for angle, shift, scale in ((0.08, (5, -3, 8), 1.1), (-0.06, (0, 6, -4), 0.95), (0.0, (-7, 2, 0), 1.0)):

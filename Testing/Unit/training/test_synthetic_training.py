@@ -52,7 +52,7 @@ def validations(model: Path) -> list[float]:
 
 
 def test_from_label_maps_to_the_organs_of_a_new_phantom(maps: Path, tmp_path: Path) -> None:
-    """Nobody in the label maps looks like the new subject, whose contrast, noise, size and place are others."""
+    """No one in the label maps looks like the new subject, whose contrast, noise, size and place are others."""
     out = tmp_path / "organs"
     flags = "--validation-maps 1 --spacing 4 --overlap 8 --widths 8,12 --prior-images 40 --voxels-per-class 500"
     schedule = (
@@ -187,7 +187,7 @@ def test_flags_of_the_other_kind_of_training_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_options_of_the_synthesis_come_as_words_and_stand_in_the_command() -> None:
+def test_options_of_the_synthesis_come_as_words_and_are_in_the_command() -> None:
     synthesis = synthesis_options(["rotation=10", "noise=0,0.1", "bias_nodes=2,3"])
     assert synthesis == SynthesisOptions(rotation=10.0, noise=(0.0, 0.1), bias_nodes=(2, 3))
     options = SyntheticTrainingOptions(settings="brain", widths=(8, 16), hours=3.0)
@@ -203,7 +203,7 @@ def test_options_of_the_synthesis_come_as_words_and_stand_in_the_command() -> No
 # --- the objective -------------------------------------------------------------------------------
 
 
-def test_drawn_voxels_stand_for_all_of_them() -> None:
+def test_drawn_voxels_represent_all_of_them() -> None:
     """Small classes are taken whole; of large ones, what is drawn adds up to their size in the mean."""
     labels = torch.tensor([0] * 4000 + [1] * 50 + [2] * 900 + [255] * 100)
     sums = torch.zeros(3)

@@ -88,7 +88,7 @@ def test_a_trained_model_is_at_once_usable_and_states_its_quality(raw_dataset: P
     assert result.is_file()
 
 
-def test_a_training_goes_on_without_matplotlib_and_says_so_once(
+def test_a_training_goes_on_without_matplotlib_and_reports_it_once(
     raw_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -322,7 +322,7 @@ def test_ct_is_windowed_by_the_labeled_voxels_of_the_data(tmp_path: Path) -> Non
     assert rule.lower == pytest.approx(np.percentile(inside, 0.5), abs=1e-3)
 
 
-def test_a_card_trained_on_other_data_drops_what_it_said_of_its_own(raw_dataset: Path, tmp_path: Path) -> None:
+def test_a_card_trained_on_other_data_drops_what_it_stated_of_its_own(raw_dataset: Path, tmp_path: Path) -> None:
     dataset = read_dataset(raw_dataset)
     options = TrainingOptions(card="hippocampus-mr-lightmedseg")
     card = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "balls", options)
@@ -453,7 +453,7 @@ def test_a_model_that_is_there_is_not_trained_over_unasked(raw_dataset: Path, tm
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine")]
 
 
-def test_a_model_is_replaced_when_asked_for_and_what_else_lies_there_stays(raw_dataset: Path, tmp_path: Path) -> None:
+def test_a_model_is_replaced_when_asked_for_and_what_else_is_there_stays(raw_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     quick = dataclasses.replace(QUICK, epochs=1, validate_every=1)
     first = train(raw_dataset, out, quick)
@@ -469,5 +469,5 @@ def test_a_model_is_replaced_when_asked_for_and_what_else_lies_there_stays(raw_d
 
 
 def test_a_run_of_an_earlier_version_is_gone_on_with() -> None:
-    """What must not differ is told in the same words as before there was --replace."""
+    """What must not differ is reported in the same words as before there was --replace."""
     assert "replace" not in str(TrainingOptions(replace=True))

@@ -147,7 +147,7 @@ def test_numbers_of_numpy_1_and_numpy_2_read_alike(v2: dict[str, Any], tmp_path:
     assert read_checkpoint(tmp_path / "c.pth").plans == {"scalar": 0.1, "array": [1, 2]}
 
 
-def test_an_optimizer_with_a_default_dictionary_is_no_obstacle(network: nn.Module, tmp_path: Path) -> None:
+def test_an_optimizer_with_a_default_dictionary_is_not_an_obstacle(network: nn.Module, tmp_path: Path) -> None:
     state = defaultdict(dict, {0: {"step": 1}})
     torch.save({"state_dict": network.state_dict(), "optimizer": state}, tmp_path / "c.pth")
     assert_same(read_checkpoint(tmp_path / "c.pth").state, network.state_dict())

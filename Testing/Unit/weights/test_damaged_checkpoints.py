@@ -1,4 +1,4 @@
-"""Files that are no checkpoints, or not whole, are called what they are."""
+"""Files that are not checkpoints, or not whole, are called what they are."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_zip_archive_is_not_taken_for_weights(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "script.pt")
 
 
-def test_missing_files_and_folders_are_told_apart(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_distinguished(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"w\.pth is missing"):
         read_checkpoint(tmp_path / "w.pth")
     with pytest.raises(ModelError, match="is a folder"):
@@ -98,7 +98,7 @@ def test_a_tensor_that_claims_to_be_larger_than_the_file_is_refused(tmp_path: Pa
         read_checkpoint(path)
 
 
-def test_a_file_without_weights_says_what_it_holds_instead(v2: dict[str, Any], tmp_path: Path) -> None:
+def test_a_file_without_weights_states_what_it_holds_instead(v2: dict[str, Any], tmp_path: Path) -> None:
     del v2["network_weights"]
     torch.save(v2, tmp_path / "c.pth")
     with pytest.raises(ModelError, match=r"No weights .* c\.pth, which holds optimizer_state, grad_scaler_state, "):

@@ -1,5 +1,5 @@
-"""A file comes through every kind of bad line, and otherwise a sentence says why: never half a file, never a wrong
-one, never a wait without end. The server is a real one, on this computer."""
+"""A file comes through every kind of bad line, and otherwise a sentence gives the reason: never half a file, never a
+wrong one, never a wait without end. The server is a real one, on this computer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def fetch(
     expected: Fingerprint = RIGHT,
     reporter: Reporter | None = None,
 ) -> Fingerprint:
-    """Download /file, which is answered as told."""
+    """Download /file, which is answered as given."""
     server.answers["/file"] = list(answers)
     remote = RemoteFile("https://example.org/file", f"{server.url}/file", expected)
     return download(remote, partial, Connection(reporter or Reporter(), QUICK), "Tiny")
@@ -141,7 +141,7 @@ def test_a_file_that_changes_meanwhile_is_fetched_anew(
 
 
 def test_pieces_of_two_files_are_noticed_by_the_hash(server: Server, partial: PartialDownload) -> None:
-    """The server has no ETag, so that only the hash can tell that the beginning is that of an older file."""
+    """The server has no ETag, so that only the hash can show that the beginning is that of an older file."""
     fetch(server, partial, Answer(bytes(300_000), cut=100_000), Answer(CONTENT))
     assert has_everything(partial)
     assert len(server.asked) == 3 and server.ranges()[-1] == ""
@@ -200,7 +200,7 @@ def test_a_server_that_asks_for_time_gets_it_within_limits(
 
 
 @pytest.mark.parametrize("asked", ["", "soon", "31 Dec 99999 23:59:59 GMT", "31 Dec 99999999999 23:59:59 GMT"])
-def test_a_wait_that_nobody_understands_is_one_of_the_usual_length(
+def test_a_wait_that_cannot_be_understood_has_the_usual_length(
     server: Server, partial: PartialDownload, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -210,7 +210,7 @@ def test_a_wait_that_nobody_understands_is_one_of_the_usual_length(
     assert waits == [pytest.approx(QUICK.first_wait, rel=0.26)]
 
 
-def test_a_wait_is_told_and_has_the_length_it_shall_have() -> None:
+def test_a_wait_is_reported_and_has_the_length_it_shall_have() -> None:
     steps: list[str] = []
     started = time.monotonic()
     Connection(Reporter(lambda report: steps.append(report.step))).pause(0.3, "the server is overloaded")
@@ -229,13 +229,13 @@ def test_a_wait_is_told_and_has_the_length_it_shall_have() -> None:
         (418, "refuses the request"),
     ],
 )
-def test_a_refusal_is_told_at_once(server: Server, partial: PartialDownload, status: int, words: str) -> None:
+def test_a_refusal_is_reported_at_once(server: Server, partial: PartialDownload, status: int, words: str) -> None:
     with pytest.raises(SourceError, match=rf"{words}.*\(status {status}\)"):
         fetch(server, partial, Answer(status=status), Answer(CONTENT))
     assert len(server.asked) == 1
 
 
-def test_redirects_are_followed_and_loops_are_told(server: Server, partial: PartialDownload) -> None:
+def test_redirects_are_followed_and_loops_are_reported(server: Server, partial: PartialDownload) -> None:
     server.answers["/cdn?key=1"] = Answer(CONTENT)
     fetch(server, partial, Answer(status=302, headers={"Location": "/cdn?key=1"}))
     assert has_everything(partial)
@@ -318,7 +318,7 @@ def test_a_silent_server_can_be_canceled_and_is_given_up(
         fetch(server, partial, answer)
 
 
-def test_a_server_that_is_not_there_is_told(partial: PartialDownload, server: Server) -> None:
+def test_a_server_that_is_not_there_is_reported(partial: PartialDownload, server: Server) -> None:
     with nobody_listening() as address:
         remote = RemoteFile("https://example.org/file", f"{address}/file", RIGHT)
         with pytest.raises(SourceError, match="cannot be reached, or this computer is not connected"):
@@ -344,7 +344,7 @@ def test_proxies_of_the_environment_are_used(
 
 
 @pytest.mark.parametrize("name", ["file", "model-407.pt"])
-def test_a_proxy_that_is_not_there_is_told(
+def test_a_proxy_that_is_not_there_is_reported(
     name: str, partial: PartialDownload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = RemoteFile("a", f"http://weights.example/{name}", RIGHT)
@@ -389,7 +389,7 @@ def test_an_untrusted_certificate_is_explained_and_can_be_trusted(
         assert has_everything(partial)
 
 
-def test_a_disk_without_room_is_told_before_the_download(
+def test_a_disk_without_room_is_reported_before_the_download(
     server: Server, partial: PartialDownload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
@@ -399,10 +399,10 @@ def test_a_disk_without_room_is_told_before_the_download(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
-def test_a_disk_that_fills_up_is_told_and_the_download_continues_later(
+def test_a_disk_that_fills_up_is_reported_and_the_download_continues_later(
     server: Server, partial: PartialDownload
 ) -> None:
-    """A process that may write files of 100 kB only stands for a full disk."""
+    """A process that may write files of 100 kB only simulates a full disk."""
     server.answers["/file"] = Answer(CONTENT, etag='"1"')
     program = f"""
 import resource, signal, sys

@@ -220,7 +220,7 @@ def test_a_meta_tensor_is_refused(tmp_path: Path, legacy: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["OrderedDict", "Counter"])
 def test_a_dict_with_other_functions_is_refused(tmp_path: Path, kind: str) -> None:
-    """Whoever asks it for its items would get what the file says."""
+    """Asking it for its items would give what the file holds."""
     other = table(items=name("builtins", "dict"))
     weights = call(name("collections", kind)) + b"(" + text("w") + tensor() + b"u"
     write_zip(tmp_path / "w.pth", program(weights, other, b"b"))

@@ -1,4 +1,4 @@
-"""Whoever runs a server, or listens, gets nothing: the disk is not filled, the next source has its turn, and no
+"""A malicious server or listener gets nothing: the disk is not filled, the next source has its turn, and no
 password is written anywhere."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def test_a_false_length_goes_on_to_the_next_source(
     assert store.ensure(both).read_bytes() == CONTENT
 
 
-def test_where_no_source_fits_on_the_disk_that_is_said(
+def test_no_source_that_fits_on_the_disk_is_reported(
     store: WeightStore, card: Card, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
@@ -123,7 +123,7 @@ def test_a_password_is_in_no_record_and_in_no_list(
 
 
 @pytest.mark.parametrize("length", ["-5", "abc", "9" * 5000])
-def test_a_length_that_is_none_is_no_fault_of_the_program(
+def test_an_invalid_length_is_not_a_fault_of_the_program(
     store: WeightStore, card: Card, server: Server, length: str
 ) -> None:
     server.answers["/odd"] = Answer(CONTENT, framing="none", headers={"Content-Length": length})

@@ -132,7 +132,7 @@ def test_a_card_that_speaks_of_another_network_is_refused(
 
 
 @pytest.mark.parametrize("name", ["../evil.pt", "C:evil.pt"])
-def test_an_archive_that_reaches_out_of_its_folder_is_no_weights_file(name: str, tmp_path: Path) -> None:
+def test_an_archive_that_reaches_out_of_its_folder_is_not_a_weights_file(name: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(name, b"x")

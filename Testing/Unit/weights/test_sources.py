@@ -1,4 +1,4 @@
-"""Where a file lies today: Hugging Face's lists, GitHub with and without Git LFS, Google Drive's pages, a mirror."""
+"""The address of a file: Hugging Face's lists, GitHub with and without Git LFS, Google Drive's pages, a mirror."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def found(server: Server, source: Source, expected: Fingerprint = UNKNOWN) -> RemoteFile:
-    """Where the source's file lies, with the local server in the place of all services."""
+    """The address of the source's file, with the local server in the place of all services."""
     endpoints = Endpoints(server.url, server.url, f"{server.url}/media", server.url)
     return locate(source, expected, endpoints, _connection())
 
@@ -133,13 +133,13 @@ def test_another_file_on_hugging_face_is_noticed_before_the_download(server: Ser
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"{}", b'[{"type": "file"}]', b'{"error": "x"}', b"[1]", b"\xff"])
-def test_a_list_that_is_none_is_told(server: Server, content: bytes) -> None:
+def test_a_list_that_is_none_is_reported(server: Server, content: bytes) -> None:
     server.answers[LISTING] = Answer(content)
     with pytest.raises(SourceError, match=r"list of files cannot be understood|found: nothing"):
         found(server, HUGGING_FACE)
 
 
-def test_a_list_without_end_is_told(server: Server) -> None:
+def test_a_list_without_end_is_reported(server: Server) -> None:
     server.answers[LISTING] = Answer(b"[]", headers={"Link": f'<{LISTING}?cursor=1>; rel="next"'})
     with pytest.raises(SourceError, match="has no end"):
         found(server, HUGGING_FACE)
@@ -182,7 +182,7 @@ def test_google_drive_gives_a_small_file_at_once(server: Server, tmp_path: Path)
     assert fetched(remote, tmp_path) == CONTENT
 
 
-def test_google_drive_is_told_that_a_large_file_is_wanted(server: Server, tmp_path: Path) -> None:
+def test_google_drive_learns_that_a_large_file_is_wanted(server: Server, tmp_path: Path) -> None:
     server.answers["/uc"] = Answer(WARNING_PAGE.format(url=server.url).encode())
     confirmed = "/download?id=13JuLMeDQRR&export=download&confirm=t&uuid=2b32%26fee2"
     server.answers[confirmed] = Answer(CONTENT)
@@ -211,13 +211,13 @@ def test_older_pages_of_google_drive_are_understood(server: Server) -> None:
     ],
     ids=["quota", "unknown", "in circles"],
 )
-def test_a_page_of_google_drive_that_leads_nowhere_is_told(server: Server, page: str, words: str) -> None:
+def test_a_page_of_google_drive_that_leads_nowhere_is_reported(server: Server, page: str, words: str) -> None:
     server.answers["/uc"] = Answer(page.replace("{url}", server.url).encode())
     with pytest.raises(SourceError, match=words):
         found(server, DRIVE)
 
 
-def test_a_private_file_on_google_drive_is_told(server: Server) -> None:
+def test_a_private_file_on_google_drive_is_reported(server: Server) -> None:
     server.answers["/uc"] = Answer(status=302, headers={"Location": "/v3/signin/ServiceLogin?continue=x"})
     server.answers["/v3/signin/ServiceLogin"] = Answer(b"<!doctype html><title>Sign in</title>")
     with pytest.raises(SourceError, match="asks for a log-in; its owner"):

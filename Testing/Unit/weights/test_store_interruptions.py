@@ -98,7 +98,7 @@ def test_two_programs_at_once_download_once(server: Server, store: WeightStore, 
 
 
 def hold(path: Path, release: threading.Event) -> threading.Thread:
-    """A thread that has the lock until it is told to let go."""
+    """A thread that has the lock until it is released."""
 
     def run() -> None:
         with lock.locked(path, Reporter(), "Tiny"):
@@ -163,7 +163,7 @@ def test_a_canceled_download_continues_the_next_time(server: Server, store: Weig
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that even root cannot write to")
-def test_a_folder_that_cannot_be_written_is_told(server: Server, card: Card, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(server: Server, card: Card, tmp_path: Path) -> None:
     store = WeightStore("/proc/weights", patience=QUICK)
     (tmp_path / "file").write_bytes(CONTENT)
     for get in (store.ensure, lambda card: store.add_file(card, tmp_path / "file")):
@@ -191,7 +191,7 @@ def test_ready_weights_are_used_from_a_read_only_folder(
         store.remove(card)
 
 
-def test_a_file_that_another_program_has_open_is_told(
+def test_a_file_that_another_program_has_open_is_reported(
     server: Server, store: WeightStore, card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What Windows does."""

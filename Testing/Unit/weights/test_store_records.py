@@ -16,7 +16,7 @@ from stored_weights import CONTENT, OTHER, SHA256, everything_in, record_of, url
 
 
 def test_a_silent_change_at_the_source_is_noticed(server: Server, store: WeightStore, card: Card) -> None:
-    """Nobody has published a hash, so the first download is what later ones are held to."""
+    """There is not a published hash, so the first download is what later ones are held to."""
     store.ensure(card)
     store.remove(card)
     assert store.state(card) == "available"
@@ -44,7 +44,7 @@ def test_the_file_of_an_older_card_is_replaced(server: Server, store: WeightStor
     assert store.state(replace(card, version="3")) == "available"
 
 
-def test_a_download_is_held_to_what_a_newer_card_says_of_it(server: Server, store: WeightStore, card: Card) -> None:
+def test_a_download_is_held_to_what_a_newer_card_states_of_it(server: Server, store: WeightStore, card: Card) -> None:
     """The file is as it was downloaded, but the card now knows that the authors' has another hash."""
     store.ensure(card)
     store.verify(with_weights(card, sha256=SHA256))

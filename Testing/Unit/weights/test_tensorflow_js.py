@@ -30,7 +30,7 @@ def changed(path: Path, change: Change) -> Path:
     return path
 
 
-def test_the_file_says_what_network_it_is(tmp_path: Path) -> None:
+def test_the_file_states_what_network_it_is(tmp_path: Path) -> None:
     state, arguments = read_tensorflow_js(write_meshnet(tmp_path, (1, 8, 2), "gelu", 5, 4, instance_norm=True))
     assert arguments == {
         "in_channels": 1, "classes": 4, "channels": 5, "dilations": [1, 8, 2], "activation": "gelu",
@@ -77,7 +77,7 @@ def test_shards_are_joined_wherever_they_were_cut(tmp_path: Path) -> None:
         (lambda c: c.update(modelTopology=[]), "cannot be understood"),
     ],
 )
-def test_what_is_no_meshnet_is_refused_by_name(change: Change, reason: str, tmp_path: Path) -> None:
+def test_what_is_not_a_meshnet_is_refused_by_name(change: Change, reason: str, tmp_path: Path) -> None:
     path = changed(write_meshnet(tmp_path), change)
     with pytest.raises(ModelError, match=rf"model\.json is no MeshNet .*({reason}).*\. Download its files again"):
         read_tensorflow_js(path)
@@ -98,7 +98,7 @@ def test_weights_that_were_cut_off_are_refused(cut: int, tmp_path: Path) -> None
         read_tensorflow_js(path)
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     path, shard = write_meshnet(tmp_path), tmp_path / "group1-shard1of2.bin"
     shard.write_bytes(b"\xff" * shard.stat().st_size)
     with pytest.raises(ModelError, match="no numbers in places"):
@@ -106,7 +106,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"[1, 2", b"\xff\xfe", b"[" * 5000, b'{"modelTopology": 1e999}'])
-def test_what_is_no_json_is_refused(text: bytes, tmp_path: Path) -> None:
+def test_what_is_not_a_json_is_refused(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_bytes(text)
     with pytest.raises(ModelError, match="is no MeshNet"):

@@ -116,7 +116,7 @@ def test_when_all_sources_fail_each_is_named_with_its_reason(server: Server, sto
 
 
 @pytest.mark.parametrize("offline", [True, False])
-def test_without_network_the_user_is_told_what_to_fetch_and_where_to_put_it(
+def test_without_network_the_user_learns_what_to_fetch_and_where_to_put_it(
     server: Server, store: WeightStore, card: Card, offline: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if offline:

@@ -161,8 +161,8 @@ def test_a_process_that_dies_is_a_message_and_the_next_job_runs(worker: Worker, 
 
 
 @NO_SIGNALS
-def test_through_a_launcher_that_tells_nothing_of_the_end_memory_is_named(places: Path, tmp_path: Path) -> None:
-    """As Slicer's, which stands between, passes the pipes on and ends with 1 whatever ended the program."""
+def test_through_a_launcher_that_shows_nothing_of_the_end_memory_is_named(places: Path, tmp_path: Path) -> None:
+    """As Slicer's, which is in between, passes the pipes on and ends with 1 whatever ended the program."""
     launcher = tmp_path / "PythonSlicer"
     script = f'exec 3<&0\n"{sys.executable}" "$@" <&3 &\necho $! > "{tmp_path}/pid"\nwait $! || exit 1\n'
     launcher.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
@@ -181,7 +181,7 @@ def test_through_a_launcher_that_tells_nothing_of_the_end_memory_is_named(places
 
 
 @NO_SIGNALS
-def test_a_full_disk_in_the_worker_is_told(places: Path, tmp_path: Path) -> None:
+def test_a_full_disk_in_the_worker_is_reported(places: Path, tmp_path: Path) -> None:
     """No file of the process may have more than 100 blocks, less than the labels need."""
     python = tmp_path / "python with a small disk"
     python.write_text(f'#!/bin/sh\nulimit -f 100\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
@@ -217,7 +217,7 @@ def test_what_is_printed_in_the_process_goes_to_the_log_and_not_between_the_answ
     worker.stop()
 
 
-def test_a_full_disk_here_is_told_and_nothing_stays(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_here_is_reported_and_nothing_stays(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -270,7 +270,7 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
 def test_modules_in_the_current_folder_change_nothing(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str | None
 ) -> None:
-    """Python itself would run a script called json.py that lies beside the images."""
+    """Python itself would run a script called json.py beside the images."""
     for name in ("json", "queue", "shutil", "tempfile", "csv", "hashlib", "decimal", "linecache", "encodings", "numpy"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'was run')!r}, 'w')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)

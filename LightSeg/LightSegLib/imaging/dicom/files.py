@@ -22,7 +22,7 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 OBJECTS = {"SEG": "a segmentation", "RTDOSE": "a dose", "PR": "a presentation"}  # by modality
 KINDS = {"LOCALIZER": "a localizer", "SCOUT": "a localizer", "SCREEN SAVE": "a screen capture", "MOSAIC": "a mosaic"}
 
-# What tells volumes of one series apart that lie at one place, the most telling first.
+# Attributes that distinguish volumes of one series at the same positions, the most specific first.
 TRAITS = {
     "EchoNumbers": "echo",
     "EchoTime": "echo time",
@@ -143,7 +143,7 @@ def _add(path: Path, prefixed: bool, found: DicomFiles) -> None:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong with a value that is used, is told below
+            warnings.simplefilter("ignore")  # problems of values that are used are reported below
             data = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*COMMON, *PLACE, *TRAITS])
             if text(data, "SOPClassUID") == DIRECTORY or _media_class(data) == DIRECTORY:
                 return

@@ -1,4 +1,4 @@
-"""A frame: one slice of an image, what its file says of it, and what of that cannot be used."""
+"""A frame: one slice of an image, what its file states about it, and what of that is unusable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Study:
     """Study and series of a file, as text.
 
     Attributes:
-        kind: why it is no slice of a volume, or nothing.
+        kind: why it is not a slice of a volume, or nothing.
     """
 
     series: str
@@ -68,7 +68,7 @@ class Frame:
 
     Attributes:
         number: of the frame in its file, or None where the file is one slice.
-        traits: what may tell volumes at one place apart.
+        traits: what may distinguish volumes at the same position.
         problem: why it cannot be placed.
     """
 
@@ -101,7 +101,7 @@ class UnusableFrame(Exception):
 def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return position, orientation and intensity scaling of a frame from the texts of its attributes.
 
-    What cannot be used is told by the field `problem`.
+    The field `problem` states what cannot be used.
     """
     found: dict[str, Any] = {"position": (), "orientation": (), "spacing": (), "slope": 1.0, "intercept": 0.0}
     found |= {"decimals": (0, 0), "problem": ""}

@@ -1,4 +1,5 @@
-"""Where the slices of a stack lie, and which regular grid that is: even, to be straightened, or with slices missing."""
+"""The positions of a stack's slices, and the regular grid they are on: even, to be straightened, or with slices
+missing."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from ...core.i18n import tr as _
 from .frames import EXACT_DIGITS, Frame, check_usable
 from .series import SAME_PLACE, Stack, slice_normal, slice_positions
 
-EXACT = 0.005  # of a step: how far a slice may lie from its even place ...
+EXACT = 0.005  # of a step: how far a slice may be from its even position ...
 FARTHEST = 0.008  # ... and the most of that in mm, unless rounding explains more
 LARGEST_ROUNDING = 0.1  # of a step or a voxel: what the rounding of a text may explain at most
 WIDE = 1.5  # times the steps next to it: a step in which slices are missing
@@ -22,13 +23,13 @@ LISTED = 3  # places in a message
 
 @dataclass(frozen=True)
 class Grid:
-    """The positions of a stack of slices, and the regular grid they lie on, if any.
+    """The positions of a stack of slices, and the regular grid they are on, if any.
 
     Attributes:
         places: for each slice [n, 3] the mm (LPS) of its first voxel, in order along the normal.
         frames: those at each place; more than one where a place is doubled.
         axes: unit vectors [3, 3] along a row, down a column and across, as columns. spacing (mm) along them, and
-            origin, of the volume where the slices lie evenly above one another.
+            origin, of the volume where the slices are evenly above one another.
         even: whether they do.
         steps: the smallest and the largest, in mm.
         tilt: mm by which slices are moved aside, at most.
@@ -53,7 +54,7 @@ def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
         name: of the series, for messages.
 
     Raises:
-        InputError: for frames without a place, for a single slice, for slices that all lie at one place, and where
+        InputError: for frames without a place, for a single slice, for slices that all are at one place, and where
             slices are missing, unless allow_gaps.
     """
     check_usable(stack.frames)

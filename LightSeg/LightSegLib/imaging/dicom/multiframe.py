@@ -16,7 +16,7 @@ GROUPS = {
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
-# Group and attribute of what may tell frames at one place apart, the most telling first.
+# Group and attribute of what may distinguish frames at one position, the most specific first.
 TRAITS = {
     ("MREchoSequence", "EffectiveEchoTime"): "echo time",
     ("FrameContentSequence", "TemporalPositionIndex"): "time point",
@@ -39,7 +39,7 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
     shared = next(iter(data.get("SharedFunctionalGroupsSequence") or ()), None)
     dimensions = _dimensions(data)
     found = []
-    for index in range(min(count, len(own) + 1)):  # the first that is not described stands for all such
+    for index in range(min(count, len(own) + 1)):  # the first that is not described represents all such
         groups = (own[index] if index < len(own) else None, shared)
         facts = placed({name: _texts(groups, GROUPS[name], name) or texts(data, name) for name in PLACE})
         if not own:
@@ -75,7 +75,7 @@ def _dimensions(data: Any) -> list[str]:
 
 
 def _traits(groups: tuple[Any, Any], dimensions: list[str]) -> tuple[tuple[str, str], ...]:
-    """Return what may tell frames at the same position apart: echo, phase and the like."""
+    """Return what may distinguish frames at the same position: echo, phase and the like."""
     traits = [(word, "\\".join(_texts(groups, *where))) for where, word in TRAITS.items()]
     indices = _texts(groups, "FrameContentSequence", "DimensionIndexValues")
     traits += [(word, value) for word, value in zip(dimensions, indices, strict=False) if word]

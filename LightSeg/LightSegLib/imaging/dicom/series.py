@@ -1,4 +1,4 @@
-"""Which frames are one volume: a series over all folders, and within it what differs or lies at one place."""
+"""Which frames are one volume: a series over all folders, and within it what differs or shares a position."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stack:
     """Frames that can be one volume, in order of position.
 
     Attributes:
-        what: tells it from the others of its series.
+        what: distinguishes it from the others of its series.
     """
 
     frames: tuple[Frame, ...]
@@ -94,7 +94,7 @@ def _divided(frames: list[Frame]) -> Series:
     images = [frame for frame in frames if not frame.study.kind and frame.study.colors == 1]
     if not images:
         return Series((), tuple(unused))
-    if any(frame.problem for frame in images):  # where one has no place, that of the others is no whole
+    if any(frame.problem for frame in images):  # where one has no place, that of the others is not a whole
         return Series((Stack(tuple(images)),), tuple(unused))
     groups = _alike(images)
     most = max(map(len, groups))
@@ -151,7 +151,7 @@ def _same_reference(frame: Frame, other: Frame) -> bool:
 
 
 def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]]:
-    """Return the frames in order of place; where several lie at one place or two stacks interlock, apart by their
+    """Return the frames in order of place; where several share a position or two stacks interlock, apart by their
     traits."""
     places = slice_positions(frames)
     order = sorted(range(len(frames)), key=lambda index: places[index])

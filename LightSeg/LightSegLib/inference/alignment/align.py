@@ -179,7 +179,7 @@ def _everything(shape: Shape) -> Slices:
 
 
 def _interpolated(volume: Volume, grid_to_world: np.ndarray, shape: Shape) -> Tensor:
-    """Return the volume on a grid [k, j, i], float32; its minimum where there is no volume.
+    """Return the volume on a grid [k, j, i], float32; its minimum where there is not a volume.
 
     Each voxel is the mean of as many linear samples along each axis as the grid is coarser than the volume.
     """

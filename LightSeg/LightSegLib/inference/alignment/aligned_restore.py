@@ -1,4 +1,4 @@
-"""From logits on the grid of an aligned network to labels on an image's grid that lies at an angle to it."""
+"""From logits on the grid of an aligned network to labels on an image's grid that is at an angle to it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class AlignedRestorer:
         """Write labels, and confidence if wanted, from all logits [outputs, k, j, i]."""
         labels = self._decision.labels(logits[None])[0].flatten()
         alike = self._alike(logits, labels.reshape(self._shape)).flatten()
-        logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: what one voxel needs lies together
+        logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: the values of one voxel are contiguous
         used = box(np.linalg.inv(self._to_grid), self._shape, self._labels.shape)
         depth, height, width = (max(0, part.stop - part.start) for part in used)
         if depth * height * width == 0:

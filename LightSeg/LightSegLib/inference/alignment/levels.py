@@ -11,7 +11,7 @@ from ...imaging.geometry import Geometry, to_sitk
 
 PERCENTILES = (0.5, 99.8)  # of intensities that become 0 and 1
 
-Level = tuple[np.ndarray, Geometry]  # an image [k, j, i] and where it lies
+Level = tuple[np.ndarray, Geometry]  # an image [k, j, i] and its geometry
 
 
 def unit(voxels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where a template lies in an image: an affine registration from any start, the same on every run.
+"""Position of a template in an image: an affine registration from any start, deterministic.
 
 First all displacements at 8 mm, for a few turns of the template (see `search`); the best are refined by gradient
 descent on Mattes' mutual information in SimpleITK: a similarity at 8 mm, then an affine map at 4 and 2 mm. ITK's metric
@@ -25,7 +25,7 @@ COARSE, MIDDLE, FINE = 8.0, 4.0, 2.0  # mm: voxels of the levels
 SHELL, BARE = (8.0, 16.0), 0.1  # mm around the focus, where a bare image is darker than this share of the focus
 WIDE, NARROW = 22.0, 8.0  # mm around the focus where the coarse and the fine levels look
 BINS = 32
-RANKS, FEWEST = 16, 50  # classes, and voxels without which there is no information within the focus
+RANKS, FEWEST = 16, 50  # classes, and voxels without which there is not an information within the focus
 LEAST_INFORMATION, LEAST_INNER_INFORMATION, LEAST_INSIDE = 0.26, 0.03, 0.3
 SCALES, STRETCH = (0.6, 1.5), 1.5  # limits of a credible size, and of its ratio along two directions
 MIDDLE_SHARE, FINE_SHARE = 0.5, 0.07
@@ -41,7 +41,7 @@ class Registration:
     Attributes:
         matrix: 4x4, from a place in the template to that in the image, LPS mm.
         information: mutual information of the two in nats, per voxel of the focus with a margin of `WIDE`; what
-            lies outside the image counts as nothing known.
+            is outside the image counts as unknown.
         inner_information: the same within the focus alone.
         inside: share of the focus within the image.
     """
@@ -72,7 +72,7 @@ class Registration:
 def register(volume: Volume, template: Template, check: Check = lambda: None) -> Registration:
     """Align `template` to `volume`, a scalar image of any contrast, spacing, orientation and size.
 
-    There is always an answer; whether it is one, its figures tell.
+    There is always a result; its figures show whether it is credible.
 
     Args:
         check: called between steps, raises to stop.

@@ -24,7 +24,7 @@ TURNS = (0.0, 20.0, -20.0)  # degrees about each axis, one axis at a time
 CLASSES = 6  # of gray levels
 PEAKS = 2  # kept of every turn
 KEPT = 3  # and of those of each form of the template
-LEAST_OVERLAP = 0.35  # of the template's voxels that must lie in the image
+LEAST_OVERLAP = 0.35  # of the template's voxels that must be in the image
 
 Check = Callable[[], None]
 
@@ -41,7 +41,7 @@ class DisplacementSearch:
     """Searches templates of at most `reach` voxels [k, j, i] in one image; its transforms are computed once.
 
     Args:
-        classes: number of each voxel's gray-level class, int [k, j, i]; -1 where there is no image.
+        classes: number of each voxel's gray-level class, int [k, j, i]; -1 where there is not an image.
     """
 
     def __init__(self, classes: np.ndarray, reach: tuple[int, int, int]) -> None:

@@ -29,7 +29,7 @@ class Template:
 
     Attributes:
         image: intensities, uint8 [k, j, i].
-        focus: probability that a voxel belongs to what shall lie in the right place, such as the brain in a head,
+        focus: probability that a voxel belongs to what must be aligned, such as the brain in a head,
             in 1/255, uint8 [k, j, i].
         geometry: of both; the axes run along L, P and S.
     """
@@ -88,7 +88,7 @@ def read_template(path: Path) -> Template:
     """Read a template file.
 
     Raises:
-        ModelError: for a file that is missing or is no template.
+        ModelError: for a file that is missing or is not a template.
     """
     import SimpleITK as sitk
 

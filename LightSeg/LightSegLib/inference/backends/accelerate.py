@@ -1,6 +1,6 @@
 """A network in the backend that computes it, with the check that an accelerated one finds the labels of float32.
 
-Which backends come into question is said in `backend_choice`. The check runs once, on a generated tile of the size that
+`backend_choice` lists the candidates. The check runs once, on a generated tile of the size that
 the model was made for, and its outcome is kept in the user's folder; where nothing can be kept it is made again with
 the same outcome.
 """

@@ -101,7 +101,7 @@ def _converted(network: nn.Module, shape: Sequence[int]) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing tells that checks of sizes become constants
+        warnings.simplefilter("ignore")  # tracing warns that checks of sizes become constants
         with torch.inference_mode(False), torch.no_grad():
             traced = torch.jit.trace(network, torch.zeros(tuple(shape)), check_trace=False)
         decoder = TorchScriptPythonDecoder(traced)

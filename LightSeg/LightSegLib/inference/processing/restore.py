@@ -80,7 +80,7 @@ class LabelRestorer:
 
     Args:
         labels: the array to write to, of integers that hold every label. The two grids share their outer faces, so
-            row r of n output rows lies at (r + 0.5) * m / n - 0.5 of m working rows. Logits are interpolated
+            row r of n output rows is at (r + 0.5) * m / n - 0.5 of m working rows. Logits are interpolated
             linearly, as nnU-Net does, but along the axes in `nearest_axes` the nearest row is taken.
         confidence: uint8, as large as labels, takes the probability of each label in percent.
     """
@@ -113,7 +113,7 @@ class LabelRestorer:
 
     def add(self, slab: Tensor) -> None:
         """The next working rows [outputs, rows, J, I]."""
-        slab = slab.permute(1, 2, 3, 0)  # outputs last, as they lie in memory
+        slab = slab.permute(1, 2, 3, 0)  # outputs last, as they are in memory
         held = slab if self._held is None else torch.cat((self._held, slab))
         available = self._first + len(held)
         batch = max(1, SLAB_BYTES // (4 * slab.shape[3] * max(1, self._labels[0].size)))

@@ -1,1 +1,2 @@
-"""The parts of the module's window; each has its widgets of LightSeg.ui and tells the window what the user did."""
+"""The parts of the module's window; each has its widgets of LightSeg.ui and reports the user's actions to the
+window."""

@@ -23,7 +23,7 @@ def details(message: str, log: str) -> str:
     """Return a text for a report.
 
     Args:
-        message: what the user was told.
+        message: what the user was reported.
         log: what the worker or the program wrote, of which the end counts.
 
     Returns:

@@ -17,7 +17,7 @@ SOFT_HYPHEN, BREAK = "\u00ad", "\u200b"
 
 
 def stack(row: Any, room: int = ROW_WIDTH) -> None:
-    """Let a row's widgets lie side by side where there is room for the words on them, else one below the other."""
+    """Let a row's widgets are side by side where there is room for the words on them, else one below the other."""
     widgets = [item.widget() for item in (row.itemAt(number) for number in range(row.count()))]
     shown = [widget for widget in widgets if widget is not None and not widget.isHidden()]
     gaps = max(0, len(shown) - 1) * max(0, row.spacing)

@@ -13,7 +13,7 @@ from ...catalog.card import Card
 from .facts import millimeters
 from .fitting import stack
 
-SLICE_VIEWS = ("Red", "Yellow", "Green")  # which cross; others, of layouts that compare, may lie side by side
+SLICE_VIEWS = ("Red", "Yellow", "Green")  # which cross; those of comparing layouts may be side by side
 REGION_MM = (100.0, 100.0, 100.0)  # of models that say nothing about it
 MUCH_LARGER = 1.5  # than the region of a model: then a volume holds more than the model was made for
 

@@ -1,6 +1,6 @@
 """Between the MRML scene and LightSeg: the only part of the library that turns nodes into volumes and back.
 
-MRML states positions in RAS, the library in LPS; both in mm. What the network sees is the anatomy as it lies in
+MRML states positions in RAS, the library in LPS; both in mm. What the network sees is the anatomy as it is in
 the world: a linear parent transform of the volume is part of the geometry. Through a shearing or non-linear one a grid
 does not stay a grid with right angles, so such a volume is straightened, and its labels are brought back (`bent.py`).
 """

@@ -1,4 +1,4 @@
-"""How a segmentation node says where it came from, and the names that Slicer has for what it holds."""
+"""Attributes of a segmentation node that record its origin, and Slicer's names for its content."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ def provenance_of(segmentationNode: Any) -> dict[str, Any]:
     stated: dict[str, Any] = {}
     for key, text in found.items():
         if text is not None:
-            with suppress(ValueError, TypeError, LookupError, RecursionError):  # a scene may come from anybody
+            with suppress(
+                ValueError, TypeError, LookupError, RecursionError
+            ):  # a scene may come from an untrusted source
                 stated[key] = i18n.loads(text) if key in as_json else text
     return stated

@@ -1,4 +1,4 @@
-"""Volumes of the scene that lie on no grid at right angles: straightened, segmented there, and their labels back.
+"""Volumes of the scene whose grid is not at right angles: straightened, segmented there, and their labels back.
 
 Slicer imports a CT with gantry tilt or uneven slices as an upright volume under a transform that puts every voxel at
 its place. Such a volume, and any other under a shearing or bending transform, is interpolated once onto a regular grid

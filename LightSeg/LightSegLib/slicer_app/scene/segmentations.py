@@ -67,7 +67,7 @@ def write_segmentation(
 ) -> Any:
     """Add one segment per label to a segmentation node, a new one where none is given, and return the node.
 
-    The segments lie on the voxels of `volumeNode` in the world, whatever transforms the two nodes are under; what the
+    The segments are on the voxels of `volumeNode` in the world, whatever transforms the two nodes are under; what the
     node held before stays.
 
     Whatever fails, the scene is left as it was.
@@ -138,7 +138,7 @@ def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     volumeNode.GetIJKToRASMatrix(ijk_to_ras)
     node.SetIJKToRASMatrix(ijk_to_ras)
-    node.SetAttribute(CONFIDENCE_ROLE, "1")  # so that nobody takes it for an image
+    node.SetAttribute(CONFIDENCE_ROLE, "1")  # so that it is not taken for an image
     node.CreateDefaultDisplayNodes()  # before the voxels, over which it would look for a window
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()

@@ -84,7 +84,7 @@ def align(subjects: Sequence[Landmarks], settings: Settings, among: Sequence[int
     among = range(len(subjects)) if among is None else among
     swap = _mirrored_landmarks(settings)
     affines = []
-    for subject in subjects:  # the first guess: where it lies
+    for subject in subjects:  # the first guess: its present position
         affine = np.eye(4)
         affine[:3, 3] = np.nanmean(subject.positions(affine), 0)
         affines.append(affine)

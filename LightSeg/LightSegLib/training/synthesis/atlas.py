@@ -18,7 +18,7 @@ BRIGHTEST = 200.0  # gray level of the brightest structure in the mean image; wh
 
 
 def prior(generator: Generator, layout: Layout, labels: list[int], step: int, samples: int) -> Tensor:
-    """Return the probability [labels, k, j, i] of each class at each place, as often as it lies there in random poses.
+    """Return the probability [labels, k, j, i] of each class at each place, as often as it is there in random poses.
 
     On the layout's computed part, with one voxel for `step` of the grid's along each axis.
 
@@ -38,7 +38,7 @@ def mean_image(generator: Generator, settings: Settings, grid: Grid, symmetric: 
     """Return the mean of all subjects with typical intensities, and probability of any structure but the rim: uint8 [k,
     j, i].
 
-    The intensities are those of the settings' first contrast (random ones by tissue where it has none); 255 stands for
+    The intensities are those of the settings' first contrast (random ones by tissue where it has none); 255 represents
     a probability of 1.
     """
     typical = _typical(settings)
@@ -66,7 +66,7 @@ def _typical(settings: Settings) -> Tensor:
     """Gray level of each source."""
     if settings.contrasts:
         levels = [settings.tissues[value.tissue].intensity[settings.contrasts[0]] for value in settings.values]
-    else:  # any that tell the tissues apart
+    else:  # any that distinguish the tissues
         names = list(settings.tissues)
         levels = [1.0 + names.index(value.tissue) for value in settings.values]
     most = max(level for level, value in zip(levels, settings.values, strict=True) if value.name)

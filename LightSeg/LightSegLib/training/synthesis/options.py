@@ -43,7 +43,7 @@ class SynthesisOptions:
         mirrored: share of mirror images [S].
         tissue_jitter: relative standard deviation of a tissue's and of a value's mean [M].
         value_jitter: relative standard deviation of a tissue's and of a value's mean [M].
-        outside_jitter: the same for what lies around the structures [M].
+        outside_jitter: the same for what is around the structures [M].
         texture: standard deviation within a tissue; [S] has 5 to 25 of 255.
         merged: share of images in which all around the structures looks alike [M].
         stripped: share of images without anything around the structures [M].

@@ -44,8 +44,8 @@ class Tissue:
 
     Attributes:
         intensity: mean by contrast.
-        between: where it lies in any other contrast.
-        share: where it lies in any other contrast.
+        between: its range in any other contrast.
+        share: its range in any other contrast.
     """
 
     intensity: dict[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Where each voxel of a synthetic image lies in a label map: pose, size and shape of the subject."""
+"""The position of each voxel of a synthetic image in a label map: pose, size and shape of the subject."""
 
 from __future__ import annotations
 
