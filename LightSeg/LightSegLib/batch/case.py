@@ -11,7 +11,7 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..imaging.detached import voxel_files
-from ..imaging.dicom.files import files_below
+from ..imaging.dicom.files import files_below, files_of_series, is_dicom
 from ..imaging.readers import read_volume
 from ..imaging.volume import Volume
 
@@ -58,6 +58,8 @@ class Source:
         if first.is_dir():
             return list(files_below(first))
         _check_ends(first)
+        if is_dicom(first):
+            return files_of_series(first)
         return [first, *voxel_files(first)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-from .dicom.files import DicomFiles, files_below, find_frames
+from .dicom.files import DicomFiles, files_below, files_of_series, find_frames, only_series_of
 from .dicom.frames import Frame
 from .dicom.grid import Grid, grid_of
 from .dicom.pixels import Pixels
@@ -23,7 +24,7 @@ LISTED = 3  # names in a message
 
 
 def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
-    """Return the one volume in a file, or in a folder and the folders in it.
+    """Return the one volume in a file, of whose series it is a slice, or in a folder and the folders in it.
 
     The volume's `reading` records what was done, its `notices` what a user should know.
 
@@ -36,7 +37,7 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
         InputError: by file, place and remedy, for anything that is not one volume whose place is known.
     """
     try:
-        input_files = files or ([path] if path.is_file() else list(files_below(path)))
+        input_files = files or (files_of_series(path) if path.is_file() else list(files_below(path)))
     except OSError as error:
         raise InputError(
             _("{filename} cannot be opened ({strerror}). Check its permissions or choose another folder.").format(
@@ -44,6 +45,9 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
             )
         ) from error
     found = find_frames(input_files)
+    slice_of_series = not files and len(input_files) > 1 and path.is_file()
+    if slice_of_series:
+        found = only_series_of(path, found)
     if found.suspicious and not found.frames:
         raise InputError(_("{damaged}. Get the files again.").format(damaged=_damaged(found)))
     series = group(found.frames)
@@ -60,10 +64,19 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
         grid = grid_of(stack, path.name, allow_gaps)
     except InputError as error:
         raise InputError(f"{error} {_unused(path.name, unused)}".strip()) from error
-    voxels, geometry, reading = _read(grid)
+    with closing(Pixels([frame for same in grid.frames for frame in same])) as pixels:
+        voxels, geometry, reading = _read(grid, pixels)
     if stack.study.modality:
         reading["modality"] = stack.study.modality
+    if stack.study.inverted:
+        reading["photometric_interpretation"] = "MONOCHROME1"
     notices = _notices(path.name, reading)
+    if slice_of_series:
+        notices.append(
+            _("{file} is one slice of a series, of which all files in {folder} were read.").format(
+                file=path.name, folder=path.parent
+            )
+        )
     if unused:
         reading["left_over"] = unused
         notices.append(_unused(path.name, unused))
@@ -140,10 +153,9 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
     )
 
 
-def _read(grid: Grid) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
+def _read(grid: Grid, pixels: Pixels) -> tuple[np.ndarray, Geometry, dict[str, Any]]:
     """Return the voxels, geometry and what was done."""
     frames = [frame for same in grid.frames for frame in same]
-    pixels = Pixels(frames)
     reading: dict[str, Any] = {
         "format": "DICOM",
         "frames": len(grid.frames),
@@ -213,6 +225,13 @@ def _notices(name: str, reading: dict[str, Any]) -> list[str]:
             _("Slices of {name} are missing in {count} place(s); what lies there was interpolated.").format(
                 name=name, count=len(gaps)
             )
+        )
+    if "photometric_interpretation" in reading:
+        notices.append(
+            _(
+                "The lowest values of {name} are meant to be shown as white (MONOCHROME1); they were used as they are "
+                "stored. Check that the model takes such images."
+            ).format(name=name)
         )
     if doubled := reading.get("doubled"):
         notices.append(

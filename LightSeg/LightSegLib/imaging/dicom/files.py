@@ -94,6 +94,25 @@ def _raised(error: OSError) -> None:
     raise error
 
 
+def files_of_series(path: Path) -> list[Path]:
+    """Return the file itself, or where it is a single slice, the visible files of its folder.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    frames = find_frames([path]).frames
+    if len(frames) != 1 or frames[0].number is not None:
+        return [path]
+    return sorted(one for one in path.parent.iterdir() if one.name[0] != "." or one == path)
+
+
+def only_series_of(path: Path, found: DicomFiles) -> DicomFiles:
+    """Return what of the files of a folder is of the series of one of them, or may be."""
+    series = next((frame.study.series for frame in found.frames if frame.path == path), None)
+    frames = [frame for frame in found.frames if frame.study.series == series]
+    return DicomFiles(frames, found.damaged, found.suspicious)
+
+
 def is_dicom(path: Path) -> bool:
     """Return whether a file is DICOM by its first bytes; without a prefix, also by its name.
 
@@ -209,6 +228,7 @@ def _study(data: Any, path: Path) -> Study:
         origin="DERIVED" if image_type[:1] == ["DERIVED"] else "ORIGINAL",
         kind=kind,
         colors=colors,
+        inverted=text(data, "PhotometricInterpretation") == "MONOCHROME1",
     )
 
 

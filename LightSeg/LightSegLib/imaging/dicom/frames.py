@@ -42,6 +42,7 @@ class Study:
     origin: str = ""  # ORIGINAL or DERIVED
     kind: str = ""
     colors: int = 1
+    inverted: bool = False  # MONOCHROME1: the lowest value is shown as white
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...core.errors import InputError
 from ...core.i18n import tr as _
+from .decoder import Decoder, DecodingError
 from .frames import Frame
 
 INTEGERS = (np.int16, np.uint16, np.int32)
@@ -51,6 +52,11 @@ class Pixels:
         self.dtype = type_of(frames)
         self._path: Path | None = None
         self._values: np.ndarray | None = None
+        self._decoder = Decoder()
+
+    def close(self) -> None:
+        """End the process that decodes, where there is one."""
+        self._decoder.close()
 
     def __call__(self, frame: Frame) -> np.ndarray:
         """Return the rescaled voxels [j, i] of a frame.
@@ -60,7 +66,7 @@ class Pixels:
         """
         if self._path != frame.path or self._values is None:
             self._path, self._values = None, None
-            self._values = _stored_values(frame)
+            self._values = _stored_values(frame, self._decoder)
             self._path = frame.path
         values = self._values[frame.number or 0]
         if values.shape != frame.shape:
@@ -72,7 +78,7 @@ class Pixels:
         return (values.astype(exact) * exact(frame.slope) + exact(frame.intercept)).astype(self.dtype)
 
 
-def _stored_values(frame: Frame) -> np.ndarray:
+def _stored_values(frame: Frame, decoder: Decoder) -> np.ndarray:
     """Return all frames of a file [n, j, i] as stored, decoded by pydicom or else GDCM."""
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -86,24 +92,21 @@ def _stored_values(frame: Frame) -> np.ndarray:
             if "TransferSyntaxUID" not in data.file_meta:
                 implicit = data.original_encoding[0]
                 data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-            values = _decoded(data, frame)
+            syntax = data.file_meta.TransferSyntaxUID
+            if not syntax.is_transfer_syntax:
+                raise _not_decoded(frame, syntax)
+            values = _decoded(data, frame, decoder)
     except InputError:
         raise
     except Exception as error:  # whatever decoders stumble over in bytes of strangers
         if "missing dependencies" in str(error) or "handlers are available" in str(error):
-            syntax = data.file_meta.TransferSyntaxUID.name
-            raise InputError(
-                _(
-                    "{file} in {folder} is compressed as {syntax}, which cannot be decoded here. "
-                    "Export the series without compression."
-                ).format(file=frame.path.name, folder=frame.path.parent, syntax=syntax)
-            ) from error
+            raise _not_decoded(frame, data.file_meta.TransferSyntaxUID) from error
         raise _unreadable(frame, f"{type(error).__name__}: {error}") from error
     values = values.reshape(-1, *values.shape[-2:])
     return values if frame.stored.bits == 0 or values.dtype.kind == "f" else _used_bits(values, frame)
 
 
-def _decoded(data: Any, frame: Frame) -> np.ndarray:
+def _decoded(data: Any, frame: Frame, decoder: Decoder) -> np.ndarray:
     """Return the decoded voxels of a file.
 
     Raises:
@@ -120,9 +123,10 @@ def _decoded(data: Any, frame: Frame) -> np.ndarray:
         if not compressed:
             raise
         try:
-            return _by_gdcm(data)
-        except RuntimeError:
-            raise error from None
+            return _by_gdcm(data, decoder)
+        except DecodingError as failure:
+            unknown = "missing dependencies" in str(error) or "handlers are available" in str(error)
+            raise (error if unknown else failure) from None
 
 
 def _check_length(data: Any, frame: Frame) -> None:
@@ -138,10 +142,8 @@ def _check_length(data: Any, frame: Frame) -> None:
         raise _unreadable(frame, f"the file ends before its last voxel, {length} of {expected} bytes are there")
 
 
-def _by_gdcm(data: Any) -> np.ndarray:
+def _by_gdcm(data: Any, decoder: Decoder) -> np.ndarray:
     """Stored values by GDCM, which would rescale all frames alike: a copy without rescaling is read."""
-    import SimpleITK as sitk
-
     for name in RESCALING:
         if name in data:
             delattr(data, name)
@@ -149,7 +151,7 @@ def _by_gdcm(data: Any) -> np.ndarray:
     with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
         path = Path(folder, "slice.dcm")
         data.save_as(path)
-        return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+        return decoder.decode(path)
 
 
 def _used_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
@@ -161,6 +163,16 @@ def _used_bits(values: np.ndarray, frame: Frame) -> np.ndarray:
     bits = values.astype(values.dtype.str.replace("u", "i")) if stored.signed else values.view(f"u{size // 8}")
     left = size - 1 - stored.high_bit
     return (bits << left) >> (size - stored.bits)
+
+
+def _not_decoded(frame: Frame, syntax: Any) -> InputError:
+    """Return the error for a compression that is not known."""
+    return InputError(
+        _(
+            "{file} in {folder} is compressed as {syntax}, which cannot be decoded here. "
+            "Export the series without compression."
+        ).format(file=frame.path.name, folder=frame.path.parent, syntax=syntax.name)
+    )
 
 
 def _unreadable(frame: Frame, reason: str) -> InputError:

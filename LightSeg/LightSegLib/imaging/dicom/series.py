@@ -67,9 +67,9 @@ class Series:
 
 def group(frames: Iterable[Frame]) -> list[Series]:
     """Return the series among the frames, those of several folders together, in the order of their first frames."""
-    by_uid: dict[str, list[Frame]] = {}
+    by_uid: dict[tuple[str, str, str], list[Frame]] = {}  # that of a series alone was given to two patients before
     for frame in frames:
-        by_uid.setdefault(frame.study.series, []).append(frame)
+        by_uid.setdefault((frame.study.series, frame.study.study, frame.study.patient), []).append(frame)
     return [_divided(members) for members in by_uid.values()]
 
 
@@ -130,6 +130,7 @@ def _fits(frame: Frame, other: Frame) -> bool:
     return (
         frame.shape == other.shape
         and frame.study.origin == other.study.origin
+        and frame.study.inverted == other.study.inverted
         and _same_reference(frame, other)
         and _same_direction(frame, other)
         and all(abs(x - y) <= SAME_SPACING * y for x, y in zip(frame.spacing, other.spacing, strict=True))
@@ -220,6 +221,7 @@ def _why(members: Sequence[Frame], main: Sequence[Frame]) -> str:
     differs: list[tuple[str, Callable[[Frame], object]]] = [
         ("size", lambda one: one.shape),
         ("origin (derived)", lambda one: one.study.origin),
+        ("photometric interpretation", lambda one: one.study.inverted),
     ]
     differences = [word for word, of in differs if of(frame) != of(other)]
     if not _same_reference(frame, other):

@@ -1,0 +1,199 @@
+"""What else DICOM files say of themselves: read at the right place with the right values, or refused in a sentence."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_series import ORIGIN, ROOT, SHAPE, STEP, file_name, noise, slices, world, write
+from LightSegLib.batch.case import Source
+from LightSegLib.core.errors import InputError
+from LightSegLib.imaging.dicom import decoder
+from LightSegLib.imaging.dicom.decoder import Decoder, DecodingError
+from LightSegLib.imaging.readers import read_volume
+from pydicom.dataelem import DataElement
+from pydicom.dataset import FileDataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+Change = Callable[[FileDataset, int], None]
+
+
+def stating(**tags: object) -> Change:
+    def change(data: FileDataset, _k: int) -> None:
+        for name, value in tags.items():
+            if value is None:
+                delattr(data, name)
+            else:
+                setattr(data, name, value)
+
+    return change
+
+
+def halves(name: str, first: object, second: object) -> Change:
+    return lambda data, k: setattr(data, name, first if k < SHAPE[0] // 2 else second)
+
+
+def syntax(uid: str) -> Change:
+    def change(data: FileDataset, _k: int) -> None:
+        data.file_meta.TransferSyntaxUID = uid
+
+    return change
+
+
+def comma(data: FileDataset, _k: int) -> None:
+    data[0x00280030] = DataElement(0x00280030, "LO", "1,25\\0,75")
+
+
+READ: dict[str, Change] = {
+    "implicit": syntax(ImplicitVRLittleEndian),
+    "deflated": syntax(DeflatedExplicitVRLittleEndian),
+    "run-length encoded": lambda data, _k: data.compress(RLELossless, generate_instance_uid=False),
+    "without thickness": stating(SliceThickness=None),
+    "a negative distance between slices": stating(SpacingBetweenSlices="-3"),
+    "one SOPInstanceUID for all": stating(SOPInstanceUID=f"{ROOT}.55"),
+    "derived as a whole": stating(ImageType=["DERIVED", "PRIMARY", "MPR"]),
+    "signed and unsigned": lambda data, k: setattr(data, "PixelRepresentation", k % 2),
+    "with a padding value": stating(PixelPaddingValue=-2000),
+    "the lowest value as white": stating(PhotometricInterpretation="MONOCHROME1"),
+}
+REFUSED: dict[str, tuple[Change, str]] = {
+    "two frames of reference": (halves("FrameOfReferenceUID", f"{ROOT}.8", f"{ROOT}.9"), "2 volumes in one series"),
+    "two patients": (halves("PatientID", "P1", "P2"), "holds 2 DICOM series"),
+    "two studies": (halves("StudyInstanceUID", f"{ROOT}.8", f"{ROOT}.9"), "holds 2 DICOM series"),
+    "white and black exchanged half-way": (
+        halves("PhotometricInterpretation", "MONOCHROME1", "MONOCHROME2"),
+        "2 volumes in one series",
+    ),
+    "places by SliceLocation alone": (stating(ImagePositionPatient=None, SliceLocation="1"), "its place is not known"),
+    "a negative spacing": (stating(PixelSpacing=["-1.25", "0.75"]), "which is not positive"),
+    "decimal commas": (comma, "PixelSpacing '1,25.0,75', which is not 2 number"),
+    "a spacing of nothing": (stating(PixelSpacing=["1e-308", "1"]), "which no image of a body has"),
+    "a spacing without end": (stating(PixelSpacing=["1e300", "1"]), "which no image of a body has"),
+    "a place without end": (stating(ImagePositionPatient=["1e300", "0", "0"]), "same place"),
+    "frames without end": (stating(NumberOfFrames="4294967296"), "several frames without functional groups"),
+    "more rows than voxels": (stating(Rows=65535, Columns=65535), "ends before its last voxel, 640 of 8589672450"),
+    "no bits": (stating(BitsAllocated=0), "cannot be read .*Bits Allocated"),
+    "a compression that nobody knows": (syntax("1.2.3.4.5"), r"compressed as 1\.2\.3\.4\.5, which cannot be decoded"),
+}
+
+
+def changed(change: Change) -> list[FileDataset]:
+    data_sets = slices()
+    for k, data in enumerate(data_sets):
+        change(data, k)
+    return data_sets
+
+
+@pytest.mark.parametrize("case", READ)
+def test_what_is_read_has_its_place_and_values(tmp_path: Path, case: str) -> None:
+    volume = read_volume(write(tmp_path / "series", changed(READ[case])))
+    np.testing.assert_array_equal(volume.voxels, noise())
+    for k, j, i in ((0, 0, 0), (5, 7, 3), (11, 19, 15)):
+        place = (volume.geometry.index_to_world @ [i, j, k, 1])[:3]
+        np.testing.assert_allclose(place, world(slices()[k], i, j), atol=0.01)
+    assert any("MONOCHROME1" in notice for notice in volume.notices) == (case == "the lowest value as white")
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_is_told(tmp_path: Path, case: str) -> None:
+    change, words = REFUSED[case]
+    with pytest.raises(InputError, match=words):
+        read_volume(write(tmp_path / "series", changed(change)))
+
+
+def test_points_in_time_are_volumes_of_their_own(tmp_path: Path) -> None:
+    for time in range(3):
+        write(tmp_path, slices(noise() + time, TemporalPositionIdentifier=time + 1), first=time * SHAPE[0])
+    with pytest.raises(InputError, match=r"3 volumes in one series: time point 1 \(12 slices\); time point 2"):
+        read_volume(tmp_path)
+
+
+def test_points_in_time_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
+    for time in range(2):
+        write(tmp_path, slices(noise() + time, AcquisitionTime=f"12000{time}"), first=time * SHAPE[0])
+    with pytest.raises(InputError, match=r"state the same place .* and are different images"):
+        read_volume(tmp_path)
+
+
+def test_one_slice_stands_for_its_series(tmp_path: Path) -> None:
+    """As users drop one file; another series of the folder is none of its business."""
+    write(tmp_path, slices())
+    other = slices(noise() + 1, SeriesInstanceUID=f"{ROOT}.2")
+    write(tmp_path, other, first=SHAPE[0])
+    volume = read_volume(tmp_path / file_name(4))
+    np.testing.assert_array_equal(volume.voxels, noise())
+    assert volume.geometry.origin == tuple(ORIGIN) and volume.geometry.spacing[2] == STEP
+    assert volume.notices == (f"{file_name(4)} is one slice of a series, of which all files in {tmp_path} were read.",)
+    np.testing.assert_array_equal(read_volume(tmp_path / file_name(SHAPE[0])).voxels, noise() + 1)
+    alone = write(tmp_path / "alone", slices()[:1])
+    with pytest.raises(InputError, match="it is a single slice"):
+        read_volume(alone / file_name(0))
+
+
+def test_a_case_of_one_slice_depends_on_its_series(tmp_path: Path) -> None:
+    """So that a batch segments it again when another slice has changed."""
+    write(tmp_path, slices())
+    assert len(Source((tmp_path / file_name(4),)).files()) == SHAPE[0]
+
+
+def test_a_copy_of_one_slice_is_used_once(tmp_path: Path) -> None:
+    data_sets = slices()
+    volume = read_volume(write(tmp_path, [*data_sets, copy.deepcopy(data_sets[4])]))
+    np.testing.assert_array_equal(volume.voxels, noise())
+    assert "there twice, with the same content" in volume.notices[0]
+
+
+# --- decoders in a process of their own ---
+
+
+def test_what_gdcm_does_not_know_is_refused_without_its_noise(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A transfer syntax of JPEG 2000, whose voxels are none."""
+    data_sets = slices()
+    for data in data_sets:
+        data.compress(RLELossless, generate_instance_uid=False)
+        data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
+    with pytest.raises(InputError, match=r"cannot be read|cannot be decoded"):
+        read_volume(write(tmp_path, data_sets))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("__import__('time').sleep(1000)", "came to no end"),
+        ("os._exit(11)", "crashed"),
+        ("raise SystemExit(0)", "crashed"),
+    ],
+)
+def test_a_decoder_that_hangs_or_crashes_costs_its_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, words: str
+) -> None:
+    write(tmp_path, slices())
+    broken = decoder.SCRIPT.replace("    try:\n", f"    if source.endswith({file_name(1)!r}): {fault}\n    try:\n")
+    monkeypatch.setattr(decoder, "SCRIPT", broken)
+    decoding = Decoder(patience=20.0)
+    try:
+        assert decoding.decode(tmp_path / file_name(0)).squeeze().shape == SHAPE[1:]
+        decoding._patience = 1.0
+        with pytest.raises(DecodingError, match=words):
+            decoding.decode(tmp_path / file_name(1))
+        decoding._patience = 60.0
+        np.testing.assert_array_equal(decoding.decode(tmp_path / file_name(2)).squeeze(), noise()[2])
+    finally:
+        decoding.close()
+    assert decoding._process is None
+
+
+def test_the_decoder_runs_in_this_python() -> None:
+    """Outside of Slicer, whose own Python is called PythonSlicer."""
+    decoding = Decoder()
+    try:
+        assert decoding._running().args[0] == sys.executable
+    finally:
+        decoding.close()
