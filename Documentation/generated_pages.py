@@ -8,13 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import message_list
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def write_pages(folder: Path) -> None:
-    """Commands from the parser, models from their cards, fields of a card from the schema."""
+    """Commands from the parser, models from their cards, fields of a card from the schema, messages from the source."""
     folder.mkdir(exist_ok=True)
-    for name, write in {"commands": commands, "models": models, "model-card": card_fields}.items():
+    for name, write in {
+        "commands": commands,
+        "models": models,
+        "model-card": card_fields,
+        "messages": message_list.page,
+    }.items():
         page = folder / f"{name}.md"
         content = write() + "\n"
         if not page.is_file() or page.read_text(encoding="utf-8") != content:

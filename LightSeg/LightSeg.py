@@ -215,7 +215,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is None or card is None:
             return _("Choose a model")
         if self.models.state(card) in ("manual", "missing"):
-            return _("The weights of this model must be fetched by hand: press Use a File")
+            return _("The weights of this model must be downloaded manually: press Use a File")
         return self.inputs.reason()
 
     def start(self):
@@ -262,7 +262,7 @@ def requireTorch():
     from LightSegLib.core.errors import LightSegError
 
     if not torchInstalled():
-        raise LightSegError("PyTorch is not installed. Install it with the extension PyTorch, then try again.")
+        raise LightSegError(_("PyTorch is not installed. Install the extension PyTorch, then try again."))
 
 
 def newRequest(volumeNode, model, segmentationNode, roiNode, side, options):

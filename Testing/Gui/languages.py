@@ -62,7 +62,7 @@ GERMAN = {
     "by the region: right": "nach der Region: rechts",
     "of all segments together": "von allen Segmenten zusammen",
     "and {count} more": "und {count} weitere",
-    "PyTorch is not here yet: Apply asks before it installs it.": (
+    "PyTorch is not installed yet: Apply asks before it installs it.": (
         "PyTorch fehlt noch: Anwenden fragt vor der Installation."
     ),
     "Segmented in {seconds:.1f} s on {device}.": "In {seconds:.1f} s auf {device} segmentiert.",

@@ -126,7 +126,7 @@ def test_voxels_that_change_meanwhile_are_reported(start, volume):
     slicer.util.arrayFromVolume(volume)[:] = 0
     slicer.util.arrayFromVolumeModified(volume)
     finished(job)
-    assert job.state == "done" and any("changed while it was segmented" in notice for notice in job.notices)
+    assert job.state == "done" and any("were changed during the segmentation" in notice for notice in job.notices)
     assert job.segmentationNode.GetSegmentation().GetNumberOfSegments() == 2
 
 

@@ -111,7 +111,7 @@ def test_apply_installs_pytorch_beside_the_application_and_goes_on(
     extension()
     pip(TORCH, "file 433000000", f"wait {tmp_path}/a", INSTALLING, f"wait {tmp_path}/b", f"touch {here}")
     ready.enter()
-    assert "PyTorch is not here yet" in ready.ui.statusLabel.text and ready.ui.applyButton.enabled
+    assert "PyTorch is not installed yet" in ready.ui.statusLabel.text and ready.ui.applyButton.enabled
     screenshot("first run without PyTorch", SMALL)
     dialogs.answer("Cancel", "Ok")
     ready.ui.applyButton.click()

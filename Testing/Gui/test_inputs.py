@@ -74,14 +74,14 @@ def test_apply_names_the_channel_that_is_missing_and_one_that_is_chosen_twice(br
     for number in (1, 2):
         choose(getattr(brats.ui, f"inputSelector{number}"), "Scan")
     assert not brats.ui.applyButton.enabled
-    assert brats.ui.applyButton.toolTip == "Scan is chosen twice: choose one volume for each channel"
+    assert brats.ui.applyButton.toolTip == "Scan is chosen twice: choose a different volume for each channel"
 
 
 def test_channels_on_different_grids_are_refused_wherever_the_difference_comes_from(brats):
     parameters = brats.logic.getParameterNode()
     parameters.input1 = add_volume("A")
     parameters.input2 = moved = add_volume("B")
-    reason = "B and A do not lie on the same grid"
+    reason = "B and A do not have the same grid"
     assert reason not in brats.ui.applyButton.toolTip
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = np.eye(4)

@@ -267,7 +267,7 @@ def test_what_goes_wrong_is_a_message_and_the_next_apply_works(ready, dialogs):
     roi = ready.logic.getParameterNode().roi
     roi.SetCenterWorld([500, 500, 500])
     apply_and_wait(ready)
-    assert "lies outside the volume" in dialogs.take().text
+    assert "is outside the volume" in dialogs.take().text
     ready.ui.roiSliceButton.click()
     apply_and_wait(ready)
     assert len(table(ready)) == 2

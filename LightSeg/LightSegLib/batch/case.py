@@ -97,16 +97,18 @@ class Case:
                             digest.update(block)
             except ValueError as error:
                 raise InputError(
-                    _("{where!r} is no path ({reason}). Check the spelling.").format(where=self.where, reason=error)
+                    _("{where!r} is not a valid path ({reason}). Check the spelling.").format(
+                        where=self.where, reason=error
+                    )
                 ) from error
             except FileNotFoundError as error:
                 raise InputError(
-                    _("{filename} does not exist. Check the path and the spelling.").format(filename=error.filename)
+                    _("{file} does not exist. Check the path and the spelling.").format(file=error.filename)
                 ) from error
             except OSError as error:
                 raise InputError(
-                    _("{filename} cannot be read ({strerror}). Check its permissions.").format(
-                        filename=error.filename, strerror=error.strerror
+                    _("{file} cannot be read ({reason}). Check its permissions.").format(
+                        file=error.filename, reason=error.strerror
                     )
                 ) from error
         return digest.hexdigest()
@@ -130,9 +132,7 @@ def _check_ends(path: Path) -> None:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(
-            _("{file} is not a file with an end, but a pipe, a device or a folder. Name an image file.").format(
-                file=path
-            )
+            _("{file} is a pipe, a device or a folder, not a file. Choose an image file.").format(file=path)
         )
 
 

@@ -59,9 +59,11 @@ class CaseProcessor:
         except Exception as error:
             with suppress(OSError):
                 traceback.print_exc()
-            known = isinstance(error, LightSegError)
-            message = str(error) if known else f"The computation failed ({type(error).__name__}: {error})."
-            row = records.failed(case, batch, message, input_sha256=input_sha256, **_cost(started))
+            words = str(error)
+            if not isinstance(error, LightSegError):
+                fault = _("The computation failed because of an error in LightSeg ({kind}: {reason}). Report it.")
+                words = fault.format(kind=type(error).__name__, reason=error)
+            row = records.failed(case, batch, words, input_sha256=input_sha256, **_cost(started))
         _wait_for_space(lambda: records.write_record(row, batch), progress)
         return {"row": asdict(row), "skipped": False}
 
@@ -124,8 +126,8 @@ class CaseProcessor:
             if model_sha256(card) != batch.model_sha256:
                 raise ModelError(
                     _(
-                        "The model {model} of this computer is not the one with which the batch was begun. "
-                        "Have the same version of LightSeg and of the model on all computers."
+                        "The model {model} on this computer is not the one with which the batch was started. "
+                        "Install the same version of LightSeg and of the model on all computers."
                     ).format(model=card.id)
                 )
             self._cards[batch.model_sha256] = card
@@ -187,5 +189,5 @@ def _wait_for_space(write: Callable[[], T], progress: ProgressCallback) -> T:
             full = isinstance(error, DiskFullError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
             if not full or time.monotonic() > until:
                 raise
-        progress(Progress(_("Waiting for room on the disk")))
+        progress(Progress(_("Waiting for free disk space")))
         time.sleep(RETRY_SECONDS)

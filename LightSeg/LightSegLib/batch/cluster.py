@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..core import i18n
 from ..core.errors import Canceled, DeviceError, InputError, LightSegError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Progress
 from ..worker import messages
@@ -100,7 +101,7 @@ def _check_installed() -> None:
         import distributed  # noqa: F401
     except ImportError as error:
         raise InputError(
-            _("The engine dask needs the package distributed. Install it with: pip install distributed.")
+            _("The engine dask needs the Python package distributed. Install it with: pip install distributed.")
         ) from error
 
 
@@ -160,7 +161,7 @@ class _Session:
         found = set()
         for error, backend in map(_outcome, futures):
             if error is not None:
-                raise error if isinstance(error, LightSegError) else _another_version("A part of the cluster", error)
+                raise error if isinstance(error, LightSegError) else _another_version(_("A part of the cluster"), error)
             found.add(backend)
         self._batch = replace(self._batch, backend=found.pop() if len(found) == 1 else "float32")
         return self._batch
@@ -243,16 +244,18 @@ class _Session:
         for task in chunk:
             self._batch_progress.idle(task.case.id)
         if isinstance(error, KilledWorker):
-            reason = "The workers that computed it were lost. Their logs may tell why."
+            lost = DeviceError(
+                _("The cluster workers that computed this case were lost. See their logs for the reason.")
+            )
             alone = len(chunk) == 1 and not self.running
             crashes = error.allowed_failures + 1 if alone else 1  # else it may have been another's fault
             for task in chunk:
-                yield from self._failed(task, DeviceError(reason), crashes)
+                yield from self._failed(task, lost, crashes)
             return
         if isinstance(error, cluster_worker.CannotTakePart):
             raise error
         if error is not None:  # its process reports what is wrong with a case
-            raise _another_version("A part of the cluster", error)
+            raise _another_version(_("A part of the cluster"), error)
         self._tasks.give_back(chunk[len(response) :])
         for task, message in zip(chunk, response, strict=False):
             if "error" in message:
@@ -343,7 +346,7 @@ def _connected(
         if time.monotonic() > until:
             raise InputError(
                 _(
-                    "No Dask scheduler answers at {address}. Start one, or check the address; what is done stays done."
+                    "No Dask scheduler responds at {address}. Start one, or check the address; finished cases are kept."
                 ).format(address=address)
             )
         if canceled is not None and canceled():
@@ -367,24 +370,24 @@ def _client(address: str) -> Client | None:
     try:
         found = client.run_on_scheduler(cluster_worker.version)
         if found != __version__:
-            raise _another_version("The scheduler", found)
+            raise _another_version(_("The scheduler"), found)
         for worker, version in client.run(cluster_worker.version, on_error="return").items():
             if version != __version__ and not isinstance(version, OSError):  # of a worker that is about to go
-                raise _another_version(f"The worker {worker}", version)
+                raise _another_version(_("The worker {address}").format(address=worker), version)
     except Exception as error:
         client.close(timeout=CONNECTING)
         if isinstance(error, LOST):
             return None
-        raise error if isinstance(error, LightSegError) else _another_version("The scheduler", error) from error
+        raise error if isinstance(error, LightSegError) else _another_version(_("The scheduler"), error) from error
     return client
 
 
-def _another_version(who: str, found: object) -> DeviceError:
+def _another_version(who: Message, found: object) -> DeviceError:
     """Return the error for a part of the cluster without this version of LightSeg."""
     first = next(iter(str(found).splitlines()), type(found).__name__)
     return DeviceError(
         _(
-            "{who} has not LightSeg {__version__} ({first}). "
+            "{who} does not have LightSeg {version} installed ({reason}). "
             "Install the same version for the scheduler and all workers of the cluster, then start again."
-        ).format(who=who, __version__=__version__, first=first)
+        ).format(who=who, version=__version__, reason=first)
     )

@@ -11,6 +11,7 @@ from typing import Any
 from .. import __version__
 from ..core import i18n
 from ..core.errors import Canceled, DeviceError, LightSegError
+from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Progress
 from ..worker import messages
 from ..worker.client import Worker
@@ -67,7 +68,8 @@ class _WorkerSlot:
         except LightSegError as error:
             if process.pid is None:  # it has died, which another may not
                 raise
-            raise CannotTakePart(f"The worker {address} cannot take part. {error}") from None
+            refused = _("The worker {address} cannot take part. {reason}")
+            raise CannotTakePart(refused.format(address=address, reason=error)) from None
         self._backends.add((*known, backend))
         return backend
 

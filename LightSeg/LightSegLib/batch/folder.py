@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.channels import matched
+from ..core.i18n import tr as _
 from ..imaging.dicom.files import DicomFiles, find_frames, is_dicom
 from ..imaging.readers import IMAGE_ENDINGS, case_name, is_image, looks_like_image
 from .case import Case, SkippedInput, Source
@@ -49,7 +50,10 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
         else:
             yield Case(one.case, (one.source,)) if isinstance(one, StudySeries) else one
     yield from studies(series, card)
-    yield from (SkippedInput(str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable)
+    yield from (
+        SkippedInput(str(error.filename), _("cannot be read ({reason})").format(reason=error.strerror))
+        for error in unreadable
+    )
 
 
 def _unread(paths: Sequence[Path]) -> Iterator[SkippedInput]:
@@ -58,7 +62,10 @@ def _unread(paths: Sequence[Path]) -> Iterator[SkippedInput]:
         with suppress(OSError):  # what cannot be opened is reported where it is looked into for DICOM
             if looks_like_image(path) and path.is_file() and not is_dicom(path):
                 endings = ", ".join(ending for ending in IMAGE_ENDINGS if ending != SEGMENTATION)
-                yield SkippedInput(str(path), f"has no ending of an image that is read ({endings})")
+                yield SkippedInput(
+                    str(path),
+                    _("does not have the extension of a supported image format ({endings})").format(endings=endings),
+                )
 
 
 def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | SkippedInput]:
@@ -68,11 +75,11 @@ def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | 
     for path in images:
         parts = re.fullmatch(r"(.+)_(\d{4})", case_name(path))
         if path.name.lower().endswith(SEGMENTATION):
-            yield SkippedInput(str(path), "is a segmentation")
+            yield SkippedInput(str(path), _("is a segmentation"))
         elif parts and (int(parts[2]) < len(card.channels) or len(card.channels) > 1):
             same = numbered.setdefault(parts[1], {}).setdefault(int(parts[2]), path)
             if same != path:
-                yield SkippedInput(str(path), f"has the name of {same.name}, which is taken")
+                yield SkippedInput(str(path), _("has the same case name as {file}").format(file=same.name))
         else:
             single.append(path)
     wanted = range(len(card.channels))
@@ -81,9 +88,8 @@ def _images(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case | 
             yield Case(prefix + name, tuple(Source((files[number],)) for number in wanted))
         else:
             missing = [f"{name}_{number:04d} ({card.channels[number]})" for number in wanted if number not in files]
-            yield SkippedInput(
-                str(min(files.values())), f"belongs to a case without {', '.join(missing) or 'all its files'}"
-            )
+            reason = _("belongs to an incomplete case (missing: {files})").format(files=", ".join(missing))
+            yield SkippedInput(str(min(files.values())), reason)
     if len(card.channels) == 1:
         yield from (Case(prefix + case_name(path), (Source((path,)),)) for path in single)
     elif single:
@@ -98,6 +104,5 @@ def _by_names(images: Sequence[Path], prefix: str, card: Card) -> Iterator[Case 
         yield Case(prefix.rstrip("_") or images[0].parent.name, tuple(Source((path,)) for path in chosen))
     for path in images:
         if len(chosen) < len(card.channels) or path not in chosen:
-            yield SkippedInput(
-                str(path), f"is not clearly one of {', '.join(card.channels)}: end its name in _0000, _0001, ..."
-            )
+            reason = _("is not clearly one of the channels {channels}: end its name in _0000, _0001, ...")
+            yield SkippedInput(str(path), reason.format(channels=", ".join(card.channels)))

@@ -34,9 +34,7 @@ def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | SkippedInpu
                     yield _case_of(row, columns, card, manifest.parent)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
-            _("{manifest} cannot be read ({reason}). Save it as CSV in UTF-8.").format(
-                manifest=manifest.name, reason=error
-            )
+            _("{file} cannot be read ({reason}). Save it as CSV in UTF-8.").format(file=manifest.name, reason=error)
         ) from error
 
 
@@ -52,8 +50,8 @@ def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
         if len(others) == len(channels):
             return [names.index("case"), *others]
     raise InputError(
-        _("{manifest} has the columns {header}. Name them case, {channels} in its first line.").format(
-            manifest=manifest.name, header=", ".join(header) or "none", channels=", ".join(card.channels)
+        _("The columns of {file} are {columns}, but must be: case, {channels}. Correct its first line.").format(
+            file=manifest.name, columns=", ".join(header) or _("none"), channels=", ".join(card.channels)
         )
     )
 
@@ -62,5 +60,7 @@ def _case_of(row: Sequence[str], columns: Sequence[int], card: Card, folder: Pat
     """Return the case in a row of the table, or why it is skipped."""
     case, *paths = (row[column].strip() if column < len(row) else "" for column in columns)
     if not all(paths):
-        return SkippedInput(case or ", ".join(row), f"has no file for {card.channels[paths.index('')]}")
+        return SkippedInput(
+            case or ", ".join(row), _("has no file for {channel}").format(channel=card.channels[paths.index("")])
+        )
     return Case(case or case_name(Path(paths[0])), tuple(Source((folder / path,)) for path in paths))

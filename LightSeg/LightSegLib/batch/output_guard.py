@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.atomic_io import atomic_write
 from ..core.errors import InputError
+from ..core.i18n import joined
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..imaging.detached import voxel_files
@@ -71,13 +72,13 @@ class OutputGuard:
         if self._inputs:
             foreign += [path for path in (*written, *self._written(cases)) if _key(path) in self._inputs]
         if names := [path.relative_to(self._batch.out).as_posix() for path in dict.fromkeys(foreign)]:
-            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            more = [_("and {count} more").format(count=len(names) - LISTED)] if len(names) > LISTED else []
             raise InputError(
                 _(
-                    "The batch would write over files in {out} that are inputs, "
-                    "were not written by it or were changed since: {names}{more}. "
-                    "Choose another folder for the results, or move these files away."
-                ).format(out=self._batch.out, names=", ".join(names[:LISTED]), more=more)
+                    "The batch would overwrite files in {folder} that are inputs, "
+                    "were not written by it or were changed since: {files}. "
+                    "Choose another folder for the results, or move these files."
+                ).format(folder=self._batch.out, files=joined(", ", [*names[:LISTED], *more]))
             )
 
     def _own_tables(self) -> set[str]:

@@ -108,7 +108,7 @@ def begin(case: str, batch: Batch) -> None:
         if os.path.lexists(path) and not is_own(path, earlier, batch):
             raise InputError(
                 _(
-                    "{file} was not written by this batch, or was changed since. Move it away, "
+                    "{file} was not written by this batch, or was changed since. Move it, "
                     "or choose another folder for the results."
                 ).format(file=path)
             )

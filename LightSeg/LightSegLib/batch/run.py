@@ -13,6 +13,7 @@ from ..catalog.card import Card
 from ..catalog.lookup import card_of, resolve_model
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
 from ..weights.lock import locked
@@ -69,15 +70,27 @@ class Outcome:
     table: Path
 
 
-def _no_case(input_path: Path, card: Card, skipped_inputs: list[SkippedInput]) -> str:
+def _no_case(input_path: Path, card: Card, skipped_inputs: list[SkippedInput]) -> Message:
     """Return the message for an input without a case for the model."""
-    found = (
-        f" {len(skipped_inputs)} do not fit: {skipped_inputs[0].what} {skipped_inputs[0].reason}."
-        if skipped_inputs
-        else ""
+    if len(card.channels) == 1:
+        kind = _("{modality} volumes").format(modality=card.modality)
+    else:
+        kind = _("cases with {channels}").format(channels=", ".join(card.channels))
+    if not skipped_inputs:
+        return _(
+            "{input} contains no cases for {model}. Give a folder, a CSV file or a DICOM tree with {kind}."
+        ).format(input=input_path, model=card.title, kind=kind)
+    return _(
+        "{input} contains no cases for {model}: {count} inputs do not fit, for example {file}, which {reason}. "
+        "Give a folder, a CSV file or a DICOM tree with {kind}."
+    ).format(
+        input=input_path,
+        model=card.title,
+        count=len(skipped_inputs),
+        file=skipped_inputs[0].what,
+        reason=skipped_inputs[0].reason,
+        kind=kind,
     )
-    kind = f"{card.modality} volumes" if len(card.channels) == 1 else f"cases with {', '.join(card.channels)}"
-    return f"{input_path} has no case for {card.title}.{found} Give a folder, a CSV file or a DICOM tree with {kind}."
 
 
 @contextmanager
@@ -100,8 +113,9 @@ def plan_batch(
     if input_path.resolve() == out.resolve():
         raise InputError(
             _(
-                "{input_path} is the input. Choose another folder for the results, which would be inputs next time."
-            ).format(input_path=input_path)
+                "The folder for the results, {folder}, is the input folder, "
+                "so the results would be inputs of the next batch. Choose another folder."
+            ).format(folder=input_path)
         )
     callbacks = callbacks or Callbacks()
     reporter = callbacks.reporter
@@ -119,7 +133,7 @@ def plan_batch(
                 stream.write(json.dumps(one.to_json()) + "\n")
                 count += 1
                 if count % 100 == 0:
-                    reporter.step(_("Searching, {count} cases").format(count=count))
+                    reporter.step(_("Searching, {count} cases found").format(count=count))
         if count == 0:
             raise InputError(_no_case(input_path, card, skipped_inputs))
         guard.refuse(cases_in(listed))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY, matched
+from ..core.i18n import tr as _
 from ..imaging.dicom import series as dicom
 from ..imaging.dicom.files import DicomFiles
 from ..imaging.dicom.frames import Study
@@ -73,13 +74,13 @@ def _reason(stack: dicom.Stack, card: Card) -> str:
     """Return why the model cannot take the volume, or nothing."""
     modality = stack.study.modality
     if modality and OTHER_MODALITY not in (modality, card.modality) and modality != card.modality:
-        return f"is {modality}, and the model takes {card.modality}"
-    return "is a single slice" if len(stack.frames) < 2 else ""
+        return _("is {modality}, but the model needs {needed}").format(modality=modality, needed=card.modality)
+    return _("is a single slice") if len(stack.frames) < 2 else ""
 
 
 def studies(series: Sequence[StudySeries], card: Card) -> Iterator[Case | SkippedInput]:
     """Yield one case for each study that has, by the descriptions of its series, one for each channel of the model."""
-    for _, group in groupby(sorted(series, key=lambda one: one.study), key=lambda one: one.study):
+    for _study, group in groupby(sorted(series, key=lambda one: one.study), key=lambda one: one.study):
         members = list(group)
         numbers = matched(card.channels, [one.description for one in members])
         missing = [channel for channel, number in zip(card.channels, numbers, strict=True) if number is None]
@@ -89,6 +90,8 @@ def studies(series: Sequence[StudySeries], card: Card) -> Iterator[Case | Skippe
         used = () if missing else numbers
         for number, one in enumerate(members):
             if number not in used:
-                lacking = f", and the study has no single series for {', '.join(missing)}" if missing else ""
-                what = f"{one.source.paths[0].parent}, series {one.description}"
-                yield SkippedInput(what, f"is not used{lacking}")
+                reason = _("is not used")
+                if missing:
+                    reason = _("is not used because the study has no single series for {channels}")
+                    reason = reason.format(channels=", ".join(missing))
+                yield SkippedInput(f"{one.source.paths[0].parent}, series {one.description}", reason)

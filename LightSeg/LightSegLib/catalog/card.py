@@ -385,7 +385,11 @@ def check_readable(card: Card) -> None:
     text = _as_text(card)
     size = len(text.encode("utf-8"))
     if size > MOST_BYTES:
-        raise ValueError(f"it has {size / 1e6:.1f} MB of text, and a card has at most {MOST_BYTES / 1e6:.0f} MB")
+        raise ValueError(
+            _("it has {size:.1f} MB of text, and a card has at most {MOST_BYTES:.0f} MB").format(
+                size=size / 1000000.0, MOST_BYTES=MOST_BYTES / 1000000.0
+            )
+        )
     card_from_dict(json.loads(text), card.folder)
 
 
@@ -425,8 +429,8 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     }
     card = Card(**fields | changed, folder=folder)
     for name, number, things in (
-        ("in_channels", len(card.channels), "channels"),
-        ("classes", card.outputs, "regions" if card.inference.regions else "label values with the background"),
+        ("in_channels", len(card.channels), _("channels")),
+        ("classes", card.outputs, _("regions") if card.inference.regions else _("label values with the background")),
     ):
         if card.network_arguments.get(name, number) != number:
             raise FieldError(
@@ -483,7 +487,9 @@ def _check(fields: dict[str, Any]) -> None:
         _require(rule, NEEDED_NUMBERS.get(rule["method"], ()), where, rule["method"])
         for limit in ("lower", "upper") if rule["method"] in PERCENTILES else ():
             if not 0 <= rule.get(limit, 0) <= 100:
-                raise FieldError(f"{where}.{limit} must be a percentile, from 0 to 100")
+                raise FieldError(
+                    _("{where}.{limit} must be a percentile, from 0 to 100").format(where=where, limit=limit)
+                )
         if rule.get("lower", -math.inf) >= rule.get("upper", math.inf):
             raise FieldError(_("{where}.lower must be below upper").format(where=where))
     values = [label["value"] for label in fields["labels"]]
@@ -497,7 +503,7 @@ def _check(fields: dict[str, Any]) -> None:
     names = [label["name"] for label in fields["labels"]]
     for n, name in enumerate(names):
         if not name.strip() or ACTING.search(name) or "\n" in name or "\t" in name:  # results hold it in their headers
-            raise FieldError(f"labels[{n}].name must be text without control characters")
+            raise FieldError(_("labels[{n}].name must be text without control characters").format(n=n))
     for n, total in enumerate(fields.get("totals", ())):
         if total["name"] in names + [other["name"] for other in fields["totals"][:n]]:
             raise FieldError(_("totals[{n}].name must differ from the names of labels and other totals").format(n=n))
@@ -541,7 +547,7 @@ def _require(entry: dict[str, Any], names: tuple[str, ...], where: str, what: st
     """
     for name in names:
         if name not in entry:
-            raise FieldError(_("{where}.{name} is needed by {what}").format(where=where, name=name, what=what))
+            raise FieldError(_("{where}.{name} is required by {what}").format(where=where, name=name, what=what))
 
 
 def _check_file_name(name: str, where: str) -> None:
@@ -552,9 +558,7 @@ def _check_file_name(name: str, where: str) -> None:
     """
     if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
         raise FieldError(
-            _("{where} must be printable and have at most {LONGEST_NAME} bytes").format(
-                where=where, LONGEST_NAME=LONGEST_NAME
-            )
+            _("{where} must be printable and have at most {limit} bytes").format(where=where, limit=LONGEST_NAME)
         )
     if name in ("", ".", "..") or not name == PurePosixPath(name).name == PureWindowsPath(name).name:
         raise FieldError(_("{where} must be a plain file name").format(where=where))

@@ -145,9 +145,9 @@ def remove_model(card: Card) -> None:
     if card.folder != folder:
         raise InputError(
             _(
-                "{model} was not imported, so it cannot be removed. "
-                "Downloaded weights go with 'lightseg weights remove {model2}'."
-            ).format(model=card.title, model2=card.id)
+                "{model} was not imported, so it cannot be removed. To delete its downloaded weights, "
+                "use 'lightseg weights remove {id}'."
+            ).format(model=card.title, id=card.id)
         )
     try:
         shutil.rmtree(folder)

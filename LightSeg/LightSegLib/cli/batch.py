@@ -43,13 +43,13 @@ def _batch(arguments: argparse.Namespace) -> None:
     state = outcome.state
     if not arguments.quiet:
         for skipped_input in outcome.skipped_inputs:
-            say(f"lightseg: left out: {skipped_input.what} {skipped_input.reason}", file=sys.stderr)
+            say(f"lightseg: skipped: {skipped_input.what} {skipped_input.reason}", file=sys.stderr)
         say(f"{state.text()}; {outcome.table} written")
     if state.failed:
         raise LightSegError(
             _(
-                "{failed} of {cases} cases failed. The reasons stand in {table}; "
-                "run the same command again to try these once more."
+                "{failed} of {cases} cases failed. See {table} for the reasons; "
+                "run the same command again to retry them."
             ).format(failed=state.failed, cases=state.cases, table=outcome.table)
         )
     return None
@@ -84,8 +84,8 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
             to_do += not done
             say("done before" if done else "to do", case.id, case.where, sep="\t")
         for skipped_input in plan.skipped_inputs:
-            say("left out", skipped_input.what, skipped_input.reason, sep="\t")
-        line = f"{to_do} of {plan.count} cases to do, {len(plan.skipped_inputs)} left out"
+            say("skipped", skipped_input.what, skipped_input.reason, sep="\t")
+        line = f"{to_do} of {plan.count} cases to do, inputs skipped: {len(plan.skipped_inputs)}"
         if to_do:
             try:
                 if engine.scheduler and not engine.workers:
@@ -94,11 +94,11 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
             finally:
                 progress.clear()
             if found is None:
-                line += "; no estimate, since the first cases fail"
+                line += "; no estimate because the first cases failed"
             else:
-                source = "a case measured now" if found.measured else "the cases done before"
-                time = f"about {duration(found.of(to_do))} with {found.workers} worker(s)"
-                line += f"; {time}, by {source} ({found.seconds:.1f} s each)"
+                source = "one case run now" if found.measured else "the cases done before"
+                time = f"about {duration(found.of(to_do))} (workers: {found.workers})"
+                line += f"; {time}, estimated from {source} ({found.seconds:.1f} s per case)"
         say(line)
 
 

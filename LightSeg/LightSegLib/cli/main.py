@@ -103,7 +103,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     inputs = [Path(path) for path in arguments.inputs]
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise InputError(
-            _("{out} is one of the inputs and would be overwritten. Choose another name for --out.").format(out=out)
+            _("{file} is one of the inputs and would be overwritten. Choose another name for --out.").format(file=out)
         )
     _check_free(out, arguments.overwrite)
     card = find_card(arguments.model)
@@ -136,7 +136,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
     """
     if os.path.lexists(out) and not overwrite:
         raise OutputError(
-            _("{out} exists already. Choose another name for --out, or replace it with --overwrite.").format(out=out)
+            _("{file} already exists. Choose another name for --out, or replace it with --overwrite.").format(file=out)
         )
 
 
@@ -154,16 +154,18 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         progress.clear()
     if not arguments.quiet:
         for change in found.changes:
-            say(f"lightseg: not as it was: {change}", file=sys.stderr)
+            say(f"lightseg: different from the original run: {change}", file=sys.stderr)
     if found.different:
-        remedy = (
-            "See above what has changed." if found.changes else "Check the input, and on which computer it was made."
+        different = _(
+            "{different} of {voxels} voxels have a different label than in {result}. "
+            "Check that the input is the same, and that the result was computed on such a computer."
         )
-        raise LightSegError(
-            _("{different} of {voxels} voxels have another label than in {result}. {remedy}").format(
-                different=found.different, voxels=found.voxels, result=arguments.result, remedy=remedy
+        if found.changes:
+            different = _(
+                "{different} of {voxels} voxels have a different label than in {result}. "
+                "See the differences listed above."
             )
-        )
+        raise LightSegError(different.format(different=found.different, voxels=found.voxels, result=arguments.result))
     if not arguments.quiet:
         say(f"The labels are the same in all {found.voxels} voxels ({found.segmentation.provenance['computed_in']}).")
 
@@ -176,7 +178,7 @@ def _train(arguments: argparse.Namespace) -> None:
     silence_itk()
     out = Path(arguments.out)
     if arguments.synthesize is not None and arguments.dataset is not None:
-        raise InputError(_("DATASET and --synthesize are two kinds of training. Give one of them."))
+        raise InputError(_("DATASET and --synthesize cannot be combined. Give one of them."))
     if arguments.preview and arguments.synthesize is not None:
         _preview(arguments)
         return
@@ -207,14 +209,14 @@ def _train(arguments: argparse.Namespace) -> None:
             options_of_images = _options(arguments, TrainingOptions, SyntheticTrainingOptions)
             card = train(arguments.dataset, out, options_of_images, on_epoch)
         else:
-            raise InputError(_("There is nothing to train on. Give DATASET, or label maps with --synthesize."))
+            raise InputError(_("No training data was given. Give DATASET, or label maps with --synthesize."))
     finally:
         progress.clear()
     if card is None:
-        say(f"{out} holds a training without a validation yet; go on with --resume")
+        say(f"{out} contains a training run without a validation yet; continue it with --resume")
         return
     say(nested(card.performance))
-    say(f"{arguments.out} holds the model; use it with --model {shlex.quote(arguments.out)}")
+    say(f"{arguments.out} contains the model; use it with --model {shlex.quote(arguments.out)}")
 
 
 Options = TypeVar("Options")
@@ -231,10 +233,10 @@ def _options(arguments: argparse.Namespace, kind: type[Options], other: type) ->
     for field in dataclasses.fields(other):
         if field.name in given and field.name not in own:
             flag = f"--{field.name.replace('_', '-')}"
-            which = "without" if kind is SyntheticTrainingOptions else "with"
-            raise InputError(
-                _("{flag} is for a training {which} --synthesize. Leave it out.").format(flag=flag, which=which)
-            )
+            wrong = _("{flag} is only for training with --synthesize. Omit it.")
+            if kind is SyntheticTrainingOptions:
+                wrong = _("{flag} is only for training without --synthesize. Omit it.")
+            raise InputError(wrong.format(flag=flag))
     return kind(**{name: given[name] for name in own if name in given})
 
 
@@ -248,7 +250,7 @@ def _preview(arguments: argparse.Namespace) -> None:
     check_folder(out)
     options = _options(arguments, SyntheticTrainingOptions, TrainingOptions)
     preview(arguments.synthesize, out / "preview.png", options, synthesis_options(arguments.set))
-    say(f"{out / 'preview.png'} shows images as the training sees them, from its beginning to its end")
+    say(f"{out / 'preview.png'} shows images as the training uses them, from its beginning to its end")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -266,7 +268,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     names = {label.value: label.name for label in find_card(arguments.model).labels} if arguments.model else None
     rows = evaluate_folders(arguments.predictions, arguments.labels, names)
     if not rows:
-        raise InputError(_("No file holds a label, so there is nothing to compare. Check that these are label maps."))
+        raise InputError(
+            _("None of the files contains a label, so there is nothing to compare. Check that these are label maps.")
+        )
     header = Row.__annotations__
     write_table([header, *([getattr(row, name) for name in header] for row in rows)], out)
     lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]

@@ -197,7 +197,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     for card in models:
         try:
             store.verify(card)
-            say(f"{card.id}: as it should be")
+            say(f"{card.id}: OK")
         except LightSegError as error:
             failures.append(error)
             say(f"{card.id}: {error}")
@@ -212,9 +212,9 @@ def _remove(arguments: argparse.Namespace) -> None:
     if unknown := [model for model in arguments.models if model not in known]:
         raise InputError(
             _(
-                "There are no downloaded weights of {unknown}. 'lightseg weights list' shows what there is; "
-                "'lightseg remove MODEL' removes an imported model."
-            ).format(unknown=", ".join(unknown))
+                "No weights of {model} have been downloaded. See 'lightseg weights list' for downloaded weights, "
+                "and use 'lightseg remove MODEL' to remove an imported model."
+            ).format(model=", ".join(unknown))
         )
     for model in arguments.models:  # by id, since the card may be gone
         say(f"{model}: {megabytes(store.remove(model, arguments.forget))} freed")

@@ -99,8 +99,8 @@ def output_error(path: Path, error: OSError) -> OutputError:
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFullError(
             _(
-                "{file} could not be written completely: the disk is full or a quota is reached. "
-                "Make room in {folder} or choose another folder."
+                "{file} could not be written completely because the disk is full or a quota is reached. "
+                "Free some space in {folder} or choose another folder."
             ).format(file=path.name, folder=path.parent)
         )
     if error.errno == errno.EIO:

@@ -16,7 +16,7 @@ class LightSegError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: Message) -> None:
         """Messages quote files and servers, and are shown, logged and recorded: none has a password, none acts."""
         super().__init__(message if isinstance(message, Message) else plain(without_secrets(message)))
 

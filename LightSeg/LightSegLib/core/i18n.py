@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from pathlib import Path
 from string import Formatter
@@ -80,6 +80,12 @@ def tr(template: str) -> Message:
     """
     source = Path(sys._getframe(1).f_code.co_filename)
     return Message(template, f"{source.parent.name}.{source.stem}")
+
+
+def joined(separator: str, texts: Iterable[object]) -> Message:
+    """Return texts, some of them messages, as one message with the separator between them."""
+    fields = {f"text{number}": _field(text) for number, text in enumerate(texts)}
+    return Message(separator.join(f"{{{name}}}" for name in fields), fields=fields)
 
 
 def dumps(value: Any) -> str:

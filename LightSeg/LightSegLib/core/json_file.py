@@ -56,7 +56,7 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
     with path.open("rb") as stream:
         content = stream.read(most_bytes + 1)
     if len(content) > most_bytes:  # it has grown
-        raise ValueError(_("it has more than {most_bytes:.0f} MB").format(most_bytes=most_bytes / 1e6))
+        raise ValueError(_("it is larger than {limit:.0f} MB").format(limit=most_bytes / 1e6))
     return content
 
 
@@ -71,7 +71,7 @@ def check_file(path: Path, most_bytes: int) -> None:
     if not stat.S_ISREG(facts.st_mode):
         raise ValueError(_("it is not a file"))
     if facts.st_size > most_bytes:
-        raise ValueError(_("it has more than {most_bytes:.0f} MB").format(most_bytes=most_bytes / 1e6))
+        raise ValueError(_("it is larger than {limit:.0f} MB").format(limit=most_bytes / 1e6))
 
 
 def _integer(digits: str) -> int:
@@ -81,7 +81,7 @@ def _integer(digits: str) -> int:
         ValueError: if it has more digits than `MOST_DIGITS`.
     """
     if len(digits) > MOST_DIGITS:
-        raise ValueError(_("it has a number of {count} digits").format(count=len(digits)))
+        raise ValueError(_("it contains a number with {count} digits").format(count=len(digits)))
     return int(digits)
 
 
@@ -91,7 +91,7 @@ def _no_constant(name: str) -> None:
     Raises:
         ValueError: always.
     """
-    raise ValueError(_("{name} is no number").format(name=name))
+    raise ValueError(_("{name} is not a number").format(name=name))
 
 
 def _check_depth(value: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import Canceled
+from .i18n import Message
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Progress:
     While a file is downloaded: bytes received, bytes in all (0 if unknown) and bytes per second.
     """
 
-    step: str
+    step: Message
     tile: int = 0
     tiles: int = 0
     seconds_left: float | None = None
@@ -47,18 +48,18 @@ class Reporter:
         self._canceled = canceled
         self._started = time.monotonic()
 
-    def step(self, name: str) -> None:
+    def step(self, name: Message) -> None:
         """A new step begins."""
         self._started = time.monotonic()
         self._report(Progress(name))
 
-    def tile(self, name: str, finished: int, total: int) -> None:
+    def tile(self, name: Message, finished: int, total: int) -> None:
         """`finished` of `total` tiles of this step are done."""
         elapsed = time.monotonic() - self._started
         left = elapsed / finished * (total - finished) if finished else None
         self._report(Progress(name, finished, total, left))
 
-    def transfer(self, name: str, received: int, size: int, bytes_per_second: float) -> None:
+    def transfer(self, name: Message, received: int, size: int, bytes_per_second: float) -> None:
         """`received` of `size` bytes (0 if unknown) of a file have arrived."""
         left = (size - received) / bytes_per_second if size and bytes_per_second > 0 else None
         self._report(Progress(name, seconds_left=left, received=received, size=size, bytes_per_second=bytes_per_second))

@@ -12,21 +12,25 @@ import re
 import sys
 from typing import Any
 
+from .i18n import Message, joined
 from .i18n import tr as _
 
 KINDS = {
-    "object": "a JSON object",
-    "array": "a list",
-    "string": "text",
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "number": "a number",
-    "null": "null",
+    "object": _("a JSON object"),
+    "array": _("a list"),
+    "string": _("text"),
+    "boolean": _("true or false"),
+    "integer": _("a whole number"),
+    "number": _("a number"),
+    "null": _("null"),
 }
 
 
 class FieldError(ValueError):
     """A field of a card is missing, wrong or unknown; the message starts with its name."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
 
 
 def conform(data: Any, schema: dict[str, Any], where: str = "", root: dict[str, Any] | None = None) -> Any:
@@ -44,23 +48,23 @@ def conform(data: Any, schema: dict[str, Any], where: str = "", root: dict[str, 
     if kinds and not any(_is(data, kind) for kind in kinds):
         raise FieldError(
             _("{where} must be {kinds}").format(
-                where=where or "the file", kinds=" or ".join(KINDS[kind] for kind in kinds)
+                where=where or _("the file"), kinds=joined(_(" or "), (KINDS[kind] for kind in kinds))
             )
         )
     if data is None and kinds:
         return None
     if "const" in schema and (data != schema["const"] or isinstance(data, bool)):
-        raise FieldError(_("{where} must be {schema}").format(where=where, schema=schema["const"]))
+        raise FieldError(_("{where} must be {value}").format(where=where, value=schema["const"]))
     if "enum" in schema and data not in schema["enum"]:
-        raise FieldError(_("{where} must be one of {schema}").format(where=where, schema=", ".join(schema["enum"])))
+        raise FieldError(_("{where} must be one of {choices}").format(where=where, choices=", ".join(schema["enum"])))
     # JSON Schema's '$' is the very end, that of Python also the place before a last line break
     if "pattern" in schema and not re.fullmatch(schema["pattern"], data):
         raise FieldError(
-            _("{where} must look like {schema}").format(where=where, schema=" or ".join(schema["examples"]))
+            _("{where} must look like {example}").format(where=where, example=" or ".join(schema["examples"]))
         )
     if "maxLength" in schema and len(data) > schema["maxLength"]:
         raise FieldError(
-            _("{where} must have at most {schema} characters").format(where=where, schema=schema["maxLength"])
+            _("{where} must have at most {limit} characters").format(where=where, limit=schema["maxLength"])
         )
     if "properties" in schema:
         return _object(data, schema, where, root)
@@ -82,11 +86,13 @@ def _object(data: dict[str, Any], schema: dict[str, Any], where: str, root: dict
     for name in data:
         if name not in schema["properties"] and not schema.get("additionalProperties", True):
             closest = difflib.get_close_matches(name, schema["properties"], n=1)
-            hint = f" (did you mean {closest[0]}?)" if closest else ""
-            raise FieldError(_("{names} is not a known field{hint}").format(names=names[name], hint=hint))
+            if closest:
+                unknown = _("{field} is not a known field (did you mean {closest}?)")
+                raise FieldError(unknown.format(field=names[name], closest=closest[0]))
+            raise FieldError(_("{field} is not a known field").format(field=names[name]))
     for name in schema.get("required", ()):
         if name not in data:
-            raise FieldError(_("{names} is missing").format(names=names[name]))
+            raise FieldError(_("{field} is missing").format(field=names[name]))
     return {name: conform(value, schema["properties"].get(name, {}), names[name], root) for name, value in data.items()}
 
 
@@ -98,16 +104,16 @@ def _list(data: list[Any], schema: dict[str, Any], where: str, root: dict[str, A
     """
     fewest, most = schema.get("minItems", 0), schema.get("maxItems", sys.maxsize)
     if not fewest <= len(data) <= most:
-        limit = fewest if len(data) < fewest else most
-        bound = "" if fewest == most else "at least " if limit == fewest else "at most "
-        raise FieldError(
-            _("{where} must have {bound}{limit} {value}").format(
-                where=where, bound=bound, limit=limit, value="entry" if limit == 1 else "entries"
-            )
-        )
+        if fewest == most:
+            wrong = _("{where} must have {limit} entries")
+        elif len(data) < fewest:
+            wrong = _("{where} must not be empty") if fewest == 1 else _("{where} must have at least {limit} entries")
+        else:
+            wrong = _("{where} must have at most {limit} entries")
+        raise FieldError(wrong.format(where=where, limit=fewest if len(data) < fewest else most))
     values = tuple(conform(entry, schema["items"], f"{where}[{n}]", root) for n, entry in enumerate(data))
     if schema.get("uniqueItems") and len(set(values)) != len(values):
-        raise FieldError(_("{where} must not have an entry twice").format(where=where))
+        raise FieldError(_("{where} must not contain an entry twice").format(where=where))
     return values
 
 
@@ -117,18 +123,14 @@ def _check_range(value: float, schema: dict[str, Any], where: str) -> None:
     Raises:
         FieldError: if it is outside.
     """
-    for keyword, fits, requirement in (
-        ("minimum", operator.ge, "at least"),
-        ("maximum", operator.le, "at most"),
-        ("exclusiveMinimum", operator.gt, "above"),
-        ("exclusiveMaximum", operator.lt, "below"),
+    for keyword, fits, wrong in (
+        ("minimum", operator.ge, _("{where} must be at least {limit}")),
+        ("maximum", operator.le, _("{where} must be at most {limit}")),
+        ("exclusiveMinimum", operator.gt, _("{where} must be above {limit}")),
+        ("exclusiveMaximum", operator.lt, _("{where} must be below {limit}")),
     ):
         if keyword in schema and not fits(value, schema[keyword]):
-            raise FieldError(
-                _("{where} must be {requirement} {schema}").format(
-                    where=where, requirement=requirement, schema=schema[keyword]
-                )
-            )
+            raise FieldError(wrong.format(where=where, limit=schema[keyword]))
 
 
 def _is(data: Any, kind: str) -> bool:

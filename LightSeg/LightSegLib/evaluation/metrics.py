@@ -98,13 +98,13 @@ def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping
     if not geometry.matches(expected_geometry):
         raise InputError(
             _(
-                "{prediction} and {label} do not lie on the same grid ({words} and {words2} voxels). "
-                "Segment the image that the label map was drawn on, or resample one to the other."
+                "{prediction} and {label} do not have the same grid ({grid} and {other}). "
+                "Segment the image on which the label map was drawn, or resample one to the other."
             ).format(
                 prediction=prediction.name,
                 label=label.name,
-                words=_size(geometry.shape),
-                words2=_size(expected_geometry.shape),
+                grid=_size(geometry.shape),
+                other=_size(expected_geometry.shape),
             )
         )
     check_labels(predicted, prediction.name)
@@ -231,8 +231,8 @@ def image_files(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if is_image(path))
     if not found:
         raise InputError(
-            _("{folder} holds no image files. Choose a folder with {IMAGE_ENDINGS} files.").format(
-                folder=folder, IMAGE_ENDINGS=", ".join(IMAGE_ENDINGS)
+            _("{folder} does not contain images. Choose a folder with {endings} files.").format(
+                folder=folder, endings=", ".join(IMAGE_ENDINGS)
             )
         )
     return found
@@ -247,9 +247,9 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     if lonely := [case for case, _, expert in pairs if expert is None]:
         raise InputError(
             _(
-                "{count} predictions have no label map of the same name, the first is {lonely}. "
-                "Rename them like the files in {labels} or remove them."
-            ).format(count=len(lonely), lonely=lonely[0], labels=labels)
+                "Some predictions ({count}) have no label map of the same name; the first is {first}. "
+                "Rename them like the files in {folder}, or remove them."
+            ).format(count=len(lonely), first=lonely[0], folder=labels)
         )
     return [(case, path, expert) for case, path, expert in pairs if expert is not None]
 

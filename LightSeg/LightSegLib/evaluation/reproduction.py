@@ -85,8 +85,8 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(
             _(
-                "{file} does not say how it was made ({reason}). Give a .seg.nrrd file that lightseg segment or batch "
-                "has written."
+                "{file} does not contain how it was computed ({reason}). "
+                "Use a .seg.nrrd file written by 'lightseg segment' or 'lightseg batch'."
             ).format(file=path, reason=error)
         ) from error
     return provenance
@@ -125,9 +125,9 @@ def reproduce(
     segmenter = Segmenter(card, options)
     if volumes and not volumes[0].geometry.matches(geometry):
         raise InputError(
-            _("{name} and {result} do not lie on the same grid. Give the volume it was made of.").format(
-                name=volumes[0].name, result=result
-            )
+            _(
+                "{volume} and {result} do not have the same grid. Use the volume from which the result was computed."
+            ).format(volume=volumes[0].name, result=result)
         )
     corners = settings.get("roi_lps", settings.get("region_lps"))  # the latter in results of earlier versions
     roi = None if corners is None else RegionOfInterest(np.array(corners, float))

@@ -71,9 +71,9 @@ def straight_grid(geometry: Geometry) -> Geometry:
     if i * j * k > GROWTH * math.prod(geometry.shape):
         raise InputError(
             _(
-                "The image's axes differ from right angles by {shear_degrees:.0f} degrees. "
-                "Correct the matrix in the file's header or export the image again."
-            ).format(shear_degrees=shear_degrees(geometry))
+                "The axes of the image deviate from right angles by {degrees:.0f} degrees. "
+                "Correct the matrix in the file header or export the image again."
+            ).format(degrees=shear_degrees(geometry))
         )
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = steps, steps @ lower

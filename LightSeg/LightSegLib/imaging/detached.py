@@ -184,8 +184,8 @@ def _numbered(path: Path, words: list[bytes], count: int | None) -> list[bytes]:
     except (ValueError, OverflowError):
         raise InputError(
             _(
-                "The header of {file} names its files in a way that cannot be understood. "
-                "Save the image as one file, for example .nrrd or .nii.gz."
+                "The header of {file} does not name its voxel files in a supported way. "
+                "Save the image as a single file, for example .nrrd or .nii.gz."
             ).format(file=path.name)
         ) from None
     before, zero, width, after = pattern.groups()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from .dicom.files import DicomFiles, files_below, files_of_series, find_frames, only_series_of
 from .dicom.frames import Frame
@@ -40,8 +41,8 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
         input_files = files or (files_of_series(path) if path.is_file() else list(files_below(path)))
     except OSError as error:
         raise InputError(
-            _("{filename} cannot be opened ({strerror}). Check its permissions or choose another folder.").format(
-                filename=error.filename, strerror=error.strerror
+            _("{file} cannot be opened ({reason}). Check its permissions or choose another folder.").format(
+                file=error.filename, reason=error.strerror
             )
         ) from error
     found = find_frames(input_files)
@@ -49,21 +50,22 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
     if slice_of_series:
         found = only_series_of(path, found)
     if found.suspicious and not found.frames:
-        raise InputError(_("{damaged}. Get the files again.").format(damaged=_damaged(found)))
+        raise InputError(_("{damaged}. Copy the files again.").format(damaged=_damaged(found)))
     series = group(found.frames)
     chosen = _only_series(path, series, found)
     stack = _only_stack(path, chosen, part)
     if found.suspicious:
         raise InputError(
-            _("{damaged}. They may be slices of {file}: get them again, or remove them if they are not.").format(
-                damaged=_damaged(found), file=path.name
+            _("{damaged}. They may be slices of {folder}: copy them again, or remove them if they are not.").format(
+                damaged=_damaged(found), folder=path.name
             )
         )
     unused = _unused_frames(chosen, series, found)
     try:
         grid = grid_of(stack, path.name, allow_gaps)
     except InputError as error:
-        raise InputError(f"{error} {_unused(path.name, unused)}".strip()) from error
+        parts = [error, _unused(path.name, unused)] if unused else [error]
+        raise InputError(joined(" ", parts)) from error
     with closing(Pixels([frame for same in grid.frames for frame in same])) as pixels:
         voxels, geometry, reading = _read(grid, pixels)
     if stack.study.modality:
@@ -85,30 +87,39 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
 
 def _unused_frames(chosen: Series, series: Sequence[Series], found: DicomFiles) -> list[str]:
     """Return what is not used, and why."""
-    words = [f"{one.names} {one.reason}" for one in chosen.unused]
+    words: list[str] = [joined(" ", (one.names, one.reason)) for one in chosen.unused]
+    of_another = _("{files} {reason} and belongs to another series")
     for other in series:
         if other is not chosen:
-            words += [f"{one.names} {one.reason}, in another series" for one in other.unused]
-            words += [f"{UnusedFrames(one.frames, '').names} is of another series" for one in other.stacks]
-    words += [f"{file.name} {reason}" for file, reason in found.damaged]
-    return words + [f"{file.name} {reason}" for file, _, reason in found.others]
+            words += [of_another.format(files=one.names, reason=one.reason) for one in other.unused]
+            others = [UnusedFrames(stack.frames, _("belongs to another series")) for stack in other.stacks]
+            words += [joined(" ", (one.names, one.reason)) for one in others]
+    words += [joined(" ", (file.name, reason)) for file, reason in found.damaged]
+    return words + [joined(" ", (file.name, reason)) for file, _study, reason in found.others]
 
 
-def _unused(name: str, unused: Sequence[str]) -> str:
+def _unused(name: str, unused: Sequence[str]) -> Message:
     """Return the sentence on unused files for a message."""
-    if not unused:
-        return ""
-    more = f"; and {len(unused) - LISTED} more" if len(unused) > LISTED else ""
-    return f"Not everything in {name} was used: {'; '.join(unused[:LISTED])}{more}."
+    return _("Some files in {folder} were not used: {files}.").format(folder=name, files=_first(unused, "; "))
+
+
+def _first(texts: Sequence[str], separator: str) -> Message:
+    more = [_("and {count} more").format(count=len(texts) - LISTED)] if len(texts) > LISTED else []
+    return joined(separator, [*texts[:LISTED], *more])
 
 
 def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Series:
     """Return the series directly in a folder, or else in its subfolders."""
     if not series:
-        what = f": {_damaged(found)}" if found.damaged else ""
+        if found.damaged:
+            raise InputError(
+                _("{folder} does not contain a DICOM series: {damaged}. Choose the folder with the .dcm files.").format(
+                    folder=path.name, damaged=_damaged(found)
+                )
+            )
         raise InputError(
-            _("{file} holds no DICOM series{what}. Choose the folder that contains the .dcm files.").format(
-                file=path.name, what=what
+            _("{folder} does not contain a DICOM series. Choose the folder with the .dcm files.").format(
+                folder=path.name
             )
         )
     images = [one for one in series if one.stacks]
@@ -118,17 +129,16 @@ def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Ser
     if not candidates:
         reason = series[0].unused[0].reason
         raise InputError(
-            _("{file} holds no DICOM series of slices: it {reason}. Choose the folder of a whole one.").format(
-                file=path.name, reason=reason
-            )
+            _(
+                "{folder} does not contain a DICOM volume: its series {reason}. Choose a folder with a complete series."
+            ).format(folder=path.name, reason=reason)
         )
     if len(candidates) > 1:
-        names = ", ".join(_title(one) for one in candidates[:LISTED])
-        more = f" and {len(candidates) - LISTED} more" if len(candidates) > LISTED else ""
+        names = _first([_title(one) for one in candidates], "; ")
         raise InputError(
             _(
-                "{file} holds {count} DICOM series ({names}{more}). Put the one to segment in a folder of its own."
-            ).format(file=path.name, count=len(candidates), names=names, more=more)
+                "{folder} contains {count} DICOM series ({series}). Put the one to segment into a separate folder."
+            ).format(folder=path.name, count=len(candidates), series=names)
         )
     return candidates[0]
 
@@ -142,14 +152,18 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
     chosen = [stack for stack in series.stacks if stack.what == part] if part else list(series.stacks)
     if len(chosen) == 1:
         return chosen[0]
-    words = "; ".join(f"{stack.what or 'one'} ({len(stack.frames)} slices)" for stack in series.stacks[:LISTED])
-    more = f"; and {len(series.stacks) - LISTED} more" if len(series.stacks) > LISTED else ""
-    one_file = len({frame.path for frame in _frames(series)}) == 1
-    apart = "" if one_file else "Put the files of one in a folder of its own, or let"
+    size = _("{volume} ({count} slices)")
+    volumes = _first([size.format(volume=one.what or "1", count=len(one.frames)) for one in series.stacks], "; ")
+    if len({frame.path for frame in _frames(series)}) == 1:
+        remedy = _("Use 'lightseg batch' to segment each of them.")
+    else:
+        remedy = _(
+            "Put the files of one volume into a separate folder, or use 'lightseg batch' to segment each of them."
+        )
     raise InputError(
-        _(
-            "{file} holds {count} volumes in one series: {words}{more}. {apart} `lightseg batch` segment each of them."
-        ).format(file=path.name, count=len(series.stacks), words=words, more=more, apart=apart or "Let")
+        _("{file} contains {count} volumes in one series: {volumes}. {remedy}").format(
+            file=path.name, count=len(series.stacks), volumes=volumes, remedy=remedy
+        )
     )
 
 
@@ -173,9 +187,9 @@ def _read(grid: Grid, pixels: Pixels) -> tuple[np.ndarray, Geometry, dict[str, A
                 place = ", ".join(f"{value:g}" for value in first.position)
                 raise InputError(
                     _(
-                        "{first} and {other} in {folder} state the same place ({place}) and are different images. "
-                        "Export the series again, or remove the one that does not belong to it."
-                    ).format(first=first.name, other=other.name, folder=first.path.parent, place=place)
+                        "{first} and {other} in {folder} have the same position ({position}) but are different images. "
+                        "Export the series again, or remove the file that does not belong to it."
+                    ).format(first=first.name, other=other.name, folder=first.path.parent, position=place)
                 )
         return values
 
@@ -200,30 +214,35 @@ def _read(grid: Grid, pixels: Pixels) -> tuple[np.ndarray, Geometry, dict[str, A
     return voxels, geometry, reading
 
 
-def _notices(name: str, reading: dict[str, Any]) -> list[str]:
+def _notices(name: str, reading: dict[str, Any]) -> list[Message]:
     """Return what the user should know about how the slices became a volume."""
-    notices: list[str] = []
+    notices: list[Message] = []
     if straight := reading.get("straightened"):
         low, high = reading["step_mm"]
-        steps = f"{low:g} mm apart" if high - low < 1e-3 * high else f"{low:g} to {high:g} mm apart"
+        distance = _("{low:.3g} mm") if high - low < 1e-3 * high else _("{low:.3g} to {high:.3g} mm")
+        moved = _(
+            "The slices of {series} are {distance} apart. They were interpolated onto a regular grid of {slices} "
+            "slices that are {step:.3g} mm apart; the result has this grid."
+        )
+        if straight["aside_mm"]:
+            moved = _(
+                "The slices of {series} are {distance} apart and shifted sideways by up to {shift:.3g} mm. They were "
+                "interpolated onto a regular grid of {slices} slices that are {step:.3g} mm apart; the result has "
+                "this grid."
+            )
         notices.append(
-            _(
-                "The slices of {name} lie {steps} and up to {straight:g} mm aside of one another; "
-                "they were straightened: "
-                "interpolated onto a regular grid of {straight2} slices {straight3:g} mm apart, "
-                "on which the result lies."
-            ).format(
-                name=name,
-                steps=steps,
-                straight=straight["aside_mm"],
-                straight2=straight["slices"],
-                straight3=straight["step_mm"],
+            moved.format(
+                series=name,
+                distance=distance.format(low=low, high=high),
+                shift=straight["aside_mm"],
+                slices=straight["slices"],
+                step=straight["step_mm"],
             )
         )
     if gaps := reading.get("interpolated_mm"):
         notices.append(
-            _("Slices of {name} are missing in {count} place(s); what lies there was interpolated.").format(
-                name=name, count=len(gaps)
+            _("{series} has missing slices (number of gaps: {count}), which were interpolated.").format(
+                series=name, count=len(gaps)
             )
         )
     if "photometric_interpretation" in reading:
@@ -235,8 +254,8 @@ def _notices(name: str, reading: dict[str, Any]) -> list[str]:
         )
     if doubled := reading.get("doubled"):
         notices.append(
-            _("{doubled} slice(s) of {name} are there twice, with the same content; each was used once.").format(
-                doubled=doubled, name=name
+            _("{series} has duplicate slices with the same content ({count} of them); each was used once.").format(
+                series=name, count=doubled
             )
         )
     return notices
@@ -247,11 +266,12 @@ def _frames(series: Series) -> list[Frame]:
     return [frame for stack in series.stacks for frame in stack.frames]
 
 
-def _title(series: Series) -> str:
+def _title(series: Series) -> Message:
     """Return a series as a message names it."""
     study = series.study
     count = sum(len(stack.frames) for stack in series.stacks)
-    return f"{' '.join(filter(None, (study.modality, study.number, study.description))) or 'unnamed'}, {count} slices"
+    title = " ".join(filter(None, (study.modality, study.number, study.description))) or _("unnamed")
+    return _("{series}, {count} slices").format(series=title, count=count)
 
 
 def _damaged(found: DicomFiles) -> str:

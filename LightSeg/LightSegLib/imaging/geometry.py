@@ -36,23 +36,28 @@ class Geometry:
             raise InputError(
                 _(
                     "The image has a voxel spacing of {spacing} mm, which is not positive. "
-                    "Correct the spacing in the file's header or export the image again."
-                ).format(spacing=tuple(self.spacing))
+                    "Correct the spacing in the file header or export the image again."
+                ).format(spacing=" x ".join(f"{step:.4g}" for step in self.spacing))
             )
         if not all(SMALLEST_STEP <= step <= LARGEST_STEP for step in self.spacing):
             raise InputError(
-                f"The image has a voxel spacing of {tuple(self.spacing)} mm, which no image of a body has. "
-                "Correct the spacing in the file's header or export the image again."
+                _(
+                    "The image has a voxel spacing of {spacing} mm, "
+                    "which is not plausible for a medical image. "
+                    "Correct the spacing in the file header or export the image again."
+                ).format(spacing=" x ".join(f"{step:.4g}" for step in self.spacing))
             )
         if not all(abs(place) <= FARTHEST for place in self.origin):
             raise InputError(
-                f"The image begins at {tuple(self.origin)} mm, which is no place of a body. "
-                "Correct the origin in the file's header or export the image again."
+                _(
+                    "The image has its origin at {origin} mm, which is not plausible for a medical image. "
+                    "Correct the origin in the file header or export the image again."
+                ).format(origin=", ".join(f"{place:.4g}" for place in self.origin))
             )
         direction = np.asarray(self.direction, float)
         if not np.isfinite(direction).all() or abs(np.linalg.det(direction.reshape(3, 3))) < 1e-3:
             raise InputError(
-                _("The image's direction matrix is singular. Export the image again with a valid orientation.")
+                _("The direction matrix of the image is singular. Export the image again with a valid orientation.")
             )
 
     @property

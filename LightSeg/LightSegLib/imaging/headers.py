@@ -18,9 +18,9 @@ def check_spacing(name: str, spacing: Sequence[float]) -> None:
     if not all(math.isfinite(step) and step > 0 for step in spacing):
         raise InputError(
             _(
-                "{name} states a voxel spacing of {spacing} mm, which is not positive. "
-                "Correct the spacing in the file's header or export the image again."
-            ).format(name=name, spacing=" x ".join(f"{step:g}" for step in spacing))
+                "{name} has a voxel spacing of {spacing} mm, which is not positive. "
+                "Correct the spacing in the file header or export the image again."
+            ).format(name=name, spacing=" x ".join(f"{step:.4g}" for step in spacing))
         )
 
 
@@ -29,8 +29,7 @@ def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputErro
     if components > 1:
         return InputError(
             _(
-                "{file} has {components} components per voxel. Save one component, or each channel, as a "
-                "file of its own."
+                "{file} has {components} components per voxel. Save one component, or each channel, as a separate file."
             ).format(file=name, components=components)
         )
     return InputError(

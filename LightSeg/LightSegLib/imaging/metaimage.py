@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from .detached import Layout, read_header, read_numbers
 from .geometry import FARTHEST, Geometry
@@ -41,8 +42,8 @@ FLAGS = dict.fromkeys(("true", "t", "1"), True) | dict.fromkeys(("false", "f", "
 LPS = ("", "rai", "???", "??")  # AnatomicalOrientation of a file without matrix, from where its axes run
 
 
-def read_metaimage(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
-    """Return the voxels [k, j, i], geometry and notices.
+def read_metaimage(path: Path) -> tuple[np.ndarray, Geometry, tuple[Message, ...]]:
+    """Voxels [k, j, i], geometry and notices.
 
     Raises:
         InputError: for what is not a complete file with one scalar 3D image at a known place.
@@ -63,8 +64,8 @@ def _parsed(name: str, content: bytes) -> dict[str, str]:
         field, *value = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
         key = field.lower()
         if not value or key in fields:
-            why = _("is stated twice") if key in fields else _("is no field of the format")
-            raise _wrong(name, _("'{field}' in its header {why}").format(field=field[:60], why=why))
+            why = _("occurs twice") if key in fields else _("is not a field of the format")
+            raise _wrong(name, _("'{field}' in its header {reason}").format(field=field[:60], reason=why))
         fields[key] = value[0]
         if key == "elementdatafile":
             break
@@ -86,7 +87,7 @@ def _lengths(name: str, fields: dict[str, str]) -> list[int]:
     """
     lengths = [whole(word) or 0 for word in fields.get("dimsize", "").split()]
     if not lengths or min(lengths) < 1 or whole(fields["ndims"]) != len(lengths):
-        raise _wrong(name, _("its header states no size"))
+        raise _wrong(name, _("its header gives no valid size"))
     components = whole(fields.get("elementnumberofchannels", "1"))
     if components != 1:
         raise not_scalar(name, components or 2)
@@ -97,7 +98,7 @@ def _lengths(name: str, fields: dict[str, str]) -> list[int]:
     return lengths
 
 
-def _geometry(name: str, fields: dict[str, str], lengths: list[int]) -> tuple[Geometry, tuple[str, ...]]:
+def _geometry(name: str, fields: dict[str, str], lengths: list[int]) -> tuple[Geometry, tuple[Message, ...]]:
     """Return the geometry of a MetaImage header, and notices about what was assumed."""
     axes = whole(fields["ndims"]) or 3
     spacing = _numbers(name, fields, ("elementspacing", "elementsize"), axes)
@@ -108,25 +109,27 @@ def _geometry(name: str, fields: dict[str, str], lengths: list[int]) -> tuple[Ge
     if spacing is None:
         raise InputError(
             _(
-                "{file} has no ElementSpacing: the size of its voxels is not known. Save it again with its spacing."
+                "{file} has no ElementSpacing, so the size of its voxels is unknown. Save it again with its spacing."
             ).format(file=name)
         )
     check_spacing(name, spacing[:3].tolist())
     if unit is None:
-        raise _wrong(name, _("its header states the DistanceUnits '{text}'").format(text=fields["distanceunits"][:60]))
+        raise _wrong(
+            name, _("its header has the unsupported DistanceUnits '{units}'").format(units=fields["distanceunits"][:60])
+        )
     oriented = fields.get("anatomicalorientation", "").lower()
     if matrix is None and oriented not in LPS:
         raise InputError(
             _(
-                "{file} has no TransformMatrix, and axes that run as '{oriented}' says: its place is not "
-                "known. Save it again with its matrix."
-            ).format(file=name, oriented=oriented[:20].upper())
+                "{file} has no TransformMatrix but the AnatomicalOrientation '{orientation}', "
+                "so its position is unknown. Save it again with its matrix."
+            ).format(file=name, orientation=oriented[:20].upper())
         )
     if center is not None and center.any() and matrix is not None and not np.allclose(matrix, np.eye(axes).ravel()):
         raise InputError(
             _(
-                "{file} is turned around a CenterOfRotation, which programs understand in different ways. "
-                "Save it again, for example by 3D Slicer."
+                "{file} has a CenterOfRotation, which programs interpret in different ways. "
+                "Save it again, for example with 3D Slicer."
             ).format(file=name)
         )
     missing = [word for word, found in (("TransformMatrix", matrix), ("Offset", offset)) if found is None]
@@ -141,13 +144,13 @@ def _geometry(name: str, fields: dict[str, str], lengths: list[int]) -> tuple[Ge
     return geometry, (_assumed(name, missing),) if missing else ()
 
 
-def _assumed(name: str, missing: list[str]) -> str:
+def _assumed(name: str, missing: list[str]) -> Message:
     """Return the notice about fields that a header lacks."""
-    words = " and ".join(missing)
+    words = joined(_(" and "), missing)
     return _(
-        "{file} has no {words}, so what MetaImage has by default was taken: axes to the left, to "
-        "the back and up, from the origin. Check that right and left are not exchanged."
-    ).format(file=name, words=words)
+        "{file} has no {fields}, so the defaults of MetaImage were used: axes pointing left, "
+        "back and up, starting at the origin. Check that left and right are not swapped."
+    ).format(file=name, fields=words)
 
 
 def _numbers(name: str, fields: dict[str, str], names: tuple[str, ...], count: int) -> np.ndarray | None:
@@ -157,10 +160,12 @@ def _numbers(name: str, fields: dict[str, str], names: tuple[str, ...], count: i
         return None
     values = np.array([finite(word) for word in stated.split()])
     if len(values) != count or not np.isfinite(values).all():
-        raise _wrong(name, _("'{stated}' in its header is not {count} numbers").format(stated=stated[:60], count=count))
+        raise _wrong(
+            name, _("'{value}' in its header is not a list of {count} numbers").format(value=stated[:60], count=count)
+        )
     if np.abs(values).max() > FARTHEST:
         raise _wrong(
-            name, _("'{stated}' in its header is no spacing and no place of a body").format(stated=stated[:60])
+            name, _("'{value}' in its header is not plausible as a spacing or position").format(value=stated[:60])
         )
     return values
 
@@ -171,18 +176,18 @@ def _voxels(path: Path, fields: dict[str, str], start: int, lengths: list[int]) 
     kind = TYPES.get(fields.get("elementtype", "").upper())
     if kind is None:
         raise _wrong(
-            name, _("voxels of the type '{text}' are not read").format(text=fields.get("elementtype", "")[:60])
+            name, _("voxels of the type '{type}' are not supported").format(type=fields.get("elementtype", "")[:60])
         )
     scale = finite(fields.get("elementtointensityfunctionslope", "1"))
     shift = finite(fields.get("elementtointensityfunctionoffset", "0"))
     if (scale, shift) != (1, 0):
-        raise _wrong(name, _("its values are to be scaled by ElementToIntensityFunction, which few programs do"))
+        raise _wrong(name, _("it uses ElementToIntensityFunction, which few programs support"))
     skipped = whole(fields.get("headersize", "0"))
     if skipped is None or skipped < -1:
-        raise _wrong(name, _("its HeaderSize is no number"))
+        raise _wrong(name, _("its HeaderSize is not a number"))
     packing = ZLIB if _flag(name, fields, "compresseddata") else RAW
     if packing == ZLIB and skipped:
-        raise _wrong(name, _("it states a HeaderSize of compressed voxels"))
+        raise _wrong(name, _("it has a HeaderSize although its voxels are compressed"))
     big = _flag(name, fields, "binarydatabyteordermsb") or _flag(name, fields, "elementbyteordermsb")
     text = not _flag(name, fields, "binarydata", absent=True)
     return read_numbers(
@@ -205,7 +210,7 @@ def _flag(name: str, fields: dict[str, str], field: str, absent: bool = False) -
 def _wrong(name: str, what: str) -> InputError:
     """Return the error for a header that makes no sense."""
     return InputError(
-        _("{file} cannot be read as an image ({what}). Save it again, for example by 3D Slicer.").format(
-            file=name, what=what
+        _("{file} cannot be read as an image ({reason}). Save it again, for example with 3D Slicer.").format(
+            file=name, reason=what
         )
     )

@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .geometry import FARTHEST, Geometry
 from .headers import check_spacing
@@ -39,7 +40,7 @@ class Image:
 
     voxels: np.ndarray
     geometry: Geometry
-    notices: tuple[str, ...]
+    notices: tuple[Message, ...]
     facts: dict[str, Any]
 
 
@@ -70,8 +71,10 @@ def read_nifti(path: Path) -> Image:
     return Image(_scaled(np.frombuffer(content, kind).reshape(shape), header), geometry, notices, facts)
 
 
-def place(name: str, header: Header, shape: tuple[int, int, int]) -> tuple[Geometry, tuple[str, ...], dict[str, Any]]:
-    """Return the geometry by the matrix that counts, notices of what contradicts it, and facts for the provenance.
+def place(
+    name: str, header: Header, shape: tuple[int, int, int]
+) -> tuple[Geometry, tuple[Message, ...], dict[str, Any]]:
+    """Geometry by the matrix that counts, notices of what contradicts it, and facts for the provenance.
 
     The sform counts where its code is above 0, else the qform, else the spacing alone, with the image's center at 0 and
     its first axis to the left, as nibabel reads it.
@@ -83,8 +86,7 @@ def place(name: str, header: Header, shape: tuple[int, int, int]) -> tuple[Geome
     if not (np.abs(matrix) < FARTHEST).all() or abs(np.linalg.det(_directions(matrix))) < 1e-3:
         raise InputError(
             _(
-                "The {taken} of {name} is no matrix that can place an image. "
-                "Correct it in the file's header or export the image again."
+                "The {taken} of {name} is not a valid matrix. Correct it in the file header or export the image again."
             ).format(taken=taken, name=name)
         )
     geometry = Geometry.from_index_to_world(RAS_TO_LPS @ matrix, shape)
@@ -93,9 +95,9 @@ def place(name: str, header: Header, shape: tuple[int, int, int]) -> tuple[Geome
     if taken == "pixdim":
         notices.append(
             _(
-                "{name} does not say where its voxels lie (sform_code and qform_code are 0): "
-                "its center was put at the origin and its first axis to the left. "
-                "Check that right and left are not exchanged."
+                "{name} does not define its position (sform_code and qform_code are 0): "
+                "its center was placed at the origin, with the first axis pointing left. "
+                "Check that left and right are not swapped."
             ).format(name=name)
         )
     far = CONTRADICTION * min(geometry.spacing)
@@ -104,8 +106,8 @@ def place(name: str, header: Header, shape: tuple[int, int, int]) -> tuple[Geome
             facts[f"{other}_apart_mm"] = round(apart, 3)
             notices.append(
                 _(
-                    "The {taken} and the {other} of {name} place its voxels differently, up to {apart:.3g} mm apart. "
-                    "The {taken} was taken, as the NIfTI standard says: check the place of the result."
+                    "The {taken} and the {other} of {name} place its voxels up to {apart:.3g} mm apart. "
+                    "The {taken} was used, as the NIfTI standard requires: check the position of the result."
                 ).format(taken=taken, other=other, name=name, apart=apart)
             )
     if header.unit != 1:

@@ -127,10 +127,10 @@ def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:
     if datatype in KINDS and bits != 8 * np.dtype(KINDS[datatype]).itemsize:
         raise _contradictory(
             name,
-            _("{bits} bits a voxel, which its datatype {datatype} does not have").format(bits=bits, datatype=datatype),
+            _("{bits} bits per voxel, which does not fit its datatype {datatype}").format(bits=bits, datatype=datatype),
         )
     if offset != 0 and not (at.size + 4 <= offset <= LARGEST_OFFSET and offset == int(offset)):
-        raise _contradictory(name, _("voxels that begin at byte {offset:g}").format(offset=offset))
+        raise _contradictory(name, _("{offset:g} as the position of its voxels").format(offset=offset))
     return Header(
         order,
         (count, *dimensions),
@@ -151,8 +151,8 @@ def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:
 def _contradictory(name: str, what: str) -> InputError:
     """Return the error for a header that contradicts itself."""
     return InputError(
-        _("{file} cannot be read as an image (its header states {what}). Export the image again.").format(
-            file=name, what=what
+        _("{file} cannot be read as an image (its header gives {reason}). Export the image again.").format(
+            file=name, reason=what
         )
     )
 
@@ -167,7 +167,7 @@ def shape_of(name: str, header: Header) -> tuple[int, int, int]:
     lengths = lengths[: max(count, 0)]
     if not 1 <= count <= 7 or min(lengths) < 1:
         raise InputError(
-            _("{name} cannot be read as an image (its header states no size). Export the image again.").format(
+            _("{name} cannot be read as an image (its header gives no valid size). Export the image again.").format(
                 name=name
             )
         )
@@ -177,7 +177,7 @@ def shape_of(name: str, header: Header) -> tuple[int, int, int]:
     if header.datatype not in KINDS:
         raise InputError(
             _(
-                "{name} has voxels of NIfTI's datatype {datatype}, which are not numbers on a gray scale. "
+                "{name} has voxels of the NIfTI data type {datatype}, which is not grayscale. "
                 "Convert it to an integer or floating-point image."
             ).format(name=name, datatype=header.datatype)
         )

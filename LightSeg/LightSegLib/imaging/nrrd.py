@@ -110,8 +110,8 @@ def _parsed(name: str, content: bytes) -> Nrrd:
         field, colon, value = line.partition(":")
         known = re.sub(r"[ \t]", "", field).lower()
         if not colon or known not in KNOWN or known in fields:
-            why = _("is stated twice") if known in fields else _("is no field of the format")
-            raise _wrong(name, _("'{field}' in its header {why}").format(field=field[:60], why=why))
+            why = _("occurs twice") if known in fields else _("is not a field of the format")
+            raise _wrong(name, _("'{field}' in its header {reason}").format(field=field[:60], reason=why))
         fields[known] = value.strip()
         if known == "datafile" and value.split()[:1] == ["LIST"]:
             break
@@ -124,14 +124,14 @@ def _axes(header: Nrrd) -> tuple[list[int], list[int]]:
     lengths = [whole(word) or 0 for word in header.words("sizes")]
     count = whole(header.fields.get("dimension", ""))
     if not lengths or min(lengths) < 1 or count != len(lengths):
-        raise _wrong(name, _("its header states no size"))
+        raise _wrong(name, _("its header gives no valid size"))
     if "spacings" in header.fields:
         steps = [finite(word) for word in header.words("spacings")]
         check_spacing(name, [step for step, length in zip(steps, lengths, strict=False) if length > 1])
     vectors = _vectors(header)
     kinds = [word.lower() for word in header.words("kinds")] or ["domain"] * count
     if len(kinds) != count or (vectors is not None and len(vectors) != count):
-        raise _wrong(name, _("its header does not state the axes of all {count} dimensions").format(count=count))
+        raise _wrong(name, _("its header does not define the axes of all {count} dimensions").format(count=count))
     inside = [kind in IN_SPACE for kind in kinds] if vectors is None else [one is not None for one in vectors]
     spatial = [axis for axis in range(count) if inside[axis]]
     for axis in range(count):
@@ -163,7 +163,7 @@ def _vector(header: Nrrd, text: str) -> np.ndarray | None:
         return None
     values = [finite(word) for word in text.strip("()").split(",")]
     if not text.startswith("(") or not np.isfinite(values).all():
-        raise _wrong(header.name, _("'{text}' in its header is no position").format(text=text[:60]))
+        raise _wrong(header.name, _("'{value}' in its header is not a position").format(value=text[:60]))
     return np.array(values)
 
 
@@ -175,30 +175,32 @@ def _geometry(header: Nrrd, lengths: tuple[int, ...]) -> Geometry:
     """
     name, space = header.name, header.fields.get("space", "").lower()
     if space not in TO_LPS:
-        stated = _("is in the space '{space}'").format(space=space[:60]) if space else _("names no space")
+        stated = _("is in the space '{space}'").format(space=space[:60]) if space else _("does not name a space")
         raise InputError(
             _(
-                "{file} {stated}, which does not tell left from right. Save it with a space such as "
-                "left-posterior-superior."
-            ).format(file=name, stated=stated)
+                "{file} {reason}, so left and right cannot be distinguished. "
+                "Save it with a space such as left-posterior-superior."
+            ).format(file=name, reason=stated)
         )
     vectors = [one for one in _vectors(header) or () if one is not None]
     origin = _vector(header, header.fields.get("spaceorigin", "none"))
     if origin is None or len(vectors) < 3:
         missing = "space directions" if len(vectors) < 3 else "space origin"
         raise InputError(
-            _("{file} has no {missing}: its place is not known. Save it again with its place.").format(
+            _("{file} has no {missing}, so its position is unknown. Save it again with its position.").format(
                 file=name, missing=missing
             )
         )
     units = [UNITS.get(unit.strip().lower()) for unit in re.findall(r'"([^"]*)"', header.fields.get("spaceunits", ""))]
     units = units or [1.0, 1.0, 1.0]
     if any(len(one) != 3 for one in (*vectors, origin)) or len(units) != 3:
-        raise _wrong(name, _("its header does not place it in three dimensions"))
+        raise _wrong(name, _("its header does not define a position in three dimensions"))
     if None in units:
-        raise _wrong(name, _("its header states the space units {text}").format(text=header.fields["spaceunits"][:60]))
+        raise _wrong(
+            name, _("its header has the unsupported space units {units}").format(units=header.fields["spaceunits"][:60])
+        )
     if max(np.abs(one).max() for one in (*vectors, origin)) > FARTHEST:
-        raise _wrong(name, _("its header states a spacing or an origin that is no place of a body"))
+        raise _wrong(name, _("its spacing or origin is not plausible for a medical image"))
     scale = np.array(units, float) * TO_LPS[space]
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(vectors[:3]).T * scale[:, None]
@@ -216,23 +218,23 @@ def _voxels(path: Path, header: Nrrd, start: int) -> np.ndarray:
     encoding = fields.get("encoding", "").lower()
     lines, skipped = whole(fields.get("lineskip", "0")), whole(fields.get("byteskip", "0"))
     if kind is None:
-        raise _wrong(name, _("voxels of the type '{text}' are not read").format(text=fields.get("type", "")[:60]))
+        raise _wrong(name, _("voxels of the type '{type}' are not supported").format(type=fields.get("type", "")[:60]))
     if encoding not in (*PACKINGS, *TEXT):
-        raise _wrong(name, _("the encoding '{encoding}' is not read").format(encoding=encoding[:60]))
+        raise _wrong(name, _("the encoding '{encoding}' is not supported").format(encoding=encoding[:60]))
     packing = PACKINGS.get(encoding, RAW)
     if lines is None or skipped is None or lines < 0 or skipped < -1 or ((lines or skipped) and packing != RAW):
-        raise _wrong(name, _("its header skips lines or bytes in a way that is not read"))
+        raise _wrong(name, _("its header uses line skip or byte skip in an unsupported way"))
     text = encoding in TEXT
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower(), "")
     if not order and not text and kind[1] != "1":
-        raise _wrong(name, _("its header does not state the order of the bytes (endian)"))
+        raise _wrong(name, _("its header does not define the byte order (endian)"))
     return read_numbers(path, Layout(order + kind, count, start, packing, lines, skipped, text))
 
 
 def _wrong(name: str, what: str) -> InputError:
     """Return the error for a header that makes no sense."""
     return InputError(
-        _("{file} cannot be read as an image ({what}). Save it again, for example by 3D Slicer.").format(
-            file=name, what=what
+        _("{file} cannot be read as an image ({reason}). Save it again, for example with 3D Slicer.").format(
+            file=name, reason=what
         )
     )

@@ -41,8 +41,9 @@ def read_packed(name: str, stream: IO[bytes], size: int, packing: str = RAW) -> 
     if len(content) > size:
         raise InputError(
             _(
-                "{file} cannot be read as an image (it holds more voxels than its header states, {size} "
-                "bytes). Its header was changed or damaged: get it again."
+                "{file} cannot be read as an image (it contains more than the {size} bytes of voxels "
+                "that its header describes). "
+                "Its header was changed or damaged: copy or download it again."
             ).format(file=name, size=size)
         )
     return content
@@ -70,8 +71,8 @@ def incomplete(name: str) -> InputError:
     """Return the error for a file that ends early."""
     return InputError(
         _(
-            "{file} cannot be read as an image (the file ends before its last voxel). It was not "
-            "copied or downloaded completely: get it again."
+            "{file} cannot be read as an image (the file ends before its last voxel). "
+            "It is incomplete: copy or download it again."
         ).format(file=name)
     )
 
@@ -79,9 +80,10 @@ def incomplete(name: str) -> InputError:
 def damaged(name: str) -> InputError:
     """Return the error for a file with a wrong checksum."""
     return InputError(
-        _("{file} cannot be read as an image (its checksum is another). It was damaged: get it again.").format(
-            file=name
-        )
+        _(
+            "{file} cannot be read as an image (its checksum does not match). The file is damaged: "
+            "copy or download it again."
+        ).format(file=name)
     )
 
 
@@ -113,5 +115,5 @@ def _unzlib(stream: IO[bytes], size: int) -> bytearray:
         if not given and not unpacker.eof:
             raise EOFError
     if unpacker.unused_data or stream.read(1):
-        raise zlib.error("something follows what is packed")
+        raise zlib.error(_("there is further data after the compressed voxels"))
     return content

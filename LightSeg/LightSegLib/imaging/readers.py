@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .affine import shear_degrees, snapped, straightened
 from .dicom.files import is_dicom
@@ -56,18 +58,19 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
     if few := few_values(voxels):
         notices += (
             _(
-                "{file} has {few} different values alone, as label maps and masks have. Check that it is the image."
-            ).format(file=name, few=few),
+                "{file} has only {count} different values, as label maps and masks have. Check that it is the image."
+            ).format(file=name, count=few),
         )
     if snapped(geometry) is None:
         angle = round(shear_degrees(geometry), 2)
-        voxels, geometry = straightened(voxels, geometry)
+        with _naming(name):
+            voxels, geometry = straightened(voxels, geometry)
         size, spacing = (" x ".join(f"{n:.4g}" for n in of) for of in (geometry.shape[::-1], geometry.spacing))
         notices += (
             _(
-                "The axes of {file} are {angle:g} degrees off right angles, so it was interpolated onto "
-                "{size} voxels of {spacing} mm at right angles. The result is on that grid, at the same "
-                "place, not on the file's."
+                "The axes of {file} deviate from right angles by {angle:.2g} degrees, "
+                "so it was interpolated onto a grid with right angles, {size} voxels of {spacing} mm. "
+                "The result has this grid, at the same position."
             ).format(file=name, angle=angle, size=size, spacing=spacing),
         )
         reading["straightened_degrees"] = angle
@@ -89,16 +92,19 @@ def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
 def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry]:
     """Read a label map like `read_grid`, on the grid that `read_volume` gives an image with the same matrix."""
     voxels, geometry = read_grid(path)
-    return straightened(voxels, geometry, labels=True) if snapped(geometry) is None else (voxels, geometry)
+    if snapped(geometry) is not None:
+        return voxels, geometry
+    with _naming(Path(path).name):
+        return straightened(voxels, geometry, labels=True)
 
 
-def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, Any]]:
+def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[Message, ...], dict[str, Any]]:
     """Return the voxels, geometry without the shear that rounding explains, notices and facts."""
     try:
         if not path.exists():
             raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
         if not path.is_file():
-            raise InputError(_("{file} is not a file that can be read. Choose another one.").format(file=path))
+            raise InputError(_("{file} is a pipe or a device, not a file. Choose an image file.").format(file=path))
         voxels, geometry, notices, facts = _by_name(path)
     except OSError as error:
         raise InputError(
@@ -112,7 +118,7 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, 
     return voxels, geometry, notices, facts
 
 
-def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[str, Any]]:
+def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[Message, ...], dict[str, Any]]:
     """Read an image by the reader of its file name's ending.
 
     Raises:
@@ -132,21 +138,30 @@ def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[str, ...], dict[st
     raise InputError(_not_read(path))
 
 
-def _not_read(path: Path) -> str:
+def _not_read(path: Path) -> Message:
     """Return the message for a file format that is not read."""
     name, ending = path.name, path.suffix.lower()
     if ending in (".hdr", ".img"):
         other = path.with_suffix(".img" if ending == ".hdr" else ".hdr")
-        without = "" if other.exists() else _(" and {file} is missing beside it").format(file=other.name)
+        without = "" if other.exists() else _(" and whose other file, {file}, is missing").format(file=other.name)
         return _(
-            "{file} is one of two files of an Analyze or NIfTI image, which are not read{without}. "
-            "Convert it to NIfTI or NRRD in one file."
-        ).format(file=name, without=without)
-    known = _("images that end in {ending} are not read").format(ending=path.suffix)
+            "{file} is one of the two files of an Analyze or NIfTI image, "
+            "which LightSeg does not read{more}. Convert it to a single NIfTI or NRRD file."
+        ).format(file=name, more=without)
+    known = _("the extension {ending} is not supported").format(ending=path.suffix)
     return _(
-        "{file} cannot be read as an image ({reason}). Use NIfTI, NRRD, MetaImage or a folder with one DICOM series; "
-        "give a DICOM file the ending .dcm."
-    ).format(file=name, reason=known if ending else _("its name has no ending, and it is no DICOM file"))
+        "{file} cannot be read as an image ({reason}). Use NIfTI, NRRD, "
+        "MetaImage or a folder with one DICOM series; give a DICOM file the extension .dcm."
+    ).format(file=name, reason=known if ending else _("it has no file extension and is not a DICOM file"))
+
+
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    """What is wrong with the geometry of an image is said with the name of its file."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(_("{file} cannot be used. {reason}").format(file=file, reason=error)) from error
 
 
 def _holds_dicom(path: Path) -> bool:

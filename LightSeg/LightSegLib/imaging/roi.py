@@ -29,7 +29,7 @@ class RegionOfInterest:
             InputError: for a box without extent.
         """
         if r1 == r2 or a1 == a2 or s1 == s2:
-            raise InputError(_("The region of interest has no extent. Give two opposite corners of a box."))
+            raise InputError(_("The region of interest is empty. Give two opposite corners of a box."))
         corners = np.array(list(itertools.product((r1, r2), (a1, a2), (s1, s2))), float)
         return cls(ras_to_lps(corners))
 
@@ -46,8 +46,8 @@ class RegionOfInterest:
         if (upper <= lower).any():
             raise InputError(
                 _(
-                    "The region of interest lies outside the volume. Move it over the structure to segment, "
-                    "or leave it out to segment the whole volume."
+                    "The region of interest is outside the volume. Move it over the structure to segment, "
+                    "or omit it to segment the whole volume."
                 )
             )
         k, j, i = (slice(int(a), int(b)) for a, b in zip(lower, upper, strict=True))

@@ -50,9 +50,9 @@ def straighten(
         aside = np.ptp(local[:, :2], axis=0).max()
         raise InputError(
             _(
-                "The slices lie {min:g} to {max:g} mm apart and up to {aside:g} mm aside of one another: "
-                "that fits no regular grid. Export the whole series again."
-            ).format(min=steps.min(), max=steps.max(), aside=aside)
+                "The slices are {low:.3g} to {high:.3g} mm apart and shifted sideways by up to {shift:.3g} mm, "
+                "which does not fit a regular grid. Export the whole series again."
+            ).format(low=steps.min(), high=steps.max(), shift=aside)
         )
     placed = _Placed(slice_of, offsets - low, grid[1:])
     voxels = _between(placed, slice_positions, np.arange(count) * step, grid)

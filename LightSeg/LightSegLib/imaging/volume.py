@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .geometry import Geometry
 
@@ -33,13 +34,13 @@ class Volume:
     geometry: Geometry
     name: str = "volume"
     reading: dict[str, Any] = field(default_factory=dict)
-    notices: tuple[str, ...] = ()
+    notices: tuple[Message, ...] = ()
 
     def __post_init__(self) -> None:
         if tuple(self.voxels.shape) != tuple(self.geometry.shape):
             raise ValueError(
-                _("voxels {shape} do not fit geometry {shape2}").format(
-                    shape=self.voxels.shape, shape2=self.geometry.shape
+                _("voxels of shape {shape} do not fit a geometry of shape {grid}").format(
+                    shape=self.voxels.shape, grid=self.geometry.shape
                 )
             )
 
@@ -94,7 +95,7 @@ def check_voxels(voxels: np.ndarray, name: str) -> None:
     if voxels.dtype.kind not in "iufb":
         raise InputError(
             _(
-                "{name} has voxels of type {dtype}, which are not numbers on a gray scale. "
+                "{name} has voxels of type {dtype}, which is not grayscale. "
                 "Convert it to an integer or floating-point image."
             ).format(name=name, dtype=voxels.dtype)
         )
@@ -102,9 +103,9 @@ def check_voxels(voxels: np.ndarray, name: str) -> None:
         bad = int(np.size(voxels) - np.count_nonzero(np.isfinite(voxels)))
         raise InputError(
             _(
-                "{name} has {bad} voxels that are NaN or infinite. Replace them, "
-                "for example by the lowest value of the image, and try again."
-            ).format(name=name, bad=bad)
+                "{name} has voxels that are NaN or infinite ({count} of them). Replace them, "
+                "for example with the lowest value of the image, and try again."
+            ).format(name=name, count=bad)
         )
     low, high = float(voxels.min()), float(voxels.max())
     if max(-low, high) > LARGEST_VALUE or 0 < high - low < SMALLEST_RANGE:
@@ -147,12 +148,14 @@ def check_labels(voxels: np.ndarray, name: str) -> None:
     """
     if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.round(voxels)):
         raise InputError(
-            _("{name} is not a label map: it has fractional voxels. Choose the file with the labels.").format(name=name)
+            _("{name} is not a label map because it has fractional voxels. Choose the file with the labels.").format(
+                name=name
+            )
         )
     if voxels.size and (voxels.min() < 0 or voxels.max() > LARGEST_LABEL):
         raise InputError(
             _(
-                "{name} is not a label map: it has voxels below 0 or above {LARGEST_LABEL}. "
+                "{name} is not a label map because it has voxels below 0 or above {largest}. "
                 "Choose the file with the labels."
-            ).format(name=name, LARGEST_LABEL=LARGEST_LABEL)
+            ).format(name=name, largest=LARGEST_LABEL)
         )

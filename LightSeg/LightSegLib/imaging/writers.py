@@ -55,7 +55,7 @@ def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
     path = Path(path)
     if not path.name.lower().endswith(endings):
         raise OutputError(
-            _("{file} has no ending that can be written. Use one of {endings}.").format(
+            _("{file} does not have a supported file extension. Use one of {endings}.").format(
                 file=path.name, endings=", ".join(endings)
             )
         )
@@ -81,8 +81,8 @@ def check_holds(path: str | Path, geometry: Geometry) -> None:
     if Path(path).name.lower().endswith(NIFTI_ENDINGS) and not geometry.is_orthogonal:
         raise OutputError(
             _(
-                "The image's axes are not at right angles, which NIfTI cannot hold. Write .seg.nrrd or .nrrd, "
-                "which keep the grid as it is."
+                "The image axes are not at right angles, which NIfTI cannot store. "
+                "Write .seg.nrrd or .nrrd instead, which keep the grid."
             )
         )
 

@@ -258,13 +258,15 @@ class _Rows:
         file = self._folder / "sums"
         try:
             if shutil.disk_usage(self._folder).free < 4 * math.prod(shape):
-                raise OSError(_("{prod:.1f} GB are needed").format(prod=4 * math.prod(shape) / 1e9))
+                raise OSError(_("{size:.1f} GB are needed").format(size=4 * math.prod(shape) / 1e9))
             with file.open("wb") as stream:  # written, since a full disk would end the program when a map is used
                 for _row in range(self._depth):
                     np.zeros(shape[1:], np.float32).tofile(stream)
         except OSError as error:
             raise MemoryError(
-                _("{folder} has no room for the sums ({reason})").format(folder=self._folder, reason=error)
+                _("{folder} does not have enough space for intermediate results ({reason})").format(
+                    folder=self._folder, reason=error
+                )
             ) from error
         places = np.memmap(file, np.float32, "r+", shape=shape)
         if os.name == "posix":  # the map keeps it; so it is gone however the program ends

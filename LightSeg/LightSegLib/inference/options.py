@@ -14,6 +14,7 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .backends.precisions import AUTO, BACKENDS, PRECISIONS
 
@@ -87,13 +88,15 @@ class InferenceOptions:
     def __post_init__(self) -> None:
         check_device(self.device)
         if self.precision not in (AUTO, *BACKENDS):
-            raise _refused("precision", self.precision, ", ".join(PRECISIONS))
+            raise _refused(_("precision"), self.precision, ", ".join(PRECISIONS))
         if self.largest_component not in PIECES:
-            raise _refused("largest component", self.largest_component, ", ".join(PIECES))
+            raise _refused(_("largest component"), self.largest_component, ", ".join(PIECES))
         if self.tile_overlap is not None and not 0 <= self.tile_overlap <= LARGEST_OVERLAP:
-            raise _refused("tile overlap", self.tile_overlap, f"a number from 0 to {LARGEST_OVERLAP}")
+            raise _refused(
+                _("tile overlap"), self.tile_overlap, _("a number from 0 to {largest}").format(largest=LARGEST_OVERLAP)
+            )
         if self.orientation is not None and self.orientation not in ORIENTATIONS:
-            raise _refused("orientation", self.orientation, "input, or three letters such as LPS, RAS, PIR")
+            raise _refused(_("orientation"), self.orientation, _("input, or three letters such as LPS, RAS, PIR"))
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object, for another process."""
@@ -112,7 +115,8 @@ class InferenceOptions:
             if default is ... or type(value) not in kinds:
                 raise InputError(
                     _(
-                        "The option {name} = {value!r} is not known here. Have the same version of LightSeg everywhere."
+                        "The option {name} = {value!r} is not known on this computer. "
+                        "Install the same version of LightSeg on all computers."
                     ).format(name=name, value=value)
                 )
         return cls(**data)
@@ -141,13 +145,13 @@ def check_device(name: str) -> None:
         InputError: for what is not a name of a device; whether this computer has it is asked later.
     """
     if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise _refused("device", name, "auto, cpu, cuda, cuda:N or mps")
+        raise _refused(_("device"), name, "auto, cpu, cuda, cuda:N or mps")
 
 
-def _refused(option: str, value: object, possible: str) -> InputError:
+def _refused(option: Message, value: object, choices: str) -> InputError:
     """Return the error for an option with an impossible value."""
     return InputError(
-        _("The {option} cannot be {value!r}. Choose one of: {possible}.").format(
-            option=option, value=value, possible=possible
+        _("The {option} cannot be {value!r}. Choose one of: {choices}.").format(
+            option=option, value=value, choices=choices
         )
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from ..catalog.card import Inference
+from ..core.i18n import Message
+from ..core.i18n import tr as _
 from .processing.preprocess import NetworkInput
 from .sliding_window import SLAB_ROWS, TileSampler
 
@@ -35,13 +37,19 @@ class ExecutionPlan:
         return 1 if self.device.type == "cpu" else self.tiles
 
     @property
-    def description(self) -> str:
+    def description(self) -> Message:
         """The plan as text for the user."""
-        tiles = f"{self.tiles} tiles at a time" if self.tiles > 1 else "one tile at a time"
-        return f"on {self.device}, {tiles}" + (f", sums {SUMS[self.sums]}" if self.sums != "device" else "")
+        tiles = _("one tile at a time")
+        if self.tiles > 1:
+            tiles = _("{count} tiles at a time").format(count=self.tiles)
+        if self.sums == "device":
+            return _("on {device}, {tiles}").format(device=self.device, tiles=tiles)
+        return _("on {device}, {tiles}, with intermediate results {place}").format(
+            device=self.device, tiles=tiles, place=SUMS[self.sums]
+        )
 
 
-SUMS = {"memory": "in the computer's memory", "disk": "on disk"}
+SUMS = {"memory": _("in the main memory"), "disk": _("on disk")}
 
 
 def execution_plans(

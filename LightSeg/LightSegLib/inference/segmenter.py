@@ -13,6 +13,7 @@ from .. import __version__
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY
 from ..core.errors import DeviceError, InputError, ModelError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.roi import RegionOfInterest
@@ -45,7 +46,7 @@ class _Run:
     plan: ExecutionPlan
     backend: str
     needed: int
-    notices: list[str]
+    notices: list[Message]
 
 
 class Segmenter:
@@ -146,12 +147,14 @@ class Segmenter:
         if self._too_large(prepared):
             notices.append(
                 _(
-                    "The model was made for a region of {roi_mm} mm. Expect a wrong result: "
-                    "set a region of interest around the structure."
-                ).format(roi_mm=" x ".join(f"{mm:g}" for mm in self.card.roi_mm or ()))
+                    "This model was made for a region of {size} mm, so the result is probably wrong. "
+                    "Set a region of interest around the structure."
+                ).format(size=" x ".join(f"{mm:g}" for mm in self.card.roi_mm or ()))
             )
         if not result.part.any():
-            notices.append(_("Nothing was found: check the volume, the region of interest and the model."))
+            notices.append(
+                _("The model found nothing to segment. Check the volume, the region of interest and the model.")
+            )
         provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
         if any(volume.reading for volume in volumes):
             provenance["reading"] = [volume.reading for volume in volumes]
@@ -185,55 +188,72 @@ class Segmenter:
         """
         wanted = self.card.channels
         if len(volumes) != len(wanted):
-            raise InputError(
-                _(
-                    "The model '{model}' needs {count} volume(s) ({wanted}), but {count2} were given. "
+            wrong = _("The model '{model}' needs a single volume ({channels}), but got {given}. Give one volume.")
+            if len(wanted) > 1:
+                wrong = _(
+                    "The model '{model}' needs {count} volumes, one per channel ({channels}), but got {given}. "
                     "Give one volume per channel, in this order."
-                ).format(model=self.card.title, count=len(wanted), wanted=", ".join(wanted), count2=len(volumes))
+                )
+            raise InputError(
+                wrong.format(model=self.card.title, count=len(wanted), channels=", ".join(wanted), given=len(volumes))
             )
         for volume in volumes:
             check_voxels(volume.voxels, volume.name)
             if not volume.geometry.matches(volumes[0].geometry):
                 raise InputError(
                     _(
-                        "{volume} and {name} do not lie on the same grid. "
-                        "Resample {volume} to the grid of {name} first."
-                    ).format(volume=volume.name, name=volumes[0].name)
+                        "{volume} and {other} do not have the same grid. "
+                        "Resample {volume} to the grid of {other} first."
+                    ).format(volume=volume.name, other=volumes[0].name)
                 )
 
-    def _notices(self, volume: Volume, roi: RegionOfInterest | None) -> list[str]:
+    def _notices(self, volume: Volume, roi: RegionOfInterest | None) -> list[Message]:
         """Return notices about what may spoil the result with this input."""
         from .processing.orientation import orientation_steps
 
         card = self.card
-        notices: list[str] = []
+        notices: list[Message] = []
         if card.unverified:
             notices.append(
-                "This model is unverified, since not everything about it is known: check the result. "
-                f"'lightseg info {card.id}' lists what is not known."
+                _(
+                    "This model is unverified because some of its properties are not known: "
+                    "check the result. 'lightseg info {model}' lists what is not known."
+                ).format(model=card.id)
             )
         as_stored = self.options.preprocessing(card).orientation == AS_STORED
         if as_stored and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
             notices.append(
-                f"{volume.name} is not stored as axial slices, and this model takes images as they are stored. "
-                "Expect a wrong result unless it was trained on such slices; the option --orientation LPS turns them."
+                _(
+                    "{volume} is not stored as axial slices, "
+                    "and this model uses images as they are stored. "
+                    "The result is probably wrong unless the model was trained on such slices; "
+                    "the option --orientation LPS reorients the image."
+                ).format(volume=volume.name)
             )
         stated = volume.reading.get("modality", card.modality)
         if stated != card.modality and OTHER_MODALITY not in (stated, card.modality):
             notices.append(
-                f"{volume.name} is {stated} by its DICOM attributes, and this model is made for {card.modality}. "
-                "Expect a wrong result."
+                _(
+                    "{volume} is {stated} according to its DICOM attributes, "
+                    "but this model was made for {needed}. The result is probably wrong: "
+                    "choose a model for {stated}."
+                ).format(volume=volume.name, stated=stated, needed=card.modality)
             )
         elif card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
             notices.append(
-                f"{volume.name} has voxels far below 0, as CT has in Hounsfield units, and this model is made for MR. "
-                "Expect a wrong result unless it is an MR image."
+                _(
+                    "{volume} has voxels far below 0, as a CT in Hounsfield units has, "
+                    "but this model was made for MR. The result is probably wrong unless it is an MR image."
+                ).format(volume=volume.name)
             )
         of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
         if roi is not None and of_image and card.roi_mm is None:
             notices.append(
-                "The intensities were normalized within the region, while the model was trained on whole images. "
-                "Choose a larger region, or none, if the result is poor."
+                _(
+                    "The intensities were normalized within the region of interest, "
+                    "but the model was trained on whole images. If the result is poor, "
+                    "choose a larger region or none."
+                )
             )
         return notices
 
@@ -282,27 +302,28 @@ class Segmenter:
                     "Correct inference.patch_size in the model's card."
                 ).format(model=self.card.id, reason=str(error).rstrip("."))
             ) from error
-        notices: list[str] = []
-        shortage = ""
+        notices: list[Message] = []
+        shortage: Message | None = None
         while ways:
             plan = ways.pop(0)
             needed = bytes_needed(plan, work, prepared, sampler)
             free = available_memory(plan.device)
             if free is not None and needed > free:
-                shortage = f"about {gigabytes(needed)} are needed, {gigabytes(free)} are free"
+                shortage = _("about {needed} are needed, {free} are free")
+                shortage = shortage.format(needed=gigabytes(needed), free=gigabytes(free))
                 continue
-            reporter.step(_("Segmenting (takes about {gigabytes} of memory)").format(gigabytes=gigabytes(needed)))
+            reporter.step(_("Segmenting (needs about {memory} of memory)").format(memory=gigabytes(needed)))
             try:
                 runner = self._runner(plan.device, sampler, threads)
                 result = label(prepared, rules, work, runner, plan, reporter)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
-                    shortage = f"{gigabytes(needed)} did not suffice"
+                    shortage = _("{size} were not enough").format(size=gigabytes(needed))
                 elif plan.device.type != "cpu" and is_unsupported(error):
                     notices.append(
-                        _("This build of PyTorch lacks an operation on {device}; the CPU was used.").format(
-                            device=plan.device
-                        )
+                        _(
+                            "This build of PyTorch does not support an operation on {device}; the CPU was used instead."
+                        ).format(device=plan.device)
                     )
                     ways = [way for way in ways if way.device != plan.device]
                 else:
@@ -310,14 +331,14 @@ class Segmenter:
             else:
                 if shortage and (plan.tiles <= threads / 2 or plan.sums != "device" or plan.device != device):
                     notices.append(
-                        _("Memory was short ({shortage}), so it ran slower: {description}.").format(
-                            shortage=shortage, description=plan.description
+                        _("Memory was short ({shortage}), so a slower method was used: {method}.").format(
+                            shortage=shortage, method=plan.description
                         )
                     )
                 return _Run(result, plan, runner.backend, needed, notices)
         raise DeviceError(
             _(
-                "This machine's memory is too small for this volume ({shortage}). "
+                "This computer has too little memory for this volume ({shortage}). "
                 "Close other programs or choose a smaller region of interest."
             ).format(shortage=shortage)
         )
@@ -355,7 +376,7 @@ class Segmenter:
         )
 
     def _provenance(
-        self, run: _Run, roi: RegionOfInterest | None, notices: list[str], seconds: float
+        self, run: _Run, roi: RegionOfInterest | None, notices: list[Message], seconds: float
     ) -> dict[str, Any]:
         """Return how the result came about, as it is saved with it."""
         from .backends import backend_choice

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
 
@@ -47,12 +48,14 @@ def _unpack(path: Path, folder: Path) -> None:
             archive.extractall(folder)  # never more bytes of a file than its entry states
     except DAMAGED as error:
         raise InputError(
-            _("{file} is no sound zip file ({reason}). Download or copy it again.").format(file=path.name, reason=error)
+            _("{file} is not a valid zip file ({reason}). Download or copy it again.").format(
+                file=path.name, reason=error
+            )
         ) from error
     except OSError as error:
         raise InputError(
             _(
-                "{file} could not be unpacked into {folder} ({reason}). Make room there, "
+                "{file} could not be unpacked into {folder} ({reason}). Free some space, "
                 "or unpack it elsewhere and import the folder."
             ).format(file=path.name, folder=folder.parent, reason=error.strerror or error)
         ) from error
@@ -69,62 +72,60 @@ def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
         if trouble := _trouble(entry) or _collision(entry, taken):
             raise InputError(
                 _(
-                    "{name} is refused: its entry '{filename}' {trouble}. Unpack it yourself if you trust it, "
-                    "and import the folder."
-                ).format(name=name, filename=entry.filename, trouble=trouble)
+                    "{name} was not opened because its entry '{entry}' {reason}. If you trust it, "
+                    "unpack it yourself and import the folder."
+                ).format(name=name, entry=entry.filename, reason=trouble)
             )
     size = sum(entry.file_size for entry in entries)
     if len(entries) > MOST_FILES or size > MOST_BYTES:
         raise InputError(
             _(
-                "{name} is refused: it would unpack to {count} files with {size:.1f} GB, more than any model. "
-                "Unpack it yourself if you trust it, and import the folder."
+                "{name} was not opened because it would unpack to {count} files with {size:.1f} GB, "
+                "more than any model has. If you trust it, unpack it yourself and import the folder."
             ).format(name=name, count=len(entries), size=size / 1e9)
         )
     if size + SPARE_BYTES > free:
         raise InputError(
             _(
-                "{name} needs {size:.1f} GB when unpacked, but {free:.1f} GB are free in {gettempdir}. "
-                "Make room there, or unpack it elsewhere and import the folder."
-            ).format(name=name, size=size / 1e9, free=free / 1e9, gettempdir=tempfile.gettempdir())
+                "{name} needs {size:.1f} GB when unpacked, but only {free:.1f} GB are free in {folder}. "
+                "Free some space, or unpack it elsewhere and import the folder."
+            ).format(name=name, size=size / 1e9, free=free / 1e9, folder=tempfile.gettempdir())
         )
 
 
-def _trouble(entry: zipfile.ZipInfo) -> str:
-    """Return what is wrong with an entry, or an empty text.
-
-    Names that Windows does not allow are refused everywhere.
+def _trouble(entry: zipfile.ZipInfo) -> Message | None:
+    """Return what is wrong with an entry; None if nothing is.
 
     Windows' names count everywhere.
     """
     mode, path = entry.external_attr >> 16, PurePosixPath(entry.filename)
     if entry.flag_bits & 0x1:
-        return "is encrypted"
+        return _("is encrypted")
     windows = PureWindowsPath(entry.filename)
     if entry.filename.startswith(("/", "\\")) or windows.drive:
-        return "has an absolute name"
+        return _("has an absolute path")
     if ".." in (*windows.parts, *path.parts):
-        return "leads out of its folder"
+        return _("points outside the archive")
     if not path.parts:
-        return "has no name"
+        return _("has no name")
     sizes = [len(part.encode("utf-8", "replace")) for part in path.parts]
     if max(sizes) > LONGEST_PART or sum(sizes) > LONGEST_NAME or len(sizes) > DEEPEST:
-        return "has too long a name"
+        return _("has a name that is too long")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a link or a device, not a file"
+        return _("is a link or a device, not a file")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is packed in an unusual way"
-    return ""
+        return _("uses an unsupported compression")
+    return None
 
 
-def _collision(entry: zipfile.ZipInfo, taken: dict[PurePosixPath, bool]) -> str:
+def _collision(entry: zipfile.ZipInfo, taken: dict[PurePosixPath, bool]) -> Message | None:
     """Return how an entry collides with those in `taken` before it, or an empty text."""
     path = PurePosixPath(entry.filename.casefold())
     is_folder = entry.is_dir()
     if path in taken and not (is_folder and taken[path]):
-        return "is there twice"
+        return _("occurs twice")
     taken[path] = is_folder
     for parent in path.parents:
         if not taken.setdefault(parent, True):
-            return "lies in a file"
-    return ""
+            return _("has a file as its folder")
+    return None

@@ -32,7 +32,7 @@ from .archives import unpacked
 from .matching import fitting_network, known_models
 
 DEPTH = 3  # folders below the given one in which a model is looked for: results/dataset/configuration
-ACCEPTED = (
+ACCEPTED = _(
     "Give an nnU-Net v2 results folder (with plans.json, dataset.json and fold_0, fold_1, ...), its exported zip, "
     "one checkpoint of nnU-Net v2 (.pth), or a LightSeg model folder (with model.json)."
 )
@@ -73,7 +73,7 @@ def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | 
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(_("There is no file or folder {file}. {ACCEPTED}").format(file=path, ACCEPTED=ACCEPTED))
+        raise InputError(_("{file} does not exist. {accepted}").format(file=path, accepted=ACCEPTED))
     with _opened(path) as content:
         return _install(_read(content, path.name, [str(fold) for fold in folds]), replace)
 
@@ -101,7 +101,7 @@ def _read(content: Path, source: str, folds: list[str]) -> _Model:
     if folds:
         raise InputError(
             _(
-                "There are no folds to choose from in {source}, as there are in an nnU-Net results folder. "
+                "{source} has no folds to choose from, as an nnU-Net results folder has. "
                 "Import it without naming a fold."
             ).format(source=source)
         )
@@ -117,7 +117,7 @@ def _locate(root: Path, source: str) -> Path:
         if found:
             names = ", ".join(sorted(folder.relative_to(root).as_posix() for folder in found))
             raise InputError(
-                _("There are {count} models in {source} ({names}). Import one of these folders.").format(
+                _("{source} contains {count} models ({names}). Import one of these folders.").format(
                     count=len(found), source=source, names=names
                 )
             )
@@ -133,7 +133,7 @@ def _not_a_model(source: str, is_old: bool) -> InputError:
                 "If it belongs to a model of the list, use it there: 'lightseg weights add MODEL FILE'."
             ).format(source=source)
         )
-    return InputError(_("There is no model in {source}. {ACCEPTED}").format(source=source, ACCEPTED=ACCEPTED))
+    return InputError(_("There is no model in {source}. {accepted}").format(source=source, accepted=ACCEPTED))
 
 
 # --- LightSeg's own ------------------------------------------------------------------------------
@@ -145,21 +145,29 @@ def _from_card(folder: Path) -> _Model:
     weights, file = card.weights, folder / card.weights.file
     if not file.is_file():
         raise ModelError(
-            _("The weights file {file} is missing in {folder}. Put it beside {CARD_NAME}.").format(
-                file=weights.file, folder=folder, CARD_NAME=CARD_NAME
+            _("The weights file {file} is missing in {folder}. Put it next to {card}.").format(
+                file=weights.file, folder=folder, card=CARD_NAME
             )
         )
     if weights.size not in (None, file.stat().st_size) or weights.sha256 not in (None, sha256(file)):
         raise ModelError(
             _(
-                "The weights file {file} in {folder} is not the one its card describes (size or SHA-256 differ). "
+                "The weights file {file} in {folder} is not the one that its card describes (size or SHA-256 differ). "
                 "It is damaged or was replaced: copy the model again."
             ).format(file=weights.file, folder=folder)
         )
     checkpoint = read_checkpoint(file)
     card = complete(card, checkpoint) if card.metadata_in_weights else card
     _check(
-        card, checkpoint, [file.name, *(f"{file.name} (network {2 + n})" for n in range(len(checkpoint.other_folds)))]
+        card,
+        checkpoint,
+        [
+            file.name,
+            *(
+                _("{file} (network {number})").format(file=file.name, number=2 + n)
+                for n in range(len(checkpoint.other_folds))
+            ),
+        ],
     )
     alignment = card.preprocessing.alignment
     if alignment is None:
@@ -168,8 +176,9 @@ def _from_card(folder: Path) -> _Model:
     if not template.is_file() or sha256(template) != alignment.template_sha256:
         raise ModelError(
             _(
-                "The template {template} in {folder} is missing or is not the one its card describes "
-                "(SHA-256 differs). Copy the model again."
+                "The template {template} in {folder} is missing or is not the one that its card describes "
+                "(SHA-256 differs). "
+                "Copy the model again."
             ).format(template=alignment.template, folder=folder)
         )
     return _Model(card, partial(shutil.copyfile, file), template)
@@ -210,8 +219,8 @@ def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
     except ValueError as error:
         raise ModelError(
             _(
-                "What describes {names} cannot be made a model card: {reason}. Correct its {DATASET_NAME} or plans."
-            ).format(names=names[0], reason=error, DATASET_NAME=DATASET_NAME)
+                "The description of {names} cannot be turned into a model card: {reason}. Correct its {file} or plans."
+            ).format(names=names[0], reason=error, file=DATASET_NAME)
         ) from error
     for name, state in zip(names, (checkpoint.state, *checkpoint.other_folds), strict=True):
         try:
@@ -221,9 +230,9 @@ def _check(card: Card, checkpoint: Checkpoint, names: Sequence[str]) -> None:
                 raise
             raise ModelError(
                 _(
-                    "The model was trained by '{trainer}', "
-                    "a class that LightSeg does not know and whose network is not the one in the plans. "
-                    "Take a model that one of nnU-Net's own trainers made.\n{reason}"
+                    "The model was trained with '{trainer}', "
+                    "which LightSeg does not know and whose network is not the one in the plans. "
+                    "Use a model that was trained with one of nnU-Net's own trainers.\n{reason}"
                 ).format(trainer=checkpoint.trainer, reason=error)
             ) from error
 
@@ -251,9 +260,9 @@ def _install(model: _Model, replace: bool) -> Card:
     except OSError as error:
         raise OutputError(
             _(
-                "The model could not be stored in {models} ({reason}). Make room there, change its permissions, "
-                "or set LIGHTSEG_MODELS to another folder."
-            ).format(models=models, reason=error.strerror or error)
+                "The model could not be stored in {folder} ({reason}). Free some space, "
+                "change the permissions of the folder, or set LIGHTSEG_MODELS to another one."
+            ).format(folder=models, reason=error.strerror or error)
         ) from error
     return read_card(folder / CARD_NAME)
 
@@ -268,16 +277,15 @@ def _check_id(identifier: str, folder: Path, replace: bool) -> None:
         if (card.id == identifier) != (card.folder == folder):
             raise InputError(
                 _(
-                    "The id '{identifier}' is taken by the model '{model}' in {folder}. "
-                    "Change the id in the {CARD_NAME} that is to be imported, or remove that model."
-                ).format(identifier=identifier, model=card.title, folder=card.folder, CARD_NAME=CARD_NAME)
+                    "The id '{identifier}' is already used by the model '{model}' in {folder}. "
+                    "Change the id in the imported {card}, or remove that model."
+                ).format(identifier=identifier, model=card.title, folder=card.folder, card=CARD_NAME)
             )
     if folder.exists() and not replace:
         raise InputError(
-            _(
-                "There is already a model '{identifier}' in {folder}. "
-                "Import with --replace to put this one in its place."
-            ).format(identifier=identifier, folder=folder)
+            _("A model '{identifier}' already exists in {folder}. Import with --replace to replace it.").format(
+                identifier=identifier, folder=folder
+            )
         )
 
 

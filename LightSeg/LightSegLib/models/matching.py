@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..catalog.lookup import all_cards
 from ..core.errors import ModelError
+from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from ..networks import build
 
@@ -82,16 +83,30 @@ def check_fit(
 
     what = None if missing or unexpected else _other_count(network, differences)
     if what is None:
-        what = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(differences)} of another shape"
+        what = _("missing: {missing}, unexpected: {unexpected}, with another shape: {differences}").format(
+            missing=len(missing), unexpected=len(unexpected), differences=len(differences)
+        )
     whose = _whose(state, wanted, canonical_key, candidates() if candidates else {})
-    lists = (
-        _listed("Missing", missing),
-        _listed("Unexpected", unexpected),
-        _listed("Other shape", [f"{d.key} ({_text(d.received)}, in the model {_text(d.wanted)})" for d in differences]),
-    )
+    shapes = _("{key} ({given}, in the model {wanted})")
+    other = [shapes.format(key=d.key, given=_text(d.received), wanted=_text(d.wanted)) for d in differences]
+    lists = [
+        _listed(title, entries)
+        for title, entries in ((_("Missing"), missing), (_("Unexpected"), unexpected), (_("Other shape"), other))
+        if entries
+    ]
+    if whose is None:
+        message = _(
+            "The weights in {file} do not fit the network {network}: {difference}. "
+            "Use weights that were made for this model.{tensors}"
+        )
+    else:
+        message = _(
+            "The weights in {file} do not fit the network {network}: {difference}; {whose}. "
+            "Use weights that were made for this model, or use these with that model.{tensors}"
+        )
+    network_name = type(network).__name__
     raise ModelError(
-        f"The weights in {name} do not fit the network {type(network).__name__}: {what}{whose and f'; {whose}'}. "
-        f"Use weights that were made for this model{whose and ', or these with that one'}." + "".join(lists)
+        message.format(file=name, network=network_name, difference=what, whose=whose, tensors=joined("", lists))
     )
 
 
@@ -133,8 +148,8 @@ def _at_most(most: int) -> Iterator[None]:
         if made > most:
             raise ModelError(
                 _(
-                    "The model card asks for a network of many more layers than its weights have. "
-                    "Correct network_arguments, or take the weights that belong to the card."
+                    "The model card describes a network with many more layers than its weights have. "
+                    "Correct network_arguments, or use the weights that belong to the card."
                 )
             )
 
@@ -169,7 +184,7 @@ def _differences(
             yield Difference(key, canonical, shape, wanted[canonical])
 
 
-def _other_count(network: nn.Module, differences: Sequence[Difference]) -> str | None:
+def _other_count(network: nn.Module, differences: Sequence[Difference]) -> Message | None:
     """Return the commonest case in words: the same network for another number of labels, or of channels."""
     found = set()
     for _kind, canonical, received, wanted in differences:
@@ -182,7 +197,9 @@ def _other_count(network: nn.Module, differences: Sequence[Difference]) -> str |
     if len(found) != 1:
         return None
     ((outputs, ours, theirs),) = found
-    return f"they have {ours} {'outputs' if outputs else 'input channels'}, the model has {theirs}"
+    if outputs:
+        return _("they have {given} outputs, the model has {wanted}").format(given=ours, wanted=theirs)
+    return _("they have {given} input channels, the model has {wanted}").format(given=ours, wanted=theirs)
 
 
 def _whose(
@@ -190,8 +207,8 @@ def _whose(
     wanted: Table,
     canonical_key: Callable[[str], str],
     candidates: Mapping[str, Table],
-) -> str:
-    """Which of the candidates fit the weights best, if clearly and better than the network at hand; else ""."""
+) -> Message | None:
+    """Which of the candidates fit the weights best, if clearly and better than the network at hand."""
     tensors: dict[tuple[int, Shape], set[tuple[str, Shape]]] = {}  # of each tensor the keys that it has
     for key, tensor in state.items():
         if key.endswith(BATCH_COUNTER):
@@ -201,9 +218,10 @@ def _whose(
     fits = {title: _fit(tensors.values(), table) for title, table in candidates.items()}
     best = max(fits.values(), default=0.0)
     if best < ALIKE or best <= _fit(tensors.values(), wanted):
-        return ""
-    titles = " or ".join(f"'{title}'" for title, fit in fits.items() if fit == best)
-    return f"they {'fit' if best == 1 else 'look like those of'} {titles}"
+        return None
+    titles = joined(_(" or "), (f"'{title}'" for title, fit in fits.items() if fit == best))
+    fit = _("they fit {models}") if best == 1 else _("they look like those of {models}")
+    return fit.format(models=titles)
 
 
 def _fit(tensors: Iterable[set[tuple[str, Shape]]], table: Table) -> float:
@@ -214,12 +232,10 @@ def _fit(tensors: Iterable[set[tuple[str, Shape]]], table: Table) -> float:
     return min(sum(found) / max(1, len(found)), len(present) / max(1, len(known)))
 
 
-def _listed(title: str, entries: Sequence[str]) -> str:
+def _listed(title: Message, entries: Sequence[str]) -> Message:
     """Return a line with the first entries under a title, or nothing if there are none."""
-    if not entries:
-        return ""
-    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    return f"\n{title}: {', '.join(entries[:SHOWN])}{more}"
+    more = [_("and {count} more").format(count=len(entries) - SHOWN)] if len(entries) > SHOWN else []
+    return _("\n{title}: {entries}").format(title=title, entries=joined(", ", [*entries[:SHOWN], *more]))
 
 
 def _text(shape: Shape) -> str:

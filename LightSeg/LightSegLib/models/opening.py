@@ -66,8 +66,7 @@ def open_model(
             raise
         raise ModelError(
             _(
-                "{reason}\nTo put another file in its place, remove this one: "
-                "'lightseg weights remove {model} --forget'."
+                "{reason}\nTo use another file instead, remove this one: 'lightseg weights remove {model} --forget'."
             ).format(reason=error, model=card.id)
         ) from error
     if record is None:

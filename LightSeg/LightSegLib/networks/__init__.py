@@ -32,9 +32,9 @@ def build(family: str, arguments: dict[str, Any]) -> nn.Module:
         raise ModelError(
             _(
                 "The model card names the network '{family}', "
-                "which this version of LightSeg does not have (it has {FAMILIES}). "
+                "which this version of LightSeg does not support (supported: {supported}). "
                 "Update LightSeg or correct the card."
-            ).format(family=family, FAMILIES=", ".join(sorted(FAMILIES)))
+            ).format(family=family, supported=", ".join(sorted(FAMILIES)))
         )
     module, name = FAMILIES[family]
     try:
@@ -42,7 +42,8 @@ def build(family: str, arguments: dict[str, Any]) -> nn.Module:
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         raise ModelError(
             _(
-                "The model card's arguments do not fit the network '{family}' ({reason}). Correct network_arguments."
+                "The arguments in the model card do not fit the network '{family}' ({reason}). "
+                "Correct network_arguments in the card."
             ).format(family=family, reason=error)
         ) from error
     return network

@@ -89,14 +89,14 @@ class AtlasUNet(nn.Module):
         multiple = 2 ** len(widths)
         if any(length % multiple or length < multiple for length in self.half_size) or (self.pairs and i % 2):
             raise ValueError(
-                _("size {half_size} of the part that is computed must be multiples of {multiple}").format(
-                    half_size=self.half_size, multiple=multiple
+                _("the computed size {size} must be a multiple of {multiple} along every axis").format(
+                    size=self.half_size, multiple=multiple
                 )
             )
         if any(length % prior_step for length in self.half_size):
             raise ValueError(
-                _("size {half_size} must be multiples of prior_step {prior_step}").format(
-                    half_size=self.half_size, prior_step=prior_step
+                _("the computed size {size} must be a multiple of prior_step {prior_step} along every axis").format(
+                    size=self.half_size, prior_step=prior_step
                 )
             )
         self.half_tissues = [tissues[label] for label in self.half_classes]
@@ -401,9 +401,9 @@ def _check_classes(classes: int, tissues: Sequence[int], pairs: Sequence[tuple[i
     """
     paired = [label for pair in pairs for label in pair]
     if len(tissues) != classes or min(tissues) < 0 or tissues[0] != 0:
-        raise ValueError(_("tissues must have one number for each class, 0 for the background"))
+        raise ValueError(_("tissues must contain one number per class, with 0 for the background"))
     if len(set(paired)) != len(paired) or any(not 0 < label < classes for label in paired):
-        raise ValueError(_("pairs must have two different classes each, and no class twice"))
+        raise ValueError(_("each entry of pairs must name two different classes, and no class may occur twice"))
 
 
 def _standardized(image: Tensor, within: Tensor) -> Tensor:

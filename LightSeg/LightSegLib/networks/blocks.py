@@ -54,7 +54,7 @@ class Style:
         for what, name, known in (("norm", self.norm, NORMS), ("activation", self.activation, ACTIVATIONS)):
             if name not in known:
                 raise ValueError(
-                    _("the {what} '{name}' is none of {known}").format(what=what, name=name, known=", ".join(known))
+                    _("the {what} '{name}' is not one of {known}").format(what=what, name=name, known=", ".join(known))
                 )
         if min(self.norm_eps, self.negative_slope) < 0:
             raise ValueError(_("norm_eps and negative_slope must not be negative"))

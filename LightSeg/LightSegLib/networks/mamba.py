@@ -114,7 +114,7 @@ def scan_orders(length: int, slices: int, device: torch.device) -> Tensor:
     if length % slices:
         raise ValueError(
             _(
-                "{length} tokens cannot be cut into {slices} equal slices. "
+                "{length} tokens cannot be divided into {slices} equal slices. "
                 "Use a number of tokens that is a multiple of {slices}."
             ).format(length=length, slices=slices)
         )

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..core.i18n import tr as _
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {  # in place where torch offers it: nothing needs what was before
     "elu": lambda: nn.ELU(inplace=True),
     "relu": lambda: nn.ReLU(inplace=True),
@@ -53,9 +55,11 @@ class MeshNet(nn.Module):
         super().__init__()
         for what, name, known in (("activation", activation, ACTIVATIONS), ("norm", norm, NORMS)):
             if name not in known:
-                raise ValueError(f"the {what} '{name}' is none of {', '.join(known)}")
+                raise ValueError(
+                    _("the {what} '{name}' is not one of {known}").format(what=what, name=name, known=", ".join(known))
+                )
         if not dilations or min(dilations) < 1:
-            raise ValueError("dilations must be a list of numbers from 1")
+            raise ValueError(_("dilations must be a list of positive numbers"))
         self.arguments: dict[str, Any] = {
             "in_channels": in_channels,
             "classes": classes,

@@ -64,8 +64,8 @@ class _UNet(nn.Module):
         if any(side % step for side, step in zip(volume.shape[2:], self.steps, strict=True)):
             raise ValueError(
                 _(
-                    "This U-Net takes patches whose sides are multiples of {steps} voxels, not {shape}. "
-                    "Set the patch size of its model card accordingly."
+                    "This U-Net needs patches whose sides are multiples of {steps} voxels, not {shape}. "
+                    "Correct patch_size in the model card."
                 ).format(steps=" x ".join(map(str, self.steps)), shape=" x ".join(map(str, volume.shape[2:])))
             )
         decoded = self.decoder(self.encoder(volume))
@@ -176,7 +176,7 @@ def _per_stage(name: str, values: int | Sequence[Any], stages: int) -> list[Any]
     if isinstance(values, int):
         return [values] * stages
     if len(values) != stages:
-        raise ValueError(_("{name} must be an integer or a list of {stages}").format(name=name, stages=stages))
+        raise ValueError(_("{name} must be an integer or a list of {stages} integers").format(name=name, stages=stages))
     return list(values)
 
 
@@ -185,11 +185,11 @@ def _sizes(
 ) -> tuple[list[Size], list[Size]]:
     """Return the kernel and stride of each stage, with one entry for each axis."""
     if stages < 2:
-        raise ValueError(_("features_per_stage must be a list of at least 2"))
+        raise ValueError(_("features_per_stage must be a list of at least 2 numbers"))
     each = _per_stage("kernel_sizes", kernels, stages), _per_stage("strides", strides, stages)
     axes = {len(size) for sizes in each for size in sizes if not isinstance(size, int)} or {3}
     if axes not in ({2}, {3}):
-        raise ValueError(_("kernel_sizes and strides must all be of two or all be of three axes"))
+        raise ValueError(_("kernel_sizes and strides must all have two axes or all have three axes"))
     whole = [[[size] * max(axes) if isinstance(size, int) else size for size in sizes] for sizes in each]
     if min(length for sizes in whole for size in sizes for length in size) < 1:
         raise ValueError(_("kernel_sizes and strides must be at least 1"))

@@ -254,8 +254,8 @@ class UNETRPP(nn.Module):
         if tuple(volume.shape[2:]) != self.patch_size:
             raise ValueError(
                 _(
-                    "This UNETR++ takes patches of exactly {patch_size} voxels, not {shape}. "
-                    "Set the patch size of its model card accordingly."
+                    "This UNETR++ needs patches of exactly {patch_size} voxels, not {shape}. "
+                    "Correct patch_size in the model card."
                 ).format(patch_size=" x ".join(map(str, self.patch_size)), shape=" x ".join(map(str, volume.shape[2:])))
             )
         *skips, x = self.unetr_pp_encoder(volume)

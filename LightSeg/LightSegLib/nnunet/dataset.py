@@ -60,9 +60,9 @@ def read_names(dataset: Any) -> Names:
         values = _values(value, f"dataset.labels.{name}")
         if len(values) > 1:
             raise FieldError(
-                _("dataset.labels.{name} is a region of several values, but training needs one a label").format(
-                    name=name
-                )
+                _(
+                    "dataset.labels.{name} is a region with several values, but training needs one value per label"
+                ).format(name=name)
             )
         labels[values[0]] = str(name)
     labels.pop(0, None)
@@ -95,7 +95,7 @@ def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
     entries = _field(dataset, "labels", OBJECT)
     members = {name: _values(value, f"dataset.labels.{name}") for name, value in entries.items()}
     if members.get("background") != [0]:
-        raise FieldError(_("dataset.labels must have a background of value 0"))
+        raise FieldError(_("dataset.labels must include a background with the value 0"))
     ignored = members.pop("ignore", None)  # voxels without labels; the network has no output for them
     if ignored is not None and ignored != [max(max(values) for values in members.values()) + 1]:
         raise FieldError(_("dataset.labels.ignore must be the highest value"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import ModelError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.schema import FieldError
@@ -50,8 +51,10 @@ def object_of(fields: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "required": list(fields), "properties": dict(fields)}
 
 
-def unsupported(what: str) -> NoReturn:
+def unsupported(what: Message) -> NoReturn:
     """Raise the ModelError for a model that is sound but asks for something that LightSeg does not do."""
     raise ModelError(
-        _("{what}, which LightSeg cannot run. Choose another configuration or model, or use nnU-Net.").format(what=what)
+        _("{what}, which LightSeg does not support. Choose another configuration or model, or use nnU-Net.").format(
+            what=what
+        )
     )

@@ -90,10 +90,10 @@ def read_network(rules: dict[str, Any], trainer: str, where: str) -> tuple[str, 
         side, arguments = SLIM_TRAINERS[trainer]
         return "slim_unetrv2", dict(arguments), (side, side, side)
     if re.fullmatch(TRANSFORMER_TRAINER, trainer):
-        unsupported(f"The trainer '{trainer}' builds a network of the family Primus")
+        unsupported(_("The trainer '{trainer}' builds a network of the family Primus").format(trainer=trainer))
     name, arguments, where = _architecture(rules, where)
     if name.rsplit(".", 1)[-1] not in UNETS:
-        unsupported(f"The network is of the class '{name}'")
+        unsupported(_("The network has the class '{name}'").format(name=name))
     family, depth = UNETS[name.rsplit(".", 1)[-1]]
     arguments = _for_every_stage(arguments, depth)
     arguments = conform(arguments, object_of({**UNET, depth: COUNTS, "norm_op": TEXT, "nonlin": TEXT}), where)
@@ -144,7 +144,11 @@ def _style(arguments: dict[str, Any]) -> dict[str, Any]:
     """Norm and activation, as far as they differ from nnU-Net's usual ones."""
     norm, activation = (arguments[name].rsplit(".", 1)[-1] for name in ("norm_op", "nonlin"))
     if norm not in NORMS or activation not in ACTIVATIONS:
-        unsupported(f"The network was made with norm_op = {arguments['norm_op']} and nonlin = {arguments['nonlin']}")
+        unsupported(
+            _("The network uses norm_op = {norm} and nonlin = {activation}").format(
+                norm=arguments["norm_op"], activation=arguments["nonlin"]
+            )
+        )
     of_norm = {"affine": False, **(arguments.get("norm_op_kwargs") or {})}
     of_activation = {"inplace": True, **(arguments.get("nonlin_kwargs") or {})}
     style = {
@@ -156,7 +160,11 @@ def _style(arguments: dict[str, Any]) -> dict[str, Any]:
     }
     del of_activation["inplace"]
     if of_norm != {"affine": True} or of_activation:
-        unsupported(f"The network was made with norm_op_kwargs = {of_norm} and nonlin_kwargs = {of_activation}")
+        unsupported(
+            _("The network uses norm_op_kwargs = {norm} and nonlin_kwargs = {activation}").format(
+                norm=of_norm, activation=of_activation
+            )
+        )
     usual = {"norm": "instance", "norm_eps": 1e-5, "activation": "leaky_relu", "negative_slope": 0.01}
     return {name: value for name, value in style.items() if value != usual.get(name, False)}
 
@@ -170,7 +178,7 @@ def _check_details(arguments: dict[str, Any]) -> None:
     for name, value in arguments.items():
         short = value.rsplit(".", 1)[-1] if isinstance(value, str) else value
         if short not in FIXED.get(name, (None, False)):
-            unsupported(f"The network was made with {name} = {value}")
+            unsupported(_("The network uses {name} = {value}").format(name=name, value=value))
 
 
 def _check_sizes(arguments: dict[str, Any], depth: str, patch_size: Size, where: str) -> None:

@@ -103,8 +103,8 @@ def settings_from_plans(
     except FieldError as error:
         raise ModelError(
             _(
-                "nnU-Net's description of this model is incomplete or wrong: {reason}. Take plans.json, "
-                "dataset.json and checkpoint as nnU-Net v2 wrote them."
+                "The nnU-Net description of this model is incomplete or wrong: {reason}. Use plans.json, "
+                "dataset.json and the checkpoint unmodified, as nnU-Net v2 wrote them."
             ).format(reason=error)
         ) from error
 
@@ -120,8 +120,9 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
     if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
         raise ModelError(
             _(
-                "The weights file of '{model}' does not tell preprocessing and labels, "
-                "as a checkpoint of nnU-Net v2 does. Give the authors' unchanged file."
+                "The weights file of '{model}' does not contain the preprocessing and labels that an nnU-Net v2 "
+                "checkpoint has. "
+                "Use the unmodified file from the authors."
             ).format(model=card.id)
         )
     settings = settings_from_plans(
@@ -134,17 +135,17 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
     if settings.network != card.network:
         raise ModelError(
             _(
-                "The weights file holds a '{network}', but '{model}' is a '{network2}'. "
-                "Give the file of this model, or make a new model of it with 'lightseg import FILE'."
-            ).format(network=settings.network, model=card.id, network2=card.network)
+                "The weights file contains the network '{network}', but '{model}' needs '{needed}'. "
+                "Use the file of this model, or import it as a new model with 'lightseg import FILE'."
+            ).format(network=settings.network, model=card.id, needed=card.network)
         )
     name = checkpoint.plans.get("dataset_name", "a dataset without name")
     if settings.modality not in (OTHER_MODALITY, card.modality):
         raise ModelError(
             _(
-                "The weights file was trained on {modality} ({name}), but '{model}' is for {modality2}. "
-                "Give the file of this model, or make a new model of it with 'lightseg import FILE'."
-            ).format(modality=settings.modality, name=name, model=card.id, modality2=card.modality)
+                "The weights file was trained on {modality} ({name}), but '{model}' is for {needed}. "
+                "Use the file of this model, or import it as a new model with 'lightseg import FILE'."
+            ).format(modality=settings.modality, name=name, model=card.id, needed=card.modality)
         )
     labels = {tuple(split_words(label.name)) for label in card.labels}
     assumptions: tuple[str, ...] = ()
@@ -168,14 +169,14 @@ def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
     while following is not None:
         if following in chain:
             raise FieldError(
-                _("plans.configurations.{chain}.inherits_from closes the circle {chain2}").format(
-                    chain=chain[-1], chain2=" -> ".join(chain)
+                _("plans.configurations.{configuration}.inherits_from is circular ({circle})").format(
+                    configuration=chain[-1], circle=" -> ".join(chain)
                 )
             )
         if not isinstance(following, str) or following not in configurations:
             raise FieldError(
-                _("plans.configurations.{following} is missing (there are {configurations})").format(
-                    following=following, configurations=", ".join(configurations)
+                _("plans.configurations.{configuration} is missing (available: {available})").format(
+                    configuration=following, available=", ".join(configurations)
                 )
             )
         chain.append(following)
@@ -192,7 +193,11 @@ def _check_kind(plans: dict[str, Any], rules: dict[str, Any], configuration: str
         ModelError: if it is not.
     """
     if rules.get("previous_stage") is not None:
-        unsupported(f"The configuration '{configuration}' is the second stage of a cascade")
+        unsupported(
+            _("The configuration '{configuration}' is the second stage of a cascade").format(
+                configuration=configuration
+            )
+        )
     if len(rules["spacing"]) != len(rules["patch_size"]):
         raise FieldError(
             _("plans.configurations.{configuration}.spacing must have as many entries as the patch_size").format(
@@ -204,7 +209,7 @@ def _check_kind(plans: dict[str, Any], rules: dict[str, Any], configuration: str
         ("label manager", plans.get("label_manager"), "LabelManager"),
     ):
         if value not in (None, usual):
-            unsupported(f"The model was trained with the {name} '{value}'")
+            unsupported(_("The model was trained with the {name} '{value}'").format(name=name, value=value))
 
 
 def _preprocessing(
@@ -213,7 +218,7 @@ def _preprocessing(
     """Return the preprocessing of a configuration."""
     directions = READERS.get(plans["image_reader_writer"])
     if directions is None:
-        unsupported(f"The model was trained on images read by '{plans['image_reader_writer']}'")
+        unsupported(_("The model was trained on images read by '{reader}'").format(reader=plans["image_reader_writer"]))
     transpose: tuple[int, int, int] = plans["transpose_forward"]
     turned = "".join(directions[axis] for axis in reversed(transpose)) if directions else ""
     i, j, k = (*reversed(rules["spacing"]), None)[:3]  # of the axes after the transposition; slices keep theirs in 2D
@@ -235,9 +240,9 @@ def _resampling(rules: dict[str, Any], where: str) -> tuple[Resampling | None, R
     if images is None:
         return None, Resampling("linear")
     if results is None:
-        unsupported("The model's results are not resampled, though its images are")
+        unsupported(_("The model does not resample its results, although it resamples its images"))
     if "cubic" in (results.interpolation, results.separate_axis_interpolation):
-        unsupported("The model's results are resampled by cubic splines")
+        unsupported(_("The model resamples its results with cubic splines"))
     return images, results
 
 
@@ -289,5 +294,7 @@ def _normalization(plans: dict[str, Any], channel: str, scheme: str, masked: boo
             std=known["std"],
         )
     if scheme not in NORMALIZATIONS:
-        unsupported(f"Channel {channel} of the model is normalized by '{scheme}'")
+        unsupported(
+            _("Channel {channel} of the model is normalized with '{scheme}'").format(channel=channel, scheme=scheme)
+        )
     return NORMALIZATIONS[scheme]

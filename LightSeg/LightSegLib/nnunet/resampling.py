@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..catalog.card import Resampling
+from ..core.i18n import tr as _
 from ..core.schema import conform
 from .fields import OBJECT, object_of, unsupported
 
@@ -53,7 +54,11 @@ def read_resampling(rules: dict[str, Any], field: str, where: str) -> Resampling
     elif function == "resample_torch_fornnunet":
         found = _torch(TORCH | {name: value for name, value in arguments.items() if name not in SPEED})
     if found is None:
-        unsupported(f"The model's {field} is '{function}' with the arguments {arguments}")
+        unsupported(
+            _("The {field} of the model is '{function}' with the arguments {arguments}").format(
+                field=field, function=function, arguments=arguments
+            )
+        )
     return found
 
 

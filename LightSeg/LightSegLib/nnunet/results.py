@@ -102,14 +102,14 @@ def _choose_folds(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, Path],
     there = {fold: final.get(fold) or best[fold] for fold in folds if fold in final or fold in best}
     if not there:
         raise InputError(
-            _("No fold of {folder} has a {CHECKPOINT_NAMES}. Finish the training, or copy it whole.").format(
-                folder=folder, CHECKPOINT_NAMES=" or a ".join(CHECKPOINT_NAMES)
-            )
+            _(
+                "No fold in {folder} has a checkpoint ({names}). Finish the training, or copy the complete folder."
+            ).format(folder=folder, names=" or a ".join(CHECKPOINT_NAMES))
         )
     if unknown := [fold for fold in wanted if fold not in there]:
         raise InputError(
-            _("There is no checkpoint of fold {unknown} in {folder}. Choose among {there}.").format(
-                unknown=" and ".join(unknown), folder=folder, there=", ".join(there)
+            _("{folder} has no checkpoint of fold {fold}. Choose from {available}.").format(
+                fold=" and ".join(unknown), folder=folder, available=", ".join(there)
             )
         )
     usual = list(final or best)
@@ -143,18 +143,17 @@ def _check_belongs(own: Checkpoint, here: Checkpoint, first: Checkpoint, name: s
     if difference := _difference(own, here):
         raise ModelError(
             _(
-                "{PLANS_NAME} or {DATASET_NAME} is not of the training that wrote {name}: "
-                "they differ in {difference}. Take all files from one training."
-            ).format(PLANS_NAME=PLANS_NAME, DATASET_NAME=DATASET_NAME, name=name, difference=difference)
+                "{plans} or {dataset} does not belong to the training that wrote {checkpoint}: "
+                "they differ in {difference}. Use the files of a single training run."
+            ).format(plans=PLANS_NAME, dataset=DATASET_NAME, checkpoint=name, difference=difference)
         )
     for fact in ("configuration", "trainer"):
         if getattr(here, fact) != getattr(first, fact):
             raise ModelError(
                 _(
-                    "{name} has the {fact} '{getattr}', but fold {fold} '{getattr2}'. Take all folds from one training."
-                ).format(
-                    name=name, fact=fact, getattr=getattr(here, fact), fold=first.fold, getattr2=getattr(first, fact)
-                )
+                    "{name} has the {fact} '{value}', but fold {fold} has '{other}'. "
+                    "Use the folds of a single training run."
+                ).format(name=name, fact=fact, value=getattr(here, fact), fold=first.fold, other=getattr(first, fact))
             )
 
 

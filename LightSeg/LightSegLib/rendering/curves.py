@@ -113,10 +113,10 @@ def _read_log(log: Path) -> tuple[Curve, Curve, list[Curve]]:
         with log.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(_("The training log {log} cannot be read. Check the path.").format(log=log)) from error
+        raise InputError(_("The training log {file} cannot be read. Check the path.").format(file=log)) from error
     if not rows or not {"epoch", "train_loss", "validation_dice"} <= set(rows[0]):
         raise InputError(
-            _("{log} is not a training log. Choose the CSV file that 'lightseg train' wrote.").format(log=log)
+            _("{file} is not a training log. Choose the CSV file written by 'lightseg train'.").format(file=log)
         )
     columns = [column for column in rows[0] if column and column.startswith("validation_dice_")]
     labels = [(name.removeprefix("validation_dice_").replace("_", " "), _column(rows, name)) for name in columns]

@@ -121,9 +121,10 @@ class Task:
         except BaseException as error:  # a fault of the program must not leave the window waiting
             self.state = "failed"
             self.error = LightSegError(
-                _("LightSeg failed ({name}: {reason}). Report it with the log.").format(
-                    name=type(error).__name__, reason=error
-                )
+                _(
+                    "LightSeg failed because of an error in the program ({kind}: {reason}). "
+                    "Report it together with the log."
+                ).format(kind=type(error).__name__, reason=error)
             )
         self.finished.emit(self)
 
@@ -193,9 +194,9 @@ class Job(Task):
         if removed:
             raise InputError(
                 _(
-                    "{GetName} was removed from the scene while it was segmented, so the result was dropped. "
+                    "{name} was removed from the scene during the segmentation, so the result was discarded. "
                     "Load it and segment it again."
-                ).format(GetName=removed[0].GetName())
+                ).format(name=removed[0].GetName())
             )
         segmentation: Segmentation = self._request.on_volume(self.result)
         self.provenance, self.notices = segmentation.provenance, segmentation.provenance["notices"]
@@ -203,8 +204,9 @@ class Job(Task):
         if changed:
             self.notices.append(
                 _(
-                    "The voxels of {changed} changed while it was segmented; the result is that of the earlier ones."
-                ).format(changed=changed[0])
+                    "The voxels of {name} were changed during the segmentation; "
+                    "the result is based on the earlier voxels."
+                ).format(name=changed[0])
             )
         self.segmentationNode = self._request.write(segmentation)
         if segmentation.confidence is not None:
@@ -230,7 +232,7 @@ def start(request: Request) -> Job:
     """
     global _job
     if running():
-        raise LightSegError(_("A segmentation is running already. Wait until it is done, or cancel it."))
+        raise LightSegError(_("A segmentation is already running. Wait until it has finished, or cancel it."))
     _job = Job(worker(), request)
     return _job
 

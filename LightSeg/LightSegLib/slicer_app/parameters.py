@@ -26,7 +26,7 @@ class Side(enum.Enum):
         """Return the value as the window shows it."""
         return {
             Side.AUTO: _("by the region"),
-            Side.NOT_STATED: _("not stated"),
+            Side.NOT_STATED: _("not specified"),
             Side.LEFT: _("left"),
             Side.RIGHT: _("right"),
         }[self]
@@ -76,7 +76,7 @@ class LargestComponent(enum.Enum):
     def label(self) -> str:
         """Return the value as the window shows it."""
         return {
-            LargestComponent.AS_MODEL: _("as the model says"),
+            LargestComponent.AS_MODEL: _("as the model specifies"),
             LargestComponent.NONE: _("no, keep all"),
             LargestComponent.LABEL: _("of each segment"),
             LargestComponent.WHOLE: _("of all segments together"),

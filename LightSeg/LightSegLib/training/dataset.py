@@ -43,7 +43,7 @@ class Case:
             if not volume.geometry.matches(geometry):
                 raise InputError(
                     _(
-                        "Case '{case}': the image and the label file do not have the same size and position. "
+                        "The image and the label map of case '{case}' do not have the same grid. "
                         "Correct or remove this case."
                     ).format(case=self.name)
                 )
@@ -75,7 +75,7 @@ def read_dataset(folder: str | Path) -> Dataset:
     else:
         raise InputError(
             _(
-                "{folder} is not a training set: it needs the folders imagesTr and labelsTr, "
+                "{folder} is not a training set, which has the folders imagesTr and labelsTr, "
                 "or images and labels. Check the path."
             ).format(folder=folder)
         )
@@ -115,24 +115,24 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
         files = _images_of(label, names, numbered)
         if not files:
             raise InputError(
-                _("Case '{name}' has a label but no image in {images}. Add the image or remove the label.").format(
-                    name=name, images=images.name
-                )
+                _(
+                    "Case '{case}' has a label map but no image in {folder}. Add the image or remove the label map."
+                ).format(case=name, folder=images.name)
             )
         cases.append(Case(name, tuple(files), label))
     used = {image for case in cases for image in case.images}
     if unused := [path.name for path in visible if path not in used]:
         raise InputError(
             _(
-                "{images} has {count} image(s) without a label in {labels}, the first is {unused}. "
-                "Add the labels or move the images elsewhere."
-            ).format(images=images.name, count=len(unused), labels=labels.name, unused=unused[0])
+                "Some images in {images} ({count}) have no label map in {labels}; the first is {first}. "
+                "Add the label maps or move the images elsewhere."
+            ).format(images=images.name, count=len(unused), labels=labels.name, first=unused[0])
         )
     if len(cases) < 2:
         raise InputError(
             _(
-                "{labels} holds {count} case(s), but training and validation need at least two. Add labeled cases."
-            ).format(labels=labels, count=len(cases))
+                "{folder} has too few cases ({count}): training and validation need at least two. Add labeled cases."
+            ).format(folder=labels, count=len(cases))
         )
     return tuple(cases)
 
@@ -153,7 +153,9 @@ def _images_of(label: Path, names: dict[str, list[Path]], numbered: bool) -> lis
         paths = names.get(f"{wanted}_{number:04d}" if numbered else wanted, [])
         if len(paths) > 1:
             raise InputError(
-                f"Case '{wanted}' has two images of one channel, {paths[0].name} and {paths[1].name}. Remove one."
+                _("Case '{wanted}' has two images of one channel, {file} and {file2}. Remove one.").format(
+                    wanted=wanted, file=paths[0].name, file2=paths[1].name
+                )
             )
         if not paths:
             break

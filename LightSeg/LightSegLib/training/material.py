@@ -56,10 +56,9 @@ def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
     if len(maps) <= options.validation_maps:
         raise InputError(
             _(
-                "{folder} holds {count} label maps, "
-                "of which {validation_maps} are to be set aside for the validation: none is left. "
-                "Add label maps or set fewer aside."
-            ).format(folder=folder.name, count=len(maps), validation_maps=options.validation_maps)
+                "{folder} has too few label maps ({count}): {validation} are reserved for validation, "
+                "and none is left for training. Add label maps or reserve fewer."
+            ).format(folder=folder.name, count=len(maps), validation=options.validation_maps)
         )
     order = np.random.default_rng(options.seed).permutation(len(maps)).tolist()
     held_out = sorted(order[: options.validation_maps])

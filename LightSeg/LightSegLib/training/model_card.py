@@ -34,14 +34,14 @@ def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, opt
     """
     values = {int(value) for _, labels in loaded for value in np.unique(labels)} - {0}
     if not values:
-        raise InputError(_("No case of the training set has a labeled voxel. Check that these are the label files."))
+        raise InputError(_("No case of the training set has a labeled voxel. Check that these are the label maps."))
     card = _given_card(dataset, options) if options.card else _card_from(dataset, loaded, values, options)
     if unnamed := sorted(values - {label.value for label in card.labels}):
         raise InputError(
             _(
-                "The training set has voxels with the label {unnamed}, which {value} does not name. "
-                "Name it or correct the label files."
-            ).format(unnamed=unnamed[0], value="the card" if options.card else "dataset.json")
+                "The training set has voxels with the label {label}, which {file} does not name. "
+                "Name the label or correct the label maps."
+            ).format(label=unnamed[0], file="the card" if options.card else "dataset.json")
         )
     return dataclasses.replace(
         card,
@@ -63,9 +63,9 @@ def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
     if len(card.channels) != len(dataset.channels):
         raise InputError(
             _(
-                "The card '{model}' has {count} channel(s), but the training set has {count2}. "
-                "Choose another card or leave it out."
-            ).format(model=card.id, count=len(card.channels), count2=len(dataset.channels))
+                "The card '{model}' and the training set have different numbers of channels ({card} and {given}). "
+                "Choose another card or omit it."
+            ).format(model=card.id, card=len(card.channels), given=len(dataset.channels))
         )
     if card.training.get("dataset") in (None, dataset.name):
         return card

@@ -68,8 +68,8 @@ class TrainingOptions:
         for name in ("foreground_fraction", "ema_decay", "validation_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(
-                    _("{name} is {getattr}, but must lie between 0 and 1. Choose another value.").format(
-                        name=name, getattr=getattr(self, name)
+                    _("{name} is {value}, but must be between 0 and 1. Choose another value.").format(
+                        name=name, value=getattr(self, name)
                     )
                 )
 
@@ -92,8 +92,8 @@ def check_numbers(options: object, **least: float) -> None:
     for name, minimum in least.items():
         if getattr(options, name) < minimum:
             raise InputError(
-                _("{name} is {getattr}, but must be at least {minimum}. Choose another value.").format(
-                    name=name, getattr=getattr(options, name), minimum=minimum
+                _("{name} is {value}, but must be at least {minimum}. Choose another value.").format(
+                    name=name, value=getattr(options, name), minimum=minimum
                 )
             )
 

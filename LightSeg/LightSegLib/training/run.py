@@ -185,8 +185,8 @@ class Run(ABC):
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                _("The model folder {out} cannot be made ({strerror}). Choose another folder.").format(
-                    out=self.out, strerror=error.strerror
+                _("The model folder {folder} cannot be created ({reason}). Choose another folder.").format(
+                    folder=self.out, reason=error.strerror
                 )
             ) from error
         check_folder(self.out)
@@ -205,13 +205,16 @@ class Run(ABC):
         names = [CARD_NAME, CHECKPOINT, LOG, CURVES, *self.model_files()]  # without its card, no half of it is a model
         there = [name for name in names if os.path.lexists(self.out / name)]
         if there and not self.run_options.replace:
-            going_on = "Continue it with --resume, replace" if CHECKPOINT in there else "Replace"
-            kind = "training run" if CHECKPOINT in there else "model or its files"
-            raise OutputError(
-                _(
-                    "{out} already holds a {kind} ({there}). {going_on} it with --replace, or choose another folder."
-                ).format(out=self.out, kind=kind, there=", ".join(there), going_on=going_on)
+            in_the_way = _(
+                "{folder} already contains a model or parts of one ({files}). "
+                "Replace it with --replace, or choose another folder."
             )
+            if CHECKPOINT in there:
+                in_the_way = _(
+                    "{folder} already contains a training run ({files}). "
+                    "Continue it with --resume, replace it with --replace, or choose another folder."
+                )
+            raise OutputError(in_the_way.format(folder=self.out, files=", ".join(there)))
         for name in there:
             try:
                 (self.out / name).unlink()
@@ -248,9 +251,9 @@ class Run(ABC):
         if state["fingerprint"] != self.fingerprint():
             raise InputError(
                 _(
-                    "The run in {out} was started with other options or data. "
-                    "Resume it with the same command or choose another folder."
-                ).format(out=self.out)
+                    "The run in {folder} was started with other options or data. Resume it with the same command, "
+                    "or choose another folder."
+                ).format(folder=self.out)
             )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

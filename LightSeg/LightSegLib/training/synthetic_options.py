@@ -95,13 +95,13 @@ class SyntheticTrainingOptions:
             raise InputError(_("learning_rate and spacing must be positive. Choose other values."))
         if not 0 <= self.ema_decay <= 1:
             raise InputError(
-                _("ema_decay is {ema_decay}, but must lie between 0 and 1. Choose another value.").format(
-                    ema_decay=self.ema_decay
+                _("ema_decay is {value}, but must be between 0 and 1. Choose another value.").format(
+                    value=self.ema_decay
                 )
             )
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise InputError(
-                _("widths is {widths}, but must be two positive numbers at least. Choose others.").format(
+                _("widths is {widths}, but must be at least two positive numbers. Choose other values.").format(
                     widths=self.widths
                 )
             )
@@ -119,8 +119,8 @@ def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
         name, _equals, text = assignment.partition("=")
         if name not in defaults:
             raise InputError(
-                _("'{name}' is no option of the synthesis. They are: {defaults}.").format(
-                    name=name, defaults=", ".join(defaults)
+                _("'{name}' is not an option of the synthesis. Choose one of: {options}.").format(
+                    name=name, options=", ".join(defaults)
                 )
             )
         default = defaults[name]
@@ -131,10 +131,10 @@ def synthesis_options(assignments: Sequence[str]) -> SynthesisOptions:
         except ValueError:
             values = ()
         if len(values) != count:
-            numbers = "a number" if count == 1 else f"{count} numbers joined by a comma"
+            numbers = _("a number") if count == 1 else _("{count} numbers, separated by commas").format(count=count)
             raise InputError(
-                _("{name} is '{text}', but must be {numbers}. Choose another value.").format(
-                    name=name, text=text, numbers=numbers
+                _("{name} is '{value}', but must be {kind}. Choose another value.").format(
+                    name=name, value=text, kind=numbers
                 )
             )
         given[name] = values if isinstance(default, tuple) else values[0]

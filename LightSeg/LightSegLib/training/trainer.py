@@ -83,8 +83,8 @@ class _Run(Run):
         if not any(loaded[case.name][1].any() for case in self.validation):
             raise InputError(
                 _(
-                    "None of the validation cases has a label, so no model could be chosen. "
-                    "Take another seed or a larger validation fraction."
+                    "None of the validation cases has a labeled voxel, so no model could be selected. "
+                    "Use another seed or a larger validation fraction."
                 )
             )
         self.prepared = [_training_arrays(card, *loaded[case.name]) for case in self.training]

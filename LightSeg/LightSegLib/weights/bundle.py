@@ -79,12 +79,12 @@ def _check(entries: Sequence[zipfile.ZipInfo], size: int) -> None:
     """
     names = [entry.filename for entry in entries]
     if len(names) > MOST_FILES or len({name.casefold() for name in names}) != len(names):
-        raise zipfile.BadZipFile("it has many entries, or two of one name")
+        raise zipfile.BadZipFile(_("it has too many entries, or two with the same name"))
     for entry in entries:
         name = entry.filename
         if name in (".", "..") or not name == PurePosixPath(name).name == PureWindowsPath(name).name:
-            raise zipfile.BadZipFile("an entry leads out of its folder")
+            raise zipfile.BadZipFile(_("an entry points outside the archive"))
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise zipfile.BadZipFile("an entry is compressed or encrypted")
+            raise zipfile.BadZipFile(_("an entry is compressed or encrypted"))
     if sum(entry.file_size for entry in entries) > size:
-        raise zipfile.BadZipFile("its entries are larger than the file")
+        raise zipfile.BadZipFile(_("its entries are larger than the file"))

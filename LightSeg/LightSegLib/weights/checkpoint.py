@@ -93,8 +93,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         state, *other_folds = (_unwrapped(_tensors(each)) for each in weights)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:  # lists that hold themselves, endless tensors
         raise ModelError(
-            _("The weights file {file} is damaged ({first_line}). Download or copy it again.").format(
-                file=path.name, first_line=first_line(error)
+            _("The weights file {file} is damaged ({reason}). Download or copy it again.").format(
+                file=path.name, reason=first_line(error)
             )
         ) from error
     mirror_axes = _of(list, facts.get("mirror_axes"))
@@ -156,9 +156,9 @@ def _parts(content: Any, name: str) -> tuple[str, list[dict[str, Tensor]], dict[
     held = ", ".join(str(key)[:40] for key in list(fields)[:5]) or type(content).__name__
     raise ModelError(
         _(
-            "No weights were found in {name}, which holds {held}. "
-            "Give a checkpoint of nnU-Net (.pth or .model) or a file with a plain state dict."
-        ).format(name=name, held=held)
+            "{file} does not contain weights, only {held}. "
+            "Use an nnU-Net checkpoint (.pth or .model) or a file with a plain state dict."
+        ).format(file=name, held=held)
     )
 
 
@@ -220,7 +220,7 @@ def _check_copies(weights: list[dict[str, Tensor]], most: int) -> None:
     sizes: dict[tuple[Any, ...], int] = {}
     for tensor in (tensor for state in weights for tensor in state.values()):
         if tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise ValueError(_("it has tensors without numbers"))
+            raise ValueError(_("some of its tensors have no data"))
         sizes[_place(tensor)] = tensor.numel() * (4 if tensor.is_floating_point() else tensor.element_size())
     if sum(sizes.values()) > most:
         raise ValueError(_("its tensors are larger than the file"))
@@ -270,7 +270,7 @@ class _Plain:
             ValueError: for a key that JSON cannot have.
         """
         if not isinstance(key, str | int | float | None):
-            raise ValueError(_("its description has keys that are no text"))
+            raise ValueError(_("its metadata has keys that are not text"))
         return str(self.of(key))
 
     def _count(self, number: int) -> None:
@@ -281,7 +281,7 @@ class _Plain:
         """
         self._left -= number
         if self._left < 0:
-            raise ValueError(_("its description is larger than any"))
+            raise ValueError(_("its metadata is too large"))
 
 
 def _of(kind: type | tuple[type, ...], value: Any) -> Any:

@@ -18,8 +18,8 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..core.i18n import Message
 from ..core.i18n import tr as _
-from ..core.plain_text import without_secrets
 from ..core.progress import Reporter
 
 if TYPE_CHECKING:
@@ -30,15 +30,17 @@ MOST_DIGITS = 18  # of a length; Python refuses to read thousands
 POLL = 0.05  # seconds between two looks at cancel
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 REFUSALS = {
-    401: "it asks for a log-in, or there is no such file",
-    403: "access is refused; the file needs a log-in, or the network filters the address",
-    404: "the file is not there",
-    407: "the network's proxy asks for a user name and password; put them into HTTPS_PROXY as "
-    "http://NAME:PASSWORD@PROXY:PORT",
-    410: "the file is not there any more",
+    401: _("it requires a login, or the file does not exist"),
+    403: _("access is denied: the file requires a login, or the network blocks the address"),
+    404: _("the file does not exist"),
+    407: _(
+        "the network's proxy requires a user name and password; set them in HTTPS_PROXY as "
+        "http://NAME:PASSWORD@PROXY:PORT"
+    ),
+    410: _("the file no longer exists"),
 }
-UNTRUSTED = (
-    "the certificate is not trusted; where the network inspects encrypted traffic, set REQUESTS_CA_BUNDLE to the "
+UNTRUSTED = _(
+    "the certificate is not trusted; if the network inspects encrypted traffic, set REQUESTS_CA_BUNDLE to the "
     "file with its certificates, or HTTPS_PROXY to its proxy"
 )
 
@@ -52,8 +54,8 @@ class SourceError(Exception):
         retry: trying again may help; wait: seconds after which the server asks to be tried again.
     """
 
-    def __init__(self, reason: str, retry: bool = False, wait: float | None = None) -> None:
-        super().__init__(without_secrets(reason))
+    def __init__(self, reason: Message, retry: bool = False, wait: float | None = None) -> None:
+        super().__init__(reason)
         self.retry = retry
         self.wait = wait
 
@@ -128,8 +130,8 @@ class Connection:
             except SourceError as error:
                 tries.wait_after(error)
 
-    def pause(self, seconds: float, reason: str) -> None:
-        """Wait before the next try, with progress.
+    def pause(self, seconds: float, reason: Message) -> None:
+        """Wait, telling the user why.
 
         Raises:
             Canceled: if `canceled` returns True.
@@ -160,7 +162,7 @@ class RetryCounter:
             raise error
         # Random, so that a classroom of computers does not come back in the same second.
         wait = patience.first_wait * 2 ** (self._failed - 1) * random.uniform(0.75, 1.25)
-        self._connection.pause(min(max(wait, error.wait or 0.0), patience.longest_wait), str(error))
+        self._connection.pause(min(max(wait, error.wait or 0.0), patience.longest_wait), error.args[0])
 
 
 class Stream:
@@ -215,12 +217,12 @@ class Stream:
         received = 0
         while (block := self._next(self._connection.patience.silence)) is not None:
             if isinstance(block, Exception):
-                raise SourceError(_("the connection broke"), retry=True) from None  # it may hold the address
+                raise SourceError(_("the connection was lost"), retry=True) from None  # it may hold the address
             assert isinstance(block, bytes)
             received += len(block)
             yield block
         if self.length is not None and received < self.length:  # which urllib3 1 takes for the end
-            raise SourceError(_("the connection broke"), retry=True)
+            raise SourceError(_("the connection was lost"), retry=True)
 
     def close(self) -> None:
         """Let the thread end by itself: closing a socket in which it waits would block here."""
@@ -235,7 +237,7 @@ class Stream:
                 return self._events.get(timeout=POLL)
             except Empty:
                 if time.monotonic() > until:
-                    raise SourceError(_("the server does not answer any more"), retry=True) from None
+                    raise SourceError(_("the server stopped responding"), retry=True) from None
 
     def _read(self, address: str, headers: dict[str, str]) -> None:
         """Read the answer in a thread and queue its blocks."""
@@ -272,15 +274,15 @@ def _check_answer(answer: requests.Response, ranged: bool) -> None:
     """
     addresses = [entry.url for entry in (*answer.history, answer)]
     if addresses[0].startswith("https:") and any(address.startswith("http:") for address in addresses):
-        raise SourceError(_("it leads to an address without encryption"))
+        raise SourceError(_("it redirects to an address without encryption"))
     status = answer.status_code
     if status in TEMPORARY:
-        reason = f"the server is overloaded or out of order (status {status})"
-        raise SourceError(reason, retry=True, wait=_asked_wait(answer))
+        reason = _("the server is overloaded or out of order (status {status})")
+        raise SourceError(reason.format(status=status), retry=True, wait=_asked_wait(answer))
     if status not in (200, 206) and not (ranged and status == 416):
         raise SourceError(
-            _("{get} (status {status})").format(
-                get=REFUSALS.get(status, "the server refuses the request"), status=status
+            _("{reason} (status {status})").format(
+                reason=REFUSALS.get(status, _("the server refuses the request")), status=status
             )
         )
 
@@ -305,14 +307,14 @@ def _failure(error: Exception) -> SourceError:
         return SourceError(UNTRUSTED)
     if isinstance(error, (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL)):
         if "Tunnel connection failed: 407" in text:  # in the words of http.client; a port or address may hold 407
-            return SourceError(_("{REFUSALS} (status 407)").format(REFUSALS=REFUSALS[407]))
+            return SourceError(_("{reason} (status 407)").format(reason=REFUSALS[407]))
         return SourceError(_("the network's proxy cannot be reached; check HTTPS_PROXY"), retry=True)
     if isinstance(error, requests.exceptions.TooManyRedirects):
-        return SourceError(_("it leads from one address to the next without end"))
+        return SourceError(_("it redirects too many times"))
     if isinstance(error, (requests.exceptions.Timeout, requests.exceptions.ConnectionError)):
-        return SourceError(_("the server cannot be reached, or this computer is not connected"), retry=True)
+        return SourceError(_("the server cannot be reached, or this computer is offline"), retry=True)
     if isinstance(error, ValueError):  # what all of requests' complaints about an address are
-        return SourceError(_("the address cannot be used ({name})").format(name=type(error).__name__))
+        return SourceError(_("the address cannot be used ({reason})").format(reason=type(error).__name__))
     if isinstance(error, OSError) and "certificate bundle" in text:
         return SourceError(_("the file named by REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE does not exist"))
-    return SourceError(_("the request failed ({name})").format(name=type(error).__name__), retry=True)
+    return SourceError(_("the request failed ({reason})").format(reason=type(error).__name__), retry=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..core.atomic_io import atomic_write
 from ..core.errors import OutputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.progress import Reporter
@@ -62,7 +63,7 @@ def check_fingerprint(expected: Fingerprint, found: Fingerprint) -> None:
         WrongFile: if what is known of a source's file is not what is expected.
     """
     if difference := expected.difference(found):
-        raise WrongFile(f"it has another file ({difference})")
+        raise WrongFile(_("it has a different file ({difference})").format(difference=difference))
 
 
 class PartialDownload:
@@ -150,7 +151,7 @@ def copied(file: Path, partial: PartialDownload, expected: Fingerprint, reporter
                 reporter.check_canceled()
     except OSError as error:
         if error.filename == str(file):
-            raise SourceError(f"the file cannot be read ({error.strerror})") from error
+            raise SourceError(_("the file cannot be read ({strerror})").format(strerror=error.strerror)) from error
         raise write_error(partial.path.parent, error) from error
     found = fingerprint(partial.path, reporter)
     if expected.difference(found):
@@ -160,15 +161,17 @@ def copied(file: Path, partial: PartialDownload, expected: Fingerprint, reporter
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise NoRoom where `needed` bytes would fill the disk of `folder`."""
+    """Raise NotEnoughSpace where `needed` bytes would fill the disk of `folder`."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
         return  # some network disks do not report it
     if free < needed + MARGIN:
         raise NotEnoughSpace(
-            f"The disk of {folder} is too full: {_megabytes(needed + MARGIN)} are needed, {_megabytes(free)} are free. "
-            "Make room, or choose another folder with LIGHTSEG_WEIGHTS."
+            _(
+                "The disk of {folder} is too full: {needed} are needed, but only {free} are free. "
+                "Free some space, or set LIGHTSEG_WEIGHTS to another folder."
+            ).format(folder=folder, needed=_megabytes(needed + MARGIN), free=_megabytes(free))
         )
 
 
@@ -177,15 +180,16 @@ def write_error(folder: Path, error: OSError) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(
             _(
-                "The weights could not be written completely: "
-                "the disk of {folder} is full or a quota is reached. Make room, "
-                "or choose another folder with LIGHTSEG_WEIGHTS; a download continues where it stopped."
+                "The weights could not be written completely because the disk of {folder} is full "
+                "or a quota is reached. "
+                "Free some space, or set LIGHTSEG_WEIGHTS to another folder; "
+                "the download then continues where it stopped."
             ).format(folder=folder)
         )
     return OutputError(
         _(
             "The weights folder {folder} cannot be used ({reason}). "
-            "Choose another one with LIGHTSEG_WEIGHTS or change its permissions."
+            "Set LIGHTSEG_WEIGHTS to another folder or change its permissions."
         ).format(folder=folder, reason=error.strerror or error)
     )
 
@@ -195,7 +199,7 @@ def _attempt(
 ) -> tuple[bool, Fingerprint]:
     """Fetch the file; whether it was put together from several answers, and its fingerprint."""
     stitched = _fetch(remote, partial, connection, title)
-    connection.reporter.step(_("Checking {title}").format(title=title))
+    connection.reporter.step(_("Checking {model}").format(model=title))
     return stitched, fingerprint(partial.path, connection.reporter)
 
 
@@ -241,26 +245,32 @@ def _receive(
         offset = 0
     elif _range_start(stream) != offset or _has_changed(stream, partial):
         partial.discard()
-        raise SourceError(_("the server sends something else than the missing part"), retry=True)
+        raise SourceError(_("the server did not send the missing part of the file"), retry=True)
     if stream.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise SourceError(_("the file arrives compressed, although it was asked for as it is"))
+        raise SourceError(_("the server compressed the file, although the original was requested"))
     size = None if stream.length is None else offset + stream.length
     check_fingerprint(remote.expected, Fingerprint(size))
     if not stream.ends_marked and not remote.expected.certain:
-        raise SourceError(_("the server does not say how long the file is, so a broken one could not be told"))
+        raise SourceError(
+            _("the server does not give the size of the file, so an incomplete download could not be noticed")
+        )
     size = size or remote.expected.size or 0
     if size > LARGEST:
-        raise SourceError(_("it says that the file has {megabytes}, more than any").format(megabytes=_megabytes(size)))
+        raise SourceError(
+            _("the server gives the size of the file as {size}, which is too large for a model").format(
+                size=_megabytes(size)
+            )
+        )
     check_space(partial.path.parent, max(size - offset, 0))
 
-    transfer = TransferProgress(reporter, f"Downloading {title}", offset, size)
+    transfer = TransferProgress(reporter, _("Downloading {model}").format(model=title), offset, size)
     blocks = stream.blocks()
     if not offset:
         first = next(blocks, b"")
         if not first:
             raise SourceError(_("the file is empty"), retry=True)
         if is_html(first):
-            raise SourceError(_("a web page came instead of the file; does the network ask for a log-in?"))
+            raise SourceError(_("a web page was received instead of the file; does the network require a login?"))
         partial.begin(remote, _validator(stream))
         blocks = chain((first,), blocks)
     with partial.path.open("ab") as file:
@@ -276,7 +286,7 @@ def _receive(
         else:
             return
     partial.discard()
-    raise SourceError(_("it sends more than {megabytes}").format(megabytes=_megabytes(size or UNSTATED)))
+    raise SourceError(_("the server sends more than {size}").format(size=_megabytes(size or UNSTATED)))
 
 
 def _has_changed(stream: Stream, partial: PartialDownload) -> bool:
@@ -300,7 +310,7 @@ def _validator(stream: Stream) -> str:
 class TransferProgress:
     """Reports what has arrived, some times a second, with a speed averaged over the last seconds."""
 
-    def __init__(self, reporter: Reporter, name: str, received: int, size: int) -> None:
+    def __init__(self, reporter: Reporter, name: Message, received: int, size: int) -> None:
         self._reporter, self._name = reporter, name
         self._received, self._size = received, size
         self._speed: float | None = None

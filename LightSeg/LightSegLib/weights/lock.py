@@ -36,12 +36,12 @@ def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iter
     try:
         if not held and not wait:
             raise InputError(
-                _("Another LightSeg is at work on {what}. Wait until it has finished, or cancel it there.").format(
+                _("Another LightSeg process is using {what}. Wait until it has finished, or cancel it.").format(
                     what=what
                 )
             )
         if not held:
-            reporter.step(_("Waiting for another LightSeg that is at work on {what}").format(what=what))
+            reporter.step(_("Waiting for another LightSeg process that is using {what}").format(what=what))
         while not held:
             reporter.check_canceled()
             time.sleep(POLL)

@@ -17,6 +17,7 @@ from ..catalog.card import Card, Part
 from ..catalog.lookup import CARD_NAME
 from ..core.atomic_io import atomic_write
 from ..core.errors import InputError, ModelError, OutputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import Reporter
 from .bundle import pack
@@ -111,9 +112,9 @@ class ModelFolder:
         found = fingerprint(path, reporter)
         if difference := self._difference(card, found) or _sniffed(path):
             raise ModelError(
-                _(
-                    "The file {file} does not hold the weights of {model}: {difference}. Delete it or replace it."
-                ).format(file=path, model=card.title, difference=difference)
+                _("{file} does not contain the weights of {model}: {difference}. Delete or replace the file.").format(
+                    file=path, model=card.title, difference=difference
+                )
             )
         return self._enter(card, found, BY_HAND)
 
@@ -134,12 +135,12 @@ class ModelFolder:
             stream = file.open("rb")
         except OSError as error:
             raise InputError(
-                _("The file {file} cannot be read ({reason}). Choose another one or copy it here first.").format(
+                _("{file} cannot be read ({reason}). Choose another file, or copy it to this computer first.").format(
                     file=file, reason=error.strerror or error
                 )
             ) from error
         check_space(self.path, size)
-        transfer = TransferProgress(reporter, f"Copying {card.title}", 0, size)
+        transfer = TransferProgress(reporter, _("Copying {model}").format(model=card.title), 0, size)
         with stream, atomic_write(target) as part:
             with part.open("wb") as copy:
                 while block := stream.read(BLOCK):
@@ -224,7 +225,7 @@ class ModelFolder:
         record, old = self.record(), self.usable_file(card)
         if record is None or old is None:
             raise ModelError(
-                _("There is no download of {model} to be replaced. Download it first.").format(model=card.title)
+                _("{model} has no downloaded weights to replace. Download them first.").format(model=card.title)
             )
         found = fingerprint(new_file)
         target = self.path / f"slim-{str(found.sha256)[:12]}{new_file.suffix}"
@@ -247,8 +248,8 @@ class ModelFolder:
                 (self.path / name).unlink()
             except OSError as error:
                 raise OutputError(
-                    _("{path} cannot be deleted ({strerror}). Close the programs that use it.").format(
-                        path=self.path / name, strerror=error.strerror
+                    _("{file} cannot be deleted ({reason}). Close the programs that use it and try again.").format(
+                        file=self.path / name, reason=error.strerror
                     )
                 ) from error
             freed += size
@@ -261,11 +262,11 @@ class ModelFolder:
             self.path.rmdir()
         return freed
 
-    def _difference(self, card: Card, found: Fingerprint) -> str:
+    def _difference(self, card: Card, found: Fingerprint) -> Message | None:
         """Return how a file differs from the card's, or else from the first download; empty if it does not."""
         expected, first = Fingerprint.of_card(card), self.first_download(card)
         if not expected.certain and first not in (None, found.sha256):
-            return f"it is not the file of the first download, whose SHA-256 is {first}"
+            return _("it differs from the first download, whose SHA-256 is {sha256}").format(sha256=first)
         return expected.difference(found)
 
     def _enter(self, card: Card, found: Fingerprint, source: str, known: dict[str, str] | None = None) -> Path:
@@ -286,24 +287,24 @@ class ModelFolder:
         return self.path / card.weights.file
 
 
-def _sniffed(path: Path) -> str:
+def _sniffed(path: Path) -> Message | None:
     """Return what a file is instead of weights, by its first bytes; empty if it may be weights."""
     with path.open("rb") as stream:
         beginning = stream.read(512)
     if is_html(beginning):
-        return "it is a web page"
+        return _("it is a web page")
     if beginning.startswith(POINTER):
-        return "it is a Git LFS pointer, not the file itself"
+        return _("it is a Git LFS pointer, not the file itself")
     if not beginning:
-        return "it is empty"
-    return "" if beginning.startswith(TORCH_FILES) else "it is no file that PyTorch wrote"
+        return _("it is empty")
+    return None if beginning.startswith(TORCH_FILES) else _("it was not written by PyTorch")
 
 
-def _not_the_weights(card: Card, file: Path, difference: str) -> InputError:
+def _not_the_weights(card: Card, file: Path, difference: Message) -> InputError:
     """Return the error for a file that is not the model's."""
     return InputError(
         _(
-            "The file {file} does not hold the weights of {model}: {difference}. Choose the right one, "
+            "{file} does not contain the weights of {model}: {difference}. Choose the correct file, "
             "or download it again."
         ).format(file=file, model=card.title, difference=difference)
     )

@@ -57,8 +57,8 @@ def names(stream: IO[bytes], newest_protocol: int = PROTOCOL) -> Iterator[str]:
             text = None
     if protocol > newest_protocol:
         raise ValueError(
-            _("pickle protocol {protocol} instead of {newest_protocol}").format(
-                protocol=protocol, newest_protocol=newest_protocol
+            _("it uses pickle protocol {protocol}, newer than {newest}").format(
+                protocol=protocol, newest=newest_protocol
             )
         )
 
@@ -176,7 +176,7 @@ class Scan:
         """
         keys = items[::2] if name.startswith("SET") else ()
         if any(isinstance(part, tuple) for key in keys if isinstance(key, tuple) for part in key):
-            raise ValueError(_("it has keys of nested tuples"))  # whose hash takes twice the time with each level
+            raise ValueError(_("it has nested tuples as keys"))  # whose hash takes twice the time with each level
         if isinstance(self._stack[-1], _Held):
             self._stack[-1].entries += len(items)
             if self._stack[-1].keys is not None:
@@ -190,7 +190,7 @@ class Scan:
         """
         known = state.keys if isinstance(state, _Held) else None
         if isinstance(target, _Held) and target.made_by in HOLDERS and (known is None or not known <= KEPT):
-            raise ValueError("it changes what a dict can do")
+            raise ValueError(_("it changes what a dict can do"))
 
     def _called(self, function: Any, arguments: Any) -> _Held:
         """Return what a call gives.
@@ -199,7 +199,7 @@ class Scan:
             ValueError: if the function is not an allowed one.
         """
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-            raise ValueError(_("it calls what is no function"))
+            raise ValueError(_("it calls something that is not a function"))
         if function.name == ENCODE and arguments[1:] not in (("latin1",), ("latin-1",)):
             raise ValueError(_("it has bytes in an unusual encoding"))
         self._charge(arguments)
@@ -209,15 +209,15 @@ class Scan:
         """Count copied values against the limit: what is written once may be referenced again and again."""
         self._left -= sum(map(_length, values))
         if self._left < 0:
-            raise ValueError(_("it asks for more than a file of its size can hold"))
+            raise ValueError(_("it requests more memory than a file of its size can fill"))
 
     def _stored(self, identity: Any) -> _Held:
         """Return a storage by torch.save's tuple: "storage", type, key, device, number of elements."""
         kind, storage, key, device, count = identity[:5]
         if kind != "storage" or not isinstance(key, str) or not isinstance(count, int) or count < 0:
-            raise ValueError(_("it names a storage in an unknown way"))
+            raise ValueError(_("it has an unknown kind of storage"))
         if not isinstance(device, str) or device.startswith("meta"):
-            raise ValueError(_("it has tensors without numbers"))
+            raise ValueError(_("some of its tensors have no data"))
         self.storages[key] = max(self.storages.get(key, 0), count * ITEMSIZES[storage.name])
         return _Held()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.atomic_io import atomic_write
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.progress import Reporter
@@ -35,15 +36,15 @@ class Fingerprint:
         """Whether it distinguishes the file from every other one."""
         return self.sha256 is not None or self.git_blob is not None
 
-    def difference(self, other: Fingerprint) -> str:
+    def difference(self, other: Fingerprint) -> Message | None:
         """Return how another file differs, for a message; empty if all that both know agrees."""
         if None not in (self.size, other.size) and self.size != other.size:
-            return f"{other.size} bytes instead of {self.size}"
+            return _("{found} bytes instead of {expected}").format(found=other.size, expected=self.size)
         if None not in (self.sha256, other.sha256) and self.sha256 != other.sha256:
-            return f"SHA-256 {other.sha256} instead of {self.sha256}"
+            return _("SHA-256 {found} instead of {expected}").format(found=other.sha256, expected=self.sha256)
         if None not in (self.git_blob, other.git_blob) and self.git_blob != other.git_blob:
-            return f"git blob id {other.git_blob} instead of {self.git_blob}"
-        return ""
+            return _("git blob id {found} instead of {expected}").format(found=other.git_blob, expected=self.git_blob)
+        return None
 
     def completed(self, other: Fingerprint) -> Fingerprint:
         """Return this fingerprint, completed from another one."""

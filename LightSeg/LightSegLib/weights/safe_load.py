@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ModelError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .pickle_scan import Scan, names
 
@@ -124,8 +125,8 @@ def safe_load(path: Path) -> Any:
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise ModelError(
             _(
-                "{file} is a pickle of Python objects, and LightSeg never opens those because they can run code. "
-                "Give the checkpoint itself (.pth or .model); the facts of the plans are in the model card."
+                "{file} is a pickle of Python objects, which LightSeg never opens because it can run code. "
+                "Use the checkpoint itself (.pth or .model); the model card contains the plans."
             ).format(file=path.name)
         )
     start = _start(path)
@@ -148,15 +149,15 @@ def safe_load(path: Path) -> Any:
     except _Refused as error:
         raise ModelError(
             _(
-                "The weights file {file} refers to {reason}, which no weights need; it was not opened, "
-                "because that could run code. Use a file with a plain state dict: torch.save(model.state_dict(), "
-                "'weights.pth')."
-            ).format(file=path.name, reason=error)
+                "The weights file {file} refers to {name}, which weights do not need; "
+                "it was not opened because that could run code. Use a file with a plain state dict: "
+                "torch.save(model.state_dict(), 'weights.pth')."
+            ).format(file=path.name, name=error)
         ) from error
     except Exception as error:  # broken bytes can break any line of the readers
         raise ModelError(
-            _("The weights file {file} is damaged or not complete ({first_line}). Download or copy it again.").format(
-                file=path.name, first_line=first_line(error)
+            _("The weights file {file} is damaged or incomplete ({reason}). Download or copy it again.").format(
+                file=path.name, reason=first_line(error)
             )
         ) from error
 
@@ -169,7 +170,7 @@ def _start(path: Path) -> bytes:
     except OSError as error:
         if path.is_dir():
             raise ModelError(
-                _("{file} is a folder, not a weights file. Choose the checkpoint in it.").format(file=path)
+                _("{file} is a folder, not a weights file. Choose the checkpoint inside.").format(file=path)
             ) from error
         if not path.exists():
             raise ModelError(
@@ -195,16 +196,16 @@ def _check_zip(path: Path) -> None:
         entries = archive.infolist()
         folded = {entry.filename.casefold() for entry in entries}
         if len(folded) != len(entries):
-            raise zipfile.BadZipFile("two of its entries have the same name")
+            raise zipfile.BadZipFile(_("two of its entries have the same name"))
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
         if not stored or sum(entry.file_size for entry in entries) > size:
-            raise zipfile.BadZipFile("its entries are larger than the file")
+            raise zipfile.BadZipFile(_("its entries are larger than the file"))
         if damaged := archive.testzip():
-            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+            raise zipfile.BadZipFile(_("the checksum of {entry} does not match").format(entry=damaged))
         ours = [archive.read(entry) for entry in entries if entry.filename.endswith("/data.pkl")]
     theirs = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
     if theirs not in ours:
-        raise zipfile.BadZipFile("it can be read in two ways")
+        raise zipfile.BadZipFile(_("its content is ambiguous"))
     Scan(io.BytesIO(theirs), size)
 
 
@@ -214,7 +215,7 @@ def _check_legacy(path: Path) -> None:
     with path.open("rb") as stream:
         *_others, content, keys = (Scan(stream, size) for _ in range(LEGACY_PICKLES))
     if missing := set(content.storages) - set(keys.texts):
-        raise ValueError(_("{count} of its tensors have no numbers").format(count=len(missing)))
+        raise ValueError(_("{count} of its tensors have no data").format(count=len(missing)))
 
 
 @contextmanager
@@ -240,7 +241,7 @@ def _names_in_zip(path: Path) -> Iterator[str]:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if any(name.endswith("/constants.pkl") for name in archive.namelist()):
             raise ModelError(
-                _("{file} is a TorchScript program, which carries code. Use a file with a plain state dict.").format(
+                _("{file} is a TorchScript program, which contains code. Use a file with a plain state dict.").format(
                     file=path.name
                 )
             )
@@ -248,7 +249,7 @@ def _names_in_zip(path: Path) -> Iterator[str]:
             raise ModelError(
                 _(
                     "{file} is a zip archive that torch did not write, not a weights file. "
-                    "Unpack it and give the checkpoint (.pth or .model) that is in it."
+                    "Unpack it and use the checkpoint (.pth or .model) inside."
                 ).format(file=path.name)
             )
         for name in pickles:
@@ -274,28 +275,28 @@ def _not_torch(path: Path, start: bytes) -> ModelError:
     if re.match(r"<(!doctype html|html|head|\?xml|!--)", text, re.IGNORECASE):
         return ModelError(
             _(
-                "{file} is a web page, not a weights file: the page around the download was saved. "
-                "Open the page in a browser and save the file that its download button gives."
+                "{file} is a web page, not a weights file: the download page was saved instead of the file. "
+                "Open the page in a browser and use its download button."
             ).format(file=path.name)
         )
     names = _names_in_pickle(path)
     if names or start[0] == 0x80:  # binary pickles, of protocol 2 and later, begin with this byte
-        refers = f" that refers to {names[0]}" if names else ""
+        kind = _("a Python pickle that refers to {name}").format(name=names[0]) if names else _("a Python pickle")
         return ModelError(
             _(
-                "{file} is a plain Python pickle{refers}, not a torch file; it was not opened, "
-                "because that could run code. Use a file that torch.save wrote."
-            ).format(file=path.name, refers=refers)
+                "{file} is {kind}, not a torch file; it was not opened because that could run code. "
+                "Use a file that torch.save wrote."
+            ).format(file=path.name, kind=kind)
         )
     if "\ufffd" not in text[:-3] and " ".join(text.split()).isprintable():
         return ModelError(
             _(
-                "{file} is a text file, not a weights file; it begins with '{splitlines}'. "
+                "{file} is a text file, not a weights file; it begins with '{beginning}'. "
                 "Download the checkpoint itself."
-            ).format(file=path.name, splitlines=text.splitlines()[0][:60])
+            ).format(file=path.name, beginning=text.splitlines()[0][:60])
         )
     return ModelError(
-        _("{file} is no file that torch.save wrote. Give a checkpoint (.pth, .pt or .model).").format(file=path.name)
+        _("{file} was not written by torch.save. Use a checkpoint (.pth, .pt or .model).").format(file=path.name)
     )
 
 
@@ -310,5 +311,9 @@ def _names_in_pickle(path: Path) -> list[str]:
 
 def first_line(error: Exception) -> str:
     """Return the first line of a reader's message, without torch's advice for trusted files."""
+    if error.args and isinstance(error.args[0], Message):
+        return error.args[0]
     lines = str(error).split("WeightsUnpickler error: ")[-1].strip().splitlines()
+    if lines and "weights_only" in lines[0]:
+        return _("it contains objects that weights do not need")
     return lines[0].rstrip(". ") if lines else type(error).__name__

@@ -66,7 +66,7 @@ def mirror_address(mirror: str | None = None) -> str:
     try:
         settings = read_json(path)
         if not isinstance(settings, dict) or not isinstance(settings.get("mirror", ""), str):
-            raise ValueError(_("it must be an object whose entry mirror is an address"))
+            raise ValueError(_("it must be a JSON object with an address as its entry mirror"))
     except (OSError, ValueError) as error:
         raise InputError(
             _("The settings {file} cannot be read ({reason}). Correct the file or delete it.").format(
@@ -116,8 +116,10 @@ def locate(source: Source, expected: Fingerprint, endpoints: Endpoints, connecti
     if source.kind == "url":
         return RemoteFile(origin(source), source.url, expected)
     if source.kind == "page":
-        raise SourceError(_("a person must open this page and download the file"))
-    raise SourceError(_("this version of LightSeg does not know sources of the kind '{kind}'").format(kind=source.kind))
+        raise SourceError(_("the file must be downloaded from this page with a browser"))
+    raise SourceError(
+        _("this version of LightSeg does not support sources of the kind '{kind}'").format(kind=source.kind)
+    )
 
 
 def _joined(*parts: str) -> str:
@@ -155,12 +157,12 @@ def _listed_files(address: str, connection: Connection) -> Iterator[_ListedFile]
                 if entry["type"] == "file":
                     yield _listed_file(entry)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SourceError(_("its list of files cannot be understood")) from error
+            raise SourceError(_("its list of files is invalid")) from error
         following = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', page.headers.get("Link", ""))
         if not following:
             return
         address = urljoin(page.address, following[1])
-    raise SourceError(_("its list of files has no end"))
+    raise SourceError(_("its list of files is too long"))
 
 
 def _listed_file(entry: dict[str, object]) -> _ListedFile:
@@ -187,8 +189,8 @@ def _choose(files: list[_ListedFile]) -> _ListedFile:
             break
     if len(possible) == 1:
         return possible[0]
-    found = ", ".join(file.path for file in (possible or files)[:10]) or "nothing"
-    raise SourceError(_("it is not clear which file holds the weights; found: {found}").format(found=found))
+    found = ", ".join(file.path for file in (possible or files)[:10]) or _("nothing")
+    raise SourceError(_("it is not clear which file contains the weights; found: {found}").format(found=found))
 
 
 def _fold(file: _ListedFile) -> int:
@@ -209,7 +211,7 @@ def _on_github(source: Source, expected: Fingerprint, endpoints: Endpoints, conn
         return RemoteFile(origin(source), address, expected)
     pointer = re.search(rb"^oid sha256:([0-9a-f]{64})\nsize (\d{1,18})$", beginning, re.MULTILINE)
     if not pointer:
-        raise SourceError(_("its Git LFS pointer cannot be understood"))
+        raise SourceError(_("its Git LFS pointer is invalid"))
     content = Fingerprint(int(pointer[2]), pointer[1].decode())
     check_fingerprint(expected, content)
     return RemoteFile(origin(source), f"{endpoints.github_media}/{tail}", expected.completed(content))
@@ -223,7 +225,7 @@ def _on_google_drive(source: Source, expected: Fingerprint, endpoints: Endpoints
         if not page.is_html:
             return RemoteFile(origin(source), address, expected)
         address = _confirmed(page, address, connection)
-    raise SourceError(_("Google Drive asks for confirmation again and again"))
+    raise SourceError(_("Google Drive keeps asking for confirmation"))
 
 
 def _confirmed(page: Page, address: str, connection: Connection) -> str:
@@ -232,7 +234,7 @@ def _confirmed(page: Page, address: str, connection: Connection) -> str:
     if "Too many users have viewed or downloaded" in text or "Quota exceeded" in text:
         raise SourceError(_("the daily limit of Google Drive for this file is reached; try again tomorrow"))
     if urlsplit(page.address).hostname == "accounts.google.com" or "ServiceLogin" in page.address:
-        raise SourceError(_("Google Drive asks for a log-in; its owner does not share the file with everyone any more"))
+        raise SourceError(_("Google Drive asks for a login; the file is no longer shared publicly"))
     reader = _DrivePage()
     reader.feed(text)
     if reader.action and "id" in reader.fields:
@@ -242,7 +244,7 @@ def _confirmed(page: Page, address: str, connection: Connection) -> str:
     for cookie in connection.session.cookies:
         if cookie.name.startswith("download_warning") and cookie.value:
             return f"{address}&{urlencode({'confirm': cookie.value})}"
-    raise SourceError(_("Google Drive shows a page that LightSeg does not understand; use a browser"))
+    raise SourceError(_("Google Drive returned an unexpected page; download the file with a browser"))
 
 
 class _DrivePage(HTMLParser):

@@ -17,6 +17,7 @@ from typing import Literal
 from ..catalog.card import Card, Part, Source, Weights
 from ..catalog.lookup import weights_path
 from ..core.errors import DownloadError, InputError, LightSegError, ModelError
+from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from ..core.paths import resources_folder, weights_folder
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
@@ -96,8 +97,8 @@ class WeightStore:
         raise ModelError(
             _(
                 "The weights of {model} are not on this computer. "
-                "Download them with 'lightseg weights download {model2}'; without internet, {by_hand}."
-            ).format(model=card.title, model2=card.id, by_hand=self._by_hand(card))
+                "Download them with 'lightseg weights download {id}'; without internet, {by_hand}."
+            ).format(model=card.title, id=card.id, by_hand=self._by_hand(card))
         )
 
     def record(self, card: Card) -> Record | None:
@@ -175,8 +176,8 @@ class WeightStore:
         """
         if weights_path(card).is_file():
             raise InputError(
-                _("{model} has its weights already, in {weights_path}. Nothing is to be done.").format(
-                    model=card.title, weights_path=weights_path(card)
+                _("{model} already has its weights, in {path}. There is nothing to do.").format(
+                    model=card.title, path=weights_path(card)
                 )
             )
         self._check_license(card, accept_license)
@@ -206,18 +207,18 @@ class WeightStore:
             found = fingerprint(path, reporter)
         except OSError as error:
             raise ModelError(
-                _("The weights file {file} cannot be read ({reason}). Check the disk, or get it again.").format(
-                    file=path, reason=error.strerror or error
-                )
+                _(
+                    "The weights file {file} cannot be read ({reason}). Check the disk, or download the file again."
+                ).format(file=path, reason=error.strerror or error)
             ) from error
         if record:
             difference = record.current.difference(found) or expected.difference(record.published)
         else:
             difference = expected.difference(found)
         if difference:
-            remedy = f"Remove it with 'lightseg weights remove {card.id}' and get it again"
+            remedy = _("Remove it with 'lightseg weights remove {model}' and download it again").format(model=card.id)
             if local.is_file():
-                remedy = "Install the model again, from where it came"
+                remedy = _("Install the model again")
             raise ModelError(
                 _("The weights file {file} is damaged or was replaced ({difference}). {remedy}.").format(
                     file=path, difference=difference, remedy=remedy
@@ -319,7 +320,7 @@ class WeightStore:
             raise DownloadError(
                 _(
                     "The weights of {model} are not on this computer, "
-                    "and LIGHTSEG_OFFLINE forbids to use the network. Unset it, or {by_hand}."
+                    "and LIGHTSEG_OFFLINE forbids using the network. Unset it, or {by_hand}."
                 ).format(model=card.title, by_hand=self._by_hand(card))
             )
 
@@ -333,25 +334,24 @@ class WeightStore:
             )
         return ModelError(
             _(
-                "The weights file {file} of {model} is missing, and its card names no source. "
-                "Import the model again, or put the file at {folder}."
+                "The weights file {file} of {model} is missing, and the model card names no source for it. "
+                "Import the model again, or put the file into {folder}."
             ).format(file=card.weights.file, model=card.title, folder=self.folder / card.id / card.weights.file)
         )
 
-    def _by_hand(self, card: Card) -> str:
+    def _by_hand(self, card: Card) -> Message:
         """Return how a person gets the file to this computer."""
         if card.weights.parts:
             origins = [origin(file.sources[0]) for file in card.weights.parts if file.sources]
-            return (
-                f"fetch {' and '.join(origins)} with a browser, on any computer, into one folder, and hand it over "
-                f"with 'lightseg weights add {card.id} FOLDER'"
-            )
-        origins = [origin(source) for source in card.weights.sources] or [card.homepage or "their authors"]
-        return (
-            f"fetch the weights from {' or '.join(origins)} with a browser, on any computer, and hand them over with "
-            f"'lightseg weights add {card.id} FILE' or put them at "
-            f"{self.folder / card.id / card.weights.file}"
-        )
+            return _(
+                "download {sources} with a browser, on any computer, into one folder, and add it with "
+                "'lightseg weights add {model} FOLDER'"
+            ).format(sources=joined(_(" and "), origins), model=card.id)
+        origins = [origin(source) for source in card.weights.sources] or [card.homepage or _("their authors")]
+        return _(
+            "download the weights from {sources} with a browser, on any computer, and add them with "
+            "'lightseg weights add {model} FILE' or save them as {file}"
+        ).format(sources=joined(_(" or "), origins), model=card.id, file=self.folder / card.id / card.weights.file)
 
     def _download(self, card: Card, mirror: str, reporter: Reporter) -> Path:
         """Download the weights from the first source that has them."""
@@ -371,7 +371,7 @@ class WeightStore:
             try:
                 return self._fetch(card, file, source, connection)
             except SourceError as error:
-                failures.append(f"{origin(source)}: {error}")
+                failures.append(joined(": ", (origin(source), error)))
             except NotEnoughSpace as error:  # perhaps only by what the server states
                 no_room = no_room or error
         if no_room is not None:
@@ -380,7 +380,7 @@ class WeightStore:
             _(
                 "The weights of {model} could not be downloaded. {failures}. Try again later, "
                 "name a mirror with LIGHTSEG_MIRROR, or {by_hand}."
-            ).format(model=card.title, failures=". ".join(failures), by_hand=self._by_hand(card))
+            ).format(model=card.title, failures=joined(". ", failures), by_hand=self._by_hand(card))
         )
 
     def _fetch(self, card: Card, file: Weights | Part, source: Source, connection: Connection) -> Path:
@@ -402,7 +402,7 @@ class WeightStore:
                 raise
             raise SourceError(
                 _(
-                    "{reason}: it is not the file of the first download; to accept it, "
+                    "{reason}: the file differs from the first download; to accept it, "
                     "run 'lightseg weights remove {model} --forget' first"
                 ).format(reason=error, model=card.id)
             ) from error

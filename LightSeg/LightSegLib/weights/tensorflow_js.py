@@ -59,19 +59,22 @@ def read_tensorflow_js(topology: Path) -> tuple[dict[str, Tensor], dict[str, Any
         arrays = dict(_arrays(content, topology.parent))
         state = {ours: torch.from_numpy(_kernel(arrays.pop(theirs, None), theirs)) for ours, theirs in names.items()}
         if arrays:
-            raise _Unfit(f"it has weights of no layer ({', '.join(list(arrays)[:3])})")
+            raise _Unfit(
+                _("it has weights that belong to no layer ({names})").format(names=", ".join(list(arrays)[:3]))
+            )
         return state, arguments
     except FileNotFoundError as error:
         raise ModelError(
             _(
-                "The file {file} of this TensorFlow.js model is missing. Download all files that its {topology} names."
+                "The file {file} of this TensorFlow.js model is missing. "
+                "Download all files that are listed in its {topology}."
             ).format(file=Path(error.filename).name, topology=topology.name)
         ) from error
     except (_Unfit, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        reason = error if isinstance(error, _Unfit) else f"it cannot be understood: {error}"
+        reason = error if isinstance(error, _Unfit) else _("it is invalid ({reason})").format(reason=error)
         raise ModelError(
             _(
-                "{file} is no MeshNet of TensorFlow.js that LightSeg can read: {reason}. "
+                "{file} is not a TensorFlow.js MeshNet that LightSeg can read: {reason}. "
                 "Download its files again, or choose another model."
             ).format(file=topology.name, reason=reason)
         ) from error
@@ -83,13 +86,17 @@ def _layers(content: Any) -> Iterator[dict[str, Any]]:
     model = topology.get("model_config", topology)["config"]
     layers = model if isinstance(model, list) else model["layers"]
     if not isinstance(layers, list) or len(layers) > MOST_LAYERS:
-        raise _Unfit(f"it has more than {MOST_LAYERS} layers")
+        raise _Unfit(_("it has more than {limit} layers").format(limit=MOST_LAYERS))
     before = None
     for layer in layers:
         if inbound := layer.get("inbound_nodes"):
             sources = [node[0] for node in inbound[0]]
             if len(inbound) != 1 or sources != [before]:
-                raise _Unfit(f"its layer '{layer['config']['name']}' does not follow the one before it alone")
+                raise _Unfit(
+                    _("its layer '{layer}' does not have exactly the previous layer as its input").format(
+                        layer=layer["config"]["name"]
+                    )
+                )
         before = str(layer["config"]["name"])
         yield {**layer["config"], "class": str(layer["class_name"])}
 
@@ -114,11 +121,13 @@ def _arguments(layers: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[s
             norms.add("batch")
             names |= _batch_norm(layer, number - 1)
         elif kind not in SILENT:
-            raise _Unfit(f"its layer '{name}' is of the unknown kind {kind}")
+            raise _Unfit(_("its layer '{layer}' has the unknown kind {kind}").format(layer=name, kind=kind))
         if len(activations) > len(convolutions):
-            raise _Unfit(f"its layer '{name}' is an activation that follows no convolution")
+            raise _Unfit(
+                _("its layer '{layer}' is an activation that does not follow a convolution").format(layer=name)
+            )
     if len(convolutions) < 2 or len(activations) != len(convolutions) - 1:
-        raise _Unfit("a MeshNet has convolutions with an activation each, and one without at the end")
+        raise _Unfit(_("a MeshNet has convolutions with an activation each, and one without at the end"))
     *hidden, last = convolutions
     norms |= {"instance" for layer in hidden if layer["name"].endswith(INSTANCE)}
     for number, layer in enumerate(hidden):
@@ -132,13 +141,21 @@ def _arguments(layers: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[s
     }
     for what, found in uniform.items():
         if len(found) != 1:
-            raise _Unfit(f"its layers differ in their {what} ({', '.join(sorted(map(str, found)))})")
+            raise _Unfit(
+                _("its layers have different values of {property} ({values})").format(
+                    property=what, values=", ".join(sorted(map(str, found)))
+                )
+            )
     if not set(activations) <= set(ACTIVATIONS):
-        raise _Unfit(f"its activation {activations[0]} is none of {', '.join(ACTIVATIONS)}")
+        raise _Unfit(
+            _("its activation {activation} is not one of {known}").format(
+                activation=activations[0], known=", ".join(ACTIVATIONS)
+            )
+        )
     if any(layer["kernel_size"] != [3, 3, 3] for layer in hidden) or last["kernel_size"] != [1, 1, 1]:
-        raise _Unfit("its kernels must be 3 x 3 x 3, and the last 1 x 1 x 1")
+        raise _Unfit(_("its kernels must be 3 x 3 x 3, and the last 1 x 1 x 1"))
     if not last["use_bias"]:
-        raise _Unfit("its last convolution has no bias")
+        raise _Unfit(_("its last convolution has no bias"))
     dilations = [layer["dilation_rate"][0] for layer in hidden]
     inputs = {"in_channels": _inputs(layers), "classes": last["filters"], "dilations": dilations}
     return inputs | {what: found.pop() for what, found in uniform.items()}, names
@@ -152,20 +169,28 @@ def _check_convolution(layer: dict[str, Any]) -> None:
     """
     for what, wanted in FIXED.items():
         if layer[what] != wanted:
-            raise _Unfit(f"its layer '{layer['name']}' has the {what} {layer[what]}")
+            raise _Unfit(
+                _("its layer '{layer}' has the unsupported {property} {value}").format(
+                    layer=layer["name"], property=what, value=layer[what]
+                )
+            )
     dilation = layer["dilation_rate"]
     numbers = (layer["filters"], *dilation)
     if any(type(number) is not int or number < 1 for number in numbers) or len(set(dilation)) != 1:
-        raise _Unfit(f"its layer '{layer['name']}' has {layer['filters']} filters and the dilation {dilation}")
+        raise _Unfit(
+            _("its layer '{layer}' has {filters} filters and the dilation {dilation}").format(
+                layer=layer["name"], filters=layer["filters"], dilation=dilation
+            )
+        )
     if layer["filters"] > MOST_CHANNELS or dilation[0] > MOST_DILATION or layer.get("groups", 1) != 1:
-        raise _Unfit(f"its layer '{layer['name']}' is larger than any MeshNet's")
+        raise _Unfit(_("its layer '{layer}' is larger than that of any MeshNet").format(layer=layer["name"]))
 
 
 def _inputs(layers: Sequence[dict[str, Any]]) -> int:
     """Return the number of input channels, the last entry of the first layer's shape."""
     shape = next(layer[key] for layer in layers for key in ("batch_input_shape", "batch_shape") if key in layer)
     if len(shape) != 5 or type(shape[-1]) is not int or not 1 <= shape[-1] <= MOST_CHANNELS:
-        raise _Unfit(f"its input has the shape {shape}")
+        raise _Unfit(_("its input has the unsupported shape {shape}").format(shape=shape))
     return int(shape[-1])
 
 
@@ -178,7 +203,11 @@ def _tensors(layer: dict[str, Any], ours: str) -> dict[str, str]:
 def _batch_norm(layer: dict[str, Any], number: int) -> dict[str, str]:
     """Return the names of a batch norm's tensors, here and in the file."""
     if abs(layer["epsilon"] - 1e-5) > 1e-9 or not (layer["scale"] and layer["center"]):
-        raise _Unfit(f"its layer '{layer['name']}' is a batch norm without weights or with another epsilon than 1e-5")
+        raise _Unfit(
+            _("its layer '{layer}' is a batch normalization without weights or with an epsilon other than 1e-5").format(
+                layer=layer["name"]
+            )
+        )
     kinds = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
     return {f"norms.{number}.{own}": f"{layer['name']}/{theirs}" for own, theirs in kinds.items()}
 
@@ -189,15 +218,17 @@ def _arrays(content: Any, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     for group in content["weightsManifest"]:
         expected = sum(_count(entry) for entry in group["weights"]) * 4
         if expected > left:
-            raise _Unfit(f"its weights would take more than {MOST_WEIGHTS / 1e6:.0f} MB")
+            raise _Unfit(_("its weights would take more than {limit:.0f} MB").format(limit=MOST_WEIGHTS / 1e6))
         left -= expected
         paths = [folder / _plain(path) for path in group["paths"]]
         sizes = [path.stat().st_size for path in paths]
         if sum(sizes) != expected:
-            raise _Unfit(f"its weights have {sum(sizes)} bytes instead of {expected}, so they are cut off or others'")
+            raise _Unfit(
+                _("its weights have {size} bytes instead of {expected}").format(size=sum(sizes), expected=expected)
+            )
         floats = np.frombuffer(b"".join(map(read_bytes, paths, sizes)), "<f4")
         if not np.isfinite(floats).all():
-            raise _Unfit("its weights are no numbers in places")
+            raise _Unfit(_("some of its weights are not finite numbers"))
         position = 0
         for entry in group["weights"]:
             count = _count(entry)
@@ -209,9 +240,11 @@ def _count(entry: dict[str, Any]) -> int:
     """Return the numbers of an array of the manifest."""
     shape = entry["shape"]
     if entry["dtype"] != "float32" or "quantization" in entry:
-        raise _Unfit(f"its weights '{entry['name']}' are not stored as float32")
+        raise _Unfit(_("its weights '{name}' are not stored as float32").format(name=entry["name"]))
     if any(type(length) is not int or not 1 <= length <= MOST_CHANNELS for length in shape) or len(shape) > 5:
-        raise _Unfit(f"its weights '{entry['name']}' have the shape {shape}")
+        raise _Unfit(
+            _("its weights '{name}' have the unsupported shape {shape}").format(name=entry["name"], shape=shape)
+        )
     return math.prod(shape)
 
 
@@ -222,12 +255,12 @@ def _plain(path: str) -> str:
         _Unfit: unless it is a plain file name.
     """
     if not path == PurePosixPath(path).name == PureWindowsPath(path).name or path in ("", ".", ".."):
-        raise _Unfit(f"its shard '{path}' does not lie beside it")
+        raise _Unfit(_("its shard '{file}' is missing in the same folder").format(file=path))
     return path
 
 
 def _kernel(array: np.ndarray | None, name: str) -> np.ndarray:
     """Return a kernel in torch's order [out, in, k, j, i]."""
     if array is None:
-        raise _Unfit(f"its weights '{name}' are not in the list")
+        raise _Unfit(_("its weights '{name}' are not in the list").format(name=name))
     return np.array(array.transpose(4, 3, 0, 1, 2) if array.ndim == 5 else array, np.float32, order="C")

@@ -183,7 +183,7 @@ class Worker:
         return DeviceError(
             _(
                 "The computation ended unexpectedly ({reason}). Try again, "
-                "with the device CPU if a graphics card was used; the log says more."
+                "with the device CPU if a graphics card was used; the log has details."
             ).format(reason=_reason(code))
         )
 

@@ -88,9 +88,9 @@ def error_of(message: dict[str, Any]) -> LightSegError:
     """Return the error as it was raised in the other process."""
     if message["error"] is None:
         return LightSegError(
-            _("The computation failed ({message}). Report it together with the log, which says where.").format(
-                message=message["message"]
-            )
+            _(
+                "The computation failed because of an error in LightSeg ({reason}). Report it together with the log."
+            ).format(reason=message["message"])
         )
     error: LightSegError = getattr(errors, message["error"])(message["message"])
     return error

@@ -71,7 +71,7 @@ def test_nothing_of_a_folder_vanishes_without_a_word(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
     cases, skipped_inputs = found(tmp_path / "in")
     assert set(cases) == {"a", "link_b"}
-    assert skipped_inputs == {str(tmp_path / "in" / "a_0000.nrrd"): "has the name of a_0000.nii.gz, which is taken"}
+    assert skipped_inputs == {str(tmp_path / "in" / "a_0000.nrrd"): "has the same case name as a_0000.nii.gz"}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_has_no_end_is_not_an_image(tmp_path: Path) -> None:
     """A batch would read it for ever."""
     os.mkfifo(tmp_path / "pipe.nii.gz")
     for path in (tmp_path / "pipe.nii.gz", Path("/dev/zero")):
-        with pytest.raises(InputError, match="not a file with an end"):
+        with pytest.raises(InputError, match="a pipe, a device or a folder, not a file"):
             Case("a", (Source((path,)),)).sha256()
 
 
@@ -121,7 +121,9 @@ def test_channels_are_joined_by_their_numbers_and_what_is_incomplete_is_reported
     touch(tmp_path, *(f"whole_000{n}.nii.gz" for n in range(4)), *(f"part_000{n}.nii.gz" for n in (0, 1, 3)), "x.nii")
     cases, skipped_inputs = found(tmp_path, GLIOMA)
     assert names(cases["whole"]) == [f"whole_000{n}.nii.gz" for n in range(4)] and len(cases) == 1
-    assert skipped_inputs[str(tmp_path / "part_0000.nii.gz")] == "belongs to a case without part_0002 (T2)"
+    assert (
+        skipped_inputs[str(tmp_path / "part_0000.nii.gz")] == "belongs to an incomplete case (missing: part_0002 (T2))"
+    )
     assert "is not clearly one of T1, T1ce, T2, FLAIR" in skipped_inputs[str(tmp_path / "x.nii")]
 
 
@@ -159,7 +161,7 @@ def test_a_manifest_names_its_columns_in_any_order(tmp_path: Path) -> None:
 def test_a_manifest_with_one_column_too_few_is_refused(tmp_path: Path) -> None:
     manifest = tmp_path / "list.csv"
     manifest.write_text("case,T1,T2\n1,2,3\n")
-    with pytest.raises(InputError, match=r"has the columns case, T1, T2\. Name them case, T1, T1ce, T2, FLAIR"):
+    with pytest.raises(InputError, match=r"are case, T1, T2, but must be: case, T1, T1ce, T2, FLAIR"):
         list(find_cases(manifest, GLIOMA))
 
 
@@ -210,7 +212,7 @@ def test_a_tree_of_dicom_has_a_case_for_each_series_that_fits(tmp_path: Path) ->
     np.testing.assert_array_equal(volume.voxels, blobs(1))
     assert volume.geometry.spacing == (1, 1, 1.5)
     reasons = {what.rsplit(" ", 1)[1]: reason for what, reason in skipped_inputs.items()}
-    assert reasons == {"CT": "is CT, and the model takes MR", "scout": "is a localizer", "one": "is a single slice"}
+    assert reasons == {"CT": "is CT, but the model needs MR", "scout": "is a localizer", "one": "is a single slice"}
     assert Case.from_json(cases["P1_20200131_1"].to_json()) == cases["P1_20200131_1"]
 
 

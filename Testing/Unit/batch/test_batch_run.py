@@ -82,7 +82,7 @@ def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_don
     line += ["--precision", "float32", "--no-openvino", "--no-pictures"]
 
     assert cli.main(line) == 1
-    assert "1 of 3 cases failed. The reasons stand in" in capfd.readouterr().err
+    assert "1 of 3 cases failed. See" in capfd.readouterr().err
     rows = table(out)
     assert {case: row["status"] for case, row in rows.items()} == {
         "Fall 0": "done",
@@ -260,7 +260,7 @@ def test_temporary_files_wait_for_room_too(cohort: Path, tmp_path: Path, monkeyp
 
     class Full(QuickProcessor):
         def segment(self, *given: Any) -> Segmentation:
-            if Progress("Waiting for room on the disk") not in reported:
+            if Progress("Waiting for free disk space") not in reported:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().segment(*given)
 
@@ -346,7 +346,7 @@ def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(
                 limited.set()
                 limit(100)
                 let_go(out, case)
-            if progress == Progress("Waiting for room on the disk"):
+            if progress == Progress("Waiting for free disk space"):
                 waited.set()
                 limit(resource.RLIM_INFINITY)
 
@@ -387,7 +387,7 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
             assert part.exists(), "it is the other's"
 
     run_batch(cohort, MODEL, out, PLAIN, on_state=meanwhile, handler=QUICK)
-    assert failures[0].startswith("Another LightSeg is at work on")
+    assert failures[0].startswith("Another LightSeg process is using")
 
 
 def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: Path) -> None:
@@ -407,18 +407,20 @@ def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: P
         np.testing.assert_allclose(written.TransformIndexToPhysicalPoint((0, 0, k)), position, atol=1e-6)
     with (out / "skipped_inputs.csv").open(newline="", encoding="utf-8") as stream:
         (left_out,) = csv.DictReader(stream)
-    assert left_out["what"].startswith(str(tree / "B")) and left_out["reason"] == "is CT, and the model takes MR"
+    assert left_out["what"].startswith(str(tree / "B")) and left_out["reason"] == "is CT, but the model needs MR"
 
 
 def test_what_cannot_be_a_batch_is_reported_at_once(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        InputError, match=r"empty has no case for Hippocampus \(T1 MRI\)\. Give a folder, .* MR volumes"
+        InputError, match=r"empty contains no cases for Hippocampus \(T1 MRI\)\. Give a folder, .* MR volumes"
     ):
         run_batch(tmp_path / "empty", MODEL, out, PLAIN)
     (tmp_path / "empty" / "a.seg.nrrd").touch()
-    with pytest.raises(InputError, match=r"1 do not fit: \S+a\.seg\.nrrd is a segmentation\."):
+    with pytest.raises(
+        InputError, match=r"1 inputs do not fit, for example \S+a\.seg\.nrrd, which is a segmentation\."
+    ):
         run_batch(tmp_path / "empty", MODEL, out, PLAIN)
     with pytest.raises(InputError, match="Choose another folder for the results"):
         run_batch(cohort, MODEL, cohort, PLAIN)
@@ -475,9 +477,9 @@ def test_a_dry_run_shows_what_would_be_done_and_for_how_long(
     reported = capfd.readouterr().out.splitlines()
     assert reported[0].split("\t") == ["to do", "Fall 0", str(cohort / "Fall 0.nii.gz")]
     assert reported[3].split("\t") == ["left out", str(cohort / "Fall 1_segmentation.seg.nrrd"), "is a segmentation"]
-    assert re.match(r"3 of 3 cases to do, 1 left out; about 0:\d\d:\d\d .*by a case measured now", reported[4]), (
-        reported[4]
-    )
+    assert re.match(
+        r"3 of 3 cases to do, inputs skipped: 1; about 0:\d\d:\d\d .*estimated from one case run now", reported[4]
+    ), reported[4]
     assert not out.exists()
 
     (cohort / "Fall 2.nii.gz").rename(tmp_path / "later.nii.gz")

@@ -267,7 +267,7 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
         (lambda d: d["labels"][1]["color"].pop(), r"labels\[1\]\.color must have 3 entries"),
         (lambda d: d["labels"][0].update(color=[0, 0, 256]), r"labels\[0\]\.color\[2\] must be at most 255"),
         (lambda d: d["labels"][1].update(value=1), r"labels\[1\]\.value must differ from the other labels' values"),
-        (lambda d: d.update(labels=[]), "labels must have at least 1 entry"),
+        (lambda d: d.update(labels=[]), "labels must not be empty"),
         (lambda d: d.update(id="Liver CT"), "id must look like heart-mr-unetrpp"),
         (lambda d: d.update(id="liver\n"), "id must look like"),
         (lambda d: d.update(schema=2), "schema must be 1"),
@@ -275,7 +275,7 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
         (lambda d: d["preprocessing"]["normalization"].pop(), "normalization must have one entry per channel"),
         (
             lambda d: d["preprocessing"]["normalization"][0].pop("std"),
-            r"preprocessing\.normalization\[0\]\.std is needed by ct",
+            r"preprocessing\.normalization\[0\]\.std is required by ct",
         ),
         (
             lambda d: d["preprocessing"].update(spacing=[1, 0, 1]),
@@ -294,7 +294,7 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
             r"inference\.resampling\.interpolation is missing",
         ),
         (lambda d: d["preprocessing"].update(interpolation="cubic"), "preprocessing.interpolation is not a known"),
-        (lambda d: d["preprocessing"].update(transpose=[0, 1, 1]), "transpose must not have an entry twice"),
+        (lambda d: d["preprocessing"].update(transpose=[0, 1, 1]), "transpose must not contain an entry twice"),
         (lambda d: d["inference"].update(overlap=1), r"inference\.overlap must be below 1"),
         (lambda d: d["inference"].update(average="median"), "average must be one of logits, probabilities"),
         (lambda d: d["inference"].update(regions=[1, 3]), r"inference\.regions\[1\] must be the value of a label"),
@@ -309,7 +309,10 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
         (lambda d: d["weights"].update(file="../liver.pt"), r"weights\.file must be a plain file name"),
         (lambda d: d["weights"].update(file="C:\\liver.pt"), r"weights\.file must be a plain file name"),
         (lambda d: d.update(sample="folder/liver.nrrd"), "sample must be a plain file name"),
-        (lambda d: d["weights"]["sources"][1].pop("revision"), r"weights\.sources\[1\]\.revision is needed by github"),
+        (
+            lambda d: d["weights"]["sources"][1].pop("revision"),
+            r"weights\.sources\[1\]\.revision is required by github",
+        ),
         (lambda d: d["weights"].update(sha256="abc"), r"weights\.sha256 must look like"),
     ],
 )

@@ -222,11 +222,11 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_distinguished_from
     sitk.WriteImage(edited, str(out))
     code, _, problems = run("reproduce", out, image)
     assert code == 1
-    assert "1 of 3840 voxels have another label" in problems and "torch: none then" in problems
+    assert "1 of 3840 voxels have a different label" in problems and "torch: none then" in problems
 
     smaller = write_image("other.nii.gz", np.eye(8, dtype=np.float32)[None] * np.ones((8, 1, 1), np.float32))
     code, _, problems = run("reproduce", out, smaller)
-    assert code == 2 and "do not lie on the same grid" in problems
+    assert code == 2 and "do not have the same grid" in problems
     code, _, problems = run("reproduce", image, image)
     assert code == 2 and "does not say how it was made" in problems
 

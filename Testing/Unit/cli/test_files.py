@@ -44,7 +44,7 @@ def test_segment_replaces_a_file_only_when_asked_to(
     with monkeypatch.context() as patch:
         patch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("it is said before the computation"))
         assert main(line) == 2
-    assert "expert.nii.gz exists already. Choose another name for --out, or replace it with --overwrite." in (
+    assert "expert.nii.gz already exists. Choose another name for --out, or replace it with --overwrite." in (
         capfd.readouterr().err
     )
     assert out.read_text() == "by hand"

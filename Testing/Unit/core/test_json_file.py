@@ -18,11 +18,11 @@ NESTED = "nested too deeply"
         ("[" * 100_000 + "]" * 100_000, NESTED),
         ("[" * 900 + "]" * 900, NESTED),
         ('{"a": ' * 101 + "1" + "}" * 101, NESTED),
-        ("9" * 5000, "a number of 5000 digits"),
+        ("9" * 5000, "a number with 5000 digits"),
         ('"\\ud800"', "surrogates not allowed"),
-        ("[NaN]", "NaN is no number"),
+        ("[NaN]", "NaN is not a number"),
         ("{", "Expecting property name"),
-        (" " * 2001, "more than"),
+        (" " * 2001, "larger than"),
     ],
 )
 def test_what_no_program_writes_is_refused(tmp_path: Path, content: str, reason: str) -> None:

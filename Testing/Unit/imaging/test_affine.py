@@ -77,8 +77,8 @@ def test_a_ball_stays_where_it_was_painted(tmp_path: Path, ending: str, geometry
     expected = 4 / 3 * math.pi * RADIUS**3 / 1000
     assert np.count_nonzero(volume.voxels > 0) * grid.voxel_volume_ml == pytest.approx(expected, rel=0.02)
     (notice,) = volume.notices
-    assert f"ball.{ending} are {shear_degrees(geometry):.3g}" in notice
-    assert "right angles. The result is on that grid" in notice
+    assert f"ball.{ending} deviate from right angles by {shear_degrees(geometry):.2g} degrees" in notice
+    assert "The result has this grid, at the same position" in notice
     assert volume.reading["straightened_degrees"] == round(shear_degrees(geometry), 2)
 
 
@@ -167,7 +167,7 @@ def test_the_command_line_writes_the_result_as_nifti_and_reports_it(
 ) -> None:
     image, out = write(tmp_path / "tilted.nii.gz", painted(TILTED), TILTED), tmp_path / "out.nii.gz"
     assert main(["segment", str(image), "--model", str(tiny_model), "--out", str(out), "--device", "cpu"]) == 0
-    assert "tilted.nii.gz are 17 degrees off right angles" in capfd.readouterr().err
+    assert "tilted.nii.gz deviate from right angles by 17 degrees" in capfd.readouterr().err
     assert read_grid(out)[1].matches(read_volume(image).geometry)
     (row, *_) = evaluate_case("a", out, write(tmp_path / "labels.nii.gz", np.ones(SHAPE, np.uint8), TILTED), {})
     assert row.case == "a", "on one grid"
@@ -193,7 +193,7 @@ def test_whole_numbers_are_rounded_not_cut_off() -> None:
 
 
 def test_a_matrix_that_has_collapsed_is_refused() -> None:
-    with pytest.raises(InputError, match=r"differ from right angles by 8\d degrees. Correct the matrix"):
+    with pytest.raises(InputError, match=r"deviate from right angles by 8\d degrees. Correct the matrix"):
         straight_grid(sheared(jk=40.0))
 
 
@@ -207,4 +207,4 @@ def test_a_real_ct_with_tilt_in_its_matrix(shared_data: Path) -> None:
     expected = np.diag([-1, -1, 1]) @ nib.affines.apply_affine(image.affine, np.c_[i, j, k].mean(axis=0))
     center = positions(volume.geometry)[volume.voxels > 200].mean(axis=0)
     assert np.linalg.norm(center - expected) < 0.5
-    assert "degrees off right angles" in volume.notices[-1]
+    assert "deviate from right angles" in volume.notices[-1]

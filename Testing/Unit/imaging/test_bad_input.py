@@ -63,7 +63,7 @@ def test_empty_file_and_empty_folder(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "empty.nii").touch()
     assert "empty.nii cannot be read as an image" in refused(tmp_path / "empty.nii")
     (tmp_path / "folder").mkdir()
-    assert "folder holds no DICOM series" in refused(tmp_path / "folder")
+    assert "folder does not contain a DICOM series" in refused(tmp_path / "folder")
 
 
 @pytest.mark.parametrize("name", ["cut.nii.gz", "cut.nii", "cut.nrrd"])
@@ -98,7 +98,7 @@ def test_several_components(refused: Refused, tmp_path: Path) -> None:
 def test_voxels_that_are_not_numbers(refused: Refused, write_image: Callable[..., Path], value: float) -> None:
     voxels = NOISE.copy()
     voxels[1, 2, 3:5] = value
-    assert "2 voxels that are NaN or infinite" in refused(write_image("bad.nrrd", voxels))
+    assert "voxels that are NaN or infinite (2 of them)" in refused(write_image("bad.nrrd", voxels))
 
 
 @pytest.mark.parametrize("factor", [1e300, 1e-300])
@@ -139,14 +139,14 @@ def test_real_volumes_with_too_few_channels(
     refused: Refused, make_model: Callable[..., Path], shared_data: Path
 ) -> None:
     message = refused(shared_data / "dicom" / "hippocampus_crop_series", model=make_model(channels=2))
-    assert "needs 2 volume(s) (channel 0, channel 1), but 1 were given" in message
+    assert "needs 2 volumes, one per channel (channel 0, channel 1), but got 1" in message
 
 
 # --- several images, region, model -------------------------------------------------------------
 
 
 def test_wrong_number_of_channels(refused: Refused, write_image: Callable[..., Path]) -> None:
-    assert "needs 1 volume(s) (channel 0), but 2 were given" in refused(write_image("a.nrrd"), write_image("b.nrrd"))
+    assert "needs a single volume (channel 0), but got 2" in refused(write_image("a.nrrd"), write_image("b.nrrd"))
 
 
 @pytest.mark.parametrize("difference", ["spacing", "origin", "size"])
@@ -159,12 +159,12 @@ def test_channels_of_different_grids(
         "size": lambda: write_image("b.nrrd", NOISE[1:]),
     }[difference]()
     message = refused(write_image("a.nrrd"), other, model=make_model(channels=2))
-    assert "b and a do not lie on the same grid" in message
+    assert "b and a do not have the same grid" in message
 
 
 def test_region_outside_the_volume(refused: Refused, write_image: Callable[..., Path]) -> None:
     message = refused(write_image(), more=("--roi", "-500,-500,-500,-400,-400,-400"))
-    assert "region of interest lies outside the volume" in message
+    assert "region of interest is outside the volume" in message
 
 
 def test_unknown_model(
@@ -189,7 +189,7 @@ def test_output_name_that_cannot_be_written(
 ) -> None:
     monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("the place must be checked first"))
     message = refused(write_image(), out=tmp_path / name)
-    assert "no ending that can be written" in message or "does not exist" in message
+    assert "not have a supported file extension" in message or "does not exist" in message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that even root cannot write to")
@@ -243,7 +243,7 @@ def test_disk_that_is_full_when_the_file_gets_its_name(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "replace", full)
-    assert "Make room" in refused(image)
+    assert "Free some space" in refused(image)
 
 
 # --- from Python -------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_python_raises_the_same_errors(tiny_model: Path, tmp_path: Path) -> None
         (np.zeros((0, 4, 4)), "not a three-dimensional image"),
         (np.zeros((4, 4, 4)), "constant"),
         (np.full((4, 4, 4), np.nan), "64 voxels"),
-        (np.zeros((4, 4, 4), complex), "not numbers on a gray scale"),
+        (np.zeros((4, 4, 4), complex), "not grayscale"),
     ):
         with pytest.raises(LightSegError, match=words):
             segmenter.segment([Volume(voxels, Geometry(voxels.shape))])

@@ -70,8 +70,8 @@ def test_every_combination_of_codes(tmp_path: Path, version: type, sform: int, q
     assert np.array_equal(volume.voxels, VOXELS.T)
     assert volume.reading["matrix"] == ("sform" if sform else "qform" if qform else "pixdim")
     words = " ".join(volume.notices)
-    assert ("place its voxels differently" in words) == bool(sform and qform)
-    assert ("does not say where its voxels lie" in words) == (not sform and not qform)
+    assert ("place its voxels up to" in words) == bool(sform and qform)
+    assert ("does not define its position" in words) == (not sform and not qform)
 
 
 @pytest.mark.parametrize("version", [nib.Nifti1Image, nib.Nifti2Image])
@@ -118,7 +118,7 @@ def test_a_notice_states_how_far_apart_sform_and_qform_are(tmp_path: Path) -> No
     moved[:3, 3] += [12, 16, 0]
     volume = read_volume(save(tmp_path / "a.nii", 2, 1, other=moved))
     (notice,) = volume.notices
-    assert "sform and the qform of a.nii place its voxels differently, up to 20 mm apart. The sform was taken" in notice
+    assert "sform and the qform of a.nii place its voxels up to 20 mm apart. The sform was used" in notice
     assert volume.reading == {"matrix": "sform", "sform_code": 2, "qform_code": 1, "qform_apart_mm": 20.0}
 
 
@@ -149,7 +149,7 @@ def test_units_other_than_millimeters(tmp_path: Path, unit: str, factor: float) 
 @pytest.mark.parametrize("row", [[0.0] * 4, [float("nan")] * 4, [1.0, 0.0, 0.0, float("inf")]])
 def test_a_matrix_that_places_nothing_is_refused(tmp_path: Path, row: list[float]) -> None:
     path = rewrite(save(tmp_path / "a.nii"), 280, "<4f", *row)
-    with pytest.raises(InputError, match=r"The sform of a\.nii is no matrix that can place an image"):
+    with pytest.raises(InputError, match=r"The sform of a\.nii is not a valid matrix"):
         read_volume(path)
 
 
@@ -160,7 +160,7 @@ def test_a_matrix_that_places_nothing_is_refused(tmp_path: Path, row: list[float
         (np.zeros((4, 5, 6, 3), np.int16), "4 dimensions"),
         (np.zeros((4, 5, 6, 1, 3), np.int16), "3 components"),
         (np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "3 components"),
-        (np.zeros((4, 5, 6), np.complex64), "not numbers on a gray scale"),
+        (np.zeros((4, 5, 6), np.complex64), "not grayscale"),
     ],
 )
 def test_what_is_not_a_scalar_volume_is_refused(tmp_path: Path, voxels: np.ndarray, words: str) -> None:
@@ -172,7 +172,7 @@ def test_what_is_not_a_scalar_volume_is_refused(tmp_path: Path, voxels: np.ndarr
 def test_a_packed_file_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii.gz")
     rewrite(path, path.stat().st_size - 8, "<I", 1)
-    with pytest.raises(InputError, match=r"a\.nii\.gz cannot be read as an image \(its checksum is another"):
+    with pytest.raises(InputError, match=r"a\.nii\.gz cannot be read as an image \(its checksum does not match"):
         read_nifti(path)
 
 
@@ -201,5 +201,5 @@ def test_a_pair_of_header_and_voxels_is_refused_with_the_remedy(tmp_path: Path, 
     """ITK takes another matrix of them than the standard defines."""
     image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32))
     sitk.WriteImage(image, str(tmp_path / "a.hdr"))
-    with pytest.raises(InputError, match=r"Convert it to NIfTI or NRRD"):
+    with pytest.raises(InputError, match=r"Convert it to a single NIfTI or NRRD"):
         read_volume(tmp_path / f"a.{ending}")

@@ -118,7 +118,7 @@ def test_nrrd_keeps_a_sheared_grid_and_nifti_refuses_it(segmentation: Segmentati
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("out.png", "no ending that can be written"),
+        ("out.png", "not have a supported file extension"),
         ("missing/out.nrrd", "does not exist"),
         ("file/out.nrrd", "does not exist"),
         ("folder.nrrd", "is a folder"),
@@ -165,7 +165,7 @@ except OutputError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "could not be written completely: the disk is full" in done.stdout
+    assert "could not be written completely because the disk is full" in done.stdout
     assert older.read_text() == "an older result"
     assert [entry.name for entry in tmp_path.iterdir()] == [older.name]
 

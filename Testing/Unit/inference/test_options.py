@@ -58,7 +58,7 @@ def test_they_pass_from_process_to_process() -> None:
     "foreign", [{"sharpness": 3}, {"mirror": "yes"}, {"device": None}, {"tile_overlap": "0.5"}, {"orientation": 3}]
 )
 def test_those_of_another_version_are_refused(foreign: dict[str, object]) -> None:
-    with pytest.raises(InputError, match="Have the same version of LightSeg everywhere"):
+    with pytest.raises(InputError, match="Install the same version of LightSeg on all computers"):
         InferenceOptions.from_json(InferenceOptions().to_json() | foreign)
 
 

@@ -224,9 +224,9 @@ def test_notices_show_what_may_spoil_a_result(threshold_segmenter: Callable[...,
     segmenter.card = replace(segmenter.card, assumptions=("The spacing is not stated.",))
     notices = segmenter.segment([volume], roi=RegionOfInterest.from_ras(-9, -9, -9, 9, 9, 9)).provenance["notices"]
     assert [notice.split(". ")[0] for notice in notices] == [
-        "This model is unverified, since not everything about it is known: check the result",
-        "volume is not stored as axial slices, and this model takes images as they are stored",
-        "The intensities were normalized within the region, while the model was trained on whole images",
+        "This model is unverified because some of its properties are not known: check the result",
+        "volume is not stored as axial slices, and this model uses images as they are stored",
+        "The intensities were normalized within the region of interest, but the model was trained on whole images",
     ]
 
 
@@ -287,7 +287,7 @@ def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_
         limit = needed[-1] * 10**6 - 10**6
     assert needed[0] > needed[1] > needed[2]
     assert ways[0] == []
-    assert "ran slower: on cpu, one tile at a time" in ways[1][0] and "on disk" in ways[2][0]
+    assert "a slower method was used: on cpu, one tile at a time" in ways[1][0] and "on disk" in ways[2][0]
 
     refused_above(limit, monkeypatch)
     with pytest.raises(DeviceError, match=r"about \d+ MB are needed, \d+ MB are free.*smaller region"):
@@ -302,7 +302,7 @@ def test_a_spacing_that_cannot_be_right_is_refused_and_named(
     """Millimeters taken for meters, and meters for millimeters."""
     volume = ramp((20, 20, 20), spacing=(spacing,) * 3)
     rules = Preprocessing("RAS", spacing=(1.0, 1.0, 1.0), normalize_first=first)
-    with pytest.raises(InputError, match=rf"voxels of {spacing:g} x .* mm, .* 1 x 1 x 1 mm, would see {grid} voxels"):
+    with pytest.raises(InputError, match=rf"voxels of {spacing:g} x .* mm, .* 1 x 1 x 1 mm, would get {grid} voxels"):
         threshold_segmenter(rules, Inference((64, 64, 64))).segment([volume])
 
 
@@ -313,7 +313,7 @@ def test_a_volume_for_which_the_memory_is_too_small_is_refused_with_the_numbers(
     for user in ("memory", "processing.preprocess"):
         monkeypatch.setattr(f"LightSegLib.inference.{user}.free_memory", lambda: 3_000_000)
     rules = Preprocessing("RAS", spacing=(0.2, 0.2, 0.2), normalize_first=first)
-    with pytest.raises(DeviceError, match=r"memory is too small .*MB are needed.*3 MB are free"):
+    with pytest.raises(DeviceError, match=r"too little memory .*MB are needed.*3 MB are free"):
         threshold_segmenter(rules, Inference((64, 64, 64))).segment([ramp((20, 20, 20))])
 
 

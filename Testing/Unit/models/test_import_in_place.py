@@ -29,7 +29,7 @@ def test_a_model_that_is_there_already_stays(results: Path, models: Path) -> Non
     import_model(results)
     before = content(models)
     change(results / "dataset.json", name="newer")
-    with pytest.raises(InputError, match=rf"already a model '{ID}' .*--replace"):
+    with pytest.raises(InputError, match=rf"A model '{ID}' already exists .*--replace"):
         import_model(results)
     assert content(models) == before
 
@@ -54,7 +54,7 @@ def test_a_bundled_model_is_never_hidden(results: Path, tiny_model: Path, tmp_pa
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     write_card(dataclasses.replace(read_card(folder / "model.json"), id=bundled), folder / "model.json")
     for replace in (False, True):
-        with pytest.raises(InputError, match=f"'{bundled}' is taken by the model 'Hippocampus"):
+        with pytest.raises(InputError, match=f"'{bundled}' is already used by the model 'Hippocampus"):
             import_model(folder, replace=replace)
     assert not models.exists()
 
@@ -71,7 +71,7 @@ def test_another_model_in_the_folder_of_that_name_is_not_replaced(
 ) -> None:
     shutil.copytree(tiny_model, models / ID)  # a person may call a folder what they like
     before = content(models)
-    with pytest.raises(InputError, match=f"'{ID}' is taken by the model 'Tiny'"):
+    with pytest.raises(InputError, match=f"'{ID}' is already used by the model 'Tiny'"):
         import_model(results, replace=True)
     assert content(models) == before
 

@@ -171,7 +171,7 @@ def test_a_trainer_that_changed_the_network_is_found_out(results: Path, models: 
     damage(results, 0, network_weights=weights, trainer_name="nnUNetTrainerMine")
     with pytest.raises(
         ModelError,
-        match=r"trained by 'nnUNetTrainerMine', a class that LightSeg does not know.*not the one in the plans",
+        match=r"trained with 'nnUNetTrainerMine', which LightSeg does not know.*not the one in the plans",
     ) as excinfo:
         import_model(results)
     assert "running_mean" in str(excinfo.value)

@@ -159,7 +159,7 @@ def test_other_widths_inside_are_not_taken_for_other_classes() -> None:
 
 def test_the_model_that_the_weights_were_made_for_is_named() -> None:
     message = refusal(Aliased(), state_of(Plain()), brain=Plain(), heart=Plain(classes=4), other=Aliased())
-    assert re.search(r"; they fit 'brain'\. Use weights .*, or these with that one\.\n", message)
+    assert re.search(r"; they fit 'brain'\. Use weights .*, or use these with that model\.\n", message)
 
 
 def test_models_that_fit_equally_well_are_all_named() -> None:

@@ -44,7 +44,8 @@ def test_the_plans_of_another_training_are_refused(
 ) -> None:
     change(results / "plans.json", **changes)
     with pytest.raises(
-        ModelError, match=rf"not of the training that wrote fold_0/checkpoint_final\.pth in .*: they differ in {what}"
+        ModelError,
+        match=rf"not belong to the training that wrote fold_0/checkpoint_final\.pth in .*: they differ in {what}",
     ):
         import_model(results)
     assert not models.exists()
@@ -64,7 +65,7 @@ def test_labels_renamed_after_the_training_count(results: Path) -> None:
 @pytest.mark.parametrize("missing", ["dataset.json", "fold_0"])
 def test_a_results_folder_that_lacks_something_is_refused(results: Path, models: Path, missing: str) -> None:
     (results / missing).rename(results.parent / missing)
-    with pytest.raises(LightSegError, match="dataset.json is missing" if missing == "dataset.json" else "No fold of"):
+    with pytest.raises(LightSegError, match="dataset.json is missing" if missing == "dataset.json" else "No fold in"):
         import_model(results)
     assert not models.exists()
 
@@ -82,7 +83,7 @@ def test_text_that_no_file_can_hold_is_refused(results: Path, models: Path, tmp_
     with pytest.raises(ModelError, match=r"dataset\.json is missing or damaged .*surrogates not allowed"):
         import_model(results)
     torch.save(make_checkpoint(make_plans(), dataset), tmp_path / "checkpoint.pth")
-    with pytest.raises(ModelError, match="cannot be made a model card"):
+    with pytest.raises(ModelError, match="cannot be turned into a model card"):
         import_model(tmp_path / "checkpoint.pth")
     assert not models.exists()
 
@@ -129,7 +130,7 @@ def test_a_description_too_long_for_a_card_is_refused(
     tmp_path: Path, models: Path, names: dict[str, str], words: str
 ) -> None:
     torch.save(make_checkpoint(make_plans(), DATASET | names), tmp_path / "checkpoint.pth")
-    with pytest.raises(ModelError, match=f"cannot be made a model card: .*{words}"):
+    with pytest.raises(ModelError, match=f"cannot be turned into a model card: .*{words}"):
         import_model(tmp_path / "checkpoint.pth")
     assert not models.exists()
 
@@ -139,8 +140,8 @@ def test_a_description_too_long_for_a_card_is_refused(
     [
         ({"weights": {"file": "../weights.pt"}}, "weights.file must be a plain file name"),
         ({"weights": {"file": "other.pt"}}, "other.pt is missing"),
-        ({"weights": {"file": "weights.pt", "size": 5}}, "is not the one its card describes"),
-        ({"weights": {"file": "weights.pt", "sha256": "0" * 64}}, "is not the one its card describes"),
+        ({"weights": {"file": "weights.pt", "size": 5}}, "is not the one that its card describes"),
+        ({"weights": {"file": "weights.pt", "sha256": "0" * 64}}, "is not the one that its card describes"),
         ({"channels": []}, "channels must have at least 1"),
         ({"network_arguments": {"in_channels": 1, "classes": 3, "width": 7}}, "network_arguments"),
         ({"network": "something"}, "something"),

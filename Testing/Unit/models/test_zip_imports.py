@@ -19,13 +19,13 @@ pytestmark = pytest.mark.usefixtures("nothing_left_over")
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("../outside.txt", "leads out of its folder"),
-        ("a/../../outside.txt", "leads out of its folder"),
-        ("..\\outside.txt", "leads out of its folder"),
-        ("/outside.txt", "has an absolute name"),
-        ("\\\\server\\share\\outside.txt", "has an absolute name"),
-        ("C:\\outside.txt", "has an absolute name"),
-        ("c:outside.txt", "has an absolute name"),
+        ("../outside.txt", "points outside the archive"),
+        ("a/../../outside.txt", "points outside the archive"),
+        ("..\\outside.txt", "points outside the archive"),
+        ("/outside.txt", "has an absolute path"),
+        ("\\\\server\\share\\outside.txt", "has an absolute path"),
+        ("C:\\outside.txt", "has an absolute path"),
+        ("c:outside.txt", "has an absolute path"),
     ],
 )
 def test_a_zip_that_reaches_out_of_its_folder_is_refused(
@@ -126,6 +126,6 @@ def test_a_damaged_zip_is_refused(results: Path, tmp_path: Path, models: Path, d
         "content": whole[:middle] + bytes(64) + whole[middle + 64 :],
     }
     file.write_bytes(damaged[damage])
-    with pytest.raises(InputError, match=r"model\.zip is no sound zip file"):
+    with pytest.raises(InputError, match=r"model\.zip is not a valid zip file"):
         import_model(file)
     assert not models.exists()

@@ -99,7 +99,7 @@ def test_slices_are_read_side_by_side() -> None:
     assert order[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert order[:, 1].tolist() == [5, 4, 3, 2, 1, 0]
     assert order[:, 2].tolist() == [0, 3, 1, 4, 2, 5]  # tokens 0 1 2 are the first slice, 3 4 5 the second
-    with pytest.raises(ValueError, match="7 tokens cannot be cut into 2 equal slices"):
+    with pytest.raises(ValueError, match="7 tokens cannot be divided into 2 equal slices"):
         scan_orders(7, slices=2, device=CPU)
 
 

@@ -67,5 +67,5 @@ def test_the_authors_names_of_tensors_are_understood() -> None:
 
 @pytest.mark.parametrize("wrong", [{"activation": "sine"}, {"norm": "group"}, {"dilations": ()}, {"dilations": (0,)}])
 def test_arguments_that_make_no_network_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"must be|is none of"):
+    with pytest.raises(ValueError, match=r"must be|is not one of"):
         MeshNet(**{"in_channels": 1, "classes": 2, "channels": 3, "dilations": (1,), **wrong})  # type: ignore[arg-type]

@@ -101,12 +101,16 @@ def test_a_patch_that_the_strides_do_not_divide_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "reason"),
     [
-        ("plain_conv_unet", {"norm": "group"}, "the norm 'group' is none of instance, batch"),
-        ("residual_encoder_unet", {"norm": "group"}, "the norm 'group' is none of instance, batch"),
-        ("plain_conv_unet", {"activation": "prelu"}, "the activation 'prelu' is none of leaky_relu, relu, silu, gelu"),
+        ("plain_conv_unet", {"norm": "group"}, "the norm 'group' is not one of instance, batch"),
+        ("residual_encoder_unet", {"norm": "group"}, "the norm 'group' is not one of instance, batch"),
+        (
+            "plain_conv_unet",
+            {"activation": "prelu"},
+            "the activation 'prelu' is not one of leaky_relu, relu, silu, gelu",
+        ),
         ("plain_conv_unet", {"strides": [[1, 1], [2, 2]]}, "strides must be an integer or a list of 3"),
-        ("plain_conv_unet", {"kernel_sizes": [[3] * 4] * 3}, "must all be of two or all be of three axes"),
-        ("plain_conv_unet", {"kernel_sizes": [[3, 3], [3, 3], [3, 3, 3]]}, "must all be of two or all be of three"),
+        ("plain_conv_unet", {"kernel_sizes": [[3] * 4] * 3}, "must all have two axes or all have three axes"),
+        ("plain_conv_unet", {"kernel_sizes": [[3, 3], [3, 3], [3, 3, 3]]}, "must all have two axes or all have three"),
         ("plain_conv_unet", {"n_conv_per_stage_decoder": [2] * 3}, "n_conv_per_stage_decoder must be .* list of 2"),
         ("residual_encoder_unet", {"bottleneck_channels": [4]}, "bottleneck_channels must be .* list of 3"),
         ("plain_conv_unet", {"features_per_stage": [4]}, "features_per_stage must be a list of at least 2"),
@@ -124,6 +128,7 @@ def test_arguments_that_make_no_network_are_refused(name: str, change: dict[str,
     """In two sentences: what is wrong, and what to do about it."""
     arguments = Reference(f"{name}_2d").facts["arguments"]
     with pytest.raises(
-        ModelError, match=rf"do not fit the network '{name}' \(.*{reason}.*\)\. Correct network_arguments\.$"
+        ModelError,
+        match=rf"do not fit the network '{name}' \(.*{reason}.*\)\. Correct network_arguments in the card\.$",
     ):
         build(name, arguments | change)

@@ -136,8 +136,8 @@ def enumerate_as_text(names: list[str]) -> list[tuple[str, str]]:
         ({"channel_names": {}}, "dataset.channel_names must number the channels"),
         ({"channel_names": {"1": "CT"}}, "dataset.channel_names must number the channels"),
         ({"labels": {"0": "background", "1": "liver"}}, "dataset.labels.0 must be a whole number"),  # version 1
-        ({"labels": {"liver": 1}}, "background of value 0"),
-        ({"labels": {"background": 1, "liver": 0}}, "background of value 0"),
+        ({"labels": {"liver": 1}}, "background with the value 0"),
+        ({"labels": {"background": 1, "liver": 0}}, "background with the value 0"),
         ({"labels": {"background": 0}}, "must number the labels"),
         ({"labels": {"background": 0, "liver": 1, "tumor": 3}}, "must number the labels"),
         ({"labels": {"background": 0, "liver": 1, "tumor": 1}}, "must number the labels"),
@@ -146,7 +146,7 @@ def enumerate_as_text(names: list[str]) -> list[tuple[str, str]]:
         ({"labels": {"background": 0, "ignore": 1, "liver": 2}}, "dataset.labels.ignore must be the highest"),
         ({"labels": BRATS["labels"]}, "dataset.regions_class_order is missing"),
         ({"labels": BRATS["labels"], "regions_class_order": [1, 2]}, "one entry per region"),
-        ({"labels": BRATS["labels"], "regions_class_order": [1, 2, 2]}, "must not have an entry twice"),
+        ({"labels": BRATS["labels"], "regions_class_order": [1, 2, 2]}, "must not contain an entry twice"),
         ({"labels": BRATS["labels"], "regions_class_order": [0, 1, 2]}, r"regions_class_order\[0\] must be at least 1"),
     ],
 )

@@ -65,12 +65,12 @@ def test_a_file_for_another_modality_is_refused(vague_card: Card) -> None:
 
 
 def test_weights_that_do_not_describe_themselves_complete_nothing(vague_card: Card) -> None:
-    with pytest.raises(ModelError, match="does not tell preprocessing and labels"):
+    with pytest.raises(ModelError, match="does not contain the preprocessing and labels"):
         complete(vague_card, Checkpoint({}, "state dict"))
 
 
 def test_a_file_of_another_network_is_not_taken_for_the_models_own(vague_card: Card) -> None:
     described = Checkpoint({}, "nnU-Net v2", make_plans(), DATASET, "3d_fullres", "nnUNetTrainer", ())
     card = dataclasses.replace(vague_card, network="slim_unetrv2")
-    with pytest.raises(ModelError, match="holds a 'plain_conv_unet', but 'heart-ct' is a 'slim_unetrv2'"):
+    with pytest.raises(ModelError, match="contains the network 'plain_conv_unet', but 'heart-ct' needs 'slim_unetrv2'"):
         complete(card, described)

@@ -40,8 +40,11 @@ from nnunet_settings import read, unet
             "'resample_torch_fornnunet' with the arguments .*area",
         ),
         ({"resampling_fn_data": "no_resampling_hack"}, "'no_resampling_hack' with the arguments .*order"),
-        ({"resampling_fn_probabilities_kwargs": {"order": 3}}, "resampled by cubic splines"),
-        ({"resampling_fn_probabilities_kwargs": {"order": 1, "order_z": 3}}, "resampled by cubic splines"),
+        ({"resampling_fn_probabilities_kwargs": {"order": 3}}, "resamples its results with cubic splines"),
+        (
+            {"resampling_fn_probabilities_kwargs": {"order": 1, "order_z": 3}},
+            "resamples its results with cubic splines",
+        ),
         ({"architecture": {**PLAIN_CONV_UNET, "network_class_name": "my.package.Mamba"}}, "'my.package.Mamba'"),
         ({"architecture": unet(norm_op="torch.nn.GroupNorm")}, "norm_op = torch.nn.GroupNorm"),
         ({"architecture": unet(norm_op_kwargs={"eps": 1e-5})}, "norm_op_kwargs"),
@@ -50,7 +53,7 @@ from nnunet_settings import read, unet
     ],
 )
 def test_what_lightseg_cannot_run_is_named(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ModelError, match=words + r".*which LightSeg cannot run\. Choose another"):
+    with pytest.raises(ModelError, match=words + r".*which LightSeg does not support\. Choose another"):
         read(make_plans(**changes))
 
 

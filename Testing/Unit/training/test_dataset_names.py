@@ -60,7 +60,7 @@ def test_what_is_not_stated_gets_a_plain_name_or_none(folder: Path) -> None:
     ("description", "words"),
     [
         ({"labels": ["liver"]}, "dataset.labels must be a JSON object"),
-        ({"labels": {"whole": [1, 2]}}, "dataset.labels.whole is a region of several values"),
+        ({"labels": {"whole": [1, 2]}}, "dataset.labels.whole is a region with several values"),
         ({"labels": {"1": "a", "b": None}}, "dataset.labels.b must be a whole number"),
         ({"labels": {"b": -1}}, "dataset.labels.b must be at least 0"),
         ({"channel_names": {"0": "T2", "2": "ADC"}}, "dataset.channel_names must number the channels 0, 1, 2"),

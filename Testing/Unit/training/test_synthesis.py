@@ -308,8 +308,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("mirrored.+", [4, 2], "4, which is in another pair"),
         ("mirrored.0", [2, 3], "different tissues"),
         ("values.0.tissue", "bone", "'bone' is not"),
-        ("values.+", {"value": 3, "tissue": "fat"}, "3 is listed before"),
-        ("values.1.name", "liver", "'liver' is listed before"),
+        ("values.+", {"value": 3, "tissue": "fat"}, "3 occurs before"),
+        ("values.1.name", "liver", "'liver' occurs before"),
         ("values.3.counts_as", 1, "counts_as must be the value of a structure"),
         ("values.0.counts_as", 3, "not both"),
         ("values.0.values", 3, r"values\[0\].values is not a known field \(did you mean value"),
@@ -353,17 +353,17 @@ def test_maps_that_do_not_fit_are_refused_and_nothing_is_written(
     refused(folder, "none is left", "--validation-maps", "3")
     write_maps(folder / "other", 1, spacing=5.0)
     (folder / "other" / "subject_0.nii.gz").rename(folder / "subject_9.nii.gz")
-    refused(folder, "subject_9.nii.gz and subject_0.nii.gz have grids of different size, spacing or direction")
+    refused(folder, "subject_9.nii.gz and subject_0.nii.gz have grids with different sizes, spacings or directions")
     (folder / "subject_9.nii.gz").unlink()
     data = settings()
     data["values"] = [value for value in data["values"] if value["value"] != CYST]
     (folder / "synthesis.json").write_text(json.dumps(data), encoding="utf-8")
-    refused(folder, f"has voxels of the value {CYST}, which the settings do not list")
+    refused(folder, f"has voxels with the value {CYST}, which the settings do not list")
     (folder / "synthesis.json").unlink()
     refused(folder, "Write synthesis.json beside the label maps")
     refused(folder, "no.json does not exist", "--settings", "no.json")
     refused(tmp_path / "nowhere", "does not exist")
-    refused(folder, "is no option of the synthesis", "--set", "epoch=3", "--settings", str(folder / "no"))
+    refused(folder, "is not an option of the synthesis", "--set", "epoch=3", "--settings", str(folder / "no"))
 
 
 def test_a_map_without_structures_and_a_lone_map_are_refused(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_a_map_without_structures_and_a_lone_map_are_refused(tmp_path: Path) -> 
 
     image = sitk.ReadImage(str(folder / "subject_0.nii.gz"))
     sitk.WriteImage(image * 0, str(folder / "subject_1.nii.gz"))
-    with pytest.raises(InputError, match=r"subject_1.nii.gz has no voxel of any structure"):
+    with pytest.raises(InputError, match=r"subject_1.nii.gz does not contain any structure"):
         read_label_maps(folder, SETTINGS)
 
 

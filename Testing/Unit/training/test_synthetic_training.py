@@ -151,7 +151,7 @@ def test_a_disk_that_fills_leaves_the_last_checkpoint(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(DiskFullError, match="Make room"):
+    with pytest.raises(DiskFullError, match="Free some space"):
         train_synthetic(maps, out, QUICK, on_epoch=done.append)
     monkeypatch.setattr(torch, "save", real)
     assert torch.load(out / "checkpoint.pt", weights_only=True)["epoch"] == 1
@@ -177,10 +177,10 @@ def test_flags_of_the_other_kind_of_training_are_refused(
 ) -> None:
     out = ["--out", str(tmp_path / "out")]
     for words, message in (
-        (["--synthesize", str(maps), "--batch-size", "2"], "--batch-size is for a training without --synthesize"),
-        ([str(maps), "--images-per-epoch", "2"], "--images-per-epoch is for a training with --synthesize"),
+        (["--synthesize", str(maps), "--batch-size", "2"], "--batch-size is only for training without --synthesize"),
+        ([str(maps), "--images-per-epoch", "2"], "--images-per-epoch is only for training with --synthesize"),
         ([str(maps), "--synthesize", str(maps)], "Give one of them"),
-        ([], "nothing to train on"),
+        ([], "No training data was given"),
     ):
         assert main(["train", *words, *out]) == 2
         assert message in capsys.readouterr().err

@@ -448,7 +448,7 @@ def test_a_model_that_is_there_is_not_trained_over_unasked(raw_dataset: Path, tm
     out.mkdir()
     (out / name).write_text("mine")
     for options in (QUICK, dataclasses.replace(QUICK, resume=True)):  # there is nothing to go on with
-        with pytest.raises(OutputError, match=rf"already holds a model or its files \({name}\)\. .*--replace"):
+        with pytest.raises(OutputError, match=rf"already contains a model or parts of one \({name}\)\. .*--replace"):
             train(raw_dataset, out, options)
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine")]
 

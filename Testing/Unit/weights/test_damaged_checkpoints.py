@@ -29,9 +29,9 @@ from torch import nn
         ),
         ("w.pth", b"checkpoint\nof the authors: see the site.\n", "text file.*'checkpoint'"),
         ("w.pth", "1. Häkchen setzen".encode(), "text file.*'1. Häkchen"),
-        ("w.pth", b"\x89HDF\r\n\x1a\n\0\0\0\0", "no file that torch.save wrote. Give"),
-        ("w.pth", pickle.dumps({"epoch": 1}), "plain Python pickle, not a torch file"),
-        ("w.model.pkl", pickle.dumps({"plans": 1}), "never opens those.*Give the checkpoint itself"),
+        ("w.pth", b"\x89HDF\r\n\x1a\n\0\0\0\0", "not written by torch.save. Use"),
+        ("w.pth", pickle.dumps({"epoch": 1}), "a Python pickle, not a torch file"),
+        ("w.model.pkl", pickle.dumps({"plans": 1}), "never opens.*Use the checkpoint itself"),
     ],
 )
 def test_other_files_are_called_what_they_are(tmp_path: Path, name: str, content: bytes, words: str) -> None:
@@ -48,7 +48,7 @@ def test_a_zip_archive_is_not_taken_for_weights(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
         archive.writestr("script/data.pkl", pickle.dumps({}, 2))
         archive.writestr("script/constants.pkl", pickle.dumps((), 2))
-    with pytest.raises(ModelError, match="TorchScript program, which carries code"):
+    with pytest.raises(ModelError, match="TorchScript program, which contains code"):
         read_checkpoint(tmp_path / "script.pt")
 
 
@@ -67,7 +67,7 @@ def test_a_download_that_was_cut_off_is_damaged(
     path = tmp_path / "c.pth"
     torch.save(v2, path, **options)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(ModelError, match=r"c\.pth is damaged or not complete .* Download or copy it again"):
+    with pytest.raises(ModelError, match=r"c\.pth is damaged or incomplete .* Download or copy it again"):
         read_checkpoint(path)
 
 
@@ -101,10 +101,10 @@ def test_a_tensor_that_claims_to_be_larger_than_the_file_is_refused(tmp_path: Pa
 def test_a_file_without_weights_states_what_it_holds_instead(v2: dict[str, Any], tmp_path: Path) -> None:
     del v2["network_weights"]
     torch.save(v2, tmp_path / "c.pth")
-    with pytest.raises(ModelError, match=r"No weights .* c\.pth, which holds optimizer_state, grad_scaler_state, "):
+    with pytest.raises(ModelError, match=r"c\.pth does not contain weights, only optimizer_state, grad_scaler_state, "):
         read_checkpoint(tmp_path / "c.pth")
     torch.save([torch.ones(1)], tmp_path / "list.pth")
-    with pytest.raises(ModelError, match=r"No weights .* which holds list"):
+    with pytest.raises(ModelError, match=r"does not contain weights, only list"):
         read_checkpoint(tmp_path / "list.pth")
 
 

@@ -200,7 +200,7 @@ def test_a_legacy_file_must_have_the_numbers_of_its_tensors(tmp_path: Path) -> N
     write_legacy(path, ["0"], struct.pack("<q4f", 4, 1, 2, 3, 4))
     assert read_checkpoint(path).state["w"].tolist() == [1, 2, 3, 4]
     write_legacy(path, [], b"")
-    with pytest.raises(ModelError, match="1 of its tensors have no numbers"):
+    with pytest.raises(ModelError, match="1 of its tensors have no data"):
         read_checkpoint(path)
 
 

@@ -42,7 +42,7 @@ def test_an_answer_without_end_stops_and_the_next_source_has_its_turn(
     monkeypatch.setattr(download, "UNSTATED", 100_000)
     server.answers["/endless"] = Answer(CONTENT * 10, framing="chunked")
     endless = with_weights(card, sources=(url_of(server, "/endless"),))
-    with pytest.raises(DownloadError, match="it sends more than 0 MB"):
+    with pytest.raises(DownloadError, match="the server sends more than 0 MB"):
         store.ensure(endless)
     assert not (store.folder / "tiny" / "download.part").exists()
     both = with_weights(card, sources=(url_of(server, "/endless"), url_of(server, "/file")))

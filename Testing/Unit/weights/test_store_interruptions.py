@@ -72,7 +72,7 @@ def test_a_killed_download_continues_where_it_was(server: Server, store: WeightS
 
 def test_two_programs_at_once_download_once(server: Server, store: WeightStore, card: Card) -> None:
     """The server does not answer the first before the second has found it at work."""
-    waiting = "Waiting for another LightSeg that is at work on Tiny"
+    waiting = "Waiting for another LightSeg process that is using Tiny"
     server.answers["/file"] = Answer(CONTENT, hold=threading.Event())
     command = [sys.executable, "-c", PROGRAM, str(store.folder), f"{server.url}/file"]
     utf8 = {"encoding": "utf-8", "env": os.environ | {"PYTHONUTF8": "1"}}  # whatever the terminal speaks
@@ -125,12 +125,12 @@ def test_who_waits_for_another_download_can_cancel(
     steps: list[str] = []
 
     def canceled() -> bool:
-        return "Waiting for another LightSeg that is at work on Tiny" in steps
+        return "Waiting for another LightSeg process that is using Tiny" in steps
 
     with pytest.raises(Canceled):
         store.ensure(card, progress=lambda report: steps.append(report.step), canceled=canceled)
     (store.folder / "tiny").mkdir(exist_ok=True)
-    with pytest.raises(InputError, match="Another LightSeg is at work on tiny"):
+    with pytest.raises(InputError, match="Another LightSeg process is using tiny"):
         store.remove(card)
     release.set()
     thread.join()

@@ -22,7 +22,7 @@ def test_a_silent_change_at_the_source_is_noticed(server: Server, store: WeightS
     assert store.state(card) == "available"
     server.answers["/file"] = Answer(OTHER)
     with pytest.raises(
-        DownloadError, match=r"not the file of the first download.*'lightseg weights remove tiny --forget'"
+        DownloadError, match=r"the file differs from the first download.*'lightseg weights remove tiny --forget'"
     ):
         store.ensure(card)
     assert store.entries() == []
@@ -126,7 +126,7 @@ def test_a_smaller_copy_takes_the_place_of_the_original(
     server: Server, store: WeightStore, card: Card, tmp_path: Path
 ) -> None:
     pinned = with_weights(card, sha256=SHA256)
-    with pytest.raises(ModelError, match="no download of Tiny to be replaced"):
+    with pytest.raises(ModelError, match="Tiny has no downloaded weights to replace"):
         store.replace(pinned, tmp_path / "slim.pt")
     original = store.ensure(pinned)
     slim = tmp_path / "slim.pt"

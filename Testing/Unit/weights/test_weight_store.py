@@ -107,11 +107,11 @@ def test_when_all_sources_fail_each_is_named_with_its_reason(server: Server, sto
     with pytest.raises(DownloadError) as caught:
         store.ensure(failing)
     message = str(caught.value)
-    assert f"{server.url}/file: it has another file (SHA-256 {SHA256} instead of {'a' * 64})." in message
+    assert f"{server.url}/file: it has a different file (SHA-256 {SHA256} instead of {'a' * 64})." in message
     assert f"{server.url}/busy: the server is overloaded or out of order (status 503)." in message
-    assert "https://example.org/weights: a person must open this page and download the file." in message
-    assert "Try again later, name a mirror with LIGHTSEG_MIRROR, or fetch the weights from" in message
-    assert f"put them at {store.folder / 'tiny' / 'final.pth'}." in message
+    assert "https://example.org/weights: the file must be downloaded from this page with a browser." in message
+    assert "Try again later, name a mirror with LIGHTSEG_MIRROR, or download the weights from" in message
+    assert f"save them as {store.folder / 'tiny' / 'final.pth'}." in message
     assert store.entries() == []
 
 
@@ -131,7 +131,7 @@ def test_without_network_the_user_learns_what_to_fetch_and_where_to_put_it(
     for get in (store.path, store.ensure):
         with pytest.raises(ModelError, match=r"cannot download .* itself; fetch .*https://example.org/weights"):
             get(with_weights(card, sources=(PAGE,)))
-        with pytest.raises(ModelError, match=r"final\.pth of Tiny is missing, and its card names no source"):
+        with pytest.raises(ModelError, match=r"final\.pth of Tiny is missing, and the model card names no source"):
             get(with_weights(card, sources=()))
     assert store.state(with_weights(card, sources=())) == "missing"
 
@@ -149,7 +149,7 @@ def test_a_file_brought_by_hand_is_checked_and_copied(
     before = everything_in(stick)
     pinned = with_weights(card, size=len(CONTENT), sha256=SHA256, sources=(PAGE,))
     for name, words in [
-        ("other.pth", "does not hold the weights of Tiny: SHA-256"),
+        ("other.pth", "does not contain the weights of Tiny: SHA-256"),
         ("page.pth", "15 bytes instead of 300000"),
         ("missing.pth", "cannot be read .No such file"),
         (".", "does not hold|cannot be read"),
@@ -183,7 +183,7 @@ def test_a_file_put_into_its_place_is_taken_up(
     path.write_bytes(OTHER)
     pinned = with_weights(card, sha256=SHA256)
     for get in (store.path, store.ensure):
-        with pytest.raises(ModelError, match=r"final\.pth does not hold the weights of Tiny: SHA-256"):
+        with pytest.raises(ModelError, match=r"final\.pth does not contain the weights of Tiny: SHA-256"):
             get(pinned)
     assert path.read_bytes() == OTHER
     path.write_bytes(CONTENT)
@@ -237,7 +237,7 @@ def test_all_services_can_be_put_somewhere_else(server: Server, tmp_path: Path, 
     source = Source("huggingface", "deepang/slimunetrv2", "main", "mmwhs-ct")
     store = WeightStore(tmp_path / "weights", Endpoints(huggingface=server.url), QUICK)
     heart = with_weights(card, sources=(source,))
-    with pytest.raises(DownloadError, match="slimunetrv2/tree/main/mmwhs-ct: it has another file"):
+    with pytest.raises(DownloadError, match="slimunetrv2/tree/main/mmwhs-ct: it has a different file"):
         store.ensure(heart)
     assert store.ensure(heart) == tmp_path / "weights" / "tiny" / "final.pth"
     assert record_of(store)["source"] == "https://huggingface.co/deepang/slimunetrv2/tree/main/mmwhs-ct"

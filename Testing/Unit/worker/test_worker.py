@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -279,3 +280,20 @@ def test_modules_in_the_current_folder_change_nothing(
         monkeypatch.setenv("PYTHONPATH", search)
     assert worker.segment(MODEL, [SMALL], options=PLAIN).voxels.shape == SMALL.voxels.shape
     assert not (tmp_path / "was run").exists()
+
+
+def test_texts_of_the_worker_can_be_translated(worker: Worker) -> None:
+    """Its progress and its errors keep what a window needs to show them in another language."""
+    steps: list[Progress] = []
+    worker.segment(MODEL, [SMALL], options=PLAIN, progress=steps.append)
+    far = RegionOfInterest(np.array([[1e5, 1e5, 1e5], [2e5, 2e5, 2e5]]))
+    with pytest.raises(InputError) as refused:
+        worker.segment(MODEL, [SMALL], far, PLAIN)
+
+    def shouted(context: str, template: str) -> str:
+        return f"{context}: {template}!"
+
+    texts = {step.step.translated(shouted) for step in steps}
+    assert "inference.segmenter: Loading model!" in texts
+    assert any(re.fullmatch(r"inference\.segmenter: Segmenting \(needs about .*B of memory\)!", text) for text in texts)
+    assert refused.value.args[0].translated(shouted).startswith("imaging.roi: The region of interest is")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.i18n import tr as _
+
 PATIENCE = 60.0  # seconds for a file, and one more for each of so many bytes
 BYTES_A_SECOND = 1 << 20
 SCRIPT = """
@@ -63,15 +65,15 @@ class Decoder:
                 answer = self._answers.get(timeout=self._patience + path.stat().st_size / BYTES_A_SECOND)
             except queue.Empty:
                 self.close()
-                raise DecodingError("its decoder came to no end") from None
+                raise DecodingError(_("its decoder came to no end")) from None
             except OSError:
                 answer = ""
             if answer == "done":
                 return np.asarray(np.load(target, allow_pickle=False))
             if answer != "failed":
                 self.close()
-                raise DecodingError("its decoder crashed")
-            raise DecodingError("its decoder does not know it")
+                raise DecodingError(_("its decoder crashed"))
+            raise DecodingError(_("its decoder does not know it"))
 
     def close(self) -> None:
         """End the process."""

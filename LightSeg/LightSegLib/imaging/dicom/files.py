@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.i18n import tr as _
 from .attributes import PLACE, stored, text, texts
 from .frames import Frame, Study, number, placed
 from .multiframe import frames_of
@@ -19,8 +20,17 @@ BARE = (b"\x08\x00", b"\x02\x00")  # the first group of a file without that pref
 ENDINGS = (".dcm", ".dicom", ".ima")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY = "1.2.840.10008.1.3.10"
-OBJECTS = {"SEG": "a segmentation", "RTDOSE": "a dose", "PR": "a presentation"}  # by modality
-KINDS = {"LOCALIZER": "a localizer", "SCOUT": "a localizer", "SCREEN SAVE": "a screen capture", "MOSAIC": "a mosaic"}
+OBJECTS = {  # by modality
+    "SEG": _("a segmentation"),
+    "RTDOSE": _("a dose distribution"),
+    "PR": _("a presentation state"),
+}
+KINDS = {
+    "LOCALIZER": _("a localizer"),
+    "SCOUT": _("a localizer"),
+    "SCREEN SAVE": _("a screen capture"),
+    "MOSAIC": _("a mosaic"),
+}
 
 # Attributes that distinguish volumes of one series at the same positions, the most specific first.
 TRAITS = {
@@ -134,7 +144,7 @@ def find_frames(paths: Iterable[Path], known: DicomFiles | None = None) -> Dicom
                 continue
             beginning = _beginning(path)
         except OSError as error:
-            found.damaged.append((path, f"cannot be opened ({error.strerror})"))
+            found.damaged.append((path, _("cannot be opened ({reason})").format(reason=error.strerror)))
             found.suspicious.append(path)
             continue
         bare = beginning[:2] in BARE
@@ -142,7 +152,7 @@ def find_frames(paths: Iterable[Path], known: DicomFiles | None = None) -> Dicom
         if prefixed or bare:
             _add(path, prefixed, found)
         elif path.suffix.lower() in ENDINGS:
-            found.damaged.append((path, "is empty" if not beginning else "is no DICOM file"))
+            found.damaged.append((path, _("is empty") if not beginning else _("is not a DICOM file")))
     return found
 
 
@@ -170,13 +180,16 @@ def _add(path: Path, prefixed: bool, found: DicomFiles) -> None:
             if "Rows" in data and "Columns" in data:
                 found.frames += _frames(data, path, study)
             elif prefixed and _is_cut(data):
-                found.damaged.append((path, "ends within its header"))
+                found.damaged.append((path, _("ends within its header")))
                 found.suspicious.append(path)
             elif prefixed:
-                found.others.append((path, study, f"is not an image ({study.modality or 'without modality'})"))
+                reason = _("is not an image ({modality})").format(modality=study.modality or _("no modality"))
+                found.others.append((path, study, reason))
     except Exception as error:  # whatever pydicom stumbles over in bytes of strangers
         if prefixed:
-            found.damaged.append((path, f"cannot be read ({type(error).__name__}: {error})"))
+            found.damaged.append(
+                (path, _("cannot be read ({kind}: {reason})").format(kind=type(error).__name__, reason=error))
+            )
             found.suspicious.append(path)
 
 
@@ -212,10 +225,10 @@ def _study(data: Any, path: Path) -> Study:
     kind = next((KINDS[word] for word in image_type if word in KINDS), OBJECTS.get(text(data, "Modality"), ""))
     colors = 3 if text(data, "PhotometricInterpretation") == "PALETTE COLOR" else int(data.get("SamplesPerPixel") or 1)
     if "ModalityLUTSequence" in data:
-        kind = kind or "an image whose values are by a table (Modality LUT)"
+        kind = kind or _("an image with a Modality LUT")
     uid = text(data, "SOPClassUID")
     if not kind and uid.startswith(SECONDARY_CAPTURE) and "ImagePositionPatient" not in data:
-        kind = "" if "PerFrameFunctionalGroupsSequence" in data else "a screen capture"
+        kind = "" if "PerFrameFunctionalGroupsSequence" in data else _("a screen capture")
     return Study(
         series=sys.intern(text(data, "SeriesInstanceUID") or f"{path.parent}|{study}|{number_of_series}"),
         study=sys.intern(study),

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.i18n import Message
 from ...core.i18n import tr as _
 
 REMEDIES = {
-    "ImagePositionPatient": "its place is not known. Export the series again with all attributes",
-    "ImageOrientationPatient": "its direction is not known. Export the series again with all attributes",
-    "PixelSpacing": "its size is not known. Export the series again with all attributes",
-    "RescaleSlope": "its values are not known. Export the series again",
-    "RescaleIntercept": "its values are not known. Export the series again",
+    "ImagePositionPatient": _("its position is unknown. Export the series again with all attributes"),
+    "ImageOrientationPatient": _("its orientation is unknown. Export the series again with all attributes"),
+    "PixelSpacing": _("its spacing is unknown. Export the series again with all attributes"),
+    "RescaleSlope": _("its values are unknown. Export the series again"),
+    "RescaleIntercept": _("its values are unknown. Export the series again"),
 }
 COUNTS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 PERPENDICULAR = 0.01  # how far the two directions of a slice may be from it, as a cosine
@@ -92,11 +93,16 @@ class Frame:
     @property
     def name(self) -> str:
         """Name of the frame in messages."""
-        return self.path.name if self.number is None else f"frame {self.number + 1} of {self.path.name}"
+        if self.number is None:
+            return self.path.name
+        return _("frame {number} of {file}").format(number=self.number + 1, file=self.path.name)
 
 
 class UnusableFrame(Exception):
     """An attribute that is missing or no number; its text completes "FILE ..."."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
 
 
 def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -112,17 +118,18 @@ def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         found["spacing"] = _numbers(texts, "PixelSpacing")
         if min(found["spacing"]) <= 0:
             raise UnusableFrame(
-                f"has a PixelSpacing of {' x '.join(texts['PixelSpacing'])} mm, which is not positive. "
-                "Export the series again."
+                _("has a PixelSpacing of {spacing} mm, which is not positive. Export the series again.").format(
+                    spacing=" x ".join(texts["PixelSpacing"])
+                )
             )
         for field, name in (("slope", "RescaleSlope"), ("intercept", "RescaleIntercept")):
             if any(texts.get(name, ())):
                 (found[field],) = _numbers(texts, name)
         if found["slope"] == 0:
-            raise UnusableFrame("has a RescaleSlope of 0: it has no values. Export the series again.")
+            raise UnusableFrame(_("has a RescaleSlope of 0, so its values are unknown. Export the series again."))
         found["decimals"] = (_decimals(texts["ImagePositionPatient"]), _decimals(texts["ImageOrientationPatient"]))
     except UnusableFrame as problem:
-        found["problem"] = str(problem)
+        found["problem"] = problem.args[0]
     return found
 
 
@@ -158,11 +165,11 @@ def _numbers(texts: Mapping[str, Sequence[str]], name: str) -> tuple[float, ...]
     """
     given = [text for text in texts.get(name, ()) if text]
     if not given:
-        raise UnusableFrame(f"has no {name}: {REMEDIES[name]}.")
+        raise UnusableFrame(_("has no {attribute}: {remedy}.").format(attribute=name, remedy=REMEDIES[name]))
     values = [number(text) for text in given]
     if None in values or len(values) != COUNTS.get(name, 1):
-        words, count = "\\".join(given), COUNTS.get(name, 1)
-        raise UnusableFrame(f"has the {name} '{words[:80]}', which is not {count} number(s): {REMEDIES[name]}.")
+        invalid = _("has an invalid {attribute}, '{value}': {remedy}.")
+        raise UnusableFrame(invalid.format(attribute=name, value="\\".join(given)[:80], remedy=REMEDIES[name]))
     return tuple(value for value in values if value is not None)
 
 
@@ -178,8 +185,10 @@ def _directions(values: tuple[float, ...]) -> tuple[float, ...]:
     if any(abs(length - 1) > PERPENDICULAR for length in lengths) or abs(cosine) > PERPENDICULAR:
         words = "\\".join(f"{value:g}" for value in values)
         raise UnusableFrame(
-            f"has the ImageOrientationPatient '{words}', which is not two perpendicular directions. "
-            "Export the series again."
+            _(
+                "has the ImageOrientationPatient '{words}', which is not two perpendicular directions. "
+                "Export the series again."
+            ).format(words=words)
         )
     return values
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.errors import InputError
+from ...core.i18n import Message, joined
 from ...core.i18n import tr as _
 from .frames import EXACT_DIGITS, Frame, check_usable
 from .series import SAME_PLACE, Stack, slice_normal, slice_positions
@@ -63,16 +64,16 @@ def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
     frames, along = [stack.frames[index] for index in order], along[order]
     if len(frames) < 2:
         raise InputError(
-            _("{name} has a single slice, {name2}. Choose a series with at least two slices.").format(
-                name=name, name2=frames[0].name
+            _("{name} contains a single slice, {slice}. Choose a series with at least two slices.").format(
+                name=name, slice=frames[0].name
             )
         )
     if np.ptp(along) <= SAME_PLACE:
         raise InputError(
             _(
-                "All {count} slices of {name} state the same place, {place}: they are frames over time, "
-                "or their positions are lost. Choose a series of slices at different places."
-            ).format(count=len(frames), name=name, place=_place(frames[0]))
+                "All {count} slices of {name} have the same position, {position}: they are a time series, "
+                "or their positions were lost. Choose a series of slices at different positions."
+            ).format(count=len(frames), name=name, position=_place(frames[0]))
         )
     starts = np.flatnonzero(np.append(True, np.diff(along) > SAME_PLACE))
     ends = [*starts[1:], len(frames)]
@@ -164,20 +165,23 @@ def _gaps(frames: Sequence[Frame], along: np.ndarray) -> list[tuple[float, float
     return found
 
 
-def _missing(name: str, gaps: Sequence[tuple[float, float]], frames: Sequence[Frame], along: np.ndarray) -> str:
+def _missing(name: str, gaps: Sequence[tuple[float, float]], frames: Sequence[Frame], along: np.ndarray) -> Message:
     """Return the message about gaps between slices."""
     steps = np.diff(along)
-    parts = []
+    parts: list[Message] = []
     for low, _high in gaps[:LISTED]:
         at = int(np.searchsorted(along, low - SAME_PLACE / 2))
         below, above = frames[at], frames[at + 1]
-        parts.append(f"{steps[at]:g} mm between {below.name} at {_place(below)} and {above.name} at {_place(above)}")
-    more = f", and {len(gaps) - LISTED} more" if len(gaps) > LISTED else ""
-    return (
-        f"Slices of {name} are missing: the others lie {steps.min():g} to {steps.max():g} mm apart, with "
-        f"{'; '.join(parts)}{more}. "
-        "Export the whole series again, or have the gaps interpolated (--allow-gaps)."
-    )
+        gap = _("{step:.3g} mm between {below} at {place} and {above} at {other}")
+        parts.append(
+            gap.format(step=steps[at], below=below.name, place=_place(below), above=above.name, other=_place(above))
+        )
+    if len(gaps) > LISTED:
+        parts.append(_("{count} more gaps").format(count=len(gaps) - LISTED))
+    return _(
+        "{series} has missing slices: the distances between its slices are {low:.3g} to {high:.3g} mm, "
+        "with {gaps}. Export the whole series again, or interpolate the gaps with --allow-gaps."
+    ).format(series=name, low=steps.min(), high=steps.max(), gaps=joined("; ", parts))
 
 
 def _place(frame: Frame) -> str:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ...core.i18n import tr as _
 from .attributes import PLACE, stored, text, texts
 from .frames import Frame, Study, number, placed
 
@@ -30,7 +31,9 @@ TRAITS = {
     ("MRImageFrameTypeSequence", "ComplexImageComponent"): "component",
 }
 OF_PLACE = ("ImagePositionPatient", "InStackPositionNumber", "SliceLocation", "FrameAcquisitionDateTime")
-UNPLACED = "has several frames without functional groups, so their places are not known. Export it as single slices."
+UNPLACED = _(
+    "has several frames without functional groups, so their positions are unknown. Export it as single slices."
+)
 
 
 def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
@@ -45,7 +48,9 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
         if not own:
             facts["problem"] = UNPLACED
         elif index >= len(own):
-            facts["problem"] = f"has {count} frames, but says of {len(own)} alone where they lie. Export it again."
+            facts["problem"] = _(
+                "has {count} frames, but gives a position for only {placed} of them. Export it again."
+            ).format(count=count, placed=len(own))
         thickness = next(iter(_texts(groups, "PixelMeasuresSequence", "SliceThickness")), "")
         found.append(
             Frame(

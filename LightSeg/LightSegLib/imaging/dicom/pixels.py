@@ -70,7 +70,12 @@ class Pixels:
             self._path = frame.path
         values = self._values[frame.number or 0]
         if values.shape != frame.shape:
-            raise _unreadable(frame, f"its voxels are {values.shape}, its header says {frame.shape}")
+            raise _unreadable(
+                frame,
+                _("its voxels have the shape {shape}, but its header gives {stated}").format(
+                    shape=values.shape, stated=frame.shape
+                ),
+            )
         if frame.slope == 1 and frame.intercept == 0:
             return values.astype(self.dtype)
         whole = self.dtype.kind == "i" or self.dtype.kind == "u"
@@ -88,9 +93,9 @@ def _stored_values(frame: Frame, decoder: Decoder) -> np.ndarray:
             warnings.simplefilter("ignore")
             data = pydicom.dcmread(frame.path, force=True)
             if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
-                raise _unreadable(frame, "the file ends before its voxels")
+                raise _unreadable(frame, _("the file ends before its voxels"))
             if "TransferSyntaxUID" not in data.file_meta:
-                implicit = data.original_encoding[0]
+                implicit, _little = data.original_encoding
                 data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
             syntax = data.file_meta.TransferSyntaxUID
             if not syntax.is_transfer_syntax:
@@ -137,9 +142,10 @@ def _check_length(data: Any, frame: Frame) -> None:
     """
     count = int(data.get("NumberOfFrames") or 1) * int(data.get("SamplesPerPixel") or 1)
     expected = count * frame.shape[0] * frame.shape[1] * int(data.get("BitsAllocated") or 8) // 8
-    length = len(data.PixelData) if "PixelData" in data else expected
-    if length < expected:
-        raise _unreadable(frame, f"the file ends before its last voxel, {length} of {expected} bytes are there")
+    given = len(data.PixelData) if "PixelData" in data else expected
+    if given < expected:
+        cut = _("the file ends before its last voxel: it has {given} of {expected} bytes")
+        raise _unreadable(frame, cut.format(given=given, expected=expected))
 
 
 def _by_gdcm(data: Any, decoder: Decoder) -> np.ndarray:
@@ -169,7 +175,7 @@ def _not_decoded(frame: Frame, syntax: Any) -> InputError:
     """Return the error for a compression that is not known."""
     return InputError(
         _(
-            "{file} in {folder} is compressed as {syntax}, which cannot be decoded here. "
+            "{file} in {folder} is compressed as {syntax}, which LightSeg cannot decode. "
             "Export the series without compression."
         ).format(file=frame.path.name, folder=frame.path.parent, syntax=syntax.name)
     )
@@ -179,7 +185,7 @@ def _unreadable(frame: Frame, reason: str) -> InputError:
     """Return the error for voxels that cannot be read."""
     return InputError(
         _(
-            "The voxels of {file} in {folder} cannot be read ({reason}). It was not copied completely, "
-            "or is damaged: get it again."
+            "The voxels of {file} in {folder} cannot be read ({reason}). The file is damaged or incomplete: "
+            "copy it again."
         ).format(file=frame.path.name, folder=frame.path.parent, reason=reason)
     )

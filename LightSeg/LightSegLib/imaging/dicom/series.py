@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.i18n import Message, joined
+from ...core.i18n import tr as _
 from .frames import EXACT_DIGITS, Frame, Study
 
 SAME_DIRECTION = 1e-4  # difference of a component, unless the rounding of its text explains more
@@ -43,8 +45,8 @@ class UnusedFrames:
     @property
     def names(self) -> str:
         """Name of the first frame, and how many more there are."""
-        more = f" and {len(self.frames) - 1} more" if len(self.frames) > 1 else ""
-        return f"{self.frames[0].name}{more}"
+        first, more = self.frames[0].name, len(self.frames) - 1
+        return _("{file} and {count} more").format(file=first, count=more) if more else first
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,11 @@ def _divided(frames: list[Frame]) -> Series:
     """Divide the frames of a series into stacks and unused ones."""
     unused = []
     for kind in dict.fromkeys(frame.study.kind for frame in frames if frame.study.kind):
-        unused.append(UnusedFrames(tuple(one for one in frames if one.study.kind == kind), f"is {kind}"))
+        unused.append(
+            UnusedFrames(tuple(one for one in frames if one.study.kind == kind), _("is {kind}").format(kind=kind))
+        )
     colored = tuple(frame for frame in frames if not frame.study.kind and frame.study.colors > 1)
-    unused += [UnusedFrames(colored, "is in color")] if colored else []
+    unused += [UnusedFrames(colored, _("is in color"))] if colored else []
     images = [frame for frame in frames if not frame.study.kind and frame.study.colors == 1]
     if not images:
         return Series((), tuple(unused))
@@ -104,7 +108,7 @@ def _divided(frames: list[Frame]) -> Series:
     if len(whole) > 1:
         stacks = [Stack(stack.frames, ", ".join(filter(None, (_look(stack), stack.what)))) for stack in stacks]
     if not whole and len(images) > 1:
-        unused.append(UnusedFrames(tuple(images), "has no two slices of one size, direction and spacing"))
+        unused.append(UnusedFrames(tuple(images), _("has no two slices with the same size, orientation and spacing")))
         return Series((), tuple(unused))
     for members in groups:
         if members not in (original or whole):
@@ -158,7 +162,7 @@ def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]
     order = sorted(range(len(frames)), key=lambda index: places[index])
     ordered = [frames[index] for index in order]
     if np.ptp(places) > SAME_PLACE and _mixed(places[order], ordered):
-        names = list(dict.fromkeys(name for frame in frames for name, _ in frame.traits))
+        names = list(dict.fromkeys(name for frame in frames for name, _value in frame.traits))
         for at, name in enumerate(names[start:], start):
             values: dict[str, list[Frame]] = {}
             for frame in ordered:
@@ -218,18 +222,18 @@ def _told_apart(stacks: Sequence[Stack]) -> list[Stack]:
 def _why(members: Sequence[Frame], main: Sequence[Frame]) -> str:
     """Return why frames are left over that are not alike the main ones."""
     frame, other = members[0], main[0]
-    differs: list[tuple[str, Callable[[Frame], object]]] = [
-        ("size", lambda one: one.shape),
-        ("origin (derived)", lambda one: one.study.origin),
-        ("photometric interpretation", lambda one: one.study.inverted),
+    differs: list[tuple[Message, Callable[[Frame], object]]] = [
+        (_("size"), lambda one: one.shape),
+        (_("origin (derived)"), lambda one: one.study.origin),
+        (_("photometric interpretation"), lambda one: one.study.inverted),
     ]
     differences = [word for word, of in differs if of(frame) != of(other)]
     if not _same_reference(frame, other):
-        differences.append("frame of reference")
+        differences.append(_("frame of reference"))
     if not _same_direction(frame, other):
-        differences.append("orientation")
+        differences.append(_("orientation"))
     if any(abs(x - y) > SAME_SPACING * y for x, y in zip(frame.spacing, other.spacing, strict=True)):
-        differences.append("pixel spacing")
-    return (
-        f"has another {' and '.join(differences)} than the rest of its series" if differences else "is a single slice"
-    )
+        differences.append(_("pixel spacing"))
+    if not differences:
+        return _("is a single slice")
+    return _("differs from the rest of its series in {differences}").format(differences=joined(", ", differences))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...catalog.card import Inference, Preprocessing
 from ...core.errors import InputError, NothingToAlignError
+from ...core.i18n import Message
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
 from ...imaging.roi import RegionOfInterest, Slices
@@ -94,14 +95,16 @@ class Aligned:
         return 2 * 4 * outputs * math.prod(self.shape) + 3 * 4 * outputs * POINTS
 
     @property
-    def notices(self) -> list[str]:
+    def notices(self) -> list[Message]:
         """What the user should know about the alignment."""
         missing = 1 - self.registration.inside
         if missing <= CUT_OFF:
             return []
         return [
-            f"The image cuts off about {100 * missing:.0f} % of what the model segments, "
-            "so the volumes of structures at its border are too small."
+            _(
+                "About {percent:.0f} % of what the model segments is outside the image, "
+                "so the volumes of structures at its border are too small."
+            ).format(percent=100 * missing)
         ]
 
     @property
@@ -147,9 +150,9 @@ def align(
     if not registration.credible:
         raise NothingToAlignError(
             _(
-                "No {subject} was found in {name}, or too little of one. Choose a volume that shows a {subject}, "
-                "or another model."
-            ).format(subject=rules.subject, name=volumes[0].name)
+                "No {subject} was found in {volume}, or only a small part of one. "
+                "Choose a volume that shows a {subject}, or another model."
+            ).format(subject=rules.subject, volume=volumes[0].name)
         )
     i, j, k = rules.size
     grid = Geometry((k, j, i), rules.spacing, rules.origin)
@@ -166,8 +169,8 @@ def _check_size(volume: Volume, subject: str, template: Geometry) -> None:
     if not SIZES[0] <= longest / usual <= SIZES[1]:
         raise InputError(
             _(
-                "{volume} is {longest:g} mm long by the spacing in its header, "
-                "where a {subject} has about {usual:.0f} mm. Correct the spacing in the file."
+                "According to the spacing in its header, {volume} is {longest:.3g} mm long, "
+                "but a {subject} is about {usual:.0f} mm long. Correct the spacing in the file."
             ).format(volume=volume.name, longest=longest, subject=subject, usual=usual)
         )
 

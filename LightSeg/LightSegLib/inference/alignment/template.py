@@ -40,7 +40,7 @@ class Template:
 
     def __post_init__(self) -> None:
         if not self.image.shape == self.focus.shape == self.geometry.shape:
-            raise ValueError(_("image, focus and geometry of a template differ in their shapes"))
+            raise ValueError(_("the image, focus and geometry of a template have different shapes"))
 
     @cached_property
     def away(self) -> np.ndarray:
@@ -77,7 +77,7 @@ def open_template(card: Card) -> Template:
     if not path.is_file() or sha256(path) != alignment.template_sha256:
         raise ModelError(
             _(
-                "The template {file} of '{model}' is missing or is not the one its card describes. "
+                "The template {file} of '{model}' is missing or is not the one that its card describes. "
                 "Restore the file or import the model again."
             ).format(file=path, model=card.id)
         )
@@ -97,7 +97,7 @@ def read_template(path: Path) -> Template:
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
         if math.prod(reader.GetSize()) > LARGEST:
-            raise RuntimeError(_("its header claims more voxels than a template has"))
+            raise RuntimeError(_("its header describes more voxels than a template has"))
         image = reader.Execute()
     except RuntimeError as error:
         raise ModelError(
@@ -110,8 +110,8 @@ def read_template(path: Path) -> Template:
     if image.GetDimension() != 3 or voxels.ndim != 4 or voxels.dtype != np.uint8 or not upright:
         raise ModelError(
             _(
-                "{file} is not a template: it must have three dimensions, "
-                "two components of 8 bits a voxel (intensity and focus), and axes that run along L, P and S. "
+                "{file} is not a template, which must have three dimensions, "
+                "two 8-bit components per voxel (intensity and focus) and axes along L, P and S. "
                 "Restore the file or import the model again."
             ).format(file=path)
         )

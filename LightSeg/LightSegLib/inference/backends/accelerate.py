@@ -98,7 +98,7 @@ def accelerate(model: Model, device: torch.device, backend: str, patch: Sequence
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DeviceError(
             _(
-                "OpenVINO cannot run this model ({reason}). Choose the precision float32, or do without OpenVINO."
+                "OpenVINO cannot run this model ({reason}). Choose the precision float32, or switch OpenVINO off."
             ).format(reason=reason[:200])
         ) from error
 

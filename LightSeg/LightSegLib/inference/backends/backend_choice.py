@@ -96,9 +96,9 @@ def check_possible(backend: str, device: torch.device, openvino: bool) -> None:
     without = "" if openvino or backend not in (OPENVINO32, OPENVINO16) else " without OpenVINO"
     raise DeviceError(
         _(
-            "This computer ({processor}, on {device}) does not compute in {backend}{without}. "
-            "Choose the precision float32, which every computer has, "
-            "or one that has the same processor and OpenVINO."
+            "This computer ({processor}, on {device}) cannot compute in {backend}{without}. "
+            "Choose the precision float32, which every computer supports, "
+            "or use a computer with the same processor and OpenVINO."
         ).format(processor=processor(), device=device, backend=backend, without=without)
     )
 

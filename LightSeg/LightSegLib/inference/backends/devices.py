@@ -25,19 +25,19 @@ def choose_device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind not in available:
         raise DeviceError(
-            _("'{name}' is not a device that LightSeg knows. Choose one of {CHOICES}.").format(
-                name=name, CHOICES=", ".join(CHOICES)
+            _("'{device}' is not a known device. Choose one of {devices}.").format(
+                device=name, devices=", ".join(CHOICES)
             )
         )
     if not available[kind]:
         raise DeviceError(
-            _("This machine has no usable {upper} device. Choose 'auto' or 'cpu'.").format(upper=kind.upper())
+            _("This computer has no usable {device} device. Choose 'auto' or 'cpu'.").format(device=kind.upper())
         )
     device = torch.device(name)
     if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
-            _("This machine has no device '{name}'. Choose one below cuda:{device_count}.").format(
-                name=name, device_count=torch.cuda.device_count()
+            _("This computer has no device '{device}'. Choose a number below {count}, such as cuda:0.").format(
+                device=name, count=torch.cuda.device_count()
             )
         )
     return device

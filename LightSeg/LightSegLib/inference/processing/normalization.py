@@ -47,7 +47,7 @@ def fit_normalization(
     if rule.method == "unknown":
         raise ModelError(
             _(
-                "The authors have not published how this model's input is normalized, so it cannot run. "
+                "The authors have not published how the input of this model is normalized, so it cannot run. "
                 "Write the rule into preprocessing.normalization of its card ('lightseg info MODEL --json') and "
                 "use that card."
             )

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...catalog.card import Inference, Normalization, Preprocessing
 from ...core.errors import DeviceError, InputError
+from ...core.i18n import Message
 from ...core.i18n import tr as _
 from ...core.system import free_memory, gigabytes
 from ...imaging.roi import RegionOfInterest, Slices
@@ -100,7 +101,7 @@ class NetworkInput(Protocol):
         """Return the memory that the restorer takes."""
 
     @property
-    def notices(self) -> list[str]:
+    def notices(self) -> list[Message]:
         """What the user should know about this input."""
 
     @property
@@ -165,7 +166,7 @@ class PreparedVolumes:
         return 3 * max(2 * SLAB_BYTES, 4 * outputs * math.prod(self.inner_shape[1:]))
 
     @property
-    def notices(self) -> list[str]:
+    def notices(self) -> list[Message]:
         """An empty list: there is nothing to report."""
         return []
 
@@ -188,7 +189,7 @@ def prepare(
     if not geometry.is_orthogonal:
         raise InputError(
             _(
-                "{name} has a sheared grid (for example a CT with gantry tilt), so distances in it are skewed. "
+                "{name} has a sheared grid (as a CT with gantry tilt has), which distorts distances. "
                 "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
             ).format(name=volumes[0].name)
         )
@@ -227,13 +228,13 @@ def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target
     huge = math.prod(after) > max(LARGEST_GRID, GROWTH * math.prod(before))
     flat = any(new == 1 and old >= SLICES for old, new in zip(before, after, strict=True))
     if huge or flat:
-        own, wanted = (" x ".join(f"{mm:g}" for mm in lengths[::-1]) for lengths in (spacing, target))
+        own, wanted = (" x ".join(f"{mm:.3g}" for mm in lengths[::-1]) for lengths in (spacing, target))
         grid = " x ".join(map(str, after[::-1]))
         raise InputError(
             _(
-                "{name} has voxels of {own} mm, so that the model, which works on {wanted} mm, "
-                "would see {grid} voxels. Correct the spacing in the file's header, or choose another model."
-            ).format(name=name, own=own, wanted=wanted, grid=grid)
+                "{name} has voxels of {spacing} mm, so the model, which works at {wanted} mm, "
+                "would get {grid} voxels. Correct the spacing in the file header, or choose another model."
+            ).format(name=name, spacing=own, wanted=wanted, grid=grid)
         )
 
 
@@ -247,9 +248,9 @@ def _check_memory(needed: int) -> None:
     if free is not None and needed > free:
         raise DeviceError(
             _(
-                "This machine's memory is too small for this volume ({gigabytes} are needed to prepare it, "
-                "{gigabytes2} are free). Close other programs or choose a smaller region of interest."
-            ).format(gigabytes=gigabytes(needed), gigabytes2=gigabytes(free))
+                "This computer has too little memory for this volume ({needed} are needed to prepare it, "
+                "{free} are free). Close other programs or choose a smaller region of interest."
+            ).format(needed=gigabytes(needed), free=gigabytes(free))
         )
 
 

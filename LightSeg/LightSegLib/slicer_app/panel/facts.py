@@ -68,7 +68,7 @@ def details(card: Card) -> str:
         _("Accuracy"): html.escape(accuracy(card)),
         _("Weights"): html.escape(megabytes(card.weights.size)) if card.weights.size else "",
         _("Limits"): html.escape(card.limitations),
-        _("* Unverified, since not known"): html.escape(" ".join(card.assumptions)),
+        _("* Unverified because not known"): html.escape(" ".join(card.assumptions)),
         _("License"): html.escape(card.license),
         _("Cite"): html.escape(card.citation),
     }
@@ -94,5 +94,7 @@ def accuracy(card: Card, short: bool = False) -> str:
         return ""
     mean = percent["mean"] if isinstance(percent, dict) else percent
     return _("Dice {mean:.2f} on {data}, as reported by {who}").format(
-        mean=mean / 100, data=measured.get("data", _("data not named")), who=measured.get("reported_by", _("somebody"))
+        mean=mean / 100,
+        data=measured.get("data", _("unnamed data")),
+        who=measured.get("reported_by", _("unnamed authors")),
     )

@@ -13,7 +13,7 @@ from ..translation import translated
 def megabytes(size: int | None) -> str:
     """Return a file's size."""
     if not size:
-        return _("size not known")
+        return _("unknown size")
     return _("{size:.1f} MB").format(size=size / 1e6) if size < 1e7 else _("{size:.0f} MB").format(size=size / 1e6)
 
 

@@ -120,9 +120,11 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
             if problem:
                 return _("{channel}: {problem}").format(channel=channel, problem=problem)
             if node in volumes[:number]:
-                return _("{name} is chosen twice: choose one volume for each channel").format(name=node.GetName())
+                return _("{name} is chosen twice: choose a different volume for each channel").format(
+                    name=node.GetName()
+                )
             if not scene.same_grid(node, volumes[0]):
-                return _("{name} and {other} do not lie on the same grid: resample one of them").format(
+                return _("{name} and {other} do not have the same grid: resample one of them").format(
                     name=node.GetName(), other=volumes[0].GetName()
                 )
         return ""
@@ -132,7 +134,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         parameters, card = self._parameters(), self._card
         if parameters is None or card is None:
             return []
-        frame = _("{name} is one frame of a sequence: only the frame that is shown is segmented.")
+        frame = _("{name} is one frame of a sequence: only the displayed frame is segmented.")
         hints = [frame.format(name=node.GetName()) for node in self.volumes() if node is not None and isFrame(node)]
         return [*hints, self.region.missing()] if self.region.missing() else hints
 
@@ -146,16 +148,16 @@ def isFrame(node: Any) -> bool:
 def unsuitable(node: Any) -> str:
     """Return why a node cannot be an input, or an empty text; it is cheap enough to call at every change."""
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        return _("{name} is a label map, choose an image").format(name=node.GetName())
+        return _("{name} is a label map: choose an image").format(name=node.GetName())
     image = node.GetImageData()
     if image is None or not image.GetNumberOfPoints():
-        return _("{name} has no voxels, load it again").format(name=node.GetName())
+        return _("{name} has no voxels: load it again").format(name=node.GetName())
     if image.GetNumberOfScalarComponents() != 1:
-        return _("{name} has several values per voxel (a color image or a time series), choose one of them").format(
-            name=node.GetName()
-        )
+        return _(
+            "{name} has several values per voxel (a color image or a time series): choose a volume with one value"
+        ).format(name=node.GetName())
     if min(image.GetDimensions()) < 2:
-        return _("{name} is a single slice, choose a volume").format(name=node.GetName())
+        return _("{name} is a single slice: choose a volume").format(name=node.GetName())
     return ""
 
 

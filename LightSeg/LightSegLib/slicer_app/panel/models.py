@@ -111,7 +111,7 @@ class Models:
             0, letterByLetter(f"{card.title}\n{card.description}")
         )  # the list may have no room for the title
         if card.unverified:
-            item.setToolTip(1, _("* Unverified: not everything that the result depends on is known."))
+            item.setToolTip(1, _("* Unverified: some properties on which the result depends are not known."))
         return item
 
     def show(self, model: str) -> None:
@@ -261,7 +261,7 @@ class Models:
         title = card.title if card else model
         if not slicer.util.confirmYesNoDisplay(letterByLetter(question.format(title=title, size=megabytes(size)))):
             return
-        with self._status.trying(_("It could not be deleted.")):
+        with self._status.trying(_("The model could not be deleted.")):
             if card is not None and self._states[model] == "user":
                 remove_model(card)
             else:

@@ -52,14 +52,14 @@ class Run:
         """Apply or Cancel, and what keeps the user from it."""
         busy = self.running or self._pytorch.installing
         reason = "" if busy else self._reason()
-        action = _("Stop the computation; the scene stays as it was.") if self.running else _("Segment the volume.")
+        action = _("Stop the computation; the scene is not changed.") if self.running else _("Segment the volume.")
         if self._pytorch.installing:
             action = _("Stop the installation of PyTorch.")
         self._ui.applyButton.text = _("Cancel") if busy else _("Apply")
         self._ui.applyButton.setEnabled(self._pytorch.cancelable if self._pytorch.installing else not reason)
         self._ui.applyButton.setToolTip(reason or action)
         shown = reason or (
-            "" if self._pytorch.installed() else _("PyTorch is not here yet: Apply asks before it installs it.")
+            "" if self._pytorch.installed() else _("PyTorch is not installed yet: Apply asks before installing it.")
         )
         if not busy and (shown or self._status.text == self._shown):
             self._status.say(shown)

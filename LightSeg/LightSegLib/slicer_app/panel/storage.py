@@ -73,11 +73,10 @@ class Storage:
 
     def _onImportFolder(self) -> None:
         """Import a model from a folder that the user chooses."""
-        self._import(qt.QFileDialog.getExistingDirectory(self._ui.storedTable, _("Folder of a model")))
+        self._import(qt.QFileDialog.getExistingDirectory(self._ui.storedTable, _("Model folder")))
 
     def _onImportFile(self) -> None:
-        """Import a model from a file that the user chooses."""
-        caption, kinds = _("File of a model"), _("Models (*.zip *.pth)")
+        caption, kinds = _("Model file"), _("Models (*.zip *.pth)")
         self._import(qt.QFileDialog.getOpenFileName(self._ui.storedTable, caption, "", kinds))
 
     def _import(self, path: str) -> None:

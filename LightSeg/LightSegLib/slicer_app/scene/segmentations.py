@@ -42,23 +42,23 @@ def check_output(segmentationNode: Any, side: str | None = None) -> None:
         InputError: now for an output that could not be written later: ask before a long computation.
     """
     if side is not None and side not in sides():
-        raise InputError(_("The side '{side}' is not known. Use 'left' or 'right', or leave it out.").format(side=side))
+        raise InputError(_("The side '{side}' is not known. Use 'left' or 'right', or omit it.").format(side=side))
     if segmentationNode is None:
         return
     if not isinstance(segmentationNode, slicer.vtkMRMLSegmentationNode):
         raise InputError(
-            _("The output ({described}) is not a segmentation. Choose a segmentation, or none.").format(
-                described=_described(segmentationNode)
+            _("The output ({node}) is not a segmentation. Choose a segmentation, or none.").format(
+                node=_described(segmentationNode)
             )
         )
     segments = segmentationNode.GetSegmentation()
     if segments.GetNumberOfSegments() and segments.GetSourceRepresentationName() != LABELMAP:
         raise InputError(
             _(
-                "The segmentation {GetName} is made of surfaces, to which voxels cannot be added. "
-                "Choose another output, "
-                "or make binary labelmap its source representation in the module Segmentations."
-            ).format(GetName=segmentationNode.GetName())
+                "The source representation of the segmentation {name} is closed surface, "
+                "to which voxels cannot be added. Choose another output, "
+                "or make binary labelmap its source representation in the Segmentations module."
+            ).format(name=segmentationNode.GetName())
         )
 
 
@@ -84,9 +84,7 @@ def write_segmentation(
     image = volumeNode.GetImageData()
     if image is None or image.GetDimensions() != segmentation.voxels.shape[::-1]:
         raise InputError(
-            _("{GetName} changed its size while it was segmented. Segment it again.").format(
-                GetName=volumeNode.GetName()
-            )
+            _("The size of {name} changed during the segmentation. Segment it again.").format(name=volumeNode.GetName())
         )
     scene = volumeNode.GetScene()
     with scene_transaction(scene, segmentationNode):

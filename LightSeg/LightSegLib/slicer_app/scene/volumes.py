@@ -46,16 +46,14 @@ def volumes_from_nodes(volumeNodes: Sequence[Any]) -> Inputs:
     """
     for node in volumeNodes:
         if _is_scalar_volume(node) and node.GetScene() is None:
-            raise InputError(
-                _("{GetName} is not in the scene. Add it to the scene first.").format(GetName=node.GetName())
-            )
+            raise InputError(_("{name} is not in the scene. Add it to the scene first.").format(name=node.GetName()))
     bent = [node for node in volumeNodes if _is_scalar_volume(node) and not is_linear(node)]
     if bent and len({node.GetTransformNodeID() for node in volumeNodes if _is_scalar_volume(node)}) > 1:
         raise InputError(
             _(
-                "{GetName} is under a non-linear transform that the other volumes are not under. "
+                "{name} has a non-linear transform that the other volumes do not have. "
                 "Put all channels under the same transform, or resample them to one grid."
-            ).format(GetName=bent[0].GetName())
+            ).format(name=bent[0].GetName())
         )
     found = [_read(node) for node in volumeNodes]
     return Inputs([volume for volume, _bent in found], found[0][1] if found else None)
@@ -83,8 +81,8 @@ def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
         raise InputError(_("No input volume is chosen. Choose the volume to segment."))
     if not _is_scalar_volume(volumeNode):
         raise InputError(
-            _("The input ({described}) is not a scalar volume. Choose a volume of the scene.").format(
-                described=_described(volumeNode)
+            _("The input ({node}) is not a scalar volume. Choose a volume in the scene.").format(
+                node=_described(volumeNode)
             )
         )
     name = volumeNode.GetName() or volumeNode.GetID() or "The volume"
@@ -99,9 +97,9 @@ def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
     if scalars.GetNumberOfComponents() != 1:
         raise InputError(
             _(
-                "{name} has {GetNumberOfComponents} components per voxel, as color and vector images have. "
-                "Choose a volume with one value per voxel, or convert it with the module Vector to Scalar Volume."
-            ).format(name=name, GetNumberOfComponents=scalars.GetNumberOfComponents())
+                "{name} has {components} components per voxel, as color and vector images have. "
+                "Choose a volume with one value per voxel, or convert it with the Vector to Scalar Volume module."
+            ).format(name=name, components=scalars.GetNumberOfComponents())
         )
     geometry = _geometry(volumeNode)
     voxels = numpy_support.vtk_to_numpy(scalars).reshape(geometry.shape)
@@ -132,17 +130,17 @@ def roi_from_node(roiNode: Any) -> RegionOfInterest:
     """
     if not isinstance(roiNode, slicer.vtkMRMLMarkupsROINode):
         raise InputError(
-            _("The region ({described}) is not a Markups ROI. Create one in the module Markups.").format(
-                described=_described(roiNode)
+            _("The region of interest ({node}) is not a Markups ROI. Create one in the Markups module.").format(
+                node=_described(roiNode)
             )
         )
     half = np.array(roiNode.GetSize()) / 2
     if roiNode.GetNumberOfControlPoints() == 0 or half.min() <= 0:
         raise InputError(
             _(
-                "The region of interest {GetName} is empty. Place it over the structure to segment, "
+                "The region of interest {name} is empty. Place it over the structure to segment, "
                 "or choose none to segment the whole volume."
-            ).format(GetName=roiNode.GetName())
+            ).format(name=roiNode.GetName())
         )
     transform = transform_between(roiNode.GetParentTransformNode(), None)
     straight = slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(transform)

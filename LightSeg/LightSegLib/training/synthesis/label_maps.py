@@ -51,12 +51,12 @@ def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
     if len(paths) < 2:
         raise InputError(
             _(
-                "{folder} holds {count} label maps, but training needs two at least: one to learn from, "
-                "one to validate on. Use files that end in {IMAGE_ENDINGS}."
-            ).format(folder=folder, count=len(paths), IMAGE_ENDINGS=", ".join(IMAGE_ENDINGS))
+                "{folder} has too few label maps ({count}): training needs at least two, "
+                "one to learn from and one for validation. Use files with the extension {endings}."
+            ).format(folder=folder, count=len(paths), endings=", ".join(IMAGE_ENDINGS))
         )
     if len(settings.values) > 255:
-        raise InputError(_("The settings list more than 255 values. Join some of them in the label maps."))
+        raise InputError(_("The settings list more than 255 values. Merge some of them in the label maps."))
     numbers = np.zeros(LARGEST_LABEL + 1, np.uint8)
     numbers[[value.value for value in settings.values]] = np.arange(1, len(settings.values) + 1)
     classes = np.array(settings.source_classes)
@@ -69,22 +69,22 @@ def read_label_maps(folder: Path, settings: Settings) -> list[LabelMap]:
         if not _same_grid(geometry, first):
             raise InputError(
                 _(
-                    "{file} and {file2} have grids of different size, spacing or direction. "
-                    "Resample the label maps to one grid, by the nearest neighbor."
-                ).format(file=path.name, file2=paths[0].name)
+                    "{file} and {other} have grids with different sizes, spacings or directions. "
+                    "Resample the label maps to one grid with nearest-neighbor interpolation."
+                ).format(file=path.name, other=paths[0].name)
             )
         sources = numbers[voxels.astype(np.int64)]
         unknown = np.unique(voxels[(sources == 0) & (voxels != 0)])
         if len(unknown):
             raise InputError(
                 _(
-                    "{file} has voxels of the value {int}, which the settings do not list. Add it to values, "
+                    "{file} has voxels with the value {value}, which the settings do not list. Add it to values, "
                     "or correct the label map."
-                ).format(file=path.name, int=int(unknown[0]))
+                ).format(file=path.name, value=int(unknown[0]))
             )
         if not classes[sources].any():
             raise InputError(
-                _("{file} has no voxel of any structure. Correct or remove this label map.").format(file=path.name)
+                _("{file} does not contain any structure. Correct or remove this label map.").format(file=path.name)
             )
         result.append(_cropped(path.name.split(".")[0], sources, geometry))
     return result

@@ -119,20 +119,21 @@ class SynthesisOptions:
             if not 0 <= low <= high:
                 raise InputError(
                     _(
-                        "{field} is {value}, but must be positive, the least before the largest. Choose another value."
+                        "{field} is {value}, but must be positive and ordered from smallest to largest. "
+                        "Choose another value."
                     ).format(field=field.name, value=value)
                 )
         for name in ("mirrored", "merged", "stripped", "empty_background", "spot", "halo", "thick", "coarse", "cut"):
             if getattr(self, name) > 1:
                 raise InputError(
-                    _("{name} is {getattr}, but must be at most 1. Choose another value.").format(
-                        name=name, getattr=getattr(self, name)
+                    _("{name} is {value}, but must be at most 1. Choose another value.").format(
+                        name=name, value=getattr(self, name)
                     )
                 )
         if self.first_contrast + self.other_contrasts + self.tissue_contrast > 1:
             raise InputError(
                 _(
-                    "first_contrast, other_contrasts and tissue_contrast are more than 1 together. "
+                    "The sum of first_contrast, other_contrasts and tissue_contrast is more than 1. "
                     "Choose smaller values."
                 )
             )

@@ -159,9 +159,9 @@ def find_settings(folder: Path, requested: str = "") -> Path:
     if not path.is_file():
         raise InputError(
             _(
-                "{file} does not exist, so it is not known what the values of the label maps are. "
-                "Write {FILE_NAME} beside the label maps or name one with --settings."
-            ).format(file=path, FILE_NAME=FILE_NAME)
+                "{file} does not exist, so the meaning of the label values is not known. "
+                "Put {name} next to the label maps, or give a file with --settings."
+            ).format(file=path, name=FILE_NAME)
         )
     return path
 
@@ -205,7 +205,9 @@ def settings_from_dict(data: Any) -> Settings:
         for other in tissue.between or ():
             if other not in tissues or tissues[other].between is not None or other == name:
                 raise FieldError(
-                    _("tissues.{name}.between must name two other tissues that lie between none").format(name=name)
+                    _("tissues.{name}.between must name two other tissues that have no between of their own").format(
+                        name=name
+                    )
                 )
     return settings
 
@@ -218,7 +220,7 @@ def _tissue(name: str, entry: Any, schema: dict[str, Any]) -> Tissue:
         conform(mean, {"type": "number", "minimum": 0}, f"{where}.intensity.{contrast}")
     low, high = fields.get("share", (0.0, 1.0))
     if low > high:
-        raise FieldError(_("{where}.share must be the least, then the largest").format(where=where))
+        raise FieldError(_("{where}.share must be the smallest value, then the largest").format(where=where))
     return Tissue(**fields)
 
 
@@ -227,8 +229,8 @@ def _value(number: int, entry: dict[str, Any], tissues: dict[str, Tissue]) -> La
     where = f"values[{number}]"
     if entry["tissue"] not in tissues:
         raise FieldError(
-            _("{where}.tissue must be a name in tissues, and '{entry}' is not").format(
-                where=where, entry=entry["tissue"]
+            _("{where}.tissue must be a name in tissues, which '{tissue}' is not").format(
+                where=where, tissue=entry["tissue"]
             )
         )
     if "name" in entry and "counts_as" in entry:
@@ -250,20 +252,20 @@ def _check_values(settings: Settings) -> None:
     for n, value in enumerate(settings.values):
         if value.value in [other.value for other in settings.values[:n]]:
             raise FieldError(
-                _("values[{n}].value must differ from the others, and {value} is listed before").format(
+                _("values[{n}].value must differ from the others, but {value} occurs before").format(
                     n=n, value=value.value
                 )
             )
         if value.name and value.name.casefold() in names:
             raise FieldError(
-                _("values[{n}].name must differ from the others, and '{value}' is listed before").format(
-                    n=n, value=value.name
+                _("values[{n}].name must differ from the others, but '{name}' occurs before").format(
+                    n=n, name=value.name
                 )
             )
         if value.structure and value.structure not in structures:
             raise FieldError(
-                _("values[{n}].counts_as must be the value of a structure, and {structure} is not").format(
-                    n=n, structure=value.structure
+                _("values[{n}].counts_as must be the value of a structure, which {value} is not").format(
+                    n=n, value=value.structure
                 )
             )
         names.add(value.name.casefold())
@@ -272,7 +274,7 @@ def _check_values(settings: Settings) -> None:
             raise FieldError(_("totals[{n}].values must be the values of structures").format(n=n))
         if name.casefold() in names:
             raise FieldError(
-                _("totals[{n}].name must differ from the others, and '{name}' is listed before").format(n=n, name=name)
+                _("totals[{n}].name must differ from the others, but '{name}' occurs before").format(n=n, name=name)
             )
         names.add(name.casefold())
 
@@ -286,9 +288,13 @@ def _check_halos(settings: Settings) -> None:
     structures = {value.value for value in settings.structures}
     for n, halo in enumerate(settings.halos):
         if not {*halo.beside, *halo.within} <= structures:
-            raise FieldError(f"halos[{n}].beside and within must be the values of structures")
+            raise FieldError(_("halos[{n}].beside and within must be the values of structures").format(n=n))
         if halo.tissue not in settings.source_tissues:
-            raise FieldError(f"halos[{n}].tissue must be that of a listed value, and '{halo.tissue}' is not")
+            raise FieldError(
+                _("halos[{n}].tissue must be the tissue of a listed value, which '{tissue}' is not").format(
+                    n=n, tissue=halo.tissue
+                )
+            )
 
 
 def _check_mirrored(settings: Settings) -> None:
