@@ -81,7 +81,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LightSegLogic()
         self.status = Status(self.ui)
-        self.pytorch = PyTorch(self.status, lambda: self.run.show())
+        self.pytorch = PyTorch(self.status, self.run.show)
         self.models = Models(self.ui, self.status, self.pytorch, self.onModelChosen, self.refresh)
         self.inputs = Inputs(self.ui, lambda: self._parameterNode, self.onInputsChanged)
         self.output = Output(self.ui, lambda: self._parameterNode, self.inputs.firstVolume)

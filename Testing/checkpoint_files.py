@@ -1,5 +1,6 @@
 """What the tests of checkpoints share: what nnU-Net writes into one, the two forms of torch's files, and how to
-compare."""
+compare.
+"""
 
 from __future__ import annotations
 

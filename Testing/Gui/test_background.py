@@ -141,7 +141,8 @@ def test_a_volume_that_changes_its_size_meanwhile_is_an_error(start, volume):
 
 def test_segments_follow_a_volume_that_is_moved_meanwhile(start, volume):
     """In world coordinates: the box of the segments is turned and shifted as the volume is, and so are the places
-    that want a look."""
+    that want a look.
+    """
     still = bounds(finished(start()).segmentationNode)
     job = start(confidence=True)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")

@@ -1,5 +1,6 @@
 """The first run on a bare computer: PyTorch is installed beside the application, or the window shows what is in the
-way."""
+way.
+"""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import struct
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from installing import REPOSITORY, Installed

@@ -1,6 +1,7 @@
 """Nothing leaves the user's computer: of two files that can reach another one, the first only asks for files, and says
 no more than its own name, the second sends cases to the cluster that the user names. That segmenting opens no
-connection at all is seen to by `guard` in the tests of the package."""
+connection at all is seen to by `guard` in the tests of the package.
+"""
 
 from __future__ import annotations
 

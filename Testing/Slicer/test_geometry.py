@@ -301,7 +301,8 @@ def test_a_region_on_a_bent_volume_covers_what_the_user_framed(make_volume, bend
 
 def test_the_faces_of_a_bent_region_bulge(scene):
     """The transform pushes the middles of the faces of a box 1.5 mm outwards and leaves its corners: the box that the
-    user sees has faces up to 4.5 mm from its center, beyond all its corners."""
+    user sees has faces up to 4.5 mm from its center, beyond all its corners.
+    """
     center = np.array([7.0, 7.0, 6.0])
     corners = np.array([[x, y, z] for x in (-3, 3) for y in (-3, 3) for z in (-3, 3)], float)
     faces = np.concatenate((3 * np.eye(3), -3 * np.eye(3)))

@@ -6,9 +6,9 @@ import hashlib
 import subprocess
 import sys
 import types
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest

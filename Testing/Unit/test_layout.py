@@ -1,5 +1,6 @@
 """The code is laid out as the architecture page states: what is packaged, who imports whom, and what loads without
-torch."""
+torch.
+"""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ class CaseProcessor:
         self._threads = 0
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
+        """Do a job and return the answer."""
         batch = Batch.from_json(job["batch"])
         if "case" not in job:
             return {"backend": self.backend(batch)}

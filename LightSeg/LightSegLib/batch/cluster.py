@@ -139,8 +139,7 @@ class _Session:
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def decide(self, canceled: CancelCallback | None) -> Batch:
-        """Return the batch with its backend: that of all workers, float32 where they would compute in different
-        ones."""
+        """Return the batch with its backend: that of all workers, or float32 if they differ."""
         if self._batch.backend:
             return self._batch
         message = {"batch": self._batch.to_json()}

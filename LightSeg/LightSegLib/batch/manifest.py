@@ -39,8 +39,7 @@ def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | SkippedInpu
 
 
 def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
-    """Return the numbers of the columns of the case's name and of each channel: by the channels' names, or else by
-    their order."""
+    """Return the columns of the case's name and of each channel, by their names or else by order."""
     names = [name.strip().casefold() for name in header]
     channels = [channel.casefold() for channel in card.channels]
     if "case" in names:

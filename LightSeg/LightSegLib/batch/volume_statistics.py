@@ -28,7 +28,7 @@ class UsualRange:
     high: float | None
 
     def unusual(self, ml: float) -> str:
-        """ "low", "high" or nothing."""
+        """Return "low" or "high" for an unusual volume in ml, else an empty text."""
         if self.low is None or self.high is None:
             return ""
         return "low" if ml < self.low else "high" if ml > self.high else ""

@@ -120,8 +120,9 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How an image is brought into the position of the network's training images: an affine registration of a template
-    to it.
+    """How an image is brought into the position of the training images.
+
+    By an affine registration of a template to it.
 
     The network then sees one grid, whose axes run along L, P and S of the template: size in voxels, spacing in mm, and
     origin, the place of the first voxel in mm (LPS), each along x, y, z. Its input is not normalized beforehand.

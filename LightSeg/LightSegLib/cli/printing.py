@@ -29,6 +29,7 @@ class ProgressLine:
         self._lines = 1
 
     def __call__(self, progress: Progress) -> None:
+        """Show a progress report."""
         if self._shown:
             self.show(progress.text())
 

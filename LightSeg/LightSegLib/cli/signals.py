@@ -1,5 +1,7 @@
-"""A command that receives a signal to end cleans up first, as after Ctrl-C: by a scheduler, or because its terminal
-closes."""
+"""A command that receives a signal to end cleans up first, as after Ctrl-C.
+
+The signal may come from a scheduler, or because the terminal closes.
+"""
 
 from __future__ import annotations
 

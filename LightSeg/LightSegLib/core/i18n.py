@@ -38,6 +38,7 @@ class Message(str):
     fields: dict[str, Any] | None
 
     def __new__(cls, template: str, context: str = "", fields: dict[str, Any] | None = None) -> Message:
+        """Create the message with its English text."""
         message = super().__new__(cls, template if fields is None else template.format(**fields))
         message.template, message.context, message.fields = template, context, fields
         return message

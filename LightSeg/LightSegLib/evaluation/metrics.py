@@ -191,8 +191,9 @@ def surface_agreement(
 
 
 def surface_area(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Return the area in mm^2 of the surface of a mask [k, j, i], around each corner point between voxels [k+1, j+1,
-    i+1].
+    """Return the area in mm^2 of a mask's surface around each corner point.
+
+    The mask is [k, j, i], the points between its voxels [k+1, j+1, i+1].
 
     The eight voxel centers around a corner span a cell, which the surface cuts half-way between inside and outside. The
     inside areas of opposite cell faces differ by the surface's area vector (divergence theorem).

@@ -46,8 +46,9 @@ def snapped(geometry: Geometry) -> tuple[Geometry, float] | None:
 
 
 def straight_grid(geometry: Geometry) -> Geometry:
-    """Return the smallest grid with right angles, and voxels of the same volume, that covers the voxels of a sheared
-    one.
+    """Return the smallest grid with right angles that covers a sheared one.
+
+    Its voxels have the same volume.
 
     It keeps the plane of the two axes that are closest to a right angle, and the first of them: in a tilted CT the
     slices stay where they are, and are moved within their plane.
@@ -81,8 +82,9 @@ def straight_grid(geometry: Geometry) -> Geometry:
 
 
 def straightened(voxels: np.ndarray, geometry: Geometry, labels: bool = False) -> tuple[np.ndarray, Geometry]:
-    """Return the voxels [k, j, i] of the same type on `straight_grid`: interpolated linearly, labels by the nearest
-    voxel.
+    """Return the voxels [k, j, i] on `straight_grid`, in their type.
+
+    They are interpolated linearly, labels by the nearest voxel.
 
     Where the image has no voxels, the new ones have its lowest value, labels 0. Raises what `straight_grid` raises.
     """

@@ -10,8 +10,10 @@ COARSE = 16  # voxels between those at which the map is computed, where that is 
 
 
 class Lattice:
-    """Along each axis the map is computed at as few voxels as hold the tolerance, in units of the positions, in the
-    middle between them; at every voxel where it bends at each.
+    """A map of voxels to positions, computed at few voxels and interpolated linearly in between.
+
+    Along each axis it is computed at as few voxels as keep the tolerance, in units of the positions, in the middle
+    between them; where it bends at every voxel, at each.
 
     Args:
         mapping: positions [n, 3] of indices [n, 3] (i, j, k).

@@ -118,8 +118,7 @@ def place(
 def _contradictions(
     header: Header, stated: dict[str, np.ndarray], taken: str, matrix: np.ndarray, shape: tuple[int, int, int]
 ) -> dict[str, float]:
-    """Return how far other statements of the file are from the matrix, in mm: the most over the corners of the
-    image."""
+    """Return how far other matrices of the file are from the one taken, in mm, over the image's corners."""
     k, j, i = shape
     corners = np.array([[x, y, z, 1] for x in (0, i - 1) for y in (0, j - 1) for z in (0, k - 1)], float).T
     found = {

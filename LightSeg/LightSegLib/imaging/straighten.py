@@ -98,8 +98,7 @@ def _shifted(rows: np.ndarray, offset: float, size: int) -> np.ndarray:
 
 
 def _between(placed: _Placed, slice_positions: np.ndarray, new: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
-    """Return the voxels [k, j, i] at the heights `new`, each between the two slices next to it, in the type of the
-    slices."""
+    """Return the voxels [k, j, i] at the heights `new`, between neighboring slices, in the slices' type."""
     last = len(slice_positions) - 2
     placed[0]  # which determines the type
     voxels = np.empty(grid, placed.dtype)

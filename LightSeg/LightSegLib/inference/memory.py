@@ -25,8 +25,7 @@ def available_memory(device: torch.device) -> int | None:
 
 
 def activation_memory(network: nn.Module, shape: Sequence[int], whole: bool = False) -> int:
-    """Return the most bytes that one pass of an input [B, C, k, j, i] through the network holds at a time, without its
-    weights.
+    """Return the most bytes that one pass through the network holds, without its weights.
 
     A small input is run, since memory grows with the voxels, and a small patch as it is, since networks pad what is
     smaller; a network that takes whole patches alone runs on torch's meta device, shapes without numbers, for which

@@ -1,5 +1,4 @@
-"""A small U-Net for images that were aligned with a template: it refines what an atlas and the image's own tissue
-intensities say.
+"""A small U-Net for aligned images: it refines what an atlas and the image's own intensities suggest.
 
 Three sources of knowledge add up to the logits, for a whole grid or, where structures are paired, for the left half
 and the mirrored right half by the same weights:
@@ -143,8 +142,11 @@ class AtlasUNet(nn.Module):
         return self._join(left, right.flip(-1))
 
     def half_logits(self, image: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """Return the logits [voxels, half classes] of one half [k, j, i], of the voxels with the flat indices `chosen`
-        or all."""
+        """Return the logits [voxels, half classes] of one half [k, j, i].
+
+        Args:
+            chosen: flat indices of voxels; None for all.
+        """
         with torch.autocast(image.device.type, enabled=False):
             inputs, likelihood = self.inputs(image)
             offset = self.offset(likelihood, chosen)
@@ -166,8 +168,7 @@ class AtlasUNet(nn.Module):
 
     @torch.no_grad()
     def inputs(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the channels [tissues, k, j, i] of one half's image [k, j, i], and its tissues' log-likelihoods of
-        that shape.
+        """Return the channels [tissues, k, j, i] of one half's image [k, j, i], and its log-likelihoods.
 
         The channels are the intensity in standard deviations (halved) and the posterior of each tissue. Voxels at the
         image's minimum (no tissue, or outside of the field of view) do not count in its statistics. The result is the
@@ -217,8 +218,12 @@ class AtlasUNet(nn.Module):
     # --- what the network adds ---------------------------------------------------------------------
 
     def refine(self, inputs: Tensor, offset: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """Return the logits [voxels, half classes] of channels [tissues, k, j, i] and the offset of the chosen
-        voxels."""
+        """Return the logits [voxels, half classes] of the chosen voxels.
+
+        Args:
+            inputs: channels [tissues, k, j, i].
+            offset: of the chosen voxels.
+        """
         x = inputs[None].to(self.fine.conv.weight.dtype).contiguous(memory_format=torch.channels_last_3d)
         fine = self.fine(x)
         known = torch.cat((F.avg_pool3d(x, 2), self.atlas.position.to(x.dtype)), 1)
@@ -237,8 +242,7 @@ class AtlasUNet(nn.Module):
         return fine.float() + coarse.float() + self.offset_scale.float() * offset
 
     def _join(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the logits [classes, K, J, I] of both halves' probabilities [half classes, k, j, i], each at its
-        place."""
+        """Return the logits [classes, K, J, I] of both halves' probabilities [half classes, k, j, i]."""
         width = self.half_size[2]
         result = left.new_zeros(self.classes, *self.size)
         partner = dict(self.pairs)
@@ -407,8 +411,10 @@ def _check_classes(classes: int, tissues: Sequence[int], pairs: Sequence[tuple[i
 
 
 def _standardized(image: Tensor, within: Tensor) -> Tensor:
-    """Return the image [k, j, i] in standard deviations from the mean of the 98 % of middle intensities within a
-    mask."""
+    """Return the image [k, j, i] in standard deviations from the mean.
+
+    Both are those of the middle 98 % of the intensities within a mask.
+    """
     values = image[within]
     if len(values) < FEWEST:
         values = image.flatten()

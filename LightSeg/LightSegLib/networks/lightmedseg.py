@@ -67,8 +67,9 @@ def _normed(convolution: nn.Module, channels: int, groups: int = GROUPS) -> nn.S
 
 
 class GhostConv3d(nn.Module):
-    """GhostConv3D with ratio 2 (section 3.1): half the channels by a dense 3^3 convolution, the other half from those
-    by a depthwise 3^3 one.
+    """GhostConv3D with ratio 2 (section 3.1).
+
+    Half the channels come from a dense 3^3 convolution, the other half from those by a depthwise 3^3 one.
 
     [B, C_in, D, H, W] -> [B, C_out, D/stride, ...].
     """
@@ -107,8 +108,9 @@ class SqueezeExcitation(nn.Module):
 
 
 class AnchorDetector(nn.Module):
-    """Global anchor detector (section 3.2, eq. 1): [B, C, D, H, W] -> [B, K, 3] in (0, 1), the axes in the order depth,
-    height, width.
+    """Global anchor detector (section 3.2, eq. 1).
+
+    [B, C, D, H, W] -> [B, K, 3] in (0, 1), the axes in the order depth, height, width.
     """
 
     def __init__(self, in_channels: int, anchors: int, hidden: int = 128) -> None:

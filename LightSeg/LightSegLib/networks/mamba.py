@@ -72,8 +72,9 @@ def _scan(decay: Tensor, drive: Tensor) -> None:
 
 
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return the selective state space model, y[t] = c[t] . h[t] with h[t] = exp(delta[t] a) h[t - 1] + delta[t] u[t]
-    b[t].
+    """Return the selective state space model.
+
+    y[t] = c[t] . h[t] with h[t] = exp(delta[t] a) h[t - 1] + delta[t] u[t] b[t].
 
     Args:
         u: [L, ..., D], a step size and an input per token and channel; a: [..., S, D], negative; b, c: [L, ..., S].
@@ -153,8 +154,7 @@ class Mamba(nn.Module):
         return self.out_proj(restored.sum(dim=1).transpose(0, 1) * F.silu(gate))
 
     def _scan_directions(self, x: Tensor) -> Tensor:
-        """Return all three scans side by side: x [L, 3, B, D], each direction in its own order -> y of the same
-        shape."""
+        """Return all three scans side by side, each in its own order: [L, 3, B, D] -> the same shape."""
         taps = self._stacked("conv1d{}.weight").permute(3, 0, 2, 1)  # [3, D, 1, TAPS] -> [TAPS, 3, 1, D]
         padded = F.pad(x, (0, 0) * 3 + (TAPS - 1, 0))
         u = self._stacked("conv1d{}.bias")[:, None]

@@ -84,8 +84,10 @@ class MeshNet(nn.Module):
         return sum(self.arguments["dilations"])
 
     def canonical_key(self, key: str) -> str:
-        """Return the name here of a tensor in the authors' checkpoints: "model.3.0.weight" and, last,
-        "model.9.weight"."""
+        """Return this network's name of a tensor in the authors' checkpoints.
+
+        These are "model.3.0.weight" and, last, "model.9.weight".
+        """
         found = re.fullmatch(r"model\.(\d+)\.(?:([01])\.)?(\w+)", key)
         if found is None:
             return key

@@ -29,8 +29,10 @@ TOKENS_PER_CUBE = (64, 8, 8, 8)
 
 
 class SFM(nn.Module):
-    """What the authors call SFM, before each block: x + r of [B, C, k, j, i], where r merges a path of two 3^3
-    convolutions with a pointwise one."""
+    """The authors' SFM, before each block: x + r of [B, C, k, j, i].
+
+    r merges a path of two 3^3 convolutions with a pointwise one.
+    """
 
     def __init__(self, channels: int, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

@@ -47,8 +47,10 @@ class _UNet(nn.Module):
 
     @staticmethod
     def canonical_key(key: str) -> str:
-        """Return the name under which a tensor is kept: checkpoints have the encoder again in the decoder, and the
-        parts of each unit again, numbered, in `all_modules`.
+        """Return the name under which a tensor is kept.
+
+        Checkpoints have the encoder again in the decoder, and the parts of each unit again, numbered, in
+        `all_modules`.
 
         There the convolution is first; the norm is the only other part with tensors, at 1, or later after a dropout or
         an activation.

@@ -1,5 +1,4 @@
-"""What nnU-Net's dataset.json states: of a model the channels, modality, labels and overlapping regions; of a training
-set the names alone.
+"""Channels, modality, labels and regions of nnU-Net's dataset.json; of a training set, the names alone.
 
 Format: nnU-Net's documentation (github.com/MIC-DKFZ/nnUNet: dataset format, region-based training, ignore label).
 Complaints are FieldErrors that name the field.
@@ -90,8 +89,7 @@ def modality_of(channels: Sequence[str]) -> str:
 
 
 def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
-    """Return the labels by value, and for regions that overlap the label that each network output writes (else
-    empty)."""
+    """Return the labels by value, and, for overlapping regions, the label that each output writes."""
     entries = _field(dataset, "labels", OBJECT)
     members = {name: _values(value, f"dataset.labels.{name}") for name, value in entries.items()}
     if members.get("background") != [0]:

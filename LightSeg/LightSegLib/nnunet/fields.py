@@ -1,5 +1,4 @@
-"""What the readers of nnU-Net v2's files share: the files, schemas of their fields, and how to refuse what LightSeg
-cannot run."""
+"""What the readers of nnU-Net v2's files share: files, schemas of fields, and refusals."""
 
 from __future__ import annotations
 

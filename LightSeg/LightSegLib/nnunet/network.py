@@ -116,8 +116,7 @@ def _for_every_stage(arguments: dict[str, Any], depth: str) -> dict[str, Any]:
 
 
 def _architecture(rules: dict[str, Any], where: str) -> tuple[str, dict[str, Any], str]:
-    """Return the class and constructor arguments of the network, and the field that holds them, from new and from old
-    plans."""
+    """Return class, constructor arguments and their field in the plans, of new and old plans."""
     if "architecture" in rules:
         new = conform(rules["architecture"], object_of(ARCHITECTURE), f"{where}.architecture")
         return new["network_class_name"], new["arch_kwargs"], f"{where}.architecture.arch_kwargs"

@@ -34,8 +34,7 @@ TORCH_MODES = {"linear": "linear", "nearest-exact": "nearest"}
 
 
 def read_resampling(rules: dict[str, Any], field: str, where: str) -> Resampling | None:
-    """Return what the function named by `field` of the configuration `rules` does with images; None if it leaves them
-    alone.
+    """Return the resampling that a configuration's `field` names, or None for no resampling.
 
     Args:
         where: the configuration's name in complaints.

@@ -16,8 +16,7 @@ SWATCH, INDENT, NUMBERS = 18, 30, 110  # width of a label's color, of the column
 
 
 def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: int, height: int) -> Image.Image:
-    """Return the labels from the top on, as many as there is room for, and their sum; what made the result at the
-    bottom."""
+    """Draw the labels with their volumes, as many as fit, and how the result was made."""
     picture = Image.new("RGB", (width, height), BACKGROUND)
     facts = [line for fact in _facts(provenance) for line in wrap(fact, width, 17)]
     facts_top = height - LINE * len(facts) + LINE // 2

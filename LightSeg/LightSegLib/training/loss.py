@@ -67,8 +67,9 @@ def boundary_region(target: Tensor, dilation: int) -> Tensor:
 
 
 def drawn_voxels(labels: Tensor, classes: int, each: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the indices [n] into the flat labels, about `each` of every class, and how many voxels each of them
-    represents for [n].
+    """Return flat indices [n] of drawn voxels, about `each` of every class, and their weights [n].
+
+    A weight is how many voxels a drawn one represents.
 
     Labels [voxels] of `classes` or above are never drawn. Small structures keep all their voxels: a step costs little,
     and sums weighted by what each voxel represents are those of the whole image in the mean.

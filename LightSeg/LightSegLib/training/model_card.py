@@ -127,8 +127,7 @@ def _is_ct(channel: str) -> bool:
 
 
 def _ct_window(loaded: Sequence[LoadedCase], channel: int) -> Normalization:
-    """Return the window of the labeled voxels of all cases: 0.5 and 99.5 percentiles, mean and standard deviation in
-    HU."""
+    """Return percentiles 0.5 and 99.5, mean and standard deviation, in HU, of all labeled voxels."""
     voxels = np.concatenate([volumes[channel].voxels[labels > 0].astype(np.float64) for volumes, labels in loaded])
     lower, upper = np.percentile(voxels, (0.5, 99.5))
     lower, upper, mean, std = (round(float(n), 4) for n in (lower, upper, voxels.mean(), max(voxels.std(), 1e-3)))

@@ -49,21 +49,36 @@ class RunOptions(Protocol):
     """The options that all kinds of training share."""
 
     @property
-    def epochs(self) -> int: ...
+    def epochs(self) -> int:
+        """Number of epochs."""
+
     @property
-    def learning_rate(self) -> float: ...
+    def learning_rate(self) -> float:
+        """Highest learning rate."""
+
     @property
-    def weight_decay(self) -> float: ...
+    def weight_decay(self) -> float:
+        """Weight decay of the optimizer."""
+
     @property
-    def warmup_epochs(self) -> int: ...
+    def warmup_epochs(self) -> int:
+        """Epochs in which the learning rate rises."""
+
     @property
-    def ema_decay(self) -> float: ...
+    def ema_decay(self) -> float:
+        """Decay of the average of the weights, per step."""
+
     @property
-    def validate_every(self) -> int: ...
+    def validate_every(self) -> int:
+        """Epochs between two validations."""
+
     @property
-    def resume(self) -> bool: ...
+    def resume(self) -> bool:
+        """Whether to resume the run in the folder."""
+
     @property
-    def replace(self) -> bool: ...
+    def replace(self) -> bool:
+        """Whether to replace the model in the folder."""
 
 
 class Run(ABC):

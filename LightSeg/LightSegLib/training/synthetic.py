@@ -155,10 +155,8 @@ class SyntheticRun(Run):
         first = epoch * self.options.images_per_epoch
         if self.images is None:
             self.images = self._stream(first)
-        losses = []
-        for number in range(first, first + self.options.images_per_epoch):
-            losses.append(self._train_image(*next(self.images), number))
-        return losses
+        numbers = range(first, first + self.options.images_per_epoch)
+        return [self._train_image(*next(self.images), number) for number in numbers]
 
     def _stream(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the half images and their classes from number `first` on, made in another process."""
@@ -256,6 +254,7 @@ class Progress:
     options: SyntheticTrainingOptions
 
     def __call__(self, number: int) -> float:
+        """Return the share of the training that is done at image `number`."""
         if self.options.initial_weights:
             return 1.0
         return number / (self.options.epochs * self.options.images_per_epoch)

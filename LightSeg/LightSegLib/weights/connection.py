@@ -62,8 +62,11 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait: tries in a row without progress, seconds before the second try (doubled for each further one),
-    longest wait between tries, seconds to connect, seconds without a sign of life."""
+    """How long to wait for a server.
+
+    Tries in a row without progress, seconds before the second try (doubled for each further one), longest wait
+    between tries, seconds to connect, seconds without a sign of life.
+    """
 
     tries: int = 5
     first_wait: float = 1.0
@@ -288,8 +291,7 @@ def _check_answer(answer: requests.Response, ranged: bool) -> None:
 
 
 def _asked_wait(answer: requests.Response) -> float | None:
-    """Return the seconds after which the server asks to be tried again; None where it does not, or not in HTTP's
-    words."""
+    """Return the seconds to wait by the server's Retry-After, or None if it has none in HTTP's format."""
     from urllib3 import Retry
     from urllib3.exceptions import InvalidHeader
 

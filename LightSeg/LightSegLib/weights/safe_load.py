@@ -220,7 +220,7 @@ def _check_legacy(path: Path) -> None:
 
 @contextmanager
 def _only_stand_ins() -> Iterator[None]:
-    """torch's allow-list holds for the whole process: ours alone meanwhile, the others' again afterwards."""
+    """Torch's allow-list holds for the whole process: ours alone meanwhile, the others' again afterwards."""
     from torch import serialization
 
     others = serialization.get_safe_globals()

@@ -57,6 +57,7 @@ class InstallHandler:
     """Answers the job {"installer": path of PyTorchUtils.py, "requirement": version of torch}."""
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
+        """Do a job and return the answer."""
         place = sysconfig.get_path("purelib")
         if not os.access(place, os.W_OK):
             raise _closed(place)

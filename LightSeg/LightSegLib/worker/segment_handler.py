@@ -23,6 +23,7 @@ class SegmentHandler:
         self._segmenters = SegmenterCache()
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
+        """Do a job and return the answer."""
         from ..catalog.lookup import card_of
         from ..imaging.roi import RegionOfInterest
 

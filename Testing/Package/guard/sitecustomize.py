@@ -1,5 +1,6 @@
 """Python loads this at the start of every program of the run, workers included: what the checkout alone has stays
-out of reach, and no connection leaves the computer."""
+out of reach, and no connection leaves the computer.
+"""
 
 import os
 import sys

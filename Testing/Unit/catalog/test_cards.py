@@ -370,8 +370,10 @@ def test_every_card_states_license_citation_limits_and_whether_it_was_ever_run(s
 PUBLISHED = {
     "wholebody-tumor-ct-flare24": (
         "github",
-        "Ziyan-Huang/FLARE24 5df5e7618a8c26b14b964e8aa128ed3693f97a0c nnUNet_results/Dataset024_FLARE24_Task1/"
-        "nnUNetTrainer_Epoch2000_Lr1e3__nnUNetPlans__3d_fullres_S4D2W32/fold_all/checkpoint_final.pth",
+        (
+            "Ziyan-Huang/FLARE24 5df5e7618a8c26b14b964e8aa128ed3693f97a0c nnUNet_results/Dataset024_FLARE24_Task1/"
+            "nnUNetTrainer_Epoch2000_Lr1e3__nnUNetPlans__3d_fullres_S4D2W32/fold_all/checkpoint_final.pth"
+        ),
     ),
     "brain-tumor-mr-slim-unetrv2": ("huggingface", "deepang/slimunetrv2 main brats23"),
     "heart-ct-slim-unetrv2": ("huggingface", "deepang/slimunetrv2 main mmwhs-ct"),
@@ -501,7 +503,8 @@ def test_codes_are_well_formed_and_each_has_one_meaning() -> None:
 
 def is_snomed(code: Code) -> bool:
     """Whether the last digit is the check digit of a concept's identifier (SNOMED CT release file specification:
-    Verhoeff's dihedral check over all digits; '0' before it marks an international concept)."""
+    Verhoeff's dihedral check over all digits; '0' before it marks an international concept).
+    """
     product, step = 0, list(range(10))
     for digit in reversed(code.value):
         product = dihedral(product, step[int(digit)])

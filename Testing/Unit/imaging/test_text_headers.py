@@ -285,7 +285,8 @@ def test_segments_that_overlap_are_refused_for_what_they_are(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nii.gz"])
 def test_200_flipped_bits_in_packed_voxels_are_all_noticed(tmp_path: Path, name: str) -> None:
     """The checksum of gzip or zlib is another. Of gzip's own beginning (RFC 1952) the time and system mean nothing, nor
-    do the bits between the last block and the checksum."""
+    do the bits between the last block and the checksum.
+    """
     path = tmp_path / name
     image = sitk.GetImageFromArray(VOXELS)
     sitk.WriteImage(image, str(path), True)

@@ -11,7 +11,8 @@ SHAPE = (12, 20, 20)
 
 def column(means: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and confidence of a square column, sure but for the slices in `means`; its first slice has a single,
-    hopeless voxel."""
+    hopeless voxel.
+    """
     labels, confidence = np.zeros(SHAPE, np.uint8), np.full(SHAPE, 99, np.uint8)
     labels[1:, 5:11, 5:11] = 1
     labels[0, 9, 9], confidence[0, 9, 9] = 1, 10

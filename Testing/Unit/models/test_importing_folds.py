@@ -61,8 +61,10 @@ def test_a_fold_is_chosen_on_the_command_line(tmp_path: Path, capsys: pytest.Cap
     for line in (
         "Input CT",
         "Spacing 1.25 x 1.5 x 3 mm (i, j, k)",
-        "Resampling cubic, nearest along the coarsest axis where that is anisotropic; "
-        "results linear, nearest along the coarsest axis where that is anisotropic",
+        (
+            "Resampling cubic, nearest along the coarsest axis where that is anisotropic; "
+            "results linear, nearest along the coarsest axis where that is anisotropic"
+        ),
         "Patch 8 x 16 x 16 voxels (k, j, i)",
         "Network plain_conv_unet",
         "Folds 0, 2 (mean of 2 networks)",

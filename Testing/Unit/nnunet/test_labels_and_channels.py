@@ -75,7 +75,8 @@ def test_outputs_and_the_labels_they_write_are_those_of_nnunets_label_manager(
     labels: dict[str, Any], order: list[int] | None, outputs: int, written: list[int]
 ) -> None:
     """Expected: num_segmentation_heads of LabelManager of nnU-Net 2.8.1, and what its convert_logits_to_segmentation
-    makes of a voxel where one output is 5 and the others are -5."""
+    makes of a voxel where one output is 5 and the others are -5.
+    """
     settings = read(dataset={**DATASET, "labels": labels, **({"regions_class_order": order} if order else {})})
     assert settings.network_arguments["classes"] == outputs
     assert list(settings.inference.regions or range(outputs)) == written

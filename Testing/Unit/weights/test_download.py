@@ -1,5 +1,6 @@
 """A file comes through every kind of bad line, and otherwise a sentence gives the reason: never half a file, never a
-wrong one, never a wait without end. The server is a real one, on this computer."""
+wrong one, never a wait without end. The server is a real one, on this computer.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """A malicious server or listener gets nothing: the disk is not filled, the next source has its turn, and no
-password is written anywhere."""
+password is written anywhere.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The positions of a stack's slices, and the regular grid they are on: even, to be straightened, or with slices
-missing."""
+"""The positions of a stack's slices, and their grid: regular, to be straightened, or with slices missing."""
 
 from __future__ import annotations
 

@@ -24,8 +24,7 @@ PLAIN_IMAGE = "1.2.840.10008.5.1.4.1.1.4"  # MR Image Storage, in which GDCM res
 
 
 def type_of(frames: Sequence[Frame]) -> np.dtype:
-    """Return the smallest type that holds every value that the frames may have: of integers only where all are
-    whole."""
+    """Return the smallest type that holds every value of the frames; integer only if all are integers."""
     if any(frame.stored.bits == 0 or frame.stored.bits > 32 for frame in frames):
         return np.dtype(np.float64)
     low, high = 0.0, 0.0
@@ -78,7 +77,7 @@ class Pixels:
             )
         if frame.slope == 1 and frame.intercept == 0:
             return values.astype(self.dtype)
-        whole = self.dtype.kind == "i" or self.dtype.kind == "u"
+        whole = self.dtype.kind in {"i", "u"}
         exact = np.int64 if whole else np.float64
         return (values.astype(exact) * exact(frame.slope) + exact(frame.intercept)).astype(self.dtype)
 

@@ -88,11 +88,10 @@ def slice_positions(frames: Sequence[Frame]) -> np.ndarray:
 
 def _divided(frames: list[Frame]) -> Series:
     """Divide the frames of a series into stacks and unused ones."""
-    unused = []
-    for kind in dict.fromkeys(frame.study.kind for frame in frames if frame.study.kind):
-        unused.append(
-            UnusedFrames(tuple(one for one in frames if one.study.kind == kind), _("is {kind}").format(kind=kind))
-        )
+    unused = [
+        UnusedFrames(tuple(one for one in frames if one.study.kind == kind), _("is {kind}").format(kind=kind))
+        for kind in dict.fromkeys(frame.study.kind for frame in frames if frame.study.kind)
+    ]
     colored = tuple(frame for frame in frames if not frame.study.kind and frame.study.colors > 1)
     unused += [UnusedFrames(colored, _("is in color"))] if colored else []
     images = [frame for frame in frames if not frame.study.kind and frame.study.colors == 1]
@@ -117,8 +116,10 @@ def _divided(frames: list[Frame]) -> Series:
 
 
 def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Return groups of frames that can be in one volume: same size, direction, spacing, origin and frame of
-    reference."""
+    """Return groups of frames that can be in one volume.
+
+    They have the same size, direction, spacing, origin and frame of reference.
+    """
     groups: list[list[Frame]] = []
     for frame in frames:
         own = next((members for members in reversed(groups) if _fits(frame, members[0])), None)
@@ -156,8 +157,10 @@ def _same_reference(frame: Frame, other: Frame) -> bool:
 
 
 def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]]:
-    """Return the frames in order of place; where several share a position or two stacks interlock, apart by their
-    traits."""
+    """Return stacks of frames in order of position.
+
+    Where several share a position or two stacks interlock, they are separated by their traits.
+    """
     places = slice_positions(frames)
     order = sorted(range(len(frames)), key=lambda index: places[index])
     ordered = [frames[index] for index in order]
@@ -177,8 +180,10 @@ def _parted(frames: list[Frame], start: int = 0) -> list[tuple[list[Frame], str]
 
 
 def _mixed(places: np.ndarray, frames: Sequence[Frame]) -> bool:
-    """Return whether sorted places hold more than one stack: some coincide, are uneven, or closer than slices are
-    thick."""
+    """Return whether sorted positions belong to more than one stack.
+
+    Some coincide, are uneven, or are closer than the slices are thick.
+    """
     steps = np.diff(places)
     thickness = max((frame.thickness or 0 for frame in frames), default=0)
     uneven = steps.max() > 1.2 * np.median(steps) or steps.min() < 0.8 * np.median(steps)

@@ -63,8 +63,7 @@ class AlignedRestorer:
             self._decide_part((rows, used[1], used[2]), matrix, labels, alike, logits)
 
     def _alike(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return whether a voxel and the next ones along all axes have one label, and are certain if that is asked
-        for."""
+        """Return whether a voxel and its next neighbors have one label, and are certain if asked for."""
         alike = torch.zeros(self._shape, dtype=torch.bool)
         if self._decision.regions:
             return alike

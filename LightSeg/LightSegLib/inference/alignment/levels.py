@@ -25,8 +25,7 @@ def unit(voxels: np.ndarray) -> np.ndarray:
 
 
 def averaged(image: np.ndarray, geometry: Geometry, mm: float) -> Level:
-    """Return the image with voxels of about `mm` along the axes that are finer: means over what each new voxel
-    covers."""
+    """Return the image averaged to voxels of about `mm` along the axes that are finer."""
     new = [
         max(1, round(n * s / mm)) if s < mm else n for n, s in zip(geometry.shape, geometry.spacing[::-1], strict=True)
     ]

@@ -52,6 +52,7 @@ class Runner:
         self._networks = networks
 
     def __call__(self, tiles: Tensor) -> Tensor:
+        """Return the mean logits of tiles."""
         total = self._networks[0](tiles)
         for network in self._networks[1:]:
             total = total + network(tiles)
@@ -228,8 +229,13 @@ class _Check:
 
 
 def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
-    """Return whether two backends give the same labels from their logits [1, outputs, k, j, i], but for a few
-    voxels."""
+    """Return whether two backends give the same labels, but for a few voxels.
+
+    Args:
+        expected: logits [1, outputs, k, j, i].
+        found: logits [1, outputs, k, j, i].
+        regions: each output is its own label.
+    """
     spread = expected.std(dim=(0, 2, 3, 4), keepdim=True).mean()
     if not bool(((found - expected).square().mean().sqrt() <= CLOSENESS * spread).all()):
         return False

@@ -76,15 +76,24 @@ class NetworkInput(Protocol):
     """
 
     @property
-    def channels(self) -> Sequence[object]: ...
+    def channels(self) -> Sequence[object]:
+        """Channels of the input, one per channel of the model."""
+
     @property
-    def shape(self) -> Shape: ...
+    def shape(self) -> Shape:
+        """Voxels [k, j, i] of the network's grid."""
+
     @property
-    def full_shape(self) -> Shape: ...
+    def full_shape(self) -> Shape:
+        """Voxels [k, j, i] of the input."""
+
     @property
-    def inner_shape(self) -> Shape: ...
+    def inner_shape(self) -> Shape:
+        """Voxels [k, j, i] of the part to be labeled."""
+
     @property
-    def spacing(self) -> Spacing: ...
+    def spacing(self) -> Spacing:
+        """Voxel size in mm [k, j, i] of the part to be labeled."""
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Return the rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""

@@ -25,8 +25,13 @@ Shape = tuple[int, int, int]
 
 
 def resampled_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Shape:
-    """Return the voxels [k, j, i] at the spacing `target` of an array with `shape` at `spacing`, both in mm and array
-    order."""
+    """Return the shape of an array resampled to a new spacing.
+
+    Args:
+        shape: voxels [k, j, i].
+        spacing: mm [k, j, i].
+        target: mm [k, j, i].
+    """
     k, j, i = (max(1, round(s / t * n)) for n, s, t in zip(shape, spacing, target, strict=True))
     return k, j, i
 
@@ -75,8 +80,12 @@ class Resampler:
         return self.rule.interpolation == "cubic" and self.shape != self.new_shape
 
     def needed(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the first input row, and the one after the last, that the new rows from `start` to before `stop`
-        depend on."""
+        """Return the first input row, and the one after the last, that the new rows depend on.
+
+        Args:
+            start: first new row.
+            stop: the one after the last.
+        """
         weights = self._maps[0]
         if weights is None:
             return start, stop

@@ -196,7 +196,7 @@ class _Moments:
 
     @property
     def mean(self) -> Tensor:
-        """[C]"""
+        """Return the mean of every channel [C]."""
         return (self._sums[0] / self._count).float()  # type: ignore[index]
 
     def normalizing(self, norm: Any) -> tuple[Tensor, Tensor]:
@@ -209,7 +209,7 @@ class _Moments:
 
 
 def _affine(x: Tensor, scale: Tensor, shift: Tensor, activate: bool = False) -> Tensor:
-    """x * scale + shift for each channel, in place, with or without SiLU after it."""
+    """X * scale + shift for each channel, in place, with or without SiLU after it."""
     for slab in _slabs(x, VOXELWISE_BYTES):
         torch.addcmul(shift, x[slab], scale, out=x[slab])
         if activate:
@@ -346,8 +346,7 @@ def _fuse(
 def _decode(
     stage: Any, x: Tensor, recalibration: Tensor | None, skip: Tensor, anchors: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the section 3.6: the gated features and the factors that recalibrate them, which are for the next layer to
-    apply."""
+    """Return the gated features (section 3.6) and the factors that recalibrate them in the next layer."""
     x, moments = _fuse(stage, x, recalibration, skip, anchors)
     _affine(x, *moments.normalizing(stage.fusion[1]), activate=True)
     (detailed, detail_norm, _), (ghost, context_norm, _), (identity, identity_norm, _) = stage.branches

@@ -1,2 +1,1 @@
-"""The parts of the module's window; each has its widgets of LightSeg.ui and reports the user's actions to the
-window."""
+"""The parts of the module's window; each has its widgets of LightSeg.ui and reports the user's actions."""

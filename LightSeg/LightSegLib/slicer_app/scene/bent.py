@@ -60,8 +60,10 @@ class BentVolume:
         self._in_volume = Lattice(from_grid, self.grid.shape, CLOSE)
 
     def straightened(self) -> Volume:
-        """Return the voxels of the same type on the grid, interpolated linearly; where there are none, the lowest
-        value."""
+        """Return the voxels on the straight grid, in their type, interpolated linearly.
+
+        Outside the volume it has its lowest value.
+        """
         from scipy import ndimage
 
         voxels = self._voxels

@@ -13,8 +13,10 @@ from .coordinates import array_of
 
 
 def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float, float], float]]:
-    """Return the name, color and volume in ml of every segment that is stored as voxels; transforms that scale
-    count."""
+    """Return name, color and volume in ml of every segment that is stored as voxels.
+
+    Transforms that scale count.
+    """
     segments, rows = segmentationNode.GetSegmentation(), []
     parent, to_world = segmentationNode.GetParentTransformNode(), vtk.vtkMatrix4x4()
     if parent is not None and parent.IsTransformToWorldLinear():
@@ -37,8 +39,7 @@ def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float
 
 
 def total_volumes(segmentationNode: Any) -> list[tuple[str, float]]:
-    """Return the name and volume in ml of the model's totals, of the segments as they are now; none that lacks a
-    segment."""
+    """Return name and volume in ml of the model's totals whose segments all exist."""
     known = set(names_of_last_run(segmentationNode))
     volumes = {name: volume for name, _, volume in segment_volumes(segmentationNode) if name in known}
     totals = provenance_of(segmentationNode).get("totals", {})

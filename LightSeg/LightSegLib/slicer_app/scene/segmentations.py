@@ -166,8 +166,7 @@ def _to_segmentation(volumeNode: Any, segmentationNode: Any) -> tuple[np.ndarray
 
 
 def _bent(voxels: np.ndarray, index_to_ras: np.ndarray, transform: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels moved by `transform`, on the same grid without its limits, and the index (i, j, k) where they
-    start."""
+    """Return labels moved by `transform` on their grid, and the index (i, j, k) of their first voxel."""
     to_index = np.linalg.inv(index_to_ras)
     labeled = moved(np.argwhere(voxels)[:, ::-1], index_to_ras)
     if not len(labeled):

@@ -79,8 +79,7 @@ def landmarks(label_map: LabelMap, settings: Settings) -> Landmarks:
 
 
 def align(subjects: Sequence[Landmarks], settings: Settings, among: Sequence[int] | None = None) -> TemplateSpace:
-    """Return the template space of the subjects with the given numbers (all by default), and affine maps to every
-    subject."""
+    """Return the template space of the subjects (all, or those in `among`), with a map to each."""
     among = range(len(subjects)) if among is None else among
     swap = _mirrored_landmarks(settings)
     affines = []

@@ -35,8 +35,7 @@ def prior(generator: Generator, layout: Layout, labels: list[int], step: int, sa
 
 
 def mean_image(generator: Generator, settings: Settings, grid: Grid, symmetric: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of all subjects with typical intensities, and probability of any structure but the rim: uint8 [k,
-    j, i].
+    """Return the mean of all subjects and the probability of any structure: uint8 [k, j, i].
 
     The intensities are those of the settings' first contrast (random ones by tissue where it has none); 255 represents
     a probability of 1.

@@ -62,8 +62,7 @@ def choose_grid(
         reach = math.ceil(max(high[0], -low[0]) / spacing)
         computed = voxels((reach * spacing) + overlap)
         beyond = computed - reach
-        if beyond > reach:
-            beyond = reach
+        beyond = min(beyond, reach)
         reach = computed - beyond
         size[0], middle[0] = 2 * reach, 0.0
     x, y, z = (float(center - (length - 1) / 2 * spacing) for center, length in zip(middle, size, strict=True))

@@ -12,8 +12,7 @@ from .options import SynthesisOptions
 
 
 def scan(image: Tensor, spacing: float, options: SynthesisOptions, draw: Draw, slices: float | None = None) -> Tensor:
-    """Return an ideal image [k, j, i] of a grid with a spacing in mm as a scanner would store it, resampled to that
-    grid.
+    """Return an ideal image [k, j, i] as a scanner would store it, resampled to its grid.
 
     The order is that of the acquisition: the receiving coil's bias field, averaging within slices and voxels, Rician
     noise of the voxels acquired, resampling, gray levels.
@@ -70,8 +69,7 @@ def slice_profile(length: int, spacing: float, thickness: float, distance: float
 
 
 def interpolation(length: int, spacing: float, count: int, distance: float, offset: float) -> Tensor:
-    """Return the matrix [length, count]: linear interpolation of voxels from `count` slices, constant beyond the
-    outermost."""
+    """Return the matrix [length, count] that interpolates `count` slices linearly, constant beyond them."""
     at = ((torch.arange(length) * spacing - offset) / distance).clamp(0, count - 1)
     below = at.floor().clamp(max=max(count - 2, 0))
     matrix = torch.zeros(length, count)
