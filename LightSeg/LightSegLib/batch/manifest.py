@@ -14,6 +14,7 @@ from ..imaging.readers import case_name
 from .case import Case, SkippedInput, Source
 
 MOST_BYTES = 256 << 20  # a million cases
+SHOWN, LONGEST_NAME = 10, 50  # columns in a message, and letters of their names
 
 
 def cases_in_manifest(manifest: Path, card: Card) -> Iterator[Case | SkippedInput]:
@@ -50,9 +51,15 @@ def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
             return [names.index("case"), *others]
     raise InputError(
         _("The columns of {file} are {columns}, but must be: case, {channels}. Correct its first line.").format(
-            file=manifest.name, columns=", ".join(header) or _("none"), channels=", ".join(card.channels)
+            file=manifest.name, columns=_words(header), channels=", ".join(card.channels)
         )
     )
+
+
+def _words(header: Sequence[str]) -> str:
+    """Return the names of the columns, the first ones of many."""
+    more = f" and {len(header) - SHOWN} more" if len(header) > SHOWN else ""
+    return (", ".join(name[:LONGEST_NAME] for name in header[:SHOWN]) or str(_("none"))) + more
 
 
 def _case_of(row: Sequence[str], columns: Sequence[int], card: Card, folder: Path) -> Case | SkippedInput:

@@ -24,6 +24,7 @@ from ..core.atomic_io import check_folder, output_error, write_table
 from ..core.errors import InputError, OutputError
 from ..core.i18n import tr as _
 from ..weights.files import save_torch
+from ..weights.safe_load import first_line
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "training.csv"
@@ -207,9 +208,23 @@ class Run(ABC):
         check_folder(self.out)
         checkpoint = self.out / CHECKPOINT
         if self.run_options.resume and checkpoint.is_file():
-            self._restore(torch.load(checkpoint, map_location=self.device, weights_only=True))
+            self._resume(checkpoint)
         else:
             self._make_room()
+
+    def _resume(self, checkpoint: Path) -> None:
+        """Take over the state in a file. Raises InputError for a file that is damaged, or of another run."""
+        try:
+            self._restore(torch.load(checkpoint, map_location=self.device, weights_only=True))
+        except InputError:
+            raise
+        except Exception as error:  # broken bytes can break any line of the reader, or be of another program
+            raise InputError(
+                _(
+                    "The training in {folder} cannot be resumed, since {name} is damaged ({reason}). "
+                    "Begin it anew with --replace, or choose another folder."
+                ).format(folder=checkpoint.parent, name=checkpoint.name, reason=first_line(error))
+            ) from error
 
     def _make_room(self) -> None:
         """Check that the folder is free for this run, or remove what is to be replaced.

@@ -387,6 +387,20 @@ def test_label_values_may_have_gaps(raw_dataset: Path, tmp_path: Path) -> None:
     assert resumed.performance == card.performance
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "pickle", "other"])
+def test_a_damaged_checkpoint_is_named_and_what_to_do(raw_dataset: Path, tmp_path: Path, damage: str) -> None:
+    """Torch's own words would advise to load it without any protection."""
+    out = tmp_path / "m"
+    out.mkdir()
+    torch.save({"epoch": 1}, path := out / "checkpoint.pt")
+    if damage != "other":
+        content = {"empty": b"", "cut": path.read_bytes()[:100], "pickle": b"\x80\x02cos\nsystem\nq\x00."}[damage]
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged .*Begin it anew with --replace") as caught:
+        train(raw_dataset, out, dataclasses.replace(QUICK, resume=True))
+    assert "weights_only" not in str(caught.value)
+
+
 def test_a_label_that_no_validation_case_has_ends_no_training(raw_dataset: Path, tmp_path: Path) -> None:
     names = {"background": 0, "upper": 1, "lower": 2, "lesion": 3}
     (raw_dataset / "dataset.json").write_text(json.dumps({"name": "Balls", "labels": names}), encoding="utf-8")
