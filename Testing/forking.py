@@ -119,7 +119,7 @@ def _behave(call: Callable[[], int], limits: Limits, streams: tuple[int, int], a
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak of memory begins anew
         code = call()
     except BaseException:
-        traceback.print_exc()
+        os.write(2, traceback.format_exc().encode())
     finally:
         with suppress(Exception):
             sys.stdout.flush()

@@ -21,8 +21,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from random import Random
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-    os.environ[name] = "1"
+if __name__ == "__main__":
+    THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    os.environ |= dict.fromkeys(THREADS, "1")
 TESTING = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTING), str(TESTING.parent / "LightSeg")]
 
