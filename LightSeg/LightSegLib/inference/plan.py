@@ -81,7 +81,7 @@ class Workload:
     Attributes:
         outputs: of the network.
         confidence: whether probabilities are wanted, too.
-        one_pass: bytes that the network holds for one tile (see `memory.activations`).
+        one_pass: bytes that the network holds for one tile (see `memory.activation_memory`).
         sums: of a tile's logits, over mirror images and over the networks of an ensemble.
         unnamed: outputs without a label (see `Decision`).
     """

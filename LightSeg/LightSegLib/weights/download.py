@@ -79,6 +79,10 @@ class PartialDownload:
         same = facts.get("origin") == remote.origin and facts.get("sha256") == remote.expected.sha256
         if not same or not (facts.get("validator") or remote.expected.certain):
             return 0
+        return self.size()
+
+    def size(self) -> int:
+        """Return the bytes so far, of whatever file; they go where another download begins."""
         try:
             return self.path.stat().st_size
         except OSError:
@@ -261,7 +265,7 @@ def _receive(
                 size=_megabytes(size)
             )
         )
-    check_space(partial.path.parent, max(size - offset, 0))
+    check_space(partial.path.parent, max(size - offset, 0) - (0 if offset else partial.size()))
 
     transfer = TransferProgress(reporter, _("Downloading {model}").format(model=title), offset, size)
     blocks = stream.blocks()

@@ -77,12 +77,12 @@ def test_the_estimate_is_near_what_a_process_takes() -> None:
 import re, torch
 from pathlib import Path
 from LightSegLib.networks import build
-from LightSegLib.inference.memory import activations
+from LightSegLib.inference.memory import activation_memory
 unet = {"in_channels": 1, "classes": 2, "features_per_stage": [16, 32], "kernel_sizes": 1, "strides": [1, 2],
         "n_conv_per_stage": 2, "n_conv_per_stage_decoder": 2}
 network = build("plain_conv_unet", unet).eval()
 shape = (1, 1, 96, 128, 128)
-estimate = activations(network, shape)
+estimate = activation_memory(network, shape)
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()

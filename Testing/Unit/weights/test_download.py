@@ -399,6 +399,17 @@ def test_a_disk_without_room_is_reported_before_the_download(
     assert not partial.path.exists()
 
 
+def test_room_that_the_half_of_another_file_takes_is_not_missing(
+    server: Server, partial: PartialDownload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that never ends has been given up; the next one begins anew, in its place."""
+    partial.path.write_bytes(bytes(len(CONTENT)))
+    free = SimpleNamespace(free=download_module.MARGIN + len(CONTENT) // 2)
+    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: free)
+    fetch(server, partial, Answer(CONTENT))
+    assert partial.path.read_bytes() == CONTENT
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
 def test_a_disk_that_fills_up_is_reported_and_the_download_continues_later(
     server: Server, partial: PartialDownload
@@ -412,13 +423,13 @@ sys.path.insert(0, {str(LIBRARY)!r})
 from LightSegLib.core.errors import OutputError
 from LightSegLib.core.progress import Reporter
 from LightSegLib.weights.connection import Connection
-from LightSegLib.weights.download import Partial, Remote, download
+from LightSegLib.weights.download import PartialDownload, RemoteFile, download
 from LightSegLib.weights.records import Fingerprint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-remote = Remote("https://example.org/file", "{server.url}/file", Fingerprint({RIGHT.size}, "{RIGHT.sha256}"))
+remote = RemoteFile("https://example.org/file", "{server.url}/file", Fingerprint({RIGHT.size}, "{RIGHT.sha256}"))
 try:
-    download(remote, Partial(Path({str(partial.path)!r})), Connection(Reporter()), "Tiny")
+    download(remote, PartialDownload(Path({str(partial.path)!r})), Connection(Reporter()), "Tiny")
 except OutputError as error:
     print(error)
 """
