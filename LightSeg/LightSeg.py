@@ -3,8 +3,12 @@
 Slicer loads this file at start-up, so nothing heavy is imported at file scope and torch only by a job.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -29,13 +33,22 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+if TYPE_CHECKING:
+    from LightSegLib.batch.engine import Engine
+    from LightSegLib.batch.run import Outcome
+    from LightSegLib.batch.settings import Settings
+    from LightSegLib.core.progress import CancelCallback
+    from LightSegLib.inference.options import InferenceOptions
+    from LightSegLib.slicer_app.jobs import Job
+    from LightSegLib.slicer_app.request import Request
+
 ITEM_FLAGS_ROLE = 255  # Qt::UserRole - 1, where the entries of a combo box keep their flags; 0 disables
 
 
-class LightSeg(ScriptedLoadableModule):
+class LightSeg(ScriptedLoadableModule):  # type: ignore[misc]
     """Title, contributors and help of the module, as Slicer shows them."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("LightSeg")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
@@ -51,17 +64,17 @@ class LightSeg(ScriptedLoadableModule):
         slicer.app.startupCompleted.connect(registerSampleData)
 
 
-class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type: ignore[misc]
     """Brings the parts of the window together: models, inputs, run, result, storage."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
+        self.logic: Any = None
+        self._parameterNode: Any = None
+        self._parameterNodeGuiTag: Any = None
 
-    def setup(self):
+    def setup(self) -> None:
         """Build the window; Slicer calls this when the module is first shown."""
         from LightSegLib.slicer_app.panel.help import connectHelp
         from LightSegLib.slicer_app.panel.inputs import Inputs
@@ -81,7 +94,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LightSegLogic()
         self.status = Status(self.ui)
-        self.pytorch = PyTorch(self.status, self.run.show)
+        self.pytorch = PyTorch(self.status, lambda: self.run.show())
         self.models = Models(self.ui, self.status, self.pytorch, self.onModelChosen, self.refresh)
         self.inputs = Inputs(self.ui, lambda: self._parameterNode, self.onInputsChanged)
         self.output = Output(self.ui, lambda: self._parameterNode, self.inputs.firstVolume)
@@ -98,7 +111,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh()
         self.initializeParameterNode()
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """End jobs and the worker process; Slicer calls this when the application closes or the module is reloaded."""
         self.models.close()
         self.run.close()
@@ -107,43 +120,43 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.removeObservers()
 
-    def enter(self):
+    def enter(self) -> None:
         """Show the current scene and models; Slicer calls this whenever the module is opened."""
         self.refresh()  # the command line and other windows download and import models, too
         self.initializeParameterNode()
 
-    def exit(self):
+    def exit(self) -> None:
         """Let go of the parameter node; Slicer calls this when another module is opened."""
         self.setParameterNode(None)
 
-    def onSceneStartClose(self, caller, event):
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """Let go of the parameter node before the scene is closed."""
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event):
+    def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """Take the new scene's parameter node if the module is shown."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
-    def onSceneEndImport(self, caller, event):
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
         """The parameters of the scene that was opened, whose nodes are only there now."""
         if self._parameterNode:
             self.setParameterNode(None)
             self.initializeParameterNode()
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNodeAdded(self, caller, event, node):
+    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
+    def onNodeAdded(self, caller: Any, event: Any, node: Any) -> None:
         """Guess the inputs again when a volume is added."""
         if self._parameterNode and node.IsA("vtkMRMLScalarVolumeNode"):
             # its name and voxels come after it
             qt.QTimer.singleShot(0, self.inputs.guess)
 
-    def initializeParameterNode(self):
+    def initializeParameterNode(self) -> None:
         """Take the scene's parameters, and its volumes where none are chosen yet."""
         self.setParameterNode(self.logic.getParameterNode())
         self.inputs.guess()
 
-    def setParameterNode(self, parameterNode):
+    def setParameterNode(self, parameterNode: Any) -> None:
         """Show and observe these parameters, or none."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
@@ -161,7 +174,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.inputs.follow([])
             self.result.show(None)
 
-    def _dropUnknownChoices(self):
+    def _dropUnknownChoices(self) -> None:
         """A scene of another version may name a choice that is not one here; its default takes its place."""
         node = self._parameterNode.parameterNode
         kinds = {"side": Side, "device": Device, "precision": Precision, "largestComponent": LargestComponent}
@@ -169,26 +182,26 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if node.GetParameter(name) not in ("", *choices.__members__):
                 node.SetParameter(name, next(iter(choices)).name)
 
-    def onInputsChanged(self):
+    def onInputsChanged(self) -> None:
         """A chosen volume has changed, or a region is shown or hidden elsewhere."""
         if self._parameterNode:
             self.showChoices()
 
-    def onParametersModified(self, caller=None, event=None):
+    def onParametersModified(self, caller: Any = None, event: Any = None) -> None:
         """Let every part show the parameters, and Apply say why it cannot be pressed."""
         self.models.show(self._parameterNode.modelId)
         self.result.show(self._parameterNode.result)
         self.ui.mirrorBox.setEnabled(bool(self.models.card and self.models.card.inference.mirror_axes))
         self.showChoices()
 
-    def showChoices(self):
+    def showChoices(self) -> None:
         """Show what is chosen, and what would come of it."""
         self.inputs.show(self.models.card)
         self.output.show(self.models.card)
         self.offer.refresh()
         self.run.show()
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Read again which models there are."""
         with self.status.trying(_("The models could not be read.")):
             self.models.refresh()
@@ -196,20 +209,20 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             self.onParametersModified()
 
-    def onModelChosen(self, model):
+    def onModelChosen(self, model: str) -> None:
         """Keep the chosen model in the parameter node and guess its inputs."""
         if self._parameterNode:
             self._parameterNode.modelId = model
             self.inputs.guess()
 
-    def onSample(self):
+    def onSample(self) -> None:
         """Load the sample, and let the slices cross where there is something for the model to find."""
         with self.status.trying(_("The sample could not be loaded."), waitCursor=True):
             self._parameterNode.input1 = loadSample()
             slicer.util.setSliceViewerLayers(background=self._parameterNode.input1, fit=True)
             slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *samplePlace())
 
-    def reason(self):
+    def reason(self) -> str:
         """What the user has to do before Apply, or nothing."""
         card = self.models.card
         if self._parameterNode is None or card is None:
@@ -218,7 +231,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return _("The weights of this model must be downloaded manually: press Use a File")
         return self.inputs.reason()
 
-    def start(self):
+    def start(self) -> Job | None:
         """Begin a job with the parameters; None where something has to be asked, installed or agreed to first."""
         card, parameters = self.models.card, self._parameterNode
         if self.offer.made():
@@ -226,7 +239,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.pytorch.installed():
             self.pytorch.ensure(self.run.begin)
             return None
-        if not self.models.agreed(card):
+        if card is None or not self.models.agreed(card):
             return None
         job = self.logic.start(
             self.inputs.volumes(),
@@ -239,7 +252,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.offer.settle()
         return job
 
-    def onFinished(self, job):
+    def onFinished(self, job: Job) -> None:
         """Show the result of a job, or keep it for when the module is opened again."""
         if job.state == "done":  # also while the user is in another module
             self.logic.getParameterNode().result = job.segmentationNode
@@ -248,12 +261,12 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh()  # a download has changed where the weights are
 
 
-def torchInstalled():
+def torchInstalled() -> bool:
     """Return whether torch can be imported, without importing it."""
     return importlib.util.find_spec("torch") is not None
 
 
-def requireTorch():
+def requireTorch() -> None:
     """Make sure that PyTorch is installed.
 
     Raises:
@@ -265,7 +278,14 @@ def requireTorch():
         raise LightSegError(_("PyTorch is not installed. Install the extension PyTorch, then try again."))
 
 
-def newRequest(volumeNode, model, segmentationNode, roiNode, side, options):
+def newRequest(
+    volumeNode: Any,
+    model: str,
+    segmentationNode: Any,
+    roiNode: Any,
+    side: str | None,
+    options: InferenceOptions | None,
+) -> Request:
     """Return the request for a segmentation; volumeNode may be one node or a list of them."""
     from LightSegLib.slicer_app.request import Request
 
@@ -274,24 +294,32 @@ def newRequest(volumeNode, model, segmentationNode, roiNode, side, options):
     return Request(str(model), volumeNodes, segmentationNode, roiNode, side, options)
 
 
-class LightSegLogic(ScriptedLoadableModuleLogic):
+class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
     """The functions of the module, for the window and for the Python console."""
 
-    progressCallback = None
-    cancelCallback = None
+    progressCallback: Callable[[Any], None] | None = None  # takes a Progress; of segmentFiles a BatchState
+    cancelCallback: CancelCallback | None = None
 
-    def getParameterNode(self):
+    def getParameterNode(self) -> Any:
         """Return the module's parameter node of the current scene."""
-        return LightSegParameterNode(super().getParameterNode())
+        return LightSegParameterNode(super().getParameterNode())  # type: ignore[call-arg]
 
     @staticmethod
-    def options(**values):
+    def options(**values: Any) -> InferenceOptions:
         """Return how to run: device, precision, mirror, confidence, ...; see `LightSegLib.inference.options`."""
         from LightSegLib.inference.options import InferenceOptions
 
         return InferenceOptions(**values)
 
-    def segment(self, volumeNode, model=DEFAULT_MODEL, segmentationNode=None, roiNode=None, side=None, options=None):
+    def segment(
+        self,
+        volumeNode: Any,
+        model: str = DEFAULT_MODEL,
+        segmentationNode: Any = None,
+        roiNode: Any = None,
+        side: str | None = None,
+        options: InferenceOptions | None = None,
+    ) -> Any:
         """Segment a volume node, or a list of nodes with one per channel, and return the segmentation node.
 
         It runs in this process and returns when it is done; `start` does the same beside the application.
@@ -320,7 +348,15 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         segmentation = segmenter.segment(volumes, roi, self.progressCallback, self.cancelCallback)
         return request.write(request.on_volume(segmentation))
 
-    def start(self, volumeNode, model=DEFAULT_MODEL, segmentationNode=None, roiNode=None, side=None, options=None):
+    def start(
+        self,
+        volumeNode: Any,
+        model: str = DEFAULT_MODEL,
+        segmentationNode: Any = None,
+        roiNode: Any = None,
+        side: str | None = None,
+        options: InferenceOptions | None = None,
+    ) -> Job:
         """Start `segment` in a process of its own and return its `jobs.Job` at once; Slicer stays usable.
 
         Its signals `progress` and `finished` can be connected, `cancel()` ends it, `wait()` waits. The process stays
@@ -335,7 +371,14 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         requireTorch()
         return jobs.start(newRequest(volumeNode, model, segmentationNode, roiNode, side, options))
 
-    def segmentFiles(self, inputPath, model, outputFolder, settings=None, engine=None):
+    def segmentFiles(
+        self,
+        inputPath: str,
+        model: str,
+        outputFolder: str,
+        settings: Settings | None = None,
+        engine: Engine | None = None,
+    ) -> Outcome:
         """Segment many volumes from files to files, as `lightseg batch`; returns when it is done, Slicer stays usable.
 
         `progressCallback` is called with a `State` of the batch, whose `text()` describes it; `cancelCallback` is
@@ -363,16 +406,12 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         requireTorch()
         engine = dataclasses.replace(engine or Engine(), python=jobs.interpreter())
         asked = self.cancelCallback or (lambda: False)
-        task = jobs.Task(
-            lambda report, stopped: segment_files(
-                inputPath,
-                model,
-                outputFolder,
-                settings,
-                engine,
-                Callbacks(on_state=report, canceled=lambda: stopped() or asked()),
-            )
-        )
+
+        def work(report: Callable[[Any], None], stopped: CancelCallback) -> Outcome:
+            callbacks = Callbacks(on_state=report, canceled=lambda: stopped() or asked())
+            return segment_files(inputPath, model, outputFolder, settings, engine, callbacks)
+
+        task = jobs.Task(work)
         if self.progressCallback is not None:
             task.progress.connect(self.progressCallback)
         task.wait()
@@ -383,23 +422,23 @@ class LightSegLogic(ScriptedLoadableModuleLogic):
         return task.result
 
     @staticmethod
-    def stopWorker():
+    def stopWorker() -> None:
         """End the process that waits for the next job; one that works is left alone."""
         from LightSegLib.slicer_app import jobs
 
         jobs.stop()
 
 
-class LightSegTest(ScriptedLoadableModuleTest):
+class LightSegTest(ScriptedLoadableModuleTest):  # type: ignore[misc]
     """Self-test: the bundled model on the bundled sample, as a user would start."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         """Start every test with an empty scene."""
         if not torchInstalled():  # as where Slicer's extensions are built, by ctest, which does not call runTest
             self.skipTest("PyTorch is not installed")
         slicer.mrmlScene.Clear()
 
-    def runTest(self):
+    def runTest(self) -> None:
         """Run all tests, as the button Reload and Test does."""
         if not torchInstalled():
             self.delayDisplay("Nothing was tested: PyTorch is not installed. Press Apply once to install it.")
@@ -407,7 +446,7 @@ class LightSegTest(ScriptedLoadableModuleTest):
         self.setUp()
         self.test_hippocampusOfSample()
 
-    def test_hippocampusOfSample(self):
+    def test_hippocampusOfSample(self) -> None:
         """Return both hippocampi of the sample have 2 to 5 ml, and anterior and posterior parts."""
         volumeNode = loadSample()
         segmentationNode = None
@@ -426,7 +465,7 @@ class LightSegTest(ScriptedLoadableModuleTest):
             self.assertTrue(2 < sum(parts) < 5, f"{side} hippocampus has {sum(parts):.2f} ml")
         self.delayDisplay("Test passed")
 
-    def volumeMl(self, segmentationNode, name):
+    def volumeMl(self, segmentationNode: Any, name: str) -> float:
         """Return the volume of a segment by its name; the sample's voxels have 1 mm."""
         segmentation = segmentationNode.GetSegmentation()
         segmentId = segmentation.GetSegmentIdBySegmentName(name)
