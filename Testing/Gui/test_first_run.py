@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import types
 import zipfile
 
 import pytest
@@ -71,7 +72,8 @@ def extension(tmp_path, monkeypatch):
         folder = tmp_path / "extension PyTorch"
         folder.mkdir()
         (folder / "PyTorchUtils.py").write_text(EXTENSION.format(call=call), encoding="utf-8")
-        monkeypatch.syspath_prepend(str(folder))
+        loaded = types.SimpleNamespace(__file__=str(folder / "PyTorchUtils.py"))  # as by the application
+        monkeypatch.setitem(sys.modules, "PyTorchUtils", loaded)
 
     return install
 

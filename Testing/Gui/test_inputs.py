@@ -191,6 +191,19 @@ def test_a_region_can_be_fitted_hidden_and_placed_where_the_slices_cross(window)
     assert roi is window.logic.getParameterNode().roi and roi.GetDisplayVisibility()
 
 
+def test_a_region_that_is_dragged_to_the_other_side_changes_the_proposed_side(window):
+    add_volume("T1", shape=(20, 20, 20), spacing=9.0).SetOrigin(-85, -85, -85)
+    wait_until(lambda: chosen(window) == ["T1"])
+    window.ui.roiSliceButton.click()
+    roi = window.logic.getParameterNode().roi
+    for r in range(40, -45, -5):
+        roi.SetCenterWorld([r, -25, -12])
+    wait_until(lambda: window.ui.sideBox.currentText == "by the region: left")
+    roi.SetCenterWorld([0, -25, -12])
+    wait_until(lambda: window.ui.sideBox.currentText == "by the region")
+    assert window.output.side() is None, "a side that is not clear is not stated"
+
+
 def test_slices_that_are_side_by_side_to_compare_do_not_matter(window, monkeypatch):
     from fakes.application import SliceWidget
 

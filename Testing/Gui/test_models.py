@@ -24,10 +24,13 @@ def shown(window):
 
 
 def click(window, title):
-    """Click a model in the list."""
+    """Click a model in the list, which folds."""
     tree = window.ui.modelTree
+    window.ui.changeButton.setChecked(True)
     (item,) = [i for i in tree.findItems(title, qt.Qt.MatchRecursive | qt.Qt.MatchStartsWith) if not i.isHidden()]
     tree.setCurrentItem(item)
+    tree.itemClicked.emit(item, 0)
+    assert not window.ui.modelChooser.visible and window.ui.chosenLabel.visible
 
 
 def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
@@ -47,6 +50,36 @@ def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
     assert shown(window) == []
     window.ui.modelSearch.setText("")
     assert len(shown(window)) == len(all_cards()) and window.logic.getParameterNode().modelId == SLIM
+
+
+def test_the_chosen_model_stands_in_one_line_and_what_is_known_in_three(window):
+    ui = window.ui
+    assert ui.chosenLabel.text == "Hippocampus (T1 MRI)" and not ui.modelChooser.visible
+    facts = [ui.modelFacts.item(number).text() for number in range(ui.modelFacts.count)]
+    assert facts == [
+        "Segments: Anterior hippocampus, Posterior hippocampus",
+        "Input: MR, T1; a region of 35 x 50 x 40 mm",
+        "Dice 0.88 on 30 cases; weights: bundled",
+    ]
+    assert not ui.modelDetails.visible
+    ui.moreButton.click()
+    assert ui.modelDetails.visible and not ui.modelFacts.visible and ui.moreButton.text == "Less"
+    ui.moreButton.click()
+    assert ui.modelFacts.visible and not ui.modelDetails.visible
+
+
+def test_the_keyboard_walks_through_the_list_and_enter_takes_the_model(window):
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+
+    window.ui.changeButton.click()
+    assert window.ui.modelChooser.visible and window.ui.changeButton.text == "Close"
+    QTest.keyClick(window.ui.modelTree, Qt.Key.Key_Up)
+    QTest.keyClick(window.ui.modelTree, Qt.Key.Key_Up)
+    walked = window.models.card.title
+    assert walked != "Hippocampus (T1 MRI)" and window.ui.modelChooser.visible
+    window.ui.modelTree.itemActivated.emit(window.ui.modelTree.currentItem(), 0)
+    assert not window.ui.modelChooser.visible and window.models.card.title == walked
 
 
 def test_the_bundled_model_states_what_was_measured(window):

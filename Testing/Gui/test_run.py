@@ -11,7 +11,7 @@ import qt
 import slicer
 from LightSegLib.rendering.surface import opengl_works
 from LightSegLib.slicer_app import jobs
-from user_actions import choose, close_module, let_slices_cross_at, open_module, wait_until
+from user_actions import choose, close_module, in_view, let_slices_cross_at, open_module, resize_panel, wait_until
 
 import LightSeg
 
@@ -65,6 +65,13 @@ def test_from_the_sample_to_a_segmentation(ready, screenshot, pictures):
     (first, volume), (second, _other) = table(ready)
     assert (first, second) == (ANTERIOR, POSTERIOR) and 1.5 < float(volume) < 3.5
     screenshot("result")
+
+    summary = ready.ui.summaryList
+    assert [summary.item(n).text() for n in range(summary.count)] == [f"{v} ml  {name}" for name, v in table(ready)]
+    resize_panel(360, 560)
+    assert not in_view(ready.ui.resultTable) and in_view(summary)
+    summary.itemClicked.emit(summary.item(0))
+    wait_until(lambda: in_view(ready.ui.resultTable))
 
     ready.ui.copyTableButton.click()
     lines = qt.QApplication.clipboard().text().splitlines()

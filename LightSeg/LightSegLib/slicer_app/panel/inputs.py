@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -18,6 +19,7 @@ from .fitting import breakable
 from .region import Region
 
 SELECTORS = 4
+DRAG_MS = 100  # after a region was moved, so that dragging it is not held up
 
 
 class Inputs(VTKObservationMixin):  # type: ignore[misc]
@@ -38,7 +40,11 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         self._card: Card | None = None
         numbers = range(1, SELECTORS + 1)
         self._rows = [(getattr(ui, f"inputLabel{n}"), getattr(ui, f"inputSelector{n}")) for n in numbers]
-        self.region = Region(ui, parameters, self.firstVolume)
+        self.region = Region(ui, parameters, self.firstVolume, changed)
+        self._dragged = qt.QTimer()
+        self._dragged.setSingleShot(True)
+        self._dragged.setInterval(DRAG_MS)
+        self._dragged.timeout.connect(changed)
 
     # --- volumes ---
 
@@ -70,10 +76,12 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
                 events = [vtk.vtkCommand.ModifiedEvent]
                 if node.IsA("vtkMRMLVolumeNode"):
                     events += [node.ImageDataModifiedEvent, node.TransformModifiedEvent]
+                notice = self._changed
                 if node.IsA("vtkMRMLMarkupsNode"):
                     events += [node.PointModifiedEvent, node.TransformModifiedEvent]
+                    notice = self._dragged.start
                 for event in events:
-                    self.addObserver(node, event, lambda *_arguments: self._changed())
+                    self.addObserver(node, event, lambda *_arguments, notice=notice: notice())
 
     def volumes(self) -> list[Any]:
         """Return the chosen nodes, None where none is chosen, in the order of the channels."""

@@ -51,8 +51,8 @@ class PyTorch:
         if self.installed():
             then()
             return
-        installer = importlib.util.find_spec("PyTorchUtils")
-        if installer is None or installer.origin is None:
+        installer = _extensionFile()
+        if installer is None:
             _offerExtension(self._status)
             return
         question = _(
@@ -63,7 +63,7 @@ class PyTorch:
             return
         self._then = then
         self._worker = worker = Worker(interpreter(), handler=INSTALL_HANDLER)
-        job = {"installer": installer.origin, "requirement": VERSION}
+        job = {"installer": installer, "requirement": VERSION}
 
         def work(progress: ProgressCallback, canceled: CancelCallback) -> bool:
             try:
@@ -107,6 +107,16 @@ class PyTorch:
             self._status.fail(task.error, self._worker.log if self._worker is not None else "")
         elif self.installed():
             self._then()
+
+
+def _extensionFile() -> str | None:
+    """Return the file of the extension's module, which Slicer has loaded where it is installed."""
+    try:
+        import PyTorchUtils
+    except ImportError:
+        return None
+    path: str | None = getattr(PyTorchUtils, "__file__", None)
+    return path
 
 
 def _offerExtension(status: Status) -> None:

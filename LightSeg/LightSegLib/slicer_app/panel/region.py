@@ -25,12 +25,16 @@ class Region:
         ui: widgets of the form.
         parameters: as in `Inputs`.
         volume: gives the first chosen volume, or None.
+        placed: called when the region has got a place by a button.
     """
 
-    def __init__(self, ui: Any, parameters: Callable[[], Any], volume: Callable[[], Any]) -> None:
+    def __init__(
+        self, ui: Any, parameters: Callable[[], Any], volume: Callable[[], Any], placed: Callable[[], None]
+    ) -> None:
         self._ui = ui
         self._parameters = parameters
         self._volume = volume
+        self._placed = placed
         self._card: Card | None = None
         ui.roiSelector.nodeAddedByUser.connect(self._fit)
         ui.roiVolumeButton.clicked.connect(self._onFitToVolume)
@@ -81,6 +85,7 @@ class Region:
             roi.SetCenterWorld(center)
             roi.SetSize((self._card.roi_mm if self._card else None) or REGION_MM)
             prepare(roi)
+            self._placed()
 
     def _onFitToVolume(self) -> None:
         """Make the region as large as the volume."""
@@ -113,6 +118,7 @@ class Region:
             roi.SetCenterWorld([(bounds[axis] + bounds[axis + 1]) / 2 for axis in (0, 2, 4)])
             roi.SetSize([bounds[axis + 1] - bounds[axis] for axis in (0, 2, 4)])
         prepare(roi)
+        self._placed()
 
 
 def prepare(roi: Any) -> None:

@@ -117,7 +117,10 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
     def _onSummary(self, _item: object) -> None:
         """Show all of the result."""
         self._ui.resultSection.collapsed = False
-        qt.QApplication.processEvents(qt.QEventLoop.ExcludeUserInputEvents)  # the section gets its place
+        qt.QTimer.singleShot(0, self._scrollToSection)  # when the section has its place
+
+    def _scrollToSection(self) -> None:
+        """Scroll until the section begins at the top."""
         self._ui.scrollArea.verticalScrollBar().setValue(self._ui.resultSection.y)
 
     def _lowConfidencePositions(self) -> list[tuple[tuple[float, float, float], float]]:

@@ -57,6 +57,7 @@ class Status:
         self._ui.progressBar.setRange(0, 0 if done is None else 1000)
         if done is not None:
             self._ui.progressBar.setValue(round(1000 * done))
+        self._ui.progressBar.setVisible(True)  # what ended beside this has hidden it
         self.say(progressText(progress))
 
     def end(self, text: str = "") -> None:
