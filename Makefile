@@ -36,6 +36,7 @@ parity: $(DEV_STAMP) $(PEERS_STAMP)  ## the same answers as nnU-Net's own progra
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 types: $(DEV_STAMP)
 	$(BIN)/mypy

@@ -1,3 +1,3 @@
 """LightSeg's library: lightweight 3D segmentation without 3D Slicer, on torch, numpy, scipy and SimpleITK."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
