@@ -91,7 +91,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="print the model card")
 
     imported = command("import", "Add a model: an nnU-Net v2 results folder, its zip, a checkpoint, a LightSeg folder.")
-    imported.add_argument("path", metavar="FILE_OR_FOLDER_OR_ZIP", help="where the model lies; it is copied")
+    imported.add_argument("path", metavar="FILE_OR_FOLDER_OR_ZIP", help="path of the model; it is copied")
     imported.add_argument(
         "--fold",
         action="append",
@@ -119,7 +119,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     _add_inference_options(segment)
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
-    reproduce = command("reproduce", "Segment again as a result says it was made, and compare the labels.")
+    reproduce = command("reproduce", "Segment again as the provenance of a result describes, and compare the labels.")
     reproduce.add_argument("result", metavar="RESULT", help=".seg.nrrd file that segment or batch has written")
     reproduce.add_argument("inputs", nargs="+", metavar="INPUT", help="what it was made of, as given to segment")
     reproduce.add_argument("--model", default="", help="id or folder of the model (default: the id in RESULT)")
@@ -240,7 +240,7 @@ def _add_weights_commands(commands: argparse._SubParsersAction[Any], jobs: Mappi
     remove = action("remove", "Delete downloaded weights.")
     remove.add_argument("models", nargs="+", metavar="MODEL", help="model ids")
     remove.add_argument("--forget", action="store_true", help="accept another file at the next download")
-    path = action("path", "Print where a model's weights lie.")
+    path = action("path", "Print the path of a model's weights.")
     path.add_argument("model", metavar="MODEL", help="model id")
 
 

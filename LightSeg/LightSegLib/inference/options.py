@@ -49,7 +49,7 @@ class InferenceOptions:
         openvino: use OpenVINO on the CPU where it is installed.
         mirror: average over the flips that the card allows.
         tile_overlap: of neighboring tiles, as a share of the patch, 0 to 0.9; None for the model's own.
-        largest_component: "model" as the model says, "none", "label" (one piece of every label) or "whole" (one
+        largest_component: "model" as the card specifies, "none", "label" (one piece of every label) or "whole" (one
             piece of all labels together).
         confidence: give the probability of each voxel's label, too.
         accept_license: agree to a license that forbids commercial use, needed once before such a model is
@@ -71,18 +71,16 @@ class InferenceOptions:
     )
     openvino: bool = _option(True, "do without OpenVINO, where it is installed")
     mirror: bool = _option(False, "average over mirrored inputs: slower, often better")
-    tile_overlap: float | None = _option(
-        None, "of neighboring tiles, as a share of the patch (default: as the model says)"
-    )
+    tile_overlap: float | None = _option(None, "of neighboring tiles, as a share of the patch (default: the model's)")
     largest_component: str = _option(
         AS_MODEL,
-        "keep the largest piece of every label only, or as named (without the flag: as the model says)",
+        "keep the largest piece of every label only, or as named (without the flag: as the model's card specifies)",
         PIECES,
     )
     confidence: bool = _option(False, "")
     accept_license: bool = _option(False, "")
     orientation: str | None = _option(
-        None, "turn the image's axes so, as in LPS, or input: as they are stored (default: as the model says)"
+        None, "turn the image's axes so, as in LPS, or input: as they are stored (default: the model's)"
     )
 
     def __post_init__(self) -> None:
