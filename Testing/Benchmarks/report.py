@@ -85,7 +85,7 @@ def how(segmentation: Path) -> str:
         for line in stream:
             if line.startswith(b"LightSeg_Provenance:="):
                 return str(json.loads(line.split(b":=", 1)[1])["computed_in"])
-    raise ValueError(f"{segmentation} does not say how it was made")
+    raise ValueError(f"{segmentation} does not contain how it was computed")
 
 
 def words(cost: Cost) -> str:

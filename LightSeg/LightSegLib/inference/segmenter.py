@@ -149,7 +149,7 @@ class Segmenter:
                 _(
                     "This model was made for a region of {size} mm, so the result is probably wrong. "
                     "Set a region of interest around the structure."
-                ).format(size=" x ".join(f"{mm:g}" for mm in self.card.roi_mm or ()))
+                ).format(size=" x ".join(f"{mm:.4g}" for mm in self.card.roi_mm or ()))
             )
         if not result.part.any():
             notices.append(

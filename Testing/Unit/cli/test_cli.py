@@ -228,7 +228,7 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_distinguished_from
     code, _, problems = run("reproduce", out, smaller)
     assert code == 2 and "do not have the same grid" in problems
     code, _, problems = run("reproduce", image, image)
-    assert code == 2 and "does not say how it was made" in problems
+    assert code == 2 and "does not contain how it was computed" in problems
 
 
 @pytest.mark.parametrize(

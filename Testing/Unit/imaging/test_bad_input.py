@@ -260,7 +260,7 @@ def test_python_raises_the_same_errors(tiny_model: Path, tmp_path: Path) -> None
     for voxels, words in (
         (np.zeros((0, 4, 4)), "not a three-dimensional image"),
         (np.zeros((4, 4, 4)), "constant"),
-        (np.full((4, 4, 4), np.nan), "64 voxels"),
+        (np.full((4, 4, 4), np.nan), r"\(64 of them\)"),
         (np.zeros((4, 4, 4), complex), "not grayscale"),
     ):
         with pytest.raises(LightSegError, match=words):

@@ -142,7 +142,7 @@ def test_a_description_too_long_for_a_card_is_refused(
         ({"weights": {"file": "other.pt"}}, "other.pt is missing"),
         ({"weights": {"file": "weights.pt", "size": 5}}, "is not the one that its card describes"),
         ({"weights": {"file": "weights.pt", "sha256": "0" * 64}}, "is not the one that its card describes"),
-        ({"channels": []}, "channels must have at least 1"),
+        ({"channels": []}, "channels must not be empty"),
         ({"network_arguments": {"in_channels": 1, "classes": 3, "width": 7}}, "network_arguments"),
         ({"network": "something"}, "something"),
     ],

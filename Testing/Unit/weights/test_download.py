@@ -222,8 +222,8 @@ def test_a_wait_is_reported_and_has_the_length_it_shall_have() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (401, "asks for a log-in"),
-        (403, "access is refused"),
+        (401, "requires a login"),
+        (403, "access is denied"),
         (404, "the file does not exist"),
         (407, "proxy requires a user name"),
         (410, "no longer exists"),
@@ -255,7 +255,7 @@ def test_redirects_are_followed_and_loops_are_reported(server: Server, partial: 
         (Answer(CONTENT, framing="none"), UNKNOWN, "does not give the size of the file"),
         (Answer(CONTENT[:-1], framing="none"), RIGHT, "299999 bytes instead of 300000"),
         (Answer(CONTENT + CONTENT, framing="chunked"), RIGHT, r"a different file \(\d+ bytes instead of 300000\)"),
-        (Answer(CONTENT, headers={"Content-Encoding": "gzip"}), RIGHT, "arrives compressed"),
+        (Answer(CONTENT, headers={"Content-Encoding": "gzip"}), RIGHT, "the server compressed the file"),
         (Answer(b"\r\n<!DOCTYPE html><html>Log in"), UNKNOWN, "a web page was received instead of the file"),
         (Answer(b""), UNKNOWN, "the file is empty"),
     ],

@@ -53,33 +53,33 @@ def test_shards_are_joined_wherever_they_were_cut(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         (lambda c: layers(c)[2].update(class_name="Lambda"), "'activation_0' has the unknown kind Lambda"),
-        (lambda c: layers(c)[3]["inbound_nodes"][0].append(["input", 0, 0, {}]), "does not follow the one before"),
-        (lambda c: layers(c)[1]["config"].update(padding="valid"), "has the padding valid"),
-        (lambda c: layers(c)[1]["config"].update(strides=[2, 2, 2]), "has the strides"),
+        (lambda c: layers(c)[3]["inbound_nodes"][0].append(["input", 0, 0, {}]), "does not have exactly the previous layer"),
+        (lambda c: layers(c)[1]["config"].update(padding="valid"), "has the unsupported padding valid"),
+        (lambda c: layers(c)[1]["config"].update(strides=[2, 2, 2]), "has the unsupported strides"),
         (lambda c: layers(c)[1]["config"].update(filters=10**9), "larger than that of any MeshNet"),
         (lambda c: layers(c)[1]["config"].update(dilation_rate=[10**6] * 3), "larger than that of any MeshNet"),
         (lambda c: layers(c)[1]["config"].update(filters=-1), "has -1 filters"),
         (lambda c: layers(c)[1]["config"].update(filters=6), "different values of channels"),
         (lambda c: layers(c)[2]["config"].update(activation="softsign"), "different values of activation"),
-        (lambda c: layers(c).pop(2), "does not follow the one before|without one at the end"),
-        (lambda c: layers(c)[0]["config"].update(batch_input_shape=[None, 1]), "its input has the shape"),
+        (lambda c: layers(c).pop(2), "does not have exactly the previous layer|without one at the end"),
+        (lambda c: layers(c)[0]["config"].update(batch_input_shape=[None, 1]), "its input has the unsupported shape"),
         (lambda c: layers(c).extend(layers(c) * 400), "more than 1000 layers"),
         (lambda c: entries(c)[0].update(shape=[3, 3, 3, 1, 5]), "bytes instead of"),
-        (lambda c: entries(c)[0].update(shape=[3, 3, 3, 1, 10**12]), "have the shape"),
+        (lambda c: entries(c)[0].update(shape=[3, 3, 3, 1, 10**12]), "have the unsupported shape"),
         (lambda c: entries(c)[0].update(shape=[4096] * 5), "more than 268 MB"),
-        (lambda c: entries(c)[0].update(shape=[-3, -3, 3, 1, 4]), "have the shape"),
+        (lambda c: entries(c)[0].update(shape=[-3, -3, 3, 1, 4]), "have the unsupported shape"),
         (lambda c: entries(c)[0].update(dtype="uint8"), "not stored as float32"),
         (lambda c: entries(c)[0].update(quantization={"dtype": "uint8"}), "not stored as float32"),
         (lambda c: entries(c)[0].update(name="other/kernel"), "not in the list"),
-        (lambda c: c["weightsManifest"][0].update(paths=["../group1-shard1of2.bin"]), "does not lie beside it"),
-        (lambda c: c["weightsManifest"][0].update(paths=["/dev/zero"]), "does not lie beside it"),
-        (lambda c: c.pop("weightsManifest"), "cannot be understood"),
-        (lambda c: c.update(modelTopology=[]), "cannot be understood"),
+        (lambda c: c["weightsManifest"][0].update(paths=["../group1-shard1of2.bin"]), "is missing in the same folder"),
+        (lambda c: c["weightsManifest"][0].update(paths=["/dev/zero"]), "is missing in the same folder"),
+        (lambda c: c.pop("weightsManifest"), "it is invalid"),
+        (lambda c: c.update(modelTopology=[]), "it is invalid"),
     ],
 )
 def test_what_is_not_a_meshnet_is_refused_by_name(change: Change, reason: str, tmp_path: Path) -> None:
     path = changed(write_meshnet(tmp_path), change)
-    with pytest.raises(ModelError, match=rf"model\.json is no MeshNet .*({reason}).*\. Download its files again"):
+    with pytest.raises(ModelError, match=rf"model\.json is not a TensorFlow.js MeshNet .*({reason}).*\. Download its files again"):
         read_tensorflow_js(path)
 
 

@@ -237,7 +237,7 @@ def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target
     huge = math.prod(after) > max(LARGEST_GRID, GROWTH * math.prod(before))
     flat = any(new == 1 and old >= SLICES for old, new in zip(before, after, strict=True))
     if huge or flat:
-        own, wanted = (" x ".join(f"{mm:.3g}" for mm in lengths[::-1]) for lengths in (spacing, target))
+        own, wanted = (" x ".join(f"{mm:.4g}" for mm in lengths[::-1]) for lengths in (spacing, target))
         grid = " x ".join(map(str, after[::-1]))
         raise InputError(
             _(
