@@ -106,7 +106,8 @@ def output_error(path: Path, error: OSError) -> OutputError:
     if error.errno == errno.EIO:
         return OutputError(
             _(
-                "{file} could not be written completely: the disk in {folder} does not hold what was written. "
+                "{file} could not be written completely: "
+                "reading it back from the disk in {folder} gives something else. "
                 "Check the disk or choose another folder."
             ).format(file=path.name, folder=path.parent)
         )

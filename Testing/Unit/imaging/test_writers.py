@@ -120,7 +120,7 @@ def test_nrrd_keeps_a_sheared_grid_and_nifti_refuses_it(segmentation: Segmentati
     [
         ("out.png", "not have a supported file extension"),
         ("missing/out.nrrd", "does not exist"),
-        ("file/out.nrrd", "does not exist"),
+        ("file/out.nrrd", "does not exist|cannot be written"),
         ("folder.nrrd", "is a folder"),
     ],
 )

@@ -101,7 +101,7 @@ def test_threads_and_free_memory_change_no_voxel_and_no_probability(
     for count in (3, 2, 1, 1):
         threads(count)
         free = 10**12 if len(ways) < 3 else 1_000_000 * (ways[-1] - 1)  # at last, less than it took
-        monkeypatch.setattr("LightSegLib.inference.memory.available", lambda device, free=free: free)
+        monkeypatch.setattr("LightSegLib.inference.memory.available_memory", lambda device, free=free: free)
         results.append(with_confidence(segmenter(tiny_model, network)).segment([volume]))
         ways.append(results[-1].provenance["memory_estimate_mb"])
     assert len(set(ways)) == 4, "four ways to run, the last with sums on disk"

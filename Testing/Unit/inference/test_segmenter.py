@@ -265,7 +265,7 @@ def two_threads() -> Iterator[None]:
 
 def refused_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the computer seem to have this many bytes left."""
-    monkeypatch.setattr("LightSegLib.inference.memory.available", lambda device: limit)
+    monkeypatch.setattr("LightSegLib.inference.memory.available_memory", lambda device: limit)
 
 
 def test_with_less_memory_the_same_result_takes_another_way_and_the_numbers_are_reported(

@@ -20,12 +20,18 @@ from nnunet_settings import read, unet
         ({"resampling_fn_data": "my_resampling"}, "resampling_fn_data of the model is 'my_resampling'"),
         # nnU-Net hands it spacings in the place of `is_seg` and `num_threads`, and itself fails to run it
         ({"resampling_fn_data": "resample_torch_simple", "resampling_fn_data_kwargs": {}}, "'resample_torch_simple'"),
-        ({"resampling_fn_probabilities": "my_resampling"}, "resampling_fn_probabilities of the model is 'my_resampling'"),
+        (
+            {"resampling_fn_probabilities": "my_resampling"},
+            "resampling_fn_probabilities of the model is 'my_resampling'",
+        ),
         ({"resampling_fn_data_kwargs": {"order": 2}}, "resampling_fn_data of the model is .*order"),
         ({"resampling_fn_data_kwargs": {"order": True}}, "resampling_fn_data of the model is .*order"),
         ({"resampling_fn_data_kwargs": {"order_z": 2}}, "resampling_fn_data of the model is .*order_z"),
         ({"resampling_fn_data_kwargs": {"is_seg": True}}, "resampling_fn_data of the model is .*is_seg"),
-        ({"resampling_fn_data_kwargs": {"force_separate_z": "yes"}}, "resampling_fn_data of the model is .*force_separate_z"),
+        (
+            {"resampling_fn_data_kwargs": {"force_separate_z": "yes"}},
+            "resampling_fn_data of the model is .*force_separate_z",
+        ),
         ({"resampling_fn_data_kwargs": {"separate_z_anisotropy_threshold": 2}}, "is .*separate_z_anisotropy_threshold"),
         ({"resampling_fn_data_kwargs": {"sigma": 1}}, "resampling_fn_data of the model is .*sigma"),
         (

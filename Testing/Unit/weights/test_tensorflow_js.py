@@ -53,7 +53,10 @@ def test_shards_are_joined_wherever_they_were_cut(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         (lambda c: layers(c)[2].update(class_name="Lambda"), "'activation_0' has the unknown kind Lambda"),
-        (lambda c: layers(c)[3]["inbound_nodes"][0].append(["input", 0, 0, {}]), "does not have exactly the previous layer"),
+        (
+            lambda c: layers(c)[3]["inbound_nodes"][0].append(["input", 0, 0, {}]),
+            "does not have exactly the previous layer",
+        ),
         (lambda c: layers(c)[1]["config"].update(padding="valid"), "has the unsupported padding valid"),
         (lambda c: layers(c)[1]["config"].update(strides=[2, 2, 2]), "has the unsupported strides"),
         (lambda c: layers(c)[1]["config"].update(filters=10**9), "larger than that of any MeshNet"),
@@ -79,7 +82,9 @@ def test_shards_are_joined_wherever_they_were_cut(tmp_path: Path) -> None:
 )
 def test_what_is_not_a_meshnet_is_refused_by_name(change: Change, reason: str, tmp_path: Path) -> None:
     path = changed(write_meshnet(tmp_path), change)
-    with pytest.raises(ModelError, match=rf"model\.json is not a TensorFlow.js MeshNet .*({reason}).*\. Download its files again"):
+    with pytest.raises(
+        ModelError, match=rf"model\.json is not a TensorFlow.js MeshNet .*({reason}).*\. Download its files again"
+    ):
         read_tensorflow_js(path)
 
 
