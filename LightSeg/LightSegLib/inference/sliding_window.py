@@ -1,5 +1,7 @@
 """The sliding window: tile positions (sampler) and the mean of their results (aggregator).
 
+A tile is one position of a patch-sized window over the volume.
+
 The aggregator keeps only the rows that later tiles still reach, as deep as one tile, and hands finished
 rows on; its memory does not grow with the number of slices.
 """
