@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def job() -> None:
         arguments = build_parser(COMMANDS).parse_args(joined(sys.argv[1:] if argv is None else argv))
+        _check_current_folder()
         with ends_as_by_ctrl_c():
             arguments.job(arguments)
         flush_output()
@@ -86,6 +87,18 @@ def _run(job: Callable[[], None]) -> int:
     finally:
         flush_errors()
     return 0
+
+
+def _check_current_folder() -> None:
+    """Raise InputError where the current folder was removed: relative paths lead nowhere, and libraries cannot load."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(
+            _("The current folder cannot be used ({reason}). Change to another folder and run again.").format(
+                reason=error.strerror or error
+            )
+        ) from error
 
 
 # --- the commands ------------------------------------------------------------------------------

@@ -11,7 +11,15 @@ from ..core.i18n import tr as _
 
 LARGEST_PATCH = 1024  # voxels along a side
 LARGEST = 1_000_000  # of any number but those below: no training takes as many epochs
-MOST = {"seed": (1 << 63) - 1, "learning_rate": 1e3, "weight_decay": 1e3, "class_weight_exponent": 10}  # and -10
+MOST = {
+    "seed": (1 << 63) - 1,
+    "learning_rate": 1000,
+    "weight_decay": 1000,
+    "class_weight_exponent": 10,  # and -10
+    "foreground_fraction": 1,
+    "ema_decay": 1,
+    "validation_fraction": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,19 @@ class TrainingOptions:
         Raises:
             InputError: for a value with which no training is possible.
         """
-        check_numbers(self, epochs=1, batch_size=1, validate_every=1, warmup_epochs=0, seed=0, weight_decay=0)
+        check_numbers(
+            self,
+            epochs=1,
+            batch_size=1,
+            validate_every=1,
+            warmup_epochs=0,
+            seed=0,
+            weight_decay=0,
+            learning_rate=0,
+            foreground_fraction=0,
+            ema_decay=0,
+            validation_fraction=0,
+        )
         if self.patch_size is not None and not 1 <= min(self.patch_size) <= max(self.patch_size) <= LARGEST_PATCH:
             raise InputError(
                 _(
@@ -65,13 +85,6 @@ class TrainingOptions:
                     learning_rate=self.learning_rate
                 )
             )
-        for name in ("foreground_fraction", "ema_decay", "validation_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    _("{name} is {value}, but must be between 0 and 1. Choose another value.").format(
-                        name=name, value=getattr(self, name)
-                    )
-                )
 
 
 def check_numbers(options: object, **least: float) -> None:

@@ -90,15 +90,13 @@ class SyntheticTrainingOptions:
             seed=0,
             threads=1,
             nice=0,
+            learning_rate=0,
+            weight_decay=0,
+            spacing=0,
+            ema_decay=0,
         )
         if not self.learning_rate > 0 or not self.spacing > 0:
             raise InputError(_("learning_rate and spacing must be positive. Choose other values."))
-        if not 0 <= self.ema_decay <= 1:
-            raise InputError(
-                _("ema_decay is {value}, but must be between 0 and 1. Choose another value.").format(
-                    value=self.ema_decay
-                )
-            )
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise InputError(
                 _("widths is {widths}, but must be at least two positive numbers. Choose other values.").format(

@@ -58,7 +58,8 @@ def _open(path: Path) -> tuple[int, bool]:
         return descriptor, _try_lock(descriptor)
     except OSError:
         os.close(descriptor)
-    descriptor = os.open(_local_path(path), os.O_RDWR | os.O_CREAT, 0o600)
+    no_link = getattr(os, "O_NOFOLLOW", 0)  # the temporary folder is shared, and the name can be guessed
+    descriptor = os.open(_local_path(path), os.O_RDWR | os.O_CREAT | no_link, 0o600)
     return descriptor, _try_lock(descriptor)
 
 

@@ -39,6 +39,7 @@ def test_a_full_or_unread_output_is_reported_and_closed_ones_are_not_harm(tmp_pa
         ("PYTHONUNBUFFERED=1 lightseg --version >/dev/full", 1, full),
         ("PYTHONUNBUFFERED= lightseg --version >/dev/full", 1, full),
         ("lightseg nothing 2>/dev/full", 2, ""),
+        ("mkdir gone; cd gone; rmdir ../gone; lightseg models", 2, "The current folder cannot be used (No such file"),
     ):
         found, text = shell(words, tmp_path)
         assert found == code and said in text, (words, text)
