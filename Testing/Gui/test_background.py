@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+import vtk
 from LightSegLib.core.errors import InputError
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.slicer_app import jobs
@@ -163,6 +164,21 @@ def test_an_output_that_is_removed_meanwhile_is_replaced(start):
     finished(job)
     assert job.state == "done" and job.segmentationNode is not output
     assert job.segmentationNode.GetScene() is slicer.mrmlScene
+
+
+def test_without_a_region_both_sides_are_found_and_named(logic, volume):
+    """Also where the user has left a side chosen: the segments say their own."""
+    node = logic.segment(volume, MODEL, side="left", options=PLAIN)
+    segments = [node.GetSegmentation().GetNthSegment(number) for number in range(4)]
+    parts = ("Left anterior", "Left posterior", "Right anterior", "Right posterior")
+    assert [segment.GetName() for segment in segments] == [f"{part} hippocampus" for part in parts]
+    for segment in segments:
+        entry = vtk.reference("")
+        assert segment.GetTag("TerminologyEntry", entry)
+        side = segment.GetName().split()[0]
+        assert f"^{side}" in str(entry) and f"^{'Right' if side == 'Left' else 'Left'}" not in str(entry)
+    lower, upper = bounds(node)
+    assert lower[0] < -20 and upper[0] > 20  # RAS: both sides of the middle
 
 
 def test_closing_the_scene_cancels(start, logic):

@@ -23,6 +23,7 @@ import numpy as np
 
 from .. import __version__
 from ..catalog.card import Card
+from ..catalog.sides import possible_labels
 from ..core.atomic_io import atomic_write
 from ..inference.options import AS_MODEL
 from . import volume_statistics
@@ -94,7 +95,7 @@ class _Cohort:
 
 def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
     """Collect what the page says about all rows together, in one pass."""
-    colors: dict[str, Sequence[int]] = {label.name: label.color for label in card.labels}
+    colors: dict[str, Sequence[int]] = {label.name: label.color for label in possible_labels(card)}
     found: dict[str, array[float]] = {}
     names: dict[str, list[str]] = {}
     ways: set[str] = set()

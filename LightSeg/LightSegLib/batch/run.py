@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..catalog.lookup import card_of, resolve_model
+from ..catalog.lookup import card_of, resolve_model, with_finder
+from ..catalog.sides import possible_labels
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
 from ..core.i18n import Message
@@ -137,7 +138,8 @@ def plan_batch(
         if count == 0:
             raise InputError(_no_case(input_path, card, skipped_inputs))
         guard.refuse(cases_in(listed))
-        WeightStore().ensure(card, callbacks.progress, callbacks.canceled, settings.options.accept_license)
+        for needed in with_finder(card):
+            WeightStore().ensure(needed, callbacks.progress, callbacks.canceled, settings.options.accept_license)
         yield BatchPlan(card, replace(batch, model_sha256=model_sha256(card)), listed, count, skipped_inputs)
 
 
@@ -174,10 +176,16 @@ def segment_files(
         return Outcome(batch_progress.state, plan.skipped_inputs, batch.out / records.TABLE)
 
 
+def _columns(plan: BatchPlan) -> list[str]:
+    """Return the names of the volumes in the table: of the labels that cases have, or else of the model's own."""
+    found = {name for row in records.rows(plan.batch) for name in row.ml or {}}
+    names = [label.name for label in possible_labels(plan.card) if label.name in found]
+    return (names or [label.name for label in plan.card.labels]) + [total.name for total in plan.card.totals]
+
+
 def _report(plan: BatchPlan) -> None:
     """Write results table, page and table of skipped inputs."""
-    names = [label.name for label in plan.card.labels] + [total.name for total in plan.card.totals]
-    records.write_results(plan.batch, names)
+    records.write_results(plan.batch, _columns(plan))
     write_report(
         plan.card, weights_sha256(plan.card), plan.batch, lambda: records.rows(plan.batch), plan.skipped_inputs
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog.card import Card, card_to_dict
-from ..catalog.lookup import as_shipped
+from ..catalog.lookup import as_shipped, finder_of
 from ..inference.options import AS_MODEL, InferenceOptions
 from ..weights.store import WeightStore
 
@@ -85,8 +85,14 @@ class Batch:
 
 
 def model_sha256(card: Card) -> str:
-    """Return the SHA-256 of a card and its weights, which are on this computer already."""
-    return _hash({"card": card_to_dict(as_shipped(card)), "weights": weights_sha256(card)})
+    """Return the SHA-256 of a card and its weights, which are on this computer already, and of those of its finder.
+
+    Raises:
+        ModelError: if the model that finds its place is not here.
+    """
+    facts: dict[str, Any] = {"card": card_to_dict(as_shipped(card)), "weights": weights_sha256(card)}
+    finder = finder_of(card)
+    return _hash(facts if finder is None else facts | {"finder": model_sha256(finder)})
 
 
 def weights_sha256(card: Card) -> str | None:

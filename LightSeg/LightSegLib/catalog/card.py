@@ -149,6 +149,23 @@ class Total:
 
 
 @dataclass(frozen=True)
+class RegionFrom:
+    """Another model whose labels show the place of a model that was made for a region.
+
+    Attributes:
+        model: its id.
+        labels: values of its labels, around which the box lies.
+        margin_mm: between them and the sides of the box.
+        by_side: the labels of either side have a box of their own, and what is found in it is named left or right.
+    """
+
+    model: str
+    labels: tuple[int, ...]
+    margin_mm: float
+    by_side: bool = False
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """Steps before the network, in this order: orientation, crop, resampling, normalization.
 
@@ -288,6 +305,7 @@ class Card:
         metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
         non_commercial: the license forbids commercial use, so it must be accepted before a download.
         totals: sums of labels that tables list after the labels.
+        region_from: how the place is found in an image larger than `roi_mm`; None where the user must show it.
         measured: time and memory of a run with these weights, as `Testing/Benchmarks/measure_cards.py` found them;
             None for a model that was never run with its weights.
     """
@@ -317,6 +335,7 @@ class Card:
     non_commercial: bool = False
     totals: tuple[Total, ...] = ()
     measured: Measured | None = None
+    region_from: RegionFrom | None = None
     folder: Path | None = field(default=None, compare=False)
 
     @property
@@ -428,6 +447,8 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
         "totals": tuple(Total(**total) for total in fields.get("totals", ())),
         "measured": Measured(**fields["measured"]) if "measured" in fields else None,
     }
+    if region_from := fields.get("region_from"):
+        changed["region_from"] = RegionFrom(**region_from)
     card = Card(**fields | changed, folder=folder)
     for name, number, things in (
         ("in_channels", len(card.channels), _("channels")),

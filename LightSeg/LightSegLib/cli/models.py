@@ -8,8 +8,9 @@ import textwrap
 from dataclasses import asdict
 
 from ..catalog.card import Card, Preprocessing, Resampling, Weights, card_to_dict
-from ..catalog.lookup import all_cards, bad_cards, find_card, remove_model
+from ..catalog.lookup import all_cards, bad_cards, find_card, remove_model, with_finder
 from ..catalog.search import search
+from ..catalog.sides import possible_labels
 from ..core.errors import InputError, LightSegError
 from ..core.i18n import tr as _
 from ..core.plain_text import public_address
@@ -75,7 +76,8 @@ def _info(arguments: argparse.Namespace) -> None:
         "Patch": f"{' x '.join(map(str, card.inference.patch_size))} voxels (k, j, i)",
         "Network": card.network,
         "Folds": _folds(card),
-        "Labels": ", ".join(f"{label.value} {label.name}" for label in card.labels),
+        "Region": _region(card),
+        "Labels": ", ".join(f"{label.value} {label.name}" for label in possible_labels(card)),
         "Totals": ", ".join(total.name for total in card.totals),
         "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
         "Sources": ", ".join(map(origin, weights.sources)),
@@ -107,6 +109,15 @@ def _spacing(preprocessing: Preprocessing) -> str:
         return "that of the image"
     kept = "".join(f", along {axis} that of the image" for axis in "ijk" if axis not in lengths)
     return f"{' x '.join(f'{length:g}' for length in lengths.values())} mm ({', '.join(lengths)}){kept}"
+
+
+def _region(card: Card) -> str:
+    """Tell for how large a region the model was made, and how its place is found in a larger image."""
+    size = f"{' x '.join(f'{mm:g}' for mm in card.roi_mm)} mm" if card.roi_mm else ""
+    if card.region_from is None:
+        return size
+    rule = card.region_from
+    return f"{size}{', ' if size else ''}found by {rule.model}, with a margin of {rule.margin_mm:g} mm"
 
 
 def _resampling(card: Card) -> str:
@@ -166,7 +177,8 @@ def _list(arguments: argparse.Namespace) -> None:
 def _download(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights download`."""
     store = WeightStore()
-    for card in [find_card(model) for model in arguments.models]:
+    needed = {card.id: card for model in arguments.models for card in with_finder(find_card(model))}
+    for card in needed.values():
         progress = ProgressLine(arguments.quiet)
         try:
             path = store.ensure(card, progress, accept_license=arguments.accept_license, mirror=arguments.mirror)

@@ -146,6 +146,8 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         ("device", then["device"], now["device"]),
         ("backend", then["computed_in"], now["computed_in"]),
     ]
+    finder_then, finder_now = (one.get("region_from") or {} for one in (then, now))
+    facts.append(("weights of the finder", finder_then.get("weights_sha256"), finder_now.get("weights_sha256")))
     earlier = then.get("libraries") or {}
     facts += [(name, earlier.get(name), now["libraries"].get(name)) for name in {**earlier, **now["libraries"]}]
     return [f"{name}: {old or 'none'} then, {new or 'none'} now" for name, old, new in facts if old != new]

@@ -33,6 +33,13 @@ class RegionOfInterest:
         corners = np.array(list(itertools.product((r1, r2), (a1, a2), (s1, s2))), float)
         return cls(ras_to_lps(corners))
 
+    @classmethod
+    def of_slices(cls, slices: Slices, geometry: Geometry) -> RegionOfInterest:
+        """Return the box of the voxels [k, j, i] of a grid, from center to center."""
+        bounds = [(part.start, part.stop - 1) for part in slices[::-1]]
+        index = np.array([[*corner, 1] for corner in itertools.product(*bounds)], float)
+        return cls((index @ geometry.index_to_world.T)[:, :3])
+
     def slices(self, geometry: Geometry) -> Slices:
         """Return the array slices [k, j, i] of the voxels whose centers are within the box's bounds.
 

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import __version__
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY
 from ..core.errors import DeviceError, InputError, ModelError
@@ -19,8 +16,8 @@ from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume, check_voxels
 from .backends.precisions import FLOAT16, FLOAT32
-from .confidence import lowest_confidence_slices
 from .options import AS_STORED, NONE, InferenceOptions
+from .provenance import confidence_facts, model_facts, nothing_found, settings_facts
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
 
 UNSIGNED = ("percentile", "minmax")  # normalizations to the range from 0 to 1
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
+MOST_SEARCHES = 4  # side by side; more are not worth their memory
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
 
 
@@ -68,6 +66,8 @@ class Segmenter:
         self._identity: str | None = None  # under which facts about these weights are kept
         self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
         self._runners: dict[tuple[object, ...], Runner] = {}
+        self._finder: Segmenter | None = None
+        self._finder_card: Card | None = None  # as it was found; opening a model may complete it
 
     def use_network(self, network: nn.Module) -> None:
         """Run this network instead of the card's weights; training validates with it."""
@@ -96,7 +96,8 @@ class Segmenter:
     ) -> Segmentation:
         """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
 
-        Outside `roi` the result is background. The provenance has the notices of the volumes and, for each of them, how
+        Outside `roi` the result is background. Where the card has a region and a model that finds it, what is larger
+        than that region is searched first. The provenance has the notices of the volumes and, for each of them, how
         it was read. With the option confidence, it has the least certain slices, each as voxel index i, j, k and
         confidence.
 
@@ -107,6 +108,62 @@ class Segmenter:
             Canceled: within one tile of `canceled` returning True, or one batch of small tiles with as many voxels
                 as a large one.
         """
+        from .finding import is_too_large
+
+        started = time.perf_counter()
+        if self.card.metadata_in_weights:  # then the weights file says what must be checked and prepared
+            self._load(progress, canceled)
+        self._check(volumes)
+        if not is_too_large(self.card, self.options.preprocessing(self.card), volumes[0].geometry, roi):
+            return self._segment_here(volumes, roi, progress, canceled)
+        if self.card.region_from is not None:
+            return self._find_and_segment(volumes, roi, progress, canceled, started)
+        if roi is None:
+            raise InputError(self._too_large())
+        result = self._segment_here(volumes, roi, progress, canceled)
+        result.provenance["notices"].append(self._too_large())
+        return result
+
+    def _too_large(self) -> Message:
+        """Return what to say of an image or a region that is larger than the model was made for."""
+        return _(
+            "This model was made for a region of {size} mm, so the result is probably wrong. "
+            "Set a region of interest around the structure."
+        ).format(size=" x ".join(f"{mm:.4g}" for mm in self.card.roi_mm or ()))
+
+    def _find_and_segment(
+        self,
+        volumes: Sequence[Volume],
+        roi: RegionOfInterest | None,
+        progress: ProgressCallback | None,
+        canceled: CancelCallback | None,
+        started: float,
+    ) -> Segmentation:
+        """Where another model's labels show the places."""
+        from . import finding
+
+        card = finding.finder_card(self.card)
+        if self._finder is None or self._finder_card != card:
+            self._finder, self._finder_card = Segmenter(card), card
+        self._finder.options = InferenceOptions(  # in the one form that finds the same place on every processor
+            self.options.device, FLOAT32, openvino=False, accept_license=self.options.accept_license
+        )
+        places = finding.find_places(self._finder, self.card, volumes, roi, progress, canceled)
+        results = [self._segment_here(volumes, place.region, progress, canceled) for place in places.found]
+        self._load(progress, canceled)  # where there was no place
+        facts = self._model_facts() | {
+            "settings": settings_facts(self.options, self.card, roi),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        return finding.joined(self.card, places, results, volumes[0], facts)
+
+    def _segment_here(
+        self,
+        volumes: Sequence[Volume],
+        roi: RegionOfInterest | None,
+        progress: ProgressCallback | None,
+        canceled: CancelCallback | None,
+    ) -> Segmentation:
         from .threads import one_thread_each
 
         with one_thread_each() as threads:
@@ -125,11 +182,8 @@ class Segmenter:
 
         started = time.perf_counter()
         reporter = Reporter(progress, canceled)
-        if self.card.metadata_in_weights:  # then the weights file says what must be checked and prepared
-            self._load(progress, canceled)
-        self._check(volumes)
         reporter.step(_("Preparing"))
-        prepared = self._prepare(volumes, roi, reporter)
+        prepared = self._prepare(volumes, roi, reporter, threads)
         reporter.step(_("Loading model"))
         self._load(progress, canceled)
         run = self._run(prepared, reporter, threads)
@@ -144,32 +198,25 @@ class Segmenter:
             result.part[...] = kept
         read = list(dict.fromkeys(notice for volume in volumes for notice in volume.notices))
         notices = read + run.notices + prepared.notices + self._notices(volumes[0], roi)
-        if self._too_large(prepared):
-            notices.append(
-                _(
-                    "This model was made for a region of {size} mm, so the result is probably wrong. "
-                    "Set a region of interest around the structure."
-                ).format(size=" x ".join(f"{mm:.4g}" for mm in self.card.roi_mm or ()))
-            )
         if not result.part.any():
-            notices.append(
-                _("The model found nothing to segment. Check the volume, the region of interest and the model.")
-            )
+            notices.append(nothing_found())
         provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
         if any(volume.reading for volume in volumes):
             provenance["reading"] = [volume.reading for volume in volumes]
         if result.confidence is not None:
-            low_confidence = lowest_confidence_slices(result.labels, result.confidence)
-            provenance["low_confidence_slices"] = [[*place.index, place.confidence] for place in low_confidence]
+            provenance |= confidence_facts(result.labels, result.confidence)
         return Segmentation(
             result.labels, volumes[0].geometry, self.card.labels, provenance, result.confidence, self.card.totals
         )
 
-    def _prepare(self, volumes: Sequence[Volume], roi: RegionOfInterest | None, reporter: Reporter) -> NetworkInput:
+    def _prepare(
+        self, volumes: Sequence[Volume], roi: RegionOfInterest | None, reporter: Reporter, threads: int
+    ) -> NetworkInput:
         """Return the network's input of the volumes."""
         from .alignment.align import align
         from .alignment.template import open_template
         from .processing.preprocess import prepare
+        from .threads import pool
 
         steps = self.options.preprocessing(self.card)
         rules = steps.alignment
@@ -178,7 +225,8 @@ class Segmenter:
         if self._template is None:
             self._template = open_template(self.card)
         reporter.step(_("Finding the {subject}").format(subject=rules.subject))
-        return align(volumes, steps, self._template, roi, reporter.check_canceled)
+        with pool(min(threads, MOST_SEARCHES)) as workers:
+            return align(volumes, steps, self._template, roi, reporter.check_canceled, workers)
 
     def _check(self, volumes: Sequence[Volume]) -> None:
         """Check that the volumes fit the card.
@@ -247,7 +295,7 @@ class Segmenter:
                 ).format(volume=volume.name)
             )
         of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
-        if roi is not None and of_image and card.roi_mm is None:
+        if roi is not None and of_image and card.roi_mm is None and card.region_from is None:
             notices.append(
                 _(
                     "The intensities were normalized within the region of interest, "
@@ -256,13 +304,6 @@ class Segmenter:
                 )
             )
         return notices
-
-    def _too_large(self, prepared: NetworkInput) -> bool:
-        """Return whether the used part is more than twice the size, along any axis, that the model was made for."""
-        if self.card.roi_mm is None:
-            return False
-        extent = np.array(prepared.inner_shape) * prepared.spacing
-        return bool((extent > 2 * np.array(self.card.roi_mm[::-1])).any())
 
     def _load(self, progress: ProgressCallback | None, canceled: CancelCallback | None) -> None:
         """Load the networks, once."""
@@ -381,34 +422,17 @@ class Segmenter:
         """Return how the result came about, as it is saved with it."""
         from .backends import backend_choice
 
-        card = self.card
         return {
-            "model": card.id,
-            "title": card.title,
-            "version": card.version,
-            "weights_sha256": self._weights_sha256,
+            **self._model_facts(),
             "device": str(run.plan.device),
             "computed_in": run.backend,
             "processor": backend_choice.processor(run.plan.device),
             "libraries": backend_choice.libraries(),
             "memory_estimate_mb": round(run.needed / 1e6),
-            "settings": {
-                "precision": self.options.precision,
-                "mirror": bool(self.options.rules(card).mirror_axes),
-                "tile_overlap": self.options.tile_overlap,
-                "largest_component": self.options.rules(card).largest_component,
-                "orientation": self.options.orientation,
-                "roi_lps": None if roi is None else roi.corners.tolist(),
-            },
+            "settings": settings_facts(self.options, self.card, roi),
             "seconds": round(seconds, 3),
-            "license": card.license,
-            "citation": card.citation,
-            "lightseg": __version__,
             "notices": notices,
-            **({"totals": self._totals()} if card.totals else {}),
         }
 
-    def _totals(self) -> dict[str, list[str]]:
-        """Return the names of the labels that make up each total."""
-        names = {label.value: label.name for label in self.card.labels}
-        return {total.name: [names[value] for value in total.labels] for total in self.card.totals}
+    def _model_facts(self) -> dict[str, Any]:
+        return model_facts(self.card, self._weights_sha256)

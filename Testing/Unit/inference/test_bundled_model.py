@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,24 @@ import pytest
 import torch
 from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.lookup import find_card, weights_path
+from LightSegLib.core.errors import InputError, NothingToAlignError
 from LightSegLib.core.paths import resources_folder
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.imaging.geometry import Geometry
-from LightSegLib.imaging.readers import read_volume
+from LightSegLib.imaging.readers import read_grid, read_volume
 from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.inference.options import InferenceOptions
+from LightSegLib.inference.processing.orientation import oriented, turned
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.training.dataset import read_dataset
 from scipy import ndimage
 
 SAMPLE = resources_folder() / "SampleData"
+
+
+def value_of(result: Segmentation, name: str) -> int:
+    return next(label.value for label in result.labels if label.name == name)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +75,55 @@ def test_the_anterior_part_is_in_front_of_and_below_the_posterior_one(both_sides
         assert anterior[0] * (1 if side == "left" else -1) > 15  # and left toward larger x
 
 
+def test_in_the_whole_sample_it_finds_both_sides_by_itself(card: Card, both_sides: dict[str, Segmentation]) -> None:
+    volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
+    result = Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([volume])
+    assert result.geometry == volume.geometry and result.provenance["notices"] == []
+    for side, alone in both_sides.items():
+        for part in ("anterior", "posterior"):
+            found = result.voxels == value_of(result, f"{side.capitalize()} {part} hippocampus")
+            assert dice(found, alone.voxels == value_of(alone, f"{part.capitalize()} hippocampus")) > 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["head_a", "head_b"])
+def test_in_a_whole_head_it_agrees_with_another_program(card: Card, head: str, shared_data: Path) -> None:
+    expected = shared_data.parent / "models" / "expected"
+    if not expected.is_dir():
+        pytest.skip("the real volumes are not on this machine (the masks of hippodeep)")
+    volume = read_volume(shared_data / "heads" / f"{head}_t1.nii.gz")
+    result = Segmenter(card, InferenceOptions(device="cpu")).segment([volume])
+    for side in ("Left", "Right"):
+        mask = read_grid(expected / f"hippodeep_{side[0]}__{head}.nii.gz")[0] > 0
+        ours = np.isin(result.voxels, [label.value for label in result.labels if label.name.startswith(side)])
+        assert dice(ours, mask) >= 0.8, side
+        box = RegionOfInterest(np.array(result.provenance["region_from"]["rois_lps"][side.lower()])).slices(
+            volume.geometry
+        )
+        assert mask[box].sum() == mask.sum(), side
+
+
+@pytest.mark.slow
+def test_the_order_of_the_axes_changes_nothing_in_a_whole_head(card: Card, shared_data: Path) -> None:
+    segmenter = Segmenter(card, InferenceOptions(device="cpu"))
+    volume = read_volume(shared_data / "heads" / "head_b_t1.nii.gz")
+    expected = segmenter.segment([volume]).voxels
+    for order, flips in (((2, 0, 1), (0,)), ((1, 0, 2), ()), ((0, 2, 1), (0, 1, 2))):
+        found = segmenter.segment([turned(volume, order, flips)]).voxels
+        assert np.array_equal(found, oriented(expected, order, flips))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "file",
+    ["ct/ct_abdomen_3mm.nii.gz", "mr_body_small.nii.gz", "dicom/ct_head_small", "other/ct_sheared_affine.nii.gz"],
+)
+def test_it_refuses_what_is_no_head_in_mri(card: Card, file: str, shared_data: Path) -> None:
+    segmenter = Segmenter(card, InferenceOptions(device="cpu"))
+    with pytest.raises(NothingToAlignError, match=r"No head was found .* set a region of interest around it"):
+        segmenter.segment([read_volume(shared_data / file)])
+
+
 def test_another_scanner_s_intensities_give_nearly_the_same_result(
     card: Card, both_sides: dict[str, Segmentation]
 ) -> None:
@@ -83,13 +139,21 @@ def test_another_scanner_s_intensities_give_nearly_the_same_result(
     assert dice(result.voxels > 0, both_sides["left"].voxels > 0) > 0.93
 
 
-def test_a_whole_head_without_a_region_is_warned_of(card: Card, both_sides: dict[str, Segmentation]) -> None:
+def test_what_is_larger_and_shows_no_head_is_refused(card: Card, both_sides: dict[str, Segmentation]) -> None:
     small = Volume(np.random.default_rng(0).normal(size=(16, 6, 6)), Geometry((16, 6, 6), (8.0, 8.0, 8.0)))
-    (notice, *_) = (
-        Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([small]).provenance["notices"]
-    )
-    assert "35 x 50 x 40 mm" in notice and "region of interest" in notice
+    with pytest.raises(NothingToAlignError, match=r"No head was found .* set a region of interest around it"):
+        Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([small])
     assert both_sides["left"].provenance["notices"] == []
+
+
+def test_without_a_finder_a_region_that_is_too_large_gets_a_notice_and_an_image_is_refused(card: Card) -> None:
+    alone = Segmenter(replace(card, region_from=None), InferenceOptions(device="cpu", precision="float32"))
+    small = Volume(np.random.default_rng(0).normal(size=(16, 6, 6)), Geometry((16, 6, 6), (8.0, 8.0, 8.0)))
+    with pytest.raises(InputError, match=r"35 x 50 x 40 mm.* Set a region of interest around the structure"):
+        alone.segment([small])
+    everything = RegionOfInterest.of_slices((slice(0, 16), slice(0, 6), slice(0, 6)), small.geometry)
+    notices = alone.segment([small], roi=everything).provenance["notices"]
+    assert "35 x 50 x 40 mm" in notices[-1] and "Set a region of interest" in notices[-1]
 
 
 @pytest.mark.slow

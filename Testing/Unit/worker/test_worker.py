@@ -125,7 +125,7 @@ def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker
     assert type(caught.value) is LightSegError and "Traceback" in worker.log
 
 
-def test_cancel_ends_the_process(worker: Worker, places: Path) -> None:
+def test_cancel_ends_the_process(worker: Worker, places: Path, tiny_model: Path) -> None:
     canceled = threading.Event()
     pids: list[int | None] = []
     watch = after_first_tile(canceled.set)
@@ -135,34 +135,38 @@ def test_cancel_ends_the_process(worker: Worker, places: Path) -> None:
         watch(progress)
 
     with pytest.raises(Canceled):
-        worker.segment(MODEL, [large()], progress=report, canceled=canceled.is_set, options=PLAIN)
+        worker.segment(str(tiny_model), [large()], progress=report, canceled=canceled.is_set, options=PLAIN)
 
     assert worker.pid is None and pids[0] is not None and gone(pids[0])
     assert not list(places.iterdir())
     assert worker.segment(MODEL, [SMALL], options=PLAIN).voxels.shape == SMALL.voxels.shape, "the next job runs"
 
 
-def test_a_cancel_before_the_process_has_begun_is_not_lost(worker: Worker) -> None:
+def test_a_cancel_before_the_process_has_begun_is_not_lost(worker: Worker, tiny_model: Path) -> None:
     with pytest.raises(Canceled):
-        worker.segment(MODEL, [large()], canceled=lambda: True, options=PLAIN)
+        worker.segment(str(tiny_model), [large()], canceled=lambda: True, options=PLAIN)
 
 
 @NO_SIGNALS
 @pytest.mark.parametrize(
     ("number", "words"), [("SIGKILL", "most likely because memory ran out"), ("SIGSEGV", "SIGSEGV")]
 )
-def test_a_process_that_dies_is_a_message_and_the_next_job_runs(worker: Worker, number: str, words: str) -> None:
+def test_a_process_that_dies_is_a_message_and_the_next_job_runs(
+    worker: Worker, number: str, words: str, tiny_model: Path
+) -> None:
     def die() -> None:
         assert worker.pid is not None
         os.kill(worker.pid, getattr(signal, number))
 
     with pytest.raises(DeviceError, match=words):
-        worker.segment(MODEL, [large()], progress=after_first_tile(die), options=PLAIN)
+        worker.segment(str(tiny_model), [large()], progress=after_first_tile(die), options=PLAIN)
     assert worker.segment(MODEL, [SMALL], options=PLAIN).voxels.shape == SMALL.voxels.shape
 
 
 @NO_SIGNALS
-def test_through_a_launcher_that_shows_nothing_of_the_end_memory_is_named(places: Path, tmp_path: Path) -> None:
+def test_through_a_launcher_that_shows_nothing_of_the_end_memory_is_named(
+    places: Path, tmp_path: Path, tiny_model: Path
+) -> None:
     """As Slicer's, which is in between, passes the pipes on and ends with 1 whatever ended the program."""
     launcher = tmp_path / "PythonSlicer"
     script = f'exec 3<&0\n"{sys.executable}" "$@" <&3 &\necho $! > "{tmp_path}/pid"\nwait $! || exit 1\n'
@@ -174,7 +178,7 @@ def test_through_a_launcher_that_shows_nothing_of_the_end_memory_is_named(places
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
     with pytest.raises(DeviceError, match="most likely because memory ran out"):
-        worker.segment(MODEL, [large()], progress=after_first_tile(die), options=PLAIN)
+        worker.segment(str(tiny_model), [large()], progress=after_first_tile(die), options=PLAIN)
     worker.segment(MODEL, [SMALL], options=PLAIN)
     pid = int((tmp_path / "pid").read_text())
     worker.stop()
@@ -240,7 +244,7 @@ def test_it_ends_by_itself_when_there_is_nothing_to_do(places: Path) -> None:
 
 @NO_SIGNALS
 @pytest.mark.parametrize("moment", ["computing", "idle"])
-def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
+def test_it_ends_when_its_owner_is_killed(places: Path, moment: str, tiny_model: Path) -> None:
     """As when the user ends Slicer in the task manager."""
     script = (
         f"import sys, numpy as np; sys.path.insert(0, {str(LIBRARY)!r})\n"
@@ -252,7 +256,7 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str) -> None:
         "voxels = np.random.default_rng(0).integers(0, 99, shape).astype(np.int16)\n"
         "def report(progress):\n"
         "    if computing and progress.tiles: print(worker.pid, flush=True)\n"
-        f"worker.segment({MODEL!r}, [Volume(voxels, Geometry(shape))], options={PLAIN!r}, progress=report)\n"
+        f"worker.segment({str(tiny_model)!r}, [Volume(voxels, Geometry(shape))], options={PLAIN!r}, progress=report)\n"
         "print(worker.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )

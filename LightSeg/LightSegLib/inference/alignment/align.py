@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -127,12 +128,14 @@ def align(
     template: Template,
     roi: RegionOfInterest | None = None,
     check: Check = lambda: None,
+    workers: Executor | None = None,
 ) -> Aligned:
     """Find the template in the first of the volumes, which share one grid, by a card's alignment.
 
     Args:
         roi: where labels are wanted; the whole image is looked at all the same.
         check: called between steps, raises to stop.
+        workers: for what can be done side by side; the answer is the same.
 
     Raises:
         NothingToAlignError: if the template is not found.
@@ -146,7 +149,7 @@ def align(
     geometry = volumes[0].geometry
     _check_size(volumes[0], rules.subject, template.geometry)
     roi_slices = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
-    registration = register(volumes[0], template, check)
+    registration = register(volumes[0], template, check, workers)
     if not registration.credible:
         raise NothingToAlignError(
             _(

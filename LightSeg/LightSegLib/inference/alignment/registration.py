@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,13 +70,16 @@ class Registration:
         )
 
 
-def register(volume: Volume, template: Template, check: Check = lambda: None) -> Registration:
+def register(
+    volume: Volume, template: Template, check: Check = lambda: None, workers: Executor | None = None
+) -> Registration:
     """Align `template` to `volume`, a scalar image of any contrast, spacing, orientation and size.
 
     There is always a result; its figures show whether it is credible.
 
     Args:
         check: called between steps, raises to stop.
+        workers: for what can be done side by side; the answer is the same.
     """
     import SimpleITK as sitk
 
@@ -84,7 +88,7 @@ def register(volume: Volume, template: Template, check: Check = lambda: None) ->
     fine = averaged(image, volume.geometry, FINE)
     middle = averaged(*fine, MIDDLE)
     check()
-    starts = search.starts(middle, template, WIDE, check)
+    starts = search.starts(middle, template, WIDE, check, workers)
     if not starts:  # less of the image than any place of the template needs
         return Registration(np.eye(4), 0.0, 0.0, 0.0)
     form = _Form(template, bare=_is_bare(middle, template, starts[0]))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,12 +99,15 @@ class DisplacementSearch:
         return fft.rfftn(mask.astype(np.float32), self._shape)
 
 
-def starts(level: Level, template: Template, margin: float, check: Check) -> list[np.ndarray]:
+def starts(
+    level: Level, template: Template, margin: float, check: Check, workers: Executor | None = None
+) -> list[np.ndarray]:
     """Rigid maps [4, 4] from template to image, in mm (LPS), where they agree best; none for a small image.
 
     Args:
         margin: mm around the template's focus where its image counts.
         check: called between steps, raises to stop.
+        workers: try the turns of the template side by side; the answer is the same.
     """
     image, valid, origin = upright(level, MM)
     if not valid.any():
@@ -117,20 +121,26 @@ def starts(level: Level, template: Template, margin: float, check: Check) -> lis
     shape = (2 * half + 1,) * 3
     world = np.array(geometry.origin) + (center * spacing)[::-1]
     search = DisplacementSearch(np.where(valid, _classes(image, valid), -1), shape)
-    found: list[list[tuple[float, np.ndarray]]] = [[], []]
-    for turn in _turns():
+
+    def best_places(turn: np.ndarray, form: np.ndarray) -> list[tuple[float, np.ndarray]]:
+        check()
         # a grid of MM about the center, whose voxel n is at  world + turn^-1 (n - half) * MM  in the template
         step = np.linalg.inv(turn)[::-1, ::-1] * MM / spacing[:, None]
         grid = (step, center - step @ np.full(3, half), shape)
         mask = ndimage.affine_transform(wide, *grid, order=1) > 0.5
-        for form, form_image in enumerate(coarse):
-            check()
-            turned = ndimage.affine_transform(form_image, *grid, order=1)
-            for peak in search(np.where(mask, _classes(turned, mask), -1), PEAKS):
-                matrix = np.eye(4)
-                matrix[:3, :3] = turn
-                matrix[:3, 3] = origin + MM * (np.array(peak.shift) + half)[::-1] - turn @ world
-                found[form].append((peak.information, matrix))
+        turned = ndimage.affine_transform(form, *grid, order=1)
+        places = []
+        for peak in search(np.where(mask, _classes(turned, mask), -1), PEAKS):
+            matrix = np.eye(4)
+            matrix[:3, :3] = turn
+            matrix[:3, 3] = origin + MM * (np.array(peak.shift) + half)[::-1] - turn @ world
+            places.append((peak.information, matrix))
+        return places
+
+    each = list(itertools.product(coarse, _turns()))
+    tried = list((workers.map if workers else map)(lambda pair: best_places(pair[1], pair[0]), each))
+    count = len(each) // len(coarse)
+    found = [list(itertools.chain(*tried[n * count : (n + 1) * count])) for n in range(len(coarse))]
     chosen: list[np.ndarray] = []
     for entries in found:
         for _, matrix in sorted(entries, key=lambda entry: -entry[0])[:KEPT]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ import vtk
 from vtk.util import numpy_support
 
 from ...catalog.anatomy import sides
-from ...catalog.card import Label, Terminology
+from ...catalog.card import Label
+from ...catalog.sides import sided
 from ...catalog.terminology import TAG, terminology_entry
 from ...core.errors import InputError
 from ...core.i18n import tr as _
@@ -216,7 +216,8 @@ def _type_for(labels: Sequence[Label]) -> type:
 def _add_segment(segments: Any, label: Label, labelmap: Any, side: str | None, attributes: dict[str, str]) -> None:
     """Add one segment that shares `labelmap` with the others, under a name and an id that are not taken."""
     taken = {segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())}
-    base = _sided_name(label.name, side)
+    label = sided(label, side)
+    base = label.name
     names = itertools.chain([base], (f"{base} ({number})" for number in itertools.count(2)))
     name = next(name for name in names if name not in taken)
     segment = slicer.vtkSegment()
@@ -230,27 +231,10 @@ def _add_segment(segments: Any, label: Label, labelmap: Any, side: str | None, a
         if tag in attributes:
             segment.SetTag(tag, attributes[tag])
     if label.terminology is not None:
-        segment.SetTag(TAG, terminology_entry(_sided_terminology(label.terminology, side)))
+        segment.SetTag(TAG, terminology_entry(label.terminology))
     identifier = segments.GenerateUniqueSegmentID(re.sub(r"\W+", "_", base))
     if not segments.AddSegment(segment, identifier):
         raise RuntimeError(_("The segment {name} could not be added. See the error log.").format(name=name))
-
-
-def _sided_name(name: str, side: str | None) -> str:
-    """Return the name as it reads after "Left" or "Right"; an abbreviation keeps its capitals."""
-    if side is None:
-        return name
-    return f"{side.capitalize()} {name[0].lower() + name[1:] if name[1:2].islower() else name}"
-
-
-def _sided_terminology(terminology: Terminology, side: str | None) -> Terminology:
-    """Laterality goes to the type; where another modifier is there already, to the anatomic region."""
-    if side is None:
-        return terminology
-    code = sides()[side]
-    if terminology.modifier is None:
-        return replace(terminology, modifier=code)
-    return replace(terminology, region=terminology.region or terminology.type, region_modifier=code)
 
 
 def _place_beside(volumeNode: Any, segmentationNode: Any) -> None:

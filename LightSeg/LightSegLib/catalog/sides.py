@@ -1,0 +1,57 @@
+"""Left and right in the labels of a model: said of those that lack it, and read from those that have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .anatomy import sides, split_words
+from .card import Card, Label
+
+SIDES = ("left", "right")  # in the order of their values
+
+
+def side_of(label: Label) -> str | None:
+    """Return "left" or "right" by the label's terms, else by its name; None for a label of neither."""
+    terms = label.terminology
+    codes = {code.value: side for side, code in sides().items()}
+    for code in () if terms is None else (terms.modifier, terms.region_modifier):
+        if code is not None and code.value in codes:
+            return codes[code.value]
+    named = [side for side in SIDES if side in split_words(label.name)]
+    return named[0] if len(named) == 1 else None
+
+
+def sided(label: Label, side: str | None) -> Label:
+    """Return the label with its side in name and terms; unchanged without a side, or where it says one already.
+
+    Laterality goes to the type; where another modifier is there already, to the anatomic region.
+    """
+    if side is None or side_of(label) is not None:
+        return label
+    name = label.name[0].lower() + label.name[1:] if label.name[1:2].islower() else label.name
+    terms, code = label.terminology, sides()[side]
+    if terms is not None and terms.modifier is None:
+        terms = replace(terms, modifier=code)
+    elif terms is not None:
+        terms = replace(terms, region=terms.region or terms.type, region_modifier=code)
+    return replace(label, name=f"{side.capitalize()} {name}", terminology=terms)
+
+
+def value_shift(card: Card, side: str | None) -> int:
+    """Return what is added to the value of a label where its side is known, so that no value means two things."""
+    return 0 if side is None else (card.classes - 1) * (1 + SIDES.index(side))
+
+
+def labels_of_sides(card: Card) -> tuple[Label, ...]:
+    """Return the labels of a result whose sides were found, the left ones first."""
+    return tuple(
+        replace(sided(label, side), value=label.value + value_shift(card, side))
+        for side in SIDES
+        for label in card.labels
+    )
+
+
+def possible_labels(card: Card) -> tuple[Label, ...]:
+    """Return all labels that results of the model may have: its own, and where it finds its places by side, those."""
+    by_side = card.region_from is not None and card.region_from.by_side
+    return card.labels + (labels_of_sides(card) if by_side else ())
