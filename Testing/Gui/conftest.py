@@ -30,8 +30,10 @@ Widgets are as strict as in Slicer, see Testing/fakes/strict.py.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -174,3 +176,19 @@ def heartbeat(qt_is_there: None) -> Any:
     from user_actions import Heartbeat
 
     return Heartbeat()
+
+
+@pytest.fixture
+def model_without_finder() -> Iterator[str]:
+    """The id of a model of a small region that cannot find its place in a larger volume."""
+    from LightSegLib.catalog.card import write_card
+    from LightSegLib.catalog.lookup import find_card, weights_path
+    from LightSegLib.core.paths import user_models_folder
+
+    card = find_card("hippocampus-mr-lightmedseg")
+    folder = user_models_folder() / "region-alone"
+    folder.mkdir(parents=True)
+    shutil.copy(weights_path(card), folder)
+    write_card(replace(card, id=folder.name, region_from=None), folder / "model.json")
+    yield folder.name
+    shutil.rmtree(folder)

@@ -79,8 +79,10 @@ def test_an_error_before_the_job_is_shown_in_german(german, dialogs, raised):
     assert not window.run.running
 
 
-def test_notices_of_a_result_are_shown_in_german_also_when_the_scene_is_opened_again(german):
+def test_notices_of_a_result_are_shown_in_german_also_when_the_scene_is_opened_again(german, model_without_finder):
     window, _asked = german
+    window.refresh()
+    window.logic.getParameterNode().modelId = model_without_finder
     place_region(window, (25, -25, -12), (130, 60, 40))
     window.ui.applyButton.click()
     wait_until(lambda: not window.run.running)
