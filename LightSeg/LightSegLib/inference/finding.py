@@ -81,7 +81,9 @@ class Finder(Protocol):
         roi: RegionOfInterest | None = None,
         progress: ProgressCallback | None = None,
         canceled: CancelCallback | None = None,
-    ) -> Segmentation: ...
+    ) -> Segmentation:
+        """Segment the volumes."""
+        ...
 
 
 def find_places(
@@ -200,12 +202,12 @@ def joined(
 def _notices(places: Places, results: Sequence[Segmentation]) -> list[str]:
     """Return all notices of the results once each, and what was not found."""
     told = [notice for result in results for notice in result.provenance["notices"] if notice != nothing_found()]
-    for name in places.missing:
-        told.append(
-            _("{title} found no {name}, so there is no result for it.").format(
-                title=places.finder.provenance["title"], name=name
-            )
+    told += [
+        _("{title} found no {name}, so there is no result for it.").format(
+            title=places.finder.provenance["title"], name=name
         )
+        for name in places.missing
+    ]
     for place, result in zip(places.found, results, strict=True):
         if not result.voxels.any() and place.side is not None:
             told.append(_("Nothing was found on the {side}.").format(side=place.side))
