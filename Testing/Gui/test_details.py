@@ -15,7 +15,7 @@ PATIENT = "DOE^JANE 1961-02-03 T1"
 
 
 def test_an_error_offers_its_details(window, dialogs, screenshot, tmp_path):
-    """A region beside the volume of a patient, whose name stands in the scene, in its tree and in the file."""
+    """A region beside the volume of a patient, whose name is in the scene, in its tree and in the file."""
     volume = slicer.util.addVolumeFromArray(np.arange(64000.0).reshape(40, 40, 40), name=PATIENT)
     storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
     storage.SetFileName(str(tmp_path / "DOE_JANE_head.nrrd"))

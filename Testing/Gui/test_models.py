@@ -52,7 +52,7 @@ def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
     assert len(shown(window)) == len(all_cards()) and window.logic.getParameterNode().modelId == SLIM
 
 
-def test_the_chosen_model_stands_in_one_line_and_what_is_known_in_three(window):
+def test_the_chosen_model_is_in_one_line_and_what_is_known_in_three(window):
     ui = window.ui
     assert ui.chosenLabel.text == "Hippocampus (T1 MRI)" and not ui.modelChooser.visible
     facts = [ui.modelFacts.item(number).text() for number in range(ui.modelFacts.count)]

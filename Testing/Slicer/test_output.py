@@ -244,7 +244,7 @@ def test_it_appears_beside_its_volume(make_volume, segment, scene):
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 
-def test_a_confidence_volume_stands_below_its_volume_and_is_not_shown(make_volume, scene):
+def test_a_confidence_volume_is_below_its_volume_and_is_not_shown(make_volume, scene):
     """It keeps its place when the segmentation is deleted, whose branch the application takes for its content."""
     hierarchy = scene.GetSubjectHierarchyNode()
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")

@@ -42,7 +42,7 @@ def make_region(r, width=35.0):
         (40, 70, None),  # too wide for the volume to show the patient's middle
     ],
 )
-def test_by_where_it_lies(scene, r, width, side, flipped):
+def test_by_where_it_is(scene, r, width, side, flipped):
     assert side_of_region(make_region(r, width), make_head(flipped=flipped)) == side
 
 
@@ -51,7 +51,7 @@ def test_a_volume_of_one_side_alone_proposes_nothing(scene):
     assert side_of_region(make_region(20), crop) is None
 
 
-def test_what_counts_is_where_both_lie_in_the_world(scene, make_transform):
+def test_what_counts_is_where_both_are_in_the_world(scene, make_transform):
     """The volume is turned by 180 degrees about the axis to the head: what was right of it is left now."""
     head, region = make_head(), make_region(25)
     turned = make_transform(np.diag([-1.0, -1, 1, 1]))

@@ -64,7 +64,7 @@ def test_every_field_is_filled_in_and_every_value_is_used():
     assert not wrong
 
 
-def test_an_error_says_what_is_wrong_and_what_to_do():
+def test_an_error_states_what_is_wrong_and_what_to_do():
     """Two sentences at least; or one, after another message as a whole."""
     short = [
         f"{one.file}:{one.line} {one.text}"

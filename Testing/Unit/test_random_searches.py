@@ -1,6 +1,6 @@
 """The searches of `make fuzz` and `make chaos` find what they should: a search that finds nothing proves nothing."""
 
-# ruff: noqa: E402 (the folders of the searches are no packages, and must be on the path first)
+# ruff: noqa: E402 (the folders of the searches are not packages, and must be on the path first)
 from __future__ import annotations
 
 import os
@@ -29,7 +29,7 @@ def ending(**changes: object) -> Ending:
     return Ending(**{**vars(GOOD), **changes})  # type: ignore[arg-type]
 
 
-def test_a_result_and_a_sentence_are_no_findings() -> None:
+def test_a_result_and_a_sentence_are_not_findings() -> None:
     assert fault(GOOD) == fault(ending(code=0, err="")) == ""
     assert fault(ending(err="usage: lightseg\nlightseg train: error: argument --epochs: invalid\n")) == ""
     judge(GOOD, stops=False)
@@ -85,7 +85,7 @@ def test_a_tree_is_spoiled_without_changing_it() -> None:
 
 
 @LINUX
-def test_a_fork_tells_how_it_ended() -> None:
+def test_a_fork_shows_how_it_ended() -> None:
     def dies() -> int:
         os.kill(os.getpid(), signal.SIGUSR1)
         return 0

@@ -136,7 +136,7 @@ class CaseProcessor:
         return self._cards[batch.model_sha256]
 
     def backend(self, batch: Batch) -> str:
-        """Return the one that is decided, or decided now."""
+        """Return the backend of the batch; choose it now if it is not chosen yet."""
         from ..inference.backends.backend_choice import check_possible
         from ..inference.backends.devices import choose_device
 
@@ -165,7 +165,7 @@ class CaseProcessor:
 
 
 def mean_confidence(segmentation: Segmentation) -> float | None:
-    """Return the probability, 0 to 1, over the labeled voxels; None where nothing is labeled."""
+    """Return the mean probability, 0 to 1, of the labeled voxels, or None if there are none."""
     labeled = segmentation.voxels > 0
     if segmentation.confidence is None or not labeled.any():
         return None

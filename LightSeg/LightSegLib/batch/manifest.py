@@ -57,7 +57,7 @@ def _columns(header: Sequence[str], card: Card, manifest: Path) -> list[int]:
 
 
 def _words(header: Sequence[str]) -> str:
-    """Return the names of the columns, the first ones of many."""
+    """Return the names of the columns for a message, the first ones of many."""
     more = f" and {len(header) - SHOWN} more" if len(header) > SHOWN else ""
     return (", ".join(name[:LONGEST_NAME] for name in header[:SHOWN]) or str(_("none"))) + more
 

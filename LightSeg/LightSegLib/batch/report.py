@@ -257,7 +257,7 @@ def _number(ml: float) -> str:
 
 
 def _case(case: str, batch: Batch) -> str:
-    """Return the name, leading to the picture where there are pictures."""
+    """Return the name of a case as HTML, with a link to its picture if there are pictures."""
     if not batch.settings.picture:
         return escape(case)
     return f'<a href="{PICTURES}/{quote(case)}.png" data-case="{escape(case)}">{escape(case)}</a>'

@@ -59,7 +59,7 @@ def as_shipped(card: Card) -> Card:
 
 
 def _completed(card: Card) -> Card:
-    """Return the card with what its weights file says, if that was read before."""
+    """Return the card with what its weights file states, if that was read before."""
     path = weights_folder() / card.id / CARD_NAME
     if not card.metadata_in_weights or not path.is_file():
         return card
@@ -79,7 +79,7 @@ def _readable(path: Path) -> Card | None:
 
 
 def bad_cards() -> dict[str, str]:
-    """Return the folders of the user's models whose card cannot be used, and why."""
+    """Return the folders of the user's models whose card cannot be used, with the reasons."""
     bad = {}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
         try:
@@ -115,7 +115,7 @@ def resolve_model(model: str) -> str:
 
 
 def card_of(model: str) -> Card:
-    """Return the card of what `resolved` gives.
+    """Return the card of a name that `resolve_model` gave.
 
     Raises what `find_card` does.
     """

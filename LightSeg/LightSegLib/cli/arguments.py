@@ -191,7 +191,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
-    """Return the values joined to their flags where argparse would not understand them.
+    """Return the arguments with values joined to their flags where argparse would misread them.
 
     `--roi -40,...` becomes `--roi=-40,...`, since it takes a value that starts with a minus for an option; a
     `--largest-component` without one of its values means that of every label.

@@ -64,7 +64,7 @@ class ProgressLine:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return the rows with aligned columns; each row is one line."""
+    """Return rows as lines with aligned columns."""
     rows = [[plain(text, lines=False) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
@@ -73,7 +73,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def wrapped(facts: Mapping[str, str]) -> str:
-    """Return the names in a column beside texts of any length."""
+    """Return names in a column beside texts of any length."""
     column = max(map(len, facts)) + 4
     return "\n".join(
         textwrap.fill(

@@ -224,7 +224,7 @@ class SyntheticRun(Run):
         return [dice(found == n, classes == n) for n in range(1, self.network.classes)]
 
     def model_files(self) -> list[str]:
-        """Return the weights and template."""
+        """Return the names of weights and template."""
         return [WEIGHTS, TEMPLATE]
 
     def fingerprint(self) -> str:

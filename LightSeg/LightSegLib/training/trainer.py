@@ -130,7 +130,7 @@ class _Run(Run):
         return self.update(self.loss(logits, labels), epoch)
 
     def validate(self) -> dict[str, float]:
-        """Return the mean Dice by label of the averaged weights, through the same pipeline that users run."""
+        """Return the mean Dice of the averaged weights by label, through the pipeline that users run."""
         segmenter = Segmenter(self.card, InferenceOptions(str(self.device)))
         segmenter.use_network(self.average.eval())
         scores: dict[str, list[float]] = {label.name: [] for label in self.card.labels}
@@ -143,7 +143,7 @@ class _Run(Run):
         return {name: float(np.nanmean(values)) for name, values in scores.items() if not np.isnan(values).all()}
 
     def validated(self) -> list[str]:
-        """Return the labels' names."""
+        """Return the names of the labels."""
         return [label.name for label in self.card.labels]
 
     def _frequencies(self) -> list[float]:
@@ -154,7 +154,7 @@ class _Run(Run):
         return [float(share) for share in counts / counts.sum()]
 
     def model_files(self) -> list[str]:
-        """Return the weights."""
+        """Return the name of the weights file."""
         return [self.card.weights.file]
 
     def fingerprint(self) -> str:

@@ -82,7 +82,7 @@ class PartialDownload:
         return self.size()
 
     def size(self) -> int:
-        """Return the bytes so far, of whatever file; they go where another download begins."""
+        """Bytes so far, of whatever file; they are removed when another download begins."""
         try:
             return self.path.stat().st_size
         except OSError:
@@ -300,7 +300,7 @@ def _has_changed(stream: Stream, partial: PartialDownload) -> bool:
 
 
 def _range_start(stream: Stream) -> int | None:
-    """Return the first byte of a partial answer; None where the server does not say."""
+    """Return the first byte of a partial answer, or None if the server does not state it."""
     match = re.match(r"bytes (\d{1,18})-", stream.headers.get("Content-Range", ""))
     return int(match[1]) if match and stream.status == 206 else None
 

@@ -45,7 +45,7 @@ class ModelFolder:
         return read_record(self._record_path)
 
     def record_for(self, card: Card) -> Record:
-        """Return the record to be continued: of an older version of the card, only the license is remembered."""
+        """Return the record to continue; of an older version of the card, only the license is remembered."""
         record = self.record()
         if record and record.version == card.version:
             return record
@@ -60,25 +60,25 @@ class ModelFolder:
         return next(iter(self.record_for(card).known.values()), None)
 
     def recorded_file(self) -> Path | None:
-        """Return the recorded file, where there is one, in whatever state."""
+        """Return the recorded file if it exists, in whatever state."""
         record = self.record()
         path = self.path / record.file if record and record.file else None
         return path if path and path.is_file() else None
 
     def complete_file(self) -> Path | None:
-        """Return the recorded file, where it has the recorded size."""
+        """Return the recorded file if it has the recorded size."""
         path, record = self.recorded_file(), self.record()
         return path if path and record and path.stat().st_size == record.current.size else None
 
     def usable_file(self, card: Card) -> Path | None:
-        """Return the whole recorded file, where it is the one that this version of the card speaks of."""
+        """Return the complete recorded file if it is the one of this version of the card."""
         record, expected = self.record(), Fingerprint.of_card(card)
         if record is None or expected.difference(record.published):
             return None
         return self.complete_file() if record.version == card.version or expected.certain else None
 
     def unrecorded(self, card: Card) -> Path | None:
-        """Return a file that a person has put into its place, or that a crash left there before it was recorded."""
+        """Return a file that was put into its place by hand, or left there by a crash before it was recorded."""
         path = self.path / card.weights.file
         return path if path.is_file() and path != self.complete_file() else None
 
@@ -101,7 +101,7 @@ class ModelFolder:
             write_record(replace(record, license=card.license, accepted=_now()), self._record_path)
 
     def adopt(self, card: Card, reporter: Reporter) -> Path:
-        """Return the record an unrecorded file.
+        """Record an unrecorded file and return its path.
 
         Raises:
             ModelError: if it is not the model's.

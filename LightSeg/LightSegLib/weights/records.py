@@ -108,7 +108,7 @@ class Record:
 
 
 def read_record(path: Path) -> Record | None:
-    """Return the record in a file; None where there is none or it cannot be understood."""
+    """Return the record in a file, or None if there is none that can be read."""
     try:
         data = read_json(path, nan=True)
         if data.pop("schema") != SCHEMA_VERSION:

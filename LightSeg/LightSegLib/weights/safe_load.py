@@ -118,7 +118,7 @@ def safe_load(path: Path) -> Any:
     Tensors of a zip archive are views of the file, read when they are used; copy those that are to stay.
 
     Raises:
-        ModelError: for whatever is not a whole torch file, or refers to anything that weights do not need.
+        ModelError: for whatever is not at a whole torch file, or refers to anything that weights do not need.
     """
     import torch
 
@@ -301,7 +301,7 @@ def _not_torch(path: Path, start: bytes) -> ModelError:
 
 
 def _names_in_pickle(path: Path) -> list[str]:
-    """Return the names in a file that is a pickle; none where it is not one."""
+    """Return the names that a plain pickle imports; none if the file is not one."""
     try:
         with path.open("rb") as stream:
             return list(names(stream, newest_protocol=255))

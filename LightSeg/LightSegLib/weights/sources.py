@@ -91,7 +91,7 @@ def sources_of(card: Card, mirror: str, file: Weights | Part | None = None) -> l
 
 
 def origin(source: Source) -> str:
-    """Return the address of a source for people, which also names it for good."""
+    """Return the permanent address of a source, for people."""
     if source.kind == "huggingface":
         return _joined("https://huggingface.co", source.repository, "tree", source.revision, quote(source.path))
     if source.kind == "github":

@@ -118,7 +118,7 @@ class WeightStore:
         accept_license: bool = False,
         mirror: str | None = None,
     ) -> Path:
-        """Return the weights file, downloaded and verified first where it is not here; then without any network.
+        """Return the weights file; download and verify it first if it is not here.
 
         Args:
             mirror: base address that is tried first; the file is at MIRROR/MODEL/FILE.

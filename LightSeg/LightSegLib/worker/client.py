@@ -191,7 +191,7 @@ class Worker:
 def _job(
     folder: Path, model: str, volumes: Sequence[Volume], roi: RegionOfInterest | None, options: InferenceOptions
 ) -> dict[str, Any]:
-    """Return the message that asks for it; the voxels are written to `folder`."""
+    """Return the message that asks for a segmentation; the voxels are written to `folder`."""
     return {
         "model": resolve_model(model),
         "volumes": [messages.volume_message(volume, folder, number) for number, volume in enumerate(volumes)],
@@ -213,7 +213,7 @@ def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterat
 
 
 def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, str]) -> subprocess.Popen[str]:
-    """Return the process, in a group of its own, so that a launcher in between is ended with it."""
+    """Start the process in a group of its own, so that a launcher in between is ended with it."""
     # First of all, for Python runs a file of the current folder in place of its own modules of that name. Its own
     # switches for that are no way out: -I ignores the variables by which Slicer's Python finds its modules, -P and
     # PYTHONSAFEPATH came with Python 3.11.

@@ -28,7 +28,7 @@ from ..imaging.volume import Segmentation, Volume
 
 
 def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
-    """Return the voxels are written to `folder`, in the type they have."""
+    """Write a volume's voxels to `folder`, in their type, and return the message that describes it."""
     return {
         "voxels": _written(volume.voxels, folder, f"volume-{number}"),
         "name": volume.name,
@@ -39,7 +39,7 @@ def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
 
 
 def volume_of(message: dict[str, Any]) -> Volume:
-    """Return the voxels stay in their file, mapped into memory."""
+    """Return the volume of a message; its voxels stay in their file, mapped into memory."""
     return Volume(
         np.load(message["voxels"], mmap_mode="r"),
         _geometry(message["geometry"]),
@@ -50,7 +50,7 @@ def volume_of(message: dict[str, Any]) -> Volume:
 
 
 def segmentation_message(segmentation: Segmentation, folder: Path) -> dict[str, Any]:
-    """Return the labels, and the confidence where there is one, are written to `folder`."""
+    """Write labels, and confidence if there is one, to `folder`, and return their message."""
     confidence = segmentation.confidence
     return {
         "voxels": _written(segmentation.voxels, folder, "labels"),
@@ -85,7 +85,7 @@ def error_message(error: BaseException) -> dict[str, Any]:
 
 
 def error_of(message: dict[str, Any]) -> LightSegError:
-    """Return the error as it was raised in the other process."""
+    """Return the error of a message, as it was raised in the other process."""
     if message["error"] is None:
         return LightSegError(
             _(
@@ -97,7 +97,7 @@ def error_of(message: dict[str, Any]) -> LightSegError:
 
 
 def _written(voxels: np.ndarray, folder: Path, name: str) -> str:
-    """Return the file's path.
+    """Write voxels to a file in `folder` and return its path.
 
     Raises:
         OutputError: of a full disk for one.

@@ -37,7 +37,7 @@ def test_the_users_folder_is_replaced_whatever_it_is_called():
         "R, A, S / mm",
     ],
 )
-def test_what_is_no_path_stays(text):
+def test_what_is_not_a_path_stays(text):
     assert anonymous(text) == text
 
 
@@ -48,7 +48,7 @@ def test_what_is_no_path_stays(text):
         ('File "/home/jane/ext/LightSegLib/worker/server.py", line 12', "LightSegLib/worker/server.py"),
     ],
 )
-def test_a_traceback_still_says_where_in_a_program(line, kept):
+def test_a_traceback_still_states_where_in_a_program(line, kept):
     found = anonymous(line)
     assert kept in found and "jane" not in found and "opt" not in found and found.endswith(line[-6:])
 

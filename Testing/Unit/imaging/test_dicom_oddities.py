@@ -99,7 +99,7 @@ def test_what_is_read_has_its_place_and_values(tmp_path: Path, case: str) -> Non
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_is_told(tmp_path: Path, case: str) -> None:
+def test_what_is_refused_is_reported(tmp_path: Path, case: str) -> None:
     change, words = REFUSED[case]
     with pytest.raises(InputError, match=words):
         read_volume(write(tmp_path / "series", changed(change)))
@@ -112,14 +112,14 @@ def test_points_in_time_are_volumes_of_their_own(tmp_path: Path) -> None:
         read_volume(tmp_path)
 
 
-def test_points_in_time_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
+def test_points_in_time_that_nothing_shows_apart_are_refused(tmp_path: Path) -> None:
     for time in range(2):
         write(tmp_path, slices(noise() + time, AcquisitionTime=f"12000{time}"), first=time * SHAPE[0])
     with pytest.raises(InputError, match=r"state the same place .* and are different images"):
         read_volume(tmp_path)
 
 
-def test_one_slice_stands_for_its_series(tmp_path: Path) -> None:
+def test_one_slice_is_for_its_series(tmp_path: Path) -> None:
     """As users drop one file; another series of the folder is none of its business."""
     write(tmp_path, slices())
     other = slices(noise() + 1, SeriesInstanceUID=f"{ROOT}.2")
