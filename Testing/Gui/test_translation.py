@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-import slicer
 from user_actions import choose, wait_until
 
 GERMAN = {
@@ -14,8 +13,8 @@ GERMAN = {
     "Segmenting": "Segmentierung",
     "The region of interest is outside the volume. Move it over the structure to segment, or omit it to segment "
     "the whole volume.": "Die Region liegt außerhalb des Volumens. Verschieben Sie sie über die Struktur.",
-    "{name} is constant: every voxel has the value {flat}. Check that the right image was chosen and that it was "
-    "exported completely.": "{name} ist konstant: jedes Voxel hat den Wert {flat}. Prüfen Sie das Bild.",
+    "The region of interest {name} is empty. Place it over the structure to segment, or choose none to segment the "
+    "whole volume.": "Die Region {name} ist leer. Setzen Sie sie auf die Struktur.",
     "This model was made for a region of {size} mm, so the result is probably wrong. Set a region of interest around "
     "the structure.": "Dieses Modell wurde für eine Region von {size} mm gemacht. Wählen Sie eine Region.",
 }
@@ -69,13 +68,13 @@ def test_an_error_of_the_worker_is_shown_in_german(german, dialogs):
 
 def test_an_error_before_the_job_is_shown_in_german(german, dialogs, raised):
     window, _asked = german
-    volume = window.logic.getParameterNode().input1
-    slicer.util.arrayFromVolume(volume)[:] = 7
+    place_region(window, (25, -25, -12), (40, 60, 0))
+    name = window.logic.getParameterNode().roi.GetName()
     window.ui.applyButton.click()
 
     text = dialogs.take().text
     assert text.startswith("The volume could not be segmented.")  # the window's own words, which Slicer translates
-    assert text.endswith("ICBM152 ist konstant: jedes Voxel hat den Wert 7. Prüfen Sie das Bild.")
+    assert text.endswith(f"Die Region {name} ist leer. Setzen Sie sie auf die Struktur.")
     assert not window.run.running
 
 

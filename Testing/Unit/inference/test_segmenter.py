@@ -347,7 +347,7 @@ def test_when_memory_runs_out_all_the_same_tiles_run_one_by_one(
     np.testing.assert_array_equal(result.voxels, values > 0)
     assert "one tile at a time" in result.provenance["notices"][0]
     segmenter.use_network(Starving())
-    with pytest.raises(DeviceError, match=r"did not suffice.*smaller region"):
+    with pytest.raises(DeviceError, match=r"were not enough.*smaller region"):
         segmenter.segment([Volume(values, Geometry((16, 16, 16)))])
 
 
