@@ -29,7 +29,7 @@ GERMAN = {
     "Import Folder...": "Ordner importieren...",
     "Inputs": "Eingaben",
     "Largest piece only:": "Nur größtes Stück:",
-    "Slices with low confidence (click to go there):": "Unsicherste Schichten (zum Anzeigen anklicken):",
+    "Slices with low confidence (click to go there):": "Schichten mit geringer Konfidenz (zum Anzeigen anklicken):",
     "Less": "Weniger",
     "Load Sample Data": "Beispieldaten laden",
     "Mirror images:": "Spiegelbilder:",

@@ -126,7 +126,7 @@ def finished_with_much(window: Any) -> None:
 def failed(window: Any) -> None:
     ready(window)
     error = InputError(
-        "The region of interest Region lies outside the volume. Place it over the structure to segment, or choose none."
+        "The region of interest Region is outside the volume. Place it over the structure to segment, or choose none."
     )
     window.status.keep(str(error), "Traceback")
 

@@ -136,7 +136,7 @@ def test_a_volume_that_changes_its_size_meanwhile_is_an_error(start, volume):
     slicer.util.updateVolumeFromArray(volume, np.zeros((20, 20, 20), np.float32))
     before = nodes()
     finished(job)
-    assert job.state == "failed" and "changed its size" in str(job.error)
+    assert job.state == "failed" and "changed during the segmentation" in str(job.error)
     assert nodes() == before
 
 

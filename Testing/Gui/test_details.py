@@ -27,14 +27,14 @@ def test_an_error_offers_its_details(window, dialogs, screenshot, tmp_path):
     window.ui.roiSliceButton.click()
     window.ui.applyButton.click()
     wait_until(lambda: not window.run.running)
-    assert "lies outside the volume" in dialogs.take().text
+    assert "is outside the volume" in dialogs.take().text
     resize_panel(360, 560)
     assert in_view(window.ui.copyDetailsButton)
     screenshot("error with details", (360, 560))
 
     window.status._details = ""  # nothing but what the click copies
     window.status.keep(
-        f"{PATIENT} of Jane Doe of Springfield in {tmp_path}/DOE_JANE_head.nrrd lies outside the volume.",
+        f"{PATIENT} of Jane Doe of Springfield in {tmp_path}/DOE_JANE_head.nrrd is outside the volume.",
         f'File "{Path.home()}/x/LightSegLib/worker/server.py", line 3: DOE_JANE_head',
     )
     window.ui.copyDetailsButton.click()
@@ -50,7 +50,7 @@ def test_an_error_offers_its_details(window, dialogs, screenshot, tmp_path):
         "System:",
     ):
         assert fact in text, fact
-    assert "LightSegLib/worker/server.py" in text and "lies outside the volume." in text
+    assert "LightSegLib/worker/server.py" in text and "is outside the volume." in text
 
     let_slices_cross_at(20, 20, 20)
     window.ui.roiSliceButton.click()

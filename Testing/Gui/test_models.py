@@ -98,7 +98,7 @@ def test_a_side_is_asked_for_where_there_are_two(window):
 
 def test_a_model_whose_weights_come_by_hand_reports_it(window):
     window.logic.getParameterNode().modelId = LUNG
-    assert "fetched by hand" in window.ui.applyButton.toolTip
+    assert "downloaded manually" in window.ui.applyButton.toolTip
     assert window.ui.useFileButton.enabled and not window.ui.downloadButton.enabled
 
 

@@ -187,7 +187,7 @@ def test_two_more_clicks_bring_the_other_side_into_the_same_segmentation(ready):
 
 
 def test_what_the_user_chooses_goes_before_what_the_region_states(ready):
-    choose(ready.ui.sideBox, "not stated")
+    choose(ready.ui.sideBox, "not specified")
     choose(ready.ui.outputSelector, "Create new Segmentation")
     for _run in range(2):
         apply_and_wait(ready)
