@@ -1,4 +1,4 @@
-"""Every message of the program, found in its source: what it says, what it is, and when it appears.
+"""Every message of the program, found in its source: its text, its kind, and when it appears.
 
 `python Documentation/message_list.py` lists them for reading; the reference page is made of the same list, and
 Testing/Unit/test_messages.py checks each of them.
@@ -77,15 +77,15 @@ def messages_in(source: str, file: str) -> Iterator[Message]:
 
 
 def unmarked(source: str) -> Iterator[tuple[int, str]]:
-    """Yield line and text of what an error, a progress step or a reason says without a mark."""
+    """Yield line and text of errors, progress steps and reasons without a mark."""
     nodes = list(ast.walk(ast.parse(source)))
     raised = [node.exc for node in nodes if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
     raised = [call for call in raised if _name(call).strip("_")[:1].isupper() or _name(call) == "error"]  # classes
     for node in nodes:
         if isinstance(node, ast.Call):
             position = REASONS.get(_name(node), 0)
-            says = is_error(_name(node)) or node in raised or _name(node) in (*STEPS, *REASONS)
-            if says and position < len(node.args) and _name(node) not in NOT_SHOWN:
+            shown = is_error(_name(node)) or node in raised or _name(node) in (*STEPS, *REASONS)
+            if shown and position < len(node.args) and _name(node) not in NOT_SHOWN:
                 yield from ((text.lineno, ast.unparse(text)) for text in _loose_texts(node.args[position]))
 
 

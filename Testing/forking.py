@@ -76,11 +76,11 @@ class Fork:
     def ending(self) -> Ending:
         """Wait for its end, and kill what is late, and all that it has left running."""
         late = not self.has_ended(self._limits.seconds)
-        said = b"" if late else os.read(self._answers, 64)
+        answer = b"" if late else os.read(self._answers, 64)
         os.close(self._answers)
         self.kill(signal.SIGKILL, group=True)
         _, status = os.waitpid(self.process, 0)
-        code, grown = map(int, said.split()) if said else (os.waitstatus_to_exitcode(status), 0)
+        code, grown = map(int, answer.split()) if answer else (os.waitstatus_to_exitcode(status), 0)
         with self._out, self._err:
             return Ending(
                 code if code >= 0 else None,

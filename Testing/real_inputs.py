@@ -131,8 +131,8 @@ def _training_sets(inputs: Inputs) -> None:
         labels[4:10, 4:10, 4:10], labels[10:12, 4:10, 4:10] = 1, 2
         sitk.WriteImage(image(values + 3 * labels), str(inputs.training / "images" / f"case{number}.nii.gz"))
         sitk.WriteImage(image(labels), str(inputs.training / "labels" / f"case{number}.nii.gz"))
-    said = {"name": "Tiny", "channel_names": {"0": "MR"}, "labels": {"background": 0, "front": 1, "back": 2}}
-    (inputs.training / "dataset.json").write_text(json.dumps(said), encoding="utf-8")
+    description = {"name": "Tiny", "channel_names": {"0": "MR"}, "labels": {"background": 0, "front": 1, "back": 2}}
+    (inputs.training / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
 
 
 def run(*words: object) -> None:

@@ -34,7 +34,7 @@ UNCHANGED = Normalization("ct", 0, 1000, 0, 1)
 
 
 def write_threshold_model(folder: Path, labels: Sequence[str], levels: Sequence[float], **fields: Any) -> Card:
-    """A model folder whose label n (from 1) is where the image lies between levels n - 1 and n; fields: of its card."""
+    """A model folder whose label n (from 1) is where the image is between levels n - 1 and n; fields: of its card."""
     folder.mkdir(parents=True)
     arguments = {**ARGUMENTS, "classes": len(levels) + 1}
     state = build("plain_conv_unet", arguments).state_dict()

@@ -172,11 +172,11 @@ def monai(report: Report) -> None:
     if not PEERS.is_file() or subprocess.run([PEERS, "-c", "import monai"], capture_output=True).returncode:
         report.skip("MONAI's time over LightSeg's", f"{PEERS} has no MONAI")
         return
-    for weights, says in (("monai", "its own weights of a tile"), ("nnunet", "nnU-Net's weights of a tile")):
+    for weights, label in (("monai", "its own weights of a tile"), ("nnunet", "nnU-Net's weights of a tile")):
         arguments = (model["folder"], out[weights], weights, *WINDOW)
         theirs = report.facts("monai_window.py", *arguments, python=PEERS)["seconds"]
         equal = report.facts("in_process.py", "agreement", out[weights], out["lightseg"])["equal"]
-        print(f"  MONAI, {says:<28} {theirs:.1f} s, {theirs / ours:.2f} times LightSeg's, {equal:.4%} of voxels equal")
+        print(f"  MONAI, {label:<28} {theirs:.1f} s, {theirs / ours:.2f} times LightSeg's, {equal:.4%} of voxels equal")
         if weights == "monai":
             report.claim("MONAI's time over LightSeg's", theirs / ours, 1, "", at_least=True)
         else:

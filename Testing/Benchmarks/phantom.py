@@ -10,8 +10,8 @@ import numpy as np
 FAT, MUSCLE = 1, 2  # labels; the table is as bright as fat and counts as it
 NOISE = 12  # HU, standard deviation everywhere but in air
 
-# An ellipsoid each: HU, then center and radii along k, j, i, as fractions of half the image. Their brightness tells
-# them apart, so that the networks of the benchmark, which are not trained, find them.
+# An ellipsoid each: HU, then center and radii along k, j, i, as fractions of half the image. Their brightness
+# distinguishes them apart, so that the networks of the benchmark, which are not trained, find them.
 ORGANS = (
     (-640, (0.45, -0.05, -0.30), (0.45, 0.30, 0.17)),
     (-500, (0.45, -0.05, 0.30), (0.45, 0.30, 0.17)),

@@ -28,7 +28,7 @@ from LightSegLib.inference.options import InferenceOptions  # noqa: E402
 from LightSegLib.inference.segmenter import Segmenter  # noqa: E402
 from LightSegLib.training.material import prepare  # noqa: E402
 from LightSegLib.training.synthesis.atlas import ALIGNED, surrounding  # noqa: E402
-from LightSegLib.training.synthesis.generator import Wish  # noqa: E402
+from LightSegLib.training.synthesis.generator import SampleRequest  # noqa: E402
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions  # noqa: E402
 
 MODEL = "brain-mr-atlas-unet"
@@ -73,8 +73,8 @@ def main() -> None:
     random = np.random.default_rng(SEED)
     facts: dict[str, list[dict[str, float]]] = {}
     for (kind, (contrast, slices)), head in itertools.product(KINDS.items(), range(arguments.heads)):
-        wish = Wish(head % len(material.validation), contrast, slices, whole=True)
-        sample = generator.sample(head, grid, ALIGNED, wish)
+        request = SampleRequest(head % len(material.validation), contrast, slices, whole=True)
+        sample = generator.sample(head, grid, ALIGNED, request)
         pose = random_pose(random)
         geometry = Geometry.from_index_to_world(pose @ plain.index_to_world, grid.size)
         result = segmenter.segment([Volume(sample.image.numpy(), geometry, kind)])

@@ -1,4 +1,4 @@
-"""The faults: what happens to a job while it runs, and what may be said of it then."""
+"""The faults: what happens to a job while it runs, and the messages that may result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jobs import Download, Job, spoil_clock
 LIMITS = Limits(processor=120, seconds=120)
 DISK = 128 << 20  # bytes; a download wants 64 MiB to be left over
 WRITING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")  # events of Python's audit, PEP 578
-TOLD = 4096  # bytes of a quota that leave room for what a command says, which goes to a file, too
+LEAST_QUOTA = 4096  # bytes of a quota that leave room for the output of a command, which goes to a file, too
 ORPHANS = 30.0  # seconds that what a killed command has started may take to notice
 
 
@@ -84,7 +84,7 @@ class KilledAtFile(Fault):
         return [Fork(lambda: _counted(call, random.randint(1, most), None), LIMITS).ending()]
 
 
-def _counted(call: Callable[[], int], last: int, told: Path | None) -> int:
+def _counted(call: Callable[[], int], last: int, counter: Path | None) -> int:
     """Run the call, up to before operation `last` on files."""
     operations = 0
 
@@ -98,8 +98,8 @@ def _counted(call: Callable[[], int], last: int, told: Path | None) -> int:
 
     sys.addaudithook(watch)
     code = call()
-    if told is not None:
-        told.write_text(str(operations))
+    if counter is not None:
+        counter.write_text(str(operations))
     return code
 
 
@@ -110,7 +110,7 @@ class Quota(Fault):
     stops = False
 
     def strike(self, job: Job, call: Callable[[], int], target: Path, random: Random) -> list[Ending]:
-        most = random.choice((TOLD, random.randrange(TOLD, 100_000)))
+        most = random.choice((LEAST_QUOTA, random.randrange(LEAST_QUOTA, 100_000)))
 
         def limited() -> int:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))

@@ -159,8 +159,8 @@ def spoiled_result(inputs: Inputs, folder: Path, random: Random) -> Trial:
     end = data.find(b"\n\n")
     line = re.search(rb"LightSeg_Provenance:=(.*)", data[:end])
     assert line
-    said = json.loads(line[1])
-    header = data[: line.start(1)] + spoiled_json(said, random).replace(b"\n", b" ") + data[line.end(1) : end]
+    provenance = json.loads(line[1])
+    header = data[: line.start(1)] + spoiled_json(provenance, random).replace(b"\n", b" ") + data[line.end(1) : end]
     path = folder / "result.seg.nrrd"
     path.write_bytes((header if random.random() < 0.7 else spoiled_text(data[:end], random)) + data[end:])
     return Trial(("reproduce", str(path), str(inputs.images / "short.nii.gz" / "short.nii.gz")))
@@ -315,9 +315,9 @@ def spoiled_records(inputs: Inputs, folder: Path, random: Random) -> Trial:
     """Plan a batch that goes on, with spoiled records of what it has done."""
     records = folder / "out" / ".records"
     records.mkdir(parents=True)
-    said = json.loads((inputs.root / "record.json").read_text(encoding="utf-8"))
+    provenance = json.loads((inputs.root / "record.json").read_text(encoding="utf-8"))
     for case in "ABC":
-        (records / f"{case}.json").write_bytes(spoiled_json(said, random))
+        (records / f"{case}.json").write_bytes(spoiled_json(provenance, random))
     (records / ".tables.json").write_bytes(spoiled_json(["results.csv"], random))
     return Trial(call=lambda: _plan(inputs.root / "cases.csv", folder / "out"))
 
@@ -352,8 +352,8 @@ def spoiled_training_set(inputs: Inputs, folder: Path, random: Random) -> Trial:
     training = folder / "training"
     shutil.copytree(inputs.training, training)
     if random.random() < 0.6:
-        said = json.loads((training / "dataset.json").read_text(encoding="utf-8"))
-        (training / "dataset.json").write_bytes(spoiled_json(said, random))
+        provenance = json.loads((training / "dataset.json").read_text(encoding="utf-8"))
+        (training / "dataset.json").write_bytes(spoiled_json(provenance, random))
     else:
         path = random.choice(sorted(training.glob("*/*.nii.gz")))
         inner = gzip.decompress(path.read_bytes())

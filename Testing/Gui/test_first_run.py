@@ -31,7 +31,7 @@ class PyTorchUtilsLogic(ScriptedLoadableModuleLogic):
     def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
         slicer.util.{call}
 """
-# A pip that follows a script: what it says, how much of a file it has, what it waits for, how it ends.
+# A pip that follows a script: its output, how much of a file it has, what it waits for, how it ends.
 PIP = """
 import os, pathlib, sys, tempfile, time
 for line in open(os.environ["PIP_STORY"], encoding="utf-8"):
@@ -82,16 +82,16 @@ def extension(tmp_path, monkeypatch):
 def pip(tmp_path, monkeypatch):
     """Gives the processes a pip that follows a script: pip("say Downloading...", "exit 1")."""
 
-    def tell(*story):
+    def write_script(*script):
         folder = tmp_path / "pip"
         (folder / "light_the_torch").mkdir(parents=True, exist_ok=True)
         (folder / "light_the_torch" / "__init__.py").touch()
         (folder / "light_the_torch" / "__main__.py").write_text(PIP, encoding="utf-8")
-        (folder / "story").write_text("\n".join(story), encoding="utf-8")
+        (folder / "story").write_text("\n".join(script), encoding="utf-8")
         monkeypatch.setenv("PIP_STORY", str(folder / "story"))
         monkeypatch.setenv("PYTHONPATH", str(folder))
 
-    return tell
+    return write_script
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_the_installation_is_canceled(ready, extension, pip, here, dialogs, tmp_
 
 
 @pytest.mark.parametrize(
-    ("said", "message", "name"),
+    ("warning", "message", "name"),
     [
         ("NewConnectionError: Failed to establish a new connection: [Errno 101]", "was not reached", "no network"),
         ("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407'))", "the proxy", "proxy"),
@@ -166,18 +166,18 @@ def test_the_installation_is_canceled(ready, extension, pip, here, dialogs, tmp_
     ],
 )
 def test_what_is_in_the_way_is_reported_with_what_to_do(
-    ready, extension, pip, dialogs, monkeypatch, screenshot, said, message, name
+    ready, extension, pip, dialogs, monkeypatch, screenshot, warning, message, name
 ):
     monkeypatch.setenv("HTTPS_PROXY", "http://jane:secret@proxy.example:3128")
     extension()
-    pip("say Collecting torch", f"say WARNING: {said}", "exit 3")
+    pip("say Collecting torch", f"say WARNING: {warning}", "exit 3")
     dialogs.answer("Ok")
     ready.ui.applyButton.click()
     dialogs.take()
     wait_until(lambda: dialogs.shown)
     shown = dialogs.take()
     assert message in shown.text and "secret" not in shown.text + shown.details
-    assert said.split(":")[0] in shown.details
+    assert warning.split(":")[0] in shown.details
     assert ready.ui.copyDetailsButton.visible and ready.ui.applyButton.enabled and not ready.run.running
     resize_panel(*SMALL)
     assert in_view(ready.ui.statusLabel) and in_view(ready.ui.copyDetailsButton)

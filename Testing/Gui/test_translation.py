@@ -1,4 +1,4 @@
-"""A window in German says in German what the library reports, also from the process that computes."""
+"""A window in German shows the library's reports in German, also from the process that computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing leaves the user's computer: of two files that can reach another one, the first only asks for files, and says
+"""Nothing leaves the user's computer: of two files that can reach another one, the first only asks for files, and sends
 no more than its own name, the second sends cases to the cluster that the user names. That segmenting opens no
 connection at all is seen to by `guard` in the tests of the package.
 """

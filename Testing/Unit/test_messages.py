@@ -1,4 +1,4 @@
-"""Every text for the user can be translated, is filled in as it says, and names what to do."""
+"""Every text for the user can be translated, has all its fields, and names what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import message_list as listing
 MESSAGES = list(listing.messages())
 # Shown as they are; others are parts of such a message.
 WHOLE = ("InputError", "ModelError", "OutputError", "DeviceError", "DownloadError", "DiskFullError", "LightSegError")
-NOT_TRANSLATED = ("core/i18n.py",)  # says what is wrong with a message, to a programmer
+NOT_TRANSLATED = ("core/i18n.py",)  # its errors are for programmers
 
 
 def fields(template: str) -> set[str]:

@@ -100,8 +100,8 @@ def test_a_fork_shows_how_it_ended() -> None:
         return 0
 
     limits = Limits(processor=20, seconds=60, memory=1 << 30)
-    said = forked(speaks, limits)
-    assert (said.code, said.out, said.err, said.late) == (2, "out\n", "err\n", False)
+    outcome = forked(speaks, limits)
+    assert (outcome.code, outcome.out, outcome.err, outcome.late) == (2, "out\n", "err\n", False)
     assert (forked(dies, limits).code, forked(dies, limits).signal) == (None, signal.SIGUSR1)
     assert "MemoryError" in forked(takes, Limits(20, 60, 50 << 20)).err
     assert forked(takes, limits).grown >= 0

@@ -66,7 +66,7 @@ def write_report(
 
 @dataclass(frozen=True)
 class _Cohort:
-    """What the page says about all rows together.
+    """What the page shows about all rows together.
 
     Attributes:
         ml: volumes of every label [cases].
@@ -94,7 +94,7 @@ class _Cohort:
 
 
 def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
-    """Collect what the page says about all rows together, in one pass."""
+    """Collect what the page shows about all rows together, in one pass."""
     colors: dict[str, Sequence[int]] = {label.name: label.color for label in possible_labels(card)}
     found: dict[str, array[float]] = {}
     names: dict[str, list[str]] = {}

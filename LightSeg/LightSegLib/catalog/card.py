@@ -154,7 +154,7 @@ class RegionFrom:
 
     Attributes:
         model: its id.
-        labels: values of its labels, around which the box lies.
+        labels: values of its labels, around which the box is.
         margin_mm: between them and the sides of the box.
         by_side: the labels of either side have a box of their own, and what is found in it is named left or right.
     """

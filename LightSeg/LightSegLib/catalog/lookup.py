@@ -53,7 +53,7 @@ def _put_back(models: Path) -> None:
 
 
 def as_shipped(card: Card) -> Card:
-    """Return a bundled card without what its weights file says; any other card as it is."""
+    """Return a bundled card without what its weights file states; any other card as it is."""
     path = CARDS_FOLDER / f"{card.id}.json"
     return read_card(path) if card.folder == CARDS_FOLDER and path.is_file() else card
 

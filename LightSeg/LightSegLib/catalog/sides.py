@@ -1,4 +1,4 @@
-"""Left and right in the labels of a model: said of those that lack it, and read from those that have it."""
+"""Left and right in the labels of a model: added to those that lack it, and read from those that have it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def side_of(label: Label) -> str | None:
 
 
 def sided(label: Label, side: str | None) -> Label:
-    """Return the label with its side in name and terms; unchanged without a side, or where it says one already.
+    """Return the label with its side in name and terms; unchanged without a side, or if it has one already.
 
     Laterality goes to the type; where another modifier is there already, to the anatomic region.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells where what it prints cannot be written, as all of the command line does."""
+    """Reports if its output cannot be written, as all of the command line does."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(job: Callable[[], None]) -> int:
-    """Do a job, tell what keeps it from being done, and return the exit code."""
+    """Do a job, report what keeps it from being done, and return the exit code."""
     try:
         job()
     except LightSegError as error:
@@ -70,7 +70,7 @@ def _run(job: Callable[[], None]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        if isinstance(error, OSError) and error.filename:  # the system says what is wrong, and with which file
+        if isinstance(error, OSError) and error.filename:  # the system states what is wrong, and with which file
             say(
                 f"lightseg: {error.filename} cannot be used ({error.strerror}). "
                 "Check the path, the permissions and the disk.",

@@ -112,7 +112,7 @@ def _spacing(preprocessing: Preprocessing) -> str:
 
 
 def _region(card: Card) -> str:
-    """Tell for how large a region the model was made, and how its place is found in a larger image."""
+    """Return the size of the region the model was made for, and how it is found in a larger image."""
     size = f"{' x '.join(f'{mm:g}' for mm in card.roi_mm)} mm" if card.roi_mm else ""
     if card.region_from is None:
         return size

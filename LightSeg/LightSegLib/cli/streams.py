@@ -15,7 +15,7 @@ from ..core.i18n import tr as _
 def open_standard_streams() -> None:
     """Let closed streams lead nowhere.
 
-    Else the next file that is opened, such as a result, would get the number 1 or 2, and what a library tells of an
+    Else the next file that is opened, such as a result, would get the number 1 or 2, and what a library writes about an
     error would be written into it.
     """
     for number in (0, 1, 2):
@@ -62,7 +62,7 @@ def flush_output() -> None:
 
 
 def flush_errors() -> None:
-    """As `flush_output`; no one is left who could be told what goes wrong."""
+    """As `flush_output`; no one is left to read an error."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):

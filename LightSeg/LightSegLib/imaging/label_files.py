@@ -51,7 +51,7 @@ def write_nrrd(path: Path, voxels: np.ndarray, geometry: Geometry, pairs: Mappin
 
 
 def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry) -> None:
-    """Write uint8 or uint16 voxels [k, j, i] on a grid with right angles, packed where the name says so.
+    """Write uint8 or uint16 voxels [k, j, i] on a grid with right angles, packed if the name's ending asks for it.
 
     Raises:
         OSError: if the file cannot be read or written.

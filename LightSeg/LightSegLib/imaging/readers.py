@@ -157,7 +157,7 @@ def _not_read(path: Path) -> Message:
 
 @contextmanager
 def _naming(file: str) -> Iterator[None]:
-    """What is wrong with the geometry of an image is said with the name of its file."""
+    """Errors of an image's geometry name its file."""
     try:
         yield
     except InputError as error:

@@ -49,7 +49,7 @@ class Volume:
 class Segmentation:
     """Labels on the input's exact grid: `voxels` [k, j, i] of integers, 0 is background.
 
-    `provenance` says how the result came about (model, version, weights hash, device, seconds, ...). `confidence`,
+    `provenance` records how the result was made (model, version, weights hash, device, seconds, ...). `confidence`,
     uint8 [k, j, i], is the probability of each voxel's label in percent, 0 where nothing was computed; None if it was
     not asked for. `totals` are sums of labels.
     """

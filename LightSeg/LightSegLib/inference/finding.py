@@ -94,7 +94,7 @@ def find_places(
     report: ProgressCallback | None,
     canceled: CancelCallback | None,
 ) -> Places:
-    """Return boxes on the grid of the volumes around the labels of a card's finder, as far as they lie in `roi`.
+    """Return boxes on the grid of the volumes around the labels of a card's finder, as far as they are in `roi`.
 
     Args:
         finder: of the other model, which takes as many of the volumes as it has channels.
@@ -111,7 +111,7 @@ def find_places(
     rule = card.region_from
     assert rule is not None
 
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         if report is not None:
             report(replace(progress, step=_("Finding the place: {step}").format(step=progress.step)))
 
@@ -121,7 +121,7 @@ def find_places(
         for volume in volumes[: len(finder.card.channels)]
     ]
     try:
-        result = finder.segment(coarse, None, tell, canceled)
+        result = finder.segment(coarse, None, on_progress, canceled)
     except NothingToAlignError as error:
         raise NothingToAlignError(
             _(
@@ -201,8 +201,8 @@ def joined(
 
 def _notices(places: Places, results: Sequence[Segmentation]) -> list[str]:
     """Return all notices of the results once each, and what was not found."""
-    told = [notice for result in results for notice in result.provenance["notices"] if notice != nothing_found()]
-    told += [
+    notices = [notice for result in results for notice in result.provenance["notices"] if notice != nothing_found()]
+    notices += [
         _("{title} found no {name}, so there is no result for it.").format(
             title=places.finder.provenance["title"], name=name
         )
@@ -210,10 +210,10 @@ def _notices(places: Places, results: Sequence[Segmentation]) -> list[str]:
     ]
     for place, result in zip(places.found, results, strict=True):
         if not result.voxels.any() and place.side is not None:
-            told.append(_("Nothing was found on the {side}.").format(side=place.side))
+            notices.append(_("Nothing was found on the {side}.").format(side=place.side))
     if not any(result.voxels.any() for result in results):
-        told.append(nothing_found())
-    return list(dict.fromkeys(told))
+        notices.append(nothing_found())
+    return list(dict.fromkeys(notices))
 
 
 def _finder_facts(places: Places, card: Card) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def model_facts(card: Card, weights_sha256: str | None) -> dict[str, Any]:
-    """Tell what computed it, and under which terms."""
+    """Return what computed it, and under which terms."""
     names = {label.value: label.name for label in card.labels}
     totals = {total.name: [names[value] for value in total.labels] for total in card.totals}
     return {
@@ -33,7 +33,7 @@ def model_facts(card: Card, weights_sha256: str | None) -> dict[str, Any]:
 
 
 def settings_facts(options: InferenceOptions, card: Card, roi: RegionOfInterest | None) -> dict[str, Any]:
-    """Tell what the user chose, and what the card says where he did not."""
+    """Return what the user chose, or else the card specifies."""
     rules = options.rules(card)
     return {
         "precision": options.precision,
@@ -46,7 +46,7 @@ def settings_facts(options: InferenceOptions, card: Card, roi: RegionOfInterest 
 
 
 def confidence_facts(labels: np.ndarray, confidence: np.ndarray) -> dict[str, Any]:
-    """Tell the least certain slices, each as voxel index i, j, k and confidence in percent."""
+    """Return the slices with the lowest confidence, each as voxel index i, j, k and confidence in percent."""
     places = lowest_confidence_slices(labels, confidence)
     return {"low_confidence_slices": [[*place.index, place.confidence] for place in places]}
 

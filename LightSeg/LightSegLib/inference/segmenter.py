@@ -111,7 +111,7 @@ class Segmenter:
         from .finding import is_too_large
 
         started = time.perf_counter()
-        if self.card.metadata_in_weights:  # then the weights file says what must be checked and prepared
+        if self.card.metadata_in_weights:  # then the weights file states what must be checked and prepared
             self._load(progress, canceled)
         self._check(volumes)
         if not is_too_large(self.card, self.options.preprocessing(self.card), volumes[0].geometry, roi):

@@ -134,7 +134,7 @@ class Connection:
                 tries.wait_after(error)
 
     def pause(self, seconds: float, reason: Message) -> None:
-        """Wait, telling the user why.
+        """Wait, and show the user why.
 
         Raises:
             Canceled: if `canceled` returns True.

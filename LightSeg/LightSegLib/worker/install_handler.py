@@ -1,7 +1,7 @@
 """What a worker process does to install PyTorch: what the extension PyTorch does, but beside the application.
 
 The extension decides which build fits the computer, and runs pip for it, in calls of Slicer that block the window. Here
-its own code runs, with these calls told line by line, in a process that can be ended.
+its own code runs, with these calls reported line by line, in a process that can be ended.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class InstallHandler:
 
 
 class Pip:
-    """Runs pip, or what stands before it, and tells how far it is.
+    """Runs pip, or what comes before it, and reports its progress.
 
     Args:
         progress: called with the step, and while a file comes with its bytes.
@@ -85,7 +85,7 @@ class Pip:
 
     def __init__(self, progress: ProgressCallback) -> None:
         self._progress = progress
-        self._changing = threading.Lock()  # two threads tell
+        self._changing = threading.Lock()  # two threads report
         self._step = Progress(LOOKING)
         self._begun = time.monotonic()
 
@@ -118,7 +118,7 @@ class Pip:
         importlib.invalidate_caches()  # for what the extension imports next
 
     def _read(self, line: str) -> None:
-        """Tell the step that a line begins."""
+        """Report the step that a line begins."""
         if file := FILE.search(line):
             name, number, unit = file.groups()
             words = _("Downloading {name}").format(name=name)
@@ -133,7 +133,7 @@ class Pip:
             self._progress(step)
 
     def _watch(self, done: threading.Event) -> None:
-        """Tell how much of a file is there, which pip does not tell a program, or not every version of it."""
+        """Report how much of a file is there, which not every version of pip reports to a program."""
         while not done.wait(WATCH_SECONDS):
             with self._changing:
                 received = _received() if self._step.size else 0

@@ -232,7 +232,7 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_distinguished_from
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("written", "words"),
     [
         ("[" * 5000, "nested too deeply"),
         ("[]", "must be a JSON object"),
@@ -251,7 +251,7 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_distinguished_from
     ],
 )
 def test_a_result_that_states_nonsense_of_itself_is_refused(
-    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, said: str, words: str
+    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, written: str, words: str
 ) -> None:
     sound = {
         "model": str(tiny_model),
@@ -263,7 +263,7 @@ def test_a_result_that_states_nonsense_of_itself_is_refused(
         "lightseg": "1",
     }
     labels = sitk.Cast(sitk.ReadImage(str(image := write_image())) > 100, sitk.sitkUInt8)
-    labels.SetMetaData("LightSeg_Provenance", json.dumps(sound | json.loads(said)) if said[0] == "{" else said)
+    labels.SetMetaData("LightSeg_Provenance", json.dumps(sound | json.loads(written)) if written[0] == "{" else written)
     sitk.WriteImage(labels, str(tmp_path / "out.seg.nrrd"))
     code, _, problems = run("reproduce", tmp_path / "out.seg.nrrd", image)
     assert code == 2 and words in problems

@@ -16,7 +16,7 @@ POSIX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux ha
 
 
 def shell(words: str, folder: Path) -> tuple[int, str]:
-    """Exit code of a command line for bash in which `lightseg` is the command, and what it said to either stream."""
+    """Exit code of a command line for bash in which `lightseg` is the command, and its output on either stream."""
     command = f'lightseg() {{ "{sys.executable}" -P -m LightSegLib.cli "$@"; }}\nset -o pipefail\n{words}'
     environment = os.environ | {"PYTHONPATH": str(LIBRARY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Where the user's own files lie, also for a user who has no home, as in containers."""
+"""The folders of the user's own files, also for a user who has no home, as in containers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 @LINUX
 @pytest.mark.parametrize("value", ["", "relative", None])
 def test_only_a_whole_path_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
-    """As the XDG Base Directory Specification says."""
+    """By the XDG Base Directory Specification."""
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     if value is not None:
@@ -31,7 +31,7 @@ def test_only_a_whole_path_is_taken_from_the_environment(monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user whom the system does not know and who has no HOME."""
 
     def unknown() -> Path:
@@ -42,7 +42,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("no_user")
 def test_without_a_home_the_bundled_models_work_and_an_import_states_what_to_set(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,7 @@ def test_hd95_goes_by_area_and_not_by_points() -> None:
     """Slices 4 mm thick: a point of a horizontal face represents 1 mm^2, one of an upright face for 4.
 
     A platform of 10 x 10 mm, one slice high, on a block of 10 slices of 20 x 20 mm: its upper face and the upper half
-    of its rim, 100 + 80 of about 4160 mm^2, lie 4 mm from the block, 121 of about 1700 points.
+    of its rim, 100 + 80 of about 4160 mm^2, are 4 mm from the block, 121 of about 1700 points.
     """
     block = np.zeros((14, 24, 24), bool)
     block[2:12, 2:22, 2:22] = True

@@ -36,7 +36,7 @@ RULE = RegionFrom("lamps", (1, 2), 6.0, by_side=True)
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's models: one that tells lamps by their light, and one for the neighborhood of a lamp."""
+    """The user's models: one that finds lamps by their light, and one for the neighborhood of a lamp."""
     for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     from LightSegLib.core.paths import user_models_folder

@@ -192,7 +192,7 @@ def test_a_server_that_asks_for_time_gets_it_within_limits(
     later = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=asked), usegmt=True)
     busy = Answer(status=429, headers={"Retry-After": str(asked) if form == "seconds" else later})
     waits: list[tuple[float, str]] = []
-    monkeypatch.setattr(Connection, "pause", lambda self, *told: waits.append(told))
+    monkeypatch.setattr(Connection, "pause", lambda self, *waited: waits.append(waited))
     monkeypatch.setattr(sys.modules[__name__], "QUICK", replace(QUICK, longest_wait=3000))
     fetch(server, partial, busy, Answer(CONTENT))
     ((seconds, reason),) = waits

@@ -145,9 +145,9 @@ def test_small_files_take_little_memory_and_time(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
-    said = done.stdout.splitlines()
-    assert len(said) == len(GREEDY) + 1
-    for line in said:
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(GREEDY) + 1
+    for line in lines:
         assert "is damaged" in line and "MemoryError" not in line and "allocate" not in line
 
 

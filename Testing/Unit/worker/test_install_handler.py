@@ -1,4 +1,4 @@
-"""Why PyTorch could not be installed, by what pip said; and where it may not be."""
+"""Why PyTorch could not be installed, by the output of pip; and where it may not be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from LightSegLib.worker.install_handler import InstallHandler, failure
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("output", "kind"),
     [
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", DiskFullError),
         ("ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: 'C:\\\\x'", OutputError),
@@ -23,8 +23,8 @@ from LightSegLib.worker.install_handler import InstallHandler, failure
         ("ERROR: ResolutionImpossible", LightSegError),
     ],
 )
-def test_a_failure_has_its_kind_and_its_remedy(said, kind):
-    error = failure(f"Collecting torch\n{said}\n", 1)
+def test_a_failure_has_its_kind_and_its_remedy(output, kind):
+    error = failure(f"Collecting torch\n{output}\n", 1)
     assert type(error) is kind
     first, second = str(error).split(". ", 1)
     assert first.startswith("PyTorch c") and second.endswith("."), "what is wrong, and what to do"

@@ -20,7 +20,7 @@ from ...imaging.geometry import Geometry
 from ...imaging.write_check import check_written
 from ...weights.files import sha256
 
-LARGEST = 1 << 25  # voxels: a template is small, whatever a damaged header says
+LARGEST = 1 << 25  # voxels: a template is small, whatever a damaged header states
 
 
 @dataclass(frozen=True)

@@ -304,7 +304,7 @@ def _bounds(
 
 
 def _target(wanted: Sequence[float | None] | None, spacing: Spacing) -> Spacing:
-    """Return the spacing [k, j, i] of the working grid by a card's i, j, k; where it says nothing, the input's."""
+    """Return the spacing [k, j, i] of the working grid by a card's i, j, k, or the input's."""
     k, j, i = (own if new is None else new for new, own in zip((wanted or (None,) * 3)[::-1], spacing, strict=True))
     return k, j, i
 

@@ -26,7 +26,7 @@ class Offer:
         self._ui = ui
         self._region = region
         self._anyway = anyway
-        self._agreed = ""  # to what was said
+        self._agreed = ""  # to which question
         ui.offerSliceButton.clicked.connect(region.placeAroundSlices)
         ui.offerWholeButton.clicked.connect(self._onWhole)
         self._show("")

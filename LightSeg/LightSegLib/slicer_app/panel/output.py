@@ -46,7 +46,7 @@ class Output:
             self._ui.outputSelector.noneDisplay = none
 
     def hasSide(self) -> bool:
-        """Return whether left or right can be said of what the chosen model segments."""
+        """Return whether what the chosen model segments has a left and a right side."""
         return self._card is not None and any(
             may_have_side(label.name, label.terminology) for label in self._card.labels
         )
@@ -64,7 +64,7 @@ class Output:
         return chosen if chosen is not None else self._otherSide()
 
     def _proposedSide(self) -> str | None:
-        """Return the side on which the region lies, where it tells one."""
+        """Return the side that the region is on, if it is on one."""
         parameters, volume = self._parameters(), self._volume()
         if parameters is None or parameters.roi is None or volume is None or not self.hasSide():
             return None

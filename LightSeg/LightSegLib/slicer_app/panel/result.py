@@ -100,7 +100,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         stack(self._ui.summaryButtons)
 
     def _summarize(self, rows: list[Any], squares: list[Any]) -> None:
-        """The first lines, which stay in view beside Apply; where there are more, the last line says how many."""
+        """The first lines, which stay in view beside Apply; if there are more, the last line counts them."""
         view, shown = self._ui.summaryList, len(rows) if len(rows) <= SUMMARY_LINES else SUMMARY_LINES - 1
         view.clear()
         for (name, _color, volume), square in zip(rows[:shown], squares, strict=False):

@@ -17,7 +17,7 @@ from .details import details
 from .fitting import breakable
 from .formatting import fraction, letterByLetter, progressText
 
-LETTERS = 240  # of a message that stand below Apply, five lines; a dialog or the tool tip has all of it
+LETTERS = 240  # of a message that are shown below Apply, five lines; a dialog or the tool tip has all of it
 
 
 class Status:
@@ -33,7 +33,7 @@ class Status:
 
     @property
     def text(self) -> str:
-        """What is said now."""
+        """The message that is shown now."""
         return self._text
 
     def say(self, text: str) -> None:

@@ -143,7 +143,7 @@ def _add_confidence(confidence: np.ndarray, volumeNode: Any) -> Any:
     display.SetWindowLevelMinMax(0, 100)
     node.SetAndObserveImageData(image)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    # Below its volume, and not below its segmentation: what stands there counts as content of the segmentation, has no
+    # Below its volume, and not below its segmentation: what is there counts as content of the segmentation, has no
     # export, and loses its place when the segmentation is deleted.
     hierarchy, item = hierarchy_item(volumeNode)
     if item:

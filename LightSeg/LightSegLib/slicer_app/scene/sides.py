@@ -1,4 +1,4 @@
-"""On which side of the patient a region lies, and which sides a segmentation holds already."""
+"""The side of the patient that a region is on, and the sides that a segmentation holds already."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ...catalog.anatomy import sides
 from .results import input_volume, names_of_last_run
 
 ONE_SIDE = 0.75  # of a region's width that has to are on one side of the middle
-WIDEST = 1 / 3  # of the volume's width: a wider region, or a volume of little else, says nothing about sides
+WIDEST = 1 / 3  # of the volume's width: a wider region, or a volume of little else, determines no side
 
 
 def side_of_region(roiNode: Any, volumeNode: Any) -> str | None:
-    """Return the patient's side on which a region lies, by the volume's middle.
+    """Return the patient's side that a region is on, by the volume's middle.
 
     Both may be under transforms. It is a proposal: the middle of a volume need not be that of the patient.
 
