@@ -140,6 +140,15 @@ def test_a_case_of_one_slice_depends_on_its_series(tmp_path: Path) -> None:
     assert len(Source((tmp_path / file_name(4),)).files()) == SHAPE[0]
 
 
+@pytest.mark.parametrize("size", [189, 200, 330, 400, 420, 500, 700])
+def test_a_slice_that_ends_anywhere_in_its_header_is_named(tmp_path: Path, size: int) -> None:
+    write(tmp_path, slices())
+    path = tmp_path / file_name(SHAPE[0] - 1)  # without it the others are a whole volume
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=rf"{path.name} .*(ends within its header|cannot be read)"):
+        read_volume(tmp_path)
+
+
 def test_a_copy_of_one_slice_is_used_once(tmp_path: Path) -> None:
     data_sets = slices()
     volume = read_volume(write(tmp_path, [*data_sets, copy.deepcopy(data_sets[4])]))

@@ -19,6 +19,7 @@ PREFIX, PREFIX_AT = b"DICM", 128  # PS3.10, section 7.1
 BARE = (b"\x08\x00", b"\x02\x00")  # the first group of a file without that prefix
 ENDINGS = (".dcm", ".dicom", ".ima")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+STANDARD = "1.2.840.10008."  # root of the UIDs that DICOM itself assigns
 DIRECTORY = "1.2.840.10008.1.3.10"
 OBJECTS = {  # by modality
     "SEG": _("a segmentation"),
@@ -254,5 +255,7 @@ def _is_cut(data: Any) -> bool:
     """Return whether an image's header ends before its size."""
     from pydicom.uid import UID
 
-    uid = text(data, "SOPClassUID") or _media_class(data)
-    return not uid or "Image Storage" in UID(uid).name
+    stated = {text(data, "SOPClassUID"), _media_class(data)} - {""}  # the first may be cut, too
+    # Those of the standard that are no whole ones.
+    cut = (uid for uid in stated if uid.startswith(STANDARD[: len(uid)]) and UID(uid).name == uid)
+    return not stated or any(cut) or any("Image Storage" in UID(uid).name for uid in stated)
