@@ -119,12 +119,12 @@ def record_tables(batch: Batch, tables: Iterable[str]) -> None:
 
 
 def _recorded_tables(batch: Batch) -> set[str]:
-    """Return the names in the note.
+    """Return the recorded names of the batch's tables.
 
     Raises:
-        OSError: if there is none that can be read.
-        ValueError: if there is none that can be read.
-        TypeError: if there is none that can be read.
+        OSError: if there is no record.
+        ValueError: for a damaged record.
+        TypeError: for a damaged record.
     """
     return set(read_json(batch.out / RECORDS / TABLES))
 

@@ -151,11 +151,22 @@ def segment_files(
     engine: Engine | None = None,
     callbacks: Callbacks | None = None,
 ) -> Outcome:
-    """Segment all cases of an input (see `find_cases`) into the folder `out`; those done before are skipped.
+    """Segment all cases of an input; cases that are done already are skipped.
+
+    Args:
+        input_path: folder, CSV file or DICOM tree (see `find_cases`).
+        model: id, or path of a model folder.
+        out: folder of the results, created if needed.
+        settings: options, file format and picture.
+        engine: what it runs on; as many processes as fit this computer if None.
+        callbacks: take progress, and may cancel.
+
+    Returns:
+        Numbers of cases, skipped inputs with reasons, and the path of results.csv.
 
     Raises:
-        LightSegError: for what keeps all cases from being done.
-        Canceled: if `canceled` returns True.
+        LightSegError: for what keeps all cases from being done; a case that fails is reported in the table.
+        Canceled: if `canceled` of the callbacks returns True.
     """
     engine, callbacks = engine or Engine(), callbacks or Callbacks()
     with plan_batch(input_path, model, out, settings or Settings(), callbacks) as plan:

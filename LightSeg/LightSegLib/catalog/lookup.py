@@ -90,10 +90,13 @@ def bad_cards() -> dict[str, str]:
 
 
 def find_card(model: str) -> Card:
-    """Return the card of a model id, or of a model folder or card file given by its path.
+    """Return the card of a model.
+
+    Args:
+        model: id, or path of a model folder or card file.
 
     Raises:
-        UnknownModelError: which lists the closest ids.
+        UnknownModelError: if there is no such model; it lists the closest ids.
         ModelError: for a damaged card.
     """
     return card_of(resolve_model(model))

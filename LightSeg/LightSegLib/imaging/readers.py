@@ -31,14 +31,18 @@ LIKE_IMAGES = re.compile(r"\.(nii|nrrd|nhdr|mha|mhd|hdr|img|gipl|mg[hz]|mnc2?|mr
 
 
 def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
-    """Read NIfTI, NRRD, MetaImage, a multi-frame DICOM file or a folder with one DICOM series, at right angles.
+    """Read a volume from NIfTI, NRRD, MetaImage, a multi-frame DICOM file or a folder with a DICOM series.
 
     An image on a sheared grid is interpolated once (see `affine.straightened`), with a notice.
 
     Args:
+        path: file or folder.
         series: the files of the one to read among several DICOM series in the folder.
         part: which volume of a series that holds several (see `dicom.series.Stack`).
         allow_gaps: interpolate where slices of a DICOM series are missing.
+
+    Returns:
+        The volume, on a grid with right angles, in LPS mm.
 
     Raises:
         InputError: if the path is missing, unreadable, or holds anything but one scalar 3D image.

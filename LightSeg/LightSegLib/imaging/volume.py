@@ -23,11 +23,14 @@ SAMPLED = 4096  # voxels that are looked at before all
 
 @dataclass(frozen=True)
 class Volume:
-    """A scalar image: `voxels` [k, j, i] and its geometry.
+    """A scalar image.
 
     Attributes:
-        reading: what was done to get them from a file, as JSON has it.
-        notices: what of that a user should know.
+        voxels: [k, j, i], of any numeric type.
+        geometry: position of the voxels, in LPS mm.
+        name: for messages.
+        reading: what was done to read it from a file, as JSON has it.
+        notices: what a user should know about that.
     """
 
     voxels: np.ndarray
@@ -47,11 +50,16 @@ class Volume:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Labels on the input's exact grid: `voxels` [k, j, i] of integers, 0 is background.
+    """Labels on the input's exact grid.
 
-    `provenance` records how the result was made (model, version, weights hash, device, seconds, ...). `confidence`,
-    uint8 [k, j, i], is the probability of each voxel's label in percent, 0 where nothing was computed; None if it was
-    not asked for. `totals` are sums of labels.
+    Attributes:
+        voxels: integers [k, j, i]; 0 is background.
+        geometry: position of the voxels, in LPS mm.
+        labels: name, color and terms of each value.
+        provenance: how the result was made: model, version, weights' hash, device, seconds and more.
+        confidence: probability of each voxel's label in percent, uint8 [k, j, i], 0 where nothing was computed; None if
+            it was not asked for.
+        totals: sums of labels, for tables.
     """
 
     voxels: np.ndarray

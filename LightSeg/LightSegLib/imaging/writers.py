@@ -25,12 +25,15 @@ ENDINGS = (".seg.nrrd", ".nrrd", *NIFTI_ENDINGS)
 def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
     """Write labels on the input's grid as `.seg.nrrd`, `.nrrd`, `.nii.gz` or `.nii`.
 
-    `.seg.nrrd` is 3D Slicer's segmentation file: it also holds the names, colors, terminology and provenance. Voxels
-    are uint8, or uint16 where a label value needs it.
+    `.seg.nrrd` is 3D Slicer's segmentation file: it also holds the names, colors, terminology and provenance.
+
+    Args:
+        segmentation: labels; voxels become uint8, or uint16 where a label value needs it.
+        path: of the file; its ending is the format.
 
     Raises:
-        OutputError: with nothing left behind, for an unknown ending, a missing or unwritable folder, a full disk,
-            and for a sheared grid in NIfTI, which cannot hold one.
+        OutputError: with nothing left behind, for an unknown ending, a missing or unwritable folder, a full disk, and
+            for a sheared grid in NIfTI, which cannot hold one.
     """
     path = Path(path)
     check_output(path)

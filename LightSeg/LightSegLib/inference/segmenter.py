@@ -50,11 +50,12 @@ class _Run:
 class Segmenter:
     """Segments volumes with one model; its network is loaded at the first use and kept.
 
-    On the CPU the same volumes and options give the same voxels on the same machine, whatever the number of threads and
-    the memory that is free.
+    On the CPU, the same volumes and options give the same voxels on the same machine, whatever the number of
+    threads and the free memory.
 
     Args:
-        options: how it is run; another one may take its place between two runs.
+        card: of the model.
+        options: how it is run; may be replaced between two runs.
     """
 
     def __init__(self, card: Card, options: InferenceOptions | None = None) -> None:
@@ -78,7 +79,12 @@ class Segmenter:
     def backend(self) -> str:
         """Return the backend that the model is computed with on this computer.
 
-        Raises what `segment` raises of a model that cannot be loaded, and DeviceError for a backend that cannot be had.
+        Returns:
+            A name of `inference.backends.precisions.BACKENDS`, such as "float32" or "OpenVINO bfloat16".
+
+        Raises:
+            DeviceError: for a backend that this computer does not have.
+            LightSegError: for a model that cannot be loaded, as `segment`.
         """
         from .backends.devices import choose_device
         from .threads import one_thread_each
@@ -94,19 +100,27 @@ class Segmenter:
         progress: ProgressCallback | None = None,
         canceled: CancelCallback | None = None,
     ) -> Segmentation:
-        """Segment one volume per channel of the card, all on one grid; the result has that exact grid.
+        """Segment one volume per channel of the card.
 
-        Outside `roi` the result is background. Where the card has a region and a model that finds it, what is larger
-        than that region is searched first. The provenance has the notices of the volumes and, for each of them, how
-        it was read. With the option confidence, it has the least certain slices, each as voxel index i, j, k and
-        confidence.
+        Where the card has a region and a model that finds it, a larger volume is searched first.
+
+        Args:
+            volumes: one per channel of the card, all on one grid.
+            roi: box that limits the work; outside of it the result is background.
+            progress: called with a `Progress` at every step and tile.
+            canceled: called between tiles; the work ends when it returns True.
+
+        Returns:
+            Labels on the exact grid of the volumes. The provenance has the notices of the volumes and how each was
+                read; with the option confidence, also the slices with the lowest confidence, each as voxel index i, j,
+                k and confidence.
 
         Raises:
-            InputError: (memory that the run needs and this machine lacks).
-            ModelError: (memory that the run needs and this machine lacks).
-            DeviceError: (memory that the run needs and this machine lacks).
-            Canceled: within one tile of `canceled` returning True, or one batch of small tiles with as many voxels
-                as a large one.
+            InputError: for volumes that do not fit the card or each other.
+            ModelError: for a model that cannot be loaded, or a patch size that its network refuses.
+            DeviceError: for memory that the run needs and this machine lacks.
+            Canceled: within one tile of `canceled` returning True, or one batch of small tiles with as many voxels as a
+                large one.
         """
         from .finding import is_too_large
 
