@@ -101,7 +101,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         self.result = Result(self.ui)
         self.storage = Storage(self.ui, self.models)
         self.run = Run(self.ui, self.status, self.pytorch, self.start, self.onFinished, self.reason)
-        self.offer = Offer(self.ui, self.inputs.region, self.run.begin)
+        self.offer = Offer(self.ui, self.inputs.region)
         self.ui.sampleButton.clicked.connect(self.onSample)
         connectHelp(self.ui)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -241,7 +241,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
             return None
         if card is None or not self.models.agreed(card):
             return None
-        job = self.logic.start(
+        return self.logic.start(
             self.inputs.volumes(),
             card.id,
             self.output.node(),
@@ -249,8 +249,6 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
             self.output.side(),
             inferenceOptions(parameters, accept_license=True),  # the question before a download shows the license
         )
-        self.offer.settle()
-        return job
 
     def onFinished(self, job: Job) -> None:
         """Show the result of a job, or keep it for when the module is opened again."""

@@ -95,6 +95,7 @@ def chosen(window: Any) -> None:
 
 def offered(window: Any) -> None:
     window.logic.getParameterNode().input1 = add_head()
+    window.inputs.region.show(replace(find_card(HIPPOCAMPUS), region_from=None))  # one that cannot find its place
     assert window.offer.made()
 
 

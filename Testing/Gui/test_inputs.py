@@ -131,7 +131,9 @@ def test_a_model_of_more_channels_than_the_window_has_states_where_it_runs(windo
     assert "needs 5 volumes" in window.ui.applyButton.toolTip and not window.ui.applyButton.enabled
 
 
-def test_hints_about_a_frame_of_a_sequence_and_a_missing_region(window):
+def test_hints_about_a_frame_of_a_sequence_and_a_missing_region(window, model_without_finder):
+    window.refresh()
+    window.logic.getParameterNode().modelId = model_without_finder
     volume = add_volume("Beating heart", spacing=20.0)
     wait_until(lambda: chosen(window) == ["Beating heart"])
     assert window.ui.inputHint.text == "This model was made for a region of 35 x 50 x 40 mm, not for a whole volume."

@@ -35,10 +35,9 @@ def apply_and_wait(window):
 
 
 def whole_volume(window):
-    """Begin a job that takes long: a model of a small region on all of the volume."""
+    """Begin a job that takes long: the model has to find its place first."""
     window.logic.getParameterNode().roi = None
     window.ui.applyButton.click()
-    window.ui.offerWholeButton.click()
     assert window.run.running
 
 
@@ -210,25 +209,18 @@ def test_the_result_hides_the_region_until_show_brings_it_back(ready):
     assert not roi.GetDisplayVisibility()
 
 
-def test_without_a_region_apply_explains_and_offers_one(ready):
+def test_without_a_region_apply_explains_and_offers_one(ready, model_without_finder):
+    ready.refresh()
+    ready.logic.getParameterNode().modelId = model_without_finder
     ready.logic.getParameterNode().roi = None
     assert not ready.ui.offerPart.visible
     ready.ui.applyButton.click()
-    assert not ready.run.running and ready.ui.offerPart.visible
+    assert not ready.run.running and in_view(ready.ui.offerLabel) and in_view(ready.ui.offerSliceButton)
     assert "a region of 35 x 50 x 40 mm" in ready.ui.offerLabel.text
     ready.ui.offerSliceButton.click()
     assert not ready.ui.offerPart.visible and ready.logic.getParameterNode().roi is not None
     apply_and_wait(ready)
     assert [row[0] for row in table(ready)] == [ANTERIOR, POSTERIOR]
-
-    ready.logic.getParameterNode().roi = None
-    ready.ui.applyButton.click()
-    ready.ui.offerWholeButton.click()
-    assert ready.run.running and not ready.ui.offerPart.visible
-    ready.ui.applyButton.click()
-    wait_until(lambda: not ready.run.running)
-    ready.ui.applyButton.click()
-    assert not ready.run.running and ready.ui.offerPart.visible, "it is asked anew"
 
 
 def test_a_volume_as_small_as_the_region_needs_none(window):
@@ -239,6 +231,19 @@ def test_a_volume_as_small_as_the_region_needs_none(window):
     assert window.run.running and not window.ui.offerPart.visible
     window.ui.applyButton.click()
     wait_until(lambda: not window.run.running)
+
+
+def test_from_the_sample_to_both_sides_in_two_clicks(window):
+    """The model finds its place by itself: there is no region, and no question."""
+    window.ui.openvinoBox.setChecked(False)
+    for button in (window.ui.sampleButton, window.ui.applyButton):
+        assert button.visible and button.enabled
+        button.click()
+    assert window.ui.roiSelector.noneDisplay == "Found automatically" and window.ui.sideBox.currentText == "as found"
+    wait_until(lambda: not window.run.running)
+    both = [name.replace("Right", side) for side in ("Left", "Right") for name in (ANTERIOR, POSTERIOR)]
+    assert [row[0] for row in table(window)] == both
+    assert all(1.5 < float(volume) < 3.5 for _name, volume in table(window))
 
 
 def test_from_the_sample_to_a_result_in_three_clicks(window):

@@ -35,7 +35,7 @@ class Output:
         self._ui.sideLabel.setVisible(has)
         self._ui.sideBox.setVisible(has)
         if self._ui.sideBox.count:
-            self._ui.sideBox.setItemText(0, sideText(self._proposedSide()))
+            self._ui.sideBox.setItemText(0, self._proposal())
         volume = self._volume()
         self._ui.outputSelector.baseName = (
             scene.segmentation_name(volume, card.title) if volume is not None and card is not None else "Segmentation"
@@ -70,6 +70,17 @@ class Output:
             return None
         return scene.side_of_region(parameters.roi, volume)
 
+    def _proposal(self) -> str:
+        """Return the first choice of the side, and what it means now."""
+        parameters, card = self._parameters(), self._card
+        if card is not None and card.region_from is not None and parameters is not None and parameters.roi is None:
+            return _("as found")
+        return {
+            None: _("by the region"),
+            "left": _("by the region: left"),
+            "right": _("by the region: right"),
+        }[self._proposedSide()]
+
     def _otherSide(self) -> Any:
         """Return the last result, where it lacks just the side that would be segmented now."""
         parameters, volume = self._parameters(), self._volume()
@@ -78,12 +89,3 @@ class Output:
         if side is None or result is None or volume is None:
             return None
         return result if scene.lacks_side(result, volume, self._card, side) else None
-
-
-def sideText(side: str | None) -> str:
-    """Return the first choice of the side, and what it means now."""
-    return {
-        None: _("by the region"),
-        "left": _("by the region: left"),
-        "right": _("by the region: right"),
-    }[side]

@@ -10,12 +10,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...catalog.card import Card
+from .. import scene
 from .facts import millimeters
 from .fitting import stack
 
 SLICE_VIEWS = ("Red", "Yellow", "Green")  # which cross; those of comparing layouts may be side by side
 REGION_MM = (100.0, 100.0, 100.0)  # of models that say nothing about it
-MUCH_LARGER = 1.5  # than the region of a model: then a volume holds more than the model was made for
 
 
 class Region:
@@ -56,14 +56,18 @@ class Region:
         box.setChecked(roi is not None and bool(roi.GetDisplayVisibility()))
         box.blockSignals(blocked)
         self._ui.roiVolumeButton.setEnabled(self._volume() is not None)
+        finds = card is not None and card.region_from is not None
+        none = _("Found automatically") if finds else _("Whole volume")
+        if self._ui.roiSelector.noneDisplay != none:
+            self._ui.roiSelector.noneDisplay = none
         stack(self._ui.roiButtons)
 
     def missing(self) -> str:
-        """Return what a model of a small region was made for, where a larger volume has no region; else nothing."""
+        """Return why a region is needed, where the model cannot find its place in a larger volume; else nothing."""
         card, volume = self._card, self._volume()
-        if card is None or card.roi_mm is None or self.node is not None or volume is None:
+        if card is None or card.roi_mm is None or card.region_from is not None:
             return ""
-        if not any(_lengths(volume) > MUCH_LARGER * max(card.roi_mm)):
+        if self.node is not None or volume is None or not scene.is_too_large(volume, card):
             return ""
         return _("This model was made for a region of {size} mm, not for a whole volume.").format(
             size=millimeters(card.roi_mm)
@@ -143,10 +147,3 @@ def whereSlicesCross() -> list[float]:
     distances = ((origins - origins[0]) * normals).sum(axis=1)
     point: list[float] = (origins[0] + np.linalg.lstsq(normals, distances, rcond=None)[0]).tolist()
     return point
-
-
-def _lengths(volume: Any) -> np.ndarray:
-    """Return of the box around a volume along R, A and S, in mm."""
-    bounds = [0.0] * 6
-    volume.GetRASBounds(bounds)
-    return np.diff(np.reshape(bounds, (3, 2)))[:, 0]

@@ -10,13 +10,14 @@ from .coordinates import world_position
 from .results import input_volume, names_of_last_run, segment_volumes, total_volumes
 from .segmentations import check_output, segmentation_name, write_segmentation
 from .sides import lacks_side, side_of_region
-from .volumes import roi_from_node, same_grid, volume_from_node, volumes_from_nodes
+from .volumes import is_too_large, roi_from_node, same_grid, volume_from_node, volumes_from_nodes
 
 __all__ = [
     "ATTRIBUTES",
     "CONFIDENCE_ROLE",
     "check_output",
     "input_volume",
+    "is_too_large",
     "lacks_side",
     "names_of_last_run",
     "provenance_of",

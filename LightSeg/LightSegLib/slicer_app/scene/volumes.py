@@ -13,6 +13,7 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 
+from ...catalog.card import Card
 from ...core.errors import InputError
 from ...core.i18n import tr as _
 from ...imaging.affine import snapped
@@ -111,6 +112,13 @@ def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
     volumeNode.GetIJKToRASMatrix(local)
     bent = BentVolume(voxels, array_of(local), transform_between(volumeNode.GetParentTransformNode(), None), name)
     return bent.straightened(), bent
+
+
+def is_too_large(volumeNode: Any, card: Card) -> bool:
+    """Return whether a volume is larger than what a model of a small region takes as a whole."""
+    from ...inference.finding import is_too_large
+
+    return is_linear(volumeNode) and is_too_large(card, card.preprocessing, _geometry(volumeNode), None)
 
 
 def same_grid(volumeNode: Any, other: Any) -> bool:
