@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 
-LARGEST_PATCH = 1024  # voxels along a side
+LEAST_PATCH, MOST_PATCH = 8, 1024  # voxels along a side; an image is cut into tiles of that size
 LARGEST = 1_000_000  # of any number but those below: no training takes as many epochs
 MOST = {
     "seed": (1 << 63) - 1,
@@ -73,11 +73,12 @@ class TrainingOptions:
             ema_decay=0,
             validation_fraction=0,
         )
-        if self.patch_size is not None and not 1 <= min(self.patch_size) <= max(self.patch_size) <= LARGEST_PATCH:
+        if self.patch_size is not None and not all(LEAST_PATCH <= side <= MOST_PATCH for side in self.patch_size):
             raise InputError(
                 _(
-                    "patch_size is {patch_size}, but each side must be from 1 to {most} voxels. Choose another value."
-                ).format(patch_size=self.patch_size, most=LARGEST_PATCH)
+                    "patch_size is {patch_size}, but each side must be from {least} to {most} voxels. "
+                    "Choose another value."
+                ).format(patch_size=self.patch_size, least=LEAST_PATCH, most=MOST_PATCH)
             )
         if not self.learning_rate > 0:
             raise InputError(

@@ -352,6 +352,7 @@ def test_a_card_trained_on_other_data_drops_what_it_stated_of_its_own(raw_datase
         {"seed": 10**23},
         {"patch_size": (100_000, 100_000, 100_000)},
         {"patch_size": (16, 0, 16)},
+        {"patch_size": (1, 1, 1)},
     ],
 )
 def test_options_with_which_no_training_is_possible_are_refused(change: dict[str, float]) -> None:
