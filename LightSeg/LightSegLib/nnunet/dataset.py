@@ -63,6 +63,8 @@ def read_names(dataset: Any) -> Names:
                     "dataset.labels.{name} is a region with several values, but training needs one value per label"
                 ).format(name=name)
             )
+        if values[0] in labels:
+            raise FieldError(f"dataset.labels.{name} has the value {values[0]}, as another label does")
         labels[values[0]] = str(name)
     labels.pop(0, None)
     return Names(str(dataset.get("name", "")), channels, labels)

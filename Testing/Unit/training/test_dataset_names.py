@@ -63,10 +63,11 @@ def test_what_is_not_stated_gets_a_plain_name_or_none(folder: Path) -> None:
         ({"labels": {"whole": [1, 2]}}, "dataset.labels.whole is a region with several values"),
         ({"labels": {"1": "a", "b": None}}, "dataset.labels.b must be a whole number"),
         ({"labels": {"b": -1}}, "dataset.labels.b must be at least 0"),
+        ({"labels": {"a": 1, "b": 1}}, "dataset.labels.b has the value 1, as another label does"),
         ({"channel_names": {"0": "T2", "2": "ADC"}}, "dataset.channel_names must number the channels 0, 1, 2"),
         ([], "is not a JSON object"),
     ],
-    ids=["no table", "region", "no number", "negative", "channels with a gap", "list"],
+    ids=["no table", "region", "no number", "negative", "twice", "channels with a gap", "list"],
 )
 def test_a_description_that_cannot_be_meant_names_its_field(folder: Path, description: Any, words: str) -> None:
     with pytest.raises(InputError, match=rf"{words}.*\. Correct .*dataset\.json\.$"):
