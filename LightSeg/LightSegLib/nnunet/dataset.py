@@ -64,7 +64,11 @@ def read_names(dataset: Any) -> Names:
                 ).format(name=name)
             )
         if values[0] in labels:
-            raise FieldError(f"dataset.labels.{name} has the value {values[0]}, as another label does")
+            raise FieldError(
+                _("{field} has the value {value}, as another label does").format(
+                    field=f"dataset.labels.{name}", value=values[0]
+                )
+            )
         labels[values[0]] = str(name)
     labels.pop(0, None)
     return Names(str(dataset.get("name", "")), channels, labels)
