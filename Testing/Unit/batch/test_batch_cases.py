@@ -62,7 +62,7 @@ def test_images_that_are_not_read_are_named(tmp_path: Path) -> None:
     cases, skipped_inputs = found(tmp_path)
     assert set(cases) == {"a", "d", "i", "P1_20240101_5"}
     assert set(skipped_inputs) == {str(tmp_path / name) for name in unread}
-    assert "no ending of an image that is read (.nrrd" in skipped_inputs[str(tmp_path / "c.hdr")]
+    assert "extension of a supported image format (.nrrd" in skipped_inputs[str(tmp_path / "c.hdr")]
 
 
 def test_nothing_of_a_folder_vanishes_without_a_word(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_channels_are_joined_by_their_numbers_and_what_is_incomplete_is_reported
     assert (
         skipped_inputs[str(tmp_path / "part_0000.nii.gz")] == "belongs to an incomplete case (missing: part_0002 (T2))"
     )
-    assert "is not clearly one of T1, T1ce, T2, FLAIR" in skipped_inputs[str(tmp_path / "x.nii")]
+    assert "is not clearly one of the channels T1, T1ce, T2, FLAIR" in skipped_inputs[str(tmp_path / "x.nii")]
 
 
 def test_channels_are_joined_by_names_in_a_folder_for_each_case(tmp_path: Path) -> None:

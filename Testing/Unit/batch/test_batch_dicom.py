@@ -64,7 +64,7 @@ def test_what_a_series_has_beside_its_volume_and_what_is_damaged_is_listed(tmp_p
         cases["P1_20240101_6"].channels[0].read()
     assert skipped_inputs == {
         f"{tmp_path / 'turned'}, series 5 T1 MPRAGE, {file_name(0)}": "differs from the rest of its series in "
-        "its series",
+        "orientation",
         str(tmp_path / "turned" / "cut.dcm"): "ends within its header",
     }
 
