@@ -131,6 +131,8 @@ def write_slim(checkpoint: Checkpoint, path: Path) -> None:
         OutputError: if the file or folder cannot be written.
     """
     about = {name: value for name, value in vars(checkpoint).items() if name not in ("state", "other_folds")}
+    if checkpoint.network is None:  # only files of another kind have it
+        del about["network"]
     other_folds = {"other_folds": list(map(dict, checkpoint.other_folds))} if checkpoint.other_folds else {}
     # As text: pickle writes one string twice or once by whether it is one object in memory.
     save_torch({"format": SLIM, "about": json.dumps(about), "weights": dict(checkpoint.state), **other_folds}, path)
