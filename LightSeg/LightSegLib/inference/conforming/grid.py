@@ -1,0 +1,221 @@
+"""An image on FreeSurfer's grid, with its intensities from 0 to 255, and labels on the way back.
+
+Source: FreeSurfer's `mri_convert --conform`: 256 voxels of 1 mm along left, inferior and anterior, about the middle of
+the image; linear interpolation, one byte a voxel, with the 99.9 % quantile of what is above the minimum as the largest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ...catalog.card import Preprocessing
+from ...core.errors import InputError
+from ...core.i18n import tr as _
+from ...imaging.geometry import Geometry, to_sitk
+from ...imaging.region import Region, Slices
+from ...imaging.volume import Volume
+from ..processing.normalization import IntensityTransform, fit_normalization, normalized
+
+SIZE = 256  # voxels of 1 mm along each axis
+LARGEST = 255
+QUANTILE = 0.999
+# Columns, in LPS: i to the front, j down, k to the left; arrays [k, j, i] have the order of FreeSurfer's L, I, A then.
+DIRECTION = (0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+DARK = 0.04  # of the brightest: what is darker around a head is air, with its noise
+MARGIN = 4  # voxels around what is brighter
+MUCH = 1 << 22  # voxels of an image of which every second, third, ... is looked at along each axis
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Conformed:
+    """A volume on FreeSurfer's grid.
+
+    image: uint8 [k, j, i], axes along L, I, A. grid: where it lies. original: the volume's own grid.
+    region: the part of the volume to be labeled. transform: from bytes to the network's input.
+    """
+
+    image: np.ndarray
+    grid: Geometry
+    original: Geometry
+    region: Slices
+    transform: IntensityTransform
+
+    @property
+    def shape(self) -> Shape:
+        return self.grid.shape
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows from `start` to before `stop` of the network's input, float32 [stop - start, j, i]."""
+        return normalized(self.image, slice(start, stop), self.transform)
+
+    @property
+    def lowest(self) -> float:
+        """The network's input where the image is darkest."""
+        return float(self.transform(torch.zeros(1)))
+
+    def head(self) -> np.ndarray:
+        """Which voxels [k, j, i] are brighter than air and its noise, with what few lie around them; bool."""
+        bright = self.image > DARK * LARGEST
+        return ndimage.binary_dilation(ndimage.binary_opening(bright), iterations=MARGIN)
+
+    def returned(self, values: np.ndarray, outside: int = 0) -> np.ndarray:
+        """Values [k, j, i] of the grid at the volume's voxels, each that of the nearest; `outside` beyond the grid.
+
+        The result has the volume's grid, and `outside` where no labels are wanted.
+        """
+        import SimpleITK as sitk
+
+        wanted = _part(self.original, self.region)
+        resampler = sitk.ResampleImageFilter()
+        resampler.SetSize([part.stop - part.start for part in self.region[::-1]])
+        resampler.SetOutputSpacing(wanted.spacing)
+        resampler.SetOutputOrigin(wanted.origin)
+        resampler.SetOutputDirection(wanted.direction)
+        resampler.SetInterpolator(sitk.sitkNearestNeighbor)
+        resampler.SetDefaultPixelValue(outside)
+        full = np.full(self.original.shape, outside, values.dtype)
+        full[self.region] = sitk.GetArrayViewFromImage(resampler.Execute(to_sitk(values, self.grid)))
+        return full
+
+
+def conform(volume: Volume, steps: Preprocessing, roi: Region | None = None) -> Conformed:
+    """Bring a volume to FreeSurfer's grid and normalize it by a card's rule.
+
+    The grid lies about the middle of the image; where the image is larger than the grid, about what is bright in it.
+    roi: where labels are wanted; of an image that is too large, nothing else is looked at.
+
+    Raises InputError for a sheared grid, for an image of one intensity, for one in which what is bright does not fit
+    into the grid, and for one that shows two heads.
+    """
+    geometry = volume.geometry
+    if not geometry.is_orthogonal:
+        raise InputError(
+            _(
+                "{volume} has a sheared grid (for example a CT with gantry tilt), so distances in it are skewed. "
+                "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
+            ).format(volume=volume.name)
+        )
+    region = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
+    lowest, brightest = _range(volume)
+    content = _content(volume, lowest + 2 * DARK * (brightest - lowest))
+    if roi is not None and not _fits(content):
+        volume = _cropped(volume, region)
+        content = _content(volume, lowest + 2 * DARK * (brightest - lowest))
+    if not _fits(content):
+        extent = " x ".join(f"{high - low:.0f}" for low, high in content.T)
+        raise InputError(
+            _(
+                "{volume} shows {extent} mm, and this model takes heads in {size} mm. "
+                "Set a region of interest around the head."
+            ).format(volume=volume.name, extent=extent, size=SIZE)
+        )
+    grid = _grid(volume.geometry, content)
+    image = _bytes(_resampled(volume, grid, lowest), volume)
+    rule = steps.normalization[0]
+    return Conformed(image, grid, geometry, region, fit_normalization(image, rule, volume.name))
+
+
+def _range(volume: Volume) -> tuple[float, float]:
+    """Minimum and QUANTILE, of what is above it, of some voxels."""
+    values = _sparse(volume.voxels)
+    lowest = float(values.min())
+    above = values[values > lowest]
+    if above.size == 0:
+        raise InputError(
+            _(
+                "{volume} has the same intensity everywhere. Choose a volume that shows a head, or check the file."
+            ).format(volume=volume.name)
+        )
+    return lowest, float(np.quantile(above, QUANTILE))
+
+
+def _sparse(voxels: np.ndarray) -> np.ndarray:
+    step = max(1, math.ceil((voxels.size / MUCH) ** (1 / 3)))
+    return voxels[::step, ::step, ::step]
+
+
+def _content(volume: Volume, threshold: float) -> np.ndarray:
+    """Bounds of what is brighter, LPS mm [2, 3]."""
+    bright = ndimage.binary_opening(volume.voxels > threshold)
+    if not bright.any():
+        bright = volume.voxels > threshold
+    parts = [np.flatnonzero(bright.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    if not parts[0].size:
+        raise InputError(
+            _("{volume} shows nothing but noise. Choose a volume that shows a head.").format(volume=volume.name)
+        )
+    corners = np.array([[i, j, k, 1.0] for k, j, i in itertools.product(*((part[0], part[-1]) for part in parts))])
+    places = (volume.geometry.index_to_world @ corners.T)[:3]
+    return np.stack((places.min(axis=1), places.max(axis=1)))
+
+
+def _fits(content: np.ndarray) -> bool:
+    return bool((content[1] - content[0] <= SIZE).all())
+
+
+def _grid(geometry: Geometry, content: np.ndarray) -> Geometry:
+    """FreeSurfer's grid, whose voxel SIZE / 2 lies at half of the image's voxels along each axis."""
+    k, j, i = geometry.shape
+    center = (geometry.index_to_world @ [i / 2, j / 2, k / 2, 1.0])[:3]
+    half = SIZE / 2
+    if (content[0] < center - half).any() or (content[1] > center + half - 1).any():
+        center = content.mean(axis=0)
+    origin = center - np.reshape(DIRECTION, (3, 3)) @ np.full(3, half)
+    return Geometry((SIZE,) * 3, (1.0,) * 3, tuple(map(float, origin)), DIRECTION)  # type: ignore[arg-type]
+
+
+def _resampled(volume: Volume, grid: Geometry, lowest: float) -> np.ndarray:
+    import SimpleITK as sitk
+
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize(grid.shape[::-1])
+    resampler.SetOutputSpacing(grid.spacing)
+    resampler.SetOutputOrigin(grid.origin)
+    resampler.SetOutputDirection(grid.direction)
+    resampler.SetInterpolator(sitk.sitkLinear)
+    resampler.SetDefaultPixelValue(lowest)
+    values = sitk.GetArrayFromImage(resampler.Execute(to_sitk(volume.voxels.astype(np.float32), volume.geometry)))
+    return np.asarray(values)
+
+
+def _bytes(values: np.ndarray, volume: Volume) -> np.ndarray:
+    """From 0, the minimum, to LARGEST, QUANTILE of what is above it."""
+    lowest = float(values.min())
+    above = values[values > lowest]
+    largest = float(np.quantile(above, QUANTILE)) if above.size else lowest
+    if not largest > lowest:
+        raise InputError(
+            _(
+                "{volume} has the same intensity everywhere in the region to segment. "
+                "Choose a region that contains the head, or check the image."
+            ).format(volume=volume.name)
+        )
+    scaled = (values - lowest) * (LARGEST / (largest - lowest))
+    return np.rint(np.clip(scaled, 0, LARGEST, out=scaled), out=scaled).astype(np.uint8)
+
+
+def _cropped(volume: Volume, region: Slices) -> Volume:
+    return replace(volume, voxels=volume.voxels[region], geometry=_part(volume.geometry, region))
+
+
+def _part(geometry: Geometry, region: Slices) -> Geometry:
+    """The grid of a part of a volume."""
+    matrix = geometry.index_to_world
+    matrix[:3, 3] = (matrix @ [*(part.start for part in region[::-1]), 1.0])[:3]
+    k, j, i = (part.stop - part.start for part in region)
+    return Geometry((k, j, i), geometry.spacing, tuple(map(float, matrix[:3, 3])), geometry.direction)  # type: ignore[arg-type]
+
+
+def _everything(shape: Sequence[int]) -> Slices:
+    k, j, i = (slice(0, length) for length in shape)
+    return k, j, i

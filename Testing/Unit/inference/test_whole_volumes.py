@@ -1,0 +1,108 @@
+"""A network over a whole volume in bounded memory: the numbers of the whole volume at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+import numpy as np
+import pytest
+import torch
+from LightSegLib.inference.conforming.boxes import computed, filled, row_boxes, whole
+from LightSegLib.inference.conforming.by_layers import ByLayers
+from LightSegLib.inference.conforming.by_rows import ByRows, Computer
+from LightSegLib.inference.threads import AtOnce, pool
+from LightSegLib.networks.meshnet import MeshNet
+
+AIR = 0.25
+SHAPE = (40, 33, 37)
+
+
+def network(norm: str, dilations: tuple[int, ...] = (1, 2, 4, 2, 1), activation: str = "elu") -> MeshNet:
+    torch.manual_seed(0)
+    made = MeshNet(1, 3, 4, dilations, activation, norm, bias=norm != "instance").eval()
+    if norm == "batch":
+        for each in made.norms:
+            each.running_mean.normal_()
+            each.running_var.uniform_(0.5, 2)
+    return made
+
+
+def ball(shape: tuple[int, int, int], middle: tuple[float, ...], radius: float) -> np.ndarray:
+    grid = np.indices(shape)
+    return sum((axis - place) ** 2 for axis, place in zip(grid, middle, strict=True)) < radius**2
+
+
+def image(body: np.ndarray) -> torch.Tensor:
+    volume = torch.full(body.shape, AIR)
+    volume[torch.from_numpy(body)] = torch.rand(int(body.sum()), generator=torch.Generator().manual_seed(1))
+    return volume
+
+
+class Logits:
+    """What a run decides on, put together; NaN where it did not compute."""
+
+    def __init__(self, outputs: int, shape: tuple[int, int, int]) -> None:
+        self.values = torch.full((outputs, *shape), torch.nan)
+
+    def __call__(self, logits: torch.Tensor, row: int, j: int, i: int) -> None:
+        _, height, width = logits.shape
+        part = self.values[:, row, j : j + height, i : i + width]
+        assert part.isnan().all()  # nothing twice
+        part[:] = logits
+
+
+def run(net: MeshNet, volume: torch.Tensor, body: np.ndarray, executor: Executor, step: int = 4) -> torch.Tensor:
+    shape = tuple(volume.shape)
+    computer = Computer(executor, torch.device("cpu"), step=step)
+    wanted, varied = row_boxes(body), row_boxes((volume != AIR).numpy())
+    if net.arguments["norm"] == "instance":
+        whole_volume: ByRows | ByLayers = ByLayers(net, wanted, shape, computer)
+    else:
+        whole_volume = ByRows(net, wanted, varied, AIR, shape, computer)
+    logits, done = Logits(3, shape), []
+    whole_volume.run(lambda start, stop: volume[start:stop], logits, done.append)
+    assert done == sorted(done) and done[-1] == shape[0]
+    return logits.values
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "instance"])
+@pytest.mark.parametrize(
+    ("middle", "radius"), [((20, 16, 18), 5), ((20, 16, 18), 12), ((6, 30, 3), 9), ((39, 0, 18), 7), ((0, 0, 0), 99)]
+)
+def test_the_logits_are_those_of_the_whole_volume(norm: str, middle: tuple[int, ...], radius: int) -> None:
+    net, body = network(norm), ball(SHAPE, middle, radius)
+    volume = image(body)
+    with torch.inference_mode():
+        expected = net(volume[None, None])[0]
+    found = run(net, volume, body, AtOnce())
+    computed_there = ~found.isnan()
+    assert computed_there[:, torch.from_numpy(body)].all()
+    torch.testing.assert_close(found[computed_there], expected[computed_there], atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["none", "instance"])
+def test_threads_and_steps_change_no_digit(norm: str) -> None:
+    net, body = network(norm, (4, 1, 2), "gelu"), ball(SHAPE, (20, 16, 18), 14)
+    volume = image(body)
+    first = run(net, volume, body, AtOnce())
+    with pool(3) as three:
+        for step in (2, 6):
+            assert torch.equal(run(net, volume, body, three, step).nan_to_num(9), first.nan_to_num(9))
+
+
+def test_voxels_that_change_nothing_are_left_out_and_no_others() -> None:
+    shape, body = (64, 60, 62), ball((64, 60, 62), (32, 30, 31), 6)
+    boxes = row_boxes(body)
+    sizes = {}
+    for reach in ((9, 1), (5, 5), (1, 9)):
+        layer = computed(boxes, boxes, reach, shape)
+        sizes[reach] = int(filled(layer).sum())
+        assert sizes[reach] == int(filled(boxes).sum()) + 2 * min(reach)
+    border = computed(boxes, boxes, (27, 3), shape)  # the zeros outside the volume matter here
+    assert filled(border)[:3].all() and (border[32] == (0, 60, 0, 62)).all()
+
+
+def test_a_noisy_image_is_computed_wherever_it_is_seen() -> None:
+    shape, body = (40, 36, 38), ball((40, 36, 38), (20, 18, 19), 4)
+    layer = computed(row_boxes(body), whole(shape), (6, 3), shape)
+    assert layer[20].tolist() == [18 - 3 - 6, 18 + 4 + 6, 19 - 3 - 6, 19 + 4 + 6]
