@@ -178,7 +178,7 @@ class Preprocessing:
         normalize_first: normalize before resampling, as nnU-Net v2 does.
         alignment: in place of all that, where a model needs its images in one position.
         conform: before the normalization, in place of all else, FreeSurfer's grid and intensities (see
-            `inference.conforming.grid`); the network then sees the whole of it.
+            `inference.conformed`); the network then sees the whole of it.
     """
 
     orientation: str = "RAS"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .plan import ExecutionPlan
     from .processing.preprocess import NetworkInput
     from .sliding_window import TileSampler
+    from .whole_image import WholeImage
 
 UNSIGNED = ("percentile", "minmax")  # normalizations to the range from 0 to 1
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
@@ -193,6 +194,7 @@ class Segmenter:
     ) -> Segmentation:
         """Segment with a given number of threads; see `segment`."""
         from .processing.restore import keep_largest_component
+        from .whole_image import WholeImage
 
         started = time.perf_counter()
         reporter = Reporter(progress, canceled)
@@ -200,7 +202,10 @@ class Segmenter:
         prepared = self._prepare(volumes, roi, reporter, threads)
         reporter.step(_("Loading model"))
         self._load(progress, canceled)
-        run = self._run(prepared, reporter, threads)
+        if isinstance(prepared, WholeImage):
+            run = self._run_whole(prepared, reporter, threads)
+        else:
+            run = self._run(prepared, reporter, threads)
         reporter.step(_("Restoring"))
         result = run.result
         largest = self.options.rules(self.card).largest_component
@@ -225,13 +230,15 @@ class Segmenter:
 
     def _prepare(
         self, volumes: Sequence[Volume], roi: RegionOfInterest | None, reporter: Reporter, threads: int
-    ) -> NetworkInput:
+    ) -> NetworkInput | WholeImage:
         """Return the network's input of the volumes."""
         from .alignment.align import align
         from .alignment.template import open_template
         from .processing.preprocess import prepare
         from .threads import pool
 
+        if self._sees_whole_image():
+            return self._whole_image(volumes[0], roi)
         steps = self.options.preprocessing(self.card)
         rules = steps.alignment
         if rules is None:
@@ -241,6 +248,30 @@ class Segmenter:
         reporter.step(_("Finding the {subject}").format(subject=rules.subject))
         with pool(min(threads, MOST_SEARCHES)) as workers:
             return align(volumes, steps, self._template, roi, reporter.check_canceled, workers)
+
+    def _sees_whole_image(self) -> bool:
+        """Return whether the model takes an image in a way of its own, without tiles."""
+        return self.card.preprocessing.conform
+
+    def _whole_image(self, volume: Volume, roi: RegionOfInterest | None) -> WholeImage:
+        """Return a volume as such a model takes it.
+
+        Raises:
+            InputError: if the volume cannot be what the model takes.
+        """
+        from .conformed import conform
+
+        if doubt := self._other_modality(volume):
+            raise InputError(doubt)
+        return conform(volume, self.card.preprocessing, roi)
+
+    def _run_whole(self, image: WholeImage, reporter: Reporter, threads: int) -> _Run:
+        """Return labels of such a model."""
+        from .whole_image import run_whole_image
+
+        rules = self.options.rules(self.card)
+        run = run_whole_image(image, self._networks[0], rules, self.options, reporter, threads)
+        return _Run(run.result, run.plan, run.backend, run.needed, run.notices)
 
     def _check(self, volumes: Sequence[Volume]) -> None:
         """Check that the volumes fit the card.
@@ -292,22 +323,8 @@ class Segmenter:
                     "the option --orientation LPS reorients the image."
                 ).format(volume=volume.name)
             )
-        stated = volume.reading.get("modality", card.modality)
-        if stated != card.modality and OTHER_MODALITY not in (stated, card.modality):
-            notices.append(
-                _(
-                    "{volume} is {stated} according to its DICOM attributes, "
-                    "but this model was made for {needed}. The result is probably wrong: "
-                    "choose a model for {stated}."
-                ).format(volume=volume.name, stated=stated, needed=card.modality)
-            )
-        elif card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
-            notices.append(
-                _(
-                    "{volume} has voxels far below 0, as a CT in Hounsfield units has, "
-                    "but this model was made for MR. The result is probably wrong unless it is an MR image."
-                ).format(volume=volume.name)
-            )
+        if doubt := self._other_modality(volume):
+            notices.append(doubt)
         of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
         if roi is not None and of_image and card.roi_mm is None and card.region_from is None:
             notices.append(
@@ -318,6 +335,23 @@ class Segmenter:
                 )
             )
         return notices
+
+    def _other_modality(self, volume: Volume) -> str:
+        """Return what speaks for another modality than the model's; empty if nothing does."""
+        card = self.card
+        stated = volume.reading.get("modality", card.modality)
+        if stated != card.modality and OTHER_MODALITY not in (stated, card.modality):
+            return _(
+                "{volume} is {stated} according to its DICOM attributes, "
+                "but this model was made for {needed}. The result is probably wrong: "
+                "choose a model for {stated}."
+            ).format(volume=volume.name, stated=stated, needed=card.modality)
+        if card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
+            return _(
+                "{volume} has voxels far below 0, as a CT in Hounsfield units has, "
+                "but this model was made for MR. The result is probably wrong unless it is an MR image."
+            ).format(volume=volume.name)
+        return ""
 
     def _load(self, progress: ProgressCallback | None, canceled: CancelCallback | None) -> None:
         """Load the networks, once."""
@@ -412,7 +446,10 @@ class Segmenter:
     def _backend(self, device: torch.device) -> str:
         """Return the backend for a device."""
         from .backends.accelerate import choose_backend
+        from .whole_image import whole_image_backend
 
+        if self._sees_whole_image():
+            return whole_image_backend(self.options, device)
         return choose_backend(self._model(), device, self.options.precision, self.options.openvino)
 
     def _model(self) -> Model:

@@ -7,9 +7,9 @@ from concurrent.futures import Executor
 import numpy as np
 import pytest
 import torch
-from LightSegLib.inference.conforming.boxes import computed, filled, row_boxes, whole
-from LightSegLib.inference.conforming.by_layers import ByLayers
-from LightSegLib.inference.conforming.by_rows import ByRows, Computer
+from LightSegLib.inference.by_layers import ByLayers
+from LightSegLib.inference.by_rows import ByRows, Computer
+from LightSegLib.inference.row_boxes import computed, filled, row_boxes, whole
 from LightSegLib.inference.threads import AtOnce, pool
 from LightSegLib.networks.meshnet import MeshNet
 

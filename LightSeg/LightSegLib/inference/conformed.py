@@ -14,15 +14,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...catalog.card import Preprocessing
-from ...core.errors import InputError
-from ...core.i18n import tr as _
-from ...imaging.geometry import Geometry, to_sitk
-from ...imaging.region import Region, Slices
-from ...imaging.volume import Volume
-from ..processing.normalization import IntensityTransform, fit_normalization, normalized
+from ..catalog.card import Inference, Preprocessing
+from ..core.errors import InputError, ModelError
+from ..core.i18n import tr as _
+from ..imaging.geometry import Geometry, to_sitk
+from ..imaging.roi import RegionOfInterest, Slices
+from ..imaging.volume import Volume
+from ..networks.meshnet import MeshNet
+from .by_layers import ByLayers
+from .by_rows import PAIR, STRIP, ByRows, Computer
+from .labeling import InferenceResult
+from .processing.normalization import IntensityTransform, fit_normalization, normalized
+from .processing.restore import Decision
+from .row_boxes import row_boxes
+from .whole_image import Report, WholeImage
 
 SIZE = 256  # voxels of 1 mm along each axis
 LARGEST = 255
@@ -31,13 +38,14 @@ QUANTILE = 0.999
 DIRECTION = (0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 DARK = 0.04  # of the brightest: what is darker around a head is air, with its noise
 MARGIN = 4  # voxels around what is brighter
+LEAST = 100_000  # voxels of 1 mm that a brain, or what there is of it, has at least
 MUCH = 1 << 22  # voxels of an image of which every second, third, ... is looked at along each axis
 
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Conformed:
+class Conformed(WholeImage):
     """A volume on FreeSurfer's grid.
 
     image: uint8 [k, j, i], axes along L, I, A. grid: where it lies. original: the volume's own grid.
@@ -49,10 +57,64 @@ class Conformed:
     original: Geometry
     region: Slices
     transform: IntensityTransform
+    name: str = "The volume"
 
     @property
     def shape(self) -> Shape:
         return self.grid.shape
+
+    def bytes_needed(self, network: nn.Module, rules: Inference, computer: Computer) -> int:
+        """Return the memory that `label` takes: what is kept of features, pieces of work, and labels on both grids."""
+        piece = 30 * max(4, self._outputs(network)) * STRIP * SIZE * PAIR * 4
+        grids = 3 * self.image.size + 2 * math.prod(self.original.shape)
+        return self._way(network, computer).nbytes + computer.step * piece + grids
+
+    def label(
+        self, network: nn.Module, rules: Inference, computer: Computer, confidence: bool, report: Report
+    ) -> InferenceResult:
+        """Return labels on the volume's grid.
+
+        Raises:
+            InputError: if there is too little of a brain.
+        """
+        decision = Decision.of(rules)
+        labels = np.zeros(self.shape, np.uint8 if self._outputs(network) <= 256 else np.uint16)
+        sure = np.full(self.shape, 100, np.uint8) if confidence else None
+
+        def decide(logits: Tensor, row: int, j: int, i: int) -> None:
+            part = (row, slice(j, j + logits.shape[1]), slice(i, i + logits.shape[2]))
+            labels[part] = decision.labels(logits[None])[0].cpu().numpy()
+            if sure is not None:
+                sure[part] = decision.percent(logits[None])[0].cpu().numpy()
+
+        self._way(network, computer).run(self.rows, decide, lambda rows: report(rows, self.shape[0]))
+        if np.count_nonzero(labels) < LEAST:
+            raise InputError(
+                _(
+                    "No brain was found in {volume}, or too little of one. Choose a volume that shows a head, "
+                    "check that its directions are right, or choose another model."
+                ).format(volume=self.name)
+            )
+        full = self.returned(labels)
+        certain = None if sure is None else self.returned(sure, outside=100)
+        return InferenceResult(full, full[self.region], certain, None if certain is None else certain[self.region])
+
+    def _way(self, network: nn.Module, computer: Computer) -> ByRows | ByLayers:
+        """Return what computes the network on this grid."""
+        if not isinstance(network, MeshNet):
+            raise ModelError(
+                _("The network {network} cannot see a whole image at once. Correct preprocessing.conform.").format(
+                    network=type(network).__name__
+                )
+            )
+        wanted = row_boxes(self.head())
+        if network.arguments["norm"] == "instance":
+            return ByLayers(network, wanted, self.shape, computer)
+        varied = row_boxes(self.image != 0)
+        return ByRows(network, wanted, varied, self.lowest, self.shape, computer)
+
+    def _outputs(self, network: nn.Module) -> int:
+        return int(network.arguments["classes"]) if isinstance(network, MeshNet) else 2
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Rows from `start` to before `stop` of the network's input, float32 [stop - start, j, i]."""
@@ -69,9 +131,9 @@ class Conformed:
         return ndimage.binary_dilation(ndimage.binary_opening(bright), iterations=MARGIN)
 
     def returned(self, values: np.ndarray, outside: int = 0) -> np.ndarray:
-        """Values [k, j, i] of the grid at the volume's voxels, each that of the nearest; `outside` beyond the grid.
+        """Return values [k, j, i] of the grid at the volume's voxels, each that of the nearest.
 
-        The result has the volume's grid, and `outside` where no labels are wanted.
+        The result has the volume's grid: `outside` beyond this grid, and 0 where no labels are wanted.
         """
         import SimpleITK as sitk
 
@@ -83,12 +145,12 @@ class Conformed:
         resampler.SetOutputDirection(wanted.direction)
         resampler.SetInterpolator(sitk.sitkNearestNeighbor)
         resampler.SetDefaultPixelValue(outside)
-        full = np.full(self.original.shape, outside, values.dtype)
+        full = np.zeros(self.original.shape, values.dtype)
         full[self.region] = sitk.GetArrayViewFromImage(resampler.Execute(to_sitk(values, self.grid)))
         return full
 
 
-def conform(volume: Volume, steps: Preprocessing, roi: Region | None = None) -> Conformed:
+def conform(volume: Volume, steps: Preprocessing, roi: RegionOfInterest | None = None) -> Conformed:
     """Bring a volume to FreeSurfer's grid and normalize it by a card's rule.
 
     The grid lies about the middle of the image; where the image is larger than the grid, about what is bright in it.
@@ -122,7 +184,7 @@ def conform(volume: Volume, steps: Preprocessing, roi: Region | None = None) -> 
     grid = _grid(volume.geometry, content)
     image = _bytes(_resampled(volume, grid, lowest), volume)
     rule = steps.normalization[0]
-    return Conformed(image, grid, geometry, region, fit_normalization(image, rule, volume.name))
+    return Conformed(image, grid, geometry, region, fit_normalization(image, rule, volume.name), volume.name)
 
 
 def _range(volume: Volume) -> tuple[float, float]:

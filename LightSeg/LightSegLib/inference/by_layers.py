@@ -13,11 +13,11 @@ from concurrent.futures import Future
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...networks.meshnet import MeshNet
-from .boxes import around
+from ..networks.meshnet import MeshNet
 from .by_rows import PAIR, STRIP, Computer, Decide, Source, gathered
+from .row_boxes import around
 
 
 class Rows:
@@ -73,6 +73,7 @@ class ByLayers:
         before: Rows | Image = Image(source, computer)
         count = len(network.convolutions)
         for number, convolution in enumerate(network.convolutions):
+            assert isinstance(convolution, nn.Conv3d)
             weight = convolution.weight.detach().to(computer.device, computer.dtype)
             weight = weight.contiguous(memory_format=torch.channels_last_3d)
             bias = None if convolution.bias is None else convolution.bias.detach().to(computer.device, computer.dtype)

@@ -15,8 +15,8 @@ def row_boxes(mask: np.ndarray) -> np.ndarray:
     """Boxes around the voxels of a mask [k, j, i]."""
     depth, height, width = mask.shape
     boxes = np.empty((depth, 4), np.int32)
-    for row, (along_j, along_i) in enumerate(zip(mask.any(axis=2), mask.any(axis=1), strict=True)):
-        j, i = np.flatnonzero(along_j), np.flatnonzero(along_i)
+    for row, plane in enumerate(mask):
+        j, i = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
         boxes[row] = (j[0], j[-1] + 1, i[0], i[-1] + 1) if j.size else (height, 0, width, 0)
     return boxes
 

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ...networks.meshnet import MeshNet
-from .boxes import around, computed, grown
+from ..networks.meshnet import MeshNet
+from .row_boxes import around, computed, grown
 
 PAIR = 2  # rows that are computed together; oneDNN takes its fast way for more than one
 STRIP = 64  # lines j of a piece of work
@@ -241,5 +241,5 @@ def gathered(
 def _fused(convolution: nn.Module, norm: nn.Module) -> nn.Conv3d:
     assert isinstance(convolution, nn.Conv3d)
     if isinstance(norm, nn.BatchNorm3d):
-        return fuse_conv_bn_eval(convolution.eval(), norm.eval())  # type: ignore[no-any-return]
+        return fuse_conv_bn_eval(convolution.eval(), norm.eval())
     return convolution
