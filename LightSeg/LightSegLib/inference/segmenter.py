@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .whole_image import WholeImage
 
 UNSIGNED = ("percentile", "minmax")  # normalizations to the range from 0 to 1
+HIPPODEEP = "hippodeep"  # the family of networks that takes an image in a way of its own
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
 MOST_SEARCHES = 4  # side by side; more are not worth their memory
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
@@ -251,7 +252,7 @@ class Segmenter:
 
     def _sees_whole_image(self) -> bool:
         """Return whether the model takes an image in a way of its own, without tiles."""
-        return self.card.preprocessing.conform
+        return self.card.preprocessing.conform or self.card.network == HIPPODEEP
 
     def _whole_image(self, volume: Volume, roi: RegionOfInterest | None) -> WholeImage:
         """Return a volume as such a model takes it.
@@ -260,9 +261,12 @@ class Segmenter:
             InputError: if the volume cannot be what the model takes.
         """
         from .conformed import conform
+        from .hippodeep import HippoDeepImage
 
         if doubt := self._other_modality(volume):
             raise InputError(doubt)
+        if self.card.network == HIPPODEEP:
+            return HippoDeepImage.of(volume, roi)
         return conform(volume, self.card.preprocessing, roi)
 
     def _run_whole(self, image: WholeImage, reporter: Reporter, threads: int) -> _Run:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "atlas_unet": ("atlas_unet", "AtlasUNet"),
+    "hippodeep": ("hippodeep", "HippoDeep"),
     "lightmedseg": ("lightmedseg", "LightMedSeg"),
     "meshnet": ("meshnet", "MeshNet"),
     "plain_conv_unet": ("unet", "PlainConvUNet"),
