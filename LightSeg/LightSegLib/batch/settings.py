@@ -47,6 +47,8 @@ class Settings:
         }
         if options.tile_overlap is not None:
             fixed["tile_overlap"] = options.tile_overlap
+        if not options.split_sides:
+            fixed["split_sides"] = False
         if self.allow_gaps:
             fixed["allow_gaps"] = True
         if options.orientation is not None:

@@ -51,7 +51,25 @@ def labels_of_sides(card: Card) -> tuple[Label, ...]:
     )
 
 
+def right_step(card: Card) -> int:
+    """Return what is added to the value of a label of both sides for its right side; the left one keeps it."""
+    return next(step for step in (100, 1000, 10_000) if step >= card.classes)
+
+
+def split_labels(card: Card) -> tuple[Label, ...]:
+    """Return the labels of a result in which the card's paired labels were split, each followed by its right side."""
+    labels: list[Label] = []
+    for label in card.labels:
+        if label.value in card.inference.paired:
+            right = replace(sided(label, "right"), value=label.value + right_step(card))
+            labels += [sided(label, "left"), right]
+        else:
+            labels.append(label)
+    return tuple(labels)
+
+
 def possible_labels(card: Card) -> tuple[Label, ...]:
     """Return all labels that results of the model may have: its own, and where it finds its places by side, those."""
     by_side = card.region_from is not None and card.region_from.by_side
-    return card.labels + (labels_of_sides(card) if by_side else ())
+    split = tuple(label for label in split_labels(card) if label not in card.labels)
+    return card.labels + split + (labels_of_sides(card) if by_side else ())

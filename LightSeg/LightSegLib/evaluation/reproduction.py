@@ -34,6 +34,7 @@ SETTINGS = {
     "mirror": {"type": "boolean"},
     "largest_component": TEXT,
     "tile_overlap": {"type": ["number", "null"]},
+    "split_sides": {"type": "boolean"},
     "orientation": TEXT_OR_NONE,
     "roi_lps": CORNERS,
     "region_lps": CORNERS,  # the same, in results of earlier versions
@@ -121,6 +122,7 @@ def reproduce(
         largest_component=settings["largest_component"],
         orientation=settings.get("orientation"),
         accept_license=accept_license,
+        split_sides=settings.get("split_sides", True),
     )
     segmenter = Segmenter(card, options)
     if volumes and not volumes[0].geometry.matches(geometry):

@@ -61,6 +61,7 @@ class Kept:
 
     @property
     def nbytes(self) -> int:
+        """Memory of the rows."""
         return self._rows.nbytes
 
     def begin(self, row: int) -> None:

@@ -61,6 +61,7 @@ class Conformed(WholeImage):
 
     @property
     def shape(self) -> Shape:
+        """Voxels [k, j, i] of the grid."""
         return self.grid.shape
 
     def bytes_needed(self, network: nn.Module, rules: Inference, computer: Computer) -> int:
@@ -226,11 +227,11 @@ def _fits(content: np.ndarray) -> bool:
 
 
 def _grid(geometry: Geometry, content: np.ndarray) -> Geometry:
-    """FreeSurfer's grid, whose voxel SIZE / 2 lies at half of the image's voxels along each axis."""
+    """Return FreeSurfer's grid, with its middle in that of the image."""
     k, j, i = geometry.shape
-    center = (geometry.index_to_world @ [i / 2, j / 2, k / 2, 1.0])[:3]
-    half = SIZE / 2
-    if (content[0] < center - half).any() or (content[1] > center + half - 1).any():
+    center = (geometry.index_to_world @ [(i - 1) / 2, (j - 1) / 2, (k - 1) / 2, 1.0])[:3]
+    half = (SIZE - 1) / 2
+    if (content[0] < center - half).any() or (content[1] > center + half).any():
         center = content.mean(axis=0)
     origin = center - np.reshape(DIRECTION, (3, 3)) @ np.full(3, half)
     return Geometry((SIZE,) * 3, (1.0,) * 3, tuple(map(float, origin)), DIRECTION)  # type: ignore[arg-type]

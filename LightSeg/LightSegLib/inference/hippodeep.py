@@ -81,6 +81,7 @@ class HippoDeepImage(WholeImage):
 
     @property
     def facts(self) -> dict[str, Any]:
+        """Where the average head was found."""
         return {"alignment": self.found} if self.found else {}
 
     def bytes_needed(self, network: nn.Module, rules: Inference, computer: Computer) -> int:

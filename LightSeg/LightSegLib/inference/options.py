@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
+from ..catalog.sides import split_labels
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .backends.precisions import AUTO, BACKENDS, PRECISIONS
 
 if TYPE_CHECKING:
-    from ..catalog.card import Card, Inference, Preprocessing
+    from ..catalog.card import Card, Inference, Label, Preprocessing
 
 AS_MODEL = "model"  # what the model's card specifies
 NONE = "none"
@@ -57,6 +58,7 @@ class InferenceOptions:
         orientation: world directions of the axes i, j, k on which the network computes, as in "LPS", "input" for
             those of the image as it is stored, None for the model's own. The result has the image's own axes all the
             same.
+        split_sides: tell left and right apart in the labels of which the model's card says that they hold both.
 
     Raises:
         InputError: for a value that an option does not have.
@@ -82,6 +84,8 @@ class InferenceOptions:
     orientation: str | None = _option(
         None, "turn the image's axes so, as in LPS, or input: as they are stored (default: the model's)"
     )
+
+    split_sides: bool = _option(True, "keep left and right together in labels that hold both sides")
 
     def __post_init__(self) -> None:
         check_device(self.device)
@@ -129,6 +133,10 @@ class InferenceOptions:
         if self.largest_component != AS_MODEL:
             rules = replace(rules, largest_component=self.largest_component)
         return rules
+
+    def labels(self, card: Card) -> tuple[Label, ...]:
+        """Return the labels of a result."""
+        return split_labels(card) if self.split_sides and card.inference.paired else card.labels
 
     def preprocessing(self, card: Card) -> Preprocessing:
         """Return the card's steps with what the options change."""

@@ -41,6 +41,7 @@ def settings_facts(options: InferenceOptions, card: Card, roi: RegionOfInterest 
         "tile_overlap": options.tile_overlap,
         "largest_component": rules.largest_component,
         "orientation": options.orientation,
+        "split_sides": options.split_sides,
         "roi_lps": None if roi is None else roi.corners.tolist(),
     }
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY
+from ..catalog.sides import right_step
 from ..core.errors import DeviceError, InputError, ModelError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
+from ..imaging.geometry import Geometry
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume, check_voxels
 from .backends.precisions import FLOAT16, FLOAT32
@@ -216,8 +218,9 @@ class Segmenter:
                 removed = kept != result.part
                 result.confidence_part[removed] = 100 - result.confidence_part[removed]
             result.part[...] = kept
+        split = self._split_sides(result, volumes[0].geometry)
         read = list(dict.fromkeys(notice for volume in volumes for notice in volume.notices))
-        notices = read + run.notices + prepared.notices + self._notices(volumes[0], roi)
+        notices = read + run.notices + prepared.notices + split + self._notices(volumes[0], roi)
         if not result.part.any():
             notices.append(nothing_found())
         provenance = self._provenance(run, roi, notices, time.perf_counter() - started) | prepared.facts
@@ -226,8 +229,27 @@ class Segmenter:
         if result.confidence is not None:
             provenance |= confidence_facts(result.labels, result.confidence)
         return Segmentation(
-            result.labels, volumes[0].geometry, self.card.labels, provenance, result.confidence, self.card.totals
+            result.labels,
+            volumes[0].geometry,
+            self.card.labels if split else self.options.labels(self.card),
+            provenance,
+            result.confidence,
+            self.card.totals,
         )
+
+    def _split_sides(self, result: InferenceResult, geometry: Geometry) -> list[Message]:
+        """Tell left and right apart in labels that hold both, in place; return notices."""
+        from .sides import split
+
+        paired = self.card.inference.paired
+        if not (self.options.split_sides and paired and result.part.any()):
+            return []
+        step = right_step(self.card)
+        if max(paired) + step > (255 if result.labels.itemsize == 1 else 32767):
+            raise ModelError(_("The labels of '{model}' are too many to be split.").format(model=self.card.id))
+        if split(result.labels, geometry, paired, step) is None:
+            return [_("Left and right could not be told apart, so each label holds both sides. Check the result.")]
+        return []
 
     def _prepare(
         self, volumes: Sequence[Volume], roi: RegionOfInterest | None, reporter: Reporter, threads: int
@@ -340,8 +362,8 @@ class Segmenter:
             )
         return notices
 
-    def _other_modality(self, volume: Volume) -> str:
-        """Return what speaks for another modality than the model's; empty if nothing does."""
+    def _other_modality(self, volume: Volume) -> Message | None:
+        """Return what speaks for another modality than the model's; None if nothing does."""
         card = self.card
         stated = volume.reading.get("modality", card.modality)
         if stated != card.modality and OTHER_MODALITY not in (stated, card.modality):
@@ -355,7 +377,7 @@ class Segmenter:
                 "{volume} has voxels far below 0, as a CT in Hounsfield units has, "
                 "but this model was made for MR. The result is probably wrong unless it is an MR image."
             ).format(volume=volume.name)
-        return ""
+        return None
 
     def _load(self, progress: ProgressCallback | None, canceled: CancelCallback | None) -> None:
         """Load the networks, once."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..catalog.card import Inference
 from ..core.errors import DeviceError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import Reporter
 from ..core.system import gigabytes
@@ -58,7 +59,7 @@ class WholeImage(ABC):
         return z, y, x
 
     @property
-    def notices(self) -> list[str]:
+    def notices(self) -> list[Message]:
         """What the user should know about this image."""
         return []
 
@@ -90,7 +91,7 @@ class WholeRun:
     plan: ExecutionPlan
     backend: str
     needed: int
-    notices: list[str]
+    notices: list[Message]
 
 
 def whole_image_backend(options: InferenceOptions, device: torch.device) -> str:
@@ -124,7 +125,7 @@ def run_whole_image(
     backend = whole_image_backend(options, chosen)
     dtype = torch.bfloat16 if backend == BFLOAT16 else torch.float32
     ways = [(device, step) for device in dict.fromkeys((chosen, torch.device("cpu"))) for step in STEPS]
-    shortage, notices = "", list[str]()
+    shortage, notices = "", list[Message]()
     for device, step in ways:
         with _computer(device, dtype, step, threads) as computer:
             needed = image.bytes_needed(network, rules, computer)

@@ -37,6 +37,7 @@ class HippoDeep(nn.Module):
         return f"{FILES[file]}.{rest}" if file in FILES else key
 
     def forward(self, crop: Tensor) -> Tensor:
+        """Return what the network of the hippocampus finds in a box."""
         result: Tensor = self.hippocampus(crop)
         return result
 
@@ -60,7 +61,8 @@ class HeadPrior(nn.Module):
         self.conv1x = nn.Conv3d(8, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        levels = []
+        """See the class."""
+        levels: list[Tensor] = []
         for level in ("0", "1", "2", "3"):
             x = F.max_pool3d(x, 2) if levels else x
             x = F.elu(self._part(f"conv{level}a")(x))
@@ -77,8 +79,10 @@ class HeadPrior(nn.Module):
 
 
 class HeadAffine(nn.Module):
-    """[B, 2, 64, 64, 64] -> [B, 4, 4]: row vectors in coordinates from -1 to 1 of the average head times it are those
-    of the head."""
+    """[B, 2, 64, 64, 64] -> [B, 4, 4].
+
+    Row vectors in coordinates from -1 to 1 of the average head, times it, are those of the head.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,6 +92,7 @@ class HeadAffine(nn.Module):
         self.convaff5, self.convaff6 = nn.Conv3d(64, 128, 1), nn.Conv3d(128, 12, 4)
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         x = F.max_pool3d(F.relu(self.convaff1(x)), 2)
         x = F.max_pool3d(F.relu(self.bnaff2(self.convaff2(x))), 2)
         x = F.max_pool3d(F.relu(self.bnaff3(self.convaff3(x))), 2)
@@ -117,6 +122,7 @@ class Hippocampus(nn.Module):
         self.conv_extract, self.convmix, self.convout1x = _conv(48, 47), _conv(48, 16), nn.Conv3d(16, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         for convolution in (self.conv0a_0, self.conv0a_1, self.conv0a, self.convf1):
             x = F.relu(convolution(x))
         features = x

@@ -47,8 +47,10 @@ def test_a_clinician_searches_for_the_heart_in_mri() -> None:
 
 @pytest.mark.parametrize("words", ["Hippocampus", "hippo", "HIPPOCAMPUS t1", "Híppocampus", "anterior hippo"])
 def test_capitals_accents_order_and_the_end_of_a_word_do_not_matter(words: str) -> None:
-    assert found(words)[0] == "hippocampus-mr-lightmedseg"
-    assert set(found(words)) <= {"hippocampus-mr-lightmedseg", "brain-mr-atlas-unet"}
+    first = {"hippocampus-mr-lightmedseg", "hippodeep"}
+    others = {"brain-mr-atlas-unet", "brain-structures-meshnet", "brain-atlas-104"}
+    assert found(words)[0] in first and "hippocampus-mr-lightmedseg" in found(words)[:2]
+    assert set(found(words)) <= first | others
 
 
 @pytest.mark.parametrize(
