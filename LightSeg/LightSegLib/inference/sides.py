@@ -70,7 +70,7 @@ def midplane(labels: np.ndarray, geometry: Geometry, paired: Sequence[int]) -> P
 
 
 def split(labels: np.ndarray, geometry: Geometry, paired: Sequence[int], step: int) -> Plane | None:
-    """Add `step` to the paired labels [k, j, i] on the patient's right, in place, and return the plane between the sides.
+    """Add `step` to the paired labels [k, j, i] on the patient's right, in place; return the plane between them.
 
     Without such a plane nothing is changed, and the result is None.
     """
