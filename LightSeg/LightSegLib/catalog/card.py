@@ -355,6 +355,12 @@ class Card:
         return () if self.inference.regions else tuple(n for n in range(self.classes) if n not in values)
 
     @property
+    def was_run(self) -> bool:
+        """Whether the model was run here with its weights: they are bundled, or the card has what was measured."""
+        bundled = not any(file.sources for file in self.weights.published)
+        return bundled or self.measured is not None or "agreement" in self.performance
+
+    @property
     def unverified(self) -> bool:
         """Whether something that the result depends on is not known."""
         return bool(self.assumptions)

@@ -21,13 +21,15 @@ CARD_NAME = "model.json"  # in a model folder, beside the weights
 
 
 def all_cards() -> list[Card]:
-    """Return every model, bundled ones first, each group sorted by id; a user's card never hides a bundled one.
+    """Return every model, bundled ones first; a user's card never hides a bundled one.
+
+    Of the bundled ones, those come first that were run with their weights; each group is sorted by id.
 
     A bundled card is replaced by the one beside its weights if these describe themselves (see `Card`). A user's card
     that cannot be read is left out, so that it does not take the other models with it.
     """
     _put_back(user_models_folder())
-    bundled = map(read_card, sorted(CARDS_FOLDER.glob("*.json")))
+    bundled = sorted(map(read_card, CARDS_FOLDER.glob("*.json")), key=lambda card: (not card.was_run, card.id))
     cards = {card.id: _completed(card) for card in bundled}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
         card = _readable(path)

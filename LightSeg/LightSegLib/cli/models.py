@@ -29,11 +29,16 @@ def _models(arguments: argparse.Namespace) -> None:
         rows += [{"id": name, "state": "bad", "reason": reason} for name, reason in bad.items()]
         say(json.dumps(rows, indent=2, ensure_ascii=False))
     elif cards:
-        header = ("ID", "MODALITY", "STATE", "TITLE")
-        rows_of_cards = [(card.id, card.modality, _state(card, store), card.title) for card in cards]
-        say(table([header, *rows_of_cards, *((name, "", "bad", reason) for name, reason in bad.items())]))
+        header = ("ID", "MODALITY", "STATE", "TIME", "TITLE")
+        rows_of_cards = [(card.id, card.modality, _state(card, store), _time(card), card.title) for card in cards]
+        say(table([header, *rows_of_cards, *((name, "", "bad", "", reason) for name, reason in bad.items())]))
     else:
         say("No model fits. Use fewer or other words; 'lightseg models' lists all.")
+
+
+def _time(card: Card) -> str:
+    """Return how long a run took where it was measured."""
+    return "" if card.measured is None else f"{card.measured.seconds:.0f} s"
 
 
 def _summary(card: Card, store: WeightStore) -> dict[str, object]:
@@ -44,6 +49,9 @@ def _summary(card: Card, store: WeightStore) -> dict[str, object]:
         "modality": card.modality,
         "state": store.state(card),
         "unverified": card.unverified,
+        "was_run": card.was_run,
+        "seconds": None if card.measured is None else card.measured.seconds,
+        "memory_mb": None if card.measured is None else card.measured.memory_mb,
         "size": card.weights.size,
         "labels": [label.name for label in card.labels],
     }
@@ -81,6 +89,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "Totals": ", ".join(total.name for total in card.totals),
         "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
         "Sources": ", ".join(map(origin, weights.sources)),
+        "Measured": _measured(card),
         "Homepage": card.homepage,
         "Limitations": card.limitations,
         "License": card.license,
@@ -137,6 +146,16 @@ def _folds(card: Card) -> str:
     """Return the folds whose networks were imported."""
     folds = [str(fold) for fold in card.training.get("folds", ()) if fold is not None]
     return ", ".join(folds) + (f" (mean of {len(folds)} networks)" if len(folds) > 1 else "")
+
+
+def _measured(card: Card) -> str:
+    """Return what a run took."""
+    if (found := card.measured) is None:
+        return ""
+    return (
+        f"{found.seconds:g} s ({found.cold_seconds:g} s from a start) and {found.memory_mb} MB for {found.volume}, "
+        f"on {found.cores} cores of {found.processor} in {found.form}"
+    )
 
 
 def _pin(weights: Weights) -> str:

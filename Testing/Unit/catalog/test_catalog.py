@@ -53,6 +53,12 @@ def test_capitals_accents_order_and_the_end_of_a_word_do_not_matter(words: str) 
     assert set(found(words)) <= first | others
 
 
+def test_models_that_were_run_with_their_weights_come_first() -> None:
+    was_run = [card.was_run for card in all_cards()]
+    assert was_run == sorted(was_run, reverse=True) and {True, False} == set(was_run)
+    assert not {card.id for card in all_cards() if card.was_run} & {"abdomen-ct-unetrpp", "wholebody-tumor-ct-flare24"}
+
+
 @pytest.mark.parametrize(
     ("british", "american"), [("tumour", "tumor"), ("oesophagus", "esophagus"), ("oedema", "edema")]
 )
