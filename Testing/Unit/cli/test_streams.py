@@ -84,3 +84,9 @@ def test_what_the_system_states_of_a_file_is_a_sentence(tmp_path: Path, capfd: p
     ):
         code, said = main(words), capfd.readouterr().err
         assert code in (1, 2) and said.startswith("lightseg: ") and "unexpected" not in said, (words[0], said)
+
+
+def test_a_word_that_acts_is_shown_as_text_in_what_is_said_of_an_option(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "anything", "--out", "m", "--patch-size", "\x1b[31m"]) == 2
+    said = capfd.readouterr().err
+    assert "\x1b" not in said and "'\\u001b[31m' is not three whole numbers" in said
