@@ -101,4 +101,4 @@ def test_it_is_the_same_volume_at_the_same_place_as_from_the_files(kind: str, sc
         assert np.abs(volume.voxels.ravel() - picture(places))[inside].max() < 3.5**2 / 8 * 400 * 0.14**2 + 2
     if kind != "tilted and uneven":  # then along the tilt or across the slices
         assert np.abs(by_scene.voxels.astype(int) - by_files.voxels).ravel()[inside].max() <= 3, "of 800"
-    assert "interpolated" in by_scene.notices[0] and "straightened" in by_files.notices[0]
+    assert "interpolated onto" in by_scene.notices[0] and "interpolated onto" in by_files.notices[0]

@@ -91,7 +91,7 @@ def busy(arguments):
         part.write_text("half")
         print("now", flush=True)
         time.sleep(600)
-cli.JOBS["models"] = busy
+cli.COMMANDS["models"] = busy
 sys.exit(cli.main(["models"]))
 """
     with subprocess.Popen(
