@@ -157,7 +157,7 @@ def test_the_installation_is_canceled(ready, extension, pip, here, dialogs, tmp_
 @pytest.mark.parametrize(
     ("warning", "message", "name"),
     [
-        ("NewConnectionError: Failed to establish a new connection: [Errno 101]", "was not reached", "no network"),
+        ("NewConnectionError: Failed to establish a new connection: [Errno 101]", "cannot be reached", "no network"),
         ("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407'))", "the proxy", "proxy"),
         ("SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", "certificate", "certificate"),
         ("OSError: [Errno 28] No space left on device", "the disk is full", "full disk"),

@@ -153,22 +153,25 @@ def finder_of(card: Card) -> Card | None:
     except UnknownModelError as error:
         raise ModelError(
             _(
-                "The model '{title}' finds its place by the labels of the model '{finder}', which is not here. "
-                "Import that model, or set a region of interest around the structure."
+                "The model '{title}' locates its structure with the model '{finder}', "
+                "which is not on this computer. Import that model, "
+                "or set a region of interest around the structure."
             ).format(title=card.title, finder=rule.model)
         ) from error
     if missing := sorted(set(rule.labels) - {label.value for label in finder.labels}):
         raise ModelError(
             _(
-                "The model '{title}' finds its place by label {value} of the model '{finder}', which has none of this "
-                "value. Correct region_from in its card, or set a region of interest around the structure."
+                "The model '{title}' locates its structure with label {value} of the model '{finder}', "
+                "which does not have this label. Correct region_from in its card, "
+                "or set a region of interest around the structure."
             ).format(title=card.title, value=missing[0], finder=rule.model)
         )
     if finder.region_from is not None or finder.roi_mm is not None:
         raise ModelError(
             _(
-                "The model '{title}' finds its place by the model '{finder}', which needs a region itself. "
-                "Correct region_from in its card, or set a region of interest around the structure."
+                "The model '{title}' locates its structure with the model '{finder}', "
+                "which needs a region of interest itself. Correct region_from in its card, "
+                "or set a region of interest around the structure."
             ).format(title=card.title, finder=rule.model)
         )
     return finder

@@ -80,6 +80,6 @@ def drop(stream: TextIO) -> None:
 def _not_written(error: OSError) -> LightSegError:
     return LightSegError(
         _(
-            "The standard output cannot be written ({reason}). Send it to another file, or make room on the disk."
+            "The standard output cannot be written ({reason}). Redirect it to another file, or free some disk space."
         ).format(reason=error.strerror or error)
     )

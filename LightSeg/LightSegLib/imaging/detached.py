@@ -73,8 +73,9 @@ def read_numbers(path: Path, layout: Layout) -> np.ndarray:
     if layout.count % len(own):
         raise InputError(
             _(
-                "{file} cannot be read as an image (its header names {count} files, into which its voxels "
-                "cannot be divided). Some are missing: get the header and all its files again."
+                "{file} cannot be read as an image (its voxels cannot be divided into the {count} "
+                "files that its header names). "
+                "Some files are missing: copy the header and all its files again."
             ).format(file=path.name, count=len(own))
         )
     numbers = np.empty(0, layout.kind)
@@ -125,7 +126,8 @@ def _written_numbers(name: str, words: Sequence[bytes], count: int, kind: np.dty
     except (ValueError, OverflowError):
         raise InputError(
             _(
-                "{file} cannot be read as an image (it has voxels that are no numbers of its type). Save it again."
+                "{file} cannot be read as an image (some of its voxels are not numbers of its data type). "
+                "Save it again."
             ).format(file=name)
         ) from None
 

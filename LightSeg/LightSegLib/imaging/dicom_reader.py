@@ -75,7 +75,7 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
     notices = _notices(path.name, reading)
     if slice_of_series:
         notices.append(
-            _("{file} is one slice of a series, of which all files in {folder} were read.").format(
+            _("{file} is one slice of a series, so all files of this series in {folder} were read.").format(
                 file=path.name, folder=path.parent
             )
         )
@@ -248,8 +248,8 @@ def _notices(name: str, reading: dict[str, Any]) -> list[Message]:
     if "photometric_interpretation" in reading:
         notices.append(
             _(
-                "The lowest values of {name} are meant to be shown as white (MONOCHROME1); they were used as they are "
-                "stored. Check that the model takes such images."
+                "{name} displays its lowest values as white (MONOCHROME1); "
+                "its values were used as stored. Check that the model was made for such images."
             ).format(name=name)
         )
     if doubled := reading.get("doubled"):

@@ -129,8 +129,9 @@ def _not_a_model(source: str, is_old: bool) -> InputError:
     if is_old:
         return InputError(
             _(
-                "{source} is of nnU-Net v1, whose files do not say enough to make a model of them. "
-                "If it belongs to a model of the list, use it there: 'lightseg weights add MODEL FILE'."
+                "{source} is from nnU-Net v1, whose files do not describe the model completely. "
+                "If it belongs to a listed model, "
+                "add it to that model with 'lightseg weights add MODEL FILE'."
             ).format(source=source)
         )
     return InputError(_("There is no model in {source}. {accepted}").format(source=source, accepted=ACCEPTED))

@@ -90,8 +90,8 @@ def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module,
     if checkpoint.network not in (None, card.network_arguments):
         raise ModelError(
             _(
-                "The file {file} has another network than the card of {model} says. "
-                "Correct network_arguments, or use the weights that belong to the card."
+                "{file} contains a different network than the card of {model} describes. "
+                "Correct network_arguments in the card, or use the weights that belong to the card."
             ).format(file=name, model=card.title)
         )
     networks = []

@@ -79,8 +79,10 @@ def read_described(file: Path) -> Checkpoint:
     if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
         raise InputError(
             _(
-                "{file} holds weights, but not how to use them, as a checkpoint of nnU-Net v2 does. "
-                "If it belongs to a model of the list, use it there: 'lightseg weights add MODEL FILE'."
+                "{file} contains weights, "
+                "but not the preprocessing and labels that an nnU-Net v2 checkpoint has. "
+                "If it belongs to a listed model, "
+                "add it to that model with 'lightseg weights add MODEL FILE'."
             ).format(file=file.name)
         )
     return checkpoint

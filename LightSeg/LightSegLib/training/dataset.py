@@ -153,8 +153,8 @@ def _images_of(label: Path, names: dict[str, list[Path]], numbered: bool) -> lis
         paths = names.get(f"{wanted}_{number:04d}" if numbered else wanted, [])
         if len(paths) > 1:
             raise InputError(
-                _("Case '{wanted}' has two images of one channel, {file} and {file2}. Remove one.").format(
-                    wanted=wanted, file=paths[0].name, file2=paths[1].name
+                _("Case '{case}' has two images of the same channel, {file} and {other}. Remove one of them.").format(
+                    case=wanted, file=paths[0].name, other=paths[1].name
                 )
             )
         if not paths:

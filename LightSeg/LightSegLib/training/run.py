@@ -221,8 +221,8 @@ class Run(ABC):
         except Exception as error:  # broken bytes can break any line of the reader, or be of another program
             raise InputError(
                 _(
-                    "The training in {folder} cannot be resumed, since {name} is damaged ({reason}). "
-                    "Begin it anew with --replace, or choose another folder."
+                    "The training in {folder} cannot be resumed because {name} is damaged ({reason}). "
+                    "Start again with --replace, or choose another folder."
                 ).format(folder=checkpoint.parent, name=checkpoint.name, reason=first_line(error))
             ) from error
 

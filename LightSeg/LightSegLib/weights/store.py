@@ -328,7 +328,7 @@ class WeightStore:
         """Return the error for weights that LightSeg cannot download itself."""
         if any(file.sources for file in card.weights.published):
             return ModelError(
-                _("LightSeg cannot download the weights of {model} itself; {by_hand}.").format(
+                _("The weights of {model} cannot be downloaded automatically. To get them, {by_hand}.").format(
                     model=card.title, by_hand=self._by_hand(card)
                 )
             )

@@ -156,7 +156,9 @@ def _received() -> int:
 def failure(log: str, code: int) -> LightSegError:
     """Return why pip failed, by what it wrote; code: its exit code."""
     if FULL.search(log):
-        return DiskFullError(_("PyTorch could not be installed, since the disk is full. Make room and try again."))
+        return DiskFullError(
+            _("PyTorch could not be installed because the disk is full. Free some space and try again.")
+        )
     if CLOSED.search(log):
         return _closed(sysconfig.get_path("purelib"))
     if PROXY.search(log):
@@ -170,14 +172,14 @@ def failure(log: str, code: int) -> LightSegError:
     if CERTIFICATE.search(log):
         return DownloadError(
             _(
-                "PyTorch could not be downloaded, since the certificate of its server was not accepted. "
-                "Set PIP_CERT to your network's certificate and restart Slicer."
+                "PyTorch could not be downloaded because the certificate of its server was not accepted. "
+                "Set PIP_CERT to the certificate of your network and restart Slicer."
             )
         )
     if NETWORK.search(log):
         return DownloadError(
             _(
-                "PyTorch could not be downloaded, since its server was not reached. "
+                "PyTorch could not be downloaded because its server cannot be reached. "
                 "Check the network connection and the proxy (HTTPS_PROXY), and press Apply again."
             )
         )
@@ -193,8 +195,8 @@ def _closed(folder: str) -> LightSegError:
     """Return the error of a folder that cannot be written to."""
     return OutputError(
         _(
-            "PyTorch cannot be installed, since {folder} is read-only. "
-            "Let somebody who may write there do it, or install Slicer into a folder of your own."
+            "PyTorch cannot be installed because {folder} is read-only. "
+            "Ask your administrator to install it, or install Slicer into a folder of your own."
         ).format(folder=folder)
     )
 

@@ -28,7 +28,7 @@ def shell(words: str, folder: Path) -> tuple[int, str]:
 @POSIX
 def test_a_full_or_unread_output_is_reported_and_closed_ones_are_not_harm(tmp_path: Path) -> None:
     """One test, for each command starts Python anew."""
-    full = "The standard output cannot be written (No space left on device). Send it to another file"
+    full = "The standard output cannot be written (No space left on device). Redirect it to another file"
     for words, code, said in (
         ("lightseg models >/dev/full", 1, full),
         ("lightseg models >&-", 0, ""),

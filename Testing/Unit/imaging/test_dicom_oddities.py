@@ -127,7 +127,7 @@ def test_one_slice_is_for_its_series(tmp_path: Path) -> None:
     volume = read_volume(tmp_path / file_name(4))
     np.testing.assert_array_equal(volume.voxels, noise())
     assert volume.geometry.origin == tuple(ORIGIN) and volume.geometry.spacing[2] == STEP
-    assert volume.notices == (f"{file_name(4)} is one slice of a series, of which all files in {tmp_path} were read.",)
+    assert volume.notices == (f"{file_name(4)} is one slice of a series, so all files of this series in {tmp_path} were read.",)
     np.testing.assert_array_equal(read_volume(tmp_path / file_name(SHAPE[0])).voxels, noise() + 1)
     alone = write(tmp_path / "alone", slices()[:1])
     with pytest.raises(InputError, match="it is a single slice"):
@@ -175,7 +175,7 @@ def test_what_gdcm_does_not_know_is_refused_without_its_noise(
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("__import__('time').sleep(1000)", "came to no end"),
+        ("__import__('time').sleep(1000)", "did not finish"),
         ("os._exit(11)", "crashed"),
         ("raise SystemExit(0)", "crashed"),
     ],

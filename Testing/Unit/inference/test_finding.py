@@ -169,9 +169,9 @@ def test_without_region_and_finder_it_refuses_before_it_reads_any_weights(models
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model": "torches"}, "of the model 'torches', which is not here"),
+        ({"model": "torches"}, "with the model 'torches', which is not on this computer"),
         ({"labels": (1, 9)}, "by label 9 of the model 'lamps'"),
-        ({"model": "lamp-parts"}, "which needs a region itself"),
+        ({"model": "lamp-parts"}, "which needs a region of interest itself"),
     ],
 )
 def test_a_finder_that_cannot_find_is_named(models: Path, change: dict[str, object], words: str) -> None:

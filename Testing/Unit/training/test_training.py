@@ -397,7 +397,7 @@ def test_a_damaged_checkpoint_is_named_and_what_to_do(raw_dataset: Path, tmp_pat
     if damage != "other":
         content = {"empty": b"", "cut": path.read_bytes()[:100], "pickle": b"\x80\x02cos\nsystem\nq\x00."}[damage]
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged .*Begin it anew with --replace") as caught:
+    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged .*Start again with --replace") as caught:
         train(raw_dataset, out, dataclasses.replace(QUICK, resume=True))
     assert "weights_only" not in str(caught.value)
 
@@ -440,7 +440,7 @@ def test_names_with_brackets_and_other_formats_are_paired(raw_dataset: Path) -> 
 def test_two_images_of_one_channel_are_refused(raw_dataset: Path) -> None:
     image = raw_dataset / "imagesTr" / "case_0_0000.nii.gz"
     sitk.WriteImage(sitk.ReadImage(str(image)), str(image.with_name("case_0_0000.nrrd")))
-    with pytest.raises(InputError, match="two images of one channel"):
+    with pytest.raises(InputError, match="two images of the same channel"):
         read_dataset(raw_dataset)
 
 

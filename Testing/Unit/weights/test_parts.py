@@ -127,7 +127,7 @@ def test_a_card_that_speaks_of_another_network_is_refused(
 ) -> None:
     monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "weights"))
     other = replace(model, network_arguments=model.network_arguments | {"dilations": [1, 1, 1]})
-    with pytest.raises(ModelError, match="another network than the card"):
+    with pytest.raises(ModelError, match="a different network than the card"):
         open_model(other)
 
 

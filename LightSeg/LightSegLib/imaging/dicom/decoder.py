@@ -65,7 +65,7 @@ class Decoder:
                 answer = self._answers.get(timeout=self._patience + path.stat().st_size / BYTES_A_SECOND)
             except queue.Empty:
                 self.close()
-                raise DecodingError(_("its decoder came to no end")) from None
+                raise DecodingError(_("its decoder did not finish")) from None
             except OSError:
                 answer = ""
             if answer == "done":
@@ -73,7 +73,7 @@ class Decoder:
             if answer != "failed":
                 self.close()
                 raise DecodingError(_("its decoder crashed"))
-            raise DecodingError(_("its decoder does not know it"))
+            raise DecodingError(_("its decoder does not support it"))
 
     def close(self) -> None:
         """End the process."""

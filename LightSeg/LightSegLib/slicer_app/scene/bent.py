@@ -77,8 +77,9 @@ class BentVolume:
             values[...] = np.where(nowhere, exact.min(), np.rint(mixed) if voxels.dtype.kind in "iu" else mixed)
         size, spacing = (" x ".join(f"{n:.4g}" for n in of) for of in (self.grid.shape[::-1], self.grid.spacing))
         notice = _(
-            "{name} lies on no grid at right angles under its transform, so it was interpolated onto {size} voxels of "
-            "{spacing} mm, and the labels were brought back to its voxels."
+            "The transform of {name} distorts its grid, "
+            "so it was interpolated onto {size} voxels of {spacing} mm, "
+            "and the labels were mapped back to its voxels."
         ).format(name=self._name, size=size, spacing=spacing)
         return Volume(found, self.grid, self._name, {"straightened_mm": list(self.grid.spacing)}, (notice,))
 
