@@ -130,7 +130,7 @@ def test_one_slice_is_for_its_series(tmp_path: Path) -> None:
     assert volume.notices == (f"{file_name(4)} is one slice of a series, so all files of this series in {tmp_path} were read.",)
     np.testing.assert_array_equal(read_volume(tmp_path / file_name(SHAPE[0])).voxels, noise() + 1)
     alone = write(tmp_path / "alone", slices()[:1])
-    with pytest.raises(InputError, match="it is a single slice"):
+    with pytest.raises(InputError, match="is a single slice"):
         read_volume(alone / file_name(0))
 
 

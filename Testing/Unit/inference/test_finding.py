@@ -170,7 +170,7 @@ def test_without_region_and_finder_it_refuses_before_it_reads_any_weights(models
     ("change", "words"),
     [
         ({"model": "torches"}, "with the model 'torches', which is not on this computer"),
-        ({"labels": (1, 9)}, "by label 9 of the model 'lamps'"),
+        ({"labels": (1, 9)}, "with label 9 of the model 'lamps'"),
         ({"model": "lamp-parts"}, "which needs a region of interest itself"),
     ],
 )
