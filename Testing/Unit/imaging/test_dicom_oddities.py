@@ -62,22 +62,28 @@ READ: dict[str, Change] = {
 }
 REFUSED: dict[str, tuple[Change, str]] = {
     "two frames of reference": (halves("FrameOfReferenceUID", f"{ROOT}.8", f"{ROOT}.9"), "2 volumes in one series"),
-    "two patients": (halves("PatientID", "P1", "P2"), "holds 2 DICOM series"),
-    "two studies": (halves("StudyInstanceUID", f"{ROOT}.8", f"{ROOT}.9"), "holds 2 DICOM series"),
+    "two patients": (halves("PatientID", "P1", "P2"), "contains 2 DICOM series"),
+    "two studies": (halves("StudyInstanceUID", f"{ROOT}.8", f"{ROOT}.9"), "contains 2 DICOM series"),
     "white and black exchanged half-way": (
         halves("PhotometricInterpretation", "MONOCHROME1", "MONOCHROME2"),
         "2 volumes in one series",
     ),
-    "places by SliceLocation alone": (stating(ImagePositionPatient=None, SliceLocation="1"), "its place is not known"),
+    "places by SliceLocation alone": (stating(ImagePositionPatient=None, SliceLocation="1"), "its position is unknown"),
     "a negative spacing": (stating(PixelSpacing=["-1.25", "0.75"]), "which is not positive"),
-    "decimal commas": (comma, "PixelSpacing '1,25.0,75', which is not 2 number"),
-    "a spacing of nothing": (stating(PixelSpacing=["1e-308", "1"]), "which no image of a body has"),
-    "a spacing without end": (stating(PixelSpacing=["1e300", "1"]), "which no image of a body has"),
-    "a place without end": (stating(ImagePositionPatient=["1e300", "0", "0"]), "same place"),
+    "decimal commas": (comma, "has an invalid PixelSpacing"),
+    "a spacing of nothing": (stating(PixelSpacing=["1e-308", "1"]), "which is not plausible for a medical image"),
+    "a spacing without end": (stating(PixelSpacing=["1e300", "1"]), "which is not plausible for a medical image"),
+    "a place without end": (stating(ImagePositionPatient=["1e300", "0", "0"]), "same position"),
     "frames without end": (stating(NumberOfFrames="4294967296"), "several frames without functional groups"),
-    "more rows than voxels": (stating(Rows=65535, Columns=65535), "ends before its last voxel, 640 of 8589672450"),
+    "more rows than voxels": (
+        stating(Rows=65535, Columns=65535),
+        "ends before its last voxel: it has 640 of 8589672450",
+    ),
     "no bits": (stating(BitsAllocated=0), "cannot be read .*Bits Allocated"),
-    "a compression that nobody knows": (syntax("1.2.3.4.5"), r"compressed as 1\.2\.3\.4\.5, which cannot be decoded"),
+    "a compression that nobody knows": (
+        syntax("1.2.3.4.5"),
+        r"compressed as 1\.2\.3\.4\.5, which LightSeg cannot decode",
+    ),
 }
 
 
@@ -115,7 +121,7 @@ def test_points_in_time_are_volumes_of_their_own(tmp_path: Path) -> None:
 def test_points_in_time_that_nothing_shows_apart_are_refused(tmp_path: Path) -> None:
     for time in range(2):
         write(tmp_path, slices(noise() + time, AcquisitionTime=f"12000{time}"), first=time * SHAPE[0])
-    with pytest.raises(InputError, match=r"state the same place .* and are different images"):
+    with pytest.raises(InputError, match=r"have the same position .* but are different images"):
         read_volume(tmp_path)
 
 
@@ -127,7 +133,9 @@ def test_one_slice_is_for_its_series(tmp_path: Path) -> None:
     volume = read_volume(tmp_path / file_name(4))
     np.testing.assert_array_equal(volume.voxels, noise())
     assert volume.geometry.origin == tuple(ORIGIN) and volume.geometry.spacing[2] == STEP
-    assert volume.notices == (f"{file_name(4)} is one slice of a series, so all files of this series in {tmp_path} were read.",)
+    assert volume.notices == (
+        f"{file_name(4)} is one slice of a series, so all files of this series in {tmp_path} were read.",
+    )
     np.testing.assert_array_equal(read_volume(tmp_path / file_name(SHAPE[0])).voxels, noise() + 1)
     alone = write(tmp_path / "alone", slices()[:1])
     with pytest.raises(InputError, match="is a single slice"):
@@ -153,7 +161,7 @@ def test_a_copy_of_one_slice_is_used_once(tmp_path: Path) -> None:
     data_sets = slices()
     volume = read_volume(write(tmp_path, [*data_sets, copy.deepcopy(data_sets[4])]))
     np.testing.assert_array_equal(volume.voxels, noise())
-    assert "there twice, with the same content" in volume.notices[0]
+    assert "duplicate slices with the same content" in volume.notices[0]
 
 
 # --- decoders in a process of their own ---

@@ -104,7 +104,7 @@ def test_a_key_that_the_network_does_not_know_is_never_passed_over() -> None:
     network = Plain()
     message = refusal(network, {**state_of(network), "ema_decay": torch.tensor(0.9)})
     assert message == (
-        "The weights in c.pth do not fit the network Plain: 0 missing, 1 unexpected, 0 of another shape. "
+        "The weights in c.pth do not fit the network Plain: missing: 0, unexpected: 1, with another shape: 0. "
         "Use weights that were made for this model.\nUnexpected: ema_decay"
     )
 
@@ -117,13 +117,13 @@ def test_the_first_five_of_each_kind_are_listed() -> None:
     message = refusal(network, state)
     first, missing, unexpected, other = message.split("\n")
     # of another shape: five of the norm, two each of `down` and `up`, and the heads' weights but not their biases
-    assert "c.pth" in first and "2 missing, 11 unexpected, 11 of another shape. Use weights" in first
+    assert "c.pth" in first and "missing: 2, unexpected: 11, with another shape: 11. Use weights" in first
     assert missing == "Missing: first.weight, first.bias"
-    assert unexpected == "Unexpected: stem.weight, stem.bias, extra.0, extra.1, extra.2 and 6 more"
+    assert unexpected == "Unexpected: stem.weight, stem.bias, extra.0, extra.1, extra.2, and 6 more"
     assert other == (
         "Other shape: norm.weight (4, in the model 8), norm.bias (4, in the model 8), "
         "norm.running_mean (4, in the model 8), norm.running_var (4, in the model 8), "
-        "norm.num_batches_tracked (2, in the model one number) and 6 more"
+        "norm.num_batches_tracked (2, in the model one number), and 6 more"
     )
 
 
@@ -149,7 +149,7 @@ def test_a_head_without_bias_counts_its_outputs_on_the_right_axis() -> None:
 
 def test_other_widths_inside_are_not_taken_for_other_classes() -> None:
     narrow, wide = (nn.Sequential(nn.Conv3d(1, n, 1), nn.Conv3d(n, 2, 1)) for n in (4, 8))
-    assert "0 missing, 0 unexpected, 3 of another shape" in refusal(wide, state_of(narrow))
+    assert "missing: 0, unexpected: 0, with another shape: 3" in refusal(wide, state_of(narrow))
     flat, deep = nn.Sequential(nn.Conv2d(1, 2, 3)), nn.Sequential(nn.Conv3d(1, 2, 3))
     assert "0.weight (2 x 1 x 3 x 3, in the model 2 x 1 x 3 x 3 x 3)" in refusal(deep, state_of(flat))
 

@@ -188,5 +188,7 @@ def test_a_zip_without_a_model_is_called_by_its_name(tmp_path: Path, models: Pat
 
 def test_plain_weights_are_pointed_to_the_list_of_models(tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "weights.pth")
-    with pytest.raises(InputError, match=r"contains weights, but not the preprocessing and labels.*lightseg weights add MODEL FILE"):
+    with pytest.raises(
+        InputError, match=r"contains weights, but not the preprocessing.*lightseg weights add MODEL FILE"
+    ):
         import_model(tmp_path / "weights.pth")

@@ -129,7 +129,9 @@ def test_without_network_the_user_learns_what_to_fetch_and_where_to_put_it(
             store.ensure(card)
     assert server.asked == []
     for get in (store.path, store.ensure):
-        with pytest.raises(ModelError, match=r"cannot be downloaded automatically.*download .*https://example.org/weights"):
+        with pytest.raises(
+            ModelError, match=r"cannot be downloaded automatically.*download .*https://example.org/weights"
+        ):
             get(with_weights(card, sources=(PAGE,)))
         with pytest.raises(ModelError, match=r"final\.pth of Tiny is missing, and the model card names no source"):
             get(with_weights(card, sources=()))
