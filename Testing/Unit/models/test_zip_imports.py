@@ -46,12 +46,12 @@ def test_a_zip_that_reaches_out_of_its_folder_is_refused(
     [
         ([""], "has no name"),
         (["."], "has no name"),
-        (["a" * 300], "has too long a name"),
-        (["a/" * 60 + "x"], "has too long a name"),
-        (["a/" * 2000 + "x"], "has too long a name"),
-        (["a", "A"], "is there twice"),
-        (["a", "a/b"], "lies in a file"),
-        (["a/b", "a"], "is there twice"),
+        (["a" * 300], "has a name that is too long"),
+        (["a/" * 60 + "x"], "has a name that is too long"),
+        (["a/" * 2000 + "x"], "has a name that is too long"),
+        (["a", "A"], "occurs twice"),
+        (["a", "a/b"], "has a file as its folder"),
+        (["a/b", "a"], "occurs twice"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -110,7 +110,7 @@ def test_a_zip_that_does_not_fit_on_the_disk_is_refused_before_it_is_unpacked(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=archives.SPARE_BYTES))
     monkeypatch.setattr(zipfile.ZipFile, "extractall", lambda *_: pytest.fail("was unpacked"))
-    with pytest.raises(InputError, match=r"when unpacked, but 0\.3 GB are free in"):
+    with pytest.raises(InputError, match=r"when unpacked, but only 0\.3 GB are free in"):
         import_model(file)
 
 
