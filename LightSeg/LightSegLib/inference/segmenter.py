@@ -246,7 +246,12 @@ class Segmenter:
             return []
         step = right_step(self.card)
         if max(paired) + step > (255 if result.labels.itemsize == 1 else 32767):
-            raise ModelError(_("The labels of '{model}' are too many to be split.").format(model=self.card.id))
+            raise ModelError(
+                _(
+                    "The model '{model}' has too many labels to be split into left and right. "
+                    "Set a region of interest around one side."
+                ).format(model=self.card.id)
+            )
         if split(result.labels, geometry, paired, step) is None:
             return [_("Left and right could not be told apart, so each label holds both sides. Check the result.")]
         return []
