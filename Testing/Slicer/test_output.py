@@ -339,7 +339,7 @@ def test_a_segmentation_of_surfaces_is_refused_before_the_work(make_volume, segm
     volume = make_volume()
     before = fingerprint()
 
-    with pytest.raises(InputError, match="Imported is made of surfaces"):
+    with pytest.raises(InputError, match="Imported is closed surface"):
         segment(volume, output)
 
     assert not boxes.volumes
