@@ -163,7 +163,7 @@ def test_a_sheared_voxel_has_the_volume_of_its_parallelepiped() -> None:
 def test_an_image_of_few_whole_values_gets_a_notice(write_image: Callable[..., Path]) -> None:
     """It may be a label map that was given for the image; one that says so is refused."""
     labels = np.random.default_rng(0).integers(0, 5, (9, 9, 9))
-    assert "5 different values alone" in read_volume(write_image("a.nrrd", labels.astype(np.uint8))).notices[0]
-    assert "5 different values alone" in read_volume(write_image("b.nii", labels.astype(np.float32))).notices[0]
+    assert "only 5 different values" in read_volume(write_image("a.nrrd", labels.astype(np.uint8))).notices[0]
+    assert "only 5 different values" in read_volume(write_image("b.nii", labels.astype(np.float32))).notices[0]
     for voxels in (labels - 1, labels * 0.5, np.arange(729).reshape(9, 9, 9)):
         assert read_volume(write_image("c.nrrd", voxels.astype(np.float32))).notices == ()
