@@ -249,7 +249,7 @@ class Segmenter:
             raise ModelError(
                 _(
                     "The model '{model}' has too many labels to be split into left and right. "
-                    "Set a region of interest around one side."
+                    "Switch off the option split_sides."
                 ).format(model=self.card.id)
             )
         if split(result.labels, geometry, paired, step) is None:
