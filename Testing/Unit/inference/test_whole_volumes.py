@@ -10,7 +10,7 @@ import torch
 from LightSegLib.inference.by_layers import ByLayers
 from LightSegLib.inference.by_rows import ByRows, Computer
 from LightSegLib.inference.row_boxes import computed, filled, row_boxes, whole
-from LightSegLib.inference.threads import AtOnce, pool
+from LightSegLib.inference.threads import InlineExecutor, pool
 from LightSegLib.networks.meshnet import MeshNet
 
 AIR = 0.25
@@ -74,7 +74,7 @@ def test_the_logits_are_those_of_the_whole_volume(norm: str, middle: tuple[int, 
     volume = image(body)
     with torch.inference_mode():
         expected = net(volume[None, None])[0]
-    found = run(net, volume, body, AtOnce())
+    found = run(net, volume, body, InlineExecutor())
     computed_there = ~found.isnan()
     assert computed_there[:, torch.from_numpy(body)].all()
     torch.testing.assert_close(found[computed_there], expected[computed_there], atol=2e-5, rtol=1e-5)
@@ -84,7 +84,7 @@ def test_the_logits_are_those_of_the_whole_volume(norm: str, middle: tuple[int, 
 def test_threads_and_steps_change_no_digit(norm: str) -> None:
     net, body = network(norm, (4, 1, 2), "gelu"), ball(SHAPE, (20, 16, 18), 14)
     volume = image(body)
-    first = run(net, volume, body, AtOnce())
+    first = run(net, volume, body, InlineExecutor())
     with pool(3) as three:
         for step in (2, 6):
             assert torch.equal(run(net, volume, body, three, step).nan_to_num(9), first.nan_to_num(9))
