@@ -42,6 +42,7 @@ BOX_SHAPE = (107, 72, 68)
 RIGHT_PART, LEFT_PART, HEIGHT = slice(6, 54), slice(53, 101), slice(2, 66)
 EDGE = slice(2, -2)  # of what it sees, the part of which it says something
 HALF = 0.5  # of a voxel that is labeled
+LEAST_FOUND_ML = 0.2  # of the larger hippocampus; a shrunken one has some 1 ml
 LEAST_ML = 100.0  # of a brain, or what there is of it
 
 
@@ -169,6 +170,15 @@ class HippoDeepImage(WholeImage):
             labels[part] = np.where(most < HALF, 0, np.where(left >= right, LEFT, RIGHT))
             if sure is not None:
                 sure[part] = np.rint(100 * np.maximum(most, 1 - most)).astype(np.uint8)
+        sizes = np.bincount(labels.ravel(), minlength=3)[1:] * self.volume.geometry.voxel_volume_ml
+        if sizes.max() < LEAST_FOUND_ML:
+            raise InputError(
+                _(
+                    "No hippocampus was found in {volume}. "
+                    "Check that the head lies as the directions in its header say "
+                    "and that it is a T1-weighted image, or choose another model."
+                ).format(volume=self.volume.name)
+            )
         full, certain = self._on_original(labels), None if sure is None else self._on_original(sure)
         return InferenceResult(full, full[self.region], certain, None if certain is None else certain[self.region])
 

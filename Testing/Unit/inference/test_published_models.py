@@ -124,3 +124,13 @@ def test_an_image_of_noise_has_no_brain(mirror: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 100, (40, 40, 40)).astype(np.int16)
     with pytest.raises(InputError, match=r"No brain was found|does not lie"):
         Segmenter(replace(find_card("hippodeep"))).segment([Volume(noise, Geometry((40, 40, 40), (2.0,) * 3), "noise")])
+
+
+@pytest.mark.slow
+def test_a_head_whose_header_says_it_is_upright_when_it_is_not_is_refused(mirror: Path, shared_data: Path) -> None:
+    head = read_volume(shared_data / "heads" / "head_b_t1.nii.gz")
+    matrix = head.geometry.index_to_world
+    matrix[1:3] *= -1  # turned by 180 degrees about the axis from right to left
+    turned = replace(head, geometry=Geometry.from_index_to_world(matrix, head.geometry.shape))
+    with pytest.raises(InputError, match=r"No hippocampus was found in head_b_t1.*\. Check that the head lies"):
+        Segmenter(find_card("hippodeep")).segment([turned])
