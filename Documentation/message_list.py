@@ -17,7 +17,7 @@ LIBRARY = MODULE / "LightSegLib"
 MARK = "_"
 STEPS = ("step", "tile", "transfer", "Progress", "TransferProgress")
 NOT_SHOWN = ("ArgumentTypeError", "_Refused")  # of the command line alone; a name alone
-REASONS = {"SkippedInput": 1, "LeftOver": 1, "Unusable": 0, "unsupported": 0}  # and the argument with the text
+REASONS = {"SkippedInput": 1, "UnusedFrames": 1, "UnusableFrame": 0, "unsupported": 0}  # and the argument with the text
 PARTS = (ast.Attribute, ast.Call, ast.IfExp, ast.keyword, ast.Tuple, ast.List, ast.Dict, ast.BinOp, ast.GeneratorExp)
 
 
