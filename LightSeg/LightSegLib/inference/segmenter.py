@@ -160,6 +160,16 @@ class Segmenter:
         """Where another model's labels show the places."""
         from . import finding
 
+        image = volumes[0]
+        if self.card.modality == "MR" and (
+            image.reading.get("modality") == "CT" or image.voxels.min() < HOUNSFIELD
+        ):  # a head CT is much like a head, but its labels would be wrong
+            raise InputError(
+                _(
+                    "{volume} is a CT by its attributes or its values, in which '{title}' cannot find its place. "
+                    "Choose an MR image, or set a region of interest around the structure."
+                ).format(volume=image.name, title=self.card.title)
+            )
         card = finding.finder_card(self.card)
         if self._finder is None or self._finder_card != card:
             self._finder, self._finder_card = Segmenter(card), card

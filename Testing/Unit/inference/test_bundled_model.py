@@ -116,11 +116,17 @@ def test_the_order_of_the_axes_changes_nothing_in_a_whole_head(card: Card, share
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
-    ["ct/ct_abdomen_3mm.nii.gz", "mr_body_small.nii.gz", "dicom/ct_head_small", "other/ct_sheared_affine.nii.gz"],
+    [
+        "ct/ct_abdomen_3mm.nii.gz",
+        "mr_body_small.nii.gz",
+        "dicom/ct_head_small",
+        "dicom/ct_head_tilted_uneven",
+        "other/ct_sheared_affine.nii.gz",
+    ],
 )
 def test_it_refuses_what_is_no_head_in_mri(card: Card, file: str, shared_data: Path) -> None:
     segmenter = Segmenter(card, InferenceOptions(device="cpu"))
-    with pytest.raises(NothingToAlignError, match=r"No head was found .* set a region of interest around it"):
+    with pytest.raises(InputError, match=r"(No head was found|is a CT) .* set a region of interest around"):
         segmenter.segment([read_volume(shared_data / file)])
 
 

@@ -148,6 +148,14 @@ def test_where_nothing_is_found_the_result_is_empty_with_a_sentence(models: Path
     assert result.provenance["model"] == "lamp-parts" and result.provenance["computed_in"]
 
 
+def test_a_ct_is_refused_by_a_model_for_mr(models: Path) -> None:
+    volume = picture()
+    stated = dataclasses.replace(volume, reading={"modality": "CT"})
+    for image in (stated, dataclasses.replace(volume, voxels=volume.voxels - 1000)):
+        with pytest.raises(InputError, match=r"room is a CT .* set a region of interest around"):
+            segmenter(models).segment([image])
+
+
 def test_one_box_around_several_labels(models: Path) -> None:
     """Without sides there is one box and the model's own labels; without a size it always looks there."""
     rule = dataclasses.replace(RULE, by_side=False)
