@@ -109,20 +109,24 @@ def _arguments(layers: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[s
     norms: set[str] = set()
     for layer in layers:
         kind, name = layer["class"], layer["name"]
-        number = len(convolutions)
+        number, before = len(convolutions), len(activations)
         if kind == "Conv3D":
             _check_convolution(layer)
             convolutions.append(layer)
             own = layer.get("activation", "linear")
             activations += [] if own == "linear" else [own]
+            if own != "linear" and name.endswith(INSTANCE):
+                raise _late_norm(name)
         elif kind == "Activation":
             activations.append(layer["activation"])
         elif kind == "BatchNormalization":
+            if len(activations) >= number:
+                raise _late_norm(name)
             norms.add("batch")
             names |= _batch_norm(layer, number - 1)
         elif kind not in SILENT:
             raise _Unfit(_("its layer '{layer}' has the unknown kind {kind}").format(layer=name, kind=kind))
-        if len(activations) > len(convolutions):
+        if len(activations) > before and len(activations) != len(convolutions):
             raise _Unfit(
                 _("its layer '{layer}' is an activation that does not follow a convolution").format(layer=name)
             )
@@ -198,6 +202,11 @@ def _tensors(layer: dict[str, Any], ours: str) -> dict[str, str]:
     """Return the names of a convolution's tensors, here and in the manifest."""
     kinds = {"weight": "kernel"} | ({"bias": "bias"} if layer["use_bias"] else {})
     return {f"{ours}.{own}": f"{layer['name']}/{theirs}" for own, theirs in kinds.items()}
+
+
+def _late_norm(name: str) -> _Unfit:
+    """Return the error for a norm in another place than MeshNet has it, where its values would be others."""
+    return _Unfit(_("its layer '{layer}' has a norm that is not between convolution and activation").format(layer=name))
 
 
 def _batch_norm(layer: dict[str, Any], number: int) -> dict[str, str]:

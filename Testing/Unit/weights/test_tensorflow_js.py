@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from LightSegLib.core.errors import ModelError
 from LightSegLib.weights.tensorflow_js import read_tensorflow_js
-from meshnet_files import write_meshnet
+from meshnet_files import layer, write_meshnet
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -28,6 +28,38 @@ def changed(path: Path, change: Change) -> Path:
     change(content)
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def reordered(*order: int, more: Sequence[dict[str, Any]] = ()) -> Change:
+    """The layers input, convolution, activation, convolution, activation, output by number, and then `more`."""
+
+    def change(content: dict[str, Any]) -> None:
+        known = [*layers(content), *more]
+        layers(content)[:] = [known[number] | {"inbound_nodes": []} for number in order]
+
+    return change
+
+
+BATCH_NORM = layer("BatchNormalization", "norm", None, epsilon=1e-5, scale=True, center=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (reordered(0, 1, 3, 2, 4, 5), "'activation_0' is an activation that does not follow a convolution"),
+        (reordered(0, 1, 2, 6, 3, 4, 5, more=[BATCH_NORM]), "'norm' has a norm that is not between convolution"),
+        (
+            lambda c: layers(c)[1]["config"].update(name="conv_0_gn", activation="elu"),
+            "'conv_0_gn' has a norm that is not between convolution",
+        ),
+    ],
+)
+def test_layers_in_another_order_than_that_of_a_meshnet_are_refused(
+    change: Change, reason: str, tmp_path: Path
+) -> None:
+    path = changed(write_meshnet(tmp_path, (1, 2)), reordered(*range(6)))
+    with pytest.raises(ModelError, match=reason):
+        read_tensorflow_js(changed(path, change))
 
 
 def test_the_file_states_what_network_it_is(tmp_path: Path) -> None:
@@ -99,14 +131,14 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 def test_weights_that_were_cut_off_are_refused(cut: int, tmp_path: Path) -> None:
     path, shard = write_meshnet(tmp_path), tmp_path / "group1-shard2of2.bin"
     shard.write_bytes(shard.read_bytes()[:cut])
-    with pytest.raises(ModelError, match="cut off"):
+    with pytest.raises(ModelError, match=r"weights have \d+ bytes instead of \d+\."):
         read_tensorflow_js(path)
 
 
 def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     path, shard = write_meshnet(tmp_path), tmp_path / "group1-shard1of2.bin"
     shard.write_bytes(b"\xff" * shard.stat().st_size)
-    with pytest.raises(ModelError, match="no numbers in places"):
+    with pytest.raises(ModelError, match="some of its weights are not finite numbers"):
         read_tensorflow_js(path)
 
 
@@ -114,5 +146,5 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
 def test_what_is_not_a_json_is_refused(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_bytes(text)
-    with pytest.raises(ModelError, match="is no MeshNet"):
+    with pytest.raises(ModelError, match=r"is not a TensorFlow\.js MeshNet"):
         read_tensorflow_js(path)
