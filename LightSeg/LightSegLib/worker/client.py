@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..catalog.lookup import resolve_model
-from ..core import i18n
+from ..core import i18n, processes
 from ..core.atomic_io import output_error
 from ..core.errors import Canceled, DeviceError, LightSegError
 from ..core.i18n import tr as _
@@ -139,7 +139,7 @@ class Worker:
             if process is not self._process or self._session is None:
                 return
             session, self._process, self._session = self._session, None, None
-        _kill(process)
+        processes.end(process)
         shutil.rmtree(session, ignore_errors=True)
 
     def _running(self) -> tuple[subprocess.Popen[str], Path]:
@@ -225,9 +225,6 @@ def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, 
     )
     # Its temporary files are in the session's folder, too, and are removed with it.
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(session))
-    own_group: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     with (session / LOG).open("wb") as log:
         return subprocess.Popen(
             [python, "-u", "-c", script],
@@ -235,30 +232,9 @@ def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, 
             stdout=subprocess.PIPE,
             stderr=log,
             encoding="utf-8",
-            env=os.environ | places | {"PYTHONUTF8": "1"} | _safe_path(),
-            **own_group,
+            env=os.environ | places | {"PYTHONUTF8": "1"} | processes.safe_path(),
+            **processes.own_group(),
         )
-
-
-def _safe_path() -> dict[str, str]:
-    """Return variables that keep the current folder off Python's module path.
-
-    An empty entry in PYTHONPATH, as a stray colon leaves it, means the current folder too.
-    """
-    places = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(places)}
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End a process and its children at once, and wait until it is gone."""
-    if sys.platform == "win32":
-        command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-        subprocess.run(command, capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW)
-    else:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from LightSegLib.imaging.readers import read_volume
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from waiting import gone, wait_until
 
 Change = Callable[[FileDataset, int], None]
 
@@ -214,3 +216,23 @@ def test_the_decoder_runs_in_this_python() -> None:
         assert decoding._running().args[0] == sys.executable
     finally:
         decoding.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_decoder_that_hangs_behind_slicers_launcher_is_ended_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = tmp_path / "PythonSlicer"
+    script = f'exec 3<&0\n"{sys.executable}" "$@" <&3 &\necho $! > "{tmp_path}/pid"\nwait $!\n'
+    launcher.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(decoder, "SCRIPT", "__import__('time').sleep(1000)")
+    (tmp_path / file_name(0)).write_bytes(b"")
+    decoding = Decoder(patience=0.1)
+    decoding._running()
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    with pytest.raises(DecodingError, match="did not finish"):
+        decoding.decode(tmp_path / file_name(0))
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: gone(pid))

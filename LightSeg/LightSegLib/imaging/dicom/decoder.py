@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core import processes
 from ...core.i18n import tr as _
 
 PATIENCE = 60.0  # seconds for a file, and one more for each of so many bytes
@@ -80,23 +81,21 @@ class Decoder:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
-        process.wait()
+        processes.end(process)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 stream.close()
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
-            places = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
             self._process = subprocess.Popen(
                 [shutil.which("PythonSlicer") or sys.executable, "-u", "-c", SCRIPT],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 encoding="utf-8",
-                env=os.environ | {"PYTHONUTF8": "1", "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(places)},
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                env=os.environ | {"PYTHONUTF8": "1"} | processes.safe_path(),
+                **processes.own_group(),
             )
             self._answers = queue.SimpleQueue()
             threading.Thread(target=_listen, args=(self._process, self._answers), daemon=True).start()
