@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,8 +13,8 @@ COARSE = 16  # voxels between those at which the map is computed, where that is 
 class Lattice:
     """A map of voxels to positions, computed at few voxels and interpolated linearly in between.
 
-    Along each axis it is computed at as few voxels as keep the tolerance, in units of the positions, in the middle
-    between them; where it bends at every voxel, at each.
+    Along each axis it is computed at as few voxels as keep the tolerance, in units of the positions, halfway between
+    them along one axis or several; where it bends at every voxel, at each.
 
     Args:
         mapping: positions [n, 3] of indices [n, 3] (i, j, k).
@@ -28,9 +29,11 @@ class Lattice:
         while True:
             self._knots = [_knots(length, step) for length, step in zip(shape, steps, strict=True)]
             self._values = _mapped(mapping, self._knots)
-            rough = [
-                axis for axis in range(3) if steps[axis] > 1 and self._error(mapping, axis, shape[axis]) > tolerance
-            ]
+            coarse = [axis for axis in range(3) if steps[axis] > 1]
+            rough = [axis for axis in coarse if self._error(mapping, axis) > tolerance]
+            for axes in (*itertools.combinations(coarse, 2), *itertools.combinations(coarse, 3)):
+                if not rough and self._error(mapping, *axes) > tolerance:
+                    rough = list(axes)  # it bends where no line of knots passes
             if not rough:
                 return
             steps = [step // 2 if axis in rough else step for axis, step in enumerate(steps)]
@@ -52,15 +55,16 @@ class Lattice:
         """Indices along k, j and i at which the map was computed, and the positions [k, j, i, 3] there."""
         return self._knots, self._values
 
-    def _error(self, mapping: Callable[[np.ndarray], np.ndarray], axis: int, length: int) -> float:
-        """Return how far the interpolation is from the map in the middle of the cells along one axis, at most."""
-        knots = self._knots[axis]
-        middles = (knots[:-1] + knots[1:]) / 2
-        if length < 2 or not len(middles):
-            return 0.0
-        between = [middles if other == axis else self._knots[other] for other in range(3)]
-        found = _between(self._values, knots, middles, axis)
-        return float(np.abs(found - _mapped(mapping, between)).max())
+    def _error(self, mapping: Callable[[np.ndarray], np.ndarray], *axes: int) -> float:
+        """Return how far the interpolation is from the map halfway between the knots along the axes, at most."""
+        places, found = list(self._knots), self._values
+        for axis in axes:
+            knots = self._knots[axis]
+            places[axis] = (knots[:-1] + knots[1:]) / 2
+            if not len(places[axis]):
+                return 0.0
+            found = _between(found, knots, places[axis], axis)
+        return float(np.abs(found - _mapped(mapping, places)).max())
 
 
 def _knots(length: int, step: int) -> np.ndarray:

@@ -192,10 +192,10 @@ def _geometry(header: Nrrd, lengths: tuple[int, ...]) -> Geometry:
             )
         )
     units = [UNITS.get(unit.strip().lower()) for unit in re.findall(r'"([^"]*)"', header.fields.get("spaceunits", ""))]
-    units = units or [1.0, 1.0, 1.0]
-    if any(len(one) != 3 for one in (*vectors, origin)) or len(units) != 3:
+    units = units if "spaceunits" in header.fields else [1.0, 1.0, 1.0]
+    if any(len(one) != 3 for one in (*vectors, origin)):
         raise _wrong(name, _("its header does not define a position in three dimensions"))
-    if None in units:
+    if len(units) != 3 or None in units:
         raise _wrong(
             name, _("its header has the unsupported space units {units}").format(units=header.fields["spaceunits"][:60])
         )

@@ -22,6 +22,17 @@ def test_every_voxel_has_its_position(shape: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(lattice.at(np.array([0, 0, shape[0] - 1])), expected[-1, 0, 0], atol=0.01)
 
 
+@pytest.mark.parametrize("center", [(8, 8, 8), (8, 24, 16), (20, 9, 25)])
+def test_a_bend_at_one_place_is_not_overlooked(center: tuple[int, int, int]) -> None:
+    """As a registration of a small structure leaves it: nothing moves along the edges of the coarse cells."""
+
+    def local(index: np.ndarray) -> np.ndarray:
+        return index + 4 * np.exp(-((index - center) ** 2).sum(axis=1) / 18)[:, None]
+
+    lattice = Lattice(local, (33, 33, 33), 0.05)
+    np.testing.assert_allclose(lattice.at(np.array(center)), np.add(center, 4), atol=0.05)
+
+
 def test_what_does_not_bend_is_computed_at_few_voxels() -> None:
     asked = []
 

@@ -163,6 +163,7 @@ def test_values_of_metaimage(tmp_path: Path, form: str) -> None:
         ({"space directions": None, "spacings": "1 1 1"}, "no space directions"),
         ({"space origin": None}, "no space origin"),
         ({"space units": '"pixel" "pixel" "pixel"'}, "unsupported space units"),
+        ({"space units": "cm cm cm"}, "unsupported space units"),
         ({"space directions": "(0.75,0,0) (0,1.25,0) (0,0,nan)"}, "is not a position"),
         ({"space directions": "(0.75,0,0) (0,1.25,0) (0,0,1e308)"}, "spacing"),
         ({"space directions": "(1e-308,0,0) (0,1.25,0) (0,0,2.5)"}, "spacing"),

@@ -68,13 +68,13 @@ class BentVolume:
 
         voxels = self._voxels
         exact = voxels.astype(np.float64 if voxels.dtype.itemsize > 2 and voxels.dtype.kind != "f" else np.float32)
-        found = np.empty(self.grid.shape, voxels.dtype)
+        found, lowest = np.empty(self.grid.shape, voxels.dtype), voxels.min()
         last = np.array(voxels.shape) - 1
         for number, values in enumerate(found):
             index = self._in_volume.slice(number)[..., ::-1]
             nowhere = ((index < -OUTSIDE) | (index > last + OUTSIDE)).any(axis=-1)
             mixed = ndimage.map_coordinates(exact, np.moveaxis(index, -1, 0), order=1, mode="nearest")
-            values[...] = np.where(nowhere, exact.min(), np.rint(mixed) if voxels.dtype.kind in "iu" else mixed)
+            values[...] = np.where(nowhere, lowest, np.rint(mixed) if voxels.dtype.kind in "iu" else mixed)
         size, spacing = (" x ".join(f"{n:.4g}" for n in of) for of in (self.grid.shape[::-1], self.grid.spacing))
         notice = _(
             "The transform of {name} distorts its grid, "

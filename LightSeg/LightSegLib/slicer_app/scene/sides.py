@@ -7,7 +7,7 @@ from typing import Any
 from ...catalog.anatomy import sides
 from .results import input_volume, names_of_last_run
 
-ONE_SIDE = 0.75  # of a region's width that has to are on one side of the middle
+ONE_SIDE = 0.75  # of a region's width that has to be on one side of the middle
 WIDEST = 1 / 3  # of the volume's width: a wider region, or a volume of little else, determines no side
 
 
