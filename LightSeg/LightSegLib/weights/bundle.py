@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from ..core.errors import ModelError
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
+from .files import ZIP_START
 
-ZIP_START = b"PK\x03\x04"
 MOST_FILES = 100
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip archive
 UNIX, READABLE = 3, 0o644  # whichever system packs it

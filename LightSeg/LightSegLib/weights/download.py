@@ -274,7 +274,7 @@ def _receive(
         if not first:
             raise SourceError(_("the file is empty"), retry=True)
         if is_html(first):
-            raise SourceError(_("a web page was received instead of the file; does the network require a login?"))
+            raise SourceError(_("a web page was received instead of the file, as in a network that requires a login"))
         partial.begin(remote, _validator(stream))
         blocks = chain((first,), blocks)
     with partial.path.open("ab") as file:

@@ -1,4 +1,4 @@
-"""LightSeg's own weights files, plain state dicts in half precision, and hashes of files."""
+"""LightSeg's own weights files, plain state dicts in half precision; how torch files begin; hashes of files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from ..core.atomic_io import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ZIP_START = b"PK\x03\x04"  # torch.save since torch 1.6, and our bundles of several files
+LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # before that: torch's magic number, pickled
 
 
 def sha256(path: Path) -> str:

@@ -23,11 +23,10 @@ from ..core.progress import Reporter
 from .bundle import pack
 from .connection import SourceError, is_html
 from .download import PartialDownload, TransferProgress, check_space
-from .files import sha256
+from .files import LEGACY_START, ZIP_START, sha256
 from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record
 from .sources import POINTER, origin
 
-TORCH_FILES = (b"PK\x03\x04", b"\x80")  # a zip archive, or the pickle of torch before 1.6
 PART = "part-"  # begins the name of a file that waits for the others of its model
 BY_HAND = "a file put into its place"  # the source of a file that no download brought
 
@@ -297,7 +296,7 @@ def _sniffed(path: Path) -> Message | None:
         return _("it is a Git LFS pointer, not the file itself")
     if not beginning:
         return _("it is empty")
-    return None if beginning.startswith(TORCH_FILES) else _("it was not written by PyTorch")
+    return None if beginning.startswith((ZIP_START, LEGACY_START)) else _("it was not written by PyTorch")
 
 
 def _not_the_weights(card: Card, file: Path, difference: Message) -> InputError:

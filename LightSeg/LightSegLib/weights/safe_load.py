@@ -24,10 +24,9 @@ import numpy as np
 from ..core.errors import ModelError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
+from .files import LEGACY_START, ZIP_START
 from .pickle_scan import Scan, names
 
-ZIP_START = b"PK\x03\x04"
-LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled
 LEGACY_PICKLES = 5  # magic number, protocol, machine, content, names of the storages
 
 
@@ -37,8 +36,6 @@ class _Refused(Exception):
 
 class _DType:
     """Stand-in for numpy.dtype that allows plain numbers only.
-
-    A file can describe fields beyond the end of an item, and numpy would then read other memory.
 
     A file can give numpy's dtype fields beyond the end of its items, and reading those reads other memory.
     """

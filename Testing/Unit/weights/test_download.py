@@ -267,8 +267,9 @@ def test_redirects_are_followed_and_loops_are_reported(server: Server, partial: 
 def test_a_wrong_answer_is_never_taken_for_the_file(
     server: Server, partial: PartialDownload, answer: Answer, expected: Fingerprint, words: str
 ) -> None:
-    with pytest.raises(SourceError, match=words):
+    with pytest.raises(SourceError, match=words) as caught:
         fetch(server, partial, answer, expected=expected)
+    assert str(caught.value)[-1] not in ".?!", "the message that names the source goes on after it"
 
 
 def test_a_wrong_file_does_not_stay(server: Server, partial: PartialDownload) -> None:

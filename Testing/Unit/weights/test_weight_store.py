@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -148,6 +149,7 @@ def test_a_file_brought_by_hand_is_checked_and_copied(
     (stick / "page.pth").write_bytes(b"<!doctype html>")
     (stick / "pointer.pth").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
     (stick / "empty.pth").touch()
+    (stick / "pickle.pth").write_bytes(pickle.dumps({"weights": [1.0, 2.0]}, protocol=2))
     before = everything_in(stick)
     pinned = with_weights(card, size=len(CONTENT), sha256=SHA256, sources=(PAGE,))
     for name, words in [
@@ -158,7 +160,12 @@ def test_a_file_brought_by_hand_is_checked_and_copied(
     ]:
         with pytest.raises(InputError, match=words):
             store.add_file(pinned, stick / name)
-    for name, words in [("page", "a web page"), ("pointer", "a Git LFS pointer"), ("empty", "it is empty")]:
+    for name, words in [
+        ("page", "a web page"),
+        ("pointer", "a Git LFS pointer"),
+        ("empty", "it is empty"),
+        ("pickle", "it was not written by PyTorch"),
+    ]:
         with pytest.raises(InputError, match=words):
             store.add_file(card, stick / f"{name}.pth")
     assert store.entries() == []
