@@ -62,7 +62,7 @@ def read_header(path: Path) -> tuple[bytes, int]:
 
 
 def read_numbers(path: Path, layout: Layout) -> np.ndarray:
-    """Return all numbers [n] of the file, or of those that its header names, in their order.
+    """Return all numbers [n] of the file, or of those that its header names, in their order, in native byte order.
 
     Raises:
         InputError: if a file is missing, damaged, or does not hold as many as it should.
@@ -89,11 +89,16 @@ def read_numbers(path: Path, layout: Layout) -> np.ndarray:
             )
         part = _numbers(file, layout, layout.count // len(own), 0 if files else layout.start)
         if len(own) == 1:
-            return part
+            return native(part)
         if at == 0:
             numbers = np.empty(layout.count, layout.kind)
         numbers[at * len(part) : (at + 1) * len(part)] = part
-    return numbers
+    return native(numbers)
+
+
+def native(numbers: np.ndarray) -> np.ndarray:
+    """Return the numbers in this computer's byte order, the only one that torch and ITK take; swapped in place."""
+    return numbers if numbers.dtype.isnative else numbers.byteswap(True).view(numbers.dtype.newbyteorder("="))
 
 
 def _numbers(file: Path, layout: Layout, count: int, start: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,22 @@ def test_values_of_nrrd(tmp_path: Path, encoding: str, endian: str, kind: str) -
     data = text if encoding in ("ascii", "txt") else packed
     volume = read_volume(write_nrrd(tmp_path / "a.nrrd", data, type=kind, endian=endian, encoding=encoding))
     np.testing.assert_array_equal(volume.voxels, values)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "sheared", "big"),
+    [
+        (write_nrrd, "a.nrrd", {"space_directions": "(0.75,0,0) (0,1.25,0) (0,0.5,2.5)"}, {"endian": "big"}),
+        (write_meta, "a.mha", {"TransformMatrix": "1 0 0 0 1 0 0 0.2 0.98"}, {"BinaryDataByteOrderMSB": "True"}),
+    ],
+)
+def test_big_endian_labels_on_a_sheared_grid_are_straightened_as_others_are(
+    tmp_path: Path, write: Callable[..., Path], name: str, sheared: dict, big: dict
+) -> None:
+    """ITK and torch take no other byte order than the computer's."""
+    expected = read_labels(write(tmp_path / name, **sheared))[0]
+    path = write(tmp_path / name, VOXELS.astype(">i2").tobytes(), **sheared, **big)
+    np.testing.assert_array_equal(read_labels(path)[0], expected)
 
 
 @pytest.mark.parametrize("form", ["plain", "zlib", "gzip", "text", "big", "list", "apart, at the end"])
