@@ -125,7 +125,13 @@ def _decoded(value: dict[str, Any]) -> Any:
     """Return the message of a JSON object, or the object itself if it is not one."""
     if value.keys() != {"template", "context", "fields"}:
         return value
-    fields = value["fields"] or {}
+    fields = value["fields"]
+    if not (isinstance(value["template"], str) and isinstance(value["context"], str)):
+        raise ValueError("a message has a text and its source")
+    if fields is None:  # then the text is not filled in
+        return Message(**value)
+    if not isinstance(fields, dict):
+        raise ValueError("the fields of a message have names")
     for _text, name, specification, _conversion in Formatter().parse(value["template"]):
         # a stranger's file could ask for {a.b:999999999}, which reads what is not its own, or fills the memory
         if name is not None and not (name in fields and re.fullmatch(r"(\.?\d)?[a-z]?", specification or "")):

@@ -155,9 +155,12 @@ def _assumed(name: str, missing: list[str]) -> Message:
 
 def _numbers(name: str, fields: dict[str, str], names: tuple[str, ...], count: int) -> np.ndarray | None:
     """Return the numbers of the first field that is present, or None."""
-    stated = next((fields[one] for one in names if one in fields), None)
-    if stated is None:
+    found = [one for one in names if one in fields]
+    if not found:
         return None
+    stated = fields[found[0]]
+    if names in (MATRIX, OFFSET) and any(fields[other].split() != stated.split() for other in found[1:]):
+        raise _wrong(name, _("its header states its position twice, differently"))
     values = np.array([finite(word) for word in stated.split()])
     if len(values) != count or not np.isfinite(values).all():
         raise _wrong(

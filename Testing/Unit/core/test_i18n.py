@@ -85,6 +85,26 @@ def test_a_file_with_a_message_cannot_read_objects_or_fill_memory(field):
         loads(stranger)
 
 
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        {"template": 1, "context": "a.b", "fields": None},
+        {"template": "x", "context": ["a.b"], "fields": {}},
+        {"template": "x", "context": "a.b", "fields": ["x"]},
+    ],
+)
+def test_a_file_with_a_message_of_other_kinds_is_refused(stranger):
+    with pytest.raises(ValueError, match=r"of a message have names|a message has a text"):
+        loads(json.dumps(stranger))
+
+
+def test_a_text_with_braces_and_no_fields_arrives_as_it_is():
+    text = loads(dumps(Message("Use {file} in names.", "a.b")))
+
+    assert text == "Use {file} in names."
+    assert text.translated(lambda context, template: "{file} verwenden.") == "{file} verwenden."
+
+
 def test_other_objects_are_left_alone():
     assert loads(dumps({"template": 1, "shape": (2, 3)})) == {"template": 1, "shape": [2, 3]}
     assert isinstance(loads(dumps(_("Reading"))), Message)

@@ -214,6 +214,8 @@ def test_an_nrrd_without_sure_place_or_values_is_refused(tmp_path: Path, changes
         ({"TransformMatrix": "1 0 0 0 1 0 0 1 0"}, "singular"),
         ({"TransformMatrix": "0 1 0 1 0 0 0 0 1", "CenterOfRotation": "10 0 0"}, "CenterOfRotation"),
         ({"TransformMatrix": None, "AnatomicalOrientation": "LAS"}, "position is unknown"),
+        ({"Position": "10.5 20.25 3.75"}, "position twice"),
+        ({"Orientation": "0 1 0 1 0 0 0 0 1"}, "position twice"),
         ({"DistanceUnits": "inch"}, "DistanceUnits"),
         ({"NDims": "4294967296"}, "gives no valid size"),
         ({"DimSize": "7 6 5000000000"}, "ends before its last voxel"),
