@@ -31,3 +31,13 @@ def test_most_functions_and_classes_are_documented() -> None:
             if not ast.get_docstring(node):
                 undocumented.append(f"{path.relative_to(LIBRARY)}: {node.name}")
     assert len(undocumented) <= (1 - LEAST) * count, "\n".join(undocumented)
+
+
+def test_no_docstring_says_the_same_twice() -> None:
+    repeated = []
+    for path in sorted(LIBRARY.rglob("*.py")):
+        for node in definitions(ast.parse(path.read_text(encoding="utf-8"))):
+            paragraphs = [part.strip() for part in (ast.get_docstring(node) or "").split("\n\n")]
+            if len(set(paragraphs)) < len(paragraphs):
+                repeated.append(f"{path.relative_to(LIBRARY)}: {node.name}")
+    assert not repeated, "\n".join(repeated)

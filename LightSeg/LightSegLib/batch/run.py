@@ -40,8 +40,6 @@ class BatchPlan:
     """The cases of a batch, with model and settings.
 
     The cases are kept in a file, since there may be many.
-
-    The cases are kept in a file, since there may be many.
     """
 
     card: Card

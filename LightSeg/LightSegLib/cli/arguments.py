@@ -182,6 +182,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     evaluate.add_argument("predictions", metavar="PREDICTIONS", help="folder of label maps, or one file")
     evaluate.add_argument("labels", metavar="LABELS", help="folder with the expert's files of the same names, or one")
     evaluate.add_argument("--out", metavar="CSV", help="table (default: evaluation.csv beside the predictions)")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace CSV if it exists already")
     evaluate.add_argument("--model", help="model whose label names are shown")
 
     benchmark = command("benchmark", "Measure speed and memory of a model on this machine.")

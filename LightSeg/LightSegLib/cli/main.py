@@ -278,6 +278,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out) if arguments.out else folder / "evaluation.csv"
     if folder.is_dir():  # a missing one is reported as such below
         check_output(out, (".csv",))
+        _check_free(out, arguments.overwrite)
     names = {label.value: label.name for label in find_card(arguments.model).labels} if arguments.model else None
     rows = evaluate_folders(arguments.predictions, arguments.labels, names)
     if not rows:
@@ -285,6 +286,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             _("None of the files contains a label, so there is nothing to compare. Check that these are label maps.")
         )
     header = Row.__annotations__
+    _check_free(out, arguments.overwrite)  # again: the comparison took its time
     write_table([header, *([getattr(row, name) for name in header] for row in rows)], out)
     lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
     lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]

@@ -27,8 +27,6 @@ class Row:
 
     A label that neither file contains has no row.
 
-    A label that neither file contains has no row.
-
     Attributes:
         surface_dice: within 1 mm.
         hd95_mm: infinite where only one of the two files has the label.
@@ -243,6 +241,13 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     """Return case, prediction and label file of every case that has both."""
     if predictions.is_file() and labels.is_file():
         return [(case_name(predictions), predictions, labels)]
+    for file, folder in ((predictions, labels), (labels, predictions)):
+        if file.is_file() and folder.is_dir():
+            raise InputError(
+                _("{file} is a file, but {folder} is a folder. Give two files or two folders.").format(
+                    file=file, folder=folder
+                )
+            )
     experts = {case_name(path): path for path in image_files(labels)}
     pairs = [(case_name(path), path, experts.get(case_name(path))) for path in image_files(predictions)]
     if lonely := [case for case, _, expert in pairs if expert is None]:

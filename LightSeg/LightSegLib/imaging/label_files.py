@@ -15,6 +15,7 @@ from typing import IO, cast
 import numpy as np
 
 from .geometry import Geometry
+from .nifti_header import LABEL_INTENT
 from .ras import LPS_TO_RAS
 
 LEVEL = 4  # of compression: label maps take little of any
@@ -68,7 +69,7 @@ def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry) -> None:
 
 
 def nifti_header(voxels: np.ndarray, geometry: Geometry) -> bytes:
-    """Return the first 352 bytes of a NIfTI-1 file, the place as sform and qform."""
+    """Return the first 352 bytes of a NIfTI-1 file of labels, the place as sform and qform."""
     from scipy.spatial.transform import Rotation
 
     matrix = LPS_TO_RAS @ geometry.index_to_world
@@ -79,6 +80,7 @@ def nifti_header(voxels: np.ndarray, geometry: Geometry) -> bytes:
     header = bytearray(BEGINNING)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *geometry.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<h", header, 68, LABEL_INTENT)  # so that nobody takes the file for an image
     struct.pack_into("<2h", header, 70, TYPES[voxels.dtype.str[1:]][1], 8 * voxels.dtype.itemsize)
     struct.pack_into("<8f", header, 76, handedness, *geometry.spacing, 0, 0, 0, 0)
     struct.pack_into("<3f", header, 108, BEGINNING, 1, 0)  # offset, slope, intercept

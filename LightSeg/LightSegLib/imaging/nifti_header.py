@@ -59,8 +59,6 @@ class Header:
 
     qform, sform: codes with the numbers that belong to them: quaternion and offset [6], three rows [3, 4].
 
-    qform, sform: codes with the numbers that belong to them: quaternion and offset [6], three rows [3, 4].
-
     Attributes:
         dim: number of axes and their lengths.
         pixdim: its eight numbers.

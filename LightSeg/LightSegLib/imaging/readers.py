@@ -48,6 +48,8 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
         InputError: if the path is missing, unreadable, or holds anything but one scalar 3D image.
     """
     path = Path(path)
+    if path.name in ("", ".."):  # as of ".", which no message could name
+        path = path.resolve()
     if _holds_dicom(path):
         volume = read_dicom(path, series, part, allow_gaps)
         check_voxels(volume.voxels, path.name)

@@ -59,7 +59,7 @@ def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
     if not path.name.lower().endswith(endings):
         raise OutputError(
             _("{file} does not have a supported file extension. Use one of {endings}.").format(
-                file=path.name, endings=", ".join(endings)
+                file=path.name or repr(str(path)), endings=", ".join(endings)
             )
         )
     try:

@@ -299,6 +299,29 @@ def test_evaluate_prints_and_writes_a_table(
     assert elsewhere.read_text(encoding="utf-8").count("case") == 2  # the heading and the one case
 
 
+def test_evaluate_replaces_no_table_unless_asked(run: Run, write_image: Callable[..., Path], tmp_path: Path) -> None:
+    """A slip of the keyboard must not cost the table of a batch."""
+    labels = np.zeros((6, 6, 6), np.uint8)
+    labels[2:4, 2:4, 2:4] = 1
+    mine, expert = (write_image(f"{folder}/case.nii.gz", labels).parent for folder in ("mine", "expert"))
+    for table, words in ((mine / "evaluation.csv", ()), (mine / "results.csv", ("--out", mine / "results.csv"))):
+        table.write_text("an older table", encoding="utf-8")
+        code, _, problem = run("evaluate", mine, expert, *words)
+        assert code == 2 and "already exists" in problem and "--overwrite" in problem
+        assert table.read_text(encoding="utf-8") == "an older table"
+        assert run("evaluate", mine, expert, *words, "--overwrite")[0] == 0
+        assert table.read_text(encoding="utf-8").startswith("case,label,name,dice")
+
+
+def test_evaluate_wants_two_files_or_two_folders(run: Run, write_image: Callable[..., Path]) -> None:
+    labels = np.zeros((6, 6, 6), np.uint8)
+    labels[2:4, 2:4, 2:4] = 1
+    mine, expert = (write_image(f"{folder}/case.nii.gz", labels) for folder in ("mine", "expert"))
+    for words in ((mine, expert.parent), (mine.parent, expert)):
+        code, _, problem = run("evaluate", *words)
+        assert code == 2 and "is a file, but" in problem and "Give two files or two folders." in problem
+
+
 def test_every_training_option_is_a_flag() -> None:
     words = ["train", "data", "--out", "model", "--patch-size", "8,16,24", "--flip-axes", "0,1", "--epochs", "7"]
     arguments = build_parser(dict.fromkeys(cli.COMMANDS, print)).parse_args(

@@ -183,7 +183,7 @@ def test_files_that_do_not_compare_are_refused(
     with pytest.raises(InputError, match="not a folder"):
         evaluate_folders(predictions / "nowhere", labels)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no image files"):
+    with pytest.raises(InputError, match="does not contain images"):
         evaluate_folders(predictions, tmp_path / "empty")
 
 

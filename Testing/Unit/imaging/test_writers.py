@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,12 +15,13 @@ import pytest
 import SimpleITK as sitk
 from LightSegLib.catalog.card import Code, Label, Terminology
 from LightSegLib.catalog.terminology import terminology_entry
-from LightSegLib.core.errors import OutputError
+from LightSegLib.core.errors import InputError, OutputError
 from LightSegLib.imaging import writers
 from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.readers import read_labels, read_volume
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.write_check import check_written
-from LightSegLib.imaging.writers import write_segmentation
+from LightSegLib.imaging.writers import check_output, write_segmentation
 from needs_slicer import needs_slicer
 from scipy.spatial.transform import Rotation
 
@@ -209,6 +211,26 @@ def test_both_matrices_of_a_nifti_file_are_the_grids(tmp_path: Path, handed: int
         np.testing.assert_allclose(image.get_sform(), expected, atol=1e-5)
         np.testing.assert_allclose(image.get_qform(), expected, atol=1e-5)
         assert image.header.get_xyzt_units()[0] == "mm"
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz", ".nii"])
+def test_a_result_is_no_image_of_a_later_run(segmentation: Segmentation, tmp_path: Path, ending: str) -> None:
+    """A file of thirty structures has too many values to be doubted for them; it has to state what it is."""
+    path = tmp_path / f"out{ending}"
+    write_segmentation(segmentation, path)
+    if ending != ".seg.nrrd":
+        assert nibabel.load(path).header.get_intent()[0] == "label"
+    with pytest.raises(InputError, match="not an image"):
+        read_volume(path)
+    assert np.array_equal(read_labels(path)[0], segmentation.voxels)
+
+
+def test_the_current_folder_is_named_in_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(tmp_path.name)):
+        read_volume(".")
+    with pytest.raises(OutputError, match=r"'\.' does not have"):
+        check_output(".")
 
 
 @pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz", ".nii"])
