@@ -205,8 +205,10 @@ def test_values_by_a_table_or_a_palette_are_none_that_can_be_used(tmp_path: Path
         read_volume(table)
 
 
-def test_compressed_slices_by_pydicom_or_gdcm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data_sets = slices(RescaleSlope="2", RescaleIntercept="-1000")
+@pytest.mark.parametrize("shown", ["MONOCHROME1", "MONOCHROME2"])
+def test_compressed_slices_by_pydicom_or_gdcm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+    """As stored by both, also where the lowest value is shown as white, for which GDCM would invert them."""
+    data_sets = slices(RescaleSlope="2", RescaleIntercept="-1000", PhotometricInterpretation=shown)
     for data in data_sets:
         data.compress(RLELossless, generate_instance_uid=False)
     folder = write(tmp_path, data_sets)

@@ -63,7 +63,7 @@ COMMON = (
         "PixelRepresentation",
     ),
     *("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    *("DimensionIndexSequence", "PhotometricInterpretation", "ModalityLUTSequence"),
+    "DimensionIndexSequence",
 )
 
 

@@ -148,11 +148,12 @@ def _check_length(data: Any, frame: Frame) -> None:
 
 
 def _by_gdcm(data: Any, decoder: Decoder) -> np.ndarray:
-    """Stored values by GDCM, which would rescale all frames alike: a copy without rescaling is read."""
+    """Stored values by GDCM, which would rescale all frames alike and invert some: a copy without reasons is read."""
     for name in RESCALING:
         if name in data:
             delattr(data, name)
     data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = PLAIN_IMAGE
+    data.PhotometricInterpretation = "MONOCHROME2"  # of the other kind GDCM inverts the values
     with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
         path = Path(folder, "slice.dcm")
         data.save_as(path)
