@@ -117,7 +117,7 @@ def test_many_files_in_the_way_are_counted(tmp_path: Path, cohort: Path) -> None
     for number in range(3, 9):
         shutil.copy(cohort / "Fall 0.nii.gz", cohort / f"Fall {number}.nii.gz")
     shutil.copytree(cohort, tmp_path / "labels")
-    assert "Fall 3.nii.gz, Fall 4.nii.gz and 4 more. Choose" in refused(cohort, tmp_path / "labels", NIFTI)
+    assert "Fall 3.nii.gz, Fall 4.nii.gz, and 4 more. Choose" in refused(cohort, tmp_path / "labels", NIFTI)
 
 
 def test_a_corrected_result_is_kept(cohort: Path, tmp_path: Path) -> None:

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from LightSegLib.batch.settings import Settings
 from LightSegLib.catalog.card import Inference, Preprocessing
+from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.arguments import build_parser, joined, options_of
 from LightSegLib.core.errors import InputError
 from LightSegLib.core.progress import Progress
+from LightSegLib.evaluation.reproduction import SETTINGS
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.options import InferenceOptions
+from LightSegLib.inference.provenance import settings_facts
 from LightSegLib.inference.segmenter import Segmenter
 
 
@@ -84,6 +87,27 @@ def test_the_command_line_has_a_flag_for_each(flags: list[str], expected: Infere
 def test_no_option_lacks_a_flag_but_those_that_need_none() -> None:
     without = {option.name for option in fields(InferenceOptions) if not option.metadata["help"]}
     assert without == {"confidence", "accept_license"}, "a segmentation file has no confidence; the license has its own"
+
+
+OTHERS = {  # a value of each that is not its default
+    "precision": "float32",
+    "mirror": True,
+    "tile_overlap": 0.25,
+    "largest_component": "none",
+    "orientation": "LPS",
+    "split_sides": False,
+}
+
+
+def test_what_changes_a_result_is_stated_in_it_and_computes_a_batch_anew() -> None:
+    """An option that a batch overlooks leaves results of other options as done; one not stated is not reproduced."""
+    changing_nothing = {"device", "openvino", "confidence", "accept_license"}
+    assert {option.name for option in fields(InferenceOptions)} - changing_nothing == set(OTHERS)
+    assert set(OTHERS) <= set(settings_facts(InferenceOptions(), find_card("brain-mr-atlas-unet"), None))
+    assert set(OTHERS) - {"precision"} <= set(SETTINGS)  # that is stated as what it was computed in
+    changed = [InferenceOptions(**{name: value}) for name, value in OTHERS.items()]  # type: ignore[arg-type]
+    batches = {Settings(options).sha256() for options in changed}
+    assert len(batches | {Settings().sha256()}) == len(OTHERS) + 1
 
 
 @pytest.mark.parametrize(("overlap", "tiles"), [(None, 3), (0.0, 2), (0.75, 5)])
