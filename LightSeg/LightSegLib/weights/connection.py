@@ -302,6 +302,8 @@ def _asked_wait(answer: requests.Response) -> float | None:
 
 def _failure(error: Exception) -> SourceError:
     """Return the error for a request without an answer, and whether another try may help."""
+    from http.client import HTTPException
+
     import requests
 
     text = str(error)
@@ -313,6 +315,8 @@ def _failure(error: Exception) -> SourceError:
         return SourceError(_("the network's proxy cannot be reached; check HTTPS_PROXY"), retry=True)
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return SourceError(_("it redirects too many times"))
+    if any(isinstance(cause, HTTPException) and not isinstance(cause, OSError) for cause in _causes(error)):
+        return SourceError(_("it does not answer as a web server does"), retry=True)
     if isinstance(error, (requests.exceptions.Timeout, requests.exceptions.ConnectionError)):
         return SourceError(_("the server cannot be reached, or this computer is offline"), retry=True)
     if isinstance(error, ValueError):  # what all of requests' complaints about an address are
@@ -320,3 +324,10 @@ def _failure(error: Exception) -> SourceError:
     if isinstance(error, OSError) and "certificate bundle" in text:
         return SourceError(_("the file named by REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE does not exist"))
     return SourceError(_("the request failed ({reason})").format(reason=type(error).__name__), retry=True)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it was raised for; an answer cut before its first byte is an OSError, too."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -258,10 +258,11 @@ def test_redirects_are_followed_and_loops_are_reported(server: Server, partial: 
         (Answer(CONTENT, headers={"Content-Encoding": "gzip"}), RIGHT, "the server compressed the file"),
         (Answer(b"\r\n<!DOCTYPE html><html>Log in"), UNKNOWN, "a web page was received instead of the file"),
         (Answer(b""), UNKNOWN, "the file is empty"),
+        (Answer(CONTENT, headers={f"X-{n}": "" for n in range(200)}), RIGHT, "not answer as a web server does"),
     ],
     ids=[
         "size", "content", "git blob", "longer than it is", "chunks cut", "no length", "no length and cut", "too long",
-        "gzip", "web page", "empty",
+        "gzip", "web page", "empty", "endless headers",
     ],
 )  # fmt: skip
 def test_a_wrong_answer_is_never_taken_for_the_file(
