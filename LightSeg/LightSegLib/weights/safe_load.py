@@ -181,10 +181,11 @@ def _start(path: Path) -> bytes:
 
 
 def _check_zip(path: Path) -> None:
-    """That torch reads the pickle whose names were read here, and that no entry is larger than the file.
+    """Check that torch reads the pickle whose names were read here, and that each tensor has its data.
 
     torch takes the first entry's folder, and of names that differ in capitals alone whichever it finds first. A zip
-    archive has a checksum of every tensor; torch does not look at them.
+    archive has a checksum of every tensor; torch does not look at them. Mapped, a tensor with less data than it has
+    numbers would go on with whatever follows in the file.
     """
     import torch
 
@@ -203,7 +204,11 @@ def _check_zip(path: Path) -> None:
     theirs = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
     if theirs not in ours:
         raise zipfile.BadZipFile(_("its content is ambiguous"))
-    Scan(io.BytesIO(theirs), size)
+    folder, _slash, _name = entries[0].filename.partition("/")
+    records = {entry.filename: entry.file_size for entry in entries}
+    storages = Scan(io.BytesIO(theirs), size).storages
+    if short := [key for key, length in storages.items() if length > records.get(f"{folder}/data/{key}", 0)]:
+        raise ValueError(_("{count} of its tensors have too little data").format(count=len(short)))
 
 
 def _check_legacy(path: Path) -> None:

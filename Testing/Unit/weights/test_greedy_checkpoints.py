@@ -195,6 +195,16 @@ def write_legacy(path: Path, keys: list[str], numbers: bytes, count: int = 4) ->
     )
 
 
+def test_a_zip_must_have_the_numbers_of_its_tensors(tmp_path: Path) -> None:
+    """Else the bytes that follow in the file would become weights."""
+    path = tmp_path / "w.pth"
+    write_zip(path, program(table(w=tensor(4, count=4))))
+    assert read_checkpoint(path).state["w"].tolist() == [1, 2, 3, 4]
+    write_zip(path, program(table(w=tensor(5, count=5))))
+    with pytest.raises(ModelError, match="1 of its tensors have too little data"):
+        read_checkpoint(path)
+
+
 def test_a_legacy_file_must_have_the_numbers_of_its_tensors(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     write_legacy(path, ["0"], struct.pack("<q4f", 4, 1, 2, 3, 4))
