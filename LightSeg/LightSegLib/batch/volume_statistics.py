@@ -38,8 +38,6 @@ def usual_range(ml: np.ndarray) -> UsualRange:
     """Return the usual range of at least one volume.
 
     Source: J. W. Tukey, Exploratory Data Analysis (1977); quartiles are interpolated linearly.
-
-    J. W. Tukey, Exploratory Data Analysis (1977); quartiles interpolated linearly.
     """
     first, median, third = (float(value) for value in np.percentile(ml, (25, 50, 75)))
     if len(ml) < FEWEST:

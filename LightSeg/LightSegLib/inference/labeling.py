@@ -162,9 +162,6 @@ def _tiles(prepared: NetworkInput, sampler: TileSampler, ahead: Executor) -> Ite
 class _Evaluation:
     """Computes what is averaged for tiles (logits or probabilities), with the flips of the rules.
 
-    A tile of one value, such as air around a body after clipping, is computed once. It may be called in several
-    threads; after `stopped` is set it raises Canceled.
-
     A tile of one value, such as the air around a body after clipping, gives the same result at every position: computed
     once. It may be called in several threads; after `stopped` is set it raises Canceled.
     """

@@ -169,10 +169,7 @@ class RetryCounter:
 
 
 class Stream:
-    """An answer, read by a thread: `status`, `headers`, `address` (after redirects) and `blocks`; a context manager.
-
-    `status`, `headers`, `address` (after redirects) and `blocks`; a context.
-    """
+    """An answer, read by a thread: `status`, `headers`, `address` (after redirects) and `blocks`; a context manager."""
 
     def __init__(self, connection: Connection, address: str, headers: dict[str, str]) -> None:
         self._connection = connection
