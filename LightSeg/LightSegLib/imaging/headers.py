@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 
 
@@ -37,6 +38,14 @@ def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputErro
             file=name, dimensions=dimensions
         )
     )
+
+
+def converted(name: str, unit: str) -> Message:
+    """Return the notice about lengths in another unit than mm, which ITK and 3D Slicer do not convert."""
+    return _(
+        "The lengths in {file} are in {unit} and were converted to mm. "
+        "3D Slicer takes them as mm: check there that the result is at the same place as the image."
+    ).format(file=name, unit=unit)
 
 
 def finite(word: str) -> float:

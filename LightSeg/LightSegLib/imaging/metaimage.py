@@ -18,7 +18,7 @@ from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from .detached import Layout, read_header, read_numbers
 from .geometry import FARTHEST, Geometry
-from .headers import check_spacing, finite, not_scalar, whole
+from .headers import check_spacing, converted, finite, not_scalar, whole
 from .packed import RAW, ZLIB
 
 TYPES = {
@@ -141,7 +141,8 @@ def _geometry(name: str, fields: dict[str, str], lengths: list[int]) -> tuple[Ge
     place[:3, 3] = 0 if offset is None else offset[:3] * unit
     i, j, k = lengths
     geometry = Geometry.from_index_to_world(place, (k, j, i))
-    return geometry, (_assumed(name, missing),) if missing else ()
+    notices = (_assumed(name, missing),) if missing else ()
+    return geometry, (*notices, converted(name, fields["distanceunits"])) if unit != 1 else notices
 
 
 def _assumed(name: str, missing: list[str]) -> Message:

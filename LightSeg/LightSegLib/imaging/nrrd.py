@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .detached import Layout, read_header, read_numbers
 from .geometry import FARTHEST, Geometry
-from .headers import check_spacing, finite, not_scalar, whole
+from .headers import check_spacing, converted, finite, not_scalar, whole
 from .packed import BZIP2, GZIP, RAW
 
 MAGIC = re.compile(rb"NRRD000[1-5]\r?$")
@@ -64,6 +65,17 @@ class Nrrd:
     def is_segmentation(self) -> bool:
         """Whether it is 3D Slicer's file of a segmentation, by the pairs that describe its segments."""
         return "Segment0_ID" in self.pairs or "Segmentation_MasterRepresentation" in self.pairs
+
+    @property
+    def units(self) -> list[str]:
+        """Units of the space's axes, none if they are not stated."""
+        return [unit.strip().lower() for unit in re.findall(r'"([^"]*)"', self.fields.get("spaceunits", ""))]
+
+    @property
+    def notices(self) -> tuple[Message, ...]:
+        """What a user should know about the position."""
+        others = sorted({unit for unit in self.units if UNITS[unit] != 1})
+        return (converted(self.name, ", ".join(others)),) if others else ()
 
     def words(self, field: str) -> list[str]:
         """Return the words of a field, none if it is missing."""
@@ -191,7 +203,7 @@ def _geometry(header: Nrrd, lengths: tuple[int, ...]) -> Geometry:
                 file=name, missing=missing
             )
         )
-    units = [UNITS.get(unit.strip().lower()) for unit in re.findall(r'"([^"]*)"', header.fields.get("spaceunits", ""))]
+    units = [UNITS.get(unit) for unit in header.units]
     units = units if "spaceunits" in header.fields else [1.0, 1.0, 1.0]
     if any(len(one) != 3 for one in (*vectors, origin)):
         raise _wrong(name, _("its header does not define a position in three dimensions"))

@@ -137,8 +137,8 @@ def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[Message, ...], dic
     if name.endswith((".nrrd", ".nhdr")):
         voxels, geometry, header = read_nrrd(path)
         if not header.is_segmentation:
-            return voxels, geometry, (), {}
-        return *on_reference(voxels, geometry, header.pairs), (), {"intent": _("segmentation")}
+            return voxels, geometry, header.notices, {}
+        return *on_reference(voxels, geometry, header.pairs), header.notices, {"intent": _("segmentation")}
     if name.endswith((".mha", ".mhd")):
         return *read_metaimage(path), {}
     raise InputError(_not_read(path))

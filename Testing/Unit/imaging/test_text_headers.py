@@ -96,8 +96,10 @@ def test_spaces_of_nrrd(tmp_path: Path, changes: dict[str, str], turned: tuple[i
 def test_units_are_millimeters_in_the_end(tmp_path: Path, unit: str, factor: float) -> None:
     volume = read_volume(write_nrrd(tmp_path / "a.nrrd", space_units=" ".join([f'"{unit}"'] * 3)))
     np.testing.assert_allclose(volume.geometry.index_to_world, np.diag([factor] * 3 + [1]) @ PLACE)
+    assert bool(volume.notices) == (factor != 1), "ITK and Slicer take the numbers as mm"
     if unit != "m":
         volume = read_volume(write_meta(tmp_path / "a.mha", DistanceUnits=unit))
+        assert bool(volume.notices) == (factor != 1)
         np.testing.assert_allclose(volume.geometry.index_to_world, np.diag([factor] * 3 + [1]) @ PLACE)
 
 
