@@ -13,6 +13,7 @@ import io
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -77,6 +78,13 @@ def _run(job: Callable[[], None]) -> int:
                 file=sys.stderr,
             )
             return InputError.exit_code
+        if isinstance(error, FileNotFoundError) and not _has_temporary_folder():  # torch needs one, too
+            say(
+                "lightseg: No folder for temporary files can be written. "
+                "Free some space, or set TMPDIR to a folder that can be written.",
+                file=sys.stderr,
+            )
+            return OutputError.exit_code
         reason = without_secrets(str(error)).strip().splitlines() or ["no reason given"]
         say(
             f"lightseg: An unexpected error occurred ({type(error).__name__}: {reason[0]}). "
@@ -87,6 +95,15 @@ def _run(job: Callable[[], None]) -> int:
     finally:
         flush_errors()
     return 0
+
+
+def _has_temporary_folder() -> bool:
+    """Return whether Python finds a folder for temporary files; a container may be read-only, or its disk full."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _check_current_folder() -> None:

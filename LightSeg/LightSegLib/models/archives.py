@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import stat
 import tempfile
@@ -87,9 +88,14 @@ def _check(entries: list[zipfile.ZipInfo], name: str, free: int) -> None:
     if size + SPARE_BYTES > free:
         raise InputError(
             _(
-                "{name} needs {size:.1f} GB when unpacked, but only {free:.1f} GB are free in {folder}. "
+                "{name} needs {needed:,} MB of free space to be unpacked, but {folder} has only {free:,} MB. "
                 "Free some space, or unpack it elsewhere and import the folder."
-            ).format(name=name, size=size / 1e9, free=free / 1e9, folder=tempfile.gettempdir())
+            ).format(
+                name=name,
+                needed=math.ceil((size + SPARE_BYTES) / 1e6),
+                free=math.floor(free / 1e6),
+                folder=tempfile.gettempdir(),
+            )
         )
 
 

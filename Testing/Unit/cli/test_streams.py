@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,23 @@ def test_what_the_system_states_of_a_file_is_a_sentence(tmp_path: Path, capfd: p
     ):
         code, said = main(words), capfd.readouterr().err
         assert code in (1, 2) and said.startswith("lightseg: ") and "unexpected" not in said, (words[0], said)
+
+
+def test_a_computer_without_a_folder_for_temporary_files_is_named(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container that is read-only; the current folder is the last that Python tries."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    scan = tmp_path / "scan.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(8, 9, 10))), str(scan))
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", None)
+        patched.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+        assert main(["segment", str(scan), "--model", str(tiny_model), "--out", str(tmp_path / "o.nii.gz")]) == 2
+    assert "No folder for temporary files can be written. Free some space, or set TMPDIR" in capfd.readouterr().err
+    assert not (tmp_path / "o.nii.gz").exists()
 
 
 def test_a_word_that_acts_is_shown_as_text_in_what_is_said_of_an_option(capfd: pytest.CaptureFixture[str]) -> None:
