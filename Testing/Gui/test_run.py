@@ -312,6 +312,7 @@ def test_the_result_shows_where_it_came_from(ready):
     corners = np.array(settings.pop("roi_lps"))
     assert settings == {
         "precision": "float32",
+        "split_sides": True,
         "mirror": False,
         "tile_overlap": None,
         "largest_component": "whole",

@@ -55,7 +55,7 @@ INPUTS = {
     "a time series": (several_components, "Phases has 3 components"),
     "one slice": (lambda: add(NOISE[:1]), "is not a three-dimensional image"),
     "constant": (lambda: add(np.zeros(SHAPE)), "is constant"),
-    "not a number": (with_nan, "1 voxels that are NaN or infinite"),
+    "not a number": (with_nan, r"has voxels that are NaN or infinite \(1 of them\)"),
     "flat": (flat, "not positive"),
     "not in the scene": (slicer.vtkMRMLScalarVolumeNode, "is not in the scene"),
 }
@@ -136,7 +136,7 @@ def test_more_volumes_than_the_model_has_channels(make_volume, model, fingerprin
     volumes = [make_volume(), make_volume()]
     before = fingerprint()
 
-    with pytest.raises(InputError, match="needs 1 volume"):
+    with pytest.raises(InputError, match="needs a single volume"):
         LightSeg.LightSegLogic().segment(volumes, model)
 
     assert fingerprint() == before
@@ -160,7 +160,7 @@ def test_a_volume_replaced_while_it_was_segmented(make_volume, segment, boxes, f
         return result
 
     monkeypatch.setattr(segmenter.Segmenter, "segment", replaced)
-    with pytest.raises(LightSegError, match="changed its size"):
+    with pytest.raises(LightSegError, match="size of .* changed"):
         segment(volume)
 
     assert fingerprint() == before

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.sides import split_labels
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
@@ -136,6 +135,8 @@ class InferenceOptions:
 
     def labels(self, card: Card) -> tuple[Label, ...]:
         """Return the labels of a result."""
+        from ..catalog.sides import split_labels  # here, as Slicer loads the options when it starts
+
         return split_labels(card) if self.split_sides and card.inference.paired else card.labels
 
     def preprocessing(self, card: Card) -> Preprocessing:

@@ -50,7 +50,7 @@ def test_without_a_home_the_bundled_models_work_and_an_import_states_what_to_set
     assert "hippocampus-mr-lightmedseg" in [card.id for card in all_cards()]
     monkeypatch.setattr("LightSegLib.core.paths.NOWHERE", tmp_path / "file")
     (tmp_path / "file").touch()  # no one, not even root, makes a folder there
-    with pytest.raises(OutputError, match="set LIGHTSEG_MODELS to another folder"):
+    with pytest.raises(OutputError, match="set LIGHTSEG_MODELS to another one"):
         import_model(tiny_model)
     monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "weights"))

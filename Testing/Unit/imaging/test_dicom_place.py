@@ -176,7 +176,7 @@ def test_missing_slices_are_named_and_interpolated_on_demand(tmp_path: Path) -> 
     np.testing.assert_array_equal(volume.voxels, voxels)
     assert volume.geometry.spacing[2] == pytest.approx(STEP)
     assert volume.reading["interpolated_mm"] == [[-21, -16.5], [-9, -6]]
-    assert any("was interpolated" in notice for notice in volume.notices)
+    assert any("were interpolated" in notice for notice in volume.notices)
 
 
 def test_a_narrow_step_makes_no_gap_of_the_next(tmp_path: Path) -> None:

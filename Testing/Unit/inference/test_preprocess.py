@@ -48,7 +48,7 @@ def test_a_region_in_ras_selects_the_voxels_at_that_place() -> None:
 
 
 def test_a_box_without_extent_is_refused() -> None:
-    with pytest.raises(InputError, match="no extent"):
+    with pytest.raises(InputError, match="region of interest is empty"):
         RegionOfInterest.from_ras(8, -49, -32, 8, 0, 9)
 
 

@@ -98,6 +98,7 @@ def test_threads_and_free_memory_change_no_voxel_and_no_probability(
     torch.manual_seed(3)
     network = build(family, FAMILIES[family])
     volume, results, ways = head(), [], []
+    monkeypatch.setattr("LightSegLib.inference.threads.cores", lambda: 3)
     for count in (3, 2, 1, 1):
         threads(count)
         free = 10**12 if len(ways) < 3 else 1_000_000 * (ways[-1] - 1)  # at last, less than it took

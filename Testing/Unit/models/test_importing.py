@@ -83,7 +83,7 @@ def test_a_folder_above_will_do_if_it_holds_one_model(results: Path, above: int)
 def test_of_several_models_one_must_be_named(results: Path) -> None:
     shutil.copytree(results, results.with_name("nnUNetTrainer__nnUNetPlans__3d_lowres"))
     names = "nnUNetTrainer__nnUNetPlans__3d_fullres, nnUNetTrainer__nnUNetPlans__3d_lowres"
-    with pytest.raises(InputError, match=rf"2 models in Dataset042_Tiny \({names}\)"):
+    with pytest.raises(InputError, match=rf"Dataset042_Tiny contains 2 models \({names}\)"):
         import_model(results.parent)
 
 

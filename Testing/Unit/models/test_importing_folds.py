@@ -126,11 +126,11 @@ def test_a_fold_of_another_training_is_named(tmp_path: Path, models: Path, fact:
     changes, message = {
         "configuration": (
             {"init_args": {**about, "configuration": "3d_lowres"}},
-            "has the configuration '3d_lowres', but fold 0 '3d_fullres'",
+            "has the configuration '3d_lowres', but fold 0 has '3d_fullres'",
         ),
         "trainer": (
             {"trainer_name": "nnUNetTrainer_5epochs"},
-            "has the trainer 'nnUNetTrainer_5epochs', but fold 0 'nnUNetTrainer'",
+            "has the trainer 'nnUNetTrainer_5epochs', but fold 0 has 'nnUNetTrainer'",
         ),
         "plans": (
             {"init_args": {**about, "plans": make_plans(spacing=[1.0, 1.0, 1.0])}},

@@ -92,7 +92,7 @@ def test_a_network_of_two_dimensions_takes_single_slices_of_a_volume(name: str) 
 
 def test_a_patch_that_the_strides_do_not_divide_is_refused() -> None:
     reference = Reference("plain_conv_unet_anisotropic")
-    with pytest.raises(ValueError, match=r"multiples of 2 x 4 x 4 voxels, not 6 x 16 x 10\. Set the patch size"):
+    with pytest.raises(ValueError, match=r"multiples of 2 x 4 x 4 voxels, not 6 x 16 x 10\. Correct patch_size"):
         loaded(reference)(reference.input()[..., :10])
     with pytest.raises(ValueError, match="multiples of"):  # two slices are no patch of a network of one
         loaded(Reference("plain_conv_unet_2d"))(torch.zeros(1, 1, 2, 16, 16))

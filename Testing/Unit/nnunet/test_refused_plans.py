@@ -107,7 +107,7 @@ def test_an_argument_that_the_network_lacks_is_named(field: str) -> None:
     ("changes", "words"),
     [
         ({"spacing": [3.0, "1.5", 1.5]}, r"spacing\[1\] must be a number"),
-        ({"spacing": [3.0, 0.0, 1.5]}, r"spacing\[1\] must be above 0"),
+        ({"spacing": [3.0, 0.0, 1.5]}, r"spacing\[1\] must be at least 0\.0001"),
         ({"normalization_schemes": []}, "normalization_schemes must have one entry per channel, 1 in all"),
         ({"spacing": [1.5, 1.25]}, "spacing must have as many entries as the patch_size"),
         ({"resampling_fn_data_kwargs": [3]}, "resampling_fn_data_kwargs must be a JSON object"),

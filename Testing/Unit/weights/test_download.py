@@ -283,7 +283,7 @@ def test_of_a_body_without_end_no_more_is_read_than_the_file_has(server: Server,
     """Who runs the server must not fill the user's disk."""
     reports: list[Progress] = []
     endless = Answer(CONTENT * 50, framing="chunked")
-    with pytest.raises(SourceError, match="another file"):
+    with pytest.raises(SourceError, match="a different file"):
         fetch(server, partial, endless, reporter=Reporter(reports.append))
     assert max(report.received for report in reports) < 2 * len(CONTENT)
 

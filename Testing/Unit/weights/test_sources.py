@@ -128,7 +128,7 @@ def test_a_small_file_outside_of_lfs_is_known_by_its_blob(server: Server) -> Non
 
 def test_another_file_on_hugging_face_is_noticed_before_the_download(server: Server) -> None:
     server.answers[LISTING] = listing("brats23/checkpoint_final.pth")
-    with pytest.raises(WrongFile, match=f"another file .SHA-256 {SHA256} instead of {'a' * 64}"):
+    with pytest.raises(WrongFile, match=f"a different file .SHA-256 {SHA256} instead of {'a' * 64}"):
         found(server, HUGGING_FACE, Fingerprint(sha256="a" * 64))
 
 

@@ -75,7 +75,7 @@ def test_weights_beside_a_card_or_bundled_are_used_as_they_are(
     bundled = with_weights(card, file="hippocampus-mr-lightmedseg.pt", sources=())
     assert store.state(card) == "user" and store.ensure(card) == store.path(card) == beside
     assert store.state(bundled) == "bundled" and store.ensure(bundled).is_file()
-    with pytest.raises(InputError, match="has its weights already"):
+    with pytest.raises(InputError, match="already has its weights"):
         store.add_file(card, beside)
     with pytest.raises(ModelError, match=r"damaged or was replaced \(SHA-256"):
         store.verify(with_weights(card, sha256="0" * 64))

@@ -118,7 +118,7 @@ def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker
         worker.segment(MODEL, [flat])
     assert worker.pid == pid
     of_another_version = {"model": MODEL, "options": PLAIN.to_json() | {"sharpness": 3}}
-    with pytest.raises(InputError, match="option sharpness = 3 is not known here"):
+    with pytest.raises(InputError, match="option sharpness = 3 is not known on this computer"):
         worker.request(lambda _folder: of_another_version, dict)
     with pytest.raises(LightSegError, match=r"computation failed .'model'.") as caught:
         worker.request(lambda _folder: {"a fault of the program": True}, dict)
