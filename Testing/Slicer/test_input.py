@@ -160,7 +160,7 @@ def test_a_volume_replaced_while_it_was_segmented(make_volume, segment, boxes, f
         return result
 
     monkeypatch.setattr(segmenter.Segmenter, "segment", replaced)
-    with pytest.raises(LightSegError, match="size of .* changed"):
+    with pytest.raises(LightSegError, match=r"size of .* changed"):
         segment(volume)
 
     assert fingerprint() == before
