@@ -91,7 +91,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="print the model card")
 
     imported = command("import", "Add a model: an nnU-Net v2 results folder, its zip, a checkpoint, a LightSeg folder.")
-    imported.add_argument("path", metavar="FILE_OR_FOLDER_OR_ZIP", help="path of the model; it is copied")
+    imported.add_argument("path", type=_path, metavar="FILE_OR_FOLDER_OR_ZIP", help="path of the model; it is copied")
     imported.add_argument(
         "--fold",
         action="append",
@@ -109,9 +109,13 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     _add_weights_commands(commands, jobs)
 
     segment = command("segment", "Segment a volume.")
-    segment.add_argument("inputs", nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel")
+    segment.add_argument(
+        "inputs", type=_path, nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel"
+    )
     segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
-    segment.add_argument("--out", required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii")
+    segment.add_argument(
+        "--out", type=_path, required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii"
+    )
     segment.add_argument("--overwrite", action="store_true", help="replace FILE if it exists already")
     segment.add_argument("--roi", type=_roi, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
     _add_reading(segment)
@@ -120,8 +124,12 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     reproduce = command("reproduce", "Segment again as the provenance of a result describes, and compare the labels.")
-    reproduce.add_argument("result", metavar="RESULT", help=".seg.nrrd file that segment or batch has written")
-    reproduce.add_argument("inputs", nargs="+", metavar="INPUT", help="what it was made of, as given to segment")
+    reproduce.add_argument(
+        "result", type=_path, metavar="RESULT", help=".seg.nrrd file that segment or batch has written"
+    )
+    reproduce.add_argument(
+        "inputs", type=_path, nargs="+", metavar="INPUT", help="what it was made of, as given to segment"
+    )
     reproduce.add_argument("--model", default="", help="id or folder of the model (default: the id in RESULT)")
     _add_reading(reproduce)
     _add_license(reproduce)
@@ -130,12 +138,13 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     batch = command("batch", "Segment many cases.")
     batch.add_argument(
         "input",
+        type=_path,
         metavar="INPUT",
         help="folder of volumes, CSV file (case, one column per channel) or tree of DICOM files",
     )
     batch.add_argument("--model", required=True, help="model id, or the path of a model folder")
     batch.add_argument(
-        "--out", required=True, metavar="DIR", help="folder of the results; cases done there are skipped"
+        "--out", type=_path, required=True, metavar="DIR", help="folder of the results; cases done there are skipped"
     )
     batch.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="of the segmentations (default: %(default)s)"
@@ -157,9 +166,13 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
 
     train = command("train", "Train a model on labeled volumes, or on images synthesized from label maps.")
     train.add_argument(
-        "dataset", nargs="?", metavar="DATASET", help="folder in nnU-Net's raw layout, or with images/ and labels/"
+        "dataset",
+        type=_path,
+        nargs="?",
+        metavar="DATASET",
+        help="folder in nnU-Net's raw layout, or with images/ and labels/",
     )
-    train.add_argument("--out", required=True, metavar="MODEL_FOLDER", help="where the model is written")
+    train.add_argument("--out", type=_path, required=True, metavar="MODEL_FOLDER", help="where the model is written")
     for name, default in vars(TrainingOptions()).items():
         _add_option(train, name, default, TRAINING_HELP)
     synthesis = train.add_argument_group("training on label maps")
@@ -179,9 +192,13 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     )
 
     evaluate = command("evaluate", "Compare segmentations with expert labels.")
-    evaluate.add_argument("predictions", metavar="PREDICTIONS", help="folder of label maps, or one file")
-    evaluate.add_argument("labels", metavar="LABELS", help="folder with the expert's files of the same names, or one")
-    evaluate.add_argument("--out", metavar="CSV", help="table (default: evaluation.csv beside the predictions)")
+    evaluate.add_argument("predictions", type=_path, metavar="PREDICTIONS", help="folder of label maps, or one file")
+    evaluate.add_argument(
+        "labels", type=_path, metavar="LABELS", help="folder with the expert's files of the same names, or one"
+    )
+    evaluate.add_argument(
+        "--out", type=_path, metavar="CSV", help="table (default: evaluation.csv beside the predictions)"
+    )
     evaluate.add_argument("--overwrite", action="store_true", help="replace CSV if it exists already")
     evaluate.add_argument("--model", help="model whose label names are shown")
 
@@ -232,7 +249,7 @@ def _add_weights_commands(commands: argparse._SubParsersAction[Any], jobs: Mappi
     download.add_argument("--mirror", metavar="URL", help="try URL/MODEL/FILE first (also: LIGHTSEG_MIRROR)")
     add = action("add", "Add a model's weights from a file, for computers without internet.", former=("use",))
     add.add_argument("model", metavar="MODEL", help="model id")
-    add.add_argument("file", metavar="FILE", help="the authors' file; it is copied")
+    add.add_argument("file", type=_path, metavar="FILE", help="the authors' file; it is copied")
     for parser in (download, add):
         _add_license(parser)
         parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -317,6 +334,17 @@ def _roi(text: str) -> RegionOfInterest:
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not six numbers R,A,S,R,A,S in mm, joined by commas") from None
     return RegionOfInterest.from_ras(r1, a1, s1, r2, a2, s2)
+
+
+def _path(text: str) -> str:
+    """Return the path of a file or folder as it is.
+
+    Raises:
+        argparse.ArgumentTypeError: for an empty one, which would be the current folder.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty, perhaps since a variable of the shell is not set")
+    return text
 
 
 def _count(text: str) -> int:

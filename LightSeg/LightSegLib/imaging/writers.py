@@ -62,6 +62,10 @@ def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
                 file=path.name or repr(str(path)), endings=", ".join(endings)
             )
         )
+    if path.name.lower() in endings:
+        raise OutputError(
+            _("{file} would be a hidden file without a name. Write a name before the extension.").format(file=path)
+        )
     try:
         with suppress(FileNotFoundError):
             path.lstat()

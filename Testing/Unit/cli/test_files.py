@@ -52,6 +52,22 @@ def test_segment_replaces_a_file_only_when_asked_to(
     assert out.read_bytes()[:2] == b"\x1f\x8b"
 
 
+def test_a_variable_of_the_shell_that_is_not_set_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in `lightseg segment "$IMAGE" ...`: an empty path is not the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for line in (
+        ["segment", "", "--model", "a", "--out", "out.nrrd"],
+        ["segment", "a.nii", "--model", "a", "--out", ""],
+        ["batch", "", "--model", "a", "--out", "out"],
+        ["evaluate", "a", ""],
+    ):
+        assert main(line) == 2
+        assert "the path is empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @NO_SIGNALS
 def test_a_link_that_leads_nowhere_is_not_replaced_either(
     tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path

@@ -245,3 +245,8 @@ def test_label_maps_of_more_than_one_block_are_compared_to_the_end(
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), voxels)
     with pytest.raises(OSError, match="completely"):
         check_written(path, voxels.astype(np.uint16) + np.uint16(1))
+
+
+def test_an_extension_alone_is_not_a_file_name(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="would be a hidden file without a name"):
+        check_output(tmp_path / ".nii.gz")
