@@ -75,7 +75,7 @@ def test_an_import_is_found_wherever_it_stands(line: str, found: str | None) -> 
 def test_these_files_alone_can_reach_another_computer() -> None:
     speaking = {name: found for name, text in sources().items() if (found := reaches_out(text))}
     assert speaking == {
-        CONNECTION: {"requests", "urllib3"},
+        CONNECTION: {"http", "requests", "urllib3"},
         CLUSTER: {"dask", "distributed"},
         "LightSegLib/batch/cluster_worker.py": {"distributed"},  # which worker it is
         "LightSegLib/slicer_app/sample.py": {"SampleData"},

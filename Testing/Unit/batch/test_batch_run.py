@@ -487,7 +487,7 @@ def test_a_dry_run_shows_what_would_be_done_and_for_how_long(
     assert cli.main(line) == 0
     reported = capfd.readouterr().out.splitlines()
     assert [words.split("\t")[0] for words in reported[:3]] == ["done before", "done before", "to do"]
-    assert reported[4].startswith("1 of 3 cases to do") and "by the cases done before" in reported[4]
+    assert reported[4].startswith("1 of 3 cases to do") and "from the cases done before" in reported[4]
     assert set(records(out)) == {"Fall 0", "Fall 1"}
 
 

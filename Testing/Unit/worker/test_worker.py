@@ -120,7 +120,7 @@ def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker
     of_another_version = {"model": MODEL, "options": PLAIN.to_json() | {"sharpness": 3}}
     with pytest.raises(InputError, match="option sharpness = 3 is not known on this computer"):
         worker.request(lambda _folder: of_another_version, dict)
-    with pytest.raises(LightSegError, match=r"computation failed .'model'.") as caught:
+    with pytest.raises(LightSegError, match=r"computation failed because of an error in LightSeg .'model'.") as caught:
         worker.request(lambda _folder: {"a fault of the program": True}, dict)
     assert type(caught.value) is LightSegError and "Traceback" in worker.log
 
