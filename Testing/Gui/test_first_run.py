@@ -279,7 +279,14 @@ def downloadable(make_model, tmp_path, monkeypatch):
     return put
 
 
-@pytest.mark.parametrize("way", ["no network", "proxy", "read-only home"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("no network", marks=pytest.mark.slow),
+        pytest.param("proxy", marks=pytest.mark.slow),
+        "read-only home",
+    ],
+)
 def test_weights_that_cannot_come_are_a_message_and_the_bundled_model_works(
     window, downloadable, dialogs, here, monkeypatch, tmp_path, screenshot, way
 ):

@@ -91,7 +91,10 @@ def segmenter(tiny_model: Path, network: nn.Module | None = None, **options: Any
     return made
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    ["lightmedseg", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "lightmedseg")],
+)
 def test_threads_and_free_memory_change_no_voxel_and_no_probability(
     tiny_model: Path, family: str, threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +115,7 @@ def test_threads_and_free_memory_change_no_voxel_and_no_probability(
     assert len(np.unique(results[0].voxels)) > 1
 
 
+@pytest.mark.slow
 def test_logits_are_equal_to_the_last_bit(threads: Callable[[int], None], tiny_model: Path) -> None:
     """Labels could hide a difference; the numbers behind them cannot. The same network, called as it is, differs."""
     seen: dict[int, list[bytes]] = {1: [], 3: []}
