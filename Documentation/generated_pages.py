@@ -72,7 +72,7 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 def models() -> str:
     """Every bundled card."""
-    from LightSegLib.catalog.card import read_card
+    from LightSegLib.catalog.card_file import read_card
 
     cards = [read_card(path) for path in sorted((ROOT / "LightSeg/LightSegLib/catalog/cards").glob("*.json"))]
     lines = ["# Models", "", "A star marks unverified models: see [what is known](../../explanation/models.md).", ""]

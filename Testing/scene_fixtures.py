@@ -48,7 +48,8 @@ def make_volume(scene: Any) -> Make:
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     """A model folder whose card names LABELS; its weights are not there."""
-    from LightSegLib.catalog.card import Card, Inference, Preprocessing, Weights, write_card
+    from LightSegLib.catalog.card import Card, Inference, Preprocessing, Weights
+    from LightSegLib.catalog.card_file import write_card
 
     card = Card(
         id="test-model",

@@ -7,16 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from LightSegLib.catalog.card import (
-    Card,
-    Inference,
-    Label,
-    Normalization,
-    Preprocessing,
-    Weights,
-    read_card,
-    write_card,
-)
+from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
+from LightSegLib.catalog.card_file import read_card, write_card
 from LightSegLib.networks import build
 from LightSegLib.weights.files import save_weights, sha256
 

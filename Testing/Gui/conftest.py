@@ -181,7 +181,7 @@ def heartbeat(qt_is_there: None) -> Any:
 @pytest.fixture
 def model_without_finder() -> Iterator[str]:
     """The id of a model of a small region that cannot find its place in a larger volume."""
-    from LightSegLib.catalog.card import write_card
+    from LightSegLib.catalog.card_file import write_card
     from LightSegLib.catalog.lookup import find_card, weights_path
     from LightSegLib.core.paths import user_models_folder
 

@@ -264,7 +264,8 @@ def downloadable(make_model, tmp_path, monkeypatch):
     """A model of the user's whose weights are at an address: downloadable(url)."""
     import dataclasses
 
-    from LightSegLib.catalog.card import Source, read_card, write_card
+    from LightSegLib.catalog.card import Source
+    from LightSegLib.catalog.card_file import read_card, write_card
     from LightSegLib.catalog.lookup import CARD_NAME
 
     def put(url):

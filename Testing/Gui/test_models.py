@@ -108,7 +108,8 @@ def downloadable(make_model, tmp_path, monkeypatch):
     import dataclasses
     import hashlib
 
-    from LightSegLib.catalog.card import Source, Weights, read_card, write_card
+    from LightSegLib.catalog.card import Source, Weights
+    from LightSegLib.catalog.card_file import read_card, write_card
     from LightSegLib.catalog.lookup import CARD_NAME
 
     made = make_model()

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..catalog.card import Card, card_to_dict
+from ..catalog.card import Card
+from ..catalog.card_file import card_to_dict
 from ..catalog.lookup import as_shipped, finder_of
 from ..inference.options import AS_MODEL, InferenceOptions
 from ..weights.store import WeightStore

@@ -14,7 +14,8 @@ from ..core.i18n import tr as _
 from ..core.leftovers import REPLACED, abandoned
 from ..core.paths import resources_folder, user_models_folder, weights_folder
 from ..core.plain_text import plain
-from .card import Card, read_card
+from .card import Card
+from .card_file import read_card
 
 CARDS_FOLDER = Path(__file__).parent / "cards"
 CARD_NAME = "model.json"  # in a model folder, beside the weights

@@ -7,7 +7,8 @@ import json
 import textwrap
 from dataclasses import asdict
 
-from ..catalog.card import Card, Preprocessing, Resampling, Weights, card_to_dict
+from ..catalog.card import Card, Preprocessing, Resampling, Weights
+from ..catalog.card_file import card_to_dict
 from ..catalog.lookup import all_cards, bad_cards, find_card, remove_model, with_finder
 from ..catalog.search import search
 from ..catalog.sides import possible_labels

@@ -175,7 +175,7 @@ class HippoDeepImage(WholeImage):
             raise InputError(
                 _(
                     "No hippocampus was found in {volume}. "
-                    "Check that the head lies as the directions in its header say "
+                    "Check that the directions in its header are those of the head "
                     "and that it is a T1-weighted image, or choose another model."
                 ).format(volume=self.volume.name)
             )

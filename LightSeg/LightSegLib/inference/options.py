@@ -57,7 +57,7 @@ class InferenceOptions:
         orientation: world directions of the axes i, j, k on which the network computes, as in "LPS", "input" for
             those of the image as it is stored, None for the model's own. The result has the image's own axes all the
             same.
-        split_sides: tell left and right apart in the labels of which the model's card says that they hold both.
+        split_sides: separate left and right in the labels that hold both sides by the model's card.
 
     Raises:
         InputError: for a value that an option does not have.

@@ -263,7 +263,7 @@ class Segmenter:
                 ).format(model=self.card.id)
             )
         if split(result.labels, geometry, paired, step) is None:
-            return [_("Left and right could not be told apart, so each label holds both sides. Check the result.")]
+            return [_("Left and right could not be separated, so each label holds both sides. Check the result.")]
         return []
 
     def _prepare(

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..catalog.card import Card, Weights, check_readable, read_card, write_card
+from ..catalog.card import Card, Weights
+from ..catalog.card_file import check_readable, read_card, write_card
 from ..catalog.lookup import CARD_NAME, all_cards
 from ..core.atomic_io import to_disk
 from ..core.errors import InputError, ModelError, OutputError

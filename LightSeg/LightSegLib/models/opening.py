@@ -6,7 +6,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..catalog.card import Card, write_card
+from ..catalog.card import Card
+from ..catalog.card_file import write_card
 from ..catalog.lookup import CARD_NAME, as_shipped
 from ..core.errors import ModelError, OutputError
 from ..core.i18n import tr as _

@@ -90,7 +90,7 @@ class PlainConvUNet(_UNet):
         features_per_stage: widths of the encoder's stages, finest first. kernel_sizes, strides (of a stage's first
             convolution), n_conv_per_stage: one entry for each of these stages, or an integer for all. An integer
             instead of a kernel or stride [k, j, i] or [j, i] holds for all its axes, which are three where no list
-            tells.
+            is given.
         n_conv_per_stage_decoder: for the decoder's stages, coarsest first, or an integer for all.
         conv_bias: of all convolutions but the heads, which have one.
         norm: "instance" or "batch", with affine weights and `norm_eps`.

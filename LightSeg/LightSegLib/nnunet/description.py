@@ -79,7 +79,7 @@ def _about_trainer(trainer: str) -> str:
         return ""
     return (
         f"It was trained by the class '{trainer}', which LightSeg does not know: if that changed more of the network "
-        "than its weights tell, such as its activations, the results are not those of the authors."
+        "than its weights show, such as its activations, the results are not those of the authors."
     )
 
 

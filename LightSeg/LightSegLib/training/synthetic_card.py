@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ..catalog.anatomy import look_up
-from ..catalog.card import Alignment, Card, Inference, Label, Normalization, Preprocessing, Total, Weights, write_card
+from ..catalog.card import Alignment, Card, Inference, Label, Normalization, Preprocessing, Total, Weights
+from ..catalog.card_file import write_card
 from ..catalog.lookup import CARD_NAME
 from ..imaging.geometry import Geometry
 from ..inference.alignment.template import Template, write_template

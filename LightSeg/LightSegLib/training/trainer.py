@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..catalog.card import Card, Weights, write_card
+from ..catalog.card import Card, Weights
+from ..catalog.card_file import write_card
 from ..catalog.lookup import CARD_NAME
 from ..core.errors import InputError
 from ..core.i18n import tr as _

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog.card import Total, label_from_dict, label_to_dict
+from ..catalog.card import Total
+from ..catalog.card_file import label_from_dict, label_to_dict
 from ..core import errors
 from ..core.atomic_io import output_error
 from ..core.errors import LightSegError

@@ -15,16 +15,8 @@ import numpy as np
 import pytest
 from LightSegLib.catalog import card as card_module
 from LightSegLib.catalog.anatomy import look_up
-from LightSegLib.catalog.card import (
-    Card,
-    Code,
-    Resampling,
-    card_from_dict,
-    card_schema,
-    card_to_dict,
-    read_card,
-    write_card,
-)
+from LightSegLib.catalog.card import Card, Code, Resampling
+from LightSegLib.catalog.card_file import card_from_dict, card_schema, card_to_dict, read_card, write_card
 from LightSegLib.core.errors import ModelError
 from LightSegLib.core.schema import FieldError, conform
 from LightSegLib.networks import build

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from LightSegLib.catalog.anatomy import generic_color, look_up, may_have_side
-from LightSegLib.catalog.card import Card, card_to_dict
+from LightSegLib.catalog.card import Card
+from LightSegLib.catalog.card_file import card_to_dict
 from LightSegLib.catalog.lookup import CARD_NAME, all_cards, find_card
 from LightSegLib.catalog.search import search
 from LightSegLib.catalog.terminology import terminology_entry

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from LightSegLib.catalog.card import Inference, Preprocessing, read_card
+from LightSegLib.catalog.card import Inference, Preprocessing
+from LightSegLib.catalog.card_file import read_card
 from LightSegLib.catalog.lookup import CARD_NAME
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter

@@ -13,19 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from LightSegLib.catalog.card import (
-    Alignment,
-    Card,
-    Inference,
-    Label,
-    Normalization,
-    Preprocessing,
-    Total,
-    Weights,
-    card_from_dict,
-    card_to_dict,
-    write_card,
-)
+from LightSegLib.catalog.card import Alignment, Card, Inference, Label, Normalization, Preprocessing, Total, Weights
+from LightSegLib.catalog.card_file import card_from_dict, card_to_dict, write_card
 from LightSegLib.catalog.lookup import find_card, template_path, weights_path
 from LightSegLib.core.errors import Canceled, InputError, ModelError, NothingToAlignError
 from LightSegLib.imaging.geometry import Geometry

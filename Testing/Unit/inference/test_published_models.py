@@ -132,5 +132,5 @@ def test_a_head_whose_header_says_it_is_upright_when_it_is_not_is_refused(mirror
     matrix = head.geometry.index_to_world
     matrix[1:3] *= -1  # turned by 180 degrees about the axis from right to left
     turned = replace(head, geometry=Geometry.from_index_to_world(matrix, head.geometry.shape))
-    with pytest.raises(InputError, match=r"No hippocampus was found in head_b_t1.*\. Check that the head lies"):
+    with pytest.raises(InputError, match=r"No hippocampus was found in head_b_t1.*\. Check that the directions"):
         Segmenter(find_card("hippodeep")).segment([turned])

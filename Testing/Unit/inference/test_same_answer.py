@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from LightSegLib.catalog.card import Inference, Weights, write_card
+from LightSegLib.catalog.card import Inference, Weights
+from LightSegLib.catalog.card_file import write_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card
 from LightSegLib.core.errors import DeviceError
 from LightSegLib.core.paths import resources_folder

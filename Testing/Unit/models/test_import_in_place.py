@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from imported_models import ID, change, content
-from LightSegLib.catalog.card import read_card, write_card
+from LightSegLib.catalog.card_file import read_card, write_card
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import InputError, OutputError
 from LightSegLib.models.importing import import_model

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from imported_models import ID, change, content, damage, weights_of, zipped
-from LightSegLib.catalog.card import Label, Source, Weights, read_card, write_card
+from LightSegLib.catalog.card import Label, Source, Weights
+from LightSegLib.catalog.card_file import read_card, write_card
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError, ModelError

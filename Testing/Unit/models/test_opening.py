@@ -12,7 +12,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 from http_server import PROXY_VARIABLES, Answer, Server
-from LightSegLib.catalog.card import Card, Normalization, Preprocessing, Source, Weights, read_card, write_card
+from LightSegLib.catalog.card import Card, Normalization, Preprocessing, Source, Weights
+from LightSegLib.catalog.card_file import read_card, write_card
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import ModelError

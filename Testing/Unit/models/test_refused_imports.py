@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from imported_models import change, zipped
-from LightSegLib.catalog.card import read_card
+from LightSegLib.catalog.card_file import read_card
 from LightSegLib.core.errors import InputError, LightSegError, ModelError
 from LightSegLib.models.importing import import_model
 from nnunet_models import DATASET, PLAIN_CONV_UNET, make_checkpoint, make_plans

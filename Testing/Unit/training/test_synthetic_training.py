@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from label_phantoms import BODY, CYST, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, image_of, phantom, write_maps
-from LightSegLib.catalog.card import read_card
+from LightSegLib.catalog.card_file import read_card
 from LightSegLib.catalog.lookup import CARD_NAME
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import Canceled, DiskFullError, InputError, ModelError, OutputError

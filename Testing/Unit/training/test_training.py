@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from LightSegLib.catalog.card import read_card
+from LightSegLib.catalog.card_file import read_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import Canceled, InputError, OutputError

@@ -113,7 +113,7 @@ def test_a_password_is_in_no_record_and_in_no_list(
     named = replace(with_weights(card, sources=(source,)), folder=tmp_path / "card")
     assert store.ensure(named).read_bytes() == CONTENT
     assert SECRET not in (store.folder / "tiny" / "record.json").read_text(encoding="utf-8")
-    from LightSegLib.catalog.card import write_card
+    from LightSegLib.catalog.card_file import write_card
 
     (tmp_path / "card").mkdir()
     write_card(replace(named, network_arguments={"in_channels": 1, "classes": 2}), tmp_path / "card" / "model.json")
