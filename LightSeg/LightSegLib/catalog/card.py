@@ -129,6 +129,55 @@ class RegionFrom:
 
 
 @dataclass(frozen=True)
+class ModelPart:
+    """One of several models whose labels make up those of another.
+
+    Attributes:
+        model: its id.
+        labels: what its values 1, 2, ... become; 0 for those that are left out.
+    """
+
+    model: str
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step after the network, which changes labels (see `inference.postprocessing`).
+
+    Attributes:
+        step: its name.
+        labels: values that it changes; none for all.
+        volume_mm3: a limit, for the steps that have one.
+        distance_mm: a distance, for the steps that have one.
+        reference: values that it looks at, of the finder's labels where the card has `region_from`.
+    """
+
+    step: str
+    labels: tuple[int, ...] = ()
+    volume_mm3: float | None = None
+    distance_mm: float | None = None
+    reference: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class OuterResampling:
+    """A resampling around all other steps: the model takes a resampled image, and its labels come back as nearest.
+
+    The first and the last voxels of both grids are at the same places, as in TotalSegmentator.
+
+    Attributes:
+        spacing: mm along the i, j, k axes.
+        whole_numbers: the resampled image is truncated to whole numbers.
+        default: whether it takes place unless an option says otherwise.
+    """
+
+    spacing: tuple[float, float, float]
+    whole_numbers: bool = False
+    default: bool = True
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """Steps before the network, in this order: orientation, crop, resampling, normalization.
 
@@ -142,6 +191,7 @@ class Preprocessing:
         alignment: in place of all that, where a model needs its images in one position.
         conform: before the normalization, in place of all else, FreeSurfer's grid and intensities (see
             `inference.conformed`); the network then sees the whole of it.
+        outer_resampling: around all of these steps, and the network.
     """
 
     orientation: str = "RAS"
@@ -153,6 +203,7 @@ class Preprocessing:
     normalize_first: bool = False
     alignment: Alignment | None = None
     conform: bool = False
+    outer_resampling: OuterResampling | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +262,19 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """Where an nnU-Net v2 model is in an archive of its authors.
+
+    Attributes:
+        folder: path in the archive of the folder with plans.json; empty where the archive has only one.
+        folds: those that are used, by number or "all"; empty for all that are there.
+    """
+
+    folder: str = ""
+    folds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Weights:
     """The weights file: its name, and what is known beforehand of its size in bytes, SHA-256 and git blob id.
 
@@ -219,6 +283,7 @@ class Weights:
     Attributes:
         parts: where a model is published as several files, these; `file` is then the archive that LightSeg makes of
             them.
+        archive: where the file is a zip or tar.gz with a folder of nnU-Net v2, what is used of it.
     """
 
     file: str
@@ -227,6 +292,7 @@ class Weights:
     git_blob: str | None = None
     sources: tuple[Source, ...] = ()
     parts: tuple[Part, ...] = ()
+    archive: Archive | None = None
 
     @property
     def published(self) -> tuple[Weights, ...] | tuple[Part, ...]:
@@ -269,6 +335,10 @@ class Card:
         non_commercial: the license forbids commercial use, so it must be accepted before a download.
         totals: sums of labels that tables list after the labels.
         region_from: how the place is found in an image larger than `roi_mm`; None where the user must show it.
+        parts: other models whose labels make up those of this one, which then has no network of its own; where two
+            have a label at one voxel, the later one's counts.
+        postprocessing: steps after the network, in their order.
+        kept: with `metadata_in_weights`, fields that stay the card's whatever the weights say.
         measured: time and memory of a run with these weights, as `Testing/Benchmarks/measure_cards.py` found them;
             None for a model that was never run with its weights.
     """
@@ -299,6 +369,9 @@ class Card:
     totals: tuple[Total, ...] = ()
     measured: Measured | None = None
     region_from: RegionFrom | None = None
+    parts: tuple[ModelPart, ...] = ()
+    postprocessing: tuple[Step, ...] = ()
+    kept: tuple[str, ...] = ()
     folder: Path | None = field(default=None, compare=False)
 
     @property

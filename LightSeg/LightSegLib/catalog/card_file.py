@@ -20,17 +20,21 @@ from ..core.plain_text import ACTING
 from ..core.schema import FieldError, conform
 from .card import (
     Alignment,
+    Archive,
     Card,
     Code,
     Inference,
     Label,
     Measured,
+    ModelPart,
     Normalization,
+    OuterResampling,
     Part,
     Preprocessing,
     RegionFrom,
     Resampling,
     Source,
+    Step,
     Terminology,
     Total,
     Weights,
@@ -49,6 +53,14 @@ MOST_BYTES = 1 << 20  # of a card; the longest has some twenty thousand
 LONGEST_NAME = 200  # bytes of a file's name; most file systems have 255, and temporary names need some
 NEEDED_NUMBERS = {"ct": ("lower", "upper", "mean", "std"), "percentile": ("lower", "upper")}
 PERCENTILES = ("zscore", "percentile")  # methods whose limits are these
+STEPS = {  # after the network, and the parameters that each needs
+    "keep_largest": ("labels",),
+    "remove_small": ("volume_mm3",),
+    "remove_labels": ("labels",),
+    "keep_within": ("reference", "distance_mm"),
+    "dilate": ("distance_mm",),
+    "number_vertebrae": ("volume_mm3",),
+}
 NEEDED_FACTS = {
     "huggingface": ("repository", "revision", "path"),
     "github": ("repository", "revision", "path"),
@@ -142,6 +154,10 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     rules = tuple(Normalization(**rule) for rule in preprocessing["normalization"])
     if alignment := preprocessing.get("alignment"):
         preprocessing = preprocessing | {"alignment": Alignment(**alignment)}
+    if outer := preprocessing.get("outer_resampling"):
+        preprocessing = preprocessing | {"outer_resampling": OuterResampling(**outer)}
+    if archive := weights.get("archive"):
+        weights = weights | {"archive": Archive(**archive)}
     parts = tuple(Part(**_with_sources(part)) for part in weights.get("parts", ()))
     changed = {
         "preprocessing": Preprocessing(**preprocessing | {"normalization": rules}),
@@ -149,6 +165,8 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
         "labels": tuple(label_from_dict(label) for label in fields["labels"]),
         "weights": Weights(**_with_sources(weights) | {"parts": parts}),
         "totals": tuple(Total(**total) for total in fields.get("totals", ())),
+        "parts": tuple(ModelPart(**part) for part in fields.get("parts", ())),
+        "postprocessing": tuple(Step(**step) for step in fields.get("postprocessing", ())),
         "measured": Measured(**fields["measured"]) if "measured" in fields else None,
     }
     if region_from := fields.get("region_from"):
@@ -226,6 +244,14 @@ def _check(fields: dict[str, Any]) -> None:
         if region not in values:
             raise FieldError(_("inference.regions[{n}] must be the value of a label").format(n=n))
     _check_weights(fields["weights"])
+    for n, step in enumerate(fields.get("postprocessing", ())):
+        stated = {name: value for name, value in step.items() if value != ()}
+        _require(stated, STEPS[step["step"]], f"postprocessing[{n}]", step["step"])
+        if step["step"] != "remove_labels" and not set(step.get("labels", ())) <= set(values):
+            raise FieldError(_("postprocessing[{n}].labels must be values of labels").format(n=n))
+    for n, part in enumerate(fields.get("parts", ())):
+        if not set(part["labels"]) <= {0, *values}:
+            raise FieldError(_("parts[{n}].labels must be values of labels, or 0").format(n=n))
     names = [label["name"] for label in fields["labels"]]
     for n, name in enumerate(names):
         if not name.strip() or ACTING.search(name) or "\n" in name or "\t" in name:  # results hold it in their headers

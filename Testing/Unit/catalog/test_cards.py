@@ -58,6 +58,7 @@ COMPLETE: dict[str, Any] = {
         "transpose": [1, 0, 2],
         "resampling": {"interpolation": "linear", "separate_axis": "always", "separate_axis_interpolation": "cubic"},
         "normalize_first": True,
+        "outer_resampling": {"spacing": [1.5, 1.5, 3.0], "whole_numbers": True, "default": False},
     },
     "inference": {
         "patch_size": [32, 64, 96],
@@ -100,6 +101,7 @@ COMPLETE: dict[str, Any] = {
             {"kind": "url", "url": "https://example.org/x.pt"},
             {"kind": "page", "url": "https://example.org"},
         ],
+        "archive": {"folder": "Dataset001/trainer", "folds": ["0", "all"]},
     },
     "license": "CC0",
     "citation": "None.",
@@ -112,6 +114,13 @@ COMPLETE: dict[str, Any] = {
     "assumptions": ["The spacing is not known."],
     "metadata_in_weights": True,
     "non_commercial": True,
+    "parts": [{"model": "liver-ct-part", "labels": [1, 0, 2]}],
+    "postprocessing": [
+        {"step": "keep_largest", "labels": [1]},
+        {"step": "keep_within", "labels": [2], "distance_mm": 10.0, "reference": [5]},
+        {"step": "remove_small", "labels": [2], "volume_mm3": 50000.0},
+    ],
+    "kept": ["orientation", "overlap"],
 }
 
 
