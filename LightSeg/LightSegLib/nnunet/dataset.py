@@ -94,8 +94,13 @@ def modality_of(channels: Sequence[str]) -> str:
     return (found.pop() if len(found) == 1 else None) or OTHER_MODALITY
 
 
-def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
-    """Return the labels by value, and, for overlapping regions, the label that each output writes."""
+def read_labels(dataset: Any, gaps: bool = False) -> tuple[tuple[Label, ...], tuple[int, ...]]:
+    """Return the labels by value, and, for overlapping regions, the label that each output writes.
+
+    Args:
+        gaps: take labels whose values are not 1, 2, 3, ..., for who names the outputs by himself: there is one for each
+            label, in the order of their values, and its number is what the network's answer has, not that value.
+    """
     entries = _field(dataset, "labels", OBJECT)
     members = {name: _values(value, f"dataset.labels.{name}") for name, value in entries.items()}
     if members.get("background") != [0]:
@@ -107,7 +112,7 @@ def read_labels(dataset: Any) -> tuple[tuple[Label, ...], tuple[int, ...]]:
     if any(len(values) > 1 for values in foreground.values()):
         return _regions(foreground, dataset)
     names = {value: name for name, (value,) in foreground.items()}
-    if not names or len(names) != len(foreground) or max(names) != len(names):
+    if not names or len(names) != len(foreground) or (max(names) != len(names) and not gaps):
         # Output n of the network becomes label n: after a gap all labels would be named wrongly.
         raise FieldError(_("dataset.labels must number the labels 1, 2, 3, ... without gaps, each once"))
     return tuple(_label(value, names[value]) for value in sorted(names)), ()

@@ -63,7 +63,12 @@ class Settings:
 
 
 def settings_from_plans(
-    plans: Any, dataset: Any, configuration: str, trainer: str, mirror_axes: Sequence[int] | None
+    plans: Any,
+    dataset: Any,
+    configuration: str,
+    trainer: str,
+    mirror_axes: Sequence[int] | None,
+    gaps: bool = False,
 ) -> Settings:
     """Return settings of one configuration from the contents of plans.json and dataset.json.
 
@@ -71,6 +76,7 @@ def settings_from_plans(
         trainer: nnU-Net's class that trained the network. What nnU-Net's own ones and those of Slim UNETRV2 make of
             it is known; any other may have changed it too, which shows when its weights do not fit.
         mirror_axes: axes of the patch whose flips were trained.
+        gaps: as for `read_labels`.
 
     Raises:
         ModelError: which names the field, where one is missing, wrong, or asks for what LightSeg cannot do.
@@ -81,7 +87,7 @@ def settings_from_plans(
         rules = conform(_inherited(plans["configurations"], configuration), object_of(CONFIGURATION), where)
         _check_kind(plans, rules, configuration)
         channels = read_channels(dataset)
-        labels, regions = read_labels(dataset)
+        labels, regions = read_labels(dataset, gaps)
         network, arguments, patch_size = read_network(rules, trainer, where)
         *slices, j, i = patch_size
         images, results = _resampling(rules, where)
@@ -112,10 +118,11 @@ def settings_from_plans(
 def complete(card: Card, checkpoint: Checkpoint) -> Card:
     """Return the card of a self-describing model with the settings of its weights file.
 
-    Modality and texts stay.
+    Modality, texts, what nnU-Net's plans do not know and what the card names as `kept` stay.
 
     Raises:
-        ModelError: for a file that does not describe itself, or holds another network.
+        ModelError: for a file that does not describe itself, holds another network, or has other classes than a card
+            that keeps its labels.
     """
     if checkpoint.plans is None or checkpoint.dataset is None or checkpoint.configuration is None:
         raise ModelError(
@@ -131,6 +138,7 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
         checkpoint.configuration,
         checkpoint.trainer or "",
         checkpoint.mirror_axes,
+        gaps="labels" in card.kept,
     )
     if settings.network != card.network:
         raise ModelError(
@@ -147,18 +155,71 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
                 "Use the file of this model, or import it as a new model with 'lightseg import FILE'."
             ).format(modality=settings.modality, name=name, model=card.id, needed=card.modality)
         )
-    labels = {tuple(split_words(label.name)) for label in card.labels}
-    assumptions: tuple[str, ...] = ()
-    if not labels & {tuple(split_words(label.name)) for label in settings.labels}:
-        assumptions = (
-            f"None of the labels in the weights file ({name}) has the name of one that the model should have.",
-        )
-    steps = settings.preprocessing
-    if steps.orientation == "input":  # nnU-Net takes images as they are stored; the card may know how those were
-        steps = dataclasses.replace(steps, orientation=card.preprocessing.orientation)
     training = {**card.training, "weights_file": name}
-    stated = {**vars(settings), "preprocessing": steps, "modality": card.modality, "training": training}
-    return dataclasses.replace(card, **stated, assumptions=assumptions)
+    stated = {**vars(settings), "modality": card.modality, "training": training}
+    kept = {"preprocessing": _preprocessing_of(card, settings, checkpoint), "inference": _inference_of(card, settings)}
+    if "labels" in card.kept:
+        _check_classes(card, settings, name)
+        return dataclasses.replace(card, **stated | kept | {"labels": card.labels}, assumptions=())
+    return dataclasses.replace(card, **stated | kept, assumptions=_doubts(card, settings, name))
+
+
+def turned(steps: Preprocessing, orientation: str, plans: dict[str, Any]) -> Preprocessing:
+    """Return the preprocessing of plans for images in an orientation that somebody else states.
+
+    The plans' own order of axes follows it.
+    """
+    return dataclasses.replace(steps, orientation=orientation, transpose=tuple(plans["transpose_forward"]))
+
+
+def _preprocessing_of(card: Card, settings: Settings, checkpoint: Checkpoint) -> Preprocessing:
+    """Return the preprocessing of a weights file, with what the card knows of it."""
+    own, steps = card.preprocessing, settings.preprocessing
+    # nnU-Net may take images as they are stored; the card may know how those were.
+    if "orientation" in card.kept or steps.orientation == "input":
+        steps = turned(steps, own.orientation, checkpoint.plans or {})
+    return dataclasses.replace(steps, outer_resampling=own.outer_resampling)
+
+
+def _inference_of(card: Card, settings: Settings) -> Inference:
+    """Return how a weights file is to be run, with what the card keeps; plans know nothing of pieces and pairs."""
+    own, rules = card.inference, settings.inference
+    kept: dict[str, Any] = {name: getattr(own, name) for name in ("overlap", "mirror_axes") if name in card.kept}
+    if "labels" in card.kept:
+        kept |= {"largest_component": own.largest_component, "paired": own.paired}
+    return dataclasses.replace(rules, **kept)
+
+
+def _check_classes(card: Card, settings: Settings, name: str) -> None:
+    """Check that the labels that a card keeps are those of the network's outputs.
+
+    Raises:
+        ModelError: if there are more or fewer, or a region writes a label that the card does not have.
+    """
+    regions, outputs = settings.inference.regions, settings.network_arguments["classes"]
+    if regions and not set(regions) <= {label.value for label in card.labels}:
+        raise ModelError(
+            _(
+                "The network of the weights file ({name}) writes the labels {values}, which the card of '{model}' does "
+                "not all have. Correct labels in the card, or use the file of this model."
+            ).format(name=name, values=", ".join(map(str, sorted(regions))), model=card.id)
+        )
+    if not regions and card.classes != outputs:
+        raise ModelError(
+            _(
+                "The network of the weights file ({name}) has {count} classes with the background, but the labels of "
+                "'{model}' end at {value}. Correct labels in the card, whose values are the numbers of the network's "
+                "outputs, or use the file of this model."
+            ).format(name=name, count=outputs, model=card.id, value=card.classes - 1)
+        )
+
+
+def _doubts(card: Card, settings: Settings, name: str) -> tuple[str, ...]:
+    """Return a sentence if no label of a weights file has the name of one that the model should have."""
+    expected, found = ({tuple(split_words(label.name)) for label in one.labels} for one in (card, settings))
+    if expected & found:
+        return ()
+    return (f"None of the labels in the weights file ({name}) has the name of one that the model should have.",)
 
 
 def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _difference(own: Checkpoint, other: Checkpoint) -> str:
         if (own.plans or {}).get(name) != (other.plans or {}).get(name):
             return name
     first, second = (
-        vars(settings_from_plans(c.plans, c.dataset, c.configuration or "", c.trainer or "", c.mirror_axes))
+        vars(settings_from_plans(c.plans, c.dataset, c.configuration or "", c.trainer or "", c.mirror_axes, gaps=True))
         for c in (own, other)
     )
     compared = ("network", "network_arguments", "preprocessing", "inference")

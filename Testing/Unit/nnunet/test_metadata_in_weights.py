@@ -5,7 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
+from LightSegLib.catalog.card import (
+    Card,
+    Inference,
+    Label,
+    Normalization,
+    OuterResampling,
+    Preprocessing,
+    Weights,
+)
 from LightSegLib.core.errors import ModelError
 from LightSegLib.nnunet.plans import complete
 from LightSegLib.weights.checkpoint import Checkpoint
@@ -74,3 +82,84 @@ def test_a_file_of_another_network_is_not_taken_for_the_models_own(vague_card: C
     card = dataclasses.replace(vague_card, network="slim_unetrv2")
     with pytest.raises(ModelError, match="contains the network 'plain_conv_unet', but 'heart-ct' needs 'slim_unetrv2'"):
         complete(card, described)
+
+
+def described_by(plans: dict, labels: dict[str, object] | None = None, **dataset: object) -> Checkpoint:
+    """A checkpoint of the tiny model with these plans and labels."""
+    facts = {**DATASET, **({"labels": labels} if labels else {}), **dataset}
+    return Checkpoint({}, "nnU-Net v2", plans, facts, "3d_fullres", "nnUNetTrainer", (0, 1, 2))
+
+
+def keeping(card: Card, *kept: str, values: tuple[int, ...] = (1, 2), **changes: object) -> Card:
+    """The card with labels of its own, some of whose fields stay."""
+    labels = tuple(Label(value, f"Organ {value}", (value, 0, 0)) for value in values)
+    return dataclasses.replace(card, kept=kept, labels=labels, **changes)  # type: ignore[arg-type]
+
+
+def test_an_orientation_that_a_card_keeps_survives_plans_that_turn_images_themselves(vague_card: Card) -> None:
+    """In nnU-Net's reader the axes run to R, A, S; the card knows better, and the plans' order of axes follows."""
+    plans = {**make_plans(), "image_reader_writer": "NibabelIOWithReorient", "transpose_forward": [2, 0, 1]}
+    lps = Preprocessing("LPS")
+    open_card = complete(keeping(vague_card, preprocessing=lps), described_by(plans))
+    assert (open_card.preprocessing.orientation, open_card.preprocessing.transpose) == ("ASR", (0, 1, 2))
+    kept = complete(keeping(vague_card, "orientation", preprocessing=lps), described_by(plans))
+    assert (kept.preprocessing.orientation, kept.preprocessing.transpose) == ("LPS", (2, 0, 1))
+    assert kept.preprocessing.spacing == open_card.preprocessing.spacing == (1.25, 1.5, 3.0)
+
+
+def test_a_card_keeps_its_overlap_and_mirrors(vague_card: Card) -> None:
+    rules = Inference((64, 64, 64), overlap=0.2, mirror_axes=(2,))
+    assert complete(dataclasses.replace(vague_card, inference=rules), described_by(make_plans())).inference == (
+        Inference((8, 16, 16), 0.5, (0, 1, 2), pad_to_patch=True, resampling=read().inference.resampling)
+    )
+    kept = complete(keeping(vague_card, "overlap", "mirror_axes", inference=rules), described_by(make_plans()))
+    assert (kept.inference.overlap, kept.inference.mirror_axes) == (0.2, (2,))
+    assert kept.inference.patch_size == (8, 16, 16)
+
+
+def test_what_plans_do_not_know_stays_the_cards(vague_card: Card) -> None:
+    outer = OuterResampling((1.5, 1.5, 1.5), whole_numbers=True)
+    steps = dataclasses.replace(vague_card.preprocessing, outer_resampling=outer)
+    card = keeping(vague_card, "labels", preprocessing=steps, inference=Inference((64, 64, 64), paired=(2,)))
+    completed = complete(card, described_by(make_plans()))
+    assert completed.preprocessing.outer_resampling == outer
+    assert completed.inference.paired == (2,)
+
+
+def test_labels_that_a_card_keeps_are_not_doubted(vague_card: Card) -> None:
+    completed = complete(keeping(vague_card, "labels"), described_by(make_plans()))
+    assert [label.name for label in completed.labels] == ["Organ 1", "Organ 2"]
+    assert not completed.unverified and completed.network_arguments["classes"] == 3
+
+
+@pytest.mark.parametrize("values", [(1,), (1, 2, 3), (1, 5)])
+def test_labels_of_a_card_that_are_not_those_of_the_network_are_refused(
+    vague_card: Card, values: tuple[int, ...]
+) -> None:
+    with pytest.raises(ModelError, match=rf"has 3 classes with the background, but .* end at {values[-1]}\. Correct"):
+        complete(keeping(vague_card, "labels", values=values), described_by(make_plans()))
+
+
+def test_a_network_may_have_outputs_that_the_card_does_not_name(vague_card: Card) -> None:
+    numbered = {"background": 0, **{f"part {value}": value for value in range(1, 6)}}
+    completed = complete(keeping(vague_card, "labels", values=(1, 2, 5)), described_by(make_plans(), numbered))
+    assert completed.unnamed_outputs == (3, 4) and completed.network_arguments["classes"] == 6
+
+
+def test_labels_with_gaps_need_a_card_that_says_what_the_outputs_are(vague_card: Card) -> None:
+    """nnU-Net's network has an output for each label, and its answer the outputs' numbers: 1, 2, 3, not 1, 2, 5."""
+    gaps = {"background": 0, "one": 1, "two": 2, "five": 5}
+    with pytest.raises(ModelError, match="must number the labels 1, 2, 3"):
+        complete(keeping(vague_card, values=(1, 2, 3)), described_by(make_plans(), gaps))
+    completed = complete(keeping(vague_card, "labels", values=(1, 2, 3)), described_by(make_plans(), gaps))
+    assert completed.network_arguments["classes"] == 4
+    with pytest.raises(ModelError, match="has 4 classes with the background, but the labels of 'heart-ct' end at 5"):
+        complete(keeping(vague_card, "labels", values=(1, 2, 5)), described_by(make_plans(), gaps))
+
+
+def test_regions_write_labels_that_the_card_must_have(vague_card: Card) -> None:
+    regions = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "active": 3}
+    checkpoint = described_by(make_plans(), regions, regions_class_order=[1, 2, 3])
+    assert complete(keeping(vague_card, "labels", values=(1, 2, 3)), checkpoint).inference.regions == (1, 2, 3)
+    with pytest.raises(ModelError, match=r"writes the labels 1, 2, 3, which the card of 'heart-ct' does not all have"):
+        complete(keeping(vague_card, "labels", values=(1, 2)), checkpoint)
