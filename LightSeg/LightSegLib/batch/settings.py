@@ -54,6 +54,8 @@ class Settings:
             fixed["allow_gaps"] = True
         if options.orientation is not None:
             fixed["orientation"] = options.orientation
+        if options.outer_resampling != AS_MODEL:
+            fixed["outer_resampling"] = options.outer_resampling
         return _hash(fixed)
 
 

@@ -20,7 +20,7 @@ from ..imaging.readers import read_grid
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..imaging.writers import PROVENANCE
-from ..inference.options import InferenceOptions
+from ..inference.options import AS_MODEL, InferenceOptions
 from ..inference.segmenter import Segmenter
 
 TEXT, TEXT_OR_NONE = {"type": "string"}, {"type": ["string", "null"]}
@@ -36,6 +36,7 @@ SETTINGS = {
     "tile_overlap": {"type": ["number", "null"]},
     "split_sides": {"type": "boolean"},
     "orientation": TEXT_OR_NONE,
+    "outer_resampling": TEXT,
     "roi_lps": CORNERS,
     "region_lps": CORNERS,  # the same, in results of earlier versions
 }
@@ -123,6 +124,7 @@ def reproduce(
         orientation=settings.get("orientation"),
         accept_license=accept_license,
         split_sides=settings.get("split_sides", True),
+        outer_resampling=settings.get("outer_resampling", AS_MODEL),
     )
     segmenter = Segmenter(card, options)
     if volumes and not volumes[0].geometry.matches(geometry):

@@ -25,6 +25,8 @@ AS_MODEL = "model"  # what the model's card specifies
 NONE = "none"
 AS_STORED = "input"  # what a card calls the axes of the file
 PIECES = (AS_MODEL, NONE, "label", "whole")
+ON, OFF = "on", "off"
+OUTER = (AS_MODEL, ON, OFF)
 LARGEST_OVERLAP = 0.9
 ORIENTATIONS = (
     AS_STORED,
@@ -58,6 +60,9 @@ class InferenceOptions:
             those of the image as it is stored, None for the model's own. The result has the image's own axes all the
             same.
         split_sides: separate left and right in the labels that hold both sides by the model's card.
+        outer_resampling: "model" as the card specifies, "on" as the model's own program resamples around the network,
+            "off" for the network's own resampling alone, which gives smoother labels; without effect where the card
+            has none.
 
     Raises:
         InputError: for a value that an option does not have.
@@ -85,6 +90,12 @@ class InferenceOptions:
     )
 
     split_sides: bool = _option(True, "keep left and right together in labels that hold both sides")
+    outer_resampling: str = _option(
+        AS_MODEL,
+        "on: resample the image before all else and the labels after, as some models' own programs do; "
+        "off: only as the network does, which is smoother",
+        OUTER,
+    )
 
     def __post_init__(self) -> None:
         check_device(self.device)
@@ -98,6 +109,8 @@ class InferenceOptions:
             )
         if self.orientation is not None and self.orientation not in ORIENTATIONS:
             raise _refused(_("orientation"), self.orientation, _("input, or three letters such as LPS, RAS, PIR"))
+        if self.outer_resampling not in OUTER:
+            raise _refused(_("outer resampling"), self.outer_resampling, ", ".join(OUTER))
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object, for another process."""
@@ -142,7 +155,12 @@ class InferenceOptions:
     def preprocessing(self, card: Card) -> Preprocessing:
         """Return the card's steps with what the options change."""
         steps = card.preprocessing
-        return steps if self.orientation is None else replace(steps, orientation=self.orientation)
+        if self.orientation is not None:
+            steps = replace(steps, orientation=self.orientation)
+        if outer := steps.outer_resampling:
+            wanted = outer.default if self.outer_resampling == AS_MODEL else self.outer_resampling == ON
+            steps = steps if wanted else replace(steps, outer_resampling=None)
+        return steps
 
 
 def check_device(name: str) -> None:

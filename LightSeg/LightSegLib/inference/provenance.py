@@ -42,6 +42,7 @@ def settings_facts(options: InferenceOptions, card: Card, roi: RegionOfInterest 
         "largest_component": rules.largest_component,
         "orientation": options.orientation,
         "split_sides": options.split_sides,
+        "outer_resampling": options.outer_resampling,
         "roi_lps": None if roi is None else roi.corners.tolist(),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.card import Card
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .backends.accelerate import Model, Runner
     from .labeling import InferenceResult
     from .plan import ExecutionPlan
+    from .processing.outer_resampling import OuterGrid
     from .processing.preprocess import NetworkInput
     from .sliding_window import TileSampler
     from .whole_image import WholeImage
@@ -206,13 +207,18 @@ class Segmenter:
         threads: int,
     ) -> Segmentation:
         """Segment with a given number of threads; see `segment`."""
+        from .processing.outer_resampling import resample_outside
         from .processing.restore import keep_largest_component
         from .whole_image import WholeImage
 
         started = time.perf_counter()
         reporter = Reporter(progress, canceled)
         reporter.step(_("Preparing"))
-        prepared = self._prepare(volumes, roi, reporter, threads)
+        outer = resample_outside(volumes, self.options.preprocessing(self.card), roi)
+        if outer is None:
+            prepared = self._prepare(volumes, roi, reporter, threads)
+        else:
+            prepared = self._prepare(outer.volumes, None, reporter, threads)
         reporter.step(_("Loading model"))
         self._load(progress, canceled)
         if isinstance(prepared, WholeImage):
@@ -228,6 +234,9 @@ class Segmenter:
                 removed = kept != result.part
                 result.confidence_part[removed] = 100 - result.confidence_part[removed]
             result.part[...] = kept
+        if outer is not None:
+            result = _restored(result, outer)
+            run.notices.extend(outer.notices)
         split = self._split_sides(result, volumes[0].geometry)
         read = list(dict.fromkeys(notice for volume in volumes for notice in volume.notices))
         notices = read + run.notices + prepared.notices + split + self._notices(volumes[0], roi)
@@ -528,3 +537,12 @@ class Segmenter:
 
     def _model_facts(self) -> dict[str, Any]:
         return model_facts(self.card, self._weights_sha256)
+
+
+def _restored(result: InferenceResult, outer: OuterGrid) -> InferenceResult:
+    """Return a result for the volumes of an outer grid on the input's grid."""
+    labels, part = outer.restored(result.part)
+    if result.confidence_part is None:
+        return replace(result, labels=labels, part=part)
+    confidence, confidence_part = outer.restored(result.confidence_part)
+    return replace(result, labels=labels, part=part, confidence=confidence, confidence_part=confidence_part)

@@ -44,6 +44,7 @@ def parsed(*flags: str) -> InferenceOptions:
         ({"largest_component": "every"}, "largest component cannot be 'every'"),
         ({"orientation": "LPR"}, "orientation cannot be 'LPR'. Choose one of: input, or three letters"),
         ({"orientation": "lps"}, "orientation cannot be 'lps'"),
+        ({"outer_resampling": "twice"}, "outer resampling cannot be 'twice'. Choose one of: model, on, off"),
         ({"tile_overlap": 1.0}, "tile overlap cannot be 1.0. Choose one of: a number from 0 to 0.9"),
     ],
 )
@@ -53,7 +54,7 @@ def test_what_an_option_cannot_be_is_refused_with_what_it_can(wrong: dict[str, o
 
 
 def test_they_pass_from_process_to_process() -> None:
-    options = InferenceOptions("cuda:1", "bfloat16", False, True, 0.25, "whole", True, True, "PIR")
+    options = InferenceOptions("cuda:1", "bfloat16", False, True, 0.25, "whole", True, True, "PIR", False, "on")
     assert InferenceOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
 
 
@@ -73,6 +74,7 @@ def test_those_of_another_version_are_refused(foreign: dict[str, object]) -> Non
         (["--no-openvino", "--mirror"], InferenceOptions(openvino=False, mirror=True)),
         (["--tile-overlap", "0.25"], InferenceOptions(tile_overlap=0.25)),
         (["--orientation", "LPS"], InferenceOptions(orientation="LPS")),
+        (["--outer-resampling", "off"], InferenceOptions(outer_resampling="off")),
         (["--orientation", "input"], InferenceOptions(orientation="input")),
         (["--largest-component"], InferenceOptions(largest_component="label")),
         (["--largest-component", "none"], InferenceOptions(largest_component="none")),
@@ -96,6 +98,7 @@ OTHERS = {  # a value of each that is not its default
     "largest_component": "none",
     "orientation": "LPS",
     "split_sides": False,
+    "outer_resampling": "off",
 }
 
 

@@ -57,7 +57,12 @@ def oriented(array: np.ndarray, order: Shape, flips: tuple[int, ...]) -> np.ndar
 
 def turned(volume: Volume, order: Shape, flips: tuple[int, ...]) -> Volume:
     """Return the volume with its axes transposed and then reversed, each voxel at its place."""
-    geometry = volume.geometry
+    voxels = np.ascontiguousarray(oriented(volume.voxels, order, flips))
+    return replace(volume, voxels=voxels, geometry=turned_geometry(volume.geometry, order, flips))
+
+
+def turned_geometry(geometry: Geometry, order: Shape, flips: tuple[int, ...]) -> Geometry:
+    """Return the geometry of a grid whose axes are transposed and then reversed."""
     columns = [2 - axis for axis in order[::-1]]  # index axes that become i, j, k
     matrix = np.eye(4)
     matrix[:3, :3] = geometry.index_to_world[:3, columns]
@@ -66,5 +71,4 @@ def turned(volume: Volume, order: Shape, flips: tuple[int, ...]) -> Volume:
     for axis in flips:
         matrix[:3, 3] += matrix[:3, 2 - axis] * ((k, j, i)[axis] - 1)
         matrix[:3, 2 - axis] *= -1
-    voxels = np.ascontiguousarray(oriented(volume.voxels, order, flips))
-    return replace(volume, voxels=voxels, geometry=Geometry.from_index_to_world(matrix, (k, j, i)))
+    return Geometry.from_index_to_world(matrix, (k, j, i))

@@ -202,18 +202,18 @@ def prepare(
                 "Resample it to an orthogonal grid first, in Slicer with 'Resample Scalar/Vector/DWI Volume'."
             ).format(name=volumes[0].name)
         )
-    roi_slices = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
+    roi_slices = roi.slices(geometry) if roi is not None else everything(geometry.shape)
     order, flips = axis_steps(geometry, preprocessing)
     images = [oriented(volume.voxels[roi_slices], order, flips) for volume in volumes]
-    inner = _non_zero(images) if preprocessing.crop == "nonzero" else _everything(images[0].shape)
+    inner = _non_zero(images) if preprocessing.crop == "nonzero" else everything(images[0].shape)
     images = [image[inner] for image in images]
     k, j, i = (geometry.spacing[2 - axis] for axis in order)
     spacing = (k, j, i)
     target = _target(preprocessing.spacing, spacing)
     shape = resampled_shape(images[0].shape, spacing, target)
-    _check_grid(volumes[0].name, images[0].shape, shape, spacing, target)
+    check_grid(volumes[0].name, images[0].shape, shape, spacing, target)
     if not preprocessing.normalize_first:
-        _check_memory(4 * 2 * len(images) * math.prod(shape))
+        check_memory(4 * 2 * len(images) * math.prod(shape))
     axis = separate_axis(preprocessing.resampling, spacing, target)
     resampler = Resampler(images[0].shape, shape, preprocessing.resampling, axis)
     mask = None
@@ -228,7 +228,7 @@ def prepare(
     return PreparedVolumes(channels, shape, geometry.shape, roi_slices, order, flips, inner, spacing, target)
 
 
-def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target: Spacing) -> None:
+def check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target: Spacing) -> None:
     """Check that a spacing is plausible.
 
     Raises:
@@ -247,7 +247,7 @@ def _check_grid(name: str, before: Shape, after: Shape, spacing: Spacing, target
         )
 
 
-def _check_memory(needed: int) -> None:
+def check_memory(needed: int) -> None:
     """Check that an array of `needed` bytes fits in memory.
 
     Raises:
@@ -309,7 +309,7 @@ def _target(wanted: Sequence[float | None] | None, spacing: Spacing) -> Spacing:
     return k, j, i
 
 
-def _everything(shape: Sequence[int]) -> Slices:
+def everything(shape: Sequence[int]) -> Slices:
     """Return slices that select the whole array."""
     k, j, i = (slice(0, length) for length in shape)
     return k, j, i
@@ -325,7 +325,7 @@ def _non_zero(images: Sequence[np.ndarray]) -> Slices:
                 along = occupied[axis][rows] if axis == 0 else occupied[axis]
                 along |= part.any(others)
     if not occupied[0].any():
-        return _everything(images[0].shape)
+        return everything(images[0].shape)
     found = [np.flatnonzero(line) for line in occupied]
     k, j, i = (slice(int(line[0]), int(line[-1]) + 1) for line in found)
     return k, j, i
