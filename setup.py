@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages("LightSeg", include=["LightSegLib*"]), "LightSegLib.resources"],
     package_dir={"": "LightSeg", "LightSegLib.resources": "LightSeg/Resources"},
-    package_data={"": ["*.css", "*.js", "*.json", "cards/*.json"], "LightSegLib.resources": ["Models/*"]},
+    package_data={
+        "": ["*.css", "*.js", "*.json", "cards/*.json", "families/*.json"],
+        "LightSegLib.resources": ["Models/*"],
+    },
 )

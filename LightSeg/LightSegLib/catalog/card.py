@@ -34,12 +34,17 @@ class Terminology:
 
 @dataclass(frozen=True)
 class Label:
-    """One class of the network's output; the background, value 0, is not listed."""
+    """One class of the network's output; the background, value 0, is not listed.
+
+    Attributes:
+        original: what the authors of the model call it, where that differs from the name.
+    """
 
     value: int
     name: str
     color: tuple[int, int, int]
     terminology: Terminology | None = None
+    original: str | None = None
 
 
 @dataclass(frozen=True)
@@ -329,6 +334,7 @@ class Card:
     `folder` is where the card was read from and not part of the JSON.
 
     Attributes:
+        network: its family; empty where only the weights say it (`metadata_in_weights`), or where there are `parts`.
         roi_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
         assumptions: what the authors have not stated, one sentence each; such a model is "unverified".
         metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
@@ -341,6 +347,9 @@ class Card:
         kept: with `metadata_in_weights`, fields that stay the card's whatever the weights say.
         measured: time and memory of a run with these weights, as `Testing/Benchmarks/measure_cards.py` found them;
             None for a model that was never run with its weights.
+        family: the collection that the model is of, for example "TotalSegmentator"; empty for a model of its own.
+        task: what it does, in the words of its family; models of one family and task differ in quality alone.
+        quality: "normal", "fast" or "fastest".
     """
 
     id: str
@@ -372,6 +381,9 @@ class Card:
     parts: tuple[ModelPart, ...] = ()
     postprocessing: tuple[Step, ...] = ()
     kept: tuple[str, ...] = ()
+    family: str = ""
+    task: str = ""
+    quality: str = "normal"
     folder: Path | None = field(default=None, compare=False)
 
     @property
@@ -393,7 +405,7 @@ class Card:
     @property
     def was_run(self) -> bool:
         """Whether the model was run here with its weights: they are bundled, or the card has what was measured."""
-        bundled = not any(file.sources for file in self.weights.published)
+        bundled = not self.parts and not any(file.sources for file in self.weights.published)
         return bundled or self.measured is not None or "agreement" in self.performance
 
     @property

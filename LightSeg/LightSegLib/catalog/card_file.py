@@ -150,6 +150,22 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     fields = conform(_renewed(data), card_schema())
     del fields["schema"]
     _check(fields)
+    card = assembled(fields | {"labels": tuple(map(label_from_dict, fields["labels"]))}, folder)
+    for name, number, things in (
+        ("in_channels", len(card.channels), _("channels")),
+        ("classes", card.outputs, _("regions") if card.inference.regions else _("label values with the background")),
+    ):
+        if card.network_arguments.get(name, number) != number:
+            raise FieldError(
+                _("network_arguments.{name} must be {number}, the number of {things}").format(
+                    name=name, number=number, things=things
+                )
+            )
+    return card
+
+
+def assembled(fields: dict[str, Any], folder: Path | None) -> Card:
+    """Return the card of fields that were checked: the objects of a card's JSON, lists as tuples, and its labels."""
     preprocessing, weights = _with_resampling(fields["preprocessing"]), fields["weights"]
     rules = tuple(Normalization(**rule) for rule in preprocessing["normalization"])
     if alignment := preprocessing.get("alignment"):
@@ -162,7 +178,6 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     changed = {
         "preprocessing": Preprocessing(**preprocessing | {"normalization": rules}),
         "inference": Inference(**_with_resampling(fields["inference"])),
-        "labels": tuple(label_from_dict(label) for label in fields["labels"]),
         "weights": Weights(**_with_sources(weights) | {"parts": parts}),
         "totals": tuple(Total(**total) for total in fields.get("totals", ())),
         "parts": tuple(ModelPart(**part) for part in fields.get("parts", ())),
@@ -171,18 +186,7 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
     }
     if region_from := fields.get("region_from"):
         changed["region_from"] = RegionFrom(**region_from)
-    card = Card(**fields | changed, folder=folder)
-    for name, number, things in (
-        ("in_channels", len(card.channels), _("channels")),
-        ("classes", card.outputs, _("regions") if card.inference.regions else _("label values with the background")),
-    ):
-        if card.network_arguments.get(name, number) != number:
-            raise FieldError(
-                _("network_arguments.{name} must be {number}, the number of {things}").format(
-                    name=name, number=number, things=things
-                )
-            )
-    return card
+    return Card(**fields | changed, folder=folder)
 
 
 def _with_sources(fields: dict[str, Any]) -> dict[str, Any]:
@@ -327,7 +331,7 @@ def label_from_dict(fields: dict[str, Any]) -> Label:
     if terminology is not None:
         terminology = Terminology(**{name: Code(**code) for name, code in terminology.items()})
     red, green, blue = fields["color"]
-    return Label(fields["value"], fields["name"], (red, green, blue), terminology)
+    return Label(fields["value"], fields["name"], (red, green, blue), terminology, fields.get("original"))
 
 
 def _without_none(value: Any) -> Any:

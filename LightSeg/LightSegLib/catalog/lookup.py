@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import shutil
 from contextlib import suppress
@@ -16,6 +17,7 @@ from ..core.paths import resources_folder, user_models_folder, weights_folder
 from ..core.plain_text import plain
 from .card import Card
 from .card_file import read_card
+from .families import FAMILIES_FOLDER, family_cards
 
 CARDS_FOLDER = Path(__file__).parent / "cards"
 CARD_NAME = "model.json"  # in a model folder, beside the weights
@@ -24,14 +26,15 @@ CARD_NAME = "model.json"  # in a model folder, beside the weights
 def all_cards() -> list[Card]:
     """Return every model, bundled ones first; a user's card never hides a bundled one.
 
-    Of the bundled ones, those come first that were run with their weights; each group is sorted by id.
+    Of the bundled ones, those come first that were run with their weights, then others of their own, each group sorted
+    by id, then those of the families (see `families`).
 
     A bundled card is replaced by the one beside its weights if these describe themselves (see `Card`). A user's card
     that cannot be read is left out, so that it does not take the other models with it.
     """
     _put_back(user_models_folder())
-    bundled = sorted(map(read_card, CARDS_FOLDER.glob("*.json")), key=lambda card: (not card.was_run, card.id))
-    cards = {card.id: _completed(card) for card in bundled}
+    bundled = sorted(map(_bundled, CARDS_FOLDER.glob("*.json")), key=lambda card: (not card.was_run, card.id))
+    cards = {card.id: _completed(card) for card in (*bundled, *family_cards())}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
         card = _readable(path)
         if card and cards.setdefault(card.id, card) is not card:
@@ -41,6 +44,18 @@ def all_cards() -> list[Card]:
                 card.id,
             )
     return list(cards.values())
+
+
+def _bundled(path: Path) -> Card:
+    """Return a card that ships; it is read and checked once, which takes some hundredths of a second."""
+    found = path.stat()
+    return _read_once(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=100)
+def _read_once(path: Path, changed: int, size: int) -> Card:
+    """Return the card of a file that was changed then and has this size."""
+    return read_card(path)
 
 
 def _put_back(models: Path) -> None:
@@ -57,8 +72,10 @@ def _put_back(models: Path) -> None:
 
 def as_shipped(card: Card) -> Card:
     """Return a bundled card without what its weights file states; any other card as it is."""
+    if card.folder == FAMILIES_FOLDER:
+        return next((shipped for shipped in family_cards() if shipped.id == card.id), card)
     path = CARDS_FOLDER / f"{card.id}.json"
-    return read_card(path) if card.folder == CARDS_FOLDER and path.is_file() else card
+    return _bundled(path) if card.folder == CARDS_FOLDER and path.is_file() else card
 
 
 def _completed(card: Card) -> Card:

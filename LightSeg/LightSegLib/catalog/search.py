@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from .anatomy import split_words
 from .card import Card, Label
+from .families import NotOffered, not_offered
 
 OF_ALL = {"segmentation", "segment", "model", "models"}  # words that do not distinguish models
 
@@ -13,26 +15,58 @@ OF_ALL = {"segmentation", "segment", "model", "models"}  # words that do not dis
 def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
     """Return the cards that fit all words, or beginnings of words, best first; all of them without words.
 
-    Looked for in title, structures, modality, channels, id and description, whatever the case, accents and spelling.
+    Looked for in title, structures, modality, channels, id, family, task and description, whatever the case, accents
+    and spelling.
     """
-    found_words = split_words(words if isinstance(words, str) else " ".join(words))
-    wanted = [word for word in found_words if word not in OF_ALL] or found_words
-    ranked = [(rank, card) for card in cards if (rank := _rank(card, wanted)) is not None]
+    wanted = _wanted(words)
+    ranked = [(rank, card) for card in cards if (rank := _rank(_texts(card), wanted)) is not None]
     return [card for _, card in sorted(ranked, key=lambda entry: entry[0])]
 
 
-def _rank(card: Card, wanted: Sequence[str]) -> int | None:
-    """Return how far down the texts of a card, the most specific first, the words are found; None if one is not."""
-    structures = [name for label in card.labels for name in (label.name, _meaning(label))]
-    texts = (card.title, " ".join(structures), f"{card.modality} {' '.join(card.channels)}", card.id, card.description)
-    parts = [split_words(text) for text in texts]
+def search_not_offered(words: str | Sequence[str]) -> list[NotOffered]:
+    """Return what the families have but LightSeg does not, where it fits all words; nothing without words."""
+    wanted = _wanted(words)
+    return [
+        model
+        for model in not_offered()
+        if wanted and _rank([(model.name, model.family, model.modality, *model.structures)], wanted) is not None
+    ]
+
+
+def _wanted(words: str | Sequence[str]) -> list[str]:
+    """Return the words that a user looks for."""
+    found = split_words(words if isinstance(words, str) else " ".join(words))
+    return [word for word in found if word not in OF_ALL] or found
+
+
+def _texts(card: Card) -> list[tuple[str, ...]]:
+    """Return the texts of a card, the most specific first."""
+    structures = tuple(text for label in card.labels for text in (label.name, label.original or "", _meaning(label)))
+    image = (card.modality, *card.channels)
+    return [(card.title,), structures, image, (card.id, card.family, card.task), (card.description,)]
+
+
+def _rank(texts: Sequence[tuple[str, ...]], wanted: Sequence[str]) -> int | None:
+    """Return how far down the texts the words are found; None if one is not."""
     ranks = []
     for word in wanted:
-        found = [n for n, part in enumerate(parts) if any(entry.startswith(word) for entry in part)]
-        if not found:
+        found = (n for n, part in enumerate(texts) if any(_begins(text, word) for text in part))
+        rank = next(found, None)
+        if rank is None:
             return None
-        ranks.append(found[0])
+        ranks.append(rank)
     return sum(ranks)
+
+
+def _begins(text: str, word: str) -> bool:
+    """Return whether a word of the text begins with this one."""
+    return f" {word}" in _plain(text)
+
+
+@functools.lru_cache(maxsize=20_000)
+def _plain(text: str) -> str:
+    """Return the words of a text, each after a space; models of a family have most of their texts in common."""
+    return "".join(f" {word}" for word in split_words(text))
 
 
 def _meaning(label: Label) -> str:

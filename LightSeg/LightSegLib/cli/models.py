@@ -78,11 +78,12 @@ def _info(arguments: argparse.Namespace) -> None:
         "Version": card.version,
         "State": _state(card, WeightStore()),
         "Description": card.description,
+        "Family": card.family,
         "Modality": card.modality,
         "Input": ", ".join(card.channels),
         "Spacing": _spacing(card.preprocessing),
         "Resampling": _resampling(card),
-        "Patch": f"{' x '.join(map(str, card.inference.patch_size))} voxels (k, j, i)",
+        "Patch": f"{' x '.join(map(str, card.inference.patch_size))} voxels (k, j, i)" if card.network else "",
         "Network": card.network,
         "Folds": _folds(card),
         "Region": _region(card),
@@ -224,7 +225,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights verify`."""
     store = WeightStore()
     named = [find_card(model) for model in arguments.models]
-    models = named or [card for card in all_cards() if store.state(card) not in ("available", "manual")]
+    own = [card for card in all_cards() if not card.parts]  # which are verified themselves
+    models = named or [card for card in own if store.state(card) not in ("available", "manual")]
     failures: list[LightSegError] = []
     for card in models:
         try:

@@ -140,7 +140,7 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
         checkpoint.mirror_axes,
         gaps="labels" in card.kept,
     )
-    if settings.network != card.network:
+    if card.network and settings.network != card.network:
         raise ModelError(
             _(
                 "The weights file contains the network '{network}', but '{model}' needs '{needed}'. "
@@ -148,7 +148,7 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
             ).format(network=settings.network, model=card.id, needed=card.network)
         )
     name = checkpoint.plans.get("dataset_name", "a dataset without name")
-    if settings.modality not in (OTHER_MODALITY, card.modality):
+    if card.network and settings.modality not in (OTHER_MODALITY, card.modality):  # else its channels have any names
         raise ModelError(
             _(
                 "The weights file was trained on {modality} ({name}), but '{model}' is for {needed}. "
@@ -160,7 +160,8 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
     kept = {"preprocessing": _preprocessing_of(card, settings, checkpoint), "inference": _inference_of(card, settings)}
     if "labels" in card.kept:
         _check_classes(card, settings, name)
-        return dataclasses.replace(card, **stated | kept | {"labels": card.labels}, assumptions=())
+        doubts = () if card.network else card.assumptions  # those of a card that states no network are about more
+        return dataclasses.replace(card, **stated | kept | {"labels": card.labels}, assumptions=doubts)
     return dataclasses.replace(card, **stated | kept, assumptions=_doubts(card, settings, name))
 
 
@@ -216,7 +217,9 @@ def _check_classes(card: Card, settings: Settings, name: str) -> None:
 
 def _doubts(card: Card, settings: Settings, name: str) -> tuple[str, ...]:
     """Return a sentence if no label of a weights file has the name of one that the model should have."""
-    expected, found = ({tuple(split_words(label.name)) for label in one.labels} for one in (card, settings))
+    expected, found = (
+        {tuple(split_words(label.original or label.name)) for label in one.labels} for one in (card, settings)
+    )
     if expected & found:
         return ()
     return (f"None of the labels in the weights file ({name}) has the name of one that the model should have.",)

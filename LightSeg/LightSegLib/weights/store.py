@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..catalog.card import Card, Part, Source, Weights
-from ..catalog.lookup import weights_path
+from ..catalog.lookup import card_of, weights_path
 from ..core.errors import DownloadError, InputError, LightSegError, ModelError
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
@@ -29,6 +29,7 @@ from .records import Fingerprint, Record, fingerprint
 from .sources import FOLDER, Endpoints, locate, mirror_address, origin, sources_of
 
 State = Literal["bundled", "user", "downloaded", "available", "manual", "missing"]
+NEEDS_MOST: tuple[State, ...] = ("missing", "manual", "available", "downloaded", "user", "bundled")
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,12 @@ class WeightStore:
         """Return where a card's weights are.
 
         "bundled" with LightSeg, "user" beside the user's own card, "downloaded", "available" for download,
-        "manual" if a person must fetch them, or "missing" if no source is known.
+        "manual" if a person must fetch them, or "missing" if no source is known. Of a model that consists of others,
+        this is the state of the one that needs the most.
         """
+        if card.parts:
+            states = {self.state(card_of(part.model)) for part in card.parts}
+            return next(state for state in NEEDS_MOST if state in states)
         local = weights_path(card)
         if local.is_file():
             return "bundled" if local.is_relative_to(resources_folder()) else "user"

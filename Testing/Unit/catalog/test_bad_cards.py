@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from LightSegLib.catalog.families import family_cards
 from LightSegLib.catalog.lookup import CARDS_FOLDER, all_cards, bad_cards
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError
 from LightSegLib.core.paths import user_folder
 from LightSegLib.weights.sources import mirror_address
 
-BUNDLED = len(list(CARDS_FOLDER.glob("*.json")))
+BUNDLED = len(list(CARDS_FOLDER.glob("*.json"))) + len(family_cards())
 GOOD = json.loads((CARDS_FOLDER / "hippocampus-mr-lightmedseg.json").read_text(encoding="utf-8"))
 
 

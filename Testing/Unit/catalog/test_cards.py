@@ -79,6 +79,7 @@ COMPLETE: dict[str, Any] = {
         {
             "value": 2,
             "name": "Leber rechts",
+            "original": "liver_right",
             "color": [0, 255, 3],
             "terminology": {
                 "category": {"scheme": "SCT", "value": "123037004", "meaning": "Anatomical Structure"},
@@ -121,6 +122,9 @@ COMPLETE: dict[str, Any] = {
         {"step": "remove_small", "labels": [2], "volume_mm3": 50000.0},
     ],
     "kept": ["orientation", "overlap"],
+    "family": "Livers",
+    "task": "liver",
+    "quality": "fastest",
 }
 
 
