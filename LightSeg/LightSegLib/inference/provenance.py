@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def model_facts(card: Card, weights_sha256: str | None) -> dict[str, Any]:
+def model_facts(card: Card) -> dict[str, Any]:
     """Return what computed it, and under which terms."""
     names = {label.value: label.name for label in card.labels}
     totals = {total.name: [names[value] for value in total.labels] for total in card.totals}
@@ -24,7 +24,6 @@ def model_facts(card: Card, weights_sha256: str | None) -> dict[str, Any]:
         "model": card.id,
         "title": card.title,
         "version": card.version,
-        "weights_sha256": weights_sha256,
         "license": card.license,
         "citation": card.citation,
         "lightseg": __version__,

@@ -298,6 +298,6 @@ def test_texts_of_the_worker_can_be_translated(worker: Worker) -> None:
         return f"{context}: {template}!"
 
     texts = {step.step.translated(shouted) for step in steps}
-    assert "inference.segmenter: Loading model!" in texts
-    assert any(re.fullmatch(r"inference\.segmenter: Segmenting \(needs about .*B of memory\)!", text) for text in texts)
+    assert "inference.single: Loading model!" in texts
+    assert any(re.fullmatch(r"inference\.single: Segmenting \(needs about .*B of memory\)!", text) for text in texts)
     assert refused.value.args[0].translated(shouted).startswith("imaging.roi: The region of interest is")

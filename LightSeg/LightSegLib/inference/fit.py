@@ -1,0 +1,97 @@
+"""Whether volumes fit a model: what is refused, and what may spoil the result and is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..catalog.card import Card
+from ..catalog.channels import OTHER_MODALITY
+from ..core.errors import InputError
+from ..core.i18n import Message
+from ..core.i18n import tr as _
+from ..imaging.roi import RegionOfInterest
+from ..imaging.volume import Volume, check_voxels
+from .options import AS_STORED, InferenceOptions
+
+HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
+AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
+
+
+def check_volumes(card: Card, volumes: Sequence[Volume]) -> None:
+    """Check that the volumes fit the card.
+
+    Raises:
+        InputError: if they do not.
+    """
+    wanted = card.channels
+    if len(volumes) != len(wanted):
+        wrong = _("The model '{model}' needs a single volume ({channels}), but got {given}. Give one volume.")
+        if len(wanted) > 1:
+            wrong = _(
+                "The model '{model}' needs {count} volumes, one per channel ({channels}), but got {given}. "
+                "Give one volume per channel, in this order."
+            )
+        raise InputError(
+            wrong.format(model=card.title, count=len(wanted), channels=", ".join(wanted), given=len(volumes))
+        )
+    for volume in volumes:
+        check_voxels(volume.voxels, volume.name)
+        if not volume.geometry.matches(volumes[0].geometry):
+            raise InputError(
+                _(
+                    "{volume} and {other} do not have the same grid. Resample {volume} to the grid of {other} first."
+                ).format(volume=volume.name, other=volumes[0].name)
+            )
+
+
+def input_notices(card: Card, options: InferenceOptions, volume: Volume, roi: RegionOfInterest | None) -> list[Message]:
+    """Return notices about what may spoil the result with this input."""
+    from .processing.orientation import orientation_steps
+
+    notices: list[Message] = []
+    if card.unverified:
+        notices.append(
+            _(
+                "This model is unverified because some of its properties are not known: "
+                "check the result. 'lightseg info {model}' lists what is not known."
+            ).format(model=card.id)
+        )
+    as_stored = options.preprocessing(card).orientation == AS_STORED
+    if as_stored and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
+        notices.append(
+            _(
+                "{volume} is not stored as axial slices, "
+                "and this model uses images as they are stored. "
+                "The result is probably wrong unless the model was trained on such slices; "
+                "the option --orientation LPS reorients the image."
+            ).format(volume=volume.name)
+        )
+    if doubt := other_modality(card, volume):
+        notices.append(doubt)
+    of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
+    if roi is not None and of_image and card.roi_mm is None and card.region_from is None:
+        notices.append(
+            _(
+                "The intensities were normalized within the region of interest, "
+                "but the model was trained on whole images. If the result is poor, "
+                "choose a larger region or none."
+            )
+        )
+    return notices
+
+
+def other_modality(card: Card, volume: Volume) -> Message | None:
+    """Return what speaks for another modality than the model's; None if nothing does."""
+    stated = volume.reading.get("modality", card.modality)
+    if stated != card.modality and OTHER_MODALITY not in (stated, card.modality):
+        return _(
+            "{volume} is {stated} according to its DICOM attributes, "
+            "but this model was made for {needed}. The result is probably wrong: "
+            "choose a model for {stated}."
+        ).format(volume=volume.name, stated=stated, needed=card.modality)
+    if card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
+        return _(
+            "{volume} has voxels far below 0, as a CT in Hounsfield units has, "
+            "but this model was made for MR. The result is probably wrong unless it is an MR image."
+        ).format(volume=volume.name)
+    return None

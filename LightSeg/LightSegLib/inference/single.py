@@ -1,0 +1,296 @@
+"""A model with a network of its own: from volumes to labels on their grid, before what follows the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..catalog.card import Card
+from ..core.errors import DeviceError, InputError, ModelError
+from ..core.i18n import Message
+from ..core.i18n import tr as _
+from ..core.progress import CancelCallback, ProgressCallback, Reporter
+from ..imaging.roi import RegionOfInterest
+from ..imaging.volume import Volume
+from .backends.precisions import FLOAT16, FLOAT32
+from .fit import other_modality
+from .options import InferenceOptions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from .alignment.template import Template
+    from .backends.accelerate import Model, Runner
+    from .labeling import InferenceResult
+    from .plan import ExecutionPlan
+    from .processing.preprocess import NetworkInput
+    from .sliding_window import TileSampler
+    from .whole_image import WholeImage
+
+UNSIGNED = ("percentile", "minmax")  # normalizations to the range from 0 to 1
+HIPPODEEP = "hippodeep"  # the family of networks that takes an image in a way of its own
+MOST_SEARCHES = 4  # side by side; more are not worth their memory
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Labels of a model, before the steps that follow its network.
+
+    Attributes:
+        result: the labels.
+        facts: how they were computed, for the provenance.
+        notices: what the user should know about that.
+    """
+
+    result: InferenceResult
+    facts: dict[str, Any]
+    notices: list[Message]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The result of a run, and how it was computed."""
+
+    result: InferenceResult
+    plan: ExecutionPlan
+    backend: str
+    needed: int
+    notices: list[Message]
+
+
+class SingleModel:
+    """Computes labels with one model's network, which is loaded at the first use and kept.
+
+    Args:
+        card: of the model; opening it may complete it.
+    """
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self._weights_sha256 = card.weights.sha256
+        self._networks: tuple[nn.Module, ...] = ()
+        self._template: Template | None = None
+        self._identity: str | None = None  # under which facts about these weights are kept
+        self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
+        self._runners: dict[tuple[object, ...], Runner] = {}
+
+    def use_network(self, network: nn.Module) -> None:
+        """Run this network instead of the card's weights."""
+        self._networks, self._identity = (network,), None
+        self._runners.clear()
+        self._one_pass.clear()
+
+    def facts(self) -> dict[str, Any]:
+        """Return which weights computed, for the provenance."""
+        return {"weights_sha256": self._weights_sha256}
+
+    def backend(self, options: InferenceOptions) -> str:
+        """Return the backend that the model is computed with on this computer."""
+        from .backends.devices import choose_device
+        from .threads import one_thread_each
+
+        with one_thread_each():
+            self.load(options, None, None)
+            return self._backend(choose_device(options.device), options)
+
+    def load(
+        self, options: InferenceOptions, progress: ProgressCallback | None, canceled: CancelCallback | None
+    ) -> None:
+        """Load the networks, once."""
+        if not self._networks:
+            from ..models.opening import open_model
+
+            opened = open_model(self.card, progress, canceled, options.accept_license)
+            self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
+            self._identity = opened.sha256
+
+    def compute(
+        self,
+        volumes: Sequence[Volume],
+        roi: RegionOfInterest | None,
+        options: InferenceOptions,
+        progress: ProgressCallback | None,
+        canceled: CancelCallback | None,
+    ) -> Computed:
+        """Return labels on the grid of the volumes; see `Segmenter.segment`."""
+        from .backends import backend_choice
+        from .threads import one_thread_each
+        from .whole_image import WholeImage
+
+        reporter = Reporter(progress, canceled)
+        with one_thread_each() as threads:
+            prepared = self._prepare(volumes, roi, options, reporter, threads)
+            reporter.step(_("Loading model"))
+            self.load(options, progress, canceled)
+            if isinstance(prepared, WholeImage):
+                run = self._run_whole(prepared, options, reporter, threads)
+            else:
+                run = self._run(prepared, options, reporter, threads)
+        facts = {
+            "device": str(run.plan.device),
+            "computed_in": run.backend,
+            "processor": backend_choice.processor(run.plan.device),
+            "libraries": backend_choice.libraries(),
+            "memory_estimate_mb": round(run.needed / 1e6),
+        }
+        return Computed(run.result, facts | prepared.facts, run.notices + prepared.notices)
+
+    def _prepare(
+        self,
+        volumes: Sequence[Volume],
+        roi: RegionOfInterest | None,
+        options: InferenceOptions,
+        reporter: Reporter,
+        threads: int,
+    ) -> NetworkInput | WholeImage:
+        """Return the network's input of the volumes."""
+        from .alignment.align import align
+        from .alignment.template import open_template
+        from .processing.preprocess import prepare
+        from .threads import pool
+
+        if self._sees_whole_image():
+            return self._whole_image(volumes[0], roi)
+        steps = options.preprocessing(self.card)
+        rules = steps.alignment
+        if rules is None:
+            return prepare(volumes, steps, roi)
+        if self._template is None:
+            self._template = open_template(self.card)
+        reporter.step(_("Finding the {subject}").format(subject=rules.subject))
+        with pool(min(threads, MOST_SEARCHES)) as workers:
+            return align(volumes, steps, self._template, roi, reporter.check_canceled, workers)
+
+    def _sees_whole_image(self) -> bool:
+        """Return whether the model takes an image in a way of its own, without tiles."""
+        return self.card.preprocessing.conform or self.card.network == HIPPODEEP
+
+    def _whole_image(self, volume: Volume, roi: RegionOfInterest | None) -> WholeImage:
+        """Return a volume as such a model takes it.
+
+        Raises:
+            InputError: if the volume cannot be what the model takes.
+        """
+        from .conformed import conform
+        from .hippodeep import HippoDeepImage
+
+        if doubt := other_modality(self.card, volume):
+            raise InputError(doubt)
+        if self.card.network == HIPPODEEP:
+            return HippoDeepImage.of(volume, roi)
+        return conform(volume, self.card.preprocessing, roi)
+
+    def _run_whole(self, image: WholeImage, options: InferenceOptions, reporter: Reporter, threads: int) -> _Run:
+        """Return labels of such a model."""
+        from .whole_image import run_whole_image
+
+        rules = options.rules(self.card)
+        run = run_whole_image(image, self._networks[0], rules, options, reporter, threads)
+        return _Run(run.result, run.plan, run.backend, run.needed, run.notices)
+
+    def _run(self, prepared: NetworkInput, options: InferenceOptions, reporter: Reporter, threads: int) -> _Run:
+        """Return labels by the first plan that fits in memory; if it runs out all the same, by the next."""
+        from ..core.system import gigabytes
+        from .backends.devices import choose_device, is_out_of_memory, is_unsupported
+        from .labeling import label
+        from .memory import activation_memory, available_memory
+        from .plan import Workload, bytes_needed, execution_plans, make_sampler
+
+        rules, precision = options.rules(self.card), options.precision
+        sampler = make_sampler(prepared, rules)
+        device = choose_device(options.device)
+        ways = execution_plans(device, sampler, threads, batches=device.type == "cuda" and precision != FLOAT32)
+        if precision == FLOAT16:  # in which only the device itself computes
+            ways = [way for way in ways if way.device == device]
+        sums = bool(rules.mirror_axes) + (len(self._networks) > 1)
+        try:
+            if sampler.patch not in self._one_pass:
+                shape = (1, len(self.card.channels), *sampler.patch)
+                aligned = self.card.preprocessing.alignment is not None
+                self._one_pass[sampler.patch] = activation_memory(self._networks[0], shape, whole=aligned)
+            one_pass = self._one_pass[sampler.patch]
+            work = Workload(self.card.outputs, options.confidence, one_pass, sums, self.card.unnamed_outputs)
+        except ValueError as error:  # how the networks refuse a size
+            raise ModelError(
+                _(
+                    "The patch size of '{model}' does not fit its network ({reason}). "
+                    "Correct inference.patch_size in the model's card."
+                ).format(model=self.card.id, reason=str(error).rstrip("."))
+            ) from error
+        notices: list[Message] = []
+        shortage: Message | None = None
+        while ways:
+            plan = ways.pop(0)
+            needed = bytes_needed(plan, work, prepared, sampler)
+            free = available_memory(plan.device)
+            if free is not None and needed > free:
+                shortage = _("about {needed} are needed, {free} are free")
+                shortage = shortage.format(needed=gigabytes(needed), free=gigabytes(free))
+                continue
+            reporter.step(_("Segmenting (needs about {memory} of memory)").format(memory=gigabytes(needed)))
+            try:
+                runner = self._runner(plan.device, sampler, options, threads)
+                result = label(prepared, rules, work, runner, plan, reporter)
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    shortage = _("{size} were not enough").format(size=gigabytes(needed))
+                elif plan.device.type != "cpu" and is_unsupported(error):
+                    notices.append(
+                        _(
+                            "This build of PyTorch does not support an operation on {device}; the CPU was used instead."
+                        ).format(device=plan.device)
+                    )
+                    ways = [way for way in ways if way.device != plan.device]
+                else:
+                    raise
+            else:
+                if shortage and (plan.tiles <= threads / 2 or plan.sums != "device" or plan.device != device):
+                    notices.append(
+                        _("Memory was short ({shortage}), so a slower method was used: {method}.").format(
+                            shortage=shortage, method=plan.description
+                        )
+                    )
+                return _Run(result, plan, runner.backend, needed, notices)
+        raise DeviceError(
+            _(
+                "This computer has too little memory for this volume ({shortage}). "
+                "Close other programs or choose a smaller region of interest."
+            ).format(shortage=shortage)
+        )
+
+    def _runner(self, device: torch.device, sampler: TileSampler, options: InferenceOptions, threads: int) -> Runner:
+        """Return the runner of tiles on a device; it is made once."""
+        from .backends.accelerate import accelerate
+
+        key = (device, threads, sampler.patch, options.precision, options.openvino)
+        if key not in self._runners:
+            backend = self._backend(device, options)
+            self._runners.clear()  # no two backends of a network are in memory together
+            self._runners[key] = accelerate(self._model(), device, backend, sampler.patch, threads)
+        return self._runners[key]
+
+    def _backend(self, device: torch.device, options: InferenceOptions) -> str:
+        """Return the backend for a device."""
+        from .backends.accelerate import choose_backend
+        from .whole_image import whole_image_backend
+
+        if self._sees_whole_image():
+            return whole_image_backend(options, device)
+        return choose_backend(self._model(), device, options.precision, options.openvino)
+
+    def _model(self) -> Model:
+        """Return what the backends need to know about the model."""
+        from .backends.accelerate import Model
+
+        card = self.card
+        return Model(
+            self._networks,
+            len(card.channels),
+            card.inference.patch_size,
+            # A network that fits distributions to its input, as for aligned images, needs the digits of float32.
+            None if card.preprocessing.alignment else self._identity,
+            signed=all(rule.method not in UNSIGNED for rule in card.preprocessing.normalization),
+            regions=bool(card.inference.regions),
+        )
