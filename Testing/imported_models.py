@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ def zipped(folder: Path, file: Path, inside: str = "") -> Path:
         for path in sorted(folder.rglob("*")):
             archive.write(path, (Path(inside) / folder.name / path.relative_to(folder)).as_posix())
     return file
+
+
+def tarred(folder: Path, file: Path, inside: str = "") -> Path:
+    """A tar.gz file of a folder, with an entry for each folder, as tar writes it."""
+    with tarfile.open(file, "w:gz") as archive:
+        archive.add(folder, (Path(inside) / folder.name).as_posix())
+    return file
+
+
+def packed(folder: Path, file: Path, inside: str = "") -> Path:
+    return (zipped if file.suffix == ".zip" else tarred)(folder, file, inside)
 
 
 def content(folder: Path) -> dict[str, bytes]:

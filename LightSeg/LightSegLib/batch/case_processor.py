@@ -118,13 +118,13 @@ class CaseProcessor:
             ModelError: if the model is another than the batch was begun with.
         """
         from ..catalog.lookup import card_of, with_finder
-        from ..weights.store import WeightStore
+        from ..models.archived import ensure_weights
         from .settings import model_sha256
 
         if batch.model_sha256 not in self._cards:
             card = card_of(batch.model)
             for needed in with_finder(card):
-                WeightStore().ensure(needed)
+                ensure_weights(needed)
             if model_sha256(card) != batch.model_sha256:
                 raise ModelError(
                     _(

@@ -17,8 +17,8 @@ from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
+from ..models.archived import ensure_weights
 from ..weights.lock import locked
-from ..weights.store import WeightStore
 from . import cluster, local, records
 from .case import Case, SkippedInput
 from .cases import find_cases
@@ -102,7 +102,7 @@ def plan_batch(
 ) -> Iterator[BatchPlan]:
     """Find the cases, and fetch the weights where they are not here.
 
-    Also raises what `WeightStore.ensure` raises.
+    Also raises what `ensure_weights` raises.
 
     Raises:
         InputError: of the input and for files in the way of the results (see `OutputGuard`).
@@ -137,7 +137,7 @@ def plan_batch(
             raise InputError(_no_case(input_path, card, skipped_inputs))
         guard.refuse(cases_in(listed))
         for needed in with_finder(card):
-            WeightStore().ensure(needed, callbacks.progress, callbacks.canceled, settings.options.accept_license)
+            ensure_weights(needed, callbacks.progress, callbacks.canceled, settings.options.accept_license)
         yield BatchPlan(card, replace(batch, model_sha256=model_sha256(card)), listed, count, skipped_inputs)
 
 

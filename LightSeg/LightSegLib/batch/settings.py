@@ -101,9 +101,9 @@ def model_sha256(card: Card) -> str:
 
 
 def weights_sha256(card: Card) -> str | None:
-    """Return the SHA-256 of the weights file as its authors published it."""
+    """Return the SHA-256 of the weights file as its authors published it, or of what was made of their folder."""
     record = WeightStore().record(card)
-    return card.weights.sha256 or (record.published.sha256 if record else None)
+    return record.sha256 if record and record.file else card.weights.sha256
 
 
 def _hash(value: object) -> str:

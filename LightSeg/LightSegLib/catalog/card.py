@@ -271,12 +271,17 @@ class Archive:
     """Where an nnU-Net v2 model is in an archive of its authors.
 
     Attributes:
-        folder: path in the archive of the folder with plans.json; empty where the archive has only one.
+        folder: path in the archive of the folder with plans.json, or how it ends; empty where the archive has only one.
         folds: those that are used, by number or "all"; empty for all that are there.
     """
 
     folder: str = ""
     folds: tuple[str, ...] = ()
+
+    @property
+    def choice(self) -> str:
+        """Folder and folds as one text."""
+        return f"{self.folder}: {', '.join(self.folds) or 'all'}"
 
 
 @dataclass(frozen=True)

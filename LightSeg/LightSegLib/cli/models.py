@@ -15,6 +15,7 @@ from ..catalog.sides import possible_labels
 from ..core.errors import InputError, LightSegError
 from ..core.i18n import tr as _
 from ..core.plain_text import public_address
+from ..weights.download import ROOM
 from ..weights.sources import origin
 from ..weights.store import WeightStore
 from .printing import WIDTH, ProgressLine, megabytes, nested, say, table, wrapped
@@ -54,8 +55,16 @@ def _summary(card: Card, store: WeightStore) -> dict[str, object]:
         "seconds": None if card.measured is None else card.measured.seconds,
         "memory_mb": None if card.measured is None else card.measured.memory_mb,
         "size": card.weights.size,
+        "checked_by": _checked_by(card.weights),
         "labels": [label.name for label in card.labels],
     }
+
+
+def _checked_by(weights: Weights) -> str:
+    """Return what a first download is compared with."""
+    if weights.parts or weights.sha256:
+        return "sha256"
+    return "git_blob" if weights.git_blob else "size" if weights.size else ""
 
 
 def _state(card: Card, store: WeightStore) -> str:
@@ -90,6 +99,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "Labels": ", ".join(f"{label.value} {label.name}" for label in possible_labels(card)),
         "Totals": ", ".join(total.name for total in card.totals),
         "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
+        "Archive": _archive(weights),
         "Sources": ", ".join(map(origin, weights.sources)),
         "Measured": _measured(card),
         "Homepage": card.homepage,
@@ -164,7 +174,19 @@ def _pin(weights: Weights) -> str:
     """Return the checksum that the file must have."""
     if weights.sha256:
         return f"SHA-256 {weights.sha256}"
-    return f"git blob id {weights.git_blob}" if weights.git_blob else "no hash is known before the first download"
+    if weights.git_blob:
+        return f"git blob id {weights.git_blob}"
+    return "size only, until the first download" if weights.size else "no hash is known before the first download"
+
+
+def _archive(weights: Weights) -> str:
+    """Return what is used of an archive, and the disk that it needs until that is unpacked."""
+    if weights.archive is None:
+        return ""
+    folds = f"fold {', '.join(weights.archive.folds)}" if weights.archive.folds else "all folds"
+    needed = f"; {megabytes(ROOM * weights.size)} of the disk until it is unpacked" if weights.size else ""
+    download = f"{megabytes(weights.size)} to download{needed}" if weights.size else "of unknown size"
+    return f"{folds} of {weights.archive.folder or 'its one training'}, {download}"
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -197,12 +219,15 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _download(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights download`."""
-    store = WeightStore()
+    from ..models.archived import ensure_weights
+
     needed = {card.id: card for model in arguments.models for card in with_finder(find_card(model))}
     for card in needed.values():
+        if not arguments.quiet and card.weights.archive and WeightStore().state(card) == "available":
+            say(f"{card.id}: {_archive(card.weights)}")
         progress = ProgressLine(arguments.quiet)
         try:
-            path = store.ensure(card, progress, accept_license=arguments.accept_license, mirror=arguments.mirror)
+            path = ensure_weights(card, progress, accept_license=arguments.accept_license, mirror=arguments.mirror)
         finally:
             progress.clear()
         if not arguments.quiet:
@@ -211,10 +236,12 @@ def _download(arguments: argparse.Namespace) -> None:
 
 def _add_weights(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights add`."""
+    from ..models.archived import add_weights
+
     card = find_card(arguments.model)
     progress = ProgressLine(arguments.quiet)
     try:
-        path = WeightStore().add_file(card, arguments.file, progress, accept_license=arguments.accept_license)
+        path = add_weights(card, arguments.file, progress, accept_license=arguments.accept_license)
     finally:
         progress.clear()
     if not arguments.quiet:

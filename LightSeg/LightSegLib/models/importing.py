@@ -1,4 +1,4 @@
-"""Bring a model into the user's model folder: from nnU-Net v2's results, their zip, a checkpoint, or a LightSeg folder.
+"""Bring a model into the user's model folder: nnU-Net v2's results, their archive, a checkpoint, a LightSeg folder.
 
 Everything is read, checked and loaded into its network before the first byte is written; then the model appears
 whole or not at all.
@@ -34,7 +34,7 @@ from .matching import fitting_network, known_models
 
 DEPTH = 3  # folders below the given one in which a model is looked for: results/dataset/configuration
 ACCEPTED = _(
-    "Give an nnU-Net v2 results folder (with plans.json, dataset.json and fold_0, fold_1, ...), its exported zip, "
+    "Give an nnU-Net v2 results folder (with plans.json, dataset.json and fold_0, fold_1, ...), its zip or tar.gz, "
     "one checkpoint of nnU-Net v2 (.pth), or a LightSeg model folder (with model.json)."
 )
 
@@ -61,7 +61,7 @@ def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | 
 
     Args:
         path: an nnU-Net v2 results folder (`trainer__plans__configuration`, or a folder above that holds one such),
-            a LightSeg model folder or its model.json, a zip file of any of these, or a checkpoint (.pth) that
+            a LightSeg model folder or its model.json, a zip or tar.gz file of any of these, or a checkpoint (.pth) that
             describes itself.
         replace: in place of an imported model of the same id.
         folds: those of a results folder whose networks are averaged, by number, or "all" for the one trained on all
@@ -87,7 +87,7 @@ def _opened(path: Path) -> Iterator[Path]:
         yield path
     elif path.name in (CARD_NAME, PLANS_NAME):
         yield path.parent
-    elif kind == ".zip":
+    elif path.name.lower().endswith((".zip", ".tar.gz", ".tgz")):
         with unpacked(path) as folder:
             yield folder
     else:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..catalog.card import Card
+    from ..weights.checkpoint import Checkpoint
 
 Shape = tuple[int, ...]
 Table = Mapping[str, Shape]
@@ -129,6 +130,24 @@ def fitting_network(
     network = build(card.network, card.network_arguments)
     load_state(network, state, name, candidates)
     return network
+
+
+def fitting_networks(card: Card, checkpoint: Checkpoint, name: str) -> Iterator[nn.Module]:
+    """Yield the networks of all folds in a checkpoint, ready to run.
+
+    Raises:
+        ModelError: as `fitting_network`, and for a file that has another network than the card.
+    """
+    if checkpoint.network not in (None, card.network_arguments):
+        raise ModelError(
+            _(
+                "{file} contains a different network than the card of {model} describes. "
+                "Correct network_arguments in the card, or use the weights that belong to the card."
+            ).format(file=name, model=card.title)
+        )
+    for number, state in enumerate((checkpoint.state, *checkpoint.other_folds), start=1):
+        file = name if number == 1 else f"{name} (network {number})"
+        yield fitting_network(card, state, file, known_models).eval()
 
 
 @contextmanager

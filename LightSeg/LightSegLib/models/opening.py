@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from ..catalog.card import Card
 from ..catalog.card_file import write_card
-from ..catalog.lookup import CARD_NAME, as_shipped
+from ..catalog.lookup import CARD_NAME
 from ..core.errors import ModelError, OutputError
-from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback
-from ..nnunet.plans import complete
-from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
+from ..weights.checkpoint import read_checkpoint, write_slim
 from ..weights.store import WeightStore
-from .matching import fitting_network, known_models
+from .archived import completed_card, ensure_weights, with_remedy
+from .matching import fitting_networks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +26,7 @@ class LoadedModel:
 
     Attributes:
         card: with what a self-describing file added.
-        sha256: of the authors' file.
+        sha256: of the authors' file, where it is known.
         networks: one for each fold, whose logits are averaged.
     """
 
@@ -47,29 +46,25 @@ def open_model(
     After the first read of a downloaded file a slim copy without optimizer state takes its place, and beside it the
     completed card of a self-describing file.
 
-    Also raises what `WeightStore.ensure` raises.
+    Also raises what `ensure_weights` raises.
 
     Raises:
         ModelError: for a file that is not the card's.
     """
     store = WeightStore()
-    path = store.ensure(card, progress, canceled, accept_license)
+    path = ensure_weights(card, progress, canceled, accept_license)
     store.verify(card, progress, canceled)
     record = store.record(card) if store.state(card) == "downloaded" else None
     try:
         if not path.is_file():  # another LightSeg has put its slim copy there meanwhile
-            path = store.ensure(card, progress, canceled, accept_license)
+            path = ensure_weights(card, progress, canceled, accept_license)
         checkpoint = read_checkpoint(path)
-        completed = complete(as_shipped(card), checkpoint) if card.metadata_in_weights else card
-        networks = _networks(completed, checkpoint, path.name)
+        completed = completed_card(card, checkpoint)
+        networks = tuple(fitting_networks(completed, checkpoint, path.name))
     except ModelError as error:
         if record is None:
             raise
-        raise ModelError(
-            _(
-                "{reason}\nTo use another file instead, remove this one: 'lightseg weights remove {model} --forget'."
-            ).format(reason=error, model=card.id)
-        ) from error
+        raise with_remedy(error, card) from error
     if record is None:
         return LoadedModel(completed, networks, card.weights.sha256)
     slim = path.with_name(f".{uuid.uuid4().hex}.pt")  # of our own: others may be at the same
@@ -83,20 +78,4 @@ def open_model(
         pass  # a shared folder may be read-only, or the download just removed: the model runs all the same
     finally:
         slim.unlink(missing_ok=True)
-    return LoadedModel(completed, networks, record.published.sha256)
-
-
-def _networks(card: Card, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, ...]:
-    """Return the networks of all folds in a checkpoint, ready to run."""
-    if checkpoint.network not in (None, card.network_arguments):
-        raise ModelError(
-            _(
-                "{file} contains a different network than the card of {model} describes. "
-                "Correct network_arguments in the card, or use the weights that belong to the card."
-            ).format(file=name, model=card.title)
-        )
-    networks = []
-    for number, state in enumerate((checkpoint.state, *checkpoint.other_folds), start=1):
-        file = name if number == 1 else f"{name} (network {number})"
-        networks.append(fitting_network(card, state, file, known_models).eval())
-    return tuple(networks)
+    return LoadedModel(completed, networks, record.sha256)

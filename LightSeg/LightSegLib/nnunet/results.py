@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,9 @@ def read_results(folder: Path, wanted: Sequence[str] = ()) -> Results:
         InputError: for folds that are not there.
         ModelError: for files that do not belong together.
     """
-    files, remark = _choose_folds(folder, wanted)
+    names = [path.relative_to(folder).as_posix() for path in folder.glob("fold_*/checkpoint_*.pth") if path.is_file()]
+    chosen, remark = choose_folds(names, wanted, str(folder))
+    files = {fold: folder / name for fold, name in chosen.items()}
     try:
         plans, dataset = read_object(folder / PLANS_NAME), read_object(folder / DATASET_NAME)
     except FieldError as error:
@@ -88,18 +90,23 @@ def read_described(file: Path) -> Checkpoint:
     return checkpoint
 
 
-def _choose_folds(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, Path], str]:
+def choose_folds(names: Collection[str], wanted: Sequence[str], folder: str) -> tuple[dict[str, str], str]:
     """Checkpoint of each fold to be taken, and what to know about the choice.
 
     Where none is wanted, those of all numbered folds, else of the fold of all cases: of finished trainings if there are
     any. (nnU-Net's predictor: all folds with a checkpoint_final.pth but fold_all.)
+
+    Args:
+        names: of files in the results folder, such as fold_0/checkpoint_final.pth.
+        folder: what messages call it.
+
+    Raises:
+        InputError: for folds that are not there.
     """
-    names = (path.name.removeprefix("fold_") for path in folder.glob("fold_*"))
-    folds = [name for name in names if re.fullmatch(f"[0-9]+|{ALL}", name)]
-    folds.sort(key=lambda name: (name == ALL, len(name), name))
+    found = {match[1] for name in names if (match := re.fullmatch(f"fold_([0-9]+|{ALL})/.+", name))}
+    folds = sorted(found, key=lambda fold: (fold == ALL, len(fold), fold))
     final, best = (
-        {fold: file for fold in folds if (file := folder / f"fold_{fold}" / name).is_file()}
-        for name in CHECKPOINT_NAMES
+        {fold: file for fold in folds if (file := f"fold_{fold}/{name}") in names} for name in CHECKPOINT_NAMES
     )
     there = {fold: final.get(fold) or best[fold] for fold in folds if fold in final or fold in best}
     if not there:

@@ -26,6 +26,7 @@ from .connection import Connection, RetryCounter, SourceError, Stream, is_html
 from .records import BLOCK, Fingerprint, fingerprint
 
 MARGIN = 64 << 20  # bytes that stay free on the disk
+ROOM = 3  # times the size of an archive: for itself, what is unpacked of it, and the copy that takes its place
 PROGRESS = 1 << 20  # bytes that make a try count as progress
 LARGEST = 64 << 30  # bytes; no weights file is larger, whatever a server states
 UNSTATED = 8 << 30  # bytes of a file whose size is not stated
@@ -41,11 +42,13 @@ class RemoteFile:
     Attributes:
         origin: the address that names it for good and for people; address: where it is today, possibly with a key
             that expires; expected: what is known of it.
+        room: times its size that must be free on the disk, for what is made of it.
     """
 
     origin: str
     address: str
     expected: Fingerprint
+    room: int = 1
 
 
 class NotEnoughSpace(OutputError):
@@ -140,12 +143,13 @@ def download(remote: RemoteFile, partial: PartialDownload, connection: Connectio
     return found
 
 
-def copied(file: Path, partial: PartialDownload, expected: Fingerprint, reporter: Reporter, title: str) -> Fingerprint:
-    """Copy a file of another folder like `download`."""
+def copied(remote: RemoteFile, partial: PartialDownload, reporter: Reporter, title: str) -> Fingerprint:
+    """Copy a file of another folder, whose path is the address, like `download`."""
+    file, expected = Path(remote.address), remote.expected
     try:
         size = file.stat().st_size
         check_fingerprint(expected, Fingerprint(size))
-        check_space(partial.path.parent, size)
+        check_space(partial.path.parent, size * remote.room)
         partial.discard()
         meter = TransferProgress(reporter, _("Copying {model}").format(model=title), 0, size)
         with file.open("rb") as source, partial.path.open("wb") as target:
@@ -265,7 +269,7 @@ def _receive(
                 size=_megabytes(size)
             )
         )
-    check_space(partial.path.parent, max(size - offset, 0) - (0 if offset else partial.size()))
+    check_space(partial.path.parent, max(size * remote.room - offset, 0) - (0 if offset else partial.size()))
 
     transfer = TransferProgress(reporter, _("Downloading {model}").format(model=title), offset, size)
     blocks = stream.blocks()

@@ -12,6 +12,7 @@ from ..core.atomic_io import atomic_write
 if TYPE_CHECKING:
     from torch import Tensor
 
+GZIP_START = b"\x1f\x8b"
 ZIP_START = b"PK\x03\x04"  # torch.save since torch 1.6, and our bundles of several files
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # before that: torch's magic number, pickled
 

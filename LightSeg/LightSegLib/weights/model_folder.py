@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,11 +21,12 @@ from ..core.atomic_io import atomic_write
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
+from ..core.leftovers import FOLDER, part_name, remove_abandoned
 from ..core.progress import Reporter
 from .bundle import pack
 from .connection import SourceError, is_html
-from .download import PartialDownload, TransferProgress, check_space
-from .files import LEGACY_START, ZIP_START, sha256
+from .download import ROOM, PartialDownload, TransferProgress, check_space
+from .files import GZIP_START, LEGACY_START, ZIP_START, sha256
 from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record
 from .sources import POINTER, origin
 
@@ -74,6 +77,8 @@ class ModelFolder:
         record, expected = self.record(), Fingerprint.of_card(card)
         if record is None or expected.difference(record.published):
             return None
+        if record.original is not None and record.archive != _choice(card):  # the card was changed since
+            return None
         return self.complete_file() if record.version == card.version or expected.certain else None
 
     def unrecorded(self, card: Card) -> Path | None:
@@ -109,7 +114,7 @@ class ModelFolder:
         path = self.path / card.weights.file
         reporter.step(_("Checking {model}").format(model=card.title))
         found = fingerprint(path, reporter)
-        if difference := self._difference(card, found) or _sniffed(path):
+        if difference := self._difference(card, found) or _sniffed(card, path):
             raise ModelError(
                 _("{file} does not contain the weights of {model}: {difference}. Delete or replace the file.").format(
                     file=path, model=card.title, difference=difference
@@ -127,18 +132,14 @@ class ModelFolder:
         expected, target = Fingerprint.of_card(card), self.path / card.weights.file
         try:
             size = file.stat().st_size
-            if difference := expected.difference(Fingerprint(size)) or _sniffed(file):
+            if difference := expected.difference(Fingerprint(size)) or _sniffed(card, file):
                 raise _not_the_weights(card, file, difference)
             if target.is_file() and target.samefile(file):
                 return self.adopt(card, reporter)
             stream = file.open("rb")
         except OSError as error:
-            raise InputError(
-                _("{file} cannot be read ({reason}). Choose another file, or copy it to this computer first.").format(
-                    file=file, reason=error.strerror or error
-                )
-            ) from error
-        check_space(self.path, size)
+            raise _unreadable(file, error) from error
+        check_space(self.path, size if card.weights.archive is None else size * ROOM)
         transfer = TransferProgress(reporter, _("Copying {model}").format(model=card.title), 0, size)
         with stream, atomic_write(target) as part:
             with part.open("wb") as copy:
@@ -149,6 +150,22 @@ class ModelFolder:
             if difference := self._difference(card, found):
                 raise _not_the_weights(card, file, difference)
         return self._enter(card, found, str(file))
+
+    def checked(self, card: Card, file: Path, reporter: Reporter) -> Fingerprint:
+        """Return the fingerprint of the user's own file, which stays as it is.
+
+        Raises:
+            InputError: if it is not the model's.
+        """
+        reporter.step(_("Checking {model}").format(model=card.title))
+        try:
+            found = fingerprint(file, reporter)
+            difference = self._difference(card, found) or _sniffed(card, file)
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        if difference:
+            raise _not_the_weights(card, file, difference)
+        return found
 
     def part(self, part: Part) -> Path | None:
         """Return a part that was fetched already and is whole."""
@@ -203,7 +220,7 @@ class ModelFolder:
             OSError: if the file cannot be read or written.
             OutputError: if the file or folder cannot be written.
         """
-        if trouble := _sniffed(self.partial.path):
+        if trouble := _sniffed(card, self.partial.path):
             self.partial.discard()
             raise SourceError(trouble)
         with self.partial.path.open("rb+") as stream:
@@ -226,14 +243,48 @@ class ModelFolder:
             raise ModelError(
                 _("{model} has no downloaded weights to replace. Download them first.").format(model=card.title)
             )
+        target, found = self._move_in(new_file)
+        copy = replace(record, file=target.name, current=found, original=record.published, archive=_choice(card))
+        write_record(copy, self._record_path)
+        if old != target:
+            _delete_if_unused(old)
+        return target
+
+    @contextmanager
+    def new_file(self) -> Iterator[Path]:
+        """The path of a file that may be written; what was not moved is gone afterwards."""
+        path = self.path / part_name(".pt")
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def put(self, card: Card, new_file: Path, original: Fingerprint, source: str) -> Path:
+        """Move in what was made of an archive that stays elsewhere.
+
+        Args:
+            original: of the archive; nothing is known of it where it was unpacked.
+
+        Raises:
+            OSError: if the file cannot be read or written.
+            OutputError: if the file or folder cannot be written.
+        """
+        old = self.recorded_file()
+        target, found = self._move_in(new_file)
+        (self.path / CARD_NAME).unlink(missing_ok=True)  # what an earlier file stated
+        made = replace(self.record_for(card), file=target.name, current=found, original=original)
+        write_record(replace(made, source=source, when=_now(), archive=_choice(card)), self._record_path)
+        if old and old != target:
+            _delete_if_unused(old)
+        return target
+
+    def _move_in(self, new_file: Path) -> tuple[Path, Fingerprint]:
+        """Move a slim copy into the folder, under a name of its own."""
         found = fingerprint(new_file)
         target = self.path / f"slim-{str(found.sha256)[:12]}{new_file.suffix}"
         with atomic_write(target) as part:
             shutil.move(new_file, part)
-        write_record(replace(record, file=target.name, current=found, original=record.published), self._record_path)
-        if old != target:
-            _delete_if_unused(old)
-        return target
+        return target, found
 
     def clear(self, forget: bool) -> int:
         """Delete all files, and with `forget` the record; returns the bytes freed.
@@ -242,6 +293,7 @@ class ModelFolder:
             OutputError: if the file or folder cannot be written.
         """
         freed = 0
+        remove_abandoned(self.path, FOLDER)
         for name, size in self.files().items():
             try:
                 (self.path / name).unlink()
@@ -276,7 +328,7 @@ class ModelFolder:
         """
         (self.path / CARD_NAME).unlink(missing_ok=True)  # what an earlier file stated
         before = self.record_for(card)
-        entered = replace(before, current=found, original=None, source=source, when=_now())
+        entered = replace(before, current=found, original=None, source=source, when=_now(), archive="")
         write_record(
             replace(entered, file=card.weights.file, known={**before.known, **(known or {})}), self._record_path
         )
@@ -286,7 +338,12 @@ class ModelFolder:
         return self.path / card.weights.file
 
 
-def _sniffed(path: Path) -> Message | None:
+def _choice(card: Card) -> str:
+    """Return what the card uses of its archive; empty where it has none."""
+    return card.weights.archive.choice if card.weights.archive else ""
+
+
+def _sniffed(card: Card, path: Path) -> Message | None:
     """Return what a file is instead of weights, by its first bytes; empty if it may be weights."""
     with path.open("rb") as stream:
         beginning = stream.read(512)
@@ -296,6 +353,9 @@ def _sniffed(path: Path) -> Message | None:
         return _("it is a Git LFS pointer, not the file itself")
     if not beginning:
         return _("it is empty")
+    if card.weights.archive is not None:
+        whole = beginning.startswith(GZIP_START) or zipfile.is_zipfile(path)  # a zip's directory is at its end
+        return None if whole else _("it is not a zip or tar.gz file, or only the beginning of one")
     return None if beginning.startswith((ZIP_START, LEGACY_START)) else _("it was not written by PyTorch")
 
 
@@ -306,6 +366,15 @@ def _not_the_weights(card: Card, file: Path, difference: Message) -> InputError:
             "{file} does not contain the weights of {model}: {difference}. Choose the correct file, "
             "or download it again."
         ).format(file=file, model=card.title, difference=difference)
+    )
+
+
+def _unreadable(file: Path, error: OSError) -> InputError:
+    """Return the error for a file of the user's that cannot be read."""
+    return InputError(
+        _("{file} cannot be read ({reason}). Choose another file, or copy it to this computer first.").format(
+            file=file, reason=error.strerror or error
+        )
     )
 
 

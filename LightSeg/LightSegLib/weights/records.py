@@ -84,6 +84,7 @@ class Record:
         file: its name in the model's folder, empty after a removal; current: its fingerprint.
         original: fingerprint of the file as published, where `file` is a smaller copy of it.
         source: where the file came from; when: in ISO 8601.
+        archive: what of the authors' archive `file` holds (`Archive.choice`); empty for a file that is no copy of it.
         known: fingerprints of files that this version has brought, by source, so that a silent change there is
             noticed.
         license: which terms the user has accepted, and when.
@@ -97,14 +98,20 @@ class Record:
     original: Fingerprint | None = None
     source: str = ""
     when: str = ""
+    archive: str = ""
     known: dict[str, str] = field(default_factory=dict)
     license: str = ""
     accepted: str = ""
 
     @property
     def published(self) -> Fingerprint:
-        """Fingerprint of the file as its authors published it."""
+        """Fingerprint of the file as its authors published it; nothing is known of it where a folder was added."""
         return self.original or self.current
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 that tells the weights from others: of the file as published, else of the copy of a folder."""
+        return self.published.sha256 or self.current.sha256
 
 
 def read_record(path: Path) -> Record | None:

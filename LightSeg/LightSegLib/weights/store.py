@@ -8,9 +8,9 @@ gives it, is taken up when the model is next used, after the same checks as a do
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,12 +22,13 @@ from ..core.i18n import tr as _
 from ..core.paths import resources_folder, weights_folder
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from .connection import Connection, RetryPolicy, SourceError
-from .download import NotEnoughSpace, WrongFile, copied, download, write_error
+from .download import ROOM, NotEnoughSpace, RemoteFile, WrongFile, copied, download, write_error
 from .lock import locked
 from .model_folder import ModelFolder
 from .records import Fingerprint, Record, fingerprint
 from .sources import FOLDER, Endpoints, locate, mirror_address, origin, sources_of
 
+Converter = Callable[[Path, Path, Reporter], object]  # writes the second path from an archive or folder at the first
 State = Literal["bundled", "user", "downloaded", "available", "manual", "missing"]
 NEEDS_MOST: tuple[State, ...] = ("missing", "manual", "available", "downloaded", "user", "bundled")
 
@@ -270,6 +271,43 @@ class WeightStore:
         with self._locked(card.id, card.title, Reporter()):
             return self._folder(card.id).swap(card, Path(new_file))
 
+    def convert(self, card: Card, write: Converter, reporter: Reporter) -> Path:
+        """Put what `write` makes of a downloaded archive in its place, as `replace`; return its path.
+
+        Raises:
+            ModelError: if the archive was removed meanwhile.
+            OutputError: if the file or folder cannot be written.
+            Canceled: through the reporter.
+        """
+        with self._locked(card.id, card.title, reporter):
+            folder = self._folder(card.id)
+            path = folder.usable_file(card)
+            if path is not None and path.name != card.weights.file:
+                return path  # another LightSeg was quicker
+            with folder.new_file() as new:
+                if path is not None:
+                    write(path, new, reporter)
+                return folder.swap(card, new)
+
+    def put(self, card: Card, source: Path, write: Converter, reporter: Reporter, accept_license: bool = False) -> Path:
+        """Keep what `write` makes of the user's own archive or folder, which stays as it is; return its path.
+
+        Raises:
+            InputError: for a file that is not the model's, as far as its card knows, or a license that was not
+                accepted.
+            OutputError: if the file or folder cannot be written.
+            Canceled: through the reporter.
+        """
+        self._check_license(card, accept_license)
+        with self._locked(card.id, card.title, reporter):
+            folder = self._folder(card.id)
+            original = folder.checked(card, source, reporter) if source.is_file() else Fingerprint()
+            if card.non_commercial:
+                folder.accept_license(card)
+            with folder.new_file() as new:
+                write(source, new, reporter)
+                return folder.put(card, new, original, str(source))
+
     def _folder(self, model: str) -> ModelFolder:
         """Return the folder of a model."""
         return ModelFolder(self.folder / model)
@@ -395,12 +433,14 @@ class WeightStore:
         known = None if expected.certain else folder.first_download(card)
         endpoints = self._endpoints or Endpoints.from_environment()
         try:
+            room = ROOM if card.weights.archive else 1
             if source.kind == FOLDER:
-                found = copied(Path(source.path), folder.partial, expected, connection.reporter, card.title)
+                remote = RemoteFile(name, source.path, expected, room)
+                found = copied(remote, folder.partial, connection.reporter, card.title)
             else:
                 connection.reporter.step(_("Looking up {model}").format(model=card.title))
                 remote = locate(source, expected.completed(Fingerprint(sha256=known)), endpoints, connection)
-                found = download(remote, folder.partial, connection, card.title)
+                found = download(replace(remote, room=room), folder.partial, connection, card.title)
             return folder.keep_part(file) if isinstance(file, Part) else folder.install(card, found, name)
         except WrongFile as error:
             if known is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from http_server import PROXY_VARIABLES, Answer, Server
+from http_server import Answer, Server
 from LightSegLib.catalog.card import Card, Normalization, Preprocessing, Source, Weights
 from LightSegLib.catalog.card_file import read_card, write_card
 from LightSegLib.catalog.lookup import find_card
@@ -28,16 +28,6 @@ from nnunet_models import DATASET, make_checkpoint, make_plans, write_model
 
 CT = Volume(np.random.default_rng(0).normal(0, 300, (10, 24, 20)).astype(np.float32), Geometry((10, 24, 20)), "CT")
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
-    for name in (*PROXY_VARIABLES, "LIGHTSEG_MIRROR", "LIGHTSEG_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "weights"))
-    with Server() as running:
-        yield running
 
 
 @pytest.fixture

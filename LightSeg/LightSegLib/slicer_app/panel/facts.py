@@ -7,6 +7,7 @@ import html
 from slicer.i18n import tr as _
 
 from ...catalog.card import Card
+from ...weights.download import ROOM
 from ...weights.store import State, WeightStore
 from .formatting import megabytes
 
@@ -30,6 +31,24 @@ def shortFacts(card: Card, state: State) -> list[str]:
 def millimeters(size: tuple[float, ...]) -> str:
     """Return lengths of a box: "35 x 50 x 40"."""
     return " x ".join(f"{side:.0f}" for side in size)
+
+
+def downloadSize(card: Card) -> str:
+    """Return the size of a download, and of an archive the disk that it needs until it is unpacked."""
+    size = card.weights.size
+    if card.weights.archive is None or not size:
+        return megabytes(size)
+    return _("{size}, and {needed} of the disk until it is unpacked").format(
+        size=megabytes(size), needed=megabytes(ROOM * size)
+    )
+
+
+def _weights(card: Card) -> str:
+    """Return the size of the weights file, and whether nothing else is known of it; empty where that is not."""
+    size = megabytes(card.weights.size) if card.weights.size else ""
+    if not size or card.weights.sha256 or card.weights.git_blob or not card.weights.sources:
+        return size
+    return _("{size} (size only: no hash is published)").format(size=size)
 
 
 def storedBytes(model: str, card: Card | None) -> int:
@@ -66,7 +85,7 @@ def details(card: Card) -> str:
         _("Segments"): labels,
         _("Input"): html.escape(card.modality if card.channels == (card.modality,) else channels),
         _("Accuracy"): html.escape(accuracy(card)),
-        _("Weights"): html.escape(megabytes(card.weights.size)) if card.weights.size else "",
+        _("Weights"): html.escape(_weights(card)),
         _("Limits"): html.escape(card.limitations),
         _("* Unverified because not known"): html.escape(" ".join(card.assumptions)),
         _("License"): html.escape(card.license),

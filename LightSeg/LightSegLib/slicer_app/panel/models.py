@@ -13,11 +13,12 @@ from ...catalog.card import Card
 from ...catalog.lookup import all_cards, remove_model
 from ...catalog.search import search
 from ...core.progress import Progress
+from ...models.archived import add_weights, ensure_weights
 from ...models.importing import import_model
 from ...weights.sources import origin
 from ...weights.store import State, WeightStore
 from ..jobs import Task
-from .facts import details, shortFacts, stateText, storedBytes
+from .facts import details, downloadSize, shortFacts, stateText, storedBytes
 from .fitting import breakable, fitList, stack
 from .formatting import letterByLetter, megabytes
 from .pytorch import PyTorch
@@ -211,7 +212,7 @@ class Models:
                 letterByLetter(
                     question.format(
                         title=card.title,
-                        size=megabytes(card.weights.size),
+                        size=downloadSize(card),
                         source=_(" or ").join(sorted({origin(source) for source in card.weights.sources})),
                         license=card.license,
                     )
@@ -226,7 +227,7 @@ class Models:
         elif self.card is not None and self.agreed(self.card):
             card = self.card
             self._start(
-                lambda progress, canceled: WeightStore().ensure(card, progress, canceled, accept_license=True),
+                lambda progress, canceled: ensure_weights(card, progress, canceled, accept_license=True),
                 cancelable=True,
             )
 
@@ -236,9 +237,7 @@ class Models:
         path = qt.QFileDialog.getOpenFileName(self._ui.modelTree, _("Weights of the model"))
         if card is None or not path or not self._agreedToLicense(card):
             return
-        self._start(
-            lambda progress, canceled: WeightStore().add_file(card, path, progress, canceled, accept_license=True)
-        )
+        self._start(lambda progress, canceled: add_weights(card, path, progress, canceled, accept_license=True))
 
     def _agreedToLicense(self, card: Card) -> bool:
         """Return whether the user accepts the license, now or earlier."""
