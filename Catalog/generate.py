@@ -72,10 +72,16 @@ def _models(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
         )
     for model in facts["models"]:
         key = model.get("of", "")
-        source = upstream.get("models", {}).get(key, {})
-        weights = source | facts.get("archives", {}).get(key, {}) | model.get("weights", {})
-        labels = model.get("labels") or upstream["classes"][key]
-        yield {name: value for name, value in model.items() if name != "of"} | {"labels": labels, "weights": weights}
+        weights: dict[str, Any] = {}
+        for known in (
+            upstream.get("models", {}),
+            facts.get("archives", {}),
+            {key: model["weights"]} if "weights" in model else {},
+        ):
+            weights |= known.get(key, {})
+        own = {name: value for name, value in model.items() if name not in ("of", "labels_of")}
+        labels = {"labels": upstream["classes"][model.get("labels_of", key)]} if "labels" not in model else {}
+        yield own | labels | {"weights": {name: value for name, value in weights.items() if value is not None}}
 
 
 def _card(facts: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:

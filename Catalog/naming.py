@@ -10,11 +10,14 @@ import re
 SIDES = ("left", "right")
 WORDS = {
     "autochthon": "autochthonous back muscle",
+    "carpal": "carpal bones",
     "clavicula": "clavicle",
     "chord": "cord",
     "hip": "hip bone",
+    "metacarpal": "metacarpal bones",
+    "metatarsal": "metatarsal bones",
+    "tarsal": "tarsal bones",
     "trunc": "trunk",
-    "vena": "vein",
 }
 NAMES = {  # where no rule gives what is said
     "Anomalies": "Anomalies",
@@ -31,6 +34,7 @@ NAMES = {  # where no rule gives what is said
     "HeartOutside": "Heart, outside",
     "Hippo": "Hippocampus",
     "IVD": "Intervertebral discs",
+    "Maxilla & Upper Skull": "Maxilla and upper skull",
     "InnerKidney": "Kidney, inside",
     "OuterKidney": "Kidney, outside",
     "Pal": "Globus pallidus",
@@ -40,9 +44,11 @@ NAMES = {  # where no rule gives what is said
     "WAT Subcutaneous": "Subcutaneous white adipose tissue",
     "WAT Visceral": "Visceral white adipose tissue",
     "WM": "White matter",
+    "bone_other": "Other bones",
     "body_extremities": "Extremities of the body",
     "bowel_bag": "Bowel bag",
     "cerGM": "Cerebellar gray matter",
+    "heart_myocardium": "Myocardium of heart",
     "liver_vessels": "Vessels of the liver",
     "lung_airways_wall": "Wall of the lung airways",
     "lung_pleural": "Lung (pleural)",
@@ -50,9 +56,12 @@ NAMES = {  # where no rule gives what is said
     "lung_vessels": "Vessels of the lung",
     "portal_splenic_vein": "Portal and splenic vein",
     "portal_vein_and_splenic_vein": "Portal vein and splenic vein",
+    "sigmoid": "Sigmoid colon",
     "spinal_channel": "Spinal canal",
     "vascular": "Vessels",
-    "vertebrae_body": "Vertebral bodies (vertebrae)",
+    "vertebra_body": "Vertebra bodies",
+    "vertebra_posterior_elements": "Posterior elements of the vertebra",
+    "vertebrae_body": "Bodies of vertebrae",
 }
 
 
@@ -61,8 +70,8 @@ def readable(name: str) -> str:
     if name in NAMES:
         return NAMES[name]
     words = [word for word in re.split(r"[_\s]+", name) if word]
-    if match := re.fullmatch(r"(\w+ \w+)? ?fdi(\d+)", words[-1]):
-        words[-1] = f"(FDI {match[2]})"
+    if match := re.fullmatch(r"fdi(\d+)", words[-1]):
+        words[-1] = f"(FDI {match[1]})"
     sides = [word.lower() for word in words if word.lower() in SIDES]
     others = [word for word in words if word.lower() not in SIDES]
     if others[0] in ("lower", "upper") or len(sides) != 1:  # teeth have their sides where dentists say them
@@ -82,5 +91,5 @@ def _sentence(words: list[str]) -> str:
     if len(words) == 2 and words[0] in ("vertebrae", "vertebra") and re.fullmatch(r"[CTLS]\d+", words[1]):
         return f"Vertebra {words[1]}"
     kept = [word if re.search(r"\d|^[A-Z]{2,}$|^\(", word) else WORDS.get(word.lower(), word.lower()) for word in words]
-    text = " ".join(kept)
+    text = " ".join(kept).replace("iliac vena", "iliac vein")
     return text[0].upper() + text[1:]

@@ -104,9 +104,7 @@ def moose(checkout: Path) -> dict[str, Any]:
         if named.setdefault(name, listed).keys() != listed.keys():
             raise SystemExit(f"The README and the table of MOOSE disagree about the classes of {name}.")
     return {
-        "models": {
-            name: {"url": facts["KEY_URL"], "folder": facts["KEY_FOLDER_NAME"]} for name, facts in models.items()
-        },
+        "models": {name: {"url": facts["KEY_URL"]} for name, facts in models.items()},
         "classes": {name: in_order(entries) for name, entries in named.items()},
     }
 

@@ -158,11 +158,11 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
     training = {**card.training, "weights_file": name}
     stated = {**vars(settings), "modality": card.modality, "training": training}
     kept = {"preprocessing": _preprocessing_of(card, settings, checkpoint), "inference": _inference_of(card, settings)}
+    stay = () if card.network else card.assumptions  # of a card that states no network: they are about more than that
     if "labels" in card.kept:
         _check_classes(card, settings, name)
-        doubts = () if card.network else card.assumptions  # those of a card that states no network are about more
-        return dataclasses.replace(card, **stated | kept | {"labels": card.labels}, assumptions=doubts)
-    return dataclasses.replace(card, **stated | kept, assumptions=_doubts(card, settings, name))
+        return dataclasses.replace(card, **stated | kept | {"labels": card.labels}, assumptions=stay)
+    return dataclasses.replace(card, **stated | kept, assumptions=(*stay, *_doubts(card, settings, name)))
 
 
 def turned(steps: Preprocessing, orientation: str, plans: dict[str, Any]) -> Preprocessing:
@@ -176,10 +176,24 @@ def turned(steps: Preprocessing, orientation: str, plans: dict[str, Any]) -> Pre
 def _preprocessing_of(card: Card, settings: Settings, checkpoint: Checkpoint) -> Preprocessing:
     """Return the preprocessing of a weights file, with what the card knows of it."""
     own, steps = card.preprocessing, settings.preprocessing
+    stated = _stated_orientation(checkpoint.dataset)
     # nnU-Net may take images as they are stored; the card may know how those were.
-    if "orientation" in card.kept or steps.orientation == "input":
+    if "orientation" in card.kept or (steps.orientation == "input" and not stated):
         steps = turned(steps, own.orientation, checkpoint.plans or {})
+    elif stated:
+        steps = turned(steps, stated, checkpoint.plans or {})
     return dataclasses.replace(steps, outer_resampling=own.outer_resampling)
+
+
+def _stated_orientation(dataset: Any) -> str:
+    """Return the directions of i, j, k in a field that VIBESegmentator and others of TPTBox add to dataset.json.
+
+    It is ["R", "A", "S"] or the like, in which their program turns images before nnU-Net sees them; nothing without it.
+    """
+    stated = dataset.get("orientation") if isinstance(dataset, dict) else None
+    letters = "".join(stated) if isinstance(stated, list) and all(isinstance(one, str) for one in stated) else ""
+    known = len(letters) == 3 and all(len(set(pair) & set(letters)) == 1 for pair in ("RL", "AP", "SI"))
+    return letters if known else ""
 
 
 def _inference_of(card: Card, settings: Settings) -> Inference:

@@ -163,3 +163,27 @@ def test_regions_write_labels_that_the_card_must_have(vague_card: Card) -> None:
     assert complete(keeping(vague_card, "labels", values=(1, 2, 3)), checkpoint).inference.regions == (1, 2, 3)
     with pytest.raises(ModelError, match=r"writes the labels 1, 2, 3, which the card of 'heart-ct' does not all have"):
         complete(keeping(vague_card, "labels", values=(1, 2)), checkpoint)
+
+
+def test_an_orientation_in_a_field_of_the_authors_own_is_taken(vague_card: Card) -> None:
+    """VIBESegmentator's dataset.json has one; its program turns images so before nnU-Net sees them."""
+    checkpoint = described_by(make_plans(), orientation=["P", "I", "R"])
+    assert complete(keeping(vague_card, "labels"), checkpoint).preprocessing.orientation == "PIR"
+    lps = Preprocessing("LPS")
+    assert (
+        complete(keeping(vague_card, "orientation", preprocessing=lps), checkpoint).preprocessing.orientation == "LPS"
+    )
+    for nonsense in (["R", "A"], ["R", "L", "S"], "RAS", [1, 2, 3], None):
+        completed = complete(keeping(vague_card, preprocessing=lps), described_by(make_plans(), orientation=nonsense))
+        assert completed.preprocessing.orientation == "LPS"
+
+
+def test_a_card_that_leaves_the_network_open_takes_what_there_is_and_stays_unverified(vague_card: Card) -> None:
+    """Nobody has run such a model here; what its weights say does not change that."""
+    nobody = ("Nobody has run this model here with its real weights.",)
+    card = dataclasses.replace(vague_card, network="", network_arguments={}, assumptions=nobody, modality="MR")
+    completed = complete(keeping(card, "labels"), described_by(make_plans(), channel_names={"0": "CT"}))
+    assert completed.network == "plain_conv_unet" and completed.network_arguments["classes"] == 3
+    assert completed.assumptions == nobody and completed.modality == "MR"
+    named = Label(1, "Right organ", (1, 0, 0), original=read().labels[0].name)
+    assert complete(dataclasses.replace(card, labels=(named,)), described_by(make_plans())).assumptions == nobody
