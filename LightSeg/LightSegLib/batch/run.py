@@ -189,7 +189,7 @@ def _columns(plan: BatchPlan) -> list[str]:
     """Return the names of the volumes in the table: of the labels that cases have, or else of the model's own."""
     found = {name for row in records.rows(plan.batch) for name in row.ml or {}}
     names = [label.name for label in possible_labels(plan.card) if label.name in found]
-    return (names or [label.name for label in plan.card.labels]) + [total.name for total in plan.card.totals]
+    return (names or [label.name for label in plan.card.result_labels]) + [total.name for total in plan.card.totals]
 
 
 def _report(plan: BatchPlan) -> None:

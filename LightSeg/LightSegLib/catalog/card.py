@@ -152,10 +152,13 @@ class Step:
 
     Attributes:
         step: its name.
-        labels: values that it changes; none for all.
+        labels: values that it changes, none for all; of vertebrae, from the highest to the lowest.
         volume_mm3: a limit, for the steps that have one.
         distance_mm: a distance, for the steps that have one.
         reference: values that it looks at, of the finder's labels where the card has `region_from`.
+        together: pieces are those of all these labels together, and not of each label.
+        grid: on which it runs: "model", the one on which the model's labels are, before an outer resampling is undone,
+            or "image", at the end.
     """
 
     step: str
@@ -163,6 +166,14 @@ class Step:
     volume_mm3: float | None = None
     distance_mm: float | None = None
     reference: tuple[int, ...] = ()
+    together: bool = False
+    grid: str = "model"
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The parameters that differ from those of a step without any."""
+        default = Step(self.step)
+        return {name: value for name, value in vars(self).items() if name == "step" or value != getattr(default, name)}
 
 
 @dataclass(frozen=True)
@@ -395,6 +406,12 @@ class Card:
     def classes(self) -> int:
         """Number of label values, background included."""
         return max(label.value for label in self.labels) + 1
+
+    @property
+    def result_labels(self) -> tuple[Label, ...]:
+        """Labels that a result may have: those of the network without those that a step removes."""
+        removed = {value for step in self.postprocessing if step.step == "remove_labels" for value in step.labels}
+        return tuple(label for label in self.labels if label.value not in removed)
 
     @property
     def outputs(self) -> int:

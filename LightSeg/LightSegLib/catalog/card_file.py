@@ -59,7 +59,7 @@ STEPS = {  # after the network, and the parameters that each needs
     "remove_labels": ("labels",),
     "keep_within": ("reference", "distance_mm"),
     "dilate": ("distance_mm",),
-    "number_vertebrae": ("volume_mm3",),
+    "number_vertebrae": ("labels", "volume_mm3"),
 }
 NEEDED_FACTS = {
     "huggingface": ("repository", "revision", "path"),
@@ -248,11 +248,7 @@ def _check(fields: dict[str, Any]) -> None:
         if region not in values:
             raise FieldError(_("inference.regions[{n}] must be the value of a label").format(n=n))
     _check_weights(fields["weights"])
-    for n, step in enumerate(fields.get("postprocessing", ())):
-        stated = {name: value for name, value in step.items() if value != ()}
-        _require(stated, STEPS[step["step"]], f"postprocessing[{n}]", step["step"])
-        if step["step"] != "remove_labels" and not set(step.get("labels", ())) <= set(values):
-            raise FieldError(_("postprocessing[{n}].labels must be values of labels").format(n=n))
+    _check_steps(fields, values)
     for n, part in enumerate(fields.get("parts", ())):
         if not set(part["labels"]) <= {0, *values}:
             raise FieldError(_("parts[{n}].labels must be values of labels, or 0").format(n=n))
@@ -274,6 +270,29 @@ def _check(fields: dict[str, Any]) -> None:
             raise FieldError(_("inference.patch_size must be preprocessing.alignment.size in reverse order"))
     if fields.get("sample"):
         _check_file_name(fields["sample"], "sample")
+
+
+def _check_steps(fields: dict[str, Any], values: list[int]) -> None:
+    """Check what the schema cannot say about the steps after the network.
+
+    Raises:
+        FieldError: for the first field that does not fit.
+    """
+    before = "model"
+    for n, step in enumerate(fields.get("postprocessing", ())):
+        where = f"postprocessing[{n}]"
+        stated = {name: value for name, value in step.items() if value != ()}
+        _require(stated, STEPS[step["step"]], where, step["step"])
+        if step["step"] != "remove_labels" and not set(step.get("labels", ())) <= set(values):
+            raise FieldError(_("{where}.labels must be values of labels").format(where=where))
+        grid = step.get("grid", "model")
+        if grid != before == "image":
+            raise FieldError(_("{where}.grid must be image, as that of the step before").format(where=where))
+        if grid == "model" and step.get("reference") and fields.get("region_from"):
+            raise FieldError(
+                _("{where}.grid must be image, as its reference are labels of another model").format(where=where)
+            )
+        before = grid
 
 
 def _check_weights(weights: dict[str, Any]) -> None:

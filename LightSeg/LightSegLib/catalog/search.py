@@ -41,7 +41,9 @@ def _wanted(words: str | Sequence[str]) -> list[str]:
 
 def _texts(card: Card) -> list[tuple[str, ...]]:
     """Return the texts of a card, the most specific first."""
-    structures = tuple(text for label in card.labels for text in (label.name, label.original or "", _meaning(label)))
+    structures = tuple(
+        text for label in card.result_labels for text in (label.name, label.original or "", _meaning(label))
+    )
     image = (card.modality, *card.channels)
     return [(card.title,), structures, image, (card.id, card.family, card.task), (card.description,)]
 

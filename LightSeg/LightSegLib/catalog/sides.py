@@ -47,7 +47,7 @@ def labels_of_sides(card: Card) -> tuple[Label, ...]:
     return tuple(
         replace(sided(label, side), value=label.value + value_shift(card, side))
         for side in SIDES
-        for label in card.labels
+        for label in card.result_labels
     )
 
 
@@ -59,7 +59,7 @@ def right_step(card: Card) -> int:
 def split_labels(card: Card) -> tuple[Label, ...]:
     """Return the labels of a result in which the card's paired labels were split, each followed by its right side."""
     labels: list[Label] = []
-    for label in card.labels:
+    for label in card.result_labels:
         if label.value in card.inference.paired:
             right = replace(sided(label, "right"), value=label.value + right_step(card))
             labels += [sided(label, "left"), right]
@@ -72,4 +72,4 @@ def possible_labels(card: Card) -> tuple[Label, ...]:
     """Return all labels that results of the model may have: its own, and where it finds its places by side, those."""
     by_side = card.region_from is not None and card.region_from.by_side
     split = tuple(label for label in split_labels(card) if label not in card.labels)
-    return card.labels + split + (labels_of_sides(card) if by_side else ())
+    return card.result_labels + split + (labels_of_sides(card) if by_side else ())

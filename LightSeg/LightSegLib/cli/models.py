@@ -56,7 +56,7 @@ def _summary(card: Card, store: WeightStore) -> dict[str, object]:
         "memory_mb": None if card.measured is None else card.measured.memory_mb,
         "size": card.weights.size,
         "checked_by": _checked_by(card.weights),
-        "labels": [label.name for label in card.labels],
+        "labels": [label.name for label in card.result_labels],
     }
 
 

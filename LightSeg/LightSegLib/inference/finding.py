@@ -178,7 +178,7 @@ def joined(
     """
     rule = card.region_from
     assert rule is not None
-    labels = labels_of_sides(card) if rule.by_side else card.labels
+    labels = labels_of_sides(card) if rule.by_side else card.result_labels
     voxels = np.zeros(volume.geometry.shape, np.uint8 if labels[-1].value <= 255 else np.uint16)
     confidence: np.ndarray | None = None
     for place, result in zip(places.found, results, strict=True):

@@ -150,7 +150,7 @@ class InferenceOptions:
         """Return the labels of a result."""
         from ..catalog.sides import split_labels  # here, as Slicer loads the options when it starts
 
-        return split_labels(card) if self.split_sides and card.inference.paired else card.labels
+        return split_labels(card) if self.split_sides and card.inference.paired else card.result_labels
 
     def preprocessing(self, card: Card) -> Preprocessing:
         """Return the card's steps with what the options change."""

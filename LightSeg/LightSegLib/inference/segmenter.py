@@ -18,7 +18,7 @@ from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from .backends.precisions import FLOAT32
 from .fit import HOUNSFIELD, check_volumes, input_notices
-from .options import NONE, InferenceOptions
+from .options import InferenceOptions
 from .provenance import confidence_facts, model_facts, nothing_found, settings_facts
 from .single import SingleModel
 
@@ -102,18 +102,19 @@ class Segmenter:
                 large one.
         """
         from .finding import is_too_large
+        from .finishing import finish
 
         started = time.perf_counter()
         if self.card.metadata_in_weights:  # then the weights file states what must be checked and prepared
             self._model.load(self.options, progress, canceled)
         check_volumes(self.card, volumes)
         if not is_too_large(self.card, self.options.preprocessing(self.card), volumes[0].geometry, roi):
-            return self._segment_here(volumes, roi, progress, canceled)
+            return finish(self.card, self._segment_here(volumes, roi, progress, canceled))
         if self.card.region_from is not None:
             return self._find_and_segment(volumes, roi, progress, canceled, started)
         if roi is None:
             raise InputError(self._too_large())
-        result = self._segment_here(volumes, roi, progress, canceled)
+        result = finish(self.card, self._segment_here(volumes, roi, progress, canceled))
         result.provenance["notices"].append(self._too_large())
         return result
 
@@ -134,6 +135,7 @@ class Segmenter:
     ) -> Segmentation:
         """Where another model's labels show the places."""
         from . import finding
+        from .finishing import finish
 
         image = volumes[0]
         if self.card.modality == "MR" and (
@@ -158,7 +160,8 @@ class Segmenter:
             "settings": settings_facts(self.options, self.card, roi),
             "seconds": round(time.perf_counter() - started, 3),
         }
-        return finding.joined(self.card, places, results, volumes[0], facts)
+        result = finding.joined(self.card, places, results, volumes[0], facts)
+        return finish(self.card, result, places.finder)
 
     def _segment_here(
         self,
@@ -168,8 +171,8 @@ class Segmenter:
         canceled: CancelCallback | None,
     ) -> Segmentation:
         """Segment where the place is known; see `segment`."""
+        from . import finishing
         from .processing.outer_resampling import resample_outside
-        from .processing.restore import keep_largest_component
 
         started = time.perf_counter()
         Reporter(progress, canceled).step(_("Preparing"))
@@ -178,13 +181,8 @@ class Segmenter:
         computed = self._model.compute(seen, part, self.options, progress, canceled)
         Reporter(progress, canceled).step(_("Restoring"))
         result = computed.result
-        largest = self.options.rules(self.card).largest_component
-        if largest != NONE:
-            kept = keep_largest_component(result.part, largest)
-            if result.confidence_part is not None:  # what is removed is background, as far as its label was wrong
-                removed = kept != result.part
-                result.confidence_part[removed] = 100 - result.confidence_part[removed]
-            result.part[...] = kept
+        steps = finishing.on_model_grid(self.card, self.options.rules(self.card))
+        finishing.apply(steps, result.labels, seen[0].geometry, result.confidence)
         if outer is not None:
             result = _restored(result, outer)
             computed.notices.extend(outer.notices)
@@ -202,6 +200,8 @@ class Segmenter:
         }
         if any(volume.reading for volume in volumes):
             provenance["reading"] = [volume.reading for volume in volumes]
+        if steps:
+            provenance["postprocessing"] = finishing.facts(steps)
         if result.confidence is not None:
             provenance |= confidence_facts(result.labels, result.confidence)
         return Segmentation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from LightSegLib.inference.processing.restore import Decision, LabelRestorer, keep_largest_component
+from LightSegLib.inference.processing.restore import Decision, LabelRestorer
 from LightSegLib.inference.sliding_window import TileAggregator, TileSampler
 
 
@@ -96,18 +96,6 @@ def test_later_regions_are_painted_over_earlier_ones(probabilities: bool) -> Non
     restorer = LabelRestorer((1, 1, 5), labels, Decision((2, 1, 3), 0.5 if probabilities else 0))
     restorer.add(values)
     assert labels.ravel().tolist() == [0, 2, 1, 3, 2]
-
-
-def test_only_the_largest_piece_stays_of_every_label_or_of_all_together() -> None:
-    labels = np.zeros((5, 5, 9), np.uint8)
-    labels[1:4, 1:4, 1:3], labels[1:4, 1:4, 3] = 1, 2
-    labels[2, 2, 7] = 2  # away from everything
-    labels[0, 2, 2] = 2  # away from the other voxels of label 2, but on label 1
-    expected = {"none": 0, "whole": 1, "label": 2}
-    for mode, removed in expected.items():
-        kept = keep_largest_component(labels, mode)
-        assert (kept != labels).sum() == removed and (kept[kept != labels] == 0).all()
-    assert not keep_largest_component(np.zeros_like(labels), "label").any()
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2)])

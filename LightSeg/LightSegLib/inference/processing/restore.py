@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from ...catalog.card import Inference
@@ -145,22 +144,3 @@ class LabelRestorer:
         if self._confidence is not None:
             self._confidence[self._done : stop] = self._decision.percent(logits).cpu().numpy()
         self._done = stop
-
-
-def keep_largest_component(labels: np.ndarray, mode: str) -> np.ndarray:
-    """Return the labels [k, j, i] with only the largest face-connected piece kept.
-
-    Args:
-        mode: "whole" for one piece of all labels together, "label" for one piece of every label, "none" for all.
-    """
-    if mode == "none":
-        return labels
-    masks = [labels > 0] if mode == "whole" else [labels == value for value in np.unique(labels) if value]
-    kept = np.zeros_like(labels)
-    for mask in masks:
-        pieces, count = ndimage.label(mask)
-        sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-        sizes[0] = 0
-        largest = (pieces == sizes.argmax()) & mask
-        kept[largest] = labels[largest]
-    return kept

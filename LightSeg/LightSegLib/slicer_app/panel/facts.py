@@ -14,7 +14,7 @@ from .formatting import megabytes
 
 def shortFacts(card: Card, state: State) -> list[str]:
     """Return three lines: what is segmented, in what, how exact and where the weights are."""
-    names = ", ".join(label.name for label in card.labels)
+    names = ", ".join(label.name for label in card.result_labels)
     channels = ", ".join(card.channels)
     taken = channels if card.modality in card.channels else f"{card.modality}, {channels}"
     if card.roi_mm:
@@ -78,7 +78,7 @@ def details(card: Card) -> str:
     """Return a model as a small page."""
     labels = " ".join(
         f'<span style="color: rgb{tuple(label.color)}">&#9632;</span>&nbsp;{html.escape(label.name)}'
-        for label in card.labels
+        for label in card.result_labels
     )
     channels = f"{card.modality}: {', '.join(card.channels)}"
     rows = {

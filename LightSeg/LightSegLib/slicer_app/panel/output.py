@@ -48,7 +48,7 @@ class Output:
     def hasSide(self) -> bool:
         """Return whether what the chosen model segments has a left and a right side."""
         return self._card is not None and any(
-            may_have_side(label.name, label.terminology) for label in self._card.labels
+            may_have_side(label.name, label.terminology) for label in self._card.result_labels
         )
 
     def side(self) -> str | None:
