@@ -207,7 +207,7 @@ class Segmenter:
         return Segmentation(
             result.labels,
             volumes[0].geometry,
-            self.card.labels if split else self.options.labels(self.card),
+            self.card.result_labels if split else self.options.labels(self.card),
             provenance,
             result.confidence,
             self.card.totals,
@@ -239,8 +239,8 @@ class Segmenter:
 
 def _restored(result: InferenceResult, outer: OuterGrid) -> InferenceResult:
     """Return a result for the volumes of an outer grid on the input's grid."""
-    labels, part = outer.restored(result.part)
-    if result.confidence_part is None:
+    labels, part = outer.restored(result.labels)
+    if result.confidence is None:
         return replace(result, labels=labels, part=part)
-    confidence, confidence_part = outer.restored(result.confidence_part)
+    confidence, confidence_part = outer.restored(result.confidence)
     return replace(result, labels=labels, part=part, confidence=confidence, confidence_part=confidence_part)

@@ -119,7 +119,7 @@ COMPLETE: dict[str, Any] = {
     "postprocessing": [
         {"step": "keep_largest", "labels": [1]},
         {"step": "keep_within", "labels": [2], "distance_mm": 10.0, "reference": [5]},
-        {"step": "remove_small", "labels": [2], "volume_mm3": 50000.0},
+        {"step": "remove_small", "labels": [2], "volume_mm3": 50000.0, "together": True, "grid": "image"},
     ],
     "kept": ["orientation", "overlap"],
     "family": "Livers",
@@ -324,6 +324,22 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
         (lambda d: d["weights"].update(file="../liver.pt"), r"weights\.file must be a plain file name"),
         (lambda d: d["weights"].update(file="C:\\liver.pt"), r"weights\.file must be a plain file name"),
         (lambda d: d.update(sample="folder/liver.nrrd"), "sample must be a plain file name"),
+        (
+            lambda d: d["postprocessing"].append({"step": "dilate"}),
+            r"postprocessing\[3\]\.distance_mm is required by dilate",
+        ),
+        (
+            lambda d: d["postprocessing"][0].update(labels=[3]),
+            r"postprocessing\[0\]\.labels must be values of labels",
+        ),
+        (
+            lambda d: d["postprocessing"].append({"step": "dilate", "distance_mm": 1}),
+            r"postprocessing\[3\]\.grid must be image, as that of the step before",
+        ),
+        (
+            lambda d: d.update(region_from={"model": "liver", "labels": [1], "margin_mm": 20}),
+            r"postprocessing\[1\]\.grid must be image, as its reference are labels of another model",
+        ),
         (
             lambda d: d["weights"]["sources"][1].pop("revision"),
             r"weights\.sources\[1\]\.revision is required by github",

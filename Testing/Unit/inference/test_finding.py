@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from http_server import PROXY_VARIABLES, Answer, Server
-from LightSegLib.catalog.card import Preprocessing, RegionFrom, Source, Weights
+from LightSegLib.catalog.card import Preprocessing, RegionFrom, Source, Step, Weights
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError, ModelError
@@ -165,6 +165,22 @@ def test_one_box_around_several_labels(models: Path) -> None:
     away = [np.linalg.norm(world(result.geometry) - center, axis=-1) for center in LAMPS.values()]
     assert np.array_equal(result.voxels == 2, np.minimum(*away) < CORE_MM)
     assert not result.voxels[1:4].any()  # the bar
+
+
+def test_what_is_away_from_an_organ_of_the_finder_is_removed(models: Path) -> None:
+    """The left lamp is the organ; the finder's voxels have 6 mm."""
+    rule = dataclasses.replace(RULE, by_side=False)
+    near = Step("keep_within", reference=(2,), distance_mm=18.0, grid="image")
+    write_threshold_model(models / "near", ["Shell", "Core"], [100, 150], region_from=rule, postprocessing=(near,))
+    result = segmenter(models, "near").segment([picture()])
+    away = np.linalg.norm(world(result.geometry) - LAMPS["left"], axis=-1)
+    assert np.array_equal(result.voxels > 0, away < SHELL_MM)
+    assert [step["step"] for step in result.provenance["postprocessing"]] == ["keep_within"]
+
+    whole = RegionOfInterest.from_ras(-60, -60, -60, 60, 60, 60)
+    result = segmenter(models, "near").segment([picture()], roi=whole)
+    assert (result.voxels[away > 2 * SHELL_MM] > 0).any()
+    assert any("only without a region of interest" in notice for notice in result.provenance["notices"])
 
 
 def test_without_region_and_finder_it_refuses_before_it_reads_any_weights(models: Path) -> None:

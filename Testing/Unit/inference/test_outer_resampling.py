@@ -110,6 +110,20 @@ def test_a_region_is_cut_out_first_and_the_rest_is_background(threshold_segmente
     assert np.count_nonzero(found) == np.count_nonzero(alone) > 0
 
 
+def test_an_empty_margin_that_the_model_crops_away_moves_nothing(threshold_segmenter: Segmenters) -> None:
+    """Axes transposed and zeros cut off between the resampling and the network."""
+    geometry = Geometry((48, 40, 44))
+    voxels = np.zeros(geometry.shape, np.int16)
+    voxels[12:36, 8:26, 6:40] = ball(geometry, np.array([22.0, 18.0, 24.0]), 9.0)[12:36, 8:26, 6:40]
+    cropped = replace(steps(), crop="nonzero", transpose=(1, 2, 0))
+    segmenter = threshold_segmenter(cropped)
+    segmenter.options = InferenceOptions("cpu", "float32", confidence=True)
+    found = segmenter.segment([Volume(voxels, geometry)])
+    shift = center_of(found.voxels == 1, geometry) - center_of(voxels > 0, geometry)
+    assert np.abs(shift).max() < 0.35
+    assert found.confidence is not None and found.confidence[24, 18, 22] == 100 and found.confidence[0, 0, 0] == 0
+
+
 def test_the_confidence_comes_back_with_the_labels(threshold_segmenter: Segmenters) -> None:
     segmenter = threshold_segmenter(steps())
     segmenter.options = InferenceOptions("cpu", "float32", confidence=True)

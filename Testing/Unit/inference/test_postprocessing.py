@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from LightSegLib.catalog.card import Inference, Normalization, Preprocessing, Step
+from LightSegLib.catalog.card import Inference, Normalization, OuterResampling, Preprocessing, Step
 from LightSegLib.catalog.card_file import STEPS
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
@@ -291,6 +291,25 @@ def test_labels_that_are_removed_are_not_in_the_table_of_a_result(finished: Call
     result = segmenter.segment([blobs()])
     assert not result.voxels.any()
     assert result.labels == segmenter.card.result_labels == segmenter.card.labels[1:]
+
+
+@pytest.mark.parametrize(
+    ("grid", "mm", "further"), [("model", 2.0, (0,)), ("model", 3.0, (3, 4)), ("image", 2.0, (2,))]
+)
+def test_a_step_runs_on_the_grid_that_the_card_names(
+    finished: Callable[..., Segmenter], grid: str, mm: float, further: tuple[int, ...]
+) -> None:
+    """The model's voxels have 3 mm, the image's 1 mm."""
+    values = np.full((31, 31, 31), -1.0, np.float32)
+    values[9:22, 9:22, 9:22] = 1.0
+    outer = replace(UNCHANGED, outer_resampling=OuterResampling((3.0, 3.0, 3.0)))
+    lines = []
+    for steps in ((), (Step("dilate", distance_mm=mm, grid=grid),)):
+        segmenter = finished(*steps)
+        segmenter.card = replace(segmenter.card, preprocessing=outer)
+        found = segmenter.segment([Volume(values, Geometry(values.shape))]).voxels
+        lines.append(np.flatnonzero(found[15, 15]))
+    assert lines[0][0] - lines[1][0] in further and lines[1][-1] - lines[0][-1] in further
 
 
 def test_without_steps_there_is_no_word_of_them(finished: Callable[..., Segmenter]) -> None:
