@@ -90,8 +90,10 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     info.add_argument("model", metavar="MODEL", help="model id, or the path of a model folder")
     info.add_argument("--json", action="store_true", help="print the model card")
 
-    imported = command("import", "Add a model: an nnU-Net v2 results folder, its zip, a checkpoint, a LightSeg folder.")
-    imported.add_argument("path", type=_path, metavar="FILE_OR_FOLDER_OR_ZIP", help="path of the model; it is copied")
+    imported = command(
+        "import", "Add a model: an nnU-Net v2 results folder or archive, a checkpoint, a LightSeg folder."
+    )
+    imported.add_argument("path", type=_path, metavar="FILE_OR_FOLDER", help="path of the model; it is copied")
     imported.add_argument(
         "--fold",
         action="append",
@@ -100,6 +102,12 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         dest="folds",
         help="take only this fold of an nnU-Net results folder, 0, 1, ... or all; can be given several times "
         "(default: the mean of all finished ones)",
+    )
+    imported.add_argument(
+        "--orientation",
+        type=_orientation,
+        metavar="RAS",
+        help="turn the axes of images so before anything else, as the model's authors do (default: as its plans say)",
     )
     imported.add_argument("--replace", action="store_true", help="replace an imported model of the same id")
 

@@ -193,7 +193,7 @@ def _import(arguments: argparse.Namespace) -> None:
     """Run `lightseg import`."""
     from ..models.importing import import_model
 
-    card = import_model(arguments.path, replace=arguments.replace, folds=arguments.folds)
+    card = import_model(arguments.path, arguments.replace, arguments.folds, arguments.orientation)
     say(f"{card.title} imported; use it with --model {card.id}")
 
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY
+from ..catalog.orientations import AS_STORED
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Volume, check_voxels
-from .options import AS_STORED, InferenceOptions
+from .options import InferenceOptions
 
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices

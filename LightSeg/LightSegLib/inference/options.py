@@ -10,9 +10,9 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
+from ..catalog.orientations import ORIENTATIONS
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
@@ -23,15 +23,10 @@ if TYPE_CHECKING:
 
 AS_MODEL = "model"  # what the model's card specifies
 NONE = "none"
-AS_STORED = "input"  # what a card calls the axes of the file
 PIECES = (AS_MODEL, NONE, "label", "whole")
 ON, OFF = "on", "off"
 OUTER = (AS_MODEL, ON, OFF)
 LARGEST_OVERLAP = 0.9
-ORIENTATIONS = (
-    AS_STORED,
-    *("".join(letters) for axes in permutations(("RL", "AP", "SI")) for letters in product(*axes)),
-)
 OPEN_KINDS = {"tile_overlap": (float, int, type(None)), "orientation": (str, type(None))}  # of what may be left open
 
 

@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..catalog.card import Card, Weights
 from ..catalog.card_file import check_readable, read_card, write_card
 from ..catalog.lookup import CARD_NAME, all_cards
+from ..catalog.orientations import ORIENTATIONS
 from ..core.atomic_io import to_disk
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.i18n import tr as _
@@ -25,7 +27,7 @@ from ..core.paths import user_models_folder
 from ..nnunet.dataset import DATASET_NAME
 from ..nnunet.description import describe
 from ..nnunet.network import is_known_trainer
-from ..nnunet.plans import complete
+from ..nnunet.plans import complete, turned
 from ..nnunet.results import PLANS_NAME, read_described, read_results
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
 from ..weights.files import sha256
@@ -46,15 +48,19 @@ class _Model:
     Attributes:
         card: with the name of the weights file.
         write_weights: writes that file.
+        plans: nnU-Net's, where there are some.
         template: file to be copied beside it.
     """
 
     card: Card
     write_weights: Callable[[Path], object]
+    plans: dict[str, Any] | None = None
     template: Path | None = None
 
 
-def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | str] = ()) -> Card:
+def import_model(
+    path: str | Path, replace: bool = False, folds: Sequence[int | str] = (), orientation: str | None = None
+) -> Card:
     """Add the model at `path` to the user's models and return its card.
 
     Nothing has changed then.
@@ -66,17 +72,29 @@ def import_model(path: str | Path, replace: bool = False, folds: Sequence[int | 
         replace: in place of an imported model of the same id.
         folds: those of a results folder whose networks are averaged, by number, or "all" for the one trained on all
             cases; by default, as in nnU-Net, all that are numbered and finished.
+        orientation: world directions of the axes i, j, k in which the network shall see images, as in "RAS", for a
+            model whose authors turn them before nnU-Net does its part; by default what its plans or card say.
 
     Raises:
-        InputError: for anything else, for an id that is taken and for folds that are not there.
+        InputError: for anything else, for an id that is taken, for folds that are not there, and for an orientation
+            that there is not.
         ModelError: for a model whose parts do not fit or that LightSeg cannot run.
         OutputError: if it cannot be written.
     """
     path = Path(path)
+    if orientation not in (None, *ORIENTATIONS):
+        raise InputError(
+            _("There is no orientation '{orientation}'. Give three letters such as RAS or LPS, or input.").format(
+                orientation=orientation
+            )
+        )
     if not path.exists():
         raise InputError(_("{file} does not exist. {accepted}").format(file=path, accepted=ACCEPTED))
     with _opened(path) as content:
-        return _install(_read(content, path.name, [str(fold) for fold in folds]), replace)
+        model = _read(content, path.name, [str(fold) for fold in folds])
+        if orientation is not None:
+            model = _turned(model, orientation)
+        return _install(model, replace)
 
 
 @contextmanager
@@ -172,8 +190,9 @@ def _from_card(folder: Path) -> _Model:
         ],
     )
     alignment = card.preprocessing.alignment
+    model = _Model(card, partial(shutil.copyfile, file), checkpoint.plans)
     if alignment is None:
-        return _Model(card, partial(shutil.copyfile, file))
+        return model
     template = folder / alignment.template
     if not template.is_file() or sha256(template) != alignment.template_sha256:
         raise ModelError(
@@ -183,7 +202,7 @@ def _from_card(folder: Path) -> _Model:
                 "Copy the model again."
             ).format(template=alignment.template, folder=folder)
         )
-    return _Model(card, partial(shutil.copyfile, file), template)
+    return dataclasses.replace(model, template=template)
 
 
 # --- nnU-Net v2 ----------------------------------------------------------------------------------
@@ -201,7 +220,19 @@ def _from_nnunet(
     """Return the model of an nnU-Net checkpoint."""
     card = describe(checkpoint, folds, remark)
     _check(card, checkpoint, names)
-    return _Model(card, partial(write_slim, checkpoint))
+    return _Model(card, partial(write_slim, checkpoint), checkpoint.plans)
+
+
+def _turned(model: _Model, orientation: str) -> _Model:
+    """Return a model whose network sees images in an orientation, whatever its weights say at each use."""
+    card = model.card
+    steps = dataclasses.replace(card.preprocessing, orientation=orientation)
+    if model.plans is not None:
+        steps = turned(card.preprocessing, orientation, model.plans)
+    kept = card.kept
+    if card.metadata_in_weights and "orientation" not in kept:
+        kept = (*kept, "orientation")
+    return dataclasses.replace(model, card=dataclasses.replace(card, preprocessing=steps, kept=kept))
 
 
 # --- both ----------------------------------------------------------------------------------------
