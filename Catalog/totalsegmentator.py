@@ -61,6 +61,14 @@ def _of_mode(facts: dict[str, Any], task: str, mode: str, rules: dict[str, Any])
         **{name: words[name] for name in ("license", "non_commercial", "limitations") if name in words},
         **_around(facts, task, rules),
     }
+    if figures := words.get("published", {}).get(mode):
+        shared["performance"] = {"published": figures}
+    if cited := [text for text in (facts["also_cite"].get(modality(task)), *words.get("cite", [])) if text]:
+        shared["citation"] = " ".join([facts["citation"], *(f"Also {text}." for text in cited)])
+    if figures := words.get("published", {}).get(mode):
+        shared["performance"] = {"published": figures}
+    if cited := [text for text in (facts["also_cite"].get(modality(task)), *words.get("cite", [])) if text]:
+        shared["citation"] = " ".join([facts["citation"], *(f"Also {text}." for text in cited)])
     if cited := [facts["also_cite"].get(modality(task)), *words.get("cite", [])]:
         shared["citation"] = " ".join([facts["citation"], *(f"Also {text}." for text in cited if text)])
     if len(numbers) == 1:
@@ -79,9 +87,10 @@ def _of_mode(facts: dict[str, Any], task: str, mode: str, rules: dict[str, Any])
             ]
         }
     )
+    of_part = {name: value for name, value in shared.items() if name not in ("limitations", "performance")}
     for number, part in parts.items():
         own = words["parts"][number]
-        yield shared | {
+        yield of_part | {
             "id": ids[number],
             "title": f"{words['title'].split(',')[0]}: {own[0].lower()}{own[1:]} ({modality(task)})",
             "description": f"{own}, one of the {len(numbers)} models that {shared['id']} consists of.",
