@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages("LightSeg", include=["LightSegLib*"]), "LightSegLib.resources"],
     package_dir={"": "LightSeg", "LightSegLib.resources": "LightSeg/Resources"},
     package_data={
-        "": ["*.css", "*.js", "*.json", "cards/*.json", "families/*.json"],
+        "": ["*.css", "*.csv", "*.js", "*.json", "cards/*.json", "families/*.json"],
         "LightSegLib.resources": ["Models/*"],
     },
 )

@@ -49,6 +49,7 @@ NAMES = {  # where no rule gives what is said
     "bowel_bag": "Bowel bag",
     "cerGM": "Cerebellar gray matter",
     "heart_myocardium": "Myocardium of heart",
+    "hip_implant": "Hip implant",
     "liver_vessels": "Vessels of the liver",
     "lung_airways_wall": "Wall of the lung airways",
     "lung_pleural": "Lung (pleural)",

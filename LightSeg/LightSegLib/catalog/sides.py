@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .anatomy import sides, split_words
+from .anatomy import SIDE_CODES, split_words, with_side
 from .card import Card, Label
 
 SIDES = ("left", "right")  # in the order of their values
@@ -13,7 +13,7 @@ SIDES = ("left", "right")  # in the order of their values
 def side_of(label: Label) -> str | None:
     """Return "left" or "right" by the label's terms, else by its name; None for a label of neither."""
     terms = label.terminology
-    codes = {code.value: side for side, code in sides().items()}
+    codes = {code.value: side for side, code in SIDE_CODES.items()}
     for code in () if terms is None else (terms.modifier, terms.region_modifier):
         if code is not None and code.value in codes:
             return codes[code.value]
@@ -22,18 +22,11 @@ def side_of(label: Label) -> str | None:
 
 
 def sided(label: Label, side: str | None) -> Label:
-    """Return the label with its side in name and terms; unchanged without a side, or if it has one already.
-
-    Laterality goes to the type; where another modifier is there already, to the anatomic region.
-    """
+    """Return the label with its side in name and terms; unchanged without a side, or if it has one already."""
     if side is None or side_of(label) is not None:
         return label
     name = label.name[0].lower() + label.name[1:] if label.name[1:2].islower() else label.name
-    terms, code = label.terminology, sides()[side]
-    if terms is not None and terms.modifier is None:
-        terms = replace(terms, modifier=code)
-    elif terms is not None:
-        terms = replace(terms, region=terms.region or terms.type, region_modifier=code)
+    terms = label.terminology and with_side(label.terminology, SIDE_CODES[side])
     return replace(label, name=f"{side.capitalize()} {name}", terminology=terms)
 
 

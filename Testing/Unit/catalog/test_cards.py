@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from LightSegLib.catalog import card as card_module
 from LightSegLib.catalog.anatomy import look_up
-from LightSegLib.catalog.card import Card, Code, Resampling
+from LightSegLib.catalog.card import Card, Resampling
 from LightSegLib.catalog.card_file import card_from_dict, card_schema, card_to_dict, read_card, write_card
 from LightSegLib.core.errors import ModelError
 from LightSegLib.core.schema import FieldError, conform
 from LightSegLib.networks import build
+from snomed import is_snomed
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CARDS = sorted((Path(card_module.__file__).parent / "cards").glob("*.json"))
@@ -552,24 +553,6 @@ def test_codes_are_well_formed_and_each_has_one_meaning() -> None:
                 assert is_snomed(code) if code.scheme == "SCT" else (code.scheme, code.value) == ("DCM", "110700"), code
                 assert meanings.setdefault(code.value, code.meaning) == code.meaning
     assert len(set(meanings.values())) == len(meanings) >= 25
-
-
-def is_snomed(code: Code) -> bool:
-    """Whether the last digit is the check digit of a concept's identifier (SNOMED CT release file specification:
-    Verhoeff's dihedral check over all digits; '0' before it marks an international concept).
-    """
-    product, step = 0, list(range(10))
-    for digit in reversed(code.value):
-        product = dihedral(product, step[int(digit)])
-        step = [step[n] for n in (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)]
-    return 6 <= len(code.value) <= 18 and product == 0 and code.value[-3:-1] == "00"
-
-
-def dihedral(a: int, b: int) -> int:
-    """Product in the symmetry group of the pentagon: 0 to 4 are rotations, 5 to 9 reflections."""
-    if a < 5:
-        return (a + b) % 5 if b < 5 else (a + b) % 5 + 5
-    return (a - b) % 5 + 5 if b < 5 else (a - b) % 5
 
 
 def assert_contains(whole: Any, part: Any) -> None:

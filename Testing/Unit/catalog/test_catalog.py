@@ -1,9 +1,8 @@
-"""The catalog: finding a model, the models of the user, structures by their name and in standard terms."""
+"""The catalog: finding a model, and the models of the user."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import logging
 import shutil
@@ -11,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LightSegLib.catalog.anatomy import generic_color, look_up, may_have_side
 from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.card_file import card_to_dict
 from LightSegLib.catalog.lookup import CARD_NAME, all_cards, find_card
 from LightSegLib.catalog.search import search
-from LightSegLib.catalog.terminology import terminology_entry
 from LightSegLib.core.errors import UnknownModelError
 
 SLIM = "heart-ct-slim-unetrv2"
@@ -85,6 +82,12 @@ def test_a_model_with_the_word_in_its_title_comes_first() -> None:
     assert search([*cards[:-1], named], "aorta")[0] is named
 
 
+def test_words_that_do_not_distinguish_models_hide_none():
+    found = [card.id for card in search(all_cards(), "brain segmentation")]
+    assert "brain-mr-atlas-unet" in found and found == [card.id for card in search(all_cards(), "brain")]
+    assert search(all_cards(), "segmentation"), "alone it is a word like others"
+
+
 # --- the models of the user ----------------------------------------------------------------------
 
 
@@ -140,61 +143,3 @@ def test_a_model_that_describes_nothing_is_never_replaced(tmp_path: Path) -> Non
     shipped = find_card("heart-mr-unetrpp")
     install(tmp_path / "weights" / shipped.id, shipped, title="Another")
     assert find_card(shipped.id) == shipped
-
-
-# --- structures ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["Right kidney", "kidney_right", "right_kidney", "KIDNEY R", "right-kidney"])
-def test_a_structure_is_known_however_a_data_set_writes_it(name: str) -> None:
-    """Expected: what 3D Slicer's own list has for the right kidney."""
-    terminology, color = look_up(name)
-    assert terminology is not None and color == (185, 102, 83)
-    assert terminology_entry(terminology) == (
-        "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^64033007^Kidney"
-        "~SCT^24028007^Right~Anatomic codes - DICOM master list~^^~^^"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("Kidney", True),
-        ("Anterior hippocampus", True),
-        ("Something that nobody has listed", True),
-        ("Left kidney", False),
-        ("kidney_R", False),
-        ("Right something that nobody has listed", False),
-        ("Liver", False),
-        ("Myocardium", False),
-    ],
-)
-def test_a_side_is_possible_for_what_is_paired_and_does_not_state_it(name, expected):
-    assert may_have_side(name, look_up(name)[0]) is expected
-
-
-def test_right_and_left_differ_and_neither_is_guessed() -> None:
-    sides = {name: look_up(name)[0] for name in ("kidney", "left kidney", "right kidney")}
-    modifiers = [terms.modifier and terms.modifier.value for terms in sides.values() if terms]
-    assert modifiers == [None, "7771000", "24028007"]
-
-
-def test_a_tumor_states_in_which_organ() -> None:
-    terminology, _ = look_up("lung tumor")
-    assert terminology is not None and terminology.region is not None
-    assert (terminology.type.value, terminology.region.value) == ("108369006", "39607008")
-
-
-def test_names_that_are_unknown_get_stable_colors_that_distinguish_them() -> None:
-    colors = [look_up(f"structure {value}", value) for value in range(1, 31)]
-    assert all(terminology is None for terminology, _ in colors)
-    assert colors[4][1] == generic_color(5) == look_up("anything else", 5)[1]
-    for (_, one), (_, other) in itertools.combinations(colors[:10], 2):
-        assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) > 50
-    assert len({color for _, color in colors}) == 30
-
-
-def test_words_that_do_not_distinguish_models_hide_none():
-    found = [card.id for card in search(all_cards(), "brain segmentation")]
-    assert "brain-mr-atlas-unet" in found and found == [card.id for card in search(all_cards(), "brain")]
-    assert search(all_cards(), "segmentation"), "alone it is a word like others"

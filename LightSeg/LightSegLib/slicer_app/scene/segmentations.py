@@ -13,7 +13,7 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 
-from ...catalog.anatomy import sides
+from ...catalog.anatomy import SIDE_CODES
 from ...catalog.card import Label
 from ...catalog.sides import sided
 from ...catalog.terminology import TAG, terminology_entry
@@ -41,7 +41,7 @@ def check_output(segmentationNode: Any, side: str | None = None) -> None:
     Raises:
         InputError: now for an output that could not be written later: ask before a long computation.
     """
-    if side is not None and side not in sides():
+    if side is not None and side not in SIDE_CODES:
         raise InputError(_("The side '{side}' is not known. Use 'left' or 'right', or omit it.").format(side=side))
     if segmentationNode is None:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...catalog.anatomy import sides
+from ...catalog.anatomy import SIDE_CODES
 from .results import input_volume, names_of_last_run
 
 ONE_SIDE = 0.75  # of a region's width that has to be on one side of the middle
@@ -47,7 +47,7 @@ def lacks_side(segmentationNode: Any, volumeNode: Any, card: Any, side: str) -> 
     wanted = {"LightSeg.Model": card.id, "LightSeg.Version": card.version}
     if any(segmentationNode.GetAttribute(name) != value for name, value in wanted.items()):
         return False
-    (other,) = set(sides()) - {side}
+    (other,) = SIDE_CODES.keys() - {side}
     names = [name.lower() for name in names_of_last_run(segmentationNode)]
     return bool(names) and all(name.startswith(f"{other} ") for name in names)
 
