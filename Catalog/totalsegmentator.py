@@ -65,12 +65,6 @@ def _of_mode(facts: dict[str, Any], task: str, mode: str, rules: dict[str, Any])
         shared["performance"] = {"published": figures}
     if cited := [text for text in (facts["also_cite"].get(modality(task)), *words.get("cite", [])) if text]:
         shared["citation"] = " ".join([facts["citation"], *(f"Also {text}." for text in cited)])
-    if figures := words.get("published", {}).get(mode):
-        shared["performance"] = {"published": figures}
-    if cited := [text for text in (facts["also_cite"].get(modality(task)), *words.get("cite", [])) if text]:
-        shared["citation"] = " ".join([facts["citation"], *(f"Also {text}." for text in cited)])
-    if cited := [facts["also_cite"].get(modality(task)), *words.get("cite", [])]:
-        shared["citation"] = " ".join([facts["citation"], *(f"Also {text}." for text in cited if text)])
     if len(numbers) == 1:
         yield shared | {"weights": _weights(facts, numbers[0], rules)}
         return
