@@ -90,7 +90,8 @@ def _info(arguments: argparse.Namespace) -> None:
         "Family": card.family,
         "Modality": card.modality,
         "Input": ", ".join(card.channels),
-        "Spacing": _spacing(card.preprocessing),
+        "Resampled to": _outer_spacing(card.preprocessing),
+        "Spacing": _spacing(card.preprocessing) if card.network else "",
         "Resampling": _resampling(card),
         "Patch": f"{' x '.join(map(str, card.inference.patch_size))} voxels (k, j, i)" if card.network else "",
         "Network": card.network,
@@ -130,6 +131,12 @@ def _spacing(preprocessing: Preprocessing) -> str:
         return "that of the image"
     kept = "".join(f", along {axis} that of the image" for axis in "ijk" if axis not in lengths)
     return f"{' x '.join(f'{length:g}' for length in lengths.values())} mm ({', '.join(lengths)}){kept}"
+
+
+def _outer_spacing(preprocessing: Preprocessing) -> str:
+    """Return the spacing to which an image is resampled before all other steps; nothing without that."""
+    outer = preprocessing.outer_resampling
+    return "" if outer is None else f"{' x '.join(f'{length:.3g}' for length in outer.spacing)} mm (i, j, k)"
 
 
 def _region(card: Card) -> str:
