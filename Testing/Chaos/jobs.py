@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -159,6 +161,38 @@ class Download(Job):
         assert (target / "weights" / "far" / "w.pt").read_bytes() == self.CONTENT, "no weights"
 
 
+class DownloadArchive(Download):
+    """An archive from a server on this computer, whose place a slim copy takes."""
+
+    name = "download of an archive"
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.CONTENT = _tar(inputs.nnunet)
+        super().__init__(inputs)
+
+    def answer(self, *answers: Answer) -> None:
+        self.server.answers["/w.tar.gz"] = list(answers)
+
+    def prepare(self, folder: Path, target: Path) -> tuple[str, ...]:
+        words = super().prepare(folder, target)
+        path = folder / "models" / "far" / "model.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        source = {"kind": "url", "url": f"{self.server.url}/w.tar.gz"}
+        card |= {"weights": {"file": "w.tar.gz", "sources": [source], "archive": {"folds": ["0"]}}}
+        path.write_text(json.dumps(card), encoding="utf-8")
+        return words
+
+    def check(self, folder: Path, target: Path) -> None:
+        path = target / "weights" / "far" / "w.tar.gz"
+        assert not path.exists() or path.read_bytes() == self.CONTENT, "half of an archive under its name"
+        for copy in path.parent.glob("slim-*.pt"):
+            read_checkpoint(copy)
+
+    def finished(self, folder: Path, target: Path) -> None:
+        self.check(folder, target)
+        assert len(list((target / "weights" / "far").glob("slim-*.pt"))) == 1, "no weights"
+
+
 class Import(Job):
     """A model that is there is replaced by another one of the same name."""
 
@@ -222,7 +256,7 @@ class Train(Job):
         assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"], "the log has not each epoch once"
 
 
-JOBS: tuple[type[Job], ...] = (Segment, Batch, Download, Import, Train)
+JOBS: tuple[type[Job], ...] = (Segment, Batch, Download, DownloadArchive, Import, Train)
 
 
 def left_over(*folders: Path) -> list[str]:
@@ -245,6 +279,13 @@ def _whole(path: Path) -> bool:
     except RuntimeError:
         return False
     return array.shape == SHAPE and int(array.max()) <= 2
+
+
+def _tar(folder: Path) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        archive.add(folder, "model")
+    return content.getvalue()
 
 
 def _digest(folder: Path) -> str:

@@ -256,8 +256,19 @@ def _add_weights_commands(commands: argparse._SubParsersAction[Any], jobs: Mappi
     download.add_argument("models", nargs="+", metavar="MODEL", help="model ids")
     download.add_argument("--mirror", metavar="URL", help="try URL/MODEL/FILE first (also: LIGHTSEG_MIRROR)")
     add = action("add", "Add a model's weights from a file, for computers without internet.", former=("use",))
-    add.add_argument("model", metavar="MODEL", help="model id")
-    add.add_argument("file", type=_path, metavar="FILE", help="the authors' file; it is copied")
+    model = add.add_argument("model", metavar="MODEL", help="model id")
+    text = "the authors' file, or the folder that was unpacked of their archive; it stays as it is"
+    file = add.add_argument("file", type=_path, metavar="FILE", help=text)
+    add.add_argument(
+        "--from-totalsegmentator",
+        action=_InPlaceOf,
+        others=(model, file),
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="in place of MODEL and FILE: all that TotalSegmentator's own program has downloaded "
+        "(default: where it keeps that)",
+    )
     for parser in (download, add):
         _add_license(parser)
         parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -268,6 +279,20 @@ def _add_weights_commands(commands: argparse._SubParsersAction[Any], jobs: Mappi
     remove.add_argument("--forget", action="store_true", help="accept another file at the next download")
     path = action("path", "Print the path of a model's weights.")
     path.add_argument("model", metavar="MODEL", help="model id")
+
+
+class _InPlaceOf(argparse.Action):
+    """An option with which some other arguments are not needed."""
+
+    def __init__(self, *arguments: Any, others: Sequence[argparse.Action], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._others = others
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        """Keep the value of the option."""
+        setattr(namespace, self.dest, values)
+        for other in self._others:
+            other.required = False
 
 
 def _add_license(parser: argparse.ArgumentParser) -> None:

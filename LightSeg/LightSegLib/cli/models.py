@@ -6,6 +6,7 @@ import argparse
 import json
 import textwrap
 from dataclasses import asdict
+from pathlib import Path
 
 from ..catalog.card import Card, Preprocessing, Resampling, Weights
 from ..catalog.card_file import card_to_dict
@@ -243,12 +244,38 @@ def _download(arguments: argparse.Namespace) -> None:
 
 def _add_weights(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights add`."""
+    if arguments.from_totalsegmentator is None:
+        _add(find_card(arguments.model), arguments.file, arguments)
+        return
+    from ..models.installed import installed_models
+
+    if arguments.model is not None:
+        raise InputError(
+            _("--from-totalsegmentator takes all models that it finds. Leave out {model}.").format(
+                model=arguments.model
+            )
+        )
+    failures: list[LightSegError] = []
+    for card, folder in installed_models(arguments.from_totalsegmentator or None):
+        if WeightStore().state(card) == "downloaded":
+            say(f"{card.id}: has its weights already")
+            continue
+        try:
+            _add(card, folder, arguments)
+        except LightSegError as error:  # the others may be whole
+            failures.append(error)
+            say(f"{card.id}: {error}")
+    if failures:
+        raise failures[0]
+
+
+def _add(card: Card, file: str | Path, arguments: argparse.Namespace) -> None:
+    """Add a file or folder to the weights of a model."""
     from ..models.archived import add_weights
 
-    card = find_card(arguments.model)
     progress = ProgressLine(arguments.quiet)
     try:
-        path = add_weights(card, arguments.file, progress, accept_license=arguments.accept_license)
+        path = add_weights(card, file, progress, accept_license=arguments.accept_license)
     finally:
         progress.clear()
     if not arguments.quiet:

@@ -20,11 +20,11 @@ def resources_folder() -> Path:
 def user_folder() -> Path:
     """Return the user's LightSeg folder, where the system keeps a program's data; it need not exist."""
     if sys.platform == "win32":
-        base = _configured("LOCALAPPDATA") or _home() / "AppData" / "Local"
+        base = _configured("LOCALAPPDATA") or home_folder() / "AppData" / "Local"
     elif sys.platform == "darwin":
-        base = _home() / "Library" / "Application Support"
+        base = home_folder() / "Library" / "Application Support"
     else:
-        base = _configured("XDG_DATA_HOME") or _home() / ".local" / "share"
+        base = _configured("XDG_DATA_HOME") or home_folder() / ".local" / "share"
     return base / "LightSeg"
 
 
@@ -34,7 +34,7 @@ def _configured(variable: str) -> Path | None:
     return path if path.is_absolute() else None
 
 
-def _home() -> Path:
+def home_folder() -> Path:
     """Return the user's home; `NOWHERE` for a user whom the system does not know, as in containers."""
     with suppress(RuntimeError):
         home = Path.home()
