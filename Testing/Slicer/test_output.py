@@ -244,6 +244,33 @@ def test_it_appears_beside_its_volume(make_volume, segment, scene):
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 
+def test_it_is_ready_for_export_to_dicom(make_volume, segment, scene):
+    """What Slicer's export of DICOM segmentations asks of a node, as its source (DICOMSegmentationPlugin) reads it."""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
+    study = hierarchy.CreateStudyItem(patient, "Study")
+    volume = make_volume()
+    volume.SetAttribute("DICOM.instanceUIDs", "2.25.1 2.25.2")
+    hierarchy.CreateItem(study, volume)
+
+    node = segment(volume)
+
+    item = hierarchy.GetItemByDataNode(node)
+    assert hierarchy.GetItemLevel(hierarchy.GetItemParent(item)) == "Study"
+    reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    assert reference.GetAttribute("DICOM.instanceUIDs") == "2.25.1 2.25.2"
+    filled = []
+    for name in names_of(node):
+        one, algorithm, computed = segment_of(node, name), vtk.reference(""), vtk.reference("")
+        assert one.GetTag("DICOM.SegmentAlgorithmType", algorithm) and str(algorithm) == "AUTOMATIC"
+        assert one.GetTag("DICOM.SegmentAlgorithmName", computed) and str(computed) == "LightSeg test-model"
+        assert {"category", "type"} <= set(terms_of(one))
+        scalars = one.GetRepresentation("Binary labelmap").GetPointData().GetArray("ImageScalars")
+        filled.append(scalars is not None and scalars.GetValueRange() != (0, 0))
+    assert filled[:2] == [True, True]
+    assert terms_of(segment_of(node, "CSF")) == {"category": "85756007", "type": "85756007"}
+
+
 def test_a_confidence_volume_is_below_its_volume_and_is_not_shown(make_volume, scene):
     """It keeps its place when the segmentation is deleted, whose branch the application takes for its content."""
     hierarchy = scene.GetSubjectHierarchyNode()

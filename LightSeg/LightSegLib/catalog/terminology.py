@@ -7,6 +7,8 @@ from .card import Code, Terminology
 CATEGORY_CONTEXT = "Segmentation category and type - DICOM master list"
 REGION_CONTEXT = "Anatomic codes - DICOM master list"
 TAG = "TerminologyEntry"  # name of the segment tag that holds the entry
+TISSUE = Code("SCT", "85756007", "Tissue")
+UNSPECIFIED = Terminology(TISSUE, TISSUE)  # Slicer's and DICOM's terms for a segment of which nothing is known
 
 
 def terminology_entry(terminology: Terminology) -> str:

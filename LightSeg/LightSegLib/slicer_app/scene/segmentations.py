@@ -16,7 +16,7 @@ from vtk.util import numpy_support
 from ...catalog.anatomy import SIDE_CODES
 from ...catalog.card import Label
 from ...catalog.sides import sided
-from ...catalog.terminology import TAG, terminology_entry
+from ...catalog.terminology import TAG, UNSPECIFIED, terminology_entry
 from ...core.errors import InputError
 from ...core.i18n import tr as _
 from ...imaging.volume import Segmentation
@@ -33,6 +33,8 @@ from .attributes import (
 from .coordinates import array_of, moved, through, transform_between
 from .transaction import hierarchy_item, scene_transaction
 from .volumes import _described
+
+SCALARS = "ImageScalars"  # the name by which Slicer's DICOM export looks for the voxels of a segment
 
 
 def check_output(segmentationNode: Any, side: str | None = None) -> None:
@@ -195,7 +197,9 @@ def _oriented_image(voxels: np.ndarray, first: np.ndarray, index_to_ras: np.ndar
     part = np.ascontiguousarray(voxels[k[0] : k[1] + 1, j[0] : j[1] + 1, i[0] : i[1] + 1])
     x, y, z = map(int, first)
     image.SetExtent(i[0] + x, i[1] + x, j[0] + y, j[1] + y, k[0] + z, k[1] + z)
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(part.ravel(), deep=True))
+    scalars = numpy_support.numpy_to_vtk(part.ravel(), deep=True)
+    scalars.SetName(SCALARS)
+    image.GetPointData().SetScalars(scalars)
     return image
 
 
@@ -230,8 +234,10 @@ def _add_segment(segments: Any, label: Label, labelmap: Any, side: str | None, a
     for tag in SEGMENT_TAGS:
         if tag in attributes:
             segment.SetTag(tag, attributes[tag])
-    if label.terminology is not None:
-        segment.SetTag(TAG, terminology_entry(label.terminology))
+    # Without terms and algorithm, Slicer exports no DICOM segmentation, or one that a person has drawn.
+    segment.SetTag(TAG, terminology_entry(label.terminology or UNSPECIFIED))
+    segment.SetTag("DICOM.SegmentAlgorithmType", "AUTOMATIC")
+    segment.SetTag("DICOM.SegmentAlgorithmName", f"LightSeg {attributes.get('LightSeg.Model', '')}".strip())
     identifier = segments.GenerateUniqueSegmentID(re.sub(r"\W+", "_", base))
     if not segments.AddSegment(segment, identifier):
         raise RuntimeError(_("The segment {name} could not be added. See the error log.").format(name=name))
