@@ -78,17 +78,20 @@ class CaseProcessor:
         started: float,
     ) -> Row:
         """Read, segment and write a case, and return its row."""
-        from ..imaging.writers import check_holds, write_segmentation
+        from ..imaging.writers import check_holds, source_of, write_segmentation
         from ..rendering.case import draw_case
 
         progress(Progress(_("Reading")))
         volumes = [source.read(batch.settings.allow_gaps) for source in case.channels]
         path = records.segmentation_path(batch, case.id)
         check_holds(path, volumes[0].geometry)
+        source = source_of(path, volumes[0])
         segmentation = _wait_for_space(lambda: self.segment(volumes, batch, threads, progress), progress)
         progress(Progress(_("Writing")))
         _wait_for_space(lambda: records.begin(case.id, batch), progress)
-        _wait_for_space(lambda: write_segmentation(segmentation, path), progress)
+        _wait_for_space(
+            lambda: write_segmentation(segmentation, path, source, batch.settings.reproducible_uids), progress
+        )
         if batch.settings.picture:
             _wait_for_space(lambda: draw_case(volumes[0], segmentation, records.picture_path(batch, case.id)), progress)
         return Row(

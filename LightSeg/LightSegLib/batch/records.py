@@ -72,7 +72,7 @@ class Row:
 
 def segmentation_path(batch: Batch, case: str) -> Path:
     """Return the path of a case's segmentation."""
-    return batch.out / f"{case}.{batch.settings.format}"
+    return batch.out / f"{case}.{batch.settings.ending}"
 
 
 def picture_path(batch: Batch, case: str) -> Path:

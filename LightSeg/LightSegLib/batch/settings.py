@@ -14,7 +14,8 @@ from ..catalog.lookup import as_shipped, finder_of
 from ..inference.options import AS_MODEL, InferenceOptions
 from ..weights.store import WeightStore
 
-FORMATS = ("seg.nrrd", "nrrd", "nii.gz")
+DICOM = "dicom"
+FORMATS = ("seg.nrrd", "nrrd", "nii.gz", DICOM)
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,21 @@ class Settings:
     """How every case of a batch is segmented and written.
 
     Attributes:
-        format: ending of the segmentations; picture: draw one of each case.
+        format: of the segmentations; picture: draw one of each case.
         allow_gaps: interpolate where slices of a DICOM series are missing.
+        reproducible_uids: give equal DICOM segmentations the same UIDs.
     """
 
     options: InferenceOptions = field(default_factory=InferenceOptions)
     format: str = FORMATS[0]
     picture: bool = True
     allow_gaps: bool = False
+    reproducible_uids: bool = False
+
+    @property
+    def ending(self) -> str:
+        """Ending of the segmentations' names, without the dot."""
+        return "dcm" if self.format == DICOM else self.format
 
     def sha256(self) -> str:
         """Return the SHA-256 of everything that the results depend on.
@@ -52,6 +60,8 @@ class Settings:
             fixed["split_sides"] = False
         if self.allow_gaps:
             fixed["allow_gaps"] = True
+        if self.reproducible_uids:
+            fixed["reproducible_uids"] = True
         if options.orientation is not None:
             fixed["orientation"] = options.orientation
         if options.outer_resampling != AS_MODEL:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -122,10 +124,13 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     )
     segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
     segment.add_argument(
-        "--out", type=_path, required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz or .nii"
+        "--out", type=_path, required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz, .nii or .dcm"
     )
     segment.add_argument("--overwrite", action="store_true", help="replace FILE if it exists already")
-    segment.add_argument("--roi", type=_roi, metavar="R,A,S,R,A,S", help="two opposite corners of a box, RAS mm")
+    segment.add_argument(
+        "--roi", type=_roi, metavar="BOX", help="R,A,S,R,A,S: two opposite corners, in mm; or a file with labels"
+    )
+    _add_uids(segment)
     _add_reading(segment)
     _add_license(segment)
     _add_inference_options(segment)
@@ -157,6 +162,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     batch.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="of the segmentations (default: %(default)s)"
     )
+    _add_uids(batch)
     batch.add_argument("--workers", type=_count, metavar="N", help="processes (default: what fits cores and memory)")
     batch.add_argument("--threads", type=_count, metavar="N", help="of each process (default: the cores among them)")
     batch.add_argument(
@@ -308,6 +314,12 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-gaps", action="store_true", help=text)
 
 
+def _add_uids(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for the UIDs of DICOM segmentations."""
+    text = "give a DICOM segmentation of the same images, model and labels the same UIDs each time"
+    parser.add_argument("--reproducible-uids", action="store_true", help=text)
+
+
 def _add_device(parser: argparse.ArgumentParser) -> None:
     """Add the flag for the device."""
     parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -352,8 +364,8 @@ def _words(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _roi(text: str) -> RegionOfInterest:
-    """Return the region of interest of six numbers R1,A1,S1,R2,A2,S2 in mm.
+def _roi(text: str) -> RegionOfInterest | Path:
+    """Return the region of interest of six numbers R1,A1,S1,R2,A2,S2 in mm, or the path of a file.
 
     Raises:
         argparse.ArgumentTypeError: for any other text.
@@ -365,7 +377,11 @@ def _roi(text: str) -> RegionOfInterest:
         if not all(map(math.isfinite, (r1, a1, s1, r2, a2, s2))):
             raise ValueError
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not six numbers R,A,S,R,A,S in mm, joined by commas") from None
+        if text.strip() and os.path.isfile(text):  # noqa: PTH113 (also asked of names that no path can have)
+            return Path(text)
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is neither six numbers R,A,S,R,A,S in mm, joined by commas, nor a file"
+        ) from None
     return RegionOfInterest.from_ras(r1, a1, s1, r2, a2, s2)
 
 

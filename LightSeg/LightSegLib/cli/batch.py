@@ -29,7 +29,13 @@ def _batch(arguments: argparse.Namespace) -> None:
     from ..batch.settings import Settings
 
     silence_itk()
-    settings = Settings(options_of(arguments), arguments.format, not arguments.no_pictures, arguments.allow_gaps)
+    settings = Settings(
+        options_of(arguments),
+        arguments.format,
+        not arguments.no_pictures,
+        arguments.allow_gaps,
+        arguments.reproducible_uids,
+    )
     name = DASK if arguments.scheduler else arguments.engine
     engine = Engine(name, arguments.workers, arguments.threads, arguments.scheduler or "")
     progress = ProgressLine(arguments.quiet)

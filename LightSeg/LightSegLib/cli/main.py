@@ -123,8 +123,9 @@ def _check_current_folder() -> None:
 
 def _segment(arguments: argparse.Namespace) -> None:
     """Run `lightseg segment`."""
+    from ..imaging.label_sources import region_of
     from ..imaging.readers import read_volume
-    from ..imaging.writers import check_holds, check_output, write_segmentation
+    from ..imaging.writers import check_holds, check_output, source_of, write_segmentation
     from ..inference.segmenter import Segmenter
 
     silence_itk()
@@ -140,14 +141,16 @@ def _segment(arguments: argparse.Namespace) -> None:
     volumes = [read_volume(path, allow_gaps=arguments.allow_gaps) for path in inputs]
     for volume in volumes:
         check_holds(out, volume.geometry)
+    source = source_of(out, volumes[0])
+    roi = region_of(arguments.roi) if isinstance(arguments.roi, Path) else arguments.roi
     segmenter = Segmenter(card, options_of(arguments))
     progress = ProgressLine(arguments.quiet)
     try:
-        segmentation = segmenter.segment(volumes, roi=arguments.roi, progress=progress)
+        segmentation = segmenter.segment(volumes, roi=roi, progress=progress)
     finally:
         progress.clear()
     _check_free(out, arguments.overwrite)  # again: the computation took its time
-    write_segmentation(segmentation, out)
+    write_segmentation(segmentation, out, source, arguments.reproducible_uids)
     if arguments.quiet:
         return
     provenance = segmentation.provenance

@@ -12,8 +12,9 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..imaging.geometry import Geometry
-from ..imaging.readers import IMAGE_ENDINGS, case_name, is_image, read_labels
-from ..imaging.volume import check_labels
+from ..imaging.label_sources import is_label_file, read_label_pair
+from ..imaging.readers import IMAGE_ENDINGS, is_image
+from ..imaging.readers import case_name as name_of_image
 
 TOLERANCE_MM = 1.0
 # share of a square that is inside when 0 to 4 of its corners do and the border runs through edge midpoints
@@ -66,7 +67,8 @@ def evaluate_folders(
 ) -> list[Row]:
     """Compare every label map in `predictions` with the file of the same case name in `labels`.
 
-    Both may also be single files. Expert files without a prediction are not compared.
+    Label maps may be DICOM segmentations or structures (RTSTRUCT). Both may also be single files. Expert files without
+    a prediction are not compared.
 
     Raises:
         InputError: for a missing folder or partner, and for grids or voxels that do not compare.
@@ -91,23 +93,8 @@ def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping
     Raises:
         InputError: if they do not compare.
     """
-    predicted, geometry = read_labels(prediction)
-    expected, expected_geometry = read_labels(label)
-    if not geometry.matches(expected_geometry):
-        raise InputError(
-            _(
-                "{prediction} and {label} do not have the same grid ({grid} and {other}). "
-                "Segment the image on which the label map was drawn, or resample one to the other."
-            ).format(
-                prediction=prediction.name,
-                label=label.name,
-                grid=_size(geometry.shape),
-                other=_size(expected_geometry.shape),
-            )
-        )
-    check_labels(predicted, prediction.name)
-    check_labels(expected, label.name)
-    return compare_labels(case, predicted, expected, geometry, label_names)
+    pair = read_label_pair(prediction, label)
+    return compare_labels(case, pair.first, pair.second, pair.geometry, label_names or pair.names)
 
 
 def compare_labels(
@@ -220,14 +207,15 @@ def _weighted_percentile(values: np.ndarray, weights: np.ndarray, share: float) 
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the visible image files of a folder, sorted.
+    """Return the visible images and DICOM files with labels in a folder, sorted.
 
     Raises:
         InputError: if there is none.
     """
     if not folder.is_dir():
         raise InputError(_("{folder} is not a folder. Check the path and the spelling.").format(folder=folder))
-    found = sorted(path for path in folder.iterdir() if is_image(path))
+    visible = (path for path in folder.iterdir() if path.name[0] != ".")
+    found = sorted(path for path in visible if is_image(path) or is_label_file(path))
     if not found:
         raise InputError(
             _("{folder} does not contain images. Choose a folder with {endings} files.").format(
@@ -235,6 +223,11 @@ def image_files(folder: Path) -> list[Path]:
             )
         )
     return found
+
+
+def case_name(path: Path) -> str:
+    """Return the name of a label file without its ending: what pairs a prediction with its label map."""
+    return path.stem if path.suffix.lower() == ".dcm" else name_of_image(path)
 
 
 def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
@@ -258,8 +251,3 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
             ).format(count=len(lonely), first=lonely[0], folder=labels)
         )
     return [(case, path, expert) for case, path, expert in pairs if expert is not None]
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    """Return a shape [k, j, i] as text, i first."""
-    return " x ".join(map(str, shape[::-1]))

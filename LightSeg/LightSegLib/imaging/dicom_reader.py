@@ -82,7 +82,7 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
     if unused:
         reading["left_over"] = unused
         notices.append(_unused(path.name, unused))
-    return Volume(voxels, geometry, path.name.split(".")[0] or "volume", reading, tuple(notices))
+    return Volume(voxels, geometry, path.name.split(".")[0] or "volume", reading, tuple(notices), grid)
 
 
 def _unused_frames(chosen: Series, series: Sequence[Series], found: DicomFiles) -> list[str]:

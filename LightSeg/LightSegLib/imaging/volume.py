@@ -14,6 +14,7 @@ from .geometry import Geometry
 
 if TYPE_CHECKING:
     from ..catalog.card import Label, Total
+    from .dicom.grid import Grid
 
 LARGEST_LABEL = 32767
 LARGEST_VALUE, SMALLEST_RANGE = 1e37, 1e-30  # beyond which numbers of float32 and their squares are 0 or infinite
@@ -31,6 +32,7 @@ class Volume:
         name: for messages.
         reading: what was done to read it from a file, as JSON has it.
         notices: what a user should know about that.
+        slices: the DICOM slices that it was made of, as they are stored; None for any other source.
     """
 
     voxels: np.ndarray
@@ -38,6 +40,7 @@ class Volume:
     name: str = "volume"
     reading: dict[str, Any] = field(default_factory=dict)
     notices: tuple[Message, ...] = ()
+    slices: Grid | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if tuple(self.voxels.shape) != tuple(self.geometry.shape):

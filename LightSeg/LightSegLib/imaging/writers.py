@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -14,29 +15,42 @@ from ..core.errors import OutputError
 from ..core.i18n import tr as _
 from .geometry import Geometry
 from .label_files import write_nifti, write_nrrd
-from .volume import Segmentation
+from .source_images import SourceImages, source_images
+from .volume import Segmentation, Volume
 from .write_check import check_written
 
 PROVENANCE = "LightSeg_Provenance"  # field of a .seg.nrrd file's header
 NIFTI_ENDINGS = (".nii.gz", ".nii")
-ENDINGS = (".seg.nrrd", ".nrrd", *NIFTI_ENDINGS)
+DICOM_ENDING = ".dcm"
+ENDINGS = (".seg.nrrd", ".nrrd", *NIFTI_ENDINGS, DICOM_ENDING)
+STRUCTURES_ENDING = ".rtstruct.dcm"
 
 
-def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
-    """Write labels on the input's grid as `.seg.nrrd`, `.nrrd`, `.nii.gz` or `.nii`.
+def write_segmentation(
+    segmentation: Segmentation,
+    path: str | Path,
+    source: SourceImages | None = None,
+    reproducible_uids: bool = False,
+) -> None:
+    """Write labels as `.seg.nrrd`, `.nrrd`, `.nii.gz` or `.nii` on the input's grid, or as `.dcm` on its slices.
 
     `.seg.nrrd` is 3D Slicer's segmentation file: it also holds the names, colors, terminology and provenance.
 
     Args:
         segmentation: labels; voxels become uint8, or uint16 where a label value needs it.
         path: of the file; its ending is the format.
+        source: the images that a DICOM segmentation refers to, as `source_of` gives them.
+        reproducible_uids: give equal DICOM segmentations the same UIDs.
 
     Raises:
-        OutputError: with nothing left behind, for an unknown ending, a missing or unwritable folder, a full disk, and
-            for a sheared grid in NIfTI, which cannot hold one.
+        OutputError: with nothing left behind, for an unknown ending, a missing or unwritable folder, a full disk, for a
+            sheared grid in NIfTI, which cannot hold one, and for `.dcm` without a source.
     """
     path = Path(path)
     check_output(path)
+    if path.name.lower().endswith(DICOM_ENDING):
+        _write_dicom(segmentation, path, source, reproducible_uids)
+        return
     check_holds(path, segmentation.geometry)
     largest = max(label.value for label in segmentation.labels)
     voxels = segmentation.voxels.astype(np.uint8 if largest <= 255 else np.uint16)
@@ -47,6 +61,53 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
             described = path.name.lower().endswith(".seg.nrrd")
             write_nrrd(part, voxels, segmentation.geometry, _segment_metadata(segmentation) if described else {})
         check_written(part, voxels)
+
+
+def source_of(path: str | Path, volume: Volume) -> SourceImages | None:
+    """Return the images that an output file refers to, None unless it is a DICOM file; ask before a long computation.
+
+    Args:
+        path: of the file to write.
+        volume: the one that is segmented.
+
+    Raises:
+        OutputError: for a volume that is not of a DICOM series, and without the package highdicom.
+        InputError: for a series that no DICOM segmentation can refer to.
+    """
+    if not Path(path).name.lower().endswith(DICOM_ENDING):
+        return None
+    if volume.slices is None:
+        raise _no_series(Path(path))
+    from .dicom_segmentation_writer import check_writable
+
+    source = source_images(volume.slices)
+    check_writable(source)
+    return source
+
+
+def _write_dicom(segmentation: Segmentation, path: Path, source: SourceImages | None, reproducible_uids: bool) -> None:
+    """Write a DICOM segmentation, and read it again before it gets its name."""
+    from .dicom_segmentation_reader import read_dicom_segmentation
+    from .dicom_segmentation_writer import write_dicom
+    from .source_images import on_original_slices
+
+    if source is None:
+        raise _no_series(path)
+    with atomic_write(path) as part:
+        write_dicom(segmentation, part, source, reproducible_uids)
+        written = on_original_slices(segmentation.voxels, segmentation.geometry, source.grid)
+        if not read_dicom_segmentation(part).holds(written, source.grid.places):
+            raise OSError(errno.EIO, "the file could not be written completely")
+
+
+def _no_series(path: Path) -> OutputError:
+    """Return the error for a DICOM file of something else than a DICOM series."""
+    return OutputError(
+        _(
+            "{file} would be a DICOM segmentation, which refers to the slices of a DICOM series, but the input "
+            "is not one. Choose the DICOM series as input, or write .seg.nrrd or NIfTI."
+        ).format(file=path.name)
+    )
 
 
 def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
@@ -61,6 +122,12 @@ def check_output(path: str | Path, endings: tuple[str, ...] = ENDINGS) -> None:
             _("{file} does not have a supported file extension. Use one of {endings}.").format(
                 file=path.name or repr(str(path)), endings=", ".join(endings)
             )
+        )
+    if path.name.lower().endswith(STRUCTURES_ENDING):
+        raise OutputError(
+            _(
+                "{file} would be a set of contours (RTSTRUCT), which LightSeg does not write. Use .dcm or .seg.nrrd."
+            ).format(file=path.name)
         )
     if path.name.lower() in endings:
         raise OutputError(

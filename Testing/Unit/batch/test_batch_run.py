@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from batch_cases import (
@@ -407,6 +408,25 @@ def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: P
     with (out / "skipped_inputs.csv").open(newline="", encoding="utf-8") as stream:
         (left_out,) = csv.DictReader(stream)
     assert left_out["what"].startswith(str(tree / "B")) and left_out["reason"] == "is CT, but the model needs MR"
+
+
+def test_a_batch_of_dicom_segmentations(tmp_path: Path) -> None:
+    """One for each series; an image of another format fails with a sentence, and keeps no other from being done."""
+    tree, out = tmp_path / "export", tmp_path / "out"
+    write_series(tree / "A", seed=1, patient="A")
+    write_volume(tree / "plain.nii.gz", seed=2)
+    settings = Settings(PLAIN.options, "dicom", picture=False, reproducible_uids=True)
+    assert Settings.sha256(settings) != Settings.sha256(replace(settings, reproducible_uids=False))
+    outcome = run_batch(tree, MODEL, out, settings)
+    assert counts(outcome) == (1, 0, 1)
+    with (out / "results.csv").open(newline="", encoding="utf-8") as stream:
+        rows = {row["case"]: row for row in csv.DictReader(stream)}
+    case = next(name for name in rows if name != "plain")
+    assert "refers to the slices of a DICOM series" in rows["plain"]["error"]
+    data = pydicom.dcmread(out / f"{case}.dcm")
+    assert len(data.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == len(list((tree / "A").iterdir()))
+    assert not (out / "plain.dcm").exists()
+    assert counts(run_batch(tree, MODEL, out, settings))[1] == 1  # done before
 
 
 def test_what_cannot_be_a_batch_is_reported_at_once(cohort: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import dicom_series
+import pydicom
 import pytest
 import SimpleITK as sitk
 from LightSegLib.cli import main as cli
@@ -41,3 +42,27 @@ def test_a_ct_for_a_model_of_mr_is_reported(
     notice = "series is CT according to its DICOM attributes, but this model was made for MR."
     assert notice in capfd.readouterr().err
     assert any(one.startswith(notice) for one in read_provenance(out)["notices"])
+
+
+def test_dicom_in_and_dicom_out(tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A DICOM segmentation of a DICOM series; of anything else a sentence, before anything is computed."""
+    series = dicom_series.write(tmp_path / "series", dicom_series.slices(PatientName="Secret^Name"))
+    out = tmp_path / "out.dcm"
+    words = ("segment", series, "--model", tiny_model, "--device", "cpu", "--precision", "float32")
+    for _ in range(2):
+        same = [*map(str, words), "--out", str(out), "--overwrite", "--reproducible-uids"]
+        assert cli.main(same) == 0
+        uid = pydicom.dcmread(out).SOPInstanceUID
+    assert cli.main([*map(str, words), "--out", str(tmp_path / "other.dcm")]) == 0
+    assert pydicom.dcmread(tmp_path / "other.dcm").SOPInstanceUID != pydicom.dcmread(out).SOPInstanceUID == uid
+    plain = tmp_path / "out.nrrd"
+    assert cli.main([*map(str, words), "--out", str(plain)]) == 0
+    assert cli.main(["evaluate", str(out), str(plain)]) == 0
+    printed = "".join(capfd.readouterr())
+    assert "1.000" in printed and "Secret" not in printed
+
+    sitk.WriteImage(sitk.ReadImage(str(plain)), str(tmp_path / "image.nii.gz"))
+    refused = ["segment", str(tmp_path / "image.nii.gz"), *map(str, words[2:]), "--out", str(tmp_path / "new.dcm")]
+    assert cli.main(refused) == 2
+    assert "refers to the slices of a DICOM series" in capfd.readouterr().err
+    assert not (tmp_path / "new.dcm").exists()

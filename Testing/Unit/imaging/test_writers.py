@@ -210,6 +210,10 @@ def test_both_matrices_of_a_nifti_file_are_the_grids(tmp_path: Path, handed: int
         expected = np.diag([-1, -1, 1, 1]) @ geometry.index_to_world
         np.testing.assert_allclose(image.get_sform(), expected, atol=1e-5)
         np.testing.assert_allclose(image.get_qform(), expected, atol=1e-5)
+        assert image.header["sform_code"] == image.header["qform_code"] == 1
+        by_itk = sitk.ReadImage(str(tmp_path / "out.nii"))
+        corner = by_itk.TransformIndexToPhysicalPoint((4, 3, 2))
+        np.testing.assert_allclose(corner, (geometry.index_to_world @ [4, 3, 2, 1])[:3], atol=1e-4)
         assert image.header.get_xyzt_units()[0] == "mm"
 
 

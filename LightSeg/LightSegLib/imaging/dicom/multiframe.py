@@ -44,14 +44,14 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
     found = []
     for index in range(min(count, len(own) + 1)):  # the first that is not described represents all such
         groups = (own[index] if index < len(own) else None, shared)
-        facts = placed({name: _texts(groups, GROUPS[name], name) or texts(data, name) for name in PLACE})
+        facts = placed({name: group_texts(groups, GROUPS[name], name) or texts(data, name) for name in PLACE})
         if not own:
             facts["problem"] = UNPLACED
         elif index >= len(own):
             facts["problem"] = _(
                 "has {count} frames, but gives a position for only {placed} of them. Export it again."
             ).format(count=count, placed=len(own))
-        thickness = next(iter(_texts(groups, "PixelMeasuresSequence", "SliceThickness")), "")
+        thickness = next(iter(group_texts(groups, "PixelMeasuresSequence", "SliceThickness")), "")
         found.append(
             Frame(
                 path=path,
@@ -81,19 +81,19 @@ def _dimensions(data: Any) -> list[str]:
 
 def _traits(groups: tuple[Any, Any], dimensions: list[str]) -> tuple[tuple[str, str], ...]:
     """Return what may distinguish frames at the same position: echo, phase and the like."""
-    traits = [(word, "\\".join(_texts(groups, *where))) for where, word in TRAITS.items()]
-    indices = _texts(groups, "FrameContentSequence", "DimensionIndexValues")
+    traits = [(word, "\\".join(group_texts(groups, *where))) for where, word in TRAITS.items()]
+    indices = group_texts(groups, "FrameContentSequence", "DimensionIndexValues")
     traits += [(word, value) for word, value in zip(dimensions, indices, strict=False) if word]
     return tuple((word, sys.intern(value)) for word, value in traits if value)
 
 
 def _place_in_stack(groups: tuple[Any, Any]) -> int | None:
     """Return the number of a frame in its stack, or None if it is not stated."""
-    value = number(next(iter(_texts(groups, "FrameContentSequence", "InStackPositionNumber")), ""))
+    value = number(next(iter(group_texts(groups, "FrameContentSequence", "InStackPositionNumber")), ""))
     return None if value is None else int(value)
 
 
-def _texts(groups: tuple[Any, Any], sequence: str, name: str) -> tuple[str, ...]:
+def group_texts(groups: tuple[Any, Any], sequence: str, name: str) -> tuple[str, ...]:
     """Return the values of an attribute in the frame's functional groups, else in the shared ones."""
     for group in groups:
         items = group.get(sequence) if group is not None else None

@@ -1,0 +1,131 @@
+"""Labels of any file that has some: label maps, DICOM segmentations, structures; two on one grid, or their box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.i18n import tr as _
+from .dicom.attributes import text
+from .dicom.files import is_dicom
+from .dicom_segmentation_reader import LABEL_MAP, SEGMENTATION, read_dicom_segmentation
+from .dicom_structures import STRUCTURE_SET, Structures, read_structures
+from .geometry import Geometry
+from .label_planes import LabelPlanes
+from .readers import read_labels
+from .roi import RegionOfInterest
+from .volume import check_labels
+
+
+@dataclass(frozen=True)
+class LabelPair:
+    """Labels [k, j, i] of two files on one grid, and the names that the files give them."""
+
+    first: np.ndarray
+    second: np.ndarray
+    geometry: Geometry
+    names: Mapping[int, str]
+
+
+def read_label_pair(first: Path, second: Path) -> LabelPair:
+    """Read two files onto one grid.
+
+    A label map has the grid of its file. A DICOM segmentation has its slices alone, and structures have none: they are
+    put onto the grid of the other file.
+
+    Raises:
+        InputError: for files that are not labels or not of one grid.
+    """
+    one, other = _read(first), _read(second)
+    names = {
+        value: name for found in (other, one) if not isinstance(found, tuple) for value, name in found.names.items()
+    }
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        if not one[1].matches(other[1]):
+            raise InputError(
+                _(
+                    "{prediction} and {label} do not have the same grid ({grid} and {other}). "
+                    "Segment the image on which the label map was drawn, or resample one to the other."
+                ).format(
+                    prediction=first.name, label=second.name, grid=_size(one[1].shape), other=_size(other[1].shape)
+                )
+            )
+        return LabelPair(one[0], other[0], one[1], names)
+    if isinstance(one, tuple) and not isinstance(other, tuple):
+        return LabelPair(one[0], other.on_grid(one[1], first.name), one[1], names)
+    if isinstance(other, tuple) and not isinstance(one, tuple):
+        return LabelPair(one.on_grid(other[1], second.name), other[0], other[1], names)
+    if isinstance(one, LabelPlanes) and isinstance(other, LabelPlanes):
+        geometry = one.geometry(other)
+        return LabelPair(one.on_grid(geometry, second.name), other.on_grid(geometry, first.name), geometry, names)
+    raise InputError(
+        _(
+            "{first} and {second} have no grid of a whole image in common. "
+            "Give one of them as a label map on the image's grid, such as .seg.nrrd or NIfTI."
+        ).format(first=first.name, second=second.name)
+    )
+
+
+def region_of(path: Path) -> RegionOfInterest:
+    """Return the box around all labels of a file.
+
+    Raises:
+        InputError: for a file that has none.
+    """
+    found = _read(path)
+    if isinstance(found, tuple):
+        labeled = [np.flatnonzero(found[0].any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        if len(labeled[0]):
+            k, j, i = (slice(int(one[0]), int(one[-1]) + 1) for one in labeled)
+            return RegionOfInterest.of_slices((k, j, i), found[1])
+    elif len(points := found.points()):
+        axes = found.axes if isinstance(found, LabelPlanes) else np.eye(3)
+        local = points @ axes
+        low, high = local.min(axis=0), local.max(axis=0)
+        corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
+        return RegionOfInterest(corners @ axes.T)
+    raise InputError(
+        _("{file} has no labels, so it is not a region. Choose a file with labels.").format(file=path.name)
+    )
+
+
+def is_label_file(path: Path) -> bool:
+    """Return whether a DICOM file holds labels."""
+    return _kind(path) in (SEGMENTATION, LABEL_MAP, STRUCTURE_SET)
+
+
+def _read(path: Path) -> tuple[np.ndarray, Geometry] | LabelPlanes | Structures:
+    """Return the labels of a file: on its grid, on planes, or as contours.
+
+    Raises:
+        InputError: for a file that is not labels.
+    """
+    kind = _kind(path)
+    if kind in (SEGMENTATION, LABEL_MAP):
+        return read_dicom_segmentation(path)
+    if kind == STRUCTURE_SET:
+        return read_structures(path)
+    voxels, geometry = read_labels(path)
+    check_labels(voxels, path.name)
+    return voxels, geometry
+
+
+def _kind(path: Path) -> str:
+    """Return the SOP class of a DICOM file, or nothing."""
+    import pydicom
+
+    try:
+        if not is_dicom(path):
+            return ""
+        return text(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]), "SOPClassUID")
+    except Exception:  # whatever pydicom stumbles over in bytes of strangers: reading it next reports it
+        return ""
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    """Return a shape [k, j, i] as text, i first."""
+    return " x ".join(map(str, shape[::-1]))
