@@ -23,6 +23,17 @@ def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
     return [card for _, card in sorted(ranked, key=lambda entry: entry[0])]
 
 
+def found_structures(card: Card, words: str | Sequence[str]) -> list[str]:
+    """Return the names of a model's structures in which one of the words is found, where not all of them are."""
+    wanted = _wanted(words)
+    found = [
+        label.name
+        for label in card.result_labels
+        if any(_begins(text, word) for text in (label.name, label.original or "", _meaning(label)) for word in wanted)
+    ]
+    return found if len(found) < len(card.result_labels) else []
+
+
 def search_not_offered(words: str | Sequence[str]) -> list[NotOffered]:
     """Return what the families have but LightSeg does not, where it fits all words; nothing without words."""
     wanted = _wanted(words)

@@ -85,12 +85,19 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         return added
 
     models = command("models", "List the models, or those that fit all words.")
-    models.add_argument("words", nargs="*", metavar="WORD", help="searched in title, modality and structures")
+    models.add_argument("words", nargs="*", metavar="WORD", help="searched in title, structures, modality and family")
+    models.add_argument("--family", default="", help="only the models of a family, such as totalsegmentator")
+    models.add_argument("--modality", type=str.casefold, default="", help="only for such images: CT, MR, ...")
+    models.add_argument(
+        "--search", action="append", default=[], metavar="WORDS", help="as WORD, such as iliopsoas or 'Left kidney'"
+    )
+    models.add_argument("--all", action="store_true", help="list the parts of models of several parts, too")
     models.add_argument("--json", action="store_true", help="print a JSON list")
 
     info = command("info", "Describe one model.")
     info.add_argument("model", metavar="MODEL", help="model id, or the path of a model folder")
     info.add_argument("--json", action="store_true", help="print the model card")
+    info.add_argument("--labels", action="store_true", help="list every label: value, name, the authors' name, code")
 
     imported = command(
         "import", "Add a model: an nnU-Net v2 results folder or archive, a checkpoint, a LightSeg folder."

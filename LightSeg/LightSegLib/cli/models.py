@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..catalog.card import Card, Preprocessing, Resampling, Weights
 from ..catalog.card_file import card_to_dict
-from ..catalog.lookup import all_cards, bad_cards, find_card, remove_model, with_finder
-from ..catalog.search import search
+from ..catalog.condensed import condensed
+from ..catalog.lookup import all_cards, find_card, remove_model, with_finder
 from ..catalog.sides import possible_labels
 from ..core.errors import InputError, LightSegError
 from ..core.i18n import tr as _
@@ -19,58 +19,16 @@ from ..core.plain_text import public_address
 from ..weights.download import ROOM
 from ..weights.sources import origin
 from ..weights.store import WeightStore
+from ..weights.verified import is_unverified
+from .model_list import list_models
 from .printing import WIDTH, ProgressLine, megabytes, nested, say, table, wrapped
 
-
-def _models(arguments: argparse.Namespace) -> None:
-    """Run `lightseg models`."""
-    store = WeightStore()
-    cards = search(all_cards(), arguments.words)
-    bad = {} if arguments.words else bad_cards()
-    if arguments.json:
-        rows = [_summary(card, store) for card in cards]
-        rows += [{"id": name, "state": "bad", "reason": reason} for name, reason in bad.items()]
-        say(json.dumps(rows, indent=2, ensure_ascii=False))
-    elif cards:
-        header = ("ID", "MODALITY", "STATE", "TIME", "TITLE")
-        rows_of_cards = [(card.id, card.modality, _state(card, store), _time(card), card.title) for card in cards]
-        say(table([header, *rows_of_cards, *((name, "", "bad", "", reason) for name, reason in bad.items())]))
-    else:
-        say("No model fits. Use fewer or other words; 'lightseg models' lists all.")
-
-
-def _time(card: Card) -> str:
-    """Return how long a run took where it was measured."""
-    return "" if card.measured is None else f"{card.measured.seconds:.0f} s"
-
-
-def _summary(card: Card, store: WeightStore) -> dict[str, object]:
-    """Return the fields of a card that the list shows."""
-    return {
-        "id": card.id,
-        "title": card.title,
-        "modality": card.modality,
-        "state": store.state(card),
-        "unverified": card.unverified,
-        "was_run": card.was_run,
-        "seconds": None if card.measured is None else card.measured.seconds,
-        "memory_mb": None if card.measured is None else card.measured.memory_mb,
-        "size": card.weights.size,
-        "checked_by": _checked_by(card.weights),
-        "labels": [label.name for label in card.result_labels],
-    }
-
-
-def _checked_by(weights: Weights) -> str:
-    """Return what a first download is compared with."""
-    if weights.parts or weights.sha256:
-        return "sha256"
-    return "git_blob" if weights.git_blob else "size" if weights.size else ""
+MOST_LABELS = 24  # that are listed with their values among other facts
 
 
 def _state(card: Card, store: WeightStore) -> str:
     """Return the state of a card's weights, and whether the model is unverified."""
-    return store.state(card) + (", unverified" if card.unverified else "")
+    return store.state(card) + (", unverified" if is_unverified(card) else "")
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -81,6 +39,9 @@ def _info(arguments: argparse.Namespace) -> None:
         for source in facts_of_card["weights"]["sources"]:
             source.update({"url": public_address(source["url"])} if "url" in source else {})
         say(json.dumps(facts_of_card, indent=2, ensure_ascii=False))
+        return
+    if arguments.labels:
+        _print_labels(card)
         return
     weights = card.weights
     facts = {
@@ -98,7 +59,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "Network": card.network,
         "Folds": _folds(card),
         "Region": _region(card),
-        "Labels": ", ".join(f"{label.value} {label.name}" for label in possible_labels(card)),
+        "Labels": _labels(card),
         "Totals": ", ".join(total.name for total in card.totals),
         "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
         "Archive": _archive(weights),
@@ -121,6 +82,24 @@ def _info(arguments: argparse.Namespace) -> None:
         )
     if card.performance:
         say(nested({"Performance": card.performance}))
+
+
+def _labels(card: Card) -> str:
+    """Return the labels of a model with their values, or of one with many a summary."""
+    labels = possible_labels(card)
+    if len(labels) <= MOST_LABELS:
+        return ", ".join(f"{label.value} {label.name}" for label in labels)
+    names = "; ".join(condensed(label.name for label in labels))
+    return f"{len(labels)} ('lightseg info {card.id} --labels' lists each): {names}"
+
+
+def _print_labels(card: Card) -> None:
+    """Print every label: value, name, the authors' word and the code of its standard term."""
+    rows = [("VALUE", "NAME", "AUTHORS' NAME", "CODE")]
+    for label in possible_labels(card):
+        code = f"{label.terminology.type.scheme} {label.terminology.type.value}" if label.terminology else ""
+        rows.append((str(label.value), label.name, label.original or "", code))
+    say(table(rows))
 
 
 def _spacing(preprocessing: Preprocessing) -> str:
@@ -321,7 +300,7 @@ def _path(arguments: argparse.Namespace) -> None:
 
 
 MODEL_COMMANDS = {
-    "models": _models,
+    "models": list_models,
     "info": _info,
     "import": _import,
     "remove": _remove_model,

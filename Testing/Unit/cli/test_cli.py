@@ -62,6 +62,41 @@ def test_models_lists_own_models_and_their_state(
     assert ["complete", "MR", "user", "Tiny"] in [line.split() for line in out.splitlines()]
 
 
+def test_a_family_is_listed_without_the_parts_of_its_models(run: Run) -> None:
+    code, out, _ = run("models", "--family", "totalsegmentator", "--modality", "ct")
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+    assert code == 0 and "total-ct" in listed and "body-mr" not in listed and "total-ct-organs" not in listed
+    (line,) = [line for line in out.splitlines() if line.startswith("  total-ct ")]
+    assert line.split()[:6] == ["total-ct", "CT", "1170", "MB", "available", "*"]  # the sum of five downloads
+    assert "lightseg verify" in out and "Not offered: heartchambers_highres, appendicular_bones, " in out
+    code, out, _ = run("models", "--family", "Total Segmentator", "--all")
+    assert code == 0 and "  total-ct-organs " in out
+
+
+def test_a_structure_is_found_with_the_models_that_have_it(run: Run) -> None:
+    code, out, _ = run("models", "--search", "iliopsoas", "--family", "totalsegmentator")
+    (line,) = [line for line in out.splitlines() if line.startswith("  total-ct-fast ")]
+    assert code == 0 and line.endswith("(CT, fast): Left iliopsoas, Right iliopsoas")
+    assert "  liver-vessels-ct " not in out
+
+
+def test_a_search_without_result_is_an_error_with_the_reason(run: Run) -> None:
+    code, out, error = run("models", "xylophone")
+    assert (code, out) == (2, "") and "No model fits" in error
+    code, out, error = run("models", "coronary")
+    assert (code, out) == (2, "") and "coronary_arteries" in error and "license of the authors" in error
+    code, out, error = run("models", "--family", "nosuch")
+    assert (code, out) == (2, "") and "CADS, " in error
+
+
+def test_info_tells_many_labels_in_few_lines(run: Run) -> None:
+    code, out, _ = run("info", "total-ct")
+    assert code == 0 and "Rib 1 to 12 (left, right)" in out and len(out.splitlines()) < 40
+    code, out, _ = run("info", "total-ct", "--labels")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0 and len(lines) == 118 and ["5", "Liver", "liver", "SCT", "10200004"] in lines
+
+
 def test_models_and_help_do_not_load_torch() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(LIBRARY)!r}); from LightSegLib.cli.main import main; "
