@@ -60,9 +60,9 @@ NAMES = {  # where no rule gives what is said
     "sigmoid": "Sigmoid colon",
     "spinal_channel": "Spinal canal",
     "vascular": "Vessels",
-    "vertebra_body": "Vertebra bodies",
-    "vertebra_posterior_elements": "Posterior elements of the vertebra",
-    "vertebrae_body": "Bodies of vertebrae",
+    "vertebra_body": "Vertebral bodies",
+    "vertebra_posterior_elements": "Posterior elements of vertebrae",
+    "vertebrae_body": "Vertebral bodies",
 }
 
 
