@@ -318,6 +318,7 @@ def test_the_result_shows_where_it_came_from(ready):
         "largest_component": "whole",
         "orientation": None,
         "outer_resampling": "model",
+        "structures": [],
     }
     assert corners.shape == (8, 3) and corners.min(0).tolist() == [-43.0, -0.5, -31.5], "the box, in LPS mm"
     assert node.GetAttribute("LightSeg.ComputedIn") == "float32"

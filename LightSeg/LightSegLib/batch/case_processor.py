@@ -120,15 +120,16 @@ class CaseProcessor:
         Raises:
             ModelError: if the model is another than the batch was begun with.
         """
-        from ..catalog.lookup import card_of, with_finder
+        from ..catalog.lookup import card_of
+        from ..catalog.needed import needed_models
         from ..models.archived import ensure_weights
         from .settings import model_sha256
 
         if batch.model_sha256 not in self._cards:
-            card = card_of(batch.model)
-            for needed in with_finder(card):
+            card, structures = card_of(batch.model), batch.settings.options.structures
+            for needed in needed_models(card, structures):
                 ensure_weights(needed)
-            if model_sha256(card) != batch.model_sha256:
+            if model_sha256(card, structures) != batch.model_sha256:
                 raise ModelError(
                     _(
                         "The model {model} on this computer is not the one with which the batch was started. "

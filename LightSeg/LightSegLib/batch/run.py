@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..catalog.lookup import card_of, resolve_model, with_finder
+from ..catalog.lookup import card_of, resolve_model
+from ..catalog.needed import needed_models
 from ..catalog.sides import possible_labels
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
@@ -19,6 +20,7 @@ from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
 from ..models.archived import ensure_weights
 from ..weights.lock import locked
+from ..weights.store import WeightStore
 from . import cluster, local, records
 from .case import Case, SkippedInput
 from .cases import find_cases
@@ -27,7 +29,7 @@ from .folder import RECORDS
 from .output_guard import OutputGuard, record_tables
 from .progress import BatchProgress, BatchState, Callbacks
 from .report import PAGE, write_report
-from .settings import Batch, Settings, model_sha256, weights_sha256
+from .settings import Batch, Settings, model_sha256
 from .worker_limit import WorkerLimit
 
 SKIPPED_INPUTS = "skipped_inputs.csv"
@@ -136,9 +138,11 @@ def plan_batch(
         if count == 0:
             raise InputError(_no_case(input_path, card, skipped_inputs))
         guard.refuse(cases_in(listed))
-        for needed in with_finder(card):
-            ensure_weights(needed, callbacks.progress, callbacks.canceled, settings.options.accept_license)
-        yield BatchPlan(card, replace(batch, model_sha256=model_sha256(card)), listed, count, skipped_inputs)
+        options = settings.options
+        for needed in needed_models(card, options.structures):
+            ensure_weights(needed, callbacks.progress, callbacks.canceled, options.accept_license)
+        batch = replace(batch, model_sha256=model_sha256(card, options.structures))
+        yield BatchPlan(card, batch, listed, count, skipped_inputs)
 
 
 def segment_files(
@@ -196,7 +200,7 @@ def _report(plan: BatchPlan) -> None:
     """Write results table, page and table of skipped inputs."""
     records.write_results(plan.batch, _columns(plan))
     write_report(
-        plan.card, weights_sha256(plan.card), plan.batch, lambda: records.rows(plan.batch), plan.skipped_inputs
+        plan.card, WeightStore().sha256(plan.card), plan.batch, lambda: records.rows(plan.batch), plan.skipped_inputs
     )
     write_table(
         [("what", "reason"), *((one.what, one.reason) for one in plan.skipped_inputs)], plan.batch.out / SKIPPED_INPUTS

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..catalog.card import Card
 from ..catalog.card_file import card_to_dict
-from ..catalog.lookup import as_shipped, finder_of
+from ..catalog.lookup import as_shipped
+from ..catalog.needed import finder_of, parts_of
 from ..inference.options import AS_MODEL, InferenceOptions
 from ..weights.store import WeightStore
 
@@ -66,6 +68,8 @@ class Settings:
             fixed["orientation"] = options.orientation
         if options.outer_resampling != AS_MODEL:
             fixed["outer_resampling"] = options.outer_resampling
+        if options.structures:
+            fixed["structures"] = list(options.structures)
         return _hash(fixed)
 
 
@@ -99,21 +103,23 @@ class Batch:
         return cls(data["model"], data["model_sha256"], Path(data["out"]), settings, data["run"], data["backend"])
 
 
-def model_sha256(card: Card) -> str:
-    """Return the SHA-256 of a card and its weights, which are on this computer already, and of those of its finder.
+def model_sha256(card: Card, structures: Iterable[str] = ()) -> str:
+    """Return the SHA-256 of a card and its weights, which are on this computer already, and of all models it needs.
+
+    Args:
+        card: of the model.
+        structures: that are wanted, for which other models may be needed.
 
     Raises:
-        ModelError: if the model that finds its place is not here.
+        ModelError: if a model that it needs is not here.
+        InputError: for structures that the model does not have.
     """
-    facts: dict[str, Any] = {"card": card_to_dict(as_shipped(card)), "weights": weights_sha256(card)}
-    finder = finder_of(card)
-    return _hash(facts if finder is None else facts | {"finder": model_sha256(finder)})
-
-
-def weights_sha256(card: Card) -> str | None:
-    """Return the SHA-256 of the weights file as its authors published it, or of what was made of their folder."""
-    record = WeightStore().record(card)
-    return record.sha256 if record and record.file else card.weights.sha256
+    facts: dict[str, Any] = {"card": card_to_dict(as_shipped(card)), "weights": WeightStore().sha256(card)}
+    if finder := finder_of(card, structures):
+        facts["finder"] = model_sha256(finder)
+    if parts := parts_of(card, structures):
+        facts["parts"] = [model_sha256(own) for _part, own in parts]
+    return _hash(facts)
 
 
 def _hash(value: object) -> str:

@@ -125,12 +125,29 @@ class RegionFrom:
         labels: values of its labels, around which the box is.
         margin_mm: between them and the sides of the box.
         by_side: the labels of either side have a box of their own, and what is found in it is named left or right.
+        whole_numbers: the image in the box is truncated to whole numbers.
     """
 
     model: str
     labels: tuple[int, ...]
     margin_mm: float
     by_side: bool = False
+    whole_numbers: bool = False
+
+
+@dataclass(frozen=True)
+class Rough:
+    """A quick model that shows, by labels of the same names, where single structures of another one are.
+
+    Attributes:
+        model: its id.
+        margin_mm: between its labels and the sides of the box.
+        whole_numbers: the image in the box is truncated to whole numbers.
+    """
+
+    model: str
+    margin_mm: float
+    whole_numbers: bool = False
 
 
 @dataclass(frozen=True)
@@ -299,7 +316,8 @@ class Archive:
 class Weights:
     """The weights file: its name, and what is known beforehand of its size in bytes, SHA-256 and git blob id.
 
-    A file without sources is beside the card or in `Resources/Models`; others are downloaded.
+    A file without sources is beside the card or in `Resources/Models`; others are downloaded. A card with parts has no
+    file of its own.
 
     Attributes:
         parts: where a model is published as several files, these; `file` is then the archive that LightSeg makes of
@@ -357,6 +375,7 @@ class Card:
         non_commercial: the license forbids commercial use, so it must be accepted before a download.
         totals: sums of labels that tables list after the labels.
         region_from: how the place is found in an image larger than `roi_mm`; None where the user must show it.
+        rough: how the place is found of the structures that a user chose; None to look everywhere.
         parts: other models whose labels make up those of this one, which then has no network of its own; where two
             have a label at one voxel, the later one's counts.
         postprocessing: steps after the network, in their order.
@@ -394,6 +413,7 @@ class Card:
     totals: tuple[Total, ...] = ()
     measured: Measured | None = None
     region_from: RegionFrom | None = None
+    rough: Rough | None = None
     parts: tuple[ModelPart, ...] = ()
     postprocessing: tuple[Step, ...] = ()
     kept: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ from .card import (
     Preprocessing,
     RegionFrom,
     Resampling,
+    Rough,
     Source,
     Step,
     Terminology,
@@ -41,6 +42,7 @@ from .card import (
 )
 
 SCHEMA_VERSION = 1
+PARTS = "parts"  # in place of the name of a weights file, where a model consists of others
 # Fields of cards, and of their resampling, by the names that they once had.
 RENAMED = {
     "licence": "license",
@@ -142,6 +144,8 @@ def card_to_dict(card: Card) -> dict[str, Any]:
         file["sources"] = [{k: v for k, v in source.items() if v} for source in file["sources"]]
     if not data["weights"]["parts"]:
         del data["weights"]["parts"]
+    if card.parts:
+        del data["weights"]
     return dict(_without_none(data))
 
 
@@ -166,7 +170,7 @@ def card_from_dict(data: Any, folder: Path | None = None) -> Card:
 
 def assembled(fields: dict[str, Any], folder: Path | None) -> Card:
     """Return the card of fields that were checked: the objects of a card's JSON, lists as tuples, and its labels."""
-    preprocessing, weights = _with_resampling(fields["preprocessing"]), fields["weights"]
+    preprocessing, weights = _with_resampling(fields["preprocessing"]), fields.get("weights", {"file": PARTS})
     rules = tuple(Normalization(**rule) for rule in preprocessing["normalization"])
     if alignment := preprocessing.get("alignment"):
         preprocessing = preprocessing | {"alignment": Alignment(**alignment)}
@@ -186,6 +190,8 @@ def assembled(fields: dict[str, Any], folder: Path | None) -> Card:
     }
     if region_from := fields.get("region_from"):
         changed["region_from"] = RegionFrom(**region_from)
+    if rough := fields.get("rough"):
+        changed["rough"] = Rough(**rough)
     return Card(**fields | changed, folder=folder)
 
 
@@ -247,11 +253,8 @@ def _check(fields: dict[str, Any]) -> None:
     for n, region in enumerate(fields["inference"].get("regions", ())):
         if region not in values:
             raise FieldError(_("inference.regions[{n}] must be the value of a label").format(n=n))
-    _check_weights(fields["weights"])
+    _check_parts(fields, values)
     _check_steps(fields, values)
-    for n, part in enumerate(fields.get("parts", ())):
-        if not set(part["labels"]) <= {0, *values}:
-            raise FieldError(_("parts[{n}].labels must be values of labels, or 0").format(n=n))
     names = [label["name"] for label in fields["labels"]]
     for n, name in enumerate(names):
         if not name.strip() or ACTING.search(name) or "\n" in name or "\t" in name:  # results hold it in their headers
@@ -270,6 +273,35 @@ def _check(fields: dict[str, Any]) -> None:
             raise FieldError(_("inference.patch_size must be preprocessing.alignment.size in reverse order"))
     if fields.get("sample"):
         _check_file_name(fields["sample"], "sample")
+
+
+def _check_parts(fields: dict[str, Any], values: list[int]) -> None:
+    """Check that a model has either weights of its own or parts.
+
+    Args:
+        fields: of the card.
+        values: of its labels.
+
+    Raises:
+        FieldError: for the first field that does not fit.
+    """
+    parts = fields.get("parts", ())
+    if "weights" in fields:
+        _check_weights(fields["weights"])
+    if bool(parts) == ("weights" in fields):
+        raise FieldError(_("weights must be there unless there are parts, which have their own"))
+    if parts and (fields["network"] or fields["network_arguments"]):
+        raise FieldError(_("network and network_arguments must be empty where there are parts"))
+    if not (parts or fields["network"] or fields.get("metadata_in_weights")):
+        raise FieldError(_("network must not be empty without parts or metadata_in_weights"))
+    for n, part in enumerate(parts):
+        if not set(part["labels"]) <= {0, *values}:
+            raise FieldError(_("parts[{n}].labels must be values of labels, or 0").format(n=n))
+    for name in ("metadata_in_weights", "alignment", "conform"):
+        if parts and (fields.get(name) or fields["preprocessing"].get(name)):
+            raise FieldError(_("{name} must be left out where there are parts").format(name=name))
+    if fields.get("rough") and fields.get("region_from"):
+        raise FieldError(_("rough must be left out where there is region_from, which shows the place already"))
 
 
 def _check_steps(fields: dict[str, Any], values: list[int]) -> None:

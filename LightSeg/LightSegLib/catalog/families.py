@@ -82,8 +82,9 @@ def _card(file: dict[str, Any], entry: dict[str, Any]) -> Card:
         for value, name in enumerate(fields["labels"], start=1)
         if name is not None
     )
-    weights = _weights(fields["weights"]) if "weights" in fields else {"file": "parts"}
-    return assembled(_as_tuples(fields | {"weights": weights}) | {"labels": labels}, FAMILIES_FOLDER)
+    if "weights" in fields:
+        fields["weights"] = _weights(fields["weights"])
+    return assembled(_as_tuples(fields) | {"labels": labels}, FAMILIES_FOLDER)
 
 
 @functools.cache

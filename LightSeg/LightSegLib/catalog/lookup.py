@@ -157,54 +157,6 @@ def card_of(model: str) -> Card:
     )
 
 
-def finder_of(card: Card) -> Card | None:
-    """Return the card of the model that finds this one's place; None for a card without `region_from`.
-
-    Raises:
-        ModelError: if that model is not here, or cannot find a place.
-    """
-    rule = card.region_from
-    if rule is None:
-        return None
-    try:
-        finder = card_of(rule.model)
-    except UnknownModelError as error:
-        raise ModelError(
-            _(
-                "The model '{title}' locates its structure with the model '{finder}', "
-                "which is not on this computer. Import that model, "
-                "or set a region of interest around the structure."
-            ).format(title=card.title, finder=rule.model)
-        ) from error
-    if missing := sorted(set(rule.labels) - {label.value for label in finder.labels}):
-        raise ModelError(
-            _(
-                "The model '{title}' locates its structure with label {value} of the model '{finder}', "
-                "which does not have this label. Correct region_from in its card, "
-                "or set a region of interest around the structure."
-            ).format(title=card.title, value=missing[0], finder=rule.model)
-        )
-    if finder.region_from is not None or finder.roi_mm is not None:
-        raise ModelError(
-            _(
-                "The model '{title}' locates its structure with the model '{finder}', "
-                "which needs a region of interest itself. Correct region_from in its card, "
-                "or set a region of interest around the structure."
-            ).format(title=card.title, finder=rule.model)
-        )
-    return finder
-
-
-def with_finder(card: Card) -> tuple[Card, ...]:
-    """Return all models of which a run needs the weights: the one that finds the place, and this one.
-
-    Raises:
-        ModelError: as `finder_of`.
-    """
-    finder = finder_of(card)
-    return (card,) if finder is None else (finder, card)
-
-
 def remove_model(card: Card) -> None:
     """Delete an imported model, card and weights.
 

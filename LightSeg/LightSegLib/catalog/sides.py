@@ -61,6 +61,15 @@ def split_labels(card: Card) -> tuple[Label, ...]:
     return tuple(labels)
 
 
+def base_value(card: Card, value: int) -> int:
+    """Return the value that a label has in the card, whichever side was added to it."""
+    own = {label.value for label in card.labels}
+    shifts = [right_step(card)] if card.inference.paired else []
+    if card.region_from is not None and card.region_from.by_side:
+        shifts += [value_shift(card, side) for side in SIDES]
+    return next((base for shift in (0, *shifts) if (base := value - shift) in own), value)
+
+
 def possible_labels(card: Card) -> tuple[Label, ...]:
     """Return all labels that results of the model may have: its own, and where it finds its places by side, those."""
     by_side = card.region_from is not None and card.region_from.by_side

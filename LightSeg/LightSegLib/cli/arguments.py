@@ -343,10 +343,12 @@ def _add_inference_options(parser: argparse.ArgumentParser) -> None:
             flag = f"no-{flag}" if option.default else flag
             parser.add_argument(f"--{flag}", action=action, dest=option.name, help=text)
             continue
-        kind = {"device": _device, "tile_overlap": _overlap, "orientation": _orientation}.get(option.name, str)
+        kind = {"device": _device, "tile_overlap": _overlap, "orientation": _orientation, "structures": _names}.get(
+            option.name, str
+        )
         text += (
             ""
-            if option.default is None or option.name in ("device", "largest_component")
+            if option.default in (None, ()) or option.name in ("device", "largest_component")
             else " (default: %(default)s)"
         )
         choices = option.metadata["choices"] or None
@@ -447,6 +449,18 @@ def _axes(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"([0-2](,[0-2])*)?", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of the axes 0, 1 and 2, joined by commas")
     return tuple(int(part) for part in text.split(",") if part)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return names that are joined by commas.
+
+    Raises:
+        argparse.ArgumentTypeError: where there is none.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError(f"'{text}' has no name of a structure")
+    return names
 
 
 def _overlap(text: str) -> float:

@@ -11,6 +11,7 @@ from ..catalog.anatomy import split_words
 from ..catalog.card import Card, Weights
 from ..catalog.families import NotOffered, not_offered
 from ..catalog.lookup import all_cards, bad_cards
+from ..catalog.needed import own_size
 from ..catalog.search import found_structures, search, search_not_offered
 from ..core.errors import InputError
 from ..core.i18n import joined
@@ -132,7 +133,7 @@ def _grouped(cards: Sequence[Card], store: WeightStore, known: dict[str, Card], 
 def _row(card: Card, store: WeightStore, known: dict[str, Card], words: Sequence[str]) -> tuple[str, ...]:
     """Return a model's line of the table."""
     state = store.state(card)
-    size = None if state in ("bundled", "user") else _size(card, known)
+    size = None if state in ("bundled", "user") else own_size(card, known)
     found = found_structures(card, words)
     more = f", {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     title = card.title + (f": {', '.join(found[:SHOWN])}{more}" if found else "")
@@ -146,14 +147,6 @@ def _time(card: Card) -> str:
         return f"{card.measured.seconds:.0f} s"
     seconds = card.performance.get("published", {}).get("seconds")
     return f"~{seconds / 60:.0f} min" if isinstance(seconds, int | float) else ""
-
-
-def _size(card: Card, known: dict[str, Card]) -> int | None:
-    """Return the bytes of a model's download, of all its parts; None where one is not known."""
-    if not card.parts:
-        return card.weights.size
-    sizes = [_size(known[part.model], known) if part.model in known else None for part in card.parts]
-    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 def _summary(card: Card, store: WeightStore, known: dict[str, Card]) -> dict[str, object]:
@@ -171,7 +164,7 @@ def _summary(card: Card, store: WeightStore, known: dict[str, Card]) -> dict[str
         "was_run": card.was_run,
         "seconds": None if card.measured is None else card.measured.seconds,
         "memory_mb": None if card.measured is None else card.measured.memory_mb,
-        "size": _size(card, known),
+        "size": own_size(card, known),
         "checked_by": _checked_by(card.weights),
         "parts": [part.model for part in card.parts],
         "labels": [label.name for label in card.result_labels],

@@ -11,9 +11,10 @@ from pathlib import Path
 from ..catalog.card import Card, Preprocessing, Resampling, Weights
 from ..catalog.card_file import card_to_dict
 from ..catalog.condensed import condensed
-from ..catalog.lookup import all_cards, find_card, remove_model, with_finder
+from ..catalog.lookup import all_cards, find_card, remove_model
+from ..catalog.needed import all_models, own_models, own_size, size_of
 from ..catalog.sides import possible_labels
-from ..core.errors import InputError, LightSegError
+from ..core.errors import InputError, LightSegError, ModelError
 from ..core.i18n import tr as _
 from ..core.plain_text import public_address
 from ..weights.download import ROOM
@@ -36,7 +37,7 @@ def _info(arguments: argparse.Namespace) -> None:
     card = find_card(arguments.model)
     if arguments.json:
         facts_of_card = card_to_dict(card)
-        for source in facts_of_card["weights"]["sources"]:
+        for source in facts_of_card.get("weights", {}).get("sources", ()):
             source.update({"url": public_address(source["url"])} if "url" in source else {})
         say(json.dumps(facts_of_card, indent=2, ensure_ascii=False))
         return
@@ -61,7 +62,9 @@ def _info(arguments: argparse.Namespace) -> None:
         "Region": _region(card),
         "Labels": _labels(card),
         "Totals": ", ".join(total.name for total in card.totals),
-        "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}",
+        "Weights": f"{weights.file}, {megabytes(weights.size)}, {_pin(weights)}" if not card.parts else "",
+        "Parts": _parts(card),
+        "Needs": _others(card),
         "Archive": _archive(weights),
         "Sources": ", ".join(map(origin, weights.sources)),
         "Measured": _measured(card),
@@ -100,6 +103,23 @@ def _print_labels(card: Card) -> None:
         code = f"{label.terminology.type.scheme} {label.terminology.type.value}" if label.terminology else ""
         rows.append((str(label.value), label.name, label.original or "", code))
     say(table(rows))
+
+
+def _parts(card: Card) -> str:
+    """Return the models that a model consists of, and the size of their weights."""
+    if not card.parts:
+        return ""
+    return f"{', '.join(part.model for part in card.parts)} ({megabytes(own_size(card))} in all)"
+
+
+def _others(card: Card) -> str:
+    """Return the models that a run needs beside the model and its parts, and their sizes."""
+    try:
+        own = {model.id for model in own_models(card)}
+        others = [model for model in all_models(card) if model.id not in own]
+    except ModelError as error:
+        return str(error)
+    return ", ".join(f"{model.id} ({megabytes(model.weights.size)})" for model in others)
 
 
 def _spacing(preprocessing: Preprocessing) -> str:
@@ -208,7 +228,11 @@ def _download(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights download`."""
     from ..models.archived import ensure_weights
 
-    needed = {card.id: card for model in arguments.models for card in with_finder(find_card(model))}
+    store = WeightStore()
+    needed = {card.id: card for model in arguments.models for card in all_models(find_card(model))}
+    downloads = store.to_download(needed.values())
+    if len(needed) > 1 and downloads and not arguments.quiet:
+        say(f"{len(downloads)} models, {megabytes(size_of(downloads))} to download")
     for card in needed.values():
         if not arguments.quiet and card.weights.archive and WeightStore().state(card) == "available":
             say(f"{card.id}: {_archive(card.weights)}")
@@ -252,6 +276,12 @@ def _add(card: Card, file: str | Path, arguments: argparse.Namespace) -> None:
     """Add a file or folder to the weights of a model."""
     from ..models.archived import add_weights
 
+    if card.parts:
+        raise InputError(
+            _("{model} consists of other models. Add the weights of each of these: {parts}.").format(
+                model=card.title, parts=", ".join(part.id for part in own_models(card))
+            )
+        )
     progress = ProgressLine(arguments.quiet)
     try:
         path = add_weights(card, file, progress, accept_license=arguments.accept_license)
@@ -264,7 +294,7 @@ def _add(card: Card, file: str | Path, arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights verify`."""
     store = WeightStore()
-    named = [find_card(model) for model in arguments.models]
+    named = [card for model in arguments.models for card in own_models(find_card(model))]
     own = [card for card in all_cards() if not card.parts]  # which are verified themselves
     models = named or [card for card in own if store.state(card) not in ("available", "manual")]
     failures: list[LightSegError] = []
@@ -283,20 +313,32 @@ def _remove(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights remove`."""
     store = WeightStore()
     known = {entry.model for entry in store.entries()}
-    if unknown := [model for model in arguments.models if model not in known]:
+    stored = {model: _stored(model, known) for model in arguments.models}
+    if unknown := [model for model, ids in stored.items() if not ids]:
         raise InputError(
             _(
                 "No weights of {model} have been downloaded. See 'lightseg weights list' for downloaded weights, "
                 "and use 'lightseg remove MODEL' to remove an imported model."
             ).format(model=", ".join(unknown))
         )
-    for model in arguments.models:  # by id, since the card may be gone
+    for model in dict.fromkeys(one for ids in stored.values() for one in ids):  # by id, since the card may be gone
         say(f"{model}: {megabytes(store.remove(model, arguments.forget))} freed")
+
+
+def _stored(model: str, known: set[str]) -> list[str]:
+    """Return the ids of what has weights on the disk: of a model itself, else of its parts; the card may be gone."""
+    if model in known:
+        return [model]
+    try:
+        return [part.id for part in own_models(find_card(model)) if part.id in known]
+    except LightSegError:
+        return []
 
 
 def _path(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights path`."""
-    say(WeightStore().path(find_card(arguments.model)))
+    for card in own_models(find_card(arguments.model)):
+        say(WeightStore().path(card))
 
 
 MODEL_COMMANDS = {

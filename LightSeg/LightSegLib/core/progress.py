@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import Canceled
 from .i18n import Message
@@ -78,3 +78,50 @@ class Reporter:
         self.check_canceled()
         if self._progress is not None:
             self._progress(progress)
+
+
+class Shares:
+    """Shows jobs that follow each other, of equal shares, as one: its tiles and the time that is left are those of all.
+
+    What is shown never goes back, whatever a job reports.
+
+    Args:
+        progress: takes the reports; None for nobody.
+        count: how many jobs there are.
+    """
+
+    def __init__(self, progress: ProgressCallback | None, count: int) -> None:
+        self._progress = progress
+        self._count = count
+        self._started = time.monotonic()
+        self._tile, self._tiles = 0, 0  # of all jobs
+
+    def of(
+        self, number: int, name: Callable[[Message], Message] = lambda step: step, count: int = 1
+    ) -> ProgressCallback | None:
+        """Return what takes the reports of a job.
+
+        Args:
+            number: of the job, from 0.
+            name: gives the name of a step of all jobs for one of this job.
+            count: of how many shares it is, this one and those after it.
+        """
+        if self._progress is None:
+            return None
+        report = self._progress
+
+        def on_progress(progress: Progress) -> None:
+            own = progress.tiles or max(1, self._tiles // self._count)
+            self._forward(number * own + (count * progress.tile if progress.tiles else 0), self._count * own)
+            step = replace(progress, step=name(progress.step), tile=self._tile, tiles=self._tiles)
+            if self._tile and not progress.received:
+                elapsed = time.monotonic() - self._started
+                step = replace(step, seconds_left=elapsed / self._tile * (self._tiles - self._tile))
+            report(step)
+
+        return on_progress
+
+    def _forward(self, tile: int, tiles: int) -> None:
+        """Go to a place, unless it is behind the present one."""
+        if tile * self._tiles >= self._tile * tiles and (tile or self._tiles):
+            self._tile, self._tiles = tile, tiles

@@ -20,6 +20,7 @@ from ..imaging.readers import read_grid
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..imaging.writers import PROVENANCE
+from ..inference.backends.precisions import AUTO, BACKENDS
 from ..inference.options import AS_MODEL, InferenceOptions
 from ..inference.segmenter import Segmenter
 
@@ -37,6 +38,7 @@ SETTINGS = {
     "split_sides": {"type": "boolean"},
     "orientation": TEXT_OR_NONE,
     "outer_resampling": TEXT,
+    "structures": {"type": "array", "items": TEXT},
     "roi_lps": CORNERS,
     "region_lps": CORNERS,  # the same, in results of earlier versions
 }
@@ -115,9 +117,10 @@ def reproduce(
     expected, geometry = read_grid(result)
     settings = provenance["settings"]
     card = find_card(model or provenance["model"])
+    computed_in = provenance["computed_in"]
     options = InferenceOptions(
         device=provenance["device"],
-        precision=provenance["computed_in"],
+        precision=computed_in if computed_in in BACKENDS else AUTO,  # parts of a model may differ
         mirror=settings["mirror"],
         tile_overlap=settings.get("tile_overlap"),
         largest_component=settings["largest_component"],
@@ -125,6 +128,7 @@ def reproduce(
         accept_license=accept_license,
         split_sides=settings.get("split_sides", True),
         outer_resampling=settings.get("outer_resampling", AS_MODEL),
+        structures=settings.get("structures", ()),
     )
     segmenter = Segmenter(card, options)
     if volumes and not volumes[0].geometry.matches(geometry):

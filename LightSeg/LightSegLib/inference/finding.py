@@ -1,6 +1,7 @@
 """Where a model that was made for a region has to look in a larger image: another model's labels show the place.
 
-The other model segments a copy of the image that is as coarse as its own grid, which takes a fraction of the time.
+The other model segments a copy of the image that is as coarse as its own grid, which takes a fraction of the time; the
+image itself, if it resamples that as its card says, or needs other models.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..catalog.card import Card, Preprocessing
-from ..catalog.lookup import finder_of
+from ..catalog.needed import finder_of
 from ..catalog.sides import SIDES, labels_of_sides, side_of, value_shift
-from ..core.errors import NothingToAlignError
+from ..core.errors import DownloadError, ModelError, NothingToAlignError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.geometry import Geometry
 from ..imaging.roi import RegionOfInterest, Slices
 from ..imaging.volume import Segmentation, Volume
 from .processing.orientation import axis_steps, turned
+from .processing.outer_resampling import drops_fractions
 from .provenance import confidence_facts, nothing_found
 
 TOO_LARGE = 2.0  # times a model's region, along any axis
@@ -48,7 +51,7 @@ class Places:
     Attributes:
         found: the boxes.
         missing: names of the finder's labels without a place.
-        finder: its own result, on a coarse copy of the image.
+        finder: its own result, on a coarse copy of the image or on all of it.
     """
 
     found: tuple[Place, ...]
@@ -115,13 +118,19 @@ def find_places(
         if report is not None:
             report(replace(progress, step=_("Finding the place: {step}").format(step=progress.step)))
 
-    order, flips = axis_steps(volumes[0].geometry, finder.card.preprocessing)
-    coarse = [  # turned first, so that the same voxels are averaged however the image is stored
-        coarsened(turned(volume, order, flips), _grid_mm(finder.card))
-        for volume in volumes[: len(finder.card.channels)]
-    ]
+    seen, whole = list(volumes[: len(finder.card.channels)]), _sees_whole(finder.card)
+    if not whole:
+        order, flips = axis_steps(volumes[0].geometry, finder.card.preprocessing)
+        # turned first, so that the same voxels are averaged however the image is stored
+        seen = [coarsened(turned(volume, order, flips), _grid_mm(finder.card)) for volume in seen]
     try:
-        result = finder.segment(coarse, None, on_progress, canceled)
+        result = finder.segment(seen, None, on_progress, canceled)
+    except (DownloadError, ModelError) as error:
+        raise type(error)(
+            _("The model '{title}' finds its place with the model '{finder}'. {reason}").format(
+                title=card.title, finder=finder.card.title, reason=error
+            )
+        ) from error
     except NothingToAlignError as error:
         raise NothingToAlignError(
             _(
@@ -136,7 +145,10 @@ def find_places(
     found, missing = [], []
     limit = None if roi is None else roi.slices(volumes[0].geometry)
     for side in sorted(groups, key=lambda side: SIDES.index(side) if side in SIDES else len(SIDES)):
-        box = _box(np.isin(result.voxels, groups[side]), result.geometry, volumes[0].geometry, rule.margin_mm)
+        mask = np.isin(result.voxels, groups[side])
+        box = _whole_voxels_around(mask, result.geometry, rule.margin_mm)
+        if not whole:
+            box = _box(mask, result.geometry, volumes[0].geometry, rule.margin_mm)
         if box is None:
             missing.append(" / ".join(label.name for label in chosen if label.value in groups[side]))
         elif (box := _both(box, limit)) is not None:
@@ -161,6 +173,24 @@ def coarsened(volume: Volume, spacing: float | None) -> Volume:
     matrix[:3, 3] = (volume.geometry.index_to_world @ [*((step - 1) / 2 for step in steps[::-1]), 1.0])[:3]
     geometry = Geometry.from_index_to_world(matrix, (shape[0], shape[1], shape[2]))
     return replace(volume, voxels=total / math.prod(steps), geometry=geometry)
+
+
+def in_whole_numbers(volumes: Sequence[Volume], card: Card, place: Place) -> tuple[Sequence[Volume], list[Message]]:
+    """Return the volumes, truncated in a place where the card's rule asks for whole numbers, and notices about that."""
+    rule = card.region_from
+    if rule is None or not rule.whole_numbers:
+        return volumes, []
+    seen, notices = [], []
+    for volume in volumes:
+        box = place.region.slices(volume.geometry)
+        whole, notice = drops_fractions(volume.name, volume.voxels[box], rule.whole_numbers)
+        notices += [] if notice is None else [notice]
+        if whole and volume.voxels.dtype.kind == "f":
+            voxels = volume.voxels.copy()
+            np.trunc(voxels[box], out=voxels[box])
+            volume = replace(volume, voxels=voxels)
+        seen.append(volume)
+    return seen, notices
 
 
 def joined(
@@ -238,6 +268,12 @@ def finder_card(card: Card) -> Card:
     return finder
 
 
+def _sees_whole(finder: Card) -> bool:
+    """Return whether a finder takes the image as it is, not a coarse copy."""
+    rule = finder.preprocessing.outer_resampling
+    return (rule is not None and rule.default) or finder.region_from is not None or bool(finder.parts)
+
+
 def _grid_mm(finder: Card) -> float | None:
     """Return the spacing of the grid on which the finder computes; None where it takes the image's."""
     if finder.preprocessing.alignment is not None:
@@ -245,6 +281,22 @@ def _grid_mm(finder: Card) -> float | None:
     known = finder.preprocessing.spacing or ()
     stated = [mm for mm in known if mm is not None]
     return min(stated) if stated and len(stated) == 3 else None
+
+
+def _whole_voxels_around(mask: np.ndarray, geometry: Geometry, margin: float) -> Slices | None:
+    """Return slices around a mask with a margin in mm that is rounded down to whole voxels; None for an empty mask.
+
+    The size of a voxel counts as a NIfTI file holds it, in 32 bits, as for TotalSegmentator, whose rule this is.
+    """
+    if not mask.any():
+        return None
+    slices = []
+    for axis, mm in enumerate(geometry.spacing[::-1]):
+        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        wide = int(margin / float(np.float32(mm)))
+        slices.append(slice(max(0, int(used[0]) - wide), min(mask.shape[axis], int(used[-1]) + 1 + wide)))
+    k, j, i = slices
+    return k, j, i
 
 
 def _box(mask: np.ndarray, geometry: Geometry, full: Geometry, margin: float) -> Slices | None:

@@ -27,7 +27,11 @@ PIECES = (AS_MODEL, NONE, "label", "whole")
 ON, OFF = "on", "off"
 OUTER = (AS_MODEL, ON, OFF)
 LARGEST_OVERLAP = 0.9
-OPEN_KINDS = {"tile_overlap": (float, int, type(None)), "orientation": (str, type(None))}  # of what may be left open
+OPEN_KINDS = {  # of what may be left open, or is a list in JSON
+    "tile_overlap": (float, int, type(None)),
+    "orientation": (str, type(None)),
+    "structures": (list, tuple),
+}
 
 
 def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
@@ -58,6 +62,8 @@ class InferenceOptions:
         outer_resampling: "model" as the card specifies, "on" as the model's own program resamples around the network,
             "off" for the network's own resampling alone, which gives smoother labels; without effect where the card
             has none.
+        structures: those that are wanted, by names or values of labels (see `catalog.structures`); none for all. A
+            model that consists of others then runs only those that have them.
 
     Raises:
         InputError: for a value that an option does not have.
@@ -92,7 +98,12 @@ class InferenceOptions:
         OUTER,
     )
 
+    structures: tuple[str, ...] = _option((), "only these, by names or values of labels, joined by commas")
+
     def __post_init__(self) -> None:
+        if isinstance(self.structures, str) or not all(isinstance(name, str) for name in self.structures):
+            raise _refused(_("structures"), self.structures, _("a list of names, or values as text"))
+        object.__setattr__(self, "structures", tuple(self.structures))  # a list in JSON
         check_device(self.device)
         if self.precision not in (AUTO, *BACKENDS):
             raise _refused(_("precision"), self.precision, ", ".join(PRECISIONS))

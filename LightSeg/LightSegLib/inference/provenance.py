@@ -42,6 +42,7 @@ def settings_facts(options: InferenceOptions, card: Card, roi: RegionOfInterest 
         "orientation": options.orientation,
         "split_sides": options.split_sides,
         "outer_resampling": options.outer_resampling,
+        "structures": list(options.structures),
         "roi_lps": None if roi is None else roi.corners.tolist(),
     }
 

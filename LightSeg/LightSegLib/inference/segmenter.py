@@ -8,19 +8,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.card import Card
+from ..catalog.needed import place_rule
 from ..catalog.sides import right_step
+from ..catalog.structures import chosen_labels
 from ..core.errors import InputError, ModelError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
-from ..core.progress import CancelCallback, ProgressCallback, Reporter
+from ..core.progress import CancelCallback, ProgressCallback, Reporter, Shares
 from ..imaging.geometry import Geometry
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from .backends.precisions import FLOAT32
+from .composite import CompositeModel
 from .fit import HOUNSFIELD, check_volumes, input_notices
 from .options import InferenceOptions
 from .provenance import confidence_facts, model_facts, nothing_found, settings_facts
 from .single import SingleModel
+from .subset import only_wanted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +46,7 @@ class Segmenter:
 
     def __init__(self, card: Card, options: InferenceOptions | None = None) -> None:
         self.options = options or InferenceOptions()
-        self._model = SingleModel(card)
+        self._model = CompositeModel(card, Segmenter) if card.parts else SingleModel(card)
         self._finder: Segmenter | None = None
         self._finder_card: Card | None = None  # as it was found; opening a model may complete it
 
@@ -101,17 +105,31 @@ class Segmenter:
             Canceled: within one tile of `canceled` returning True, or one batch of small tiles with as many voxels as a
                 large one.
         """
+        segmentation = self._segment_anywhere(volumes, roi, progress, canceled)
+        return only_wanted(segmentation, self.card, self.options.structures)
+
+    def _segment_anywhere(
+        self,
+        volumes: Sequence[Volume],
+        roi: RegionOfInterest | None,
+        progress: ProgressCallback | None,
+        canceled: CancelCallback | None,
+    ) -> Segmentation:
+        """Segment where the place may have to be found; see `segment`."""
         from .finding import is_too_large
         from .finishing import finish
 
-        started = time.perf_counter()
         if self.card.metadata_in_weights:  # then the weights file states what must be checked and prepared
             self._model.load(self.options, progress, canceled)
         check_volumes(self.card, volumes)
-        if not is_too_large(self.card, self.options.preprocessing(self.card), volumes[0].geometry, roi):
+        chosen_labels(self.card, self.options.structures)  # refused before anything is computed
+        card = self.card
+        if roi is None:
+            card = replace(card, region_from=place_rule(card, self.options.structures))
+        if not is_too_large(card, self.options.preprocessing(card), volumes[0].geometry, roi):
             return finish(self.card, self._segment_here(volumes, roi, progress, canceled))
-        if self.card.region_from is not None:
-            return self._find_and_segment(volumes, roi, progress, canceled, started)
+        if card.region_from is not None:
+            return self._find_and_segment(card, volumes, roi, progress, canceled)
         if roi is None:
             raise InputError(self._too_large())
         result = finish(self.card, self._segment_here(volumes, roi, progress, canceled))
@@ -127,16 +145,17 @@ class Segmenter:
 
     def _find_and_segment(
         self,
+        card: Card,
         volumes: Sequence[Volume],
         roi: RegionOfInterest | None,
         progress: ProgressCallback | None,
         canceled: CancelCallback | None,
-        started: float,
     ) -> Segmentation:
-        """Where another model's labels show the places."""
+        """Segment where another model's labels show the places; card: with the rule for this run."""
         from . import finding
         from .finishing import finish
 
+        started = time.perf_counter()
         image = volumes[0]
         if self.card.modality == "MR" and (
             image.reading.get("modality") == "CT" or image.voxels.min() < HOUNSFIELD
@@ -147,21 +166,32 @@ class Segmenter:
                     "Choose an MR image, or set a region of interest around the structure."
                 ).format(volume=image.name, title=self.card.title)
             )
-        card = finding.finder_card(self.card)
-        if self._finder is None or self._finder_card != card:
-            self._finder, self._finder_card = Segmenter(card), card
+        if card.parts:
+            self._model.load(self.options, progress, canceled)
+        other = finding.finder_card(card)
+        if self._finder is None or self._finder_card != other:
+            self._finder, self._finder_card = Segmenter(other), other
         self._finder.options = InferenceOptions(  # in the one form that finds the same place on every processor
             self.options.device, FLOAT32, openvino=False, accept_license=self.options.accept_license
         )
-        places = finding.find_places(self._finder, self.card, volumes, roi, progress, canceled)
-        results = [self._segment_here(volumes, place.region, progress, canceled) for place in places.found]
+        jobs = max(1, len(card.parts))
+        shares = Shares(progress, 1 + jobs)
+        places = finding.find_places(self._finder, card, volumes, roi, shares.of(0), canceled)
+        if card.parts:  # of which only one model shall be in memory
+            self._finder = None
+        each = Shares(shares.of(1, count=jobs), len(places.found))
+        results = []
+        for number, place in enumerate(places.found):
+            seen, notices = finding.in_whole_numbers(volumes, card, place)
+            results.append(self._segment_here(seen, place.region, each.of(number), canceled))
+            results[-1].provenance["notices"].extend(notices)
         self._model.load(self.options, progress, canceled)  # where there was no place
         facts = self._model_facts() | {
             "settings": settings_facts(self.options, self.card, roi),
             "seconds": round(time.perf_counter() - started, 3),
         }
-        result = finding.joined(self.card, places, results, volumes[0], facts)
-        return finish(self.card, result, places.finder)
+        result = finding.joined(card, places, results, volumes[0], facts)
+        return finish(self.card, result, None if self.card.region_from is None else places.finder)
 
     def _segment_here(
         self,

@@ -8,14 +8,15 @@ gives it, is taken up when the model is next used, after the same checks as a do
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ..catalog.card import Card, Part, Source, Weights
-from ..catalog.lookup import card_of, weights_path
+from ..catalog.lookup import weights_path
+from ..catalog.needed import own_models
 from ..core.errors import DownloadError, InputError, LightSegError, ModelError
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
@@ -70,7 +71,10 @@ class WeightStore:
         this is the state of the one that needs the most.
         """
         if card.parts:
-            states = {self.state(card_of(part.model)) for part in card.parts}
+            try:
+                states = {self.state(part) for part in own_models(card)}
+            except ModelError:  # a part is not here, which is said when it is needed
+                return "missing"
             return next(state for state in NEEDS_MOST if state in states)
         local = weights_path(card)
         if local.is_file():
@@ -110,6 +114,15 @@ class WeightStore:
     def record(self, card: Card) -> Record | None:
         """Return the record of a model's download, with size and SHA-256 of its file, or None."""
         return self._folder(card.id).record()
+
+    def to_download(self, cards: Iterable[Card]) -> tuple[Card, ...]:
+        """Return those of the models whose weights are not here but can be downloaded."""
+        return tuple(card for card in cards if self.state(card) == "available")
+
+    def sha256(self, card: Card) -> str | None:
+        """Return the SHA-256 of the weights as their authors published them, or of what was made of their folder."""
+        record = self.record(card)
+        return record.sha256 if record and record.file else card.weights.sha256
 
     def license_accepted(self, card: Card) -> bool:
         """Return whether the license needs no acceptance before a download, or has it."""

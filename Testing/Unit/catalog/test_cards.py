@@ -116,7 +116,7 @@ COMPLETE: dict[str, Any] = {
     "assumptions": ["The spacing is not known."],
     "metadata_in_weights": True,
     "non_commercial": True,
-    "parts": [{"model": "liver-ct-part", "labels": [1, 0, 2]}],
+    "rough": {"model": "liver-ct-rough", "margin_mm": 20.0, "whole_numbers": True},
     "postprocessing": [
         {"step": "keep_largest", "labels": [1]},
         {"step": "keep_within", "labels": [2], "distance_mm": 10.0, "reference": [5]},

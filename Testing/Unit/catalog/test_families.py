@@ -16,7 +16,8 @@ from LightSegLib.catalog.anatomy import look_up
 from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.card_file import card_from_dict, card_to_dict
 from LightSegLib.catalog.families import FAMILIES_FOLDER, family_cards
-from LightSegLib.catalog.lookup import all_cards, as_shipped, find_card, finder_of
+from LightSegLib.catalog.lookup import all_cards, as_shipped, find_card
+from LightSegLib.catalog.needed import finder_of
 from LightSegLib.catalog.search import search, search_not_offered
 
 REPOSITORY = Path(__file__).resolve().parents[3]

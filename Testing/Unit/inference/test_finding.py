@@ -195,10 +195,12 @@ def test_without_region_and_finder_it_refuses_before_it_reads_any_weights(models
     [
         ({"model": "torches"}, "with the model 'torches', which is not on this computer"),
         ({"labels": (1, 9)}, "with label 9 of the model 'lamps'"),
-        ({"model": "lamp-parts"}, "which needs a region of interest itself"),
+        ({"model": "lamp-parts"}, "need each other in a circle: 'lamp-parts' needs 'lamp-parts'"),
+        ({"model": "blind"}, "which needs a region of interest itself"),
     ],
 )
 def test_a_finder_that_cannot_find_is_named(models: Path, change: dict[str, object], words: str) -> None:
+    write_threshold_model(models / "blind", ["Right lamp", "Left lamp"], [140, 250], roi_mm=(24.0, 24.0, 24.0))
     card = dataclasses.replace(find_card("lamp-parts"), region_from=dataclasses.replace(RULE, **change))
     with pytest.raises(ModelError, match=words):
         Segmenter(card, InferenceOptions(device="cpu")).segment([picture()])

@@ -75,6 +75,7 @@ def test_those_of_another_version_are_refused(foreign: dict[str, object]) -> Non
         (["--tile-overlap", "0.25"], InferenceOptions(tile_overlap=0.25)),
         (["--orientation", "LPS"], InferenceOptions(orientation="LPS")),
         (["--outer-resampling", "off"], InferenceOptions(outer_resampling="off")),
+        (["--structures", "left liver, spleen,5"], InferenceOptions(structures=("left liver", "spleen", "5"))),
         (["--orientation", "input"], InferenceOptions(orientation="input")),
         (["--largest-component"], InferenceOptions(largest_component="label")),
         (["--largest-component", "none"], InferenceOptions(largest_component="none")),
@@ -99,6 +100,7 @@ OTHERS = {  # a value of each that is not its default
     "orientation": "LPS",
     "split_sides": False,
     "outer_resampling": "off",
+    "structures": ("liver",),
 }
 
 

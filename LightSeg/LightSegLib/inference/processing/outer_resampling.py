@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...catalog.card import OuterResampling, Preprocessing
+from ...catalog.card import Preprocessing
 from ...core.i18n import Message
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
@@ -99,7 +99,7 @@ def resample_outside(
     )  # as the program states it, though the last voxels stay, too
     resampled, notices = [], []
     for volume, image in zip(volumes, images, strict=True):
-        whole, notice = _whole_numbers(volume.name, image, rule)
+        whole, notice = drops_fractions(volume.name, image, rule.whole_numbers)
         notices += [] if notice is None else [notice]
         resampled.append(replace(volume, voxels=linear(image, shape, whole), geometry=grid))
     return OuterGrid(tuple(resampled), geometry.shape, region, order, flips, tuple(notices))
@@ -174,9 +174,15 @@ def _places(length: int, new: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(below, weights), (np.minimum(below + 1, length - 1), 1.0 - weights)]
 
 
-def _whole_numbers(name: str, image: np.ndarray, rule: OuterResampling) -> tuple[bool, Message | None]:
-    """Return whether the fractions of an image are dropped, and what to say where they are kept against the rule."""
-    if not rule.whole_numbers:
+def drops_fractions(name: str, image: np.ndarray, whole_numbers: bool) -> tuple[bool, Message | None]:
+    """Return whether the fractions of an image are dropped, and what to say where they are kept against the rule.
+
+    Args:
+        name: of the image.
+        image: any numbers.
+        whole_numbers: what the rule asks for.
+    """
+    if not whole_numbers:
         return False, None
     low, high = float(image.min()), float(image.max())
     if high - low >= FEWEST_VALUES:
