@@ -7,16 +7,19 @@ SECONDS ?= 60
 
 VENV := .venv
 PEERS := .venv-peers
+TOTALSEGMENTATOR := .venv-totalsegmentator
 DOCS := .venv-docs
 SITE := build/site
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.requirements
 DEV_STAMP := $(VENV)/.requirements-dev
 PEERS_STAMP := $(PEERS)/.requirements-peers
+TOTALSEGMENTATOR_STAMP := $(TOTALSEGMENTATOR)/.requirements
+TOTALSEGMENTATOR_KB := 5000000  # while it is installed
 DOCS_STAMP := $(DOCS)/.requirements-docs
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 $(PYTEST_OPTIONS)
 
-.PHONY: help demo test test-all parity lint types fuzz chaos benchmark docs pictures clean
+.PHONY: help demo test test-all parity totalsegmentator lint types fuzz chaos benchmark docs pictures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,7 +33,7 @@ test: $(DEV_STAMP)  ## the tests that need no GPU, but for the slow ones
 test-all: $(DEV_STAMP)  ## every test that needs no GPU
 	$(PYTEST) Testing
 
-parity: $(DEV_STAMP) $(PEERS_STAMP)  ## the same answers as nnU-Net's own program
+parity: $(DEV_STAMP) $(PEERS_STAMP) totalsegmentator  ## the same answers as nnU-Net's and TotalSegmentator's programs
 	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest $(PYTEST_OPTIONS) Testing/Parity
 
 lint: $(DEV_STAMP)
@@ -59,7 +62,7 @@ pictures: $(DEV_STAMP)  ## the pictures of the window in README and documentatio
 	$(BIN)/python Testing/pictures.py
 
 clean:  ## remove what these commands have made
-	rm -rf $(VENV) $(PEERS) $(DOCS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(TOTALSEGMENTATOR) $(DOCS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' \
@@ -79,6 +82,16 @@ $(PEERS)/bin/python: | $(BIN)/python
 
 $(PEERS_STAMP): requirements-peers.txt | $(PEERS)/bin/python
 	$(PEERS)/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r requirements-peers.txt
+	@touch $@
+
+totalsegmentator: | $(BIN)/python  # without room or network its tests are skipped
+	@$(MAKE) --no-print-directory $(TOTALSEGMENTATOR_STAMP) \
+		|| echo "TotalSegmentator could not be installed, so nothing is compared with it."
+
+$(TOTALSEGMENTATOR_STAMP): requirements-totalsegmentator.txt
+	@test $$(df -Pk . | awk 'NR == 2 {print $$4}') -gt $(TOTALSEGMENTATOR_KB) || { echo "The disk is too full."; exit 1; }
+	$(BIN)/python -m venv $(TOTALSEGMENTATOR)
+	$(TOTALSEGMENTATOR)/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r requirements-totalsegmentator.txt
 	@touch $@
 
 $(DOCS)/bin/python: | $(BIN)/python

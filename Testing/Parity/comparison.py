@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -23,6 +19,7 @@ from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.inference.processing.restore import LabelRestorer
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.models.importing import import_model
+from peer import Peer
 
 LABELS = "labels.nii.gz"
 EQUAL_VOXELS = 0.9999
@@ -41,19 +38,8 @@ class Answer:
     seconds: float
 
     def same_grid(self, other: Answer) -> bool:
-        """Return whether the labels are on one grid: its corners within what rounding of a NIfTI header makes of them.
-
-        The header holds numbers of 32 bits, which ITK and LightSeg round by different ways.
-        """
-        size = self.labels.GetSize()
-        if other.labels.GetSize() != size:
-            return False
-        corners = [[int(n) for n in corner] for corner in itertools.product(*((0, count - 1) for count in size))]
-        ours, theirs = (
-            np.array([image.TransformIndexToPhysicalPoint(corner) for corner in corners])
-            for image in (self.labels, other.labels)
-        )
-        return bool(np.abs(ours - theirs).max() < 1e-4)  # mm
+        """Return whether the labels are on one grid."""
+        return same_grid(self.labels, other.labels)
 
     @property
     def voxels(self) -> np.ndarray:
@@ -111,6 +97,19 @@ HEADINGS = (
 )
 
 
+def same_grid(ours: sitk.Image, theirs: sitk.Image) -> bool:
+    """Return whether images are on one grid: its corners within what rounding of a NIfTI header makes of them.
+
+    The header holds numbers of 32 bits, which ITK and LightSeg round by different ways.
+    """
+    size = ours.GetSize()
+    if theirs.GetSize() != size:
+        return False
+    corners = [[int(n) for n in corner] for corner in itertools.product(*((0, count - 1) for count in size))]
+    ends = [np.array([image.TransformIndexToPhysicalPoint(corner) for corner in corners]) for image in (ours, theirs)]
+    return bool(np.abs(ends[0] - ends[1]).max() < 1e-4)  # mm
+
+
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     """The largest difference between arrays of one shape; infinite where the shapes differ."""
     if ours.shape != theirs.shape:
@@ -126,15 +125,8 @@ def equal(ours: Answer, theirs: Answer) -> float:
 class NnUnet:
     """nnU-Net in a process of its own Python, which stays for all cases."""
 
-    def __init__(self, python: Path, log: IO[str]) -> None:
-        self._log = log
-        self._process = subprocess.Popen(
-            [python, Path(__file__).with_name("run_nnunet.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            encoding="utf-8",
-        )
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
 
     def answer(
         self, model: Path, folds: Sequence[int], images: Sequence[Path], out: Path, mirror: bool, float32: bool
@@ -142,29 +134,19 @@ class NnUnet:
         """Run it; raises RuntimeError with its own words if it fails."""
         out.mkdir()
         job = {"model": str(model), "folds": list(folds), "images": [str(image) for image in images], "out": str(out)}
-        reply = self._ask(json.dumps(job | {"mirror": mirror, "float32": float32}))
-        if "error" in reply:
-            raise RuntimeError(f"{reply['error']}\n{Path(self._log.name).read_text(encoding='utf-8')[-2000:]}")
+        reply = self._peer.ask(job | {"mirror": mirror, "float32": float32})
         network_input, logits = (np.load(out / f"{name}.npy") for name in ("preprocessed", "logits"))
         return Answer(network_input, logits, sitk.ReadImage(str(out / LABELS)), reply["seconds"])
 
-    def _ask(self, job: str) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(job + "\n")
-            self._process.stdin.flush()
-            return json.loads(self._process.stdout.readline())
-        except (BrokenPipeError, ValueError):
-            return {"error": f"nnU-Net's process ended with exit code {self._process.wait(60)}"}
 
-    def stop(self) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it may have ended before
-            self._process.stdin.close()
-        self._process.wait(60)
-
-
-def lightseg_answer(model: Path, folds: Sequence[int], images: Sequence[Path], out: Path, mirror: bool) -> Answer:
+def lightseg_answer(
+    model: Path,
+    folds: Sequence[int],
+    images: Sequence[Path],
+    out: Path,
+    mirror: bool = False,
+    orientation: str | None = None,
+) -> Answer:
     """What LightSeg makes of the model in a user's model folder of its own, in full precision on the CPU."""
     out.mkdir()
     slabs: list[torch.Tensor] = []
@@ -177,7 +159,7 @@ def lightseg_answer(model: Path, folds: Sequence[int], images: Sequence[Path], o
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("LIGHTSEG_MODELS", str(out / "models"))
         patched.setattr(LabelRestorer, "add", listen)
-        card = import_model(model, folds=folds)
+        card = import_model(model, folds=folds, orientation=orientation)
         started = time.perf_counter()
         volumes = [read_volume(image) for image in images]
         segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32", mirror=mirror, openvino=False))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from comparison import Comparison
+from comparison import EQUAL_VOXELS, Comparison, lightseg_answer, same_grid
 from generated_volumes import OBLIQUE, hounsfield, magnetic_resonance, write
 from nnunet_models import DATASET, OLD_ARCHITECTURE
 from trained_models import RESIDUAL_UNET, UNET_2D, complete_plans, write_trained_model
@@ -105,6 +105,22 @@ def test_an_image_smaller_than_the_patch(compare: Compare, tmp_path: Path) -> No
     image = write(tmp_path / "ct.nii.gz", hounsfield(shape, spacing), spacing)
     plans = complete_plans(spacing=[3.2, 3.1, 2.9], patch_size=[32, 32, 40])
     compare("smaller than the patch", write_trained_model(tmp_path, plans, DATASET, [image]), [image]).check()
+
+
+def test_an_image_of_other_axes_for_a_network_that_sees_all_in_ras(compare: Compare, ct: Path, tmp_path: Path) -> None:
+    """Programs such as MOOSE turn the image to RAS for nnU-Net, and the labels back."""
+    stored = sitk.ReadImage(str(ct))
+    plans = complete_plans(spacing=[3.7, 4.4, 4.0], patch_size=[32, 40, 40])
+    files = {axes: tmp_path / f"{axes}.nii.gz" for axes in ("RAS", "PSL")}
+    for axes, file in files.items():
+        sitk.WriteImage(sitk.DICOMOrient(stored, axes), str(file))
+    model = write_trained_model(tmp_path, plans, DATASET, [files["RAS"]])
+    theirs = compare("turned to RAS", model, [files["RAS"]])
+    theirs.check()
+    ours = lightseg_answer(model, (0,), [files["PSL"]], tmp_path / "ours", orientation="RAS")
+    assert same_grid(ours.labels, sitk.ReadImage(str(files["PSL"])))
+    turned = sitk.GetArrayFromImage(sitk.DICOMOrient(ours.labels, "RAS"))
+    assert (turned == theirs.exact.voxels).mean() >= EQUAL_VOXELS
 
 
 # --- channels and labels ---------------------------------------------------------------------------
