@@ -39,6 +39,8 @@ DIRECTION = (0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 DARK = 0.04  # of the brightest: what is darker around a head is air, with its noise
 MARGIN = 4  # voxels around what is brighter
 LEAST = 100_000  # voxels of 1 mm that a brain, or what there is of it, has at least
+SEEN = 100  # voxels of 1 mm from which a structure counts as found
+FEW = 0.5  # share of a model's structures; a head that is upside down shows fewer
 MUCH = 1 << 22  # voxels of an image of which every second, third, ... is looked at along each axis
 
 Shape = tuple[int, int, int]
@@ -76,7 +78,7 @@ class Conformed(WholeImage):
         """Return labels on the volume's grid.
 
         Raises:
-            InputError: if there is too little of a brain.
+            InputError: if there is too little of a brain, or too few of its structures.
         """
         decision = Decision.of(rules)
         labels = np.zeros(self.shape, np.uint8 if self._outputs(network) <= 256 else np.uint16)
@@ -96,9 +98,25 @@ class Conformed(WholeImage):
                     "check that its directions are right, or choose another model."
                 ).format(volume=self.name)
             )
+        self._check_structures(labels, self._outputs(network) - 1)
         full = self.returned(labels)
         certain = None if sure is None else self.returned(sure, outside=100)
         return InferenceResult(full, full[self.region], certain, None if certain is None else certain[self.region])
+
+    def _check_structures(self, labels: np.ndarray, structures: int) -> None:
+        """Check that a good part of a model's structures was found, as in every head that is the right way up.
+
+        Raises:
+            InputError: if not.
+        """
+        found = int(np.count_nonzero(np.bincount(labels.ravel())[1:] >= SEEN))
+        if found < FEW * structures:
+            raise InputError(
+                _(
+                    "Only {found} of {count} structures were found in {volume}, so the head is probably upside down "
+                    "or damaged. Correct the directions of the image, or choose another volume."
+                ).format(found=found, count=structures, volume=self.name)
+            )
 
     def _way(self, network: nn.Module, computer: Computer) -> ByRows | ByLayers:
         """Return what computes the network on this grid."""
@@ -147,7 +165,8 @@ class Conformed(WholeImage):
         resampler.SetInterpolator(sitk.sitkNearestNeighbor)
         resampler.SetDefaultPixelValue(outside)
         full = np.zeros(self.original.shape, values.dtype)
-        full[self.region] = sitk.GetArrayViewFromImage(resampler.Execute(to_sitk(values, self.grid)))
+        back = resampler.Execute(to_sitk(values, self.grid))
+        full[self.region] = sitk.GetArrayViewFromImage(back)  # a view, which does not keep `back` alive
         return full
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from LightSegLib.catalog.card import Normalization, Preprocessing
+import torch
+from LightSegLib.catalog.card import Inference, Normalization, Preprocessing
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import InputError
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.by_rows import Computer
 from LightSegLib.inference.conformed import SIZE, conform
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.inference.threads import InlineExecutor
+from LightSegLib.networks.meshnet import MeshNet
 
 STEPS = Preprocessing(normalization=(Normalization("minmax"),), conform=True)
 
@@ -62,6 +67,31 @@ def test_what_cannot_be_a_head_is_refused(voxels: np.ndarray, spacing: float, me
     volume = Volume(voxels.astype(np.float32), Geometry(voxels.shape, (spacing,) * 3), "odd")
     with pytest.raises(InputError, match=message):
         conform(volume, STEPS)
+
+
+def test_two_heads_side_by_side_are_refused() -> None:
+    one = ball(Geometry((60, 60, 60), (3.0,) * 3, (-90.0,) * 3))
+    two = Volume(np.concatenate((one.voxels, one.voxels), axis=2), Geometry((60, 60, 120), (3.0,) * 3), "twins")
+    with pytest.raises(InputError, match=r"twins shows 3\d\d x 1\d\d x 1\d\d mm, and this model takes heads"):
+        conform(two, STEPS)
+
+
+@pytest.mark.parametrize(("structures", "refused"), [(1, False), (2, False), (3, True)])
+def test_an_image_in_which_most_structures_are_missing_is_refused(structures: int, refused: bool) -> None:
+    net = MeshNet(1, structures + 1, 1, (1,), "relu", "none", bias=True).eval()
+    for parameter in net.parameters():
+        torch.nn.init.zeros_(parameter)
+    *_, first, last = (module for module in net.modules() if isinstance(module, torch.nn.Conv3d))
+    with torch.no_grad():
+        first.weight[0, 0, 1, 1, 1] = 1
+        last.weight[1], last.bias[1] = 1, -0.2  # the first structure is whatever is bright; nothing else is found
+    run = partial(conform(ball(Geometry((60, 60, 60), (3.0,) * 3)), STEPS).label, net, Inference((SIZE,) * 3))
+    computer = Computer(InlineExecutor(), torch.device("cpu"), step=4)
+    if refused:
+        with pytest.raises(InputError, match=r"Only 1 of 3 structures were found .* upside down"):
+            run(computer, False, lambda *_: None)
+    else:
+        assert run(computer, False, lambda *_: None).labels.max() == 1
 
 
 def test_ct_is_refused_by_models_that_see_a_whole_image() -> None:
