@@ -26,6 +26,7 @@ from ..catalog.terminology import UNSPECIFIED
 from ..core.errors import InputError, OutputError
 from ..core.i18n import tr as _
 from .dicom.attributes import text
+from .dicom.frames import number
 from .dicom.label_value import described_value
 from .dicom.uids import UidMaker, derived_uid, random_uid
 from .source_images import Reference, SourceImages, on_original_slices
@@ -40,9 +41,10 @@ METHODS = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
 SEXES = ("M", "F", "O")
 LONG_STRING = 64  # characters of LO (PS3.5, section 6.2)
 SERIES_AFTER = 1000  # added to the number of the series
+LARGEST_NUMBER = 2**31 - 1  # of IS (PS3.5, section 6.2)
 STAND_IN = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, whose images are single slices
 UTF_8 = "ISO_IR 192"
-SHARED = "settings", "computed_in", "weights_sha256"  # of the provenance, as parameters of the algorithm
+PARAMETERS = ("settings", "computed_in", "weights_sha256")  # of the provenance, as parameters of the algorithm
 
 
 def check_writable(source: SourceImages) -> None:
@@ -69,8 +71,8 @@ def write_dicom(segmentation: Segmentation, path: Path, source: SourceImages, re
     """
     slices = on_original_slices(segmentation.voxels, segmentation.geometry, source.grid)
     numbers = np.zeros(max(label.value for label in segmentation.labels) + 1, np.uint16)
-    for number, label in enumerate(segmentation.labels, 1):
-        numbers[label.value] = number
+    for at, label in enumerate(segmentation.labels, 1):
+        numbers[label.value] = at
     uid: UidMaker = random_uid
     if reproducible_uids:
         uid = partial(_of_content, _digest(slices, segmentation, source))
@@ -105,9 +107,9 @@ def _built(
             source_images=images[:used],
             pixel_array=slices[:used],
             segmentation_type="BINARY",
-            segment_descriptions=[_segment(number, label, algorithm) for number, label in enumerate(labels, 1)],
+            segment_descriptions=[_segment(at, label, algorithm) for at, label in enumerate(labels, 1)],
             series_instance_uid=uid("series"),
-            series_number=SERIES_AFTER + max(0, int(text(source.header, "SeriesNumber") or 0)),
+            series_number=_series_number(source),
             sop_instance_uid=uid("instance"),
             instance_number=1,
             manufacturer=NAME,
@@ -120,6 +122,8 @@ def _built(
             further_source_images=images[used:],
             **({} if _is_ascii(labels) else {"specific_character_set": UTF_8}),
         )
+    except MemoryError:
+        raise
     except Exception as error:  # whatever highdicom refuses in headers of strangers; its words may quote the patient
         raise InputError(
             _(
@@ -134,6 +138,12 @@ def _built(
     return data
 
 
+def _series_number(source: SourceImages) -> int:
+    """Return a number for the new series, by which people find it beside that of the images."""
+    given = int(number(text(source.header, "SeriesNumber")) or 0)
+    return min(SERIES_AFTER + max(0, given), LARGEST_NUMBER)
+
+
 def _stand_ins(source: SourceImages, shape: tuple[int, ...]) -> list[Any]:
     """Return a data set for each slice, as of a file with this one slice; its UID is its number."""
     from pydicom.dataset import Dataset
@@ -144,10 +154,10 @@ def _stand_ins(source: SourceImages, shape: tuple[int, ...]) -> list[Any]:
 
     step = abs(float(np.median(np.diff(source.grid.places @ source.grid.axes[:, 2]))))
     found: list[Any] = []
-    for number, same in enumerate(source.grid.frames):
+    for index, same in enumerate(source.grid.frames):
         frame = same[0]
         image = Dataset() if found else _valid(source.header)
-        image.SOPClassUID, image.SOPInstanceUID = STAND_IN, f"2.25.{number}"
+        image.SOPClassUID, image.SOPInstanceUID = STAND_IN, f"2.25.{index}"
         image.StudyInstanceUID, image.SeriesInstanceUID = (
             text(source.header, "StudyInstanceUID"),
             text(source.header, "SeriesInstanceUID"),
@@ -210,14 +220,14 @@ def _refer(data: Any, references: tuple[Reference, ...]) -> None:
             image.ReferencedFrameNumber = reference.frame
 
 
-def _segment(number: int, label: Label, algorithm: Any) -> Any:
-    """Return highdicom's description of a segment, with the label's terms and color."""
+def _segment(at: int, label: Label, algorithm: Any) -> Any:
+    """Return highdicom's description of segment number `at`, with the label's terms and color."""
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
     terms = label.terminology or UNSPECIFIED
     segment = SegmentDescription(
-        segment_number=number,
+        segment_number=at,
         segment_label=_short(label.name) or f"Label {label.value}",
         segmented_property_category=_concept(terms.category),
         segmented_property_type=_concept(terms.type),
@@ -252,7 +262,7 @@ def _algorithm(provenance: dict[str, Any]) -> Any:
         version=_short(provenance.get("version") or __version__),
         source=ADDRESS,
     )
-    stated = {name: provenance[name] for name in SHARED if provenance.get(name) is not None}
+    stated = {name: provenance[name] for name in PARAMETERS if provenance.get(name) is not None}
     if stated:
         algorithm[0].AlgorithmParameters = json.dumps(stated, default=str)
     return algorithm

@@ -254,6 +254,11 @@ def test_patient_and_study_are_those_of_the_images_and_nobody_else_hears_of_them
     assert not any("Müller" in one or "Secret" in one for one in everything)
 
 
+@pytest.mark.parametrize(("number", "expected"), [("2147483647", 2147483647), ("", 1000), ("-3", 1000), ("7", 1007)])
+def test_the_number_of_the_series_is_beside_that_of_the_images(tmp_path: Path, number: str, expected: int) -> None:
+    assert written(tmp_path, SeriesNumber=number).SeriesNumber == expected
+
+
 def test_names_in_other_letters_are_kept(tmp_path: Path) -> None:
     """Where the images' character set does not have them."""
     labels = (Label(2, "海馬 | a\\b", (1, 2, 3)), Label(5, "x" * 70, (1, 2, 3)), *LABELS[2:])
