@@ -59,7 +59,7 @@ def _of_mode(facts: dict[str, Any], task: str, mode: str, rules: dict[str, Any])
         "channels": words.get("channels", [modality(task)]),
         "labels": labels,
         **{name: words[name] for name in ("license", "non_commercial", "limitations") if name in words},
-        **_around(facts, task, rules),
+        **_around(facts, task, mode, rules),
     }
     if figures := words.get("published", {}).get(mode):
         shared["performance"] = {"published": figures}
@@ -81,7 +81,7 @@ def _of_mode(facts: dict[str, Any], task: str, mode: str, rules: dict[str, Any])
             ]
         }
     )
-    of_part = {name: value for name, value in shared.items() if name not in ("limitations", "performance")}
+    of_part = {name: value for name, value in shared.items() if name not in ("limitations", "performance", "rough")}
     for number, part in parts.items():
         own = words["parts"][number]
         yield of_part | {
@@ -94,7 +94,7 @@ def _of_mode(facts: dict[str, Any], task: str, mode: str, rules: dict[str, Any])
         }
 
 
-def _around(facts: dict[str, Any], task: str, rules: dict[str, Any]) -> dict[str, Any]:
+def _around(facts: dict[str, Any], task: str, mode: str, rules: dict[str, Any]) -> dict[str, Any]:
     """Return the steps before and after the network, where the task has some."""
     words, fields = facts["models"][task], {}
     if rules["resample"] is not None:
@@ -110,7 +110,11 @@ def _around(facts: dict[str, Any], task: str, rules: dict[str, Any]) -> dict[str
             "model": identifier(*model),
             "labels": sorted(classes.index(name) + 1 for name in rules["crop"]),
             "margin_mm": margin,
+            "whole_numbers": True,
         }
+    order = list(QUALITIES)  # the quicker ones last
+    if order.index(words.get("rough", mode)) > order.index(mode):  # where single structures are
+        fields["rough"] = {"model": identifier(task, words["rough"]), "margin_mm": MARGIN_MM, "whole_numbers": True}
     steps = words.get("postprocessing", [])
     if removed := facts["upstream"]["auxiliary"].get(task):
         first = len(facts["upstream"]["classes"][task]) + 1

@@ -17,7 +17,7 @@ from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.card_file import card_from_dict, card_to_dict
 from LightSegLib.catalog.families import FAMILIES_FOLDER, family_cards
 from LightSegLib.catalog.lookup import all_cards, as_shipped, find_card
-from LightSegLib.catalog.needed import finder_of
+from LightSegLib.catalog.needed import finder_of, needed_models
 from LightSegLib.catalog.search import search, search_not_offered
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -108,7 +108,7 @@ def test_structures_have_the_names_that_people_say(generate: Any, original: str,
 # --- the cards -----------------------------------------------------------------------------------
 
 COUNTS = {
-    "TotalSegmentator": 45,
+    "TotalSegmentator": 46,
     "MOOSE": 15,
     "CADS": 7,
     "VIBESegmentator": 3,
@@ -195,6 +195,7 @@ def test_models_of_one_task_differ_in_quality() -> None:
         ("liver-segments-mr", 229689699, (1.1250001788139343, 1.1875, 3.0), 0.5, "total-mr-fast", 8, "liver_segment_8"),
         ("abdominal-muscles-ct", 124276110, (0.75, 0.75, 1.0), 0.5, "body-ct-fast", 22, "quadratus_lumborum_left"),
         ("headneck-muscles-ct", 460594532, (0.75, 0.75, 1.0), 0.5, "total-ct-fastest", 23, "prevertebral_left"),
+        ("craniofacial-structures-ct", 230321497, (0.5, 0.5, 0.5), 0.5, "total-ct-fastest", 7, "teeth_upper"),
         ("vertebrae-pp-ct", 233669247, (1.5, 1.5, 1.5), 0.5, None, 24, "vertebrae_L5"),
     ],
 )
@@ -206,11 +207,30 @@ def test_models_are_run_as_totalsegmentator_runs_them(
     outer = card.preprocessing.outer_resampling
     assert (outer and outer.spacing) == spacing and card.inference.overlap == overlap
     assert (card.region_from and card.region_from.model) == finder
-    assert card.region_from is None or card.region_from.margin_mm == 20
+    assert card.region_from is None or (card.region_from.margin_mm, card.region_from.whole_numbers) == (20, True)
     archives = [BY_ID[part.model] for part in card.parts] or [card]
     assert sum(one.weights.size or 0 for one in archives) == bytes_in_all
     assert len(card.labels) == classes and card.labels[-1].original == last
     assert card.preprocessing.orientation == "RAS" and (outer is None or outer.whole_numbers)
+
+
+def test_teeth_are_looked_for_where_another_model_has_found_the_jaws_in_the_skull() -> None:
+    assert [card.id for card in needed_models(BY_ID["teeth-ct"])] == [
+        "total-ct-fastest", "craniofacial-structures-ct", "teeth-ct"
+    ]  # fmt: skip
+    region = BY_ID["teeth-ct"].region_from
+    assert region is not None and region.margin_mm == 10 and region.labels == (2, 7)
+    jaws = {label.value: label.original for label in BY_ID["craniofacial-structures-ct"].labels}
+    assert [jaws[value] for value in region.labels] == ["teeth_lower", "teeth_upper"]
+
+
+def test_single_structures_are_looked_for_where_a_quick_model_shows_them() -> None:
+    """As TotalSegmentator with --roi_subset: at 6 mm in CT, at 3 mm in MR."""
+    rough = {card.id: card.rough.model for card in CARDS if card.rough}
+    in_ct = {"total-ct": "total-ct-fastest", "total-ct-fast": "total-ct-fastest"}
+    assert rough == in_ct | {"total-mr": "total-mr-fast"}
+    needed = [card.id for card in needed_models(BY_ID["total-ct"], ["spleen", "iliopsoas_left"])]
+    assert needed == ["total-ct-fastest", "total-ct-organs", "total-ct-muscles"]
 
 
 # --- as a user meets them ------------------------------------------------------------------------
