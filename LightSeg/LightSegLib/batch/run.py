@@ -13,6 +13,7 @@ from ..catalog.card import Card
 from ..catalog.lookup import card_of, resolve_model
 from ..catalog.needed import needed_models
 from ..catalog.sides import possible_labels
+from ..catalog.structures import wanted_labels
 from ..core.atomic_io import write_table
 from ..core.errors import InputError
 from ..core.i18n import Message
@@ -191,9 +192,13 @@ def segment_files(
 
 def _columns(plan: BatchPlan) -> list[str]:
     """Return the names of the volumes in the table: of the labels that cases have, or else of the model's own."""
+    card = plan.card
     found = {name for row in records.rows(plan.batch) for name in row.ml or {}}
-    names = [label.name for label in possible_labels(plan.card) if label.name in found]
-    return (names or [label.name for label in plan.card.result_labels]) + [total.name for total in plan.card.totals]
+    names = [label.name for label in possible_labels(card) if label.name in found]
+    wanted = wanted_labels(card, card.result_labels, plan.batch.settings.options.structures)
+    values = {label.value for label in wanted}
+    totals = [total.name for total in card.totals if values.issuperset(total.labels)]
+    return (names or [label.name for label in wanted]) + totals
 
 
 def _report(plan: BatchPlan) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from ..catalog.card import Card, Weights
 from ..catalog.card_file import check_readable, read_card, write_card
 from ..catalog.lookup import CARD_NAME, all_cards
+from ..catalog.needed import parts_of
 from ..catalog.orientations import ORIENTATIONS
 from ..core.atomic_io import to_disk
 from ..core.errors import InputError, ModelError, OutputError
@@ -47,13 +48,13 @@ class _Model:
 
     Attributes:
         card: with the name of the weights file.
-        write_weights: writes that file.
+        write_weights: writes that file; None for a model that consists of others.
         plans: nnU-Net's, where there are some.
         template: file to be copied beside it.
     """
 
     card: Card
-    write_weights: Callable[[Path], object]
+    write_weights: Callable[[Path], object] | None
     plans: dict[str, Any] | None = None
     template: Path | None = None
 
@@ -162,6 +163,9 @@ def _not_a_model(source: str, is_old: bool) -> InputError:
 def _from_card(folder: Path) -> _Model:
     """Return the model in a folder with a card."""
     card = read_card(folder / CARD_NAME)
+    if card.parts:
+        parts_of(card)  # are all here
+        return _Model(card, None)
     weights, file = card.weights, folder / card.weights.file
     if not file.is_file():
         raise ModelError(
@@ -281,12 +285,14 @@ def _install(model: _Model, replace: bool) -> Card:
         with temporary_folder(IMPORT, models) as temporary:
             new = temporary / folder.name
             new.mkdir()
-            file = new / model.card.weights.file
-            model.write_weights(file)
+            card = model.card
+            if model.write_weights is not None:
+                file = new / card.weights.file
+                model.write_weights(file)
+                card = dataclasses.replace(card, weights=Weights(file.name, file.stat().st_size, sha256(file)))
             if model.template is not None:
                 shutil.copyfile(model.template, new / model.template.name)
-            weights = Weights(file.name, file.stat().st_size, sha256(file))
-            write_card(dataclasses.replace(model.card, weights=weights), new / CARD_NAME)
+            write_card(card, new / CARD_NAME)
             for written in (*new.iterdir(), new):
                 to_disk(written)
             _put(new, folder)

@@ -270,3 +270,14 @@ def test_command_line_batch_and_worker_run_it(models: Path, tmp_path: Path, caps
         assert main(command) == 0, command
     shown = capsys.readouterr().out
     assert "dim, bright (" in shown and "dim: OK" in shown and "bright: OK" in shown
+
+
+def test_a_folder_with_such_a_card_can_be_imported(models: Path, tmp_path: Path) -> None:
+    from LightSegLib.models.importing import import_model
+
+    card = write_composite(tmp_path / "night", NAMES, PARTS)
+    assert import_model(tmp_path / "night") == find_card("night") == card
+    write_composite(tmp_path / "void", ["Void"], {"nothing": (1,)})
+    with pytest.raises(ModelError, match="of which 'nothing' is not on this computer"):
+        import_model(tmp_path / "void")
+    assert not (models / "void").exists()
