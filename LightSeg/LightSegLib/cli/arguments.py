@@ -125,6 +125,20 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
 
     _add_weights_commands(commands, jobs)
 
+    verify = command("verify", "Check that a model works on this computer: its weights, and their labels of an image.")
+    verify.add_argument("model", metavar="MODEL", help="model id, or the path of a model folder")
+    verify.add_argument(
+        "inputs",
+        type=_path,
+        nargs="*",
+        metavar="INPUT",
+        help="image file or DICOM folder, one per channel (default: a generated image, or the sample that ships)",
+    )
+    _add_reading(verify)
+    _add_license(verify)
+    _add_device(verify)
+    verify.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
     segment = command("segment", "Segment a volume.")
     segment.add_argument(
         "inputs", type=_path, nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel"

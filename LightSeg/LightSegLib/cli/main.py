@@ -31,6 +31,7 @@ from .models import MODEL_COMMANDS
 from .printing import ProgressLine, nested, say, silence_itk, table
 from .signals import ends_as_by_ctrl_c
 from .streams import drop, flush_errors, flush_output, open_standard_streams
+from .verify import VERIFY_COMMANDS
 
 DEBUG_VARIABLE = "LIGHTSEG_DEBUG"
 
@@ -330,6 +331,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
 COMMANDS = (
     MODEL_COMMANDS
     | BATCH_COMMANDS
+    | VERIFY_COMMANDS
     | {
         "segment": _segment,
         "reproduce": _reproduce,

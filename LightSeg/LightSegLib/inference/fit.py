@@ -12,6 +12,7 @@ from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Volume, check_voxels
+from ..weights.verified import is_unverified
 from .options import InferenceOptions
 
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
@@ -50,11 +51,12 @@ def input_notices(card: Card, options: InferenceOptions, volume: Volume, roi: Re
     from .processing.orientation import orientation_steps
 
     notices: list[Message] = []
-    if card.unverified:
+    if is_unverified(card):
         notices.append(
             _(
                 "This model is unverified because some of its properties are not known: "
-                "check the result. 'lightseg info {model}' lists what is not known."
+                "check the result. 'lightseg info {model}' lists what is not known, "
+                "'lightseg verify {model}' checks the model on this computer."
             ).format(model=card.id)
         )
     as_stored = options.preprocessing(card).orientation == AS_STORED

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ..catalog.card import Card
-from ..catalog.lookup import card_of, weights_path
+from ..catalog.lookup import weights_path
+from ..catalog.needed import own_models
 from ..core.atomic_io import atomic_write, output_error
-from ..core.errors import UnknownModelError
+from ..core.errors import ModelError
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.paths import weights_folder
@@ -79,21 +79,13 @@ def _hashes(card: Card) -> dict[str, str] | None:
     """Return the SHA-256 of the weights of a model, by model where it consists of several; None if one is not here."""
     hashes = {}
     try:
-        for own in _models(card):
+        for own in own_models(card):
             if (digest := _sha256(own)) is None:
                 return None
             hashes[own.id] = digest
-    except UnknownModelError:  # a part
+    except ModelError:  # a part is missing
         return None
     return hashes
-
-
-def _models(card: Card) -> Iterator[Card]:
-    """Yield the models whose weights are a model's own."""
-    if not card.parts:
-        yield card
-    for part in card.parts:
-        yield from _models(card_of(part.model))
 
 
 def _sha256(card: Card) -> str | None:
