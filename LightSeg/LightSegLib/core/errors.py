@@ -27,6 +27,10 @@ class InputError(LightSegError):
     exit_code = 2
 
 
+class IncompleteFileError(InputError):
+    """A file ends before its last byte."""
+
+
 class NothingToAlignError(InputError):
     """The image does not show what a model's template shows, or not enough of it."""
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-from .packed import RAW, incomplete, read_packed
+from .packed import RAW, incomplete, read_packed, unpacked
 
 ENDINGS = (".mhd", ".mha", ".nhdr", ".nrrd")
 FIRST_BYTES = 1 << 16  # in which most headers end
@@ -61,12 +62,49 @@ def read_header(path: Path) -> tuple[bytes, int]:
     return header, len(header)
 
 
+def number_blocks(path: Path, layout: Layout) -> Iterator[bytes]:
+    """Yield the bytes of what `read_numbers` returns, in the file's order of bytes, a block at a time.
+
+    Raises as `read_numbers`, and InputError for numbers that are written as text.
+    """
+    own, count, start = _parts(path, layout)
+    if layout.text:
+        raise InputError(
+            _("{file} is a series over time written as text. Save it again, for example with 3D Slicer.").format(
+                file=path.name
+            )
+        )
+    size = count * np.dtype(layout.kind).itemsize
+    for file in own:
+        with file.open("rb") as stream:
+            _skip(file, stream, layout, start, size)
+            yield from unpacked(file.name, stream, size, layout.packing)
+
+
 def read_numbers(path: Path, layout: Layout) -> np.ndarray:
     """Return all numbers [n] of the file, or of those that its header names, in their order, in native byte order.
 
     Raises:
         InputError: if a file is missing, damaged, or does not hold as many as it should.
         OSError: if the file cannot be read or written.
+    """
+    own, count, start = _parts(path, layout)
+    numbers = np.empty(0, layout.kind)
+    for at, file in enumerate(own):
+        part = _numbers(file, layout, count, start)
+        if len(own) == 1:
+            return native(part)
+        if at == 0:
+            numbers = np.empty(layout.count, layout.kind)
+        numbers[at * len(part) : (at + 1) * len(part)] = part
+    return native(numbers)
+
+
+def _parts(path: Path, layout: Layout) -> tuple[list[Path], int, int]:
+    """Return the files that hold the numbers, how many each has, and the byte at which they begin.
+
+    Raises:
+        InputError: for a file that is missing, or numbers that cannot be divided among the files.
     """
     files = voxel_files(path)
     own = files or [path]
@@ -78,8 +116,7 @@ def read_numbers(path: Path, layout: Layout) -> np.ndarray:
                 "Some files are missing: copy the header and all its files again."
             ).format(file=path.name, count=len(own))
         )
-    numbers = np.empty(0, layout.kind)
-    for at, file in enumerate(own):
+    for file in own:
         if not file.is_file():
             raise InputError(
                 _(
@@ -87,13 +124,7 @@ def read_numbers(path: Path, layout: Layout) -> np.ndarray:
                     "belong to the header where it names them."
                 ).format(file=path.name, voxels=file)
             )
-        part = _numbers(file, layout, layout.count // len(own), 0 if files else layout.start)
-        if len(own) == 1:
-            return native(part)
-        if at == 0:
-            numbers = np.empty(layout.count, layout.kind)
-        numbers[at * len(part) : (at + 1) * len(part)] = part
-    return native(numbers)
+    return own, layout.count // len(own), 0 if files else layout.start
 
 
 def native(numbers: np.ndarray) -> np.ndarray:
@@ -105,20 +136,27 @@ def _numbers(file: Path, layout: Layout, count: int, start: int) -> np.ndarray:
     """Return `count` voxels of a raw file."""
     kind = np.dtype(layout.kind)
     with file.open("rb") as stream:
-        stream.seek(start)
-        for _ in range(layout.lines):
-            stream.readline(LONGEST_HEADER)
+        size = count * kind.itemsize
+        _skip(file, stream, layout, start, size)
         if layout.text:
             words = stream.read(count * LONGEST_NUMBER + 1).split()
             return _written_numbers(file.name, words, count, kind)
-        size = count * kind.itemsize
-        if layout.skipped < 0:
-            if file.stat().st_size - stream.tell() < size:
-                raise incomplete(file.name)
-            stream.seek(-size, os.SEEK_END)
-        else:
-            stream.seek(layout.skipped, os.SEEK_CUR)
         return np.frombuffer(read_packed(file.name, stream, size, layout.packing), kind)
+
+
+def _skip(file: Path, stream: IO[bytes], layout: Layout, start: int, size: int) -> None:
+    """Move a file's stream to where its numbers, `size` bytes of them, begin."""
+    stream.seek(start)
+    for _line in range(layout.lines):
+        stream.readline(LONGEST_HEADER)
+    if layout.text:
+        return
+    if layout.skipped < 0:
+        if file.stat().st_size - stream.tell() < size:
+            raise incomplete(file.name)
+        stream.seek(-size, os.SEEK_END)
+    else:
+        stream.seek(layout.skipped, os.SEEK_CUR)
 
 
 def _written_numbers(name: str, words: Sequence[bytes], count: int, kind: np.dtype) -> np.ndarray:

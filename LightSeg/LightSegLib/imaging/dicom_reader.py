@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,23 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
+from ..core.moment import Moment
 from .dicom.files import DicomFiles, files_below, files_of_series, find_frames, only_series_of
 from .dicom.frames import Frame
 from .dicom.grid import Grid, grid_of
 from .dicom.pixels import Pixels
 from .dicom.series import Series, Stack, UnusedFrames, group
 from .geometry import Geometry, triple
+from .headers import no_such_frame, not_over_time
 from .straighten import straighten
 from .volume import Volume
 
 LISTED = 3  # names in a message
 
 
-def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
+def read_dicom(
+    path: Path, files: Sequence[Path] = (), part: str = "", allow_gaps: bool = False, frame: int | None = None
+) -> Volume:
     """Return the one volume in a file, of whose series it is a slice, or in a folder and the folders in it.
 
     The volume's `reading` records what was done, its `notices` what a user should know.
@@ -33,27 +38,19 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
         files: those of the series, where the folder holds more.
         part: which volume of them, as `Stack.what` calls it.
         allow_gaps: interpolate where slices are missing.
+        frame: number of the one to read, from 1, where they are frames over time.
 
     Raises:
         InputError: by file, place and remedy, for anything that is not one volume whose place is known.
     """
-    try:
-        input_files = files or (files_of_series(path) if path.is_file() else list(files_below(path)))
-    except OSError as error:
-        raise InputError(
-            _("{file} cannot be opened ({reason}). Check its permissions or choose another folder.").format(
-                file=error.filename, reason=error.strerror
-            )
-        ) from error
-    found = find_frames(input_files)
-    slice_of_series = not files and len(input_files) > 1 and path.is_file()
-    if slice_of_series:
-        found = only_series_of(path, found)
+    found, slice_of_series = _found(path, files)
     if found.suspicious and not found.frames:
         raise InputError(_("{damaged}. Copy the files again.").format(damaged=_damaged(found)))
     series = group(found.frames)
     chosen = _only_series(path, series, found)
-    stack = _only_stack(path, chosen, part)
+    stack = _only_stack(path, chosen, part) if frame is None else _stack_at(path, chosen, frame)
+    if stack.problem:
+        raise InputError(_("{part} of {file} {problem}").format(part=stack.what, file=path.name, problem=stack.problem))
     if found.suspicious:
         raise InputError(
             _("{damaged}. They may be slices of {folder}: copy them again, or remove them if they are not.").format(
@@ -70,6 +67,8 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
         voxels, geometry, reading = _read(grid, pixels)
     if stack.study.modality:
         reading["modality"] = stack.study.modality
+    if stack.moment is not None:
+        reading["frame"] = asdict(stack.moment)
     if stack.study.inverted:
         reading["photometric_interpretation"] = "MONOCHROME1"
     notices = _notices(path.name, reading)
@@ -83,6 +82,37 @@ def read_dicom(path: Path, files: Sequence[Path] = (), part: str = "", allow_gap
         reading["left_over"] = unused
         notices.append(_unused(path.name, unused))
     return Volume(voxels, geometry, path.name.split(".")[0] or "volume", reading, tuple(notices), grid)
+
+
+def dicom_moments(path: Path) -> tuple[Moment, ...]:
+    """Return the moments of the one series over time in a file or folder; none for another.
+
+    Raises:
+        InputError: if there is not one series.
+    """
+    found, _slice_of_series = _found(path)
+    stacks = _only_series(path, group(found.frames), found).stacks
+    moments = tuple(stack.moment for stack in stacks if stack.moment is not None)
+    return moments if len(moments) == len(stacks) else ()
+
+
+def _found(path: Path, files: Sequence[Path] = ()) -> tuple[DicomFiles, bool]:
+    """Return what DICOM files hold, and whether `path` is one slice of several.
+
+    Raises:
+        InputError: if the folder cannot be read.
+    """
+    try:
+        input_files = files or (files_of_series(path) if path.is_file() else list(files_below(path)))
+    except OSError as error:
+        raise InputError(
+            _("{file} cannot be opened ({reason}). Check its permissions or choose another folder.").format(
+                file=error.filename, reason=error.strerror
+            )
+        ) from error
+    found = find_frames(input_files)
+    slice_of_series = not files and len(input_files) > 1 and path.is_file()
+    return (only_series_of(path, found) if slice_of_series else found), slice_of_series
 
 
 def _unused_frames(chosen: Series, series: Sequence[Series], found: DicomFiles) -> list[str]:
@@ -154,7 +184,9 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
         return chosen[0]
     size = _("{volume} ({count} slices)")
     volumes = _first([size.format(volume=one.what or "1", count=len(one.frames)) for one in series.stacks], "; ")
-    if len({frame.path for frame in _frames(series)}) == 1:
+    if all(stack.moment for stack in series.stacks):
+        remedy = _("Choose a frame with --frame, or all with --all-frames.")
+    elif len({frame.path for frame in _frames(series)}) == 1:
         remedy = _("Use 'lightseg batch' to segment each of them.")
     else:
         remedy = _(
@@ -165,6 +197,20 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
             file=path.name, count=len(series.stacks), volumes=volumes, remedy=remedy
         )
     )
+
+
+def _stack_at(path: Path, series: Series, frame: int) -> Stack:
+    """Return the stack that is a frame over time, by its number from 1.
+
+    Raises:
+        InputError: if there is none.
+    """
+    count = len(series.stacks)
+    if not all(stack.moment for stack in series.stacks):
+        raise not_over_time(path.name)
+    if not 1 <= frame <= count:
+        raise no_such_frame(path.name, frame, count)
+    return series.stacks[frame - 1]
 
 
 def _read(grid: Grid, pixels: Pixels) -> tuple[np.ndarray, Geometry, dict[str, Any]]:

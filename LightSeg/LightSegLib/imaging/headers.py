@@ -33,10 +33,31 @@ def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputErro
                 "{file} has {components} components per voxel. Save one component, or each channel, as a separate file."
             ).format(file=name, components=components)
         )
+    if dimensions == 4:
+        return InputError(
+            _(
+                "{file} has 4 dimensions, so it is a series over time. "
+                "Choose a frame with --frame, all with --all-frames, or a three-dimensional image."
+            ).format(file=name)
+        )
     return InputError(
-        _("{file} has {dimensions} dimensions. Choose a three-dimensional image, for example one frame.").format(
+        _("{file} has {dimensions} dimensions. Choose a three-dimensional image.").format(
             file=name, dimensions=dimensions
         )
+    )
+
+
+def not_over_time(name: str) -> InputError:
+    """Return the error for a frame of an image that has none."""
+    return InputError(
+        _("{file} is not a series over time. Omit --frame and --all-frames, or choose another image.").format(file=name)
+    )
+
+
+def no_such_frame(name: str, frame: int, count: int) -> InputError:
+    """Return the error for a frame beyond those of an image."""
+    return InputError(
+        _("{file} has no frame {frame}. Choose one from 1 to {count}.").format(file=name, frame=frame, count=count)
     )
 
 

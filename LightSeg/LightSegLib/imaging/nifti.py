@@ -9,6 +9,8 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,10 +20,12 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
+from ..core.moment import moments
+from .frame_file import FrameLayout
 from .geometry import FARTHEST, Geometry
 from .headers import check_spacing
-from .nifti_header import KINDS, VERSIONS, Header, parse, shape_of
-from .packed import damaged, incomplete, read_leading
+from .nifti_header import KINDS, VERSIONS, Header, frame_count, parse, shape_of
+from .packed import damaged, incomplete, leading, read_leading
 from .ras import RAS_TO_LPS
 
 ENDINGS = (".nii", ".nii.gz")
@@ -51,24 +55,73 @@ def read_nifti(path: Path) -> Image:
         InputError: for what is not a complete NIfTI file with one scalar 3D image at a place.
         OSError: if the file cannot be read or written.
     """
+    with _opened(path) as (stream, _zipped):
+        header = parse(path.name, stream.read(VERSIONS[1].size))
+        shape = shape_of(path.name, header)
+        check_spacing(path.name, header.pixdim[1:4].tolist())
+        stream.seek(header.offset)
+        content = read_leading(path.name, stream, math.prod(shape) * _kind(header).itemsize)
+    geometry, notices, facts = place(path.name, header, shape)
+    if header.is_labels:
+        facts["intent"] = _("label map")
+    return Image(_scaled(np.frombuffer(content, _kind(header)).reshape(shape), header), geometry, notices, facts)
+
+
+def nifti_frames(path: Path) -> FrameLayout | None:
+    """Return what a file says about its frames over time, or None for an image of three dimensions.
+
+    Raises as `read_nifti`.
+    """
+    with _opened(path) as (stream, zipped):
+        header = parse(path.name, stream.read(VERSIONS[1].size))
+    if header.dim[0] <= 7 and frame_count(header) == 1:
+        return None
+    shape = shape_of(path.name, header, frames=True)
+    check_spacing(path.name, header.pixdim[1:4].tolist())
+    geometry, notices, facts = place(path.name, header, shape)
+    if header.is_labels:
+        facts["intent"] = _("label map")
+    count = frame_count(header)
+
+    def blocks() -> Iterator[bytes]:
+        with _opened(path) as (content, _zipped):
+            content.seek(header.offset)
+            yield from leading(path.name, content, count * math.prod(shape) * _kind(header).itemsize)
+
+    return FrameLayout(
+        path,
+        geometry,
+        _kind(header),
+        blocks,
+        moments(count, header.times_ms),
+        plain=None if zipped else header.offset,
+        scaled=lambda voxels: _scaled(voxels, header),
+        notices=notices,
+        facts=facts,
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
+    """Give a stream of what a file holds, unpacked, and whether it was packed.
+
+    Raises:
+        InputError: for what is packed and ends early or is damaged.
+    """
     with path.open("rb") as stream:
         zipped = stream.read(2) == GZIP
     try:
         with cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb") as stream:
-            header = parse(path.name, stream.read(VERSIONS[1].size))
-            shape = shape_of(path.name, header)
-            check_spacing(path.name, header.pixdim[1:4].tolist())
-            kind = np.dtype(header.order + KINDS[header.datatype])
-            stream.seek(header.offset)
-            content = read_leading(path.name, stream, math.prod(shape) * kind.itemsize)
+            yield stream, zipped
     except EOFError as error:
         raise incomplete(path.name) from error
     except (zlib.error, gzip.BadGzipFile) as error:
         raise damaged(path.name) from error
-    geometry, notices, facts = place(path.name, header, shape)
-    if header.is_labels:
-        facts["intent"] = _("label map")
-    return Image(_scaled(np.frombuffer(content, kind).reshape(shape), header), geometry, notices, facts)
+
+
+def _kind(header: Header) -> np.dtype:
+    """Return the type of the voxels, with their order of bytes."""
+    return np.dtype(header.order + KINDS[header.datatype])
 
 
 def place(

@@ -18,6 +18,7 @@ from .headers import not_scalar
 
 LARGEST_OFFSET = 1 << 40  # bytes: more is not a number of the format
 UNITS = {1: 1000.0, 3: 0.001}  # codes of meters and micrometers in xyzt_units, in mm; all else is mm
+TIME_UNITS = {8: 1000.0, 16: 1.0, 24: 0.001}  # codes of s, ms and µs there, in ms
 COLORS = {128: 3, 2304: 4}  # datatype codes with several components, and how many
 KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL
@@ -42,14 +43,15 @@ class _Layout:
     quaternion: int  # b, c, d, then the offsets x, y, z
     rows: int
     intent: int  # of the kind of the codes
+    toffset: int
     magic: int
     single: bytes  # its magic, and that of a header whose voxels are in another file
     pair: bytes
 
 
 VERSIONS = (
-    _Layout(348, "h", "f", 40, 70, 76, 108, "f", 112, 252, "h", 123, 256, 280, 68, 344, b"n+1\0", b"ni1\0"),
-    _Layout(540, "q", "d", 16, 12, 104, 168, "q", 176, 344, "i", 500, 352, 400, 504, 4, b"n+2\0", b"ni2\0"),
+    _Layout(348, "h", "f", 40, 70, 76, 108, "f", 112, 252, "h", 123, 256, 280, 68, 136, 344, b"n+1\0", b"ni1\0"),
+    _Layout(540, "q", "d", 16, 12, 104, 168, "q", 176, 344, "i", 500, 352, 400, 504, 216, 4, b"n+2\0", b"ni2\0"),
 )
 
 
@@ -61,6 +63,8 @@ class Header:
 
     Attributes:
         dim: number of axes and their lengths.
+        ms_per_unit: of the time between frames; None where the header does not state its unit.
+        toffset: time of the first frame.
         pixdim: its eight numbers.
     """
 
@@ -77,6 +81,16 @@ class Header:
     sform_code: int
     rows: np.ndarray
     intent: int
+    ms_per_unit: float | None
+    toffset: float
+
+    @property
+    def times_ms(self) -> list[float] | None:
+        """When each frame is, in ms; None where the header states no time between them, or not its unit."""
+        step = float(self.pixdim[4])
+        if self.ms_per_unit is None or not (math.isfinite(step) and step > 0 and math.isfinite(self.toffset)):
+            return None
+        return [(self.toffset + number * step) * self.ms_per_unit for number in range(self.dim[4])]
 
     @property
     def is_labels(self) -> bool:
@@ -143,6 +157,8 @@ def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:
         sform_code,
         np.array(read(f"12{at.real}", at.rows), float).reshape(3, 4),
         read(at.code_kind, at.intent)[0],
+        TIME_UNITS.get(units & 0x38),
+        *read(at.real, at.toffset),
     )
 
 
@@ -155,8 +171,16 @@ def _contradictory(name: str, what: str) -> InputError:
     )
 
 
-def shape_of(name: str, header: Header) -> tuple[int, int, int]:
+def frame_count(header: Header) -> int:
+    """Return how many frames over time there are; 1 for an image of three dimensions."""
+    return header.dim[4] if header.dim[0] > 3 and header.dim[4] > 1 else 1
+
+
+def shape_of(name: str, header: Header, frames: bool = False) -> tuple[int, int, int]:
     """[k, j, i].
+
+    Args:
+        frames: take an image of several frames over time, too.
 
     Raises:
         InputError: for what is not one scalar 3D image.
@@ -179,7 +203,7 @@ def shape_of(name: str, header: Header) -> tuple[int, int, int]:
                 "Convert it to an integer or floating-point image."
             ).format(name=name, datatype=header.datatype)
         )
-    dimensions = 4 if count > 3 and lengths[3] > 1 else min(count, 3)
+    dimensions = 4 if frame_count(header) > 1 and not frames else min(count, 3)
     if dimensions != 3:
         raise not_scalar(name, dimensions=dimensions)
     i, j, k = lengths[:3]

@@ -17,9 +17,11 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
-from .detached import Layout, read_header, read_numbers
+from .detached import Layout, number_blocks, read_header, read_numbers
+from .frame_file import FrameLayout
 from .geometry import FARTHEST, Geometry
 from .headers import check_spacing, converted, finite, not_scalar, whole
+from .nrrd_times import nrrd_moments
 from .packed import BZIP2, GZIP, RAW
 
 MAGIC = re.compile(rb"NRRD000[1-5]\r?$")
@@ -45,6 +47,7 @@ TO_LPS = {  # by which x, y, z of a space become those of LPS
 }
 UNITS = {"mm": 1.0, "": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "micron": 0.001}
 IN_SPACE = ("domain", "space", "time", "none", "???")  # kinds of axes along which there are several voxels
+OVER_TIME = ("time", "list")  # kinds of axes along which there may be frames
 KNOWN = (
     *("type", "dimension", "sizes", "encoding", "endian", "space", "spacedimension", "spacedirections", "spaceorigin"),
     *("spaceunits", "spacings", "kinds", "centers", "centerings", "labels", "units", "thicknesses", "axismins"),
@@ -96,6 +99,43 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, Nrrd]:
     return _voxels(path, header, start).reshape(geometry.shape), geometry, header
 
 
+def nrrd_frames(path: Path) -> FrameLayout | None:
+    """Return what a file says about its frames over time, or None for an image of three dimensions.
+
+    The frames are along an axis of the kind "time" or, as in Slicer's sequences, "list", before or after the spatial
+    axes.
+
+    Raises as `read_nrrd`.
+    """
+    content, start = read_header(path)
+    header = _parsed(path.name, content)
+    axis = _frame_axis(header)
+    if axis is None:
+        return None
+    lengths, spatial = _axes(header, axis)
+    count, last = lengths[axis], axis == len(lengths) - 1
+    layout = _layout(header, start)
+    return FrameLayout(
+        path,
+        _geometry(header, tuple(lengths[one] for one in spatial)),
+        np.dtype(layout.kind),
+        lambda: number_blocks(path, layout),
+        nrrd_moments(header.fields, header.pairs, axis, count),
+        inner=0 if last else math.prod(lengths[:axis]),
+        notices=header.notices,
+    )
+
+
+def _frame_axis(header: Nrrd) -> int | None:
+    """Return the axis along which frames are, or None."""
+    lengths = [whole(word) or 0 for word in header.words("sizes")]
+    kinds = [word.lower() for word in header.words("kinds")]
+    if header.is_segmentation or len(lengths) != len(kinds):
+        return None
+    found = [axis for axis, kind in enumerate(kinds) if kind in OVER_TIME and lengths[axis] > 1]
+    return found[0] if len(found) == 1 else None
+
+
 def _parsed(name: str, content: bytes) -> Nrrd:
     """Return the fields of an NRRD header.
 
@@ -130,23 +170,28 @@ def _parsed(name: str, content: bytes) -> Nrrd:
     return Nrrd(name, fields, pairs)
 
 
-def _axes(header: Nrrd) -> tuple[list[int], list[int]]:
-    """Return the lengths of all axes, and the three spatial axes, the fastest first."""
+def _axes(header: Nrrd, frames: int | None = None) -> tuple[list[int], list[int]]:
+    """Return the lengths of all axes, and the three spatial axes, the fastest first.
+
+    Args:
+        frames: an axis along which there are frames over time, if any.
+    """
     name = header.name
     lengths = [whole(word) or 0 for word in header.words("sizes")]
     count = whole(header.fields.get("dimension", ""))
     if not lengths or min(lengths) < 1 or count != len(lengths):
         raise _wrong(name, _("its header gives no valid size"))
     if "spacings" in header.fields:
-        steps = [finite(word) for word in header.words("spacings")]
-        check_spacing(name, [step for step, length in zip(steps, lengths, strict=False) if length > 1])
+        steps = zip(header.words("spacings"), lengths, strict=False)  # nan: stated in another way, or not at all
+        check_spacing(name, [finite(word) for word, length in steps if length > 1 and word.lower() != "nan"])
     vectors = _vectors(header)
     kinds = [word.lower() for word in header.words("kinds")] or ["domain"] * count
     if len(kinds) != count or (vectors is not None and len(vectors) != count):
         raise _wrong(name, _("its header does not define the axes of all {count} dimensions").format(count=count))
     inside = [kind in IN_SPACE for kind in kinds] if vectors is None else [one is not None for one in vectors]
-    spatial = [axis for axis in range(count) if inside[axis]]
-    for axis in range(count):
+    others = [axis for axis in range(count) if axis != frames]
+    spatial = [axis for axis in others if inside[axis]]
+    for axis in others:
         if lengths[axis] > 1 and not inside[axis] and header.is_segmentation:
             raise InputError(
                 _(
@@ -155,7 +200,7 @@ def _axes(header: Nrrd) -> tuple[list[int], list[int]]:
                 ).format(file=name, count=lengths[axis])
             )
         if lengths[axis] > 1 and not inside[axis]:
-            raise not_scalar(name, dimensions=count) if kinds[axis] == "time" else not_scalar(name, lengths[axis])
+            raise not_scalar(name, dimensions=count) if kinds[axis] in OVER_TIME else not_scalar(name, lengths[axis])
     while len(spatial) > 3 and lengths[spatial[-1]] == 1:  # one point in time
         spatial.pop()
     if len(spatial) != 3:
@@ -224,7 +269,16 @@ def _geometry(header: Nrrd, lengths: tuple[int, ...]) -> Geometry:
 
 def _voxels(path: Path, header: Nrrd, start: int) -> np.ndarray:
     """Return all numbers in storage order."""
-    name, fields = path.name, header.fields
+    return read_numbers(path, _layout(header, start))
+
+
+def _layout(header: Nrrd, start: int) -> Layout:
+    """Return how the numbers are stored.
+
+    Raises:
+        InputError: for a way that is not read.
+    """
+    name, fields = header.name, header.fields
     count = math.prod(int(word) for word in header.words("sizes"))
     kind = TYPES.get(" ".join(header.words("type")).lower())
     encoding = fields.get("encoding", "").lower()
@@ -240,7 +294,7 @@ def _voxels(path: Path, header: Nrrd, start: int) -> np.ndarray:
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower(), "")
     if not order and not text and kind[1] != "1":
         raise _wrong(name, _("its header does not define the byte order (endian)"))
-    return read_numbers(path, Layout(order + kind, count, start, packing, lines, skipped, text))
+    return Layout(order + kind, count, start, packing, lines, skipped, text)
 
 
 def _wrong(name: str, what: str) -> InputError:

@@ -13,24 +13,33 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
+from ..core.moment import Moment
 from .affine import shear_degrees, snapped, straightened
 from .dicom.files import is_dicom
-from .dicom_reader import read_dicom
+from .dicom_reader import dicom_moments, read_dicom
+from .frame_file import FrameFile, FrameLayout
 from .geometry import Geometry
+from .headers import not_over_time
 from .metaimage import read_metaimage
 from .nifti import ENDINGS as NIFTI_ENDINGS
-from .nifti import read_nifti
-from .nrrd import read_nrrd
+from .nifti import nifti_frames, read_nifti
+from .nrrd import nrrd_frames, read_nrrd
 from .segmentation_file import on_reference
 from .volume import Volume, check_voxels, few_values
 
-IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
+IMAGE_ENDINGS = (".seg.nrrd", ".seq.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 
 # Of formats that are not read, and of names such as `a.nii (1).gz`.
 LIKE_IMAGES = re.compile(r"\.(nii|nrrd|nhdr|mha|mhd|hdr|img|gipl|mg[hz]|mnc2?|mrc|v16|par|tiff?|vti)\b", re.IGNORECASE)
 
 
-def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", allow_gaps: bool = False) -> Volume:
+def read_volume(
+    path: str | Path,
+    series: Sequence[Path] = (),
+    part: str = "",
+    allow_gaps: bool = False,
+    frame: int | None = None,
+) -> Volume:
     """Read a volume from NIfTI, NRRD, MetaImage, a multi-frame DICOM file or a folder with a DICOM series.
 
     An image on a sheared grid is interpolated once (see `affine.straightened`), with a notice.
@@ -40,6 +49,7 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
         series: the files of the one to read among several DICOM series in the folder.
         part: which volume of a series that holds several (see `dicom.series.Stack`).
         allow_gaps: interpolate where slices of a DICOM series are missing.
+        frame: number of the one to read, from 1, of an image over time.
 
     Returns:
         The volume, on a grid with right angles, in LPS mm.
@@ -51,11 +61,76 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
     if path.name in ("", ".."):  # as of ".", which no message could name
         path = path.resolve()
     if _holds_dicom(path):
-        volume = read_dicom(path, series, part, allow_gaps)
+        volume = read_dicom(path, series, part, allow_gaps, frame)
         check_voxels(volume.voxels, path.name)
         return volume
-    name = path.name
-    voxels, geometry, notices, reading = _read(path)
+    if frame is not None:
+        with open_frames(path) as frames:
+            return read_frame(frames, frame)
+    return _volume(path.name, *_read(path))
+
+
+def open_frames(path: Path) -> FrameFile:
+    """Return the frames over time of a NIfTI or NRRD file.
+
+    Raises:
+        InputError: for a file that has none, or whose header cannot be used.
+    """
+    layout = _frames_by_name(path)
+    if layout is None:
+        raise not_over_time(path.name)
+    return FrameFile(layout)
+
+
+def frame_moments(path: Path) -> tuple[Moment, ...]:
+    """Return the moments of an image's frames over time, none for a single volume; only headers are read.
+
+    Raises:
+        InputError: for a header that cannot be used.
+    """
+    if _holds_dicom(path):
+        return dicom_moments(path)
+    layout = _frames_by_name(path)
+    return () if layout is None else layout.moments
+
+
+def read_frame(frames: FrameFile, number: int) -> Volume:
+    """Return one frame, by its number from 1, as `read_volume` returns a volume.
+
+    Raises:
+        InputError: if there is no such frame, or it cannot be used; the others may be read all the same.
+        OutputError: if there is no room to unpack the file.
+    """
+    layout = frames.layout
+    with _opening(layout.path):
+        voxels, facts = frames.read(number)
+    geometry, facts = _upright(layout.geometry, facts)
+    return _volume(
+        _("Frame {number} of {file}").format(number=number, file=layout.path.name),
+        voxels,
+        geometry,
+        layout.notices,
+        facts,
+    )
+
+
+def _frames_by_name(path: Path) -> FrameLayout | None:
+    """Return the layout of the frames of a file, by the reader of its name's ending; None where it has none."""
+    with _opening(path):
+        name = path.name.lower()
+        if name.endswith(NIFTI_ENDINGS):
+            return nifti_frames(path)
+        return nrrd_frames(path) if name.endswith((".nrrd", ".nhdr")) else None
+
+
+def _volume(
+    name: str, voxels: np.ndarray, geometry: Geometry, notices: tuple[Message, ...], reading: dict[str, Any]
+) -> Volume:
+    """Return the volume of an image as it was read, on a grid with right angles.
+
+    Raises:
+        InputError: for voxels that are no image.
+    """
     if kind := reading.pop("intent", ""):
         raise InputError(
             _("{file} is a {kind}, not an image. Choose the image on which it was drawn.").format(file=name, kind=kind)
@@ -80,7 +155,7 @@ def read_volume(path: str | Path, series: Sequence[Path] = (), part: str = "", a
             ).format(file=name, angle=angle, size=size, spacing=spacing),
         )
         reading["straightened_degrees"] = angle
-    return Volume(voxels, geometry, name.split(".")[0] or "volume", reading, notices)
+    return Volume(voxels, geometry, name.split(".", maxsplit=1)[0] or "volume", reading, notices)
 
 
 def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
@@ -106,22 +181,35 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, Geometry]:
 
 def _read(path: Path) -> tuple[np.ndarray, Geometry, tuple[Message, ...], dict[str, Any]]:
     """Return the voxels, geometry without the shear that rounding explains, notices and facts."""
+    with _opening(path):
+        voxels, geometry, notices, facts = _by_name(path)
+    geometry, facts = _upright(geometry, facts)
+    return voxels, geometry, notices, facts
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Check that a file exists; what keeps it from being opened becomes an InputError."""
     try:
         if not path.exists():
             raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
         if not path.is_file():
             raise InputError(_("{file} is a pipe or a device, not a file. Choose an image file.").format(file=path))
-        voxels, geometry, notices, facts = _by_name(path)
+        yield
     except OSError as error:
         raise InputError(
             _("{file} cannot be opened ({reason}). Check its permissions or choose another file.").format(
                 file=path, reason=error.strerror or error
             )
         ) from error
-    if (near := snapped(geometry)) is not None:
-        geometry, moved = near
-        facts |= {"snapped_voxels": round(moved, 4)} if moved >= 1e-4 else {}
-    return voxels, geometry, notices, facts
+
+
+def _upright(geometry: Geometry, facts: dict[str, Any]) -> tuple[Geometry, dict[str, Any]]:
+    """Return a geometry without the shear that rounding explains, and the facts with what that changed."""
+    if (near := snapped(geometry)) is None:
+        return geometry, facts
+    geometry, moved = near
+    return geometry, facts | ({"snapped_voxels": round(moved, 4)} if moved >= 1e-4 else {})
 
 
 def _by_name(path: Path) -> tuple[np.ndarray, Geometry, tuple[Message, ...], dict[str, Any]]:

@@ -122,7 +122,7 @@ def test_points_in_time_are_volumes_of_their_own(tmp_path: Path) -> None:
 
 def test_points_in_time_that_nothing_shows_apart_are_refused(tmp_path: Path) -> None:
     for time in range(2):
-        write(tmp_path, slices(noise() + time, AcquisitionTime=f"12000{time}"), first=time * SHAPE[0])
+        write(tmp_path, slices(noise() + time, AcquisitionTime="120000"), first=time * SHAPE[0])
     with pytest.raises(InputError, match=r"have the same position .* but are different images"):
         read_volume(tmp_path)
 

@@ -14,6 +14,7 @@ from ...core.i18n import tr as _
 from .attributes import PLACE, stored, text, texts
 from .frames import Frame, Study, number, placed
 from .multiframe import frames_of
+from .timeline import TAGS, times_of
 
 PREFIX, PREFIX_AT = b"DICM", 128  # PS3.10, section 7.1
 BARE = (b"\x08\x00", b"\x02\x00")  # the first group of a file without that prefix
@@ -174,7 +175,9 @@ def _add(path: Path, prefixed: bool, found: DicomFiles) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # problems of values that are used are reported below
-            data = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*COMMON, *PLACE, *TRAITS])
+            data = pydicom.dcmread(
+                path, stop_before_pixels=True, force=True, specific_tags=[*COMMON, *PLACE, *TRAITS, *TAGS]
+            )
             if text(data, "SOPClassUID") == DIRECTORY or _media_class(data) == DIRECTORY:
                 return
             study = _study(data, path)
@@ -211,6 +214,7 @@ def _frames(data: Any, path: Path, study: Study) -> list[Frame]:
             instance=None if instance is None else int(instance),
             thickness=thickness,
             traits=tuple((name, sys.intern(value)) for name, value in traits if value),
+            times=times_of(data),
             **placed({name: texts(data, name) for name in PLACE}),
         )
     ]

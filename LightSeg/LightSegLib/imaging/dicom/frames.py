@@ -72,6 +72,7 @@ class Frame:
         number: of the frame in its file, or None where the file is one slice.
         traits: what may distinguish volumes at the same position.
         problem: why it cannot be placed.
+        times: when it was taken, in ms, by the kinds of `timeline`.
     """
 
     path: Path
@@ -89,6 +90,7 @@ class Frame:
     thickness: float | None
     traits: tuple[tuple[str, str], ...]
     problem: str = ""
+    times: tuple[tuple[str, float], ...] = ()
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from ...core.i18n import tr as _
 from .attributes import PLACE, stored, text, texts
 from .frames import Frame, Study, number, placed
+from .timeline import ACQUIRED, OFFSET, REFERENCE, TRIGGER_TIME, clock, stated
 
 GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -62,6 +63,7 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
                 instance=_place_in_stack(groups),
                 thickness=number(thickness or text(data, "SliceThickness")),
                 traits=_traits(groups, dimensions),
+                times=_times(groups),
                 **facts,
             )
         )
@@ -85,6 +87,23 @@ def _traits(groups: tuple[Any, Any], dimensions: list[str]) -> tuple[tuple[str, 
     indices = group_texts(groups, "FrameContentSequence", "DimensionIndexValues")
     traits += [(word, value) for word, value in zip(dimensions, indices, strict=False) if word]
     return tuple((word, sys.intern(value)) for word, value in traits if value)
+
+
+def _times(groups: tuple[Any, Any]) -> tuple[tuple[str, float], ...]:
+    """Return what a frame states about its time, in ms; the standard has its offset in seconds."""
+
+    def first(sequence: str, name: str) -> str:
+        return next(iter(_texts(groups, sequence, name)), "")
+
+    offset = number(first("TemporalPositionSequence", "TemporalPositionTimeOffset"))
+    return stated(
+        {
+            TRIGGER_TIME: number(first("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")),
+            REFERENCE: clock(first("FrameContentSequence", "FrameReferenceDateTime")[8:]),
+            OFFSET: None if offset is None else 1000 * offset,
+            ACQUIRED: clock(first("FrameContentSequence", "FrameAcquisitionDateTime")[8:]),
+        }
+    )
 
 
 def _place_in_stack(groups: tuple[Any, Any]) -> int | None:

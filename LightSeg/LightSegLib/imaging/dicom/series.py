@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...core.i18n import Message, joined
 from ...core.i18n import tr as _
+from ...core.moment import Moment
+from . import timeline
 from .frames import EXACT_DIGITS, Frame, Study
 
 SAME_DIRECTION = 1e-4  # difference of a component, unless the rounding of its text explains more
@@ -24,10 +26,14 @@ class Stack:
 
     Attributes:
         what: distinguishes it from the others of its series.
+        moment: which frame of its series it is, where that is over time.
+        problem: why it is no such frame, although the others are.
     """
 
     frames: tuple[Frame, ...]
     what: str = ""
+    moment: Moment | None = None
+    problem: str = ""
 
     @property
     def study(self) -> Study:
@@ -103,9 +109,9 @@ def _divided(frames: list[Frame]) -> Series:
     most = max(map(len, groups))
     whole = [members for members in groups if len(members) >= 2 and len(members) >= FEW * most]
     original = [members for members in whole if members[0].study.origin == "ORIGINAL"]
-    stacks = [Stack(tuple(part), what) for members in original or whole for part, what in _parted(members)]
+    stacks = [stack for members in original or whole for stack in _stacks(members)]
     if len(whole) > 1:
-        stacks = [Stack(stack.frames, ", ".join(filter(None, (_look(stack), stack.what)))) for stack in stacks]
+        stacks = [replace(stack, what=", ".join(filter(None, (_look(stack), stack.what)))) for stack in stacks]
     if not whole and len(images) > 1:
         unused.append(UnusedFrames(tuple(images), _("has no two slices with the same size, orientation and spacing")))
         return Series((), tuple(unused))
@@ -113,6 +119,28 @@ def _divided(frames: list[Frame]) -> Series:
         if members not in (original or whole):
             unused.append(UnusedFrames(tuple(members), _why(members, (original or whole or groups)[0])))
     return Series(tuple(_told_apart(stacks)), tuple(unused))
+
+
+def _stacks(members: list[Frame]) -> list[Stack]:
+    """Return the stacks of frames that are alike; those over time in its order, with their moments."""
+    parts = _parted(members)
+    over_time = timeline.is_over_time(parts)
+    places: dict[float, list[Frame]] = {}
+    for frame, place in zip(members, np.round(slice_positions(members), 3).tolist(), strict=True):
+        places.setdefault(place, []).append(frame)
+    ranked = timeline.by_rank(list(places.values())) if len(places) > 1 and (over_time or len(parts) == 1) else []
+    if over_time and (not ranked or all(len(part) == len(places) for part, _what in parts)):
+        parts = timeline.in_order(parts)
+    elif ranked:
+        parts = [(part, f"frame {number}") for number, part in enumerate(ranked, start=1)]
+    else:
+        return [Stack(tuple(part), what) for part, what in parts]
+    most = max(len(part) for part, _what in parts)
+    few = _("has {count} slices, but other frames of its series have {most}. Export the series again.")
+    return [
+        Stack(tuple(part), what, moment, few.format(count=len(part), most=most) if len(part) < most else "")
+        for (part, what), moment in zip(parts, timeline.moments_of([part for part, _what in parts]), strict=True)
+    ]
 
 
 def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
@@ -220,7 +248,7 @@ def _told_apart(stacks: Sequence[Stack]) -> list[Stack]:
     for stack in stacks:
         seen[stack.what] += 1
         again = f"{stack.what} ({seen[stack.what]})".strip()
-        found.append(stack if seen[stack.what] == 1 else Stack(stack.frames, again))
+        found.append(stack if seen[stack.what] == 1 else replace(stack, what=again))
     return found
 
 
