@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
+from ..core.moment import Moment
 from ..imaging.detached import voxel_files
 from ..imaging.dicom.files import files_below, files_of_series, is_dicom
 from ..imaging.readers import read_volume
@@ -24,10 +25,12 @@ class Source:
 
     Attributes:
         part: which volume of a DICOM series that holds several, as `dicom.series.Stack` calls it.
+        frame: which of an image over time, by its number from 1.
     """
 
     paths: tuple[Path, ...]
     part: str = ""
+    frame: int | None = None
 
     def read(self, allow_gaps: bool = False) -> Volume:
         """Read the volume.
@@ -37,7 +40,7 @@ class Source:
         """
         first, *others = self.paths
         place, files = (first.parent, self.paths) if others else (first, ())
-        return read_volume(place, files, self.part, allow_gaps)
+        return read_volume(place, files, self.part, allow_gaps, self.frame)
 
     @property
     def where(self) -> str:
@@ -70,10 +73,14 @@ class Case:
     Attributes:
         id: unique, and fit for a file name.
         channels: one source for each channel of the model.
+        series: name of the series over time of which the case is a frame, if any.
+        moment: which frame of it.
     """
 
     id: str
     channels: tuple[Source, ...]
+    series: str = ""
+    moment: Moment | None = None
 
     @property
     def where(self) -> str:
@@ -115,13 +122,16 @@ class Case:
 
     def to_json(self) -> dict[str, Any]:
         """Return the case as a JSON object."""
-        channels = [{"paths": list(map(str, source.paths)), "part": source.part} for source in self.channels]
-        return {"id": self.id, "channels": channels}
+        channels = [asdict(source) | {"paths": list(map(str, source.paths))} for source in self.channels]
+        moment = None if self.moment is None else asdict(self.moment)
+        return {"id": self.id, "channels": channels, "series": self.series, "moment": moment}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Case:
         """Return the case of a JSON object that `to_json` made."""
-        return cls(data["id"], tuple(Source(tuple(map(Path, one["paths"])), one["part"]) for one in data["channels"]))
+        channels = tuple(Source(**one | {"paths": tuple(map(Path, one["paths"]))}) for one in data["channels"])
+        moment = None if data["moment"] is None else Moment(**data["moment"])
+        return cls(data["id"], channels, data["series"], moment)
 
 
 def _check_ends(path: Path) -> None:

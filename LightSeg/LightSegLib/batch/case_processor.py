@@ -17,6 +17,7 @@ from ..core.progress import Progress, ProgressCallback
 from ..worker.segment_handler import SegmenterCache
 from . import records
 from .case import Case
+from .open_frames import OpenFrames
 from .records import DONE, Row
 from .settings import Batch
 
@@ -42,6 +43,7 @@ class CaseProcessor:
         self._segmenters = SegmenterCache()
         self._cards: dict[str, Card] = {}  # by their hashes; reading them takes longer than a small case
         self._threads = 0
+        self._frames = OpenFrames()
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
         """Do a job and return the answer."""
@@ -53,7 +55,7 @@ class CaseProcessor:
         system.reset_peak_memory()
         input_sha256 = ""
         try:
-            input_sha256 = case.sha256()
+            input_sha256 = self._frames.sha256(case)
             if row := records.finished(case, batch, input_sha256):
                 return {"row": asdict(row), "skipped": row.run != batch.run}
             row = self._segment_case(case, batch, job["threads"], progress, input_sha256, started)
@@ -82,7 +84,7 @@ class CaseProcessor:
         from ..rendering.case import draw_case
 
         progress(Progress(_("Reading")))
-        volumes = [source.read(batch.settings.allow_gaps) for source in case.channels]
+        volumes = _wait_for_space(lambda: self._frames.read(case.channels, batch.settings.allow_gaps), progress)
         path = records.segmentation_path(batch, case.id)
         check_holds(path, volumes[0].geometry)
         source = source_of(path, volumes[0])
@@ -111,6 +113,7 @@ class CaseProcessor:
             run=batch.run,
             backend=batch.backend,
             notices=segmentation.provenance.get("notices"),
+            **records.over_time(case),
             **_cost(started),
         )
 
@@ -152,14 +155,19 @@ class CaseProcessor:
 
     def segment(self, volumes: list[Volume], batch: Batch, threads: int, progress: ProgressCallback) -> Segmentation:
         """Segment volumes, with confidence."""
+        import numpy as np
         import SimpleITK as sitk
         import torch
+
+        from ..imaging.roi import RegionOfInterest
 
         if threads != self._threads:
             torch.set_num_threads(threads)
             sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
             self._threads = threads
-        return self._segmenter(batch).segment(volumes, progress=progress)
+        corners = batch.settings.roi
+        roi = None if corners is None else RegionOfInterest(np.array(corners))
+        return self._segmenter(batch).segment(volumes, roi, progress)
 
     def _segmenter(self, batch: Batch) -> Segmenter:
         """Return the segmenter of a batch; its model stays loaded."""

@@ -9,11 +9,15 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..catalog.card import Card
-from ..core.errors import InputError
+from ..core.errors import InputError, LightSegError
 from ..core.i18n import tr as _
+from ..core.moment import Moment, frame_name
+from ..imaging.readers import frame_moments
 from .case import Case, SkippedInput, printable
 from .folder import cases_in_folder
 from .manifest import cases_in_manifest
@@ -37,7 +41,25 @@ def find_cases(input_path: Path, card: Card) -> Iterator[Case | SkippedInput]:
                 input_path=input_path
             )
         )
-    return _uniquely_named(found)
+    return _uniquely_named(_in_frames(_uniquely_named(found)))
+
+
+def _in_frames(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedInput]:
+    """Yield a case for each frame of images over time, whose channels all have as many; of files the headers are read.
+
+    What cannot be read stays one case, whose row will report it.
+    """
+    for one in found:
+        frames: set[tuple[Moment, ...]] = set()
+        if isinstance(one, Case) and one.moment is None and all(len(source.paths) == 1 for source in one.channels):
+            with suppress(LightSegError, OSError, ValueError):
+                frames = {frame_moments(source.paths[0]) for source in one.channels}
+        if isinstance(one, SkippedInput) or len({len(moments) for moments in frames}) != 1 or () in frames:
+            yield one
+            continue
+        for moment in frame_moments(one.channels[0].paths[0]):
+            channels = tuple(replace(source, frame=moment.number) for source in one.channels)
+            yield Case(frame_name(one.id, moment), channels, one.id, moment)
 
 
 def _uniquely_named(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedInput]:
@@ -57,7 +79,7 @@ def _uniquely_named(found: Iterable[Case | SkippedInput]) -> Iterator[Case | Ski
             number += 1
             name = f"{wanted} ({number})"
         taken.add(key)
-        yield Case(name, one.channels)
+        yield replace(one, id=name)
 
 
 def _key(name: str) -> bytes:

@@ -48,7 +48,7 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
         if isinstance(one, StudySeries) and len(card.channels) > 1:
             series.append(one)  # the channels of a study are several series
         else:
-            yield Case(one.case, (one.source,)) if isinstance(one, StudySeries) else one
+            yield Case(one.case, (one.source,), one.series, one.moment) if isinstance(one, StudySeries) else one
     yield from studies(series, card)
     yield from (
         SkippedInput(str(error.filename), _("cannot be read ({reason})").format(reason=error.strerror))

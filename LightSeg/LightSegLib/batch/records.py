@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ..core.atomic_io import atomic_write, output_error, write_table
 from ..core.errors import InputError
@@ -46,6 +47,8 @@ class Row:
         error: why a failed one has no result.
         files: of the case in the folder of results, with the SHA-256 of what was written, or nothing where that is
             not known; None in records of earlier versions.
+        series: over time of which the case is a frame, with its number from 1, its time if that is known, and what
+            this counts from (see `core.moment`).
     """
 
     case: str
@@ -68,6 +71,10 @@ class Row:
     error: str = ""
     run: str = ""
     files: dict[str, str] | None = None
+    series: str = ""
+    frame: int | None = None
+    time_ms: float | None = None
+    time_kind: str = ""
 
 
 def segmentation_path(batch: Batch, case: str) -> Path:
@@ -88,7 +95,16 @@ def record_path(batch: Batch, case: str) -> Path:
 def failed(case: Case, batch: Batch, error: str, **facts: object) -> Row:
     """Return the row of a case that has no result."""
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
+    facts |= over_time(case)
     return Row(case.id, FAILED, *known, case.where, error=error, run=batch.run, **facts)  # type: ignore[arg-type]
+
+
+def over_time(case: Case) -> dict[str, Any]:
+    """Return the fields of a row that say which frame of a series over time it is; none for another case."""
+    if (moment := case.moment) is None:
+        return {}
+    kind = "" if moment.ms is None else moment.kind
+    return {"series": case.series, "frame": moment.number, "time_ms": moment.ms, "time_kind": kind}
 
 
 def outputs(batch: Batch, case: str) -> list[Path]:
@@ -203,9 +219,14 @@ def _is_sound(row: Row) -> bool:
         "backend",
         "error",
         "run",
+        "series",
+        "time_kind",
     )
     maybe_text = ("device", "computed_in", "processor")
-    numbers = [row.seconds, *(value for value in (row.confidence, row.peak_mb) if value is not None)]
+    numbers = [
+        row.seconds,
+        *(value for value in (row.confidence, row.peak_mb, row.time_ms, row.frame) if value is not None),
+    ]
     numbers += (row.ml or {}).values() if isinstance(row.ml, dict | None) else [None]
     tables = [table for table in (row.libraries, row.files) if table is not None]
     return (
@@ -278,12 +299,15 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
         "error",
     )
 
+    when = ("series", "frame", "time_ms", "time_kind") if any(row.series for row in rows(batch)) else ()
+
     def lines() -> Iterator[Sequence[object]]:
-        yield ("case", "status", *(f"{label} (ml)" for label in labels), *last)
+        yield ("case", "status", *when, *(f"{label} (ml)" for label in labels), *last)
         for row in rows(batch):
             ml = [(row.ml or {}).get(label, "") for label in labels]
             facts = asdict(row) | {"libraries": format_libraries(row.libraries), "notices": " ".join(row.notices or [])}
-            yield (row.case, row.status, *ml, *("" if (v := facts[name]) is None else v for name in last))
+            of_frame = ("" if facts[name] is None else facts[name] for name in when)
+            yield (row.case, row.status, *of_frame, *ml, *("" if (v := facts[name]) is None else v for name in last))
 
     write_table(lines(), batch.out / TABLE)
 

@@ -28,6 +28,7 @@ class Settings:
         format: of the segmentations; picture: draw one of each case.
         allow_gaps: interpolate where slices of a DICOM series are missing.
         reproducible_uids: give equal DICOM segmentations the same UIDs.
+        roi: corners, in LPS mm, of the region that limits the work in every case.
     """
 
     options: InferenceOptions = field(default_factory=InferenceOptions)
@@ -35,6 +36,7 @@ class Settings:
     picture: bool = True
     allow_gaps: bool = False
     reproducible_uids: bool = False
+    roi: list[list[float]] | None = None
 
     @property
     def ending(self) -> str:
@@ -64,6 +66,8 @@ class Settings:
             fixed["allow_gaps"] = True
         if self.reproducible_uids:
             fixed["reproducible_uids"] = True
+        if self.roi is not None:
+            fixed["roi"] = self.roi
         if options.orientation is not None:
             fixed["orientation"] = options.orientation
         if options.outer_resampling != AS_MODEL:

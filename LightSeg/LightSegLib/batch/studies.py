@@ -10,6 +10,7 @@ from pathlib import Path
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY, matched
 from ..core.i18n import tr as _
+from ..core.moment import Moment, frame_name
 from ..imaging.dicom import series as dicom
 from ..imaging.dicom.files import DicomFiles
 from ..imaging.dicom.frames import Study
@@ -22,6 +23,8 @@ class StudySeries:
 
     Attributes:
         patient: the name of a case that is the whole study; case: of the volume alone.
+        series: the name of a series over time, if any.
+        moment: which frame of it.
     """
 
     study: str
@@ -29,6 +32,8 @@ class StudySeries:
     case: str
     description: str
     source: Source
+    series: str = ""
+    moment: Moment | None = None
 
 
 def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[StudySeries | SkippedInput]:
@@ -57,11 +62,15 @@ def _series(stack: dicom.Stack, top: Path) -> StudySeries:
     study, first = stack.study, stack.frames[0].path
     folders = first.parent.relative_to(top).parts if first.is_relative_to(top) else ()
     patient = "_".join(filter(None, (study.patient or "_".join(folders) or first.parent.name, study.date)))
-    case = "_".join(filter(None, (patient, study.number, stack.what)))
+    series = "_".join(filter(None, (patient, study.number)))
+    case = "_".join(filter(None, (series, stack.what)))
+    if stack.moment is not None:
+        case = frame_name(series, stack.moment)
     description = " ".join(filter(None, (study.description, stack.what)))
     files = tuple(dict.fromkeys(frame.path for frame in stack.frames))
     part = stack.what if len(files) == 1 else ""  # files of their own say by themselves what they are
-    return StudySeries(study.study or patient, patient, case, description, Source(files, part))
+    over_time = (series, stack.moment) if stack.moment is not None else ("", None)
+    return StudySeries(study.study or patient, patient, case, description, Source(files, part), *over_time)
 
 
 def _what(study: Study, path: Path, part: str = "") -> str:
@@ -72,6 +81,8 @@ def _what(study: Study, path: Path, part: str = "") -> str:
 
 def _reason(stack: dicom.Stack, card: Card) -> str:
     """Return why the model cannot take the volume, or nothing."""
+    if stack.problem:
+        return stack.problem
     modality = stack.study.modality
     if modality and OTHER_MODALITY not in (modality, card.modality) and modality != card.modality:
         return _("is {modality}, but the model needs {needed}").format(modality=modality, needed=card.modality)

@@ -25,6 +25,11 @@ class Moment:
     kind: str = TIME
 
 
+def frame_name(series: str, moment: Moment) -> str:
+    """Return the name of a frame, such that frames sort by their names."""
+    return f"{series}_frame{moment.number:0{max(3, len(str(moment.count)))}d}"
+
+
 def moments(count: int, ms: list[float] | None = None, kind: str = TIME) -> tuple[Moment, ...]:
     """Return the moments of `count` frames; of times that do not increase none is stated."""
     increasing = ms is not None and len(ms) == count and all(a < b for a, b in zip(ms, ms[1:], strict=False))

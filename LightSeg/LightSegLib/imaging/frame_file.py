@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -67,6 +68,7 @@ class FrameFile(AbstractContextManager["FrameFile"]):
     def __init__(self, layout: FrameLayout) -> None:
         self.layout = layout
         self._folder: Path | None = None
+        self._remove: weakref.finalize[..., FrameFile] | None = None  # what was unpacked, at the end of the program too
 
     def read(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Return the voxels [k, j, i] of a frame by its number from 1, and facts for the provenance.
@@ -94,9 +96,9 @@ class FrameFile(AbstractContextManager["FrameFile"]):
 
     def close(self) -> None:
         """Remove what was unpacked."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        if self._remove is not None:
+            self._remove()
+        self._folder = self._remove = None
 
     def __exit__(self, *_error: object) -> None:
         """Close the file."""
@@ -117,7 +119,7 @@ class FrameFile(AbstractContextManager["FrameFile"]):
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            self._folder = folder
+            self._folder, self._remove = folder, weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return self._folder / UNPACKED
 
     def _unpack(self, target: BinaryIO) -> None:

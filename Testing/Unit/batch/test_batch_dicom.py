@@ -42,7 +42,7 @@ def test_each_volume_of_a_series_is_a_case(tmp_path: Path) -> None:
     write(tmp_path / "one file", [multiframe(frames, series="2", SeriesNumber=6)])
     cases, skipped_inputs = found(tmp_path)
     assert skipped_inputs == {}
-    for name, factor in (("5_echo 1", 1), ("5_echo 2", 0.5), ("6_time point 1", 1), ("6_time point 2", 2)):
+    for name, factor in (("5_echo 1", 1), ("5_echo 2", 0.5), ("6_frame001", 1), ("6_frame002", 2)):
         case = Case.from_json(cases[f"P1_20240101_{name}"].to_json())
         np.testing.assert_array_equal(case.channels[0].read().voxels, (noise() * factor).astype(int))
     assert len(cases) == 4
