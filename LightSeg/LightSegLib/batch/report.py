@@ -30,10 +30,12 @@ from . import volume_statistics
 from .case import SkippedInput
 from .records import DONE, PICTURES, TABLE, Row, format_libraries, picture_path
 from .settings import Batch, Settings
+from .time_courses import course_section, time_courses
 
 PAGE = "report.html"
 EMBEDDED = 20_000_000  # bytes of pictures, as files, that a page takes in: with more no mail takes the page
 LARGEST = 20_000  # rows: what a browser opens in seconds; results.csv has all
+MOST_COURSES = 200  # series over time
 NAMED = 12  # outliers named below a histogram
 OTHER_COLOR = (110, 120, 130)
 RESEARCH = "LightSeg and its models are not medical devices and must not be used for diagnosis or treatment."
@@ -166,6 +168,7 @@ def _page(
     yield from (f'<li class="{css if number else "none"}"><b>{number}</b>{text}</li>' for css, number, text in sums)
     yield "</ul></header><main>"
     yield from _charts(cohort, batch)
+    yield from _courses(card, shown, cohort)
     yield from _table(cohort, batch, shown)
     yield from _left_out(skipped_inputs)
     yield from _facts(card, weights_sha256, batch.settings, cohort.ways)
@@ -214,29 +217,50 @@ def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
     yield "</div>"
 
 
+def _courses(card: Card, shown: Sequence[Row], cohort: _Cohort) -> Iterator[str]:
+    """Yield the curve of each series over time."""
+    courses = time_courses(shown)
+    if courses:
+        yield "<h2>Volumes over time</h2>"
+        if len(courses) > MOST_COURSES:
+            yield f"<p>The first {MOST_COURSES} of {len(courses)} series are shown; {TABLE} has all.</p>"
+        yield '<div class="charts">'
+        for course in courses[:MOST_COURSES]:
+            yield from course_section(card, course, {name: cohort.colors.get(name, OTHER_COLOR) for name in cohort.ml})
+        yield "</div>"
+
+
 def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]:
     """Yield a line for each case."""
     yield f"<h2>Cases</h2>{TOOLS}"
     yield '<div class="wide" tabindex="0" role="region" aria-label="Cases"><table id="cases"><thead><tr>'
     heads = [("", "Case"), ("", "Status"), ("", "Error, notices, outliers")]
+    if any(row.series for row in shown):
+        heads.append(("n", "Time (ms)"))
     heads += [("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{escape(name)} (ml)") for name in cohort.ml]
     heads += [("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)")]
     yield "".join(f'<th scope="col" class="{css}">{text}</th>' for css, text in heads)
     yield '</tr></thead><tbody class="waiting">'
-    yield from (_line(row, cohort, batch) for row in shown)
+    over_time = any(row.series for row in shown)
+    yield from (_line(row, cohort, batch, over_time) for row in shown)
     yield "</tbody></table></div>"
     if cohort.cases > len(shown):
         yield f"<p>The first {len(shown)} of {cohort.cases} cases are shown; {TABLE} has all.</p>"
 
 
-def _line(row: Row, cohort: _Cohort, batch: Batch) -> str:
-    """Return the table row of a case as HTML."""
+def _line(row: Row, cohort: _Cohort, batch: Batch, over_time: bool) -> str:
+    """Return the table row of a case as HTML.
+
+    Args:
+        over_time: whether there is a column for its time.
+    """
     unusual, ml = cohort.unusual(row), row.ml or {}
     cells = [f'<th scope="row">{_case(row.case, batch) if row.status == DONE else escape(row.case)}</th>']
     remark = row.error or " ".join(
         filter(None, (*(row.notices or []), ", ".join(f"{name} {side}" for name, side in unusual.items())))
     )
     cells += [f"<td>{escape(row.status)}</td>", f'<td class="text">{escape(remark)}</td>' if remark else "<td></td>"]
+    cells += [_value(row.time_ms, "{:g}".format)] if over_time else []
     cells += [_value(ml.get(name), _number, unusual.get(name, "")) for name in cohort.ml]
     cells += [_value(row.confidence, "{:.3f}".format), _value(row.seconds, "{:.1f}".format)]
     cells += [_value(row.peak_mb, "{:.0f}".format)]

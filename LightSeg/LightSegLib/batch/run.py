@@ -31,10 +31,12 @@ from .output_guard import OutputGuard, record_tables
 from .progress import BatchProgress, BatchState, Callbacks
 from .report import PAGE, write_report
 from .settings import Batch, Settings, model_sha256
+from .time_courses import heart_table, time_courses
 from .worker_limit import WorkerLimit
 
 SKIPPED_INPUTS = "skipped_inputs.csv"
-TABLES = (records.TABLE, PAGE, SKIPPED_INPUTS)
+HEART = "heart.csv"  # of models whose cards name chambers, where there are series over time
+TABLES = (records.TABLE, PAGE, SKIPPED_INPUTS, HEART)
 LOCK = "lock"
 
 
@@ -65,11 +67,16 @@ def cases_in(listed: Path) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a batch: numbers of cases, skipped inputs, and the table."""
+    """The result of a batch: numbers of cases, skipped inputs, and the table, whose rows it reads again."""
 
     state: BatchState
     skipped_inputs: list[SkippedInput]
     table: Path
+    batch: Batch
+
+    def rows(self) -> Iterator[records.Row]:
+        """Yield the rows of the table."""
+        return records.rows(self.batch)
 
 
 def _no_case(input_path: Path, card: Card, skipped_inputs: list[SkippedInput]) -> Message:
@@ -187,7 +194,7 @@ def segment_files(
                         batch_progress.finished(answer.row.status, answer.skipped, answer.row.seconds, limit.workers)
             finally:  # also of what was done until an interruption
                 _report(plan)
-        return Outcome(batch_progress.state, plan.skipped_inputs, batch.out / records.TABLE)
+        return Outcome(batch_progress.state, plan.skipped_inputs, batch.out / records.TABLE, batch)
 
 
 def _columns(plan: BatchPlan) -> list[str]:
@@ -204,6 +211,9 @@ def _columns(plan: BatchPlan) -> list[str]:
 def _report(plan: BatchPlan) -> None:
     """Write results table, page and table of skipped inputs."""
     records.write_results(plan.batch, _columns(plan))
+    courses = time_courses(records.rows(plan.batch)) if plan.card.chambers else []
+    if courses:
+        write_table(heart_table(plan.card, courses), plan.batch.out / HEART)
     write_report(
         plan.card, WeightStore().sha256(plan.card), plan.batch, lambda: records.rows(plan.batch), plan.skipped_inputs
     )

@@ -117,6 +117,19 @@ class Total:
 
 
 @dataclass(frozen=True)
+class Chamber:
+    """A chamber of the heart, whose function is computed from the frames of a series.
+
+    Attributes:
+        cavity: value of the label of the blood in it.
+        myocardium: value of the label of its muscle, whose mass is stated; None for no mass.
+    """
+
+    cavity: int
+    myocardium: int | None = None
+
+
+@dataclass(frozen=True)
 class RegionFrom:
     """Another model whose labels show the place of a model that was made for a region.
 
@@ -374,6 +387,7 @@ class Card:
         metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
         non_commercial: the license forbids commercial use, so it must be accepted before a download.
         totals: sums of labels that tables list after the labels.
+        chambers: of the heart, whose ejection fraction a series over time shows.
         region_from: how the place is found in an image larger than `roi_mm`; None where the user must show it.
         rough: how the place is found of the structures that a user chose; None to look everywhere.
         parts: other models whose labels make up those of this one, which then has no network of its own; where two
@@ -411,6 +425,7 @@ class Card:
     metadata_in_weights: bool = False
     non_commercial: bool = False
     totals: tuple[Total, ...] = ()
+    chambers: tuple[Chamber, ...] = ()
     measured: Measured | None = None
     region_from: RegionFrom | None = None
     rough: Rough | None = None

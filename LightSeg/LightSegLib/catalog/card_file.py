@@ -22,6 +22,7 @@ from .card import (
     Alignment,
     Archive,
     Card,
+    Chamber,
     Code,
     Inference,
     Label,
@@ -184,6 +185,7 @@ def assembled(fields: dict[str, Any], folder: Path | None) -> Card:
         "inference": Inference(**_with_resampling(fields["inference"])),
         "weights": Weights(**_with_sources(weights) | {"parts": parts}),
         "totals": tuple(Total(**total) for total in fields.get("totals", ())),
+        "chambers": tuple(Chamber(**chamber) for chamber in fields.get("chambers", ())),
         "parts": tuple(ModelPart(**part) for part in fields.get("parts", ())),
         "postprocessing": tuple(Step(**step) for step in fields.get("postprocessing", ())),
         "measured": Measured(**fields["measured"]) if "measured" in fields else None,
@@ -264,6 +266,10 @@ def _check(fields: dict[str, Any]) -> None:
             raise FieldError(_("totals[{n}].name must differ from the names of labels and other totals").format(n=n))
         if not set(total["labels"]) <= set(values):
             raise FieldError(_("totals[{n}].labels must be values of labels").format(n=n))
+    for n, chamber in enumerate(fields.get("chambers", ())):
+        for name, value in chamber.items():
+            if value not in values:
+                raise FieldError(_("chambers[{n}].{name} must be the value of a label").format(n=n, name=name))
     for n, value in enumerate(fields["inference"].get("paired", ())):
         if value not in values:
             raise FieldError(_("inference.paired[{n}] must be the value of a label").format(n=n))

@@ -145,7 +145,16 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     )
     segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
     segment.add_argument(
-        "--out", type=_path, required=True, metavar="FILE", help="ends in .seg.nrrd, .nrrd, .nii.gz, .nii or .dcm"
+        "--out",
+        type=_path,
+        required=True,
+        metavar="FILE",
+        help="ends in .seg.nrrd, .nrrd, .nii.gz, .nii or .dcm; with --all-frames a folder, or one 4D file",
+    )
+    frames = segment.add_mutually_exclusive_group()
+    frames.add_argument("--frame", type=_count, metavar="N", help="segment this frame of a series over time, from 1")
+    frames.add_argument(
+        "--all-frames", action="store_true", help="segment every frame; run again, it goes on where it was stopped"
     )
     segment.add_argument("--overwrite", action="store_true", help="replace FILE if it exists already")
     segment.add_argument(

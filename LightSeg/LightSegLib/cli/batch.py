@@ -41,7 +41,7 @@ def _batch(arguments: argparse.Namespace) -> None:
     progress = ProgressLine(arguments.quiet)
     if arguments.dry_run:
         return _preview(arguments, settings, engine, progress)
-    callbacks = Callbacks(progress, _StatePrinter(progress))
+    callbacks = Callbacks(progress, StatePrinter(progress))
     try:
         outcome = segment_files(arguments.input, arguments.model, arguments.out, settings, engine, callbacks)
     finally:
@@ -61,7 +61,7 @@ def _batch(arguments: argparse.Namespace) -> None:
     return None
 
 
-class _StatePrinter:
+class StatePrinter:
     """Shows the state of a batch on a terminal; elsewhere, as in the log of a job, a line every minute."""
 
     def __init__(self, progress: ProgressLine) -> None:
@@ -70,6 +70,7 @@ class _StatePrinter:
         self._waiting = ""
 
     def __call__(self, state: BatchState) -> None:
+        """Show a state."""
         self._progress.show(*state.lines())
         if time.monotonic() > self._told + MINUTE or (state.waiting and state.waiting != self._waiting):
             self._told, self._waiting = time.monotonic(), state.waiting
@@ -96,7 +97,7 @@ def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, 
             try:
                 if engine.scheduler and not engine.workers:
                     engine = replace(engine, workers=max(1, count_workers(engine.scheduler)))
-                found = estimate(plan, engine, _StatePrinter(progress))
+                found = estimate(plan, engine, StatePrinter(progress))
             finally:
                 progress.clear()
             if found is None:

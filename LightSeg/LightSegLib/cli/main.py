@@ -27,6 +27,8 @@ from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_options
 from .arguments import build_parser, joined, options_of
 from .batch import BATCH_COMMANDS
+from .frames import check_free as _check_free
+from .frames import segment_frames
 from .models import MODEL_COMMANDS
 from .printing import ProgressLine, nested, say, silence_itk, table
 from .signals import ends_as_by_ctrl_c
@@ -130,6 +132,8 @@ def _segment(arguments: argparse.Namespace) -> None:
     from ..inference.segmenter import Segmenter
 
     silence_itk()
+    if arguments.all_frames:
+        return segment_frames(arguments)
     out = Path(arguments.out)
     check_output(out)
     inputs = [Path(path) for path in arguments.inputs]
@@ -139,7 +143,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         )
     _check_free(out, arguments.overwrite)
     card = find_card(arguments.model)
-    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps) for path in inputs]
+    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps, frame=arguments.frame) for path in inputs]
     for volume in volumes:
         check_holds(out, volume.geometry)
     source = source_of(out, volumes[0])
@@ -153,25 +157,14 @@ def _segment(arguments: argparse.Namespace) -> None:
     _check_free(out, arguments.overwrite)  # again: the computation took its time
     write_segmentation(segmentation, out, source, arguments.reproducible_uids)
     if arguments.quiet:
-        return
+        return None
     provenance = segmentation.provenance
     for notice in provenance["notices"]:
         say(f"lightseg: {notice}", file=sys.stderr)
     say(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
     how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"
     say(f"{out} written ({how}, about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate)")
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Check that an output file may be written.
-
-    Raises:
-        OutputError: for a file that is there, unless it may be replaced.
-    """
-    if os.path.lexists(out) and not overwrite:
-        raise OutputError(
-            _("{file} already exists. Choose another name for --out, or replace it with --overwrite.").format(file=out)
-        )
+    return None
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:

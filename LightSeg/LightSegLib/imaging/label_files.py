@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -20,7 +20,7 @@ from .ras import LPS_TO_RAS
 
 LEVEL = 4  # of compression: label maps take little of any
 TYPES = {"u1": ("unsigned char", 2), "u2": ("unsigned short", 512)}  # names and codes in the two formats
-MILLIMETERS = 2
+MILLIMETERS, MILLISECONDS = 2, 16
 SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 BEGINNING = 352  # byte at which the voxels of a single NIfTI file begin
 
@@ -31,8 +31,38 @@ def write_nrrd(path: Path, voxels: np.ndarray, geometry: Geometry, pairs: Mappin
     Raises:
         OSError: if the file cannot be read or written.
     """
+    with path.open("wb") as stream:
+        stream.write(_nrrd_text(_nrrd_fields(voxels, geometry), pairs))
+        with gzip.GzipFile("", "wb", LEVEL, stream, mtime=0) as packed:
+            _write(packed, voxels)
+
+
+def nrrd_header(
+    voxels: np.ndarray, geometry: Geometry, name: str, unit: str, values: Sequence[str], node_class: str
+) -> bytes:
+    """Return the header of an NRRD file with several frames.
+
+    Args:
+        voxels: one of them.
+        name: of the axis of the frames; unit: of it.
+        values: one for each frame.
+        node_class: of the frames in Slicer's scene.
+    """
+    fields = _nrrd_fields(voxels, geometry)
+    fields["dimension"] = "4"
+    fields["sizes"] += f" {len(values)}"
+    fields["space directions"] += " none"
+    fields["kinds"] += " list"
+    fields["labels"] = f'"" "" "" "{name}"'
+    fields["units"] = f'"" "" "" "{unit}"'
+    pairs = {"axis 3 index type": "numeric", "axis 3 index values": " ".join(values), "DataNodeClassName": node_class}
+    return _nrrd_text(fields, pairs)
+
+
+def _nrrd_fields(voxels: np.ndarray, geometry: Geometry) -> dict[str, str]:
+    """Return the fields of an NRRD file of one frame."""
     matrix = geometry.index_to_world
-    fields = {
+    return {
         "type": TYPES[voxels.dtype.str[1:]][0],
         "dimension": "3",
         "space": "left-posterior-superior",
@@ -43,12 +73,13 @@ def write_nrrd(path: Path, voxels: np.ndarray, geometry: Geometry, pairs: Mappin
         "encoding": "gzip",
         "space origin": _vector(matrix[:3, 3]),
     }
+
+
+def _nrrd_text(fields: Mapping[str, str], pairs: Mapping[str, str]) -> bytes:
+    """Return the bytes of an NRRD header."""
     lines = ["NRRD0004", *(f"{name}: {value}" for name, value in fields.items())]
     lines += [f"{key}:={_escaped(value)}" for key, value in pairs.items()]
-    with path.open("wb") as stream:
-        stream.write("\n".join([*lines, "", ""]).encode())
-        with gzip.GzipFile("", "wb", LEVEL, stream, mtime=0) as packed:
-            _write(packed, voxels)
+    return "\n".join([*lines, "", ""]).encode()
 
 
 def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry) -> None:
@@ -68,8 +99,15 @@ def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry) -> None:
             _write(packed, voxels)
 
 
-def nifti_header(voxels: np.ndarray, geometry: Geometry) -> bytes:
-    """Return the first 352 bytes of a NIfTI-1 file of labels, the place as sform and qform."""
+def nifti_header(
+    voxels: np.ndarray, geometry: Geometry, frames: int = 1, first_ms: float = 0, step_ms: float = 0
+) -> bytes:
+    """Return the first 352 bytes of a NIfTI-1 file of labels, the place as sform and qform.
+
+    Args:
+        voxels: of one frame.
+        frames: how many there are, step_ms apart; 0 where that is not known.
+    """
     from scipy.spatial.transform import Rotation
 
     matrix = LPS_TO_RAS @ geometry.index_to_world
@@ -79,12 +117,13 @@ def nifti_header(voxels: np.ndarray, geometry: Geometry) -> bytes:
     sign = -1 if real < 0 else 1  # of a quaternion with a real part of 0 and more, which alone can be stored
     header = bytearray(BEGINNING)
     struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, *geometry.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<8h", header, 40, 3 if frames == 1 else 4, *geometry.shape[::-1], frames, 1, 1, 1)
     struct.pack_into("<h", header, 68, LABEL_INTENT)  # so that nobody takes the file for an image
     struct.pack_into("<2h", header, 70, TYPES[voxels.dtype.str[1:]][1], 8 * voxels.dtype.itemsize)
-    struct.pack_into("<8f", header, 76, handedness, *geometry.spacing, 0, 0, 0, 0)
+    struct.pack_into("<8f", header, 76, handedness, *geometry.spacing, step_ms, 0, 0, 0)
     struct.pack_into("<3f", header, 108, BEGINNING, 1, 0)  # offset, slope, intercept
-    struct.pack_into("<B", header, 123, MILLIMETERS)
+    struct.pack_into("<B", header, 123, MILLIMETERS | (MILLISECONDS if step_ms else 0))
+    struct.pack_into("<f", header, 136, first_ms)
     struct.pack_into("<2h", header, 252, SCANNER, SCANNER)
     struct.pack_into("<6f", header, 256, sign * x, sign * y, sign * z, *matrix[:3, 3])
     struct.pack_into("<12f", header, 280, *matrix[:3].ravel())

@@ -37,6 +37,23 @@ def check_written(path: Path, voxels: np.ndarray) -> None:
         raise _incomplete() from error
 
 
+def check_ends_with(path: Path, size: int, checksum: int) -> None:
+    """Check that a file holds exactly `size` bytes of voxels with a CRC-32.
+
+    Raises:
+        OSError: if `path`, just written as .nrrd, .nii or .nii.gz, does not end with these voxels.
+    """
+    try:
+        with path.open("rb") as stream:
+            content, found, given = _content(path.name.lower(), stream), 0, 0
+            while block := content.read(BLOCK):
+                found, given = zlib.crc32(block, found), given + len(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _incomplete() from error
+    if (given, found) != (size, checksum):
+        raise _incomplete()
+
+
 def _content(name: str, stream: IO[bytes]) -> IO[bytes]:
     """Return the unpacked stream after the header."""
     if name.endswith((".nii", ".nii.gz")):

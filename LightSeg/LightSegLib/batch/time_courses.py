@@ -1,0 +1,164 @@
+"""The frames of series over time together: their curve as a drawing (SVG), and what the heart does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from ..catalog.card import Card
+from ..core.i18n import tr as _
+from ..core.moment import TRIGGER
+from ..evaluation.heart import HeartFunction, heart_function
+from .records import DONE, Row
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BASE = 520, 240, 52, 12, 14, 196  # of the drawing, in pixels
+LARGEST_SERIES = 5000  # frames of a curve
+HEADER = (
+    "series",
+    "chamber",
+    "end_diastolic_ml",
+    "end_systolic_ml",
+    "stroke_volume_ml",
+    "ejection_fraction_percent",
+    "myocardial_mass_g",
+    "end_diastole_frame",
+    "end_diastole_ms",
+    "end_systole_frame",
+    "end_systole_ms",
+    "frames",
+    "failed_frames",
+)
+
+
+@dataclass
+class TimeCourse:
+    """The frames of one series.
+
+    Attributes:
+        frames: number, ms and volumes in ml by label, of each frame that is done, in order.
+        failed: how many have no result.
+    """
+
+    series: str
+    kind: str = ""
+    frames: list[tuple[int, float | None, Mapping[str, float]]] = field(default_factory=list)
+    failed: int = 0
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the time of every frame is known."""
+        return all(ms is not None for _number, ms, _ml in self.frames)
+
+    @property
+    def axis(self) -> str:
+        """What the frames are drawn over."""
+        if not self.has_times:
+            return _("Frame")
+        return _("Trigger time (ms)") if self.kind == TRIGGER else _("Time (ms)")
+
+
+def time_courses(rows: Iterable[Row]) -> list[TimeCourse]:
+    """Return the series over time among the rows, by name, with their frames in order."""
+    found: dict[str, TimeCourse] = {}
+    for row in rows:
+        if not row.series or row.frame is None:
+            continue
+        course = found.setdefault(row.series, TimeCourse(row.series))
+        if row.status != DONE or row.ml is None:
+            course.failed += 1
+        else:
+            course.kind = row.time_kind or course.kind
+            course.frames.append((row.frame, row.time_ms, row.ml))
+    for course in found.values():
+        course.frames.sort(key=lambda frame: frame[0])
+    return [found[name] for name in sorted(found)]
+
+
+def heart_table(card: Card, courses: Iterable[TimeCourse]) -> Iterator[Sequence[object]]:
+    """Yield the header and a line for each chamber of each series."""
+    yield HEADER
+    for course in courses:
+        for one in heart_function(card, course.frames):
+            numbers = (one.diastole.ml, one.systole.ml, one.stroke_ml, one.ejection_percent, one.mass_g)
+            phases = (one.diastole.frame, one.diastole.ms, one.systole.frame, one.systole.ms)
+            line = [*("" if value is None else round(value, 3) for value in numbers)]
+            line += ["" if value is None else value for value in phases]
+            yield (course.series, one.name, *line, len(course.frames), course.failed)
+
+
+def course_section(card: Card, course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Yield the part of a page on one series: the curve, and the function of the heart."""
+    yield f"<section><h3>{escape(course.series)}</h3>"
+    if course.failed:
+        yield f"<p>{course.failed} of {course.failed + len(course.frames)} frames failed and are not in the curve.</p>"
+    if len(course.frames) > 1:
+        yield draw_course(course, colors)
+    yield from (f"<p>{escape(text)}</p>" for text in map(heart_text, heart_function(card, course.frames)))
+    yield "</section>"
+
+
+def heart_text(one: HeartFunction) -> str:
+    """Return the function of a chamber as one line."""
+    parts = [
+        _("{chamber}: end-diastole {diastole}, end-systole {systole}, stroke volume {stroke:.1f} ml").format(
+            chamber=one.name,
+            diastole=_phase(one.diastole.frame, one.diastole.ms, one.diastole.ml),
+            systole=_phase(one.systole.frame, one.systole.ms, one.systole.ml),
+            stroke=one.stroke_ml,
+        )
+    ]
+    if one.ejection_percent is not None:
+        parts.append(_("ejection fraction {percent:.1f} %").format(percent=one.ejection_percent))
+    if one.mass_g is not None:
+        parts.append(_("myocardial mass {mass:.1f} g").format(mass=one.mass_g))
+    return ", ".join(parts)
+
+
+def _phase(frame: int, ms: float | None, ml: float) -> str:
+    """Return a phase as text."""
+    if ms is None:
+        return _("{ml:.1f} ml (frame {frame})").format(ml=ml, frame=frame)
+    return _("{ml:.1f} ml (frame {frame}, {ms:g} ms)").format(ml=ml, frame=frame, ms=ms)
+
+
+def draw_course(course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> str:
+    """SVG: the volume of every label in ml over the time in ms, or over the frames where it is not known.
+
+    Args:
+        course: of two frames and more.
+        colors: of the labels to draw.
+    """
+    step = -(-len(course.frames) // LARGEST_SERIES)
+    frames = course.frames[::step]
+    x_of = [float(number if ms is None or not course.has_times else ms) for number, ms, _ml in frames]
+    names = [name for name in colors if any(name in ml for _number, _ms, ml in frames)]
+    highest = max((ml.get(name, 0.0) for _number, _ms, ml in frames for name in names), default=0.0) or 1.0
+
+    def place(x: float, y: float) -> str:
+        across = LEFT + (x - x_of[0]) / (x_of[-1] - x_of[0]) * (WIDTH - LEFT - RIGHT)
+        return f"{across:.1f} {BASE - y / highest * (BASE - TOP):.1f}"
+
+    summary = f"{course.series}: volumes of {', '.join(names)} over {len(course.frames)} frames"
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">']
+    parts.append(f'<path class="axis" fill="none" d="M{LEFT} {TOP}V{BASE}H{WIDTH - RIGHT}"/>')
+    for name in names:
+        color = f"rgb{tuple(colors[name])}"
+        points = [(x, ml[name], number) for x, (number, _ms, ml) in zip(x_of, frames, strict=True) if name in ml]
+        line = "L".join(place(x, y) for x, y, _number in points)
+        parts.append(f'<path class="course" fill="none" stroke="{color}" stroke-width="2" d="M{line}">')
+        parts.append(f"<title>{escape(name)}</title></path>")
+        for x, y, number in points if len(points) <= 100 else ():
+            across, down = place(x, y).split()
+            label = f"{name}, frame {number}, {x:g}{' ms' if course.has_times else ''}: {y:.3f} ml"
+            parts.append(f'<rect x="{float(across) - 2:.1f}" y="{float(down) - 2:.1f}" width="4" height="4" ')
+            parts.append(f'fill="{color}"><title>{escape(label)}</title></rect>')
+    parts += [
+        f'<text x="{LEFT - 6}" y="{TOP + 8}" text-anchor="end">{highest:.4g}</text>',
+        f'<text x="{LEFT - 6}" y="{BASE}" text-anchor="end">0 ml</text>',
+        f'<text x="{LEFT}" y="{BASE + 16}">{x_of[0]:g}</text>',
+        f'<text x="{WIDTH - RIGHT}" y="{BASE + 16}" text-anchor="end">{x_of[-1]:g}</text>',
+        f'<text x="{(LEFT + WIDTH) // 2}" y="{BASE + 34}" text-anchor="middle">{escape(course.axis)}</text>',
+        "</svg>",
+    ]
+    return "".join(parts)

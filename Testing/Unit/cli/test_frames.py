@@ -1,0 +1,156 @@
+"""`lightseg segment` and `lightseg batch` on series over time: the beating phantom, frame by frame."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from beating_phantom import (
+    BLOOD_LABEL,
+    COUNT,
+    DIASTOLIC_MM,
+    SPACING,
+    STEP_MS,
+    SYSTOLIC_MM,
+    blood_ml,
+    voxels,
+    write_beat,
+    write_heart_model,
+)
+from LightSegLib.cli.main import main
+from LightSegLib.core.moment import Moment
+from LightSegLib.imaging.frame_writer import write_label_frames
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.readers import open_frames
+
+FLOAT = ("--precision", "float32")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "beating-heart"
+    write_heart_model(folder)
+    return str(folder)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.seg.nrrd")}
+
+
+def test_one_frame_is_segmented_as_a_volume_of_its_own(model: str, tmp_path: Path) -> None:
+    path = write_beat(tmp_path / "beat.nii.gz")
+    out = tmp_path / "five.nii.gz"
+    assert main(["segment", str(path), "--frame", "5", "--model", model, "--out", str(out), *FLOAT]) == 0
+    labels = np.asarray(nib.load(out).dataobj).T
+    np.testing.assert_array_equal(labels == BLOOD_LABEL, voxels(4) > 250)
+
+
+def test_frames_are_asked_for_and_must_be_there(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = str(write_beat(tmp_path / "beat.nii.gz")), str(tmp_path / "out.nii.gz")
+    for words, message in (
+        ((), "beat.nii.gz has 4 dimensions, so it is a series over time. Choose a frame with --frame"),
+        (("--frame", "9"), "beat.nii.gz has no frame 9. Choose one from 1 to 8."),
+    ):
+        assert main(["segment", path, *words, "--model", model, "--out", out, *FLOAT]) == 2
+        assert message in capsys.readouterr().err
+    nib.save(nib.Nifti1Image(voxels(0).T, np.eye(4)), tmp_path / "still.nii.gz")
+    still = str(tmp_path / "still.nii.gz")
+    assert main(["segment", still, "--all-frames", "--model", model, "--out", out, *FLOAT]) == 2
+    assert "still.nii.gz is not a series over time" in capsys.readouterr().err
+    assert main(["segment", path, "--all-frames", "--model", model, "--out", "a.seg.nrrd", *FLOAT]) == 2
+    assert "a.seg.nrrd would be a segmentation of one frame" in capsys.readouterr().err
+    assert not [*tmp_path.glob("out*")]
+
+
+def test_all_frames_become_one_file_a_table_and_a_curve(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_beat(tmp_path / "beat.nii.gz"), tmp_path / "labels.nii.gz"
+    assert main(["segment", str(path), "--all-frames", "--model", model, "--out", str(out), *FLOAT]) == 0
+    image = nib.load(out)
+    assert image.shape == (*voxels(0).shape[::-1], COUNT) and image.header.get_xyzt_units() == ("mm", "msec")
+    assert image.header.get_zooms()[3] == STEP_MS
+    np.testing.assert_allclose(image.affine, nib.load(path).affine, atol=1e-5)
+    for frame in range(COUNT):
+        labels = np.asarray(image.dataobj[..., frame]).T
+        np.testing.assert_array_equal(labels == BLOOD_LABEL, voxels(frame) > 250)
+    folder = tmp_path / "labels_frames"
+    rows = table(folder / "results.csv")
+    assert [row["frame"] for row in rows] == [str(n + 1) for n in range(COUNT)]
+    assert [float(row["time_ms"]) for row in rows] == [n * STEP_MS for n in range(COUNT)]
+    assert {row["series"] for row in rows} == {"beat"} and {row["time_kind"] for row in rows} == {"time"}
+    for frame, row in enumerate(rows):
+        counted = (voxels(frame) > 250).sum() * SPACING**3 / 1000
+        assert float(row["Left ventricle (ml)"]) == pytest.approx(counted, abs=1e-5)
+        assert counted == pytest.approx(blood_ml(frame), rel=0.02)  # of a ball of 9 to 13 voxels radius
+        assert float(row["confidence"]) > 0.9
+    (heart,) = table(folder / "heart.csv")
+    fraction = 100 * (1 - (SYSTOLIC_MM / DIASTOLIC_MM) ** 3)
+    assert float(heart["ejection_fraction_percent"]) == pytest.approx(fraction, abs=0.5)
+    assert float(heart["stroke_volume_ml"]) == pytest.approx(blood_ml(0) - blood_ml(COUNT // 2), rel=0.01)
+    assert (heart["end_diastole_frame"], heart["end_systole_ms"]) == ("1", "400.0")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Volumes over time" in page and "Left ventricle, frame 5, 400 ms" in page and "Time (ms)" in page
+    assert re.search(r"ejection fraction 68\.\d %", page)
+    printed = capsys.readouterr().out
+    assert "ejection fraction" in printed and "end-systole" in printed and "frame 5, 400 ms" in printed
+
+
+def test_a_damaged_frame_leaves_the_others_and_a_second_run_does_what_is_missing(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_beat(tmp_path / "beat.nii.gz", damaged=2), tmp_path / "beat.seq.nrrd"
+    command = ["segment", str(path), "--all-frames", "--model", model, "--out", str(out), *FLOAT]
+    assert main(command) == 1
+    printed = capsys.readouterr()
+    assert "1 of 8 frames failed" in printed.err and "Frame 3 of beat.nii.gz is constant" in printed.err
+    folder = tmp_path / "beat_frames"
+    before = times(folder)
+    assert len(before) == COUNT - 1 and not out.exists()
+    assert [row["status"] for row in table(folder / "results.csv")].count("failed") == 1
+    (folder / "beat_frame006.seg.nrrd").unlink()  # as if the run had been stopped there
+    assert main(command) == 1
+    after = times(folder)
+    assert {name for name in before if after[name] == before[name]} == set(before) - {"beat_frame006.seg.nrrd"}
+    assert set(after) == set(before)
+    (heart,) = table(folder / "heart.csv")
+    assert (heart["frames"], heart["failed_frames"]) == ("7", "1")
+
+
+def test_slicer_opens_labels_over_time_as_a_sequence(tmp_path: Path) -> None:
+    slicer = pytest.importorskip("slicer")
+    geometry = Geometry((3, 4, 5), (1.5, 2, 2.5), (1, 2, 3))
+    frames = [np.full(geometry.shape, n, np.uint8) * (np.indices(geometry.shape)[0] > 0) for n in (1, 2, 3)]
+    moments = [Moment(n + 1, 3, ms, "trigger") for n, ms in enumerate((0.0, 33.5, 70.0))]
+    path = tmp_path / "a.seq.nrrd"
+    write_label_frames(path, ((frame, geometry) for frame in frames), moments, np.uint8)
+    with open_frames(path) as opened:
+        assert list(opened.layout.moments) == moments
+        np.testing.assert_array_equal(opened.read(2)[0], frames[1])
+    sequence = slicer.vtkMRMLSequenceNode()
+    storage = slicer.vtkMRMLVolumeSequenceStorageNode()
+    storage.SetFileName(str(path))
+    assert storage.ReadData(sequence)
+    assert [sequence.GetNthIndexValue(n) for n in range(3)] == ["0", "33.5", "70"]
+    assert (sequence.GetIndexName(), sequence.GetIndexUnit()) == ("trigger time", "ms")
+    for number, frame in enumerate(frames):
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(sequence.GetNthDataNode(number)), frame)
+
+
+def test_a_batch_takes_series_and_volumes_of_one_folder(model: str, tmp_path: Path) -> None:
+    write_beat(tmp_path / "in" / "beat.nii.gz")
+    nib.save(nib.Nifti1Image(voxels(0).T, np.diag([-SPACING, -SPACING, SPACING, 1])), tmp_path / "in" / "still.nii.gz")
+    assert main(["batch", str(tmp_path / "in"), "--model", model, "--out", str(tmp_path / "out"), *FLOAT]) == 0
+    rows = {row["case"]: row for row in table(tmp_path / "out" / "results.csv")}
+    assert list(rows) == [*(f"beat_frame{n + 1:03d}" for n in range(COUNT)), "still"]
+    assert rows["still"]["series"] == rows["still"]["time_ms"] == ""
+    assert rows["still"]["Left ventricle (ml)"] == rows["beat_frame001"]["Left ventricle (ml)"]
