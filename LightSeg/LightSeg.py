@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from LightSegLib.inference.options import InferenceOptions
     from LightSegLib.slicer_app.jobs import Job
     from LightSegLib.slicer_app.request import Request
+    from LightSegLib.slicer_app.sequence_job import SequenceJob
 
 ITEM_FLAGS_ROLE = 255  # Qt::UserRole - 1, where the entries of a combo box keep their flags; 0 disables
 
@@ -231,7 +232,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
             return _("The weights of this model must be downloaded manually: press Use a File")
         return self.inputs.reason()
 
-    def start(self) -> Job | None:
+    def start(self) -> Job | SequenceJob | None:
         """Begin a job with the parameters; None where something has to be asked, installed or agreed to first."""
         card, parameters = self.models.card, self._parameterNode
         if self.offer.made():
@@ -241,18 +242,16 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
             return None
         if card is None or not self.models.agreed(card):
             return None
+        options = inferenceOptions(parameters, accept_license=True)  # the question before a download shows the license
+        if self.output.allFrames():
+            return self.logic.startSequence(self.inputs.volumes(), card.id, parameters.roi, self.output.side(), options)
         return self.logic.start(
-            self.inputs.volumes(),
-            card.id,
-            self.output.node(),
-            parameters.roi,
-            self.output.side(),
-            inferenceOptions(parameters, accept_license=True),  # the question before a download shows the license
+            self.inputs.volumes(), card.id, self.output.node(), parameters.roi, self.output.side(), options
         )
 
-    def onFinished(self, job: Job) -> None:
+    def onFinished(self, job: Job | SequenceJob) -> None:
         """Show the result of a job, or keep it for when the module is opened again."""
-        if job.state == "done":  # also while the user is in another module
+        if job.segmentationNode is not None and job.state == "done":  # also while the user is in another module
             self.logic.getParameterNode().result = job.segmentationNode
             if job.roiNode is not None:
                 job.roiNode.SetDisplayVisibility(False)  # it is around what is to be looked at now
@@ -368,6 +367,27 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
 
         requireTorch()
         return jobs.start(newRequest(volumeNode, model, segmentationNode, roiNode, side, options))
+
+    def startSequence(
+        self,
+        volumeNode: Any,
+        model: str = DEFAULT_MODEL,
+        roiNode: Any = None,
+        side: str | None = None,
+        options: InferenceOptions | None = None,
+    ) -> SequenceJob:
+        """Start a segmentation of every frame of the sequence that a volume shows, and return its job at once.
+
+        The job's `wait()` waits; its `segmentationNode` then plays beside the volume, and its `tableNode` has the
+        volumes over time. Started again after cancel or a failed frame, it goes on with the frames that are missing.
+
+        Raises:
+            LightSegError: as `start`, and for a volume that shows no sequence.
+        """
+        from LightSegLib.slicer_app import sequence_job
+
+        requireTorch()
+        return sequence_job.start(newRequest(volumeNode, model, None, roiNode, side, options))
 
     def segmentFiles(
         self,

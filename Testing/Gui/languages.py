@@ -10,6 +10,7 @@ from PySide6 import QtCore
 
 GERMAN = {
     "Advanced": "Weitere Einstellungen",
+    "All frames:": "Alle Zeitpunkte:",
     "Apply": "Anwenden",
     "Around the Slices": "Um die Schichten herum",
     "Cancel": "Abbrechen",
@@ -80,6 +81,7 @@ CHINESE = {
     "Change": "更改",
     "Choose a volume": "选择体数据",
     "Close": "关闭",
+    "All frames:": "所有时间帧:",
     "Confidence volume:": "置信度体数据:",
     "Copy Description": "复制描述",
     "Copy Details": "复制详情",

@@ -28,6 +28,7 @@ def make_scene() -> None:
         "Volumes": slicer.vtkSlicerVolumesLogic,
         "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic,
         "Markups": slicer.vtkSlicerMarkupsLogic,
+        "Sequences": slicer.vtkSlicerSequencesLogic,
     }
     for name, kind in classes.items():
         logic = kind()

@@ -231,10 +231,19 @@ def start(request: Request) -> Job:
         LightSegError: while another one runs, and as `Job` does.
     """
     global _job
-    if running():
-        raise LightSegError(_("A segmentation is already running. Wait until it has finished, or cancel it."))
+    check_free()
     _job = Job(worker(), request)
     return _job
+
+
+def check_free() -> None:
+    """Check that no job runs.
+
+    Raises:
+        LightSegError: if one does.
+    """
+    if running():
+        raise LightSegError(_("A segmentation is already running. Wait until it has finished, or cancel it."))
 
 
 def running() -> bool:

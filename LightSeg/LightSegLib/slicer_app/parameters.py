@@ -93,6 +93,7 @@ class LightSegParameterNode:
     output - segmentation that takes the segments; if none, the last result where it lacks this side, else a new one.
     result - the segmentation that the last run has written.
     side - as the argument of `LightSegLogic.segment`, or by the place of the region.
+    allFrames - segment every frame of the sequence that the first volume shows.
     confidence, device, ... - as the fields of `InferenceOptions`.
     """
 
@@ -106,6 +107,7 @@ class LightSegParameterNode:
     result: vtkMRMLSegmentationNode
     side: Side = Side.AUTO
     confidence: bool = False
+    allFrames: bool = False
     device: Device = Device.AUTO
     largestComponent: LargestComponent = LargestComponent.AS_MODEL
     precision: Precision = Precision.AUTO

@@ -142,15 +142,16 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         parameters, card = self._parameters(), self._card
         if parameters is None or card is None:
             return []
-        frame = _("{name} is one frame of a sequence: only the displayed frame is segmented.")
+        frame = _("{name} is one frame of a sequence: only the displayed frame is segmented, unless all are chosen.")
+        if parameters.allFrames:
+            frame = _("{name} is one frame of a sequence, of which all are segmented.")
         hints = [frame.format(name=node.GetName()) for node in self.volumes() if node is not None and isFrame(node)]
         return [*hints, self.region.missing()] if self.region.missing() else hints
 
 
 def isFrame(node: Any) -> bool:
     """Return whether a node shows the current frame of a sequence."""
-    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
-    return any(browser.IsProxyNodeID(node.GetID()) for browser in browsers)
+    return scene.browser_of(node) is not None
 
 
 def unsuitable(node: Any) -> str:

@@ -37,6 +37,9 @@ class Output:
         if self._ui.sideBox.count:
             self._ui.sideBox.setItemText(0, self._proposal())
         volume = self._volume()
+        over_time = volume is not None and scene.browser_of(volume) is not None
+        self._ui.framesLabel.setVisible(over_time)
+        self._ui.framesBox.setVisible(over_time)
         self._ui.outputSelector.baseName = (
             scene.segmentation_name(volume, card.title) if volume is not None and card is not None else "Segmentation"
         )
@@ -44,6 +47,11 @@ class Output:
         none = _("Add to {name}").format(name=shared.GetName()) if shared is not None else _("New segmentation")
         if self._ui.outputSelector.noneDisplay != none:
             self._ui.outputSelector.noneDisplay = none
+
+    def allFrames(self) -> bool:
+        """Return whether every frame of a sequence is to be segmented."""
+        volume = self._volume()
+        return bool(self._parameters().allFrames) and volume is not None and scene.browser_of(volume) is not None
 
     def hasSide(self) -> bool:
         """Return whether what the chosen model segments has a left and a right side."""

@@ -8,6 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..jobs import Job
+from ..sequence_job import SequenceJob
 from .pytorch import PyTorch
 from .status import Status
 
@@ -29,8 +30,8 @@ class Run:
         ui: Any,
         status: Status,
         pytorch: PyTorch,
-        start: Callable[[], Job | None],
-        finished: Callable[[Job], None],
+        start: Callable[[], Job | SequenceJob | None],
+        finished: Callable[[Any], None],
         reason: Callable[[], str],
     ) -> None:
         self._ui = ui
@@ -40,7 +41,7 @@ class Run:
         self._finished = finished
         self._reason = reason
         self._shown = ""  # as the reason
-        self._job: Job | None = None
+        self._job: Job | SequenceJob | None = None
         ui.applyButton.clicked.connect(self._onApply)
 
     @property
@@ -97,7 +98,7 @@ class Run:
         if self._job is not None:
             self._status.show(progress)
 
-    def _onFinished(self, job: Job) -> None:
+    def _onFinished(self, job: Job | SequenceJob) -> None:
         """Show the outcome of the job."""
         if job is not self._job:
             return
@@ -105,7 +106,14 @@ class Run:
         self._finished(job)
         self.show()
         if job.state == "canceled":
-            self._status.end(_("Canceled. Nothing was changed."))
+            done = job.frames.count - job.framesLeft if isinstance(job, SequenceJob) else 0
+            self._status.end(
+                _("Canceled. {done} of {count} frames are done; Apply goes on with the others.").format(
+                    done=done, count=job.frames.count
+                )
+                if isinstance(job, SequenceJob) and done
+                else _("Canceled. Nothing was changed.")
+            )
         if job.state == "done":
             how, memory = job.provenance["computed_in"], job.provenance["memory_estimate_mb"] / 1000
             self._status.end(

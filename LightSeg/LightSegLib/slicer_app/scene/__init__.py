@@ -9,12 +9,14 @@ from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, provenance_of
 from .coordinates import world_position
 from .results import input_volume, names_of_last_run, segment_volumes, total_volumes
 from .segmentations import check_output, segmentation_name, write_segmentation
+from .sequences import browser_of
 from .sides import lacks_side, side_of_region
 from .volumes import is_too_large, roi_from_node, same_grid, volume_from_node, volumes_from_nodes
 
 __all__ = [
     "ATTRIBUTES",
     "CONFIDENCE_ROLE",
+    "browser_of",
     "check_output",
     "input_volume",
     "is_too_large",

@@ -1,0 +1,225 @@
+"""Volumes that show the current frame of a sequence, and segmentations of all its frames that play beside it.
+
+By the public classes of Slicer's module Sequences: `vtkMRMLSequenceNode`, `vtkMRMLSequenceBrowserNode` and, for the
+nodes that show the current frame, `vtkSlicerSequencesLogic`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import slicer
+import slicer.util
+
+from ...core.errors import InputError
+from ...core.i18n import tr as _
+from ...core.moment import TIME, TRIGGER
+from .attributes import INPUT_ROLE, REFERENCE_ROLE, attributes_of, set_attributes
+from .results import segment_volumes
+from .segmentations import segmentation_name
+
+RUN = "LightSeg.Run"  # attribute of a sequence: what it was computed with, so that another run goes on with it
+TO_MS = {"s": 1000.0, "sec": 1000.0, "ms": 1.0, "msec": 1.0, "us": 0.001, "min": 60000.0}
+
+
+def browser_of(volumeNode: Any) -> Any:
+    """Return the browser of a sequence whose current frame the volume shows, or None."""
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        if browser.IsProxyNodeID(volumeNode.GetID()):
+            return browser
+    return None
+
+
+class FrameNodes:
+    """The frames of the sequence that a volume shows, and the sequence that takes their segmentations.
+
+    Args:
+        volumeNodes: one for each channel; those that show a sequence are taken frame by frame, the others as they are.
+        title: of the model; run: what tells runs apart that may go on with each other.
+
+    Raises:
+        InputError: if the first volume shows no sequence, or the sequences have no common frames.
+    """
+
+    def __init__(self, volumeNodes: Sequence[Any], title: str, run: str) -> None:
+        self.volumeNodes = tuple(volumeNodes)
+        self._browser = browser_of(volumeNodes[0])
+        if self._browser is None:
+            raise InputError(
+                _("{name} does not show a frame of a sequence. Segment it as a single volume.").format(
+                    name=volumeNodes[0].GetName()
+                )
+            )
+        self._sequences = [self._browser.GetSequenceNode(node) for node in volumeNodes]
+        self._source = self._sequences[0]
+        self._title, self._run = title, run
+        self.target = self._begun()
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return int(self._source.GetNumberOfDataNodes())
+
+    def missing(self) -> list[int]:
+        """Return the frames, from 0, that have no segmentation yet."""
+        if self.target is None:
+            return list(range(self.count))
+        return [n for n in range(self.count) if self.target.GetDataNodeAtValue(self._value(n)) is None]
+
+    @contextmanager
+    def opened(self, number: int) -> Iterator[tuple[Any, ...]]:
+        """Give volumes of one frame, from 0: hidden copies under the transforms of the volumes; they go afterwards.
+
+        The frame that is shown stays.
+
+        Raises:
+            InputError: if a sequence has no volume for this frame.
+        """
+        scene, copies = self.volumeNodes[0].GetScene(), []
+        try:
+            volumes = []
+            for node, sequence in zip(self.volumeNodes, self._sequences, strict=True):
+                if sequence is None:
+                    volumes.append(node)
+                    continue
+                frame = sequence.GetDataNodeAtValue(self._value(number))
+                if frame is None:
+                    raise InputError(
+                        _("{name} has no volume at frame {number}. Load the sequence again.").format(
+                            name=node.GetName(), number=number + 1
+                        )
+                    )
+                copy = scene.CreateNodeByClass(node.GetClassName())
+                copy.UnRegister(None)
+                copy.CopyContent(frame)
+                copy.SetName(node.GetName())
+                copy.HideFromEditorsOn()
+                copy.SaveWithSceneOff()
+                scene.AddNode(copy)
+                copies.append(copy)
+                copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+                volumes.append(copy)
+            yield tuple(volumes)
+        finally:
+            for copy in copies:
+                scene.RemoveNode(copy)
+
+    def keep(self, number: int, segmentationNode: Any) -> None:
+        """Move the segmentation of a frame from the scene into the sequence of segmentations."""
+        scene = segmentationNode.GetScene()
+        if self.target is None:
+            self.target = self._new_target(scene)
+        for role in (REFERENCE_ROLE, INPUT_ROLE):
+            segmentationNode.SetNodeReferenceID(role, self.volumeNodes[0].GetID())
+        segmentationNode.SetName(self.target.GetName())
+        display = segmentationNode.GetDisplayNode()
+        self.target.SetDataNodeAtValue(segmentationNode, self._value(number))
+        scene.RemoveNode(segmentationNode)
+        if display is not None:
+            scene.RemoveNode(display)
+
+    def shown(self, provenance: dict[str, Any]) -> Any:
+        """Return the segmentation that plays beside the volume, or None while no frame has one.
+
+        Args:
+            provenance: that the window shows of it; each frame keeps its own in the sequence.
+        """
+        if self.target is None or not self.target.GetNumberOfDataNodes():
+            return None
+        if not self._browser.IsSynchronizedSequenceNode(self.target):
+            self._browser.AddSynchronizedSequenceNode(self.target)
+            self._browser.SetSaveChanges(self.target, True)  # so that a frame can be corrected in the Segment Editor
+            if hasattr(self._browser, "MissingItemDisplayHidden"):  # not another frame's, where one failed
+                self._browser.SetMissingItemMode(self.target, self._browser.MissingItemDisplayHidden)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
+        proxy = self._browser.GetProxyNode(self.target)
+        if proxy is None:
+            return None
+        if proxy.GetDisplayNode() is None:
+            proxy.CreateDefaultDisplayNodes()
+        set_attributes(proxy, attributes_of(provenance))
+        for role in (REFERENCE_ROLE, INPUT_ROLE):
+            proxy.SetNodeReferenceID(role, self.volumeNodes[0].GetID())
+        return proxy
+
+    def course(self) -> list[tuple[int, float | None, dict[str, float]]]:
+        """Return number from 1, ms and volumes in ml by segment, of every frame that has a segmentation."""
+        found = []
+        factor = TO_MS.get((self._source.GetIndexUnit() or "").lower())
+        for number in range(self.count):
+            node = self.target.GetDataNodeAtValue(self._value(number)) if self.target is not None else None
+            if node is None:
+                continue
+            try:
+                ms = None if factor is None else float(self._value(number)) * factor
+            except ValueError:
+                ms = None
+            volumes = {name: ml for name, _color, ml in segment_volumes(node)}
+            found.append((number + 1, ms, volumes))
+        return found
+
+    @property
+    def kind(self) -> str:
+        """What the times count from, TIME or TRIGGER."""
+        return TRIGGER if "trigger" in (self._source.GetIndexName() or "").lower() else TIME
+
+    def _value(self, number: int) -> str:
+        """Return the index value of a frame, which the sequences have in common."""
+        return str(self._source.GetNthIndexValue(number))
+
+    def _begun(self) -> Any:
+        """Return the sequence of an earlier run like this one that has not all frames, or None."""
+        for sequence in slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
+            if sequence.GetAttribute(RUN) == self._run and 0 < sequence.GetNumberOfDataNodes() < self.count:
+                values = {self._value(n) for n in range(self.count)}
+                own = {str(sequence.GetNthIndexValue(n)) for n in range(sequence.GetNumberOfDataNodes())}
+                if own <= values and self._browser.IsSynchronizedSequenceNode(sequence):
+                    return sequence
+        return None
+
+    def _new_target(self, scene: Any) -> Any:
+        """Return a new sequence for segmentations, with the index of the volumes' sequence."""
+        name = scene.GenerateUniqueName(segmentation_name(self.volumeNodes[0], self._title))
+        target = scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+        target.SetIndexName(self._source.GetIndexName())
+        target.SetIndexUnit(self._source.GetIndexUnit())
+        target.SetIndexType(self._source.GetIndexType())
+        target.SetAttribute(RUN, self._run)
+        return target
+
+
+def write_course(name: str, course: Sequence[tuple[int, float | None, dict[str, float]]], axis: str, scene: Any) -> Any:
+    """Add a table of volumes over time to the scene, with a chart of it, and return the table's node.
+
+    Args:
+        course: as `FrameNodes.course` gives it.
+        axis: what the first column is.
+    """
+    import vtk
+
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+    segments = list(dict.fromkeys(segment for _number, _ms, volumes in course for segment in volumes))
+    known = all(ms is not None for _number, ms, _volumes in course)
+    for title in (axis, *(f"{segment} (ml)" for segment in segments)):
+        column = vtk.vtkDoubleArray()
+        column.SetName(title)
+        table.AddColumn(column)
+    for number, ms, volumes in course:
+        row = table.AddEmptyRow()
+        values = [float(number if not known or ms is None else ms), *(volumes.get(one, 0.0) for one in segments)]
+        for at, value in enumerate(values):
+            table.GetTable().GetColumn(at).SetValue(row, value)
+    table.Modified()
+    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", table.GetName())
+    for segment in segments:
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", segment)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(axis)
+        series.SetYColumnName(f"{segment} (ml)")
+        series.SetPlotType(series.PlotTypeScatter)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetXAxisTitle(axis)
+    chart.SetYAxisTitle(_("Volume (ml)"))
+    return table

@@ -1,0 +1,148 @@
+"""A sequence of volumes, segmented frame by frame into a sequence of segmentations that plays beside it.
+
+The nodes and the logic of the module Sequences are Slicer's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import beating_phantom
+import numpy as np
+import pytest
+import slicer
+from beating_phantom import AFFINE, COUNT, STEP_MS, voxels, write_heart_model
+from LightSegLib.core.paths import user_models_folder
+from LightSegLib.slicer_app import scene as nodes
+from run_options import PLAIN
+from user_actions import choose, wait_until
+
+import LightSeg
+
+BLOOD = "Left ventricle"
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def heart(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "beating-heart"
+    write_heart_model(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def cine(scene: Any) -> Any:
+    """Half a beat as Slicer loads it: the volume that shows the current frame; `damaged` replaces frames."""
+
+    def load(damaged: dict[int, np.ndarray] | None = None) -> Any:
+        sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Cine")
+        sequence.SetIndexName("TriggerTime")
+        sequence.SetIndexUnit("ms")
+        for number in range(FRAMES):
+            frame = slicer.vtkMRMLScalarVolumeNode()
+            frame.SetName("Cine")
+            frame.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(AFFINE))
+            slicer.util.updateVolumeFromArray(frame, (damaged or {}).get(number, voxels(number)))
+            sequence.SetDataNodeAtValue(frame, f"{number * STEP_MS:g}")
+        browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Cine browser")
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        return browser.GetProxyNode(sequence)
+
+    return load
+
+
+def start(volume: Any, heart: str) -> Any:
+    return LightSeg.LightSegLogic().startSequence(volume, heart, options=PLAIN)
+
+
+def blood(node: Any) -> float:
+    return next(ml for name, _color, ml in nodes.segment_volumes(node) if name == BLOOD)
+
+
+def expected(frame: int) -> float:
+    return float((voxels(frame) > 250).sum()) * beating_phantom.SPACING**3 / 1000
+
+
+def test_every_frame_is_segmented_and_plays_beside_the_volume(cine: Any, heart: str, warm_worker: None) -> None:
+    volume = cine()
+    browser = nodes.browser_of(volume)
+    browser.SetSelectedItemNumber(2)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    before = slicer.util.arrayFromVolume(volume).copy()
+    job = start(volume, heart)
+    seen = []
+    job.progress.connect(lambda progress: seen.append(progress.step))
+    job.wait()
+    assert job.state == "done", job.error
+    assert browser.GetSelectedItemNumber() == 2, "the frame that was shown stays"
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(volume), before)
+    assert any(step.startswith("Frame 3 of 4: ") for step in seen)
+    result = job.segmentationNode
+    assert browser.IsProxyNodeID(result.GetID()) and blood(result) == pytest.approx(expected(2))
+    for number in (0, 1, 3):
+        browser.SetSelectedItemNumber(number)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        assert blood(result) == pytest.approx(expected(number))
+    table = job.tableNode.GetTable()
+    assert [table.GetColumn(n).GetName() for n in range(3)] == ["Trigger time (ms)", "Myocardium (ml)", f"{BLOOD} (ml)"]
+    assert [table.GetColumn(0).GetValue(n) for n in range(FRAMES)] == [n * STEP_MS for n in range(FRAMES)]
+    fraction = 100 * (1 - expected(3) / expected(0))
+    assert any(f"ejection fraction {fraction:.1f} %" in notice for notice in job.notices)
+    hidden = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node is not volume]
+    assert not hidden and len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+
+
+def test_cancel_leaves_the_finished_frames_and_the_next_run_goes_on(cine: Any, heart: str, warm_worker: None) -> None:
+    volume = cine()
+    job = start(volume, heart)
+    job.progress.connect(lambda progress: job.cancel() if progress.step.startswith("Frame 3") else None)
+    job.wait()
+    assert job.state == "canceled" and job.framesLeft == FRAMES - 2
+    kept = job.frames.target
+    assert kept.GetNumberOfDataNodes() == 2 and not slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")
+    again = start(volume, heart)
+    seen = []
+    again.progress.connect(lambda progress: seen.append(progress.step.split(":")[0]))
+    again.wait()
+    assert again.state == "done" and again.frames.target is kept and kept.GetNumberOfDataNodes() == FRAMES
+    assert set(seen) == {"Frame 3 of 4", "Frame 4 of 4"}
+
+
+def test_a_frame_that_fails_leaves_the_others(cine: Any, heart: str, warm_worker: None) -> None:
+    volume = cine({1: np.full(beating_phantom.SHAPE, 7, np.int16)})
+    job = start(volume, heart)
+    job.wait()
+    assert job.state == "done" and list(job.failures) == [2]
+    assert any("Frame 2 failed" in notice and "constant" in notice for notice in job.notices)
+    assert job.frames.target.GetNumberOfDataNodes() == FRAMES - 1
+
+
+def test_a_volume_that_shows_no_sequence_is_refused(make_volume: Any, heart: str) -> None:
+    from LightSegLib.core.errors import InputError
+
+    with pytest.raises(InputError, match="T1 does not show a frame of a sequence"):
+        start(make_volume(), heart)
+
+
+def test_the_window_offers_all_frames_of_a_sequence_alone(window: Any, cine: Any) -> None:
+    volume = cine()
+    write_heart_model(user_models_folder() / "beating")
+    window.refresh()
+    window.logic.getParameterNode().modelId = "beating"
+    slicer.util.addVolumeFromArray(voxels(0), name="Still")
+    choose(window.ui.inputSelector1, "Still")
+    assert not window.ui.framesBox.visible
+    choose(window.ui.inputSelector1, volume.GetName())
+    assert window.ui.framesBox.visible and "only the displayed frame" in window.ui.inputHint.text
+    window.ui.framesBox.setChecked(True)
+    assert "all are segmented" in window.ui.inputHint.text
+    window.ui.openvinoBox.setChecked(False)
+    choose(window.ui.precisionBox, "float32")
+    window.ui.applyButton.click()
+    assert window.ui.applyButton.text == "Cancel"
+    wait_until(lambda: not window.run.running)
+    assert window.ui.statusLabel.text.startswith("Segmented in ")
+    result = window.logic.getParameterNode().result
+    assert blood(result) == pytest.approx(expected(0)) and COUNT > FRAMES
+    assert "ejection fraction" in window.ui.noticesLabel.text
