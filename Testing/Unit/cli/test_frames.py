@@ -154,3 +154,16 @@ def test_a_batch_takes_series_and_volumes_of_one_folder(model: str, tmp_path: Pa
     assert list(rows) == [*(f"beat_frame{n + 1:03d}" for n in range(COUNT)), "still"]
     assert rows["still"]["series"] == rows["still"]["time_ms"] == ""
     assert rows["still"]["Left ventricle (ml)"] == rows["beat_frame001"]["Left ventricle (ml)"]
+
+
+def test_the_spinal_cord_over_time_is_labeled_frame_by_frame(model: str, shared_data: Path, tmp_path: Path) -> None:
+    path, out = shared_data / "other" / "cord_4d.nii.gz", tmp_path / "cord.nii.gz"
+    assert main(["segment", str(path), "--all-frames", "--model", model, "--out", str(out), *FLOAT]) == 0
+    image, labels = nib.load(path), nib.load(out)
+    assert labels.shape == image.shape and labels.header.get_zooms()[3] == pytest.approx(1130, abs=0.01)
+    np.testing.assert_allclose(labels.affine, image.affine, atol=1e-4)
+    for frame in (0, 13, 29):
+        blood = np.asarray(image.dataobj[..., frame]) > 250
+        np.testing.assert_array_equal(np.asarray(labels.dataobj[..., frame]) == BLOOD_LABEL, blood)
+    rows = table(tmp_path / "cord_frames" / "results.csv")
+    assert len(rows) == 30 and float(rows[29]["time_ms"]) == pytest.approx(1130 * 29, abs=0.01)
