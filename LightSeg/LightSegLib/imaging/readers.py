@@ -27,7 +27,7 @@ from .nrrd import nrrd_frames, read_nrrd
 from .segmentation_file import on_reference
 from .volume import Volume, check_voxels, few_values
 
-IMAGE_ENDINGS = (".seg.nrrd", ".seq.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
+IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 
 # Of formats that are not read, and of names such as `a.nii (1).gz`.
 LIKE_IMAGES = re.compile(r"\.(nii|nrrd|nhdr|mha|mhd|hdr|img|gipl|mg[hz]|mnc2?|mrc|v16|par|tiff?|vti)\b", re.IGNORECASE)
@@ -278,5 +278,5 @@ def looks_like_image(path: Path) -> bool:
 
 def case_name(path: Path) -> str:
     """File name without its image ending: what pairs a prediction with its label map."""
-    ending = next((ending for ending in IMAGE_ENDINGS if path.name.lower().endswith(ending)), "")
+    ending = next((ending for ending in (".seq.nrrd", *IMAGE_ENDINGS) if path.name.lower().endswith(ending)), "")
     return path.name[: len(path.name) - len(ending)]
