@@ -41,6 +41,7 @@ def segment_frames(arguments: argparse.Namespace) -> None:
     from ..batch.cases import file_name
     from ..batch.settings import Settings
     from ..imaging.frame_writer import ENDINGS
+    from ..imaging.label_sources import region_of
     from ..imaging.readers import case_name
     from ..imaging.writers import check_output
 
@@ -59,8 +60,9 @@ def segment_frames(arguments: argparse.Namespace) -> None:
     card = find_card(arguments.model)
     moments = _moments(inputs)
     folder = out.with_name(f"{case_name(out)}_frames") if one_file else out
-    roi = None if arguments.roi is None else arguments.roi.corners.tolist()
-    settings = Settings(options_of(arguments), picture=False, allow_gaps=arguments.allow_gaps, roi=roi)
+    roi = region_of(arguments.roi) if isinstance(arguments.roi, Path) else arguments.roi
+    corners = None if roi is None else roi.corners.tolist()
+    settings = Settings(options_of(arguments), picture=False, allow_gaps=arguments.allow_gaps, roi=corners)
     series = file_name(case_name(inputs[0]))
     outcome = _run(arguments, inputs, folder, settings, series)
     rows = sorted((row for row in outcome.rows() if row.series == series), key=lambda row: row.frame or 0)
