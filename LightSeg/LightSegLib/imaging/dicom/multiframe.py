@@ -93,7 +93,7 @@ def _times(groups: tuple[Any, Any]) -> tuple[tuple[str, float], ...]:
     """Return what a frame states about its time, in ms; the standard has its offset in seconds."""
 
     def first(sequence: str, name: str) -> str:
-        return next(iter(_texts(groups, sequence, name)), "")
+        return next(iter(group_texts(groups, sequence, name)), "")
 
     offset = number(first("TemporalPositionSequence", "TemporalPositionTimeOffset"))
     return stated(
