@@ -70,18 +70,14 @@ def _models(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
         raise SystemExit(
             f"{facts['family']} has new models: {', '.join(sorted(new))}. Add them to models or not_offered."
         )
+    addresses, archives = upstream.get("models", {}), facts.get("archives", {})
     for model in facts["models"]:
         key = model.get("of", "")
-        weights: dict[str, Any] = {}
-        for known in (
-            upstream.get("models", {}),
-            facts.get("archives", {}),
-            {key: model["weights"]} if "weights" in model else {},
-        ):
-            weights |= known.get(key, {})
+        weights = {**addresses.get(key, {}), **archives.get(key, {}), **model.get("weights", {})}
+        labels = model.get("labels") or upstream["classes"][model.get("labels_of", key)]
         own = {name: value for name, value in model.items() if name not in ("of", "labels_of")}
-        labels = {"labels": upstream["classes"][model.get("labels_of", key)]} if "labels" not in model else {}
-        yield own | labels | {"weights": {name: value for name, value in weights.items() if value is not None}}
+        stated = {name: value for name, value in weights.items() if value is not None}  # None: not that of the archive
+        yield own | {"labels": labels, "weights": stated}
 
 
 def _card(facts: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:

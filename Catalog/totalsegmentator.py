@@ -14,7 +14,7 @@ MARGIN_MM = 20.0  # around the place, whatever a task states, unless it names a 
 
 
 def models(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the models of all tasks that are offered, each after those that it needs.
+    """Yield the models of all tasks that are offered, those that consist of others before these.
 
     Raises:
         SystemExit: for a task that is new.
@@ -71,16 +71,12 @@ def _of_mode(facts: dict[str, Any], task: str, mode: str, rules: dict[str, Any])
     parts = {number: upstream["parts"][number] for number in numbers}
     ids = {number: f"{shared['id']}-{_short(part['name'])}" for number, part in parts.items()}
     values = {name: value for value, name in enumerate(labels, start=1)}
-    whole = {"metadata_in_weights": False, "kept": [], "version": _release(facts, numbers[0])}
-    yield (
-        shared
-        | whole
-        | {
-            "parts": [
-                {"model": ids[n], "labels": [values.get(name, 0) for name in parts[n]["classes"]]} for n in numbers
-            ]
-        }
-    )
+    whole: dict[str, Any] = {"metadata_in_weights": False, "kept": [], "version": _release(facts, numbers[0])}
+    whole["parts"] = [
+        {"model": ids[number], "labels": [values.get(name, 0) for name in part["classes"]]}
+        for number, part in parts.items()
+    ]
+    yield shared | whole
     of_part = {name: value for name, value in shared.items() if name not in ("limitations", "performance", "rough")}
     for number, part in parts.items():
         own = words["parts"][number]

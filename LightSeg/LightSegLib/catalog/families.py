@@ -105,7 +105,7 @@ def _weights(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_tuples(value: Any) -> Any:
-    """Return a JSON value with its lists as tuples, as a card has them; lists of sources and steps too."""
+    """Return a JSON value with its lists as tuples, as a card has them."""
     if isinstance(value, dict):
         return {name: _as_tuples(entry) for name, entry in value.items()}
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

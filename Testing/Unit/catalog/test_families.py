@@ -83,6 +83,29 @@ def test_a_task_that_is_new_upstream_cannot_be_forgotten(generate: Any) -> None:
         generate.family(facts)
 
 
+def test_a_release_is_read_from_its_source_without_running_anything_of_it(
+    generate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout whose tables name each other, and whose files would end the test if they were run."""
+    import update
+
+    folder = tmp_path / "checkout" / "src" / "mrsegmentator"
+    folder.mkdir(parents=True)
+    (folder / "config.py").write_text('exit(1)\nWEIGHTS_URL = "https://example.org/v2.0.0/weights.zip"\n')
+    table = "|Index|Class|\n| :--- | :--- |\n| 0 | background |\n| 1 | spleen |\n| 2 | left_toe |\n"
+    (tmp_path / "checkout" / "README.md").write_text(table, encoding="utf-8")
+    assert update.mrsegmentator(tmp_path / "checkout") == {
+        "models": {"weights": {"url": "https://example.org/v2.0.0/weights.zip"}},
+        "classes": {"weights": ["spleen", "left_toe"]},
+    }
+    (tmp_path / "maps.py").write_text(
+        'exit(1)\nparts = {1: "a", 3: "c"}\nalso = {7: parts, "one": parts[3]}\ncopied = parts.copy()\n'
+    )
+    known = update.literals(tmp_path / "maps.py")
+    assert known == {"parts": {1: "a", 3: "c"}, "also": {7: {1: "a", 3: "c"}, "one": "c"}}
+    assert update.in_order(known["parts"]) == ["a", None, "c"]
+
+
 @pytest.mark.parametrize(
     ("original", "name"),
     [
