@@ -323,6 +323,7 @@ def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Col
         ("Mirror images", "averaged over" if settings.options.rules(card).mirror_axes else "not used"),
         ("Tile overlap", "" if settings.options.tile_overlap is None else str(settings.options.tile_overlap)),
         ("Orientation", settings.options.orientation or ""),
+        ("Structures", ", ".join(settings.options.structures)),
         ("Largest component", "as the model's card specifies" if largest == AS_MODEL else largest),
         ("Device", settings.options.device),
         ("OpenVINO", "used where it is installed" if settings.options.openvino else "not used"),

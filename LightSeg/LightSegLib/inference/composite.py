@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..catalog.card import Card, ModelPart
+from ..catalog.card import Card
 from ..catalog.needed import check_part, needed_models, parts_of
 from ..core.errors import ModelError
 from ..core.i18n import Message
@@ -23,6 +23,7 @@ from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..weights.store import WeightStore
 from .backends.precisions import FLOAT32
+from .fit import unverified_notice
 from .options import AS_MODEL, NONE, InferenceOptions
 from .provenance import nothing_found
 from .single import Computed
@@ -84,10 +85,10 @@ class CompositeModel:
 
     Args:
         card: of the model.
-        make: makes the segmenter of a part.
+        make: makes the segmenter of a part by its card, its options, and whether its place is found already.
     """
 
-    def __init__(self, card: Card, make: Callable[[Card, InferenceOptions], PartSegmenter]) -> None:
+    def __init__(self, card: Card, make: Callable[[Card, InferenceOptions, bool], PartSegmenter]) -> None:
         self.card = card
         self._make = make
         self._facts: list[dict[str, Any]] = []  # of the parts that ran
@@ -112,7 +113,7 @@ class CompositeModel:
     def backend(self, options: InferenceOptions) -> str:
         """Return the backend that suits all parts on this computer."""
         backends = {
-            self._make(own, self._part_options(options)).backend()
+            self._make(own, _part_options(options), False).backend()
             for _part, own in parts_of(self.card, options.structures)
         }
         return backends.pop() if len(backends) == 1 else FLOAT32
@@ -126,7 +127,7 @@ class CompositeModel:
         store = WeightStore()
         self._facts = []
         for _part, own in parts_of(self.card, options.structures):
-            for needed in needed_models(self._same_as_all(own)):
+            for needed in needed_models(replace(own, region_from=None) if self._places(own) else own):
                 ensure_weights(needed, progress, canceled, options.accept_license)
             self._facts.append({"model": own.id, "version": own.version, "weights_sha256": store.sha256(own)})
 
@@ -151,17 +152,18 @@ class CompositeModel:
         shares = Shares(progress, len(parts))
         for number, (part, own) in enumerate(parts):
             report = shares.of(number, _part_named(number + 1, len(parts)))
-            segmenter = self._make(self._same_as_all(own), self._part_options(options))
+            segmenter = self._make(own, _part_options(options), self._places(own))
             found = segmenter.segment(volumes, roi, report, canceled)
             check_part(self.card, part, segmenter.card)  # as its weights state it
             del segmenter  # with its network, before the next is read
-            merged.add(found, self._table(part, merged.labels.dtype))
+            merged.add(found, np.array((0, *part.labels), merged.labels.dtype))
             told = found.provenance
             self._facts.append({name: told[name] for name in NAMED})
             shared = {name: told[name] for name in SAME} | {
                 "memory_estimate_mb": max(told["memory_estimate_mb"], shared.get("memory_estimate_mb", 0))
             }
-            notices |= dict.fromkeys(notice for notice in told["notices"] if notice != nothing_found())
+            said = (nothing_found(), unverified_notice(own) if self.card.unverified else "")  # once for all parts
+            notices |= dict.fromkeys(notice for notice in told["notices"] if notice not in said)
         forms = dict.fromkeys(part["computed_in"] for part in self._facts)
         used = (slice(None),) * 3 if roi is None else roi.slices(volumes[0].geometry)
         confidence = merged.confidence
@@ -176,18 +178,15 @@ class CompositeModel:
         labels = np.zeros(volume.geometry.shape, np.uint8 if largest <= 255 else np.uint16)
         return _Merged(labels, np.full(labels.shape, 100, np.uint8) if options.confidence else None)
 
-    def _table(self, part: ModelPart, dtype: np.dtype) -> np.ndarray:
-        """Return what the values 0, 1, ... of a part become."""
-        return np.array((0, *part.labels), dtype)
+    def _places(self, own: Card) -> bool:
+        """Return whether the place of a part has been found for all parts."""
+        return own.region_from is not None and own.region_from == self.card.region_from
 
-    def _same_as_all(self, own: Card) -> Card:
-        """Return the card of a part without what has been done for all parts: to find the place that they share."""
-        return replace(own, region_from=None) if own.region_from == self.card.region_from else own
 
-    def _part_options(self, options: InferenceOptions) -> InferenceOptions:
-        """Return the options for a part: what changes labels is done afterwards, on those of all."""
-        pieces = NONE if options.largest_component == NONE else AS_MODEL
-        return replace(options, largest_component=pieces, split_sides=False, structures=())
+def _part_options(options: InferenceOptions) -> InferenceOptions:
+    """Return the options for a part: what changes labels is done afterwards, on those of all."""
+    pieces = NONE if options.largest_component == NONE else AS_MODEL
+    return replace(options, largest_component=pieces, split_sides=False, structures=())
 
 
 def _part_named(number: int, count: int) -> Callable[[Message], Message]:

@@ -52,13 +52,7 @@ def input_notices(card: Card, options: InferenceOptions, volume: Volume, roi: Re
 
     notices: list[Message] = []
     if is_unverified(card):
-        notices.append(
-            _(
-                "This model is unverified because some of its properties are not known: "
-                "check the result. 'lightseg info {model}' lists what is not known, "
-                "'lightseg verify {model}' checks the model on this computer."
-            ).format(model=card.id)
-        )
+        notices.append(unverified_notice(card))
     as_stored = options.preprocessing(card).orientation == AS_STORED
     if as_stored and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
         notices.append(
@@ -81,6 +75,15 @@ def input_notices(card: Card, options: InferenceOptions, volume: Volume, roi: Re
             )
         )
     return notices
+
+
+def unverified_notice(card: Card) -> Message:
+    """Return the notice about an unverified model."""
+    return _(
+        "This model is unverified because some of its properties are not known: "
+        "check the result. 'lightseg info {model}' lists what is not known, "
+        "'lightseg verify {model}' checks the model on this computer."
+    ).format(model=card.id)
 
 
 def other_modality(card: Card, volume: Volume) -> Message | None:

@@ -42,10 +42,12 @@ class Segmenter:
     Args:
         card: of the model.
         options: how it is run; may be replaced between two runs.
+        placed: the volumes show only where the model has to look, so no place is looked for.
     """
 
-    def __init__(self, card: Card, options: InferenceOptions | None = None) -> None:
+    def __init__(self, card: Card, options: InferenceOptions | None = None, placed: bool = False) -> None:
         self.options = options or InferenceOptions()
+        self._placed = placed
         self._model = CompositeModel(card, Segmenter) if card.parts else SingleModel(card)
         self._finder: Segmenter | None = None
         self._finder_card: Card | None = None  # as it was found; opening a model may complete it
@@ -124,9 +126,9 @@ class Segmenter:
         check_volumes(self.card, volumes)
         chosen_labels(self.card, self.options.structures)  # refused before anything is computed
         card = self.card
-        if roi is None:
+        if roi is None and not self._placed:
             card = replace(card, region_from=place_rule(card, self.options.structures))
-        if not is_too_large(card, self.options.preprocessing(card), volumes[0].geometry, roi):
+        if self._placed or not is_too_large(card, self.options.preprocessing(card), volumes[0].geometry, roi):
             return finish(self.card, self._segment_here(volumes, roi, progress, canceled))
         if card.region_from is not None:
             return self._find_and_segment(card, volumes, roi, progress, canceled)

@@ -161,8 +161,14 @@ def test_a_part_may_consist_of_others(models: Path) -> None:
     assert shares == sorted(shares) and shares[-1] == 1
 
 
-def test_all_parts_look_where_the_model_looks(models: Path) -> None:
-    """Parts with the rule of the whole do not search again."""
+def test_all_parts_look_where_the_model_looks(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts with the rule of the whole do not search again, not even when their weights have completed their cards."""
+    from LightSegLib.models import opening
+
+    open_model = opening.open_model
+    monkeypatch.setattr(
+        opening, "open_model", lambda card, *given: replace(open_model(card, *given), card=find_card(card.id))
+    )
     write_threshold_model(models / "sun", ["Sun"], [150])
     rule = RegionFrom("sun", (1,), 2.0)
     write_threshold_model(models / "near", ["Day"], [100], region_from=rule)
@@ -270,6 +276,12 @@ def test_command_line_batch_and_worker_run_it(models: Path, tmp_path: Path, caps
         assert main(command) == 0, command
     shown = capsys.readouterr().out
     assert "dim, bright (" in shown and "dim: OK" in shown and "bright: OK" in shown
+    assert main(["weights", "path", "sky"]) == 0 and main(["weights", "download", "sky"]) == 0
+    paths = [str(models / part / "weights.pt") for part in PARTS]
+    assert capsys.readouterr().out.splitlines() == [*paths, f"dim: {paths[0]}", f"bright: {paths[1]}"]
+    assert main(["weights", "add", "sky", paths[0]]) == 2
+    assert "Add the weights of each of these: dim, bright." in capsys.readouterr().err
+    assert main(["weights", "remove", "sky"]) == 2 and "No weights of sky" in capsys.readouterr().err
 
 
 def test_a_folder_with_such_a_card_can_be_imported(models: Path, tmp_path: Path) -> None:
