@@ -5,9 +5,6 @@ A folder (`folder.py`) or a manifest (`manifest.py`).
 
 from __future__ import annotations
 
-import hashlib
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,14 +12,13 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.errors import InputError, LightSegError
+from ..core.file_names import unique_file_name
 from ..core.i18n import tr as _
 from ..core.moment import Moment, frame_name
 from ..imaging.readers import frame_moments
 from .case import Case, SkippedInput, printable
 from .folder import cases_in_folder
 from .manifest import cases_in_manifest
-
-LONGEST_NAME = 180  # bytes, so that with an ending every file system takes it
 
 
 def find_cases(input_path: Path, card: Card) -> Iterator[Case | SkippedInput]:
@@ -63,34 +59,10 @@ def _in_frames(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedI
 
 
 def _uniquely_named(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedInput]:
-    """Yield the cases under unique names.
-
-    A name that is taken gets a number. Capitals and the form of accents do not make a difference, since not every
-    disk distinguishes them.
-    """
+    """Yield the cases under unique names of files."""
     taken: set[bytes] = set()
     for one in found:
         if isinstance(one, SkippedInput):
             yield SkippedInput(printable(one.what), one.reason)
             continue
-        name = wanted = file_name(one.id)
-        number = 1
-        while (key := _key(name)) in taken:
-            number += 1
-            name = f"{wanted} ({number})"
-        taken.add(key)
-        yield replace(one, id=name)
-
-
-def _key(name: str) -> bytes:
-    """Return a short key that is equal for names that some file system takes for the same."""
-    return hashlib.blake2b(unicodedata.normalize("NFC", name).casefold().encode(), digest_size=16).digest()
-
-
-def file_name(text: str) -> str:
-    """Return a file name as close to the text as every file system allows."""
-    name = text.encode("utf-8", "replace").decode()
-    name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(". ")
-    name = name.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore").strip(". ")
-    reserved = re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE)
-    return f"_{name}" if reserved or not name else name
+        yield replace(one, id=unique_file_name(one.id, taken))

@@ -147,7 +147,6 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     segment.add_argument(
         "--out",
         type=_path,
-        required=True,
         metavar="FILE",
         help="ends in .seg.nrrd, .nrrd, .nii.gz, .nii or .dcm; with --all-frames a folder, or one 4D file",
     )
@@ -156,7 +155,22 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     frames.add_argument(
         "--all-frames", action="store_true", help="segment every frame; run again, it goes on where it was stopped"
     )
-    segment.add_argument("--overwrite", action="store_true", help="replace FILE if it exists already")
+    segment.add_argument(
+        "--split",
+        type=_path,
+        metavar="FOLDER",
+        help="write a file for each structure, too, named as the model's authors call it",
+    )
+    segment.add_argument(
+        "--statistics",
+        type=_path,
+        metavar="FILE",
+        help="write the volume in ml and the mean intensity of each structure, too; ends in .json or .csv",
+    )
+    segment.add_argument(
+        "--preview", type=_path, metavar="FILE", help="write a picture of the result, too; ends in .png"
+    )
+    segment.add_argument("--overwrite", action="store_true", help="replace files that exist already")
     segment.add_argument(
         "--roi", type=_roi, metavar="BOX", help="R,A,S,R,A,S: two opposite corners, in mm; or a file with labels"
     )

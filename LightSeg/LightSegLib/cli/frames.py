@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from ..catalog.lookup import find_card
 from ..core.errors import InputError, LightSegError, OutputError
+from ..core.file_names import file_name
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
 from ..core.moment import Moment
 from .arguments import options_of
 from .batch import StatePrinter
+from .outputs import check_all_frames, check_free
 from .printing import ProgressLine, say, table
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ ONE_FRAME = ".seg.nrrd"  # 3D Slicer's file of a segmentation, which has no time
 
 def segment_frames(arguments: argparse.Namespace) -> None:
     """Run `lightseg segment --all-frames`."""
-    from ..batch.cases import file_name
     from ..batch.settings import Settings
     from ..imaging.frame_writer import ENDINGS
     from ..imaging.label_sources import region_of
     from ..imaging.readers import case_name
     from ..imaging.writers import check_output
 
+    check_all_frames(arguments)
     out, inputs = Path(arguments.out), [Path(path).absolute() for path in arguments.inputs]
     one_file = out.name.lower().endswith(ENDINGS)
     if out.name.lower().endswith(ONE_FRAME):
@@ -80,18 +81,6 @@ def segment_frames(arguments: argparse.Namespace) -> None:
         _join(card, folder, out, moments, rows)
     if not arguments.quiet:
         say(f"{out} written ({len(moments)} frames); {outcome.table} and {outcome.table.with_name('report.html')} too")
-
-
-def check_free(out: Path, overwrite: bool) -> None:
-    """Check that an output file may be written.
-
-    Raises:
-        OutputError: for a file that is there, unless it may be replaced.
-    """
-    if os.path.lexists(out) and not overwrite:
-        raise OutputError(
-            _("{file} already exists. Choose another name for --out, or replace it with --overwrite.").format(file=out)
-        )
 
 
 def _moments(inputs: Sequence[Path]) -> tuple[Moment, ...]:

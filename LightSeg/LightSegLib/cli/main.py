@@ -27,9 +27,9 @@ from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_options
 from .arguments import build_parser, joined, options_of
 from .batch import BATCH_COMMANDS
-from .frames import check_free as _check_free
 from .frames import segment_frames
 from .models import MODEL_COMMANDS
+from .outputs import check_free, check_outputs, split_ending, write_more
 from .printing import ProgressLine, nested, say, silence_itk, table
 from .signals import ends_as_by_ctrl_c
 from .streams import drop, flush_errors, flush_output, open_standard_streams
@@ -128,34 +128,33 @@ def _segment(arguments: argparse.Namespace) -> None:
     """Run `lightseg segment`."""
     from ..imaging.label_sources import region_of
     from ..imaging.readers import read_volume
-    from ..imaging.writers import check_holds, check_output, source_of, write_segmentation
+    from ..imaging.writers import check_holds, source_of, write_segmentation
     from ..inference.segmenter import Segmenter
 
     silence_itk()
     if arguments.all_frames:
         return segment_frames(arguments)
-    out = Path(arguments.out)
-    check_output(out)
-    inputs = [Path(path) for path in arguments.inputs]
-    if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
-        raise InputError(
-            _("{file} is one of the inputs and would be overwritten. Choose another name for --out.").format(file=out)
-        )
-    _check_free(out, arguments.overwrite)
-    card = find_card(arguments.model)
-    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps, frame=arguments.frame) for path in inputs]
-    for volume in volumes:
-        check_holds(out, volume.geometry)
-    source = source_of(out, volumes[0])
+    card, options = find_card(arguments.model), options_of(arguments)
+    check_outputs(arguments, options.labels(card))
+    out = Path(arguments.out) if arguments.out else None
+    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps, frame=arguments.frame) for path in arguments.inputs]
+    for file in (out, split_ending(arguments) if arguments.split else None):
+        if file:
+            check_holds(file, volumes[0].geometry)
+    source = source_of(out, volumes[0]) if out else None
     roi = region_of(arguments.roi) if isinstance(arguments.roi, Path) else arguments.roi
-    segmenter = Segmenter(card, options_of(arguments))
+    segmenter = Segmenter(card, options)
     progress = ProgressLine(arguments.quiet)
     try:
         segmentation = segmenter.segment(volumes, roi=roi, progress=progress)
     finally:
         progress.clear()
-    _check_free(out, arguments.overwrite)  # again: the computation took its time
-    write_segmentation(segmentation, out, source, arguments.reproducible_uids)
+    written = []
+    if out:
+        check_free(out, arguments.overwrite)  # again: the computation took its time
+        write_segmentation(segmentation, out, source, arguments.reproducible_uids)
+        written.append(str(out))
+    written += write_more(arguments, card, segmentation, volumes)
     if arguments.quiet:
         return None
     provenance = segmentation.provenance
@@ -163,7 +162,8 @@ def _segment(arguments: argparse.Namespace) -> None:
         say(f"lightseg: {notice}", file=sys.stderr)
     say(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
     how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"
-    say(f"{out} written ({how}, about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate)")
+    memory = f"about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate"
+    say(f"{', '.join(written)} written ({how}, {memory})")
     return None
 
 
@@ -292,7 +292,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out) if arguments.out else folder / "evaluation.csv"
     if folder.is_dir():  # a missing one is reported as such below
         check_output(out, (".csv",))
-        _check_free(out, arguments.overwrite)
+        check_free(out, arguments.overwrite)
     names = {label.value: label.name for label in find_card(arguments.model).labels} if arguments.model else None
     rows = evaluate_folders(arguments.predictions, arguments.labels, names)
     if not rows:
@@ -300,7 +300,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             _("None of the files contains a label, so there is nothing to compare. Check that these are label maps.")
         )
     header = Row.__annotations__
-    _check_free(out, arguments.overwrite)  # again: the comparison took its time
+    check_free(out, arguments.overwrite)  # again: the comparison took its time
     write_table([header, *([getattr(row, name) for name in header] for row in rows)], out)
     lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
     lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]

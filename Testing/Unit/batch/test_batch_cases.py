@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from batch_cases import blobs, write_series, write_volume
 from LightSegLib.batch.case import Case, SkippedInput, Source
-from LightSegLib.batch.cases import file_name, find_cases
+from LightSegLib.batch.cases import find_cases
 from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import InputError
@@ -163,13 +163,6 @@ def test_a_manifest_with_one_column_too_few_is_refused(tmp_path: Path) -> None:
     manifest.write_text("case,T1,T2\n1,2,3\n")
     with pytest.raises(InputError, match=r"are case, T1, T2, but must be: case, T1, T1ce, T2, FLAIR"):
         list(find_cases(manifest, GLIOMA))
-
-
-@pytest.mark.parametrize(
-    ("text", "name"), [("../../x", "_.._x"), ("con.1", "_con.1"), ("a:b*c ", "a_b_c"), ("", "_"), ("ü" * 200, "ü" * 90)]
-)
-def test_names_fit_every_file_system(text: str, name: str) -> None:
-    assert file_name(text) == name
 
 
 # --- content -----------------------------------------------------------------------------------

@@ -1,0 +1,139 @@
+"""What `lightseg segment` writes beside the segmentation: statistics, a picture, a file for each structure."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import InputError, OutputError
+from ..core.i18n import tr as _
+from ..core.progress import Reporter
+from .printing import ProgressLine, say
+
+if TYPE_CHECKING:
+    from ..catalog.card import Card, Label
+    from ..imaging.volume import Segmentation, Volume
+
+FLAGS = ("out", "statistics", "preview", "split")
+SPLIT_ENDING = ".nii.gz"  # of the files of single structures, where --out does not say it
+
+
+def check_outputs(arguments: argparse.Namespace, labels: Sequence[Label]) -> None:
+    """Check, before a long computation, that all that is asked for can be written, and is no input.
+
+    Args:
+        arguments: of the command.
+        labels: that the result will have.
+
+    Raises:
+        InputError: where no output is named, or one is an input.
+        OutputError: for what could not be written later, or is there already.
+    """
+    from ..imaging import statistics, writers
+    from ..imaging.structure_files import check_structure_files
+
+    if not any(getattr(arguments, flag) for flag in FLAGS):
+        raise InputError(_("No output was named. Add --out FILE, or --statistics, --preview or --split."))
+    endings = {"out": writers.ENDINGS, "statistics": statistics.ENDINGS, "preview": (".png",)}
+    for flag, allowed in endings.items():
+        if path := getattr(arguments, flag):
+            writers.check_output(path, allowed)
+            _check_no_input(Path(path), arguments.inputs)
+            check_free(Path(path), arguments.overwrite, f"--{flag}")
+    if arguments.split:
+        check_structure_files(labels, arguments.split, split_ending(arguments), arguments.overwrite)
+
+
+def check_all_frames(arguments: argparse.Namespace) -> None:
+    """Check that of all frames of a series nothing is asked for but --out.
+
+    Raises:
+        InputError: for other outputs, or without it.
+    """
+    if not arguments.out or any(getattr(arguments, flag) for flag in FLAGS if flag != "out"):
+        raise InputError(
+            _("With --all-frames there is one output: give --out, without --statistics, --preview and --split.")
+        )
+
+
+def check_free(path: Path, overwrite: bool, flag: str = "--out") -> None:
+    """Check that an output file may be written.
+
+    Raises:
+        OutputError: for a file that is there, unless it may be replaced.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise OutputError(
+            _("{file} already exists. Choose another name for {flag}, or replace it with --overwrite.").format(
+                file=path, flag=flag
+            )
+        )
+
+
+def split_ending(arguments: argparse.Namespace) -> str:
+    """Return the ending of the files of single structures: that of --out, where it is no DICOM file."""
+    from ..imaging.writers import DICOM_ENDING, ENDINGS
+
+    name = (arguments.out or "").lower()
+    return next((end for end in ENDINGS if name.endswith(end) and end != DICOM_ENDING), SPLIT_ENDING)
+
+
+def write_more(
+    arguments: argparse.Namespace, card: Card, segmentation: Segmentation, volumes: Sequence[Volume]
+) -> list[str]:
+    """Write what is asked for beside the segmentation, and return what was written.
+
+    Raises:
+        OutputError: for what cannot be written.
+    """
+    from ..imaging.statistics import write_statistics
+    from ..imaging.structure_files import write_structure_files
+    from ..rendering.result import draw_result
+
+    written = []
+    if arguments.statistics:
+        check_free(Path(arguments.statistics), arguments.overwrite, "--statistics")
+        write_statistics(segmentation, dict(zip(card.channels, volumes, strict=True)), arguments.statistics)
+        written.append(arguments.statistics)
+    if arguments.preview:
+        check_free(Path(arguments.preview), arguments.overwrite, "--preview")
+        if notice := draw_result(volumes[0], segmentation, arguments.preview, card.title):
+            say(f"lightseg: {notice}", file=sys.stderr)
+        written.append(arguments.preview)
+    if arguments.split:
+        ending = split_ending(arguments)
+        paths = _with_progress(
+            arguments.quiet,
+            lambda reporter: write_structure_files(
+                segmentation, arguments.split, ending, arguments.overwrite, reporter
+            ),
+        )
+        written.append(f"{len(paths)} files in {arguments.split}")
+    return written
+
+
+def _with_progress(quiet: bool, work: Callable[[Reporter], list[Path]]) -> list[Path]:
+    """Do some work with a line of progress."""
+    progress = ProgressLine(quiet)
+    try:
+        return work(Reporter(progress))
+    finally:
+        progress.clear()
+
+
+def _check_no_input(out: Path, inputs: Sequence[str]) -> None:
+    """Check that an output is none of the inputs.
+
+    Raises:
+        InputError: if it is.
+    """
+    if any(Path(path).exists() and out.exists() and Path(path).samefile(out) for path in inputs):
+        raise InputError(
+            _("{file} is one of the inputs and would be overwritten. Choose another name for the output.").format(
+                file=out
+            )
+        )

@@ -1,0 +1,105 @@
+"""Volume and mean intensity of each structure of a segmentation, as a file for other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.atomic_io import atomic_write, write_table
+from .volume import Segmentation, Volume
+
+ENDINGS = (".json", ".csv")
+
+
+@dataclass(frozen=True)
+class StructureStatistics:
+    """What was measured of one structure.
+
+    Attributes:
+        name: of the label or the total.
+        labels: its values in the segmentation.
+        volume_ml: of all its voxels.
+        means: mean intensity by channel, in the image's own unit; None without a voxel.
+        cut_off: it reaches the border of the image, so that a part of it may be missing.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    volume_ml: float
+    means: Mapping[str, float | None]
+    cut_off: bool
+
+
+def structure_statistics(segmentation: Segmentation, channels: Mapping[str, Volume]) -> list[StructureStatistics]:
+    """Return the statistics of every label, in the order of the label table, then of every total.
+
+    Args:
+        segmentation: labels.
+        channels: the images by their names, on the same grid.
+    """
+    labels = segmentation.voxels
+    values = max(label.value for label in segmentation.labels) + 1
+    counts = np.zeros(values)
+    sums = {name: np.zeros(values) for name in channels}
+    for number, part in enumerate(labels):  # slice by slice: numpy counts in a copy of 8 bytes a voxel
+        found = part.ravel()
+        counts += np.bincount(found, minlength=values)
+        for name, volume in channels.items():
+            sums[name] += np.bincount(found, volume.voxels[number].ravel().astype(float), values)
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1])
+    border = {int(value) for side in sides for value in np.unique(side)}
+    ml = segmentation.volumes_ml()
+
+    def measured(name: str, own: tuple[int, ...]) -> StructureStatistics:
+        voxels = counts[list(own)].sum()
+        means = {name: float(total[list(own)].sum() / voxels) if voxels else None for name, total in sums.items()}
+        return StructureStatistics(name, own, ml[name], means, not border.isdisjoint(own))
+
+    single = [measured(label.name, (label.value,)) for label in segmentation.labels]
+    return single + [measured(total.name, total.labels) for total in segmentation.totals]
+
+
+def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume], path: str | Path) -> None:
+    """Write the statistics of a segmentation as JSON, or as a table in CSV, by the ending of the file.
+
+    Args:
+        segmentation: labels.
+        channels: the images by their names, on the same grid.
+        path: of the file, `.json` or `.csv`.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    rows, path = structure_statistics(segmentation, channels), Path(path)
+    if path.name.lower().endswith(".csv"):
+        header = ("structure", "volume_ml", *(f"mean ({name})" for name in channels), "cut_off", "labels")
+        lines = [
+            (
+                row.name,
+                round(row.volume_ml, 6),
+                *("" if mean is None else round(mean, 6) for mean in row.means.values()),
+                "yes" if row.cut_off else "no",
+                " ".join(map(str, row.labels)),
+            )
+            for row in rows
+        ]
+        write_table([header, *lines], path)
+        return
+    content = {
+        "model": segmentation.provenance.get("model", ""),
+        "structures": {
+            row.name: {
+                "volume_ml": round(row.volume_ml, 6),
+                "mean": {name: mean if mean is None else round(mean, 6) for name, mean in row.means.items()},
+                "cut_off": row.cut_off,
+                "labels": list(row.labels),
+            }
+            for row in rows
+        },
+    }
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,69 @@
+"""Volumes and mean intensities of structures, in files that a spreadsheet or a program reads."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from LightSegLib.catalog.card import Label, Total
+from LightSegLib.core.errors import OutputError
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.statistics import structure_statistics, write_statistics
+from LightSegLib.imaging.volume import Segmentation, Volume
+
+GEOMETRY = Geometry((4, 5, 6), (1.0, 2.0, 5.0))  # a voxel has 10 mm3
+
+
+@pytest.fixture
+def segmentation() -> Segmentation:
+    """A liver of 8 voxels inside, a spleen of 2 at the border, and a tumor that was not found."""
+    voxels = np.zeros(GEOMETRY.shape, np.uint8)
+    voxels[1:3, 1:3, 1:3] = 1
+    voxels[3, 4, 4:] = 2
+    labels = tuple(Label(value, name, (9, 9, 9)) for value, name in enumerate(("Liver", "Spleen", "=Tumor"), start=1))
+    return Segmentation(voxels, GEOMETRY, labels, {"model": "abdomen"}, totals=(Total("Both", (1, 2)),))
+
+
+@pytest.fixture
+def channels() -> dict[str, Volume]:
+    ct = np.zeros(GEOMETRY.shape, np.int16)
+    ct[1:3, 1:3, 1:3] = [[[10, 20], [30, 40]], [[50, 60], [70, 80]]]
+    ct[3, 4, 4:] = (-100, -101)
+    return {"CT": Volume(ct, GEOMETRY)}
+
+
+def test_volumes_and_means_are_those_counted_by_hand(segmentation: Segmentation, channels: dict[str, Volume]) -> None:
+    liver, spleen, tumor, both = structure_statistics(segmentation, channels)
+    assert (liver.name, liver.means, liver.cut_off) == ("Liver", {"CT": 45.0}, False)
+    assert liver.volume_ml == pytest.approx(0.08)
+    assert (round(spleen.volume_ml, 9), spleen.means, spleen.cut_off) == (0.02, {"CT": -100.5}, True)
+    assert (tumor.volume_ml, tumor.means, tumor.cut_off) == (0.0, {"CT": None}, False)
+    assert both.volume_ml == pytest.approx(0.1) and both.means["CT"] == (45 * 8 - 100.5 * 2) / 10 and both.cut_off
+    assert {row.name: row.volume_ml for row in (liver, spleen, tumor, both)} == segmentation.volumes_ml()
+
+
+def test_json_and_csv_hold_the_same_numbers(
+    segmentation: Segmentation, channels: dict[str, Volume], tmp_path: Path
+) -> None:
+    for ending in ("json", "csv"):
+        write_statistics(segmentation, channels, tmp_path / f"ä.{ending}")
+    content = json.loads((tmp_path / "ä.json").read_text(encoding="utf-8"))
+    assert content["model"] == "abdomen"
+    spleen = {"volume_ml": 0.02, "mean": {"CT": -100.5}, "cut_off": True, "labels": [2]}
+    assert content["structures"]["Spleen"] == spleen and content["structures"]["=Tumor"]["mean"] == {"CT": None}
+    with (tmp_path / "ä.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["structure", "volume_ml", "mean (CT)", "cut_off", "labels"]
+    assert rows[1:3] == [["Liver", "0.08", "45.0", "no", "1"], ["Spleen", "0.02", "-100.5", "yes", "2"]]
+    assert rows[3][0] == "'=Tumor" and rows[3][2] == ""  # which no spreadsheet computes
+    assert rows[4][4] == "1 2"
+
+
+def test_a_folder_that_is_not_there_is_an_error(
+    segmentation: Segmentation, channels: dict[str, Volume], tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError):
+        write_statistics(segmentation, channels, tmp_path / "no" / "s.json")
