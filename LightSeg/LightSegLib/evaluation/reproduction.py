@@ -120,7 +120,7 @@ def reproduce(
     computed_in = provenance["computed_in"]
     options = InferenceOptions(
         device=provenance["device"],
-        precision=computed_in if computed_in in BACKENDS else AUTO,  # parts of a model may differ
+        precision=AUTO if card.parts and computed_in not in BACKENDS else computed_in,  # parts may differ
         mirror=settings["mirror"],
         tile_overlap=settings.get("tile_overlap"),
         largest_component=settings["largest_component"],
