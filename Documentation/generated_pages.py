@@ -19,6 +19,7 @@ def write_pages(folder: Path) -> None:
     for name, write in {
         "commands": commands,
         "models": models,
+        "families": families,
         "model-card": card_fields,
         "messages": message_list.page,
     }.items():
@@ -90,6 +91,36 @@ def models() -> str:
         lines += [f"- **License**: {card.license}", f"- **Citation**: {card.citation}"]
         if card.limitations:
             lines.append(f"- **Limits**: {card.limitations}")
+    return "\n".join(lines)
+
+
+def families() -> str:
+    """The models of each family, and those that are not offered."""
+    from LightSegLib.catalog.families import family_cards, not_offered
+    from LightSegLib.catalog.needed import own_size
+
+    cards = {card.id: card for card in family_cards()}
+    parts = {part.model for card in cards.values() for part in card.parts}
+    lines = ["# Models of the families", "", "None of these was run here with its real weights: see"]
+    lines += ["[what was verified instead](../../explanation/model-families.md).", ""]
+    for family in dict.fromkeys(card.family for card in cards.values()):
+        own = [card for card in cards.values() if card.family == family and card.id not in parts]
+        lines += [f"## {family}", "", f"<{own[0].homepage}>", ""]
+        lines += ["| Model | Task | Images | Structures | Download | License |", "|---|---|---|---|---|---|"]
+        for card in own:
+            size = own_size(card, cards)
+            lines.append(
+                f"| `{card.id}` {_cell(card.title)} | {_cell(card.task)}, {card.quality} | {card.modality} | "
+                f"{len(card.result_labels)} | {f'{size / 1e6:.0f} MB' if size else 'not stated'} | "
+                f"{_cell(card.license)} |"
+            )
+        lines += ["", "To cite:", ""]
+        lines += [f"- {text}" for text in dict.fromkeys(card.citation for card in own)]
+        missing = [model for model in not_offered() if model.family == family]
+        if missing:
+            lines += ["", "Not offered:", ""]
+        lines += [f"- `{model.name}` ({model.modality}): {model.reason}" for model in missing]
+        lines.append("")
     return "\n".join(lines)
 
 
