@@ -102,6 +102,21 @@ def _no_case(input_path: Path, card: Card, skipped_inputs: list[SkippedInput]) -
     )
 
 
+def check_other_folder(input_path: Path, out: Path) -> None:
+    """Check that results do not go where the inputs are.
+
+    Raises:
+        InputError: if they do.
+    """
+    if input_path.resolve() == out.resolve():
+        raise InputError(
+            _(
+                "The folder for the results, {folder}, is the input folder, "
+                "so the results would be inputs of the next batch. Choose another folder."
+            ).format(folder=input_path)
+        )
+
+
 @contextmanager
 def plan_batch(
     input_path: str | Path,
@@ -119,13 +134,7 @@ def plan_batch(
     """
     input_path, out, model = Path(input_path).absolute(), Path(out).absolute(), resolve_model(model)
     card = card_of(model)
-    if input_path.resolve() == out.resolve():
-        raise InputError(
-            _(
-                "The folder for the results, {folder}, is the input folder, "
-                "so the results would be inputs of the next batch. Choose another folder."
-            ).format(folder=input_path)
-        )
+    check_other_folder(input_path, out)
     callbacks = callbacks or Callbacks()
     reporter = callbacks.reporter
     with temporary_folder() as folder:

@@ -199,7 +199,15 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         metavar="INPUT",
         help="folder of volumes, CSV file (case, one column per channel) or tree of DICOM files",
     )
-    batch.add_argument("--model", required=True, help="model id, or the path of a model folder")
+    batch.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        dest="models",
+        metavar="MODEL",
+        help="model id, or the path of a model folder; given several times, each has a folder of its own in DIR, and "
+        "all_models.csv there has the results of all",
+    )
     batch.add_argument(
         "--out", type=_path, required=True, metavar="DIR", help="folder of the results; cases done there are skipped"
     )

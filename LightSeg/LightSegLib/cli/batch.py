@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import LightSegError
@@ -27,6 +28,7 @@ def _batch(arguments: argparse.Namespace) -> None:
     from ..batch.progress import Callbacks
     from ..batch.run import segment_files
     from ..batch.settings import Settings
+    from ..batch.several import folders_of, segment_with_models
 
     silence_itk()
     settings = Settings(
@@ -39,26 +41,39 @@ def _batch(arguments: argparse.Namespace) -> None:
     name = DASK if arguments.scheduler else arguments.engine
     engine = Engine(name, arguments.workers, arguments.threads, arguments.scheduler or "")
     progress = ProgressLine(arguments.quiet)
+    several = len(arguments.models) > 1
     if arguments.dry_run:
-        return _preview(arguments, settings, engine, progress)
+        folders = folders_of(arguments.models, arguments.out)
+        for model, folder in folders.items() if several else [(arguments.models[0], arguments.out)]:
+            _preview(arguments, model, folder, settings, engine)
+        return
     callbacks = Callbacks(progress, StatePrinter(progress))
     try:
-        outcome = segment_files(arguments.input, arguments.model, arguments.out, settings, engine, callbacks)
+        if several:
+            outcomes = segment_with_models(
+                arguments.input, arguments.models, arguments.out, settings, engine, callbacks
+            )
+            found, table = outcomes.by_model, outcomes.table
+        else:
+            outcome = segment_files(arguments.input, arguments.models[0], arguments.out, settings, engine, callbacks)
+            found, table = {"": outcome}, outcome.table
     finally:
         progress.clear()
-    state = outcome.state
     if not arguments.quiet:
-        for skipped_input in outcome.skipped_inputs:
-            say(f"lightseg: skipped: {skipped_input.what} {skipped_input.reason}", file=sys.stderr)
-        say(f"{state.text()}; {outcome.table} written")
-    if state.failed:
+        for model, outcome in found.items():
+            for skipped_input in outcome.skipped_inputs:
+                say(f"lightseg: skipped: {skipped_input.what} {skipped_input.reason}", file=sys.stderr)
+            say(f"{model}: {outcome.state.text()}" if model else f"{outcome.state.text()}; {table} written")
+        if several:
+            say(f"{table} written")
+    failed = sum(outcome.state.failed for outcome in found.values())
+    if failed:
         raise LightSegError(
             _(
                 "{failed} of {cases} cases failed. See {table} for the reasons; "
                 "run the same command again to retry them."
-            ).format(failed=state.failed, cases=state.cases, table=outcome.table)
+            ).format(failed=failed, cases=sum(outcome.state.cases for outcome in found.values()), table=table)
         )
-    return None
 
 
 class StatePrinter:
@@ -77,15 +92,18 @@ class StatePrinter:
             self._progress.log(f"lightseg: {state.text()}")
 
 
-def _preview(arguments: argparse.Namespace, settings: Settings, engine: Engine, progress: ProgressLine) -> None:
-    """Print what a batch would do, and about how long it would take."""
+def _preview(arguments: argparse.Namespace, model: str, out: str | Path, settings: Settings, engine: Engine) -> None:
+    """Print what the batch of a model would do, and about how long it would take."""
     from ..batch.cluster import count_workers
     from ..batch.preview import estimate, steps
     from ..batch.progress import Callbacks, duration
     from ..batch.run import plan_batch
 
-    with plan_batch(arguments.input, arguments.model, arguments.out, settings, Callbacks(progress)) as plan:
+    progress = ProgressLine(arguments.quiet)
+    with plan_batch(arguments.input, model, out, settings, Callbacks(progress)) as plan:
         progress.clear()
+        if len(arguments.models) > 1:
+            say(f"{plan.card.id}:")
         to_do = 0
         for case, done in steps(plan):
             to_do += not done
