@@ -28,6 +28,13 @@ def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def long_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CT of more than what a structure and 20 mm around it take."""
+    shape, spacing = (60, 64, 56), (4.0, 4.0, 6.0)
+    return write(tmp_path_factory.mktemp("ct") / "long_ct.nii.gz", hounsfield(shape, spacing), spacing)
+
+
+@pytest.fixture(scope="module")
 def mr(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MR of an imaginary body, with thick sagittal slices."""
     shape, spacing = (60, 64, 20), (5.0, 1.8, 1.8)
@@ -120,3 +127,62 @@ def test_a_body_whose_trunk_is_one_piece(compare_whole: Compare, totalsegmentato
 def test_vertebrae_that_are_numbered(compare_whole: Compare, totalsegmentator: TotalSegmentator, ct: Path) -> None:
     card = totalsegmentator.make("vertebrae-pp-ct", ct)
     compare_whole("vertebrae_pp: generated", card, ct, "vertebrae_pp").check(labels=5)
+
+
+# --- several models --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_ct_in_five_parts(compare_whole: Compare, totalsegmentator: TotalSegmentator, ct: Path) -> None:
+    compare_whole("total in five parts: generated", totalsegmentator.make("total-ct", ct), ct, "total").check(labels=20)
+
+
+@pytest.mark.slow
+def test_an_mr_in_two_parts(compare_whole: Compare, totalsegmentator: TotalSegmentator, mr: Path) -> None:
+    card = totalsegmentator.make("total-mr", mr)
+    compare_whole("total_mr in two parts: generated", card, mr, "total_mr").check(labels=10)
+
+
+@pytest.mark.slow
+def test_some_structures_of_a_ct(compare_whole: Compare, totalsegmentator: TotalSegmentator, ct: Path) -> None:
+    wanted = ("liver", "spleen")
+    card = totalsegmentator.make("total-ct", ct, wanted)
+    compare_whole(
+        "total, liver and spleen: generated", card, ct, "total", {"roi_subset": list(wanted)}, {"structures": wanted}
+    ).check(labels=1)
+
+
+@pytest.mark.slow
+def test_some_structures_of_an_mr(compare_whole: Compare, totalsegmentator: TotalSegmentator, mr: Path) -> None:
+    wanted = ("liver", "spleen")
+    card = totalsegmentator.make("total-mr", mr, wanted)
+    compare_whole(
+        "total_mr, liver and spleen: generated",
+        card,
+        mr,
+        "total_mr",
+        {"roi_subset": list(wanted)},
+        {"structures": wanted},
+    ).check(labels=1)
+
+
+# --- a crop by another model -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_vessels_within_a_rough_liver(
+    compare_whole: Compare, totalsegmentator: TotalSegmentator, long_ct: Path
+) -> None:
+    card = totalsegmentator.make("liver-vessels-ct", long_ct, ("liver",))
+    found = compare_whole("liver_vessels: generated", card, long_ct, "liver_vessels")
+    found.check(labels=1)
+    inside = sitk.GetArrayFromImage(found.exact).any(axis=(1, 2))
+    assert not inside.all(), "the crop should be a part of the image"
+
+
+@pytest.mark.slow
+def test_muscles_in_two_parts_within_a_rough_neck(
+    compare_whole: Compare, totalsegmentator: TotalSegmentator, ct: Path
+) -> None:
+    card = totalsegmentator.make("headneck-muscles-ct", ct, ("clavicula_left", "vertebrae_C1"))
+    compare_whole("headneck_muscles in two parts: generated", card, ct, "headneck_muscles").check(labels=5)

@@ -117,9 +117,10 @@ class TotalSegmentator:
         """
         shipped = find_card(identifier)
         card = replace(shipped, id=f"random-{identifier}")
-        if shipped.region_from is not None:
-            finder = self.make(shipped.region_from.model, sample, small, **changes)
-            card = replace(card, region_from=replace(shipped.region_from, model=finder.id))
+        for name in ("region_from", "rough"):
+            if (rule := getattr(shipped, name)) is not None:
+                finder = self.make(rule.model, sample, small, **changes)
+                card = replace(card, **{name: replace(rule, model=finder.id)})  # type: ignore[arg-type]
         if shipped.parts:
             parts = [replace(part, model=self.make(part.model, sample, small, **changes).id) for part in shipped.parts]
             card = replace(card, parts=tuple(parts))
