@@ -84,6 +84,7 @@ def verify_model(
         found += [_weights_finding(part), _fit_finding(model)]
         doubts += _number_doubts(model)
         opened.append(model.card)
+        del model  # before the next one takes its memory
     images = tuple(volumes) or trial_images(opened[0])
     segmenter = Segmenter(card, options)
     result = segmenter.segment(images, progress=progress, canceled=canceled)

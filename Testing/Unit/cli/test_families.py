@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,7 +31,8 @@ from nnunet_models import make_plans, write_model
 
 PAGE = Path(__file__).resolve().parents[3] / "Documentation" / "how-to" / "migrate-from-totalsegmentator.md"
 SERVED = (
-    "total-ct-fast", "total-ct-fastest", "total-ct-organs", "total-mr-fast", "moose-ct-lungs", "hd-bet"
+    "total-ct-fast", "total-ct-fastest", "total-ct-organs", "total-mr-fast", "lung-vessels-ct", "moose-ct-lungs",
+    "hd-bet",
 )  # fmt: skip
 Publish = Callable[..., None]
 Run = Callable[..., tuple[int, str, str]]
@@ -142,13 +145,13 @@ def test_a_model_is_found_downloaded_after_a_break_run_measured_verified_and_rem
     assert server.ranges(address)[-1] == f"bytes={len(whole.content) // 2}-"  # it went on where it had stopped
     assert model in run("weights", "list")[1]
 
-    words = ("--device", "cpu", "--out", "labels.seg.nrrd", "--statistics", "labels.json", "--structures", structure)
+    words = ("--device", "cpu", "--out", "labels.seg.nrrd", "--statistics", "labels.json")
     code, out, error = run("segment", image, "--model", model, *words)
     assert code == 0 and "unverified" in error
     measured = json.loads(Path("labels.json").read_text(encoding="utf-8"))["structures"]
     labels = sitk.GetArrayFromImage(sitk.ReadImage("labels.seg.nrrd"))
-    assert list(measured) == [structure]
-    assert measured[structure]["volume_ml"] == pytest.approx((labels > 0).sum() * 0.045)
+    (value,) = measured[structure]["labels"]
+    assert measured[structure]["volume_ml"] == pytest.approx((labels == value).sum() * 0.045)
 
     code, out, _ = run("verify", model, image, "--device", "cpu")
     assert "Checked" in out and "fill the network without remainder" in out and "Not checked" in out
@@ -186,3 +189,70 @@ def test_every_command_of_the_page_is_one_and_every_model_of_the_family_is_on_it
     offered = {card.id for card in family_cards() if card.family == "TotalSegmentator"} - parts
     table = text.partition("## Tasks")[2].partition("\n\nTasks whose")[0]
     assert set(re.findall(r"`([\w-]+-(?:ct|mr)[\w-]*)`", table)) == offered
+
+
+def _archive_with(files: dict[str, bytes], path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def _inside(content: bytes, path: Path) -> dict[str, bytes]:
+    path.write_bytes(content)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_archives_of_something_else_are_refused_in_a_sentence_and_leave_nothing(
+    server: Server, archives: dict[str, bytes], images: Path, run: Run, tmp_path: Path
+) -> None:
+    lungs = _inside(archives["moose-ct-lungs"], tmp_path / "lungs.zip")
+    two = _archive_with(lungs | {f"again/{name}": content for name, content in lungs.items()}, tmp_path / "two.zip")
+    (tmp_path / "6mm.zip").write_bytes(archives["total-ct-fastest"])
+    (tmp_path / "brain.zip").write_bytes(archives["hd-bet"])
+    for model, file, message in (
+        ("total-ct-fast", tmp_path / "6mm.zip", "has no folder Dataset297_TotalSegmentator_total_3mm_1559subj/"),
+        ("moose-ct-lungs", two, "has 2 trainings that the card of Lobes of the lungs (CT) may mean"),
+        ("moose-ct-lungs", tmp_path / "brain.zip", "has 2 classes with the background, but the labels"),
+    ):
+        size = file.stat().st_size
+        facts = families.FAMILIES_FOLDER / f"{find_card(model).family.lower()}.json"
+        content = json.loads(facts.read_text(encoding="utf-8"))
+        for card in content["cards"]:
+            if card["id"] == model:
+                card["weights"]["size"] = size  # else the size alone would tell
+                if model == "moose-ct-lungs":
+                    card["weights"]["folds"] = []
+        facts.write_text(json.dumps(content), encoding="utf-8")
+        _forget()
+        code, out, error = run("weights", "add", model, str(file))
+        assert code != 0 and out == "" and message in error, error
+        assert error.count("lightseg: ") == 1
+        left = [path for path in (tmp_path / "weights").rglob("*") if path.is_file() and path.suffix != ".lock"]
+        assert left == [], error
+
+
+def test_what_is_missing_without_a_network_is_named_with_the_way_to_get_it(
+    server: Server, archives: dict[str, bytes], images: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("weights", "download", "total-ct-organs")[0] == 0
+    Path("vessels.zip").write_bytes(archives["lung-vessels-ct"])
+    assert run("weights", "add", "lung-vessels-ct", "vessels.zip")[0] == 0
+    monkeypatch.setenv("LIGHTSEG_OFFLINE", "1")
+    for model, missing in (("total-ct", "total-ct-vertebrae"), ("lung-vessels-ct", "total-ct-fast")):
+        code, _, error = run("segment", "ct.nii.gz", "--model", model, "--out", "o.nrrd", "--device", "cpu")
+        assert code != 0 and "LIGHTSEG_OFFLINE" in error and f"weights add {missing} FILE" in error, error
+    assert not Path("o.nrrd").exists()
+
+
+def test_a_disk_without_room_for_archive_and_copy_is_noticed_before_the_download(
+    server: Server, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = find_card("total-ct-fast").weights.size
+    assert size is not None
+    usage = shutil._ntuple_diskusage(10 * size, 8 * size, 2 * size)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    code, _, error = run("weights", "download", "total-ct-fast")
+    assert code != 0 and "is too full" in error and "Free some space" in error
+    assert [path for path in (tmp_path / "weights").rglob("*") if path.is_file() and path.stat().st_size] == []
