@@ -3,6 +3,7 @@ PYTHON ?= python3
 PIP_OPTIONS ?=
 PYTEST_OPTIONS ?=
 BENCHMARK_OPTIONS ?=
+GPU_OPTIONS ?=
 SECONDS ?= 60
 
 VENV := .venv
@@ -19,7 +20,7 @@ TOTALSEGMENTATOR_KB := 5000000  # while it is installed
 DOCS_STAMP := $(DOCS)/.requirements-docs
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 $(PYTEST_OPTIONS)
 
-.PHONY: help demo test test-all parity totalsegmentator lint types fuzz chaos benchmark docs pictures clean
+.PHONY: help demo test test-all parity totalsegmentator lint types fuzz chaos benchmark gpu-check docs pictures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,6 +53,9 @@ chaos: $(DEV_STAMP)  ## let faults meet its jobs for SECONDS=60, and see that no
 
 benchmark: $(DEV_STAMP)  ## speed and memory beside published figures, and beside nnU-Net and MONAI after make parity
 	LIGHTSEG_PEERS=$(PEERS)/bin/python $(BIN)/python Testing/Benchmarks/benchmark.py $(BENCHMARK_OPTIONS)
+
+gpu-check: $(RUN_STAMP)  ## whether an NVIDIA GPU computes what the CPU computes, how fast, and in how much memory
+	$(BIN)/python Testing/gpu_check.py $(GPU_OPTIONS)
 
 docs: $(DEV_STAMP) $(DOCS_STAMP)  ## the documentation as a site, in build/site, with every link followed
 	rm -rf $(SITE)

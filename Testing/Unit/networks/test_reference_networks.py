@@ -8,72 +8,14 @@ phase of the transposed convolutions are among them.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
 from LightSegLib.networks import build
 from LightSegLib.networks.mamba import Mamba
 from LightSegLib.networks.unetrpp import PairedAttention, TransformerBlock, shared_key
-from reference_weights import fill
-from torch import Tensor, nn
+from reference_networks import Reference, load
 
-FOLDER = Path(__file__).parents[2] / "Data" / "reference"
 BLOCKS = {block.__name__: block for block in (Mamba, PairedAttention, TransformerBlock)}
-
-
-class Reference:
-    """The facts <name>.json and the arrays <name>.npz of a network or a block."""
-
-    def __init__(self, name: str) -> None:
-        self.facts: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-        with np.load(FOLDER / f"{name}.npz") as arrays:
-            self.arrays = dict(arrays)
-
-    def state(self) -> dict[str, Tensor]:
-        """The weights under all names that the authors' checkpoints have, in their order."""
-        shapes = {}
-        for line in self.arrays["keys"]:
-            key, _, shape = line.partition(" ")
-            shapes[key] = [int(length) for length in shape.split(",") if length]
-        tied = dict(line.split(" ") for line in self.arrays.get("tied", ()))
-        weights = fill(shapes, self.facts["weight_seed"], tied)
-        return {key: torch.from_numpy(array) for key, array in weights.items()}
-
-    def input(self) -> Tensor:
-        random = np.random.default_rng(self.facts["input_seed"])
-        return torch.from_numpy(random.standard_normal(self.facts["input_shape"]).astype(np.float32))
-
-    def check(self, outputs: list[Tensor]) -> None:
-        """Hold every output against the stored voxels and statistics, within five times the rounding error."""
-        assert len(outputs) == len(self.facts["heads"])
-        for number, (output, head) in enumerate(zip(outputs, self.facts["heads"], strict=True)):
-            tolerance = 5 * head["noise"]
-            assert list(output.shape) == head["shape"]
-            voxels = output[tuple(slice(None, None, stride) for stride in head["stride"])].numpy()
-            assert np.abs(voxels - self.arrays[f"out{number}"]).max() <= tolerance
-
-            whole = output.double()
-            found = {"mean": whole.mean(), "std": whole.std(correction=0), "min": whole.min(), "max": whole.max()}
-            for what, value in found.items():
-                assert value.item() == pytest.approx(head[what], abs=tolerance), what
-            if "channel_mean" in head:
-                means = whole.mean(dim=(0, 2, 3, 4)).numpy()
-                assert np.abs(means - head["channel_mean"]).max() <= tolerance
-
-
-def load(module: nn.Module, state: dict[str, Tensor], canonical_key: Callable[[str], str]) -> None:
-    """Every key must have its place and its shape, every place its key; names of one tensor must agree."""
-    given: dict[str, Tensor] = {}
-    for key, tensor in state.items():
-        name = canonical_key(key)
-        assert name not in given or torch.equal(given[name], tensor), key
-        given[name] = tensor
-    module.load_state_dict(given, strict=True)
 
 
 @pytest.mark.parametrize(

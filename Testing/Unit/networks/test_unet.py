@@ -12,7 +12,7 @@ import torch
 from LightSegLib.core.errors import ModelError
 from LightSegLib.models.matching import load_state
 from LightSegLib.networks import build
-from test_reference_networks import Reference
+from reference_networks import Reference
 from torch import Tensor, nn
 
 NAMES = [
