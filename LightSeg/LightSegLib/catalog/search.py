@@ -24,14 +24,15 @@ def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
 
 
 def found_structures(card: Card, words: str | Sequence[str]) -> list[str]:
-    """Return the names of a model's structures in which one of the words is found, where not all of them are."""
+    """Return the names of a model's structures in which most of the words are found, where not all of them are."""
     wanted = _wanted(words)
-    found = [
-        label.name
-        for label in card.result_labels
-        if any(_begins(text, word) for text in (label.name, label.original or "", _meaning(label)) for word in wanted)
-    ]
-    return found if len(found) < len(card.result_labels) else []
+    found = {}
+    for label in card.result_labels:
+        texts = (label.name, label.original or "", _meaning(label))
+        found[label.name] = sum(any(_begins(text, word) for text in texts) for word in wanted)
+    most = max(found.values(), default=0)
+    names = [name for name, count in found.items() if count == most > 0]
+    return names if len(names) < len(found) else []
 
 
 def search_not_offered(words: str | Sequence[str]) -> list[NotOffered]:

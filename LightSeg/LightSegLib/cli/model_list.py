@@ -49,7 +49,7 @@ def list_models(arguments: argparse.Namespace) -> None:
     if any(is_unverified(card) for card in shown):
         say(FOOTNOTE)
     if hidden := len(cards) - len(shown):
-        say(f"Not shown: {hidden} models of which those above consist; --all lists them, too.")
+        say(f"Parts of the models above, not shown: {hidden}; --all lists them, too.")
     for sentence in _reasons(others):
         say(textwrap.fill(f"Not offered: {sentence}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 

@@ -18,7 +18,7 @@ from LightSegLib.catalog.card_file import card_from_dict, card_to_dict
 from LightSegLib.catalog.families import FAMILIES_FOLDER, family_cards
 from LightSegLib.catalog.lookup import all_cards, as_shipped, find_card
 from LightSegLib.catalog.needed import finder_of, needed_models
-from LightSegLib.catalog.search import search, search_not_offered
+from LightSegLib.catalog.search import found_structures, search, search_not_offered
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CARDS = family_cards()
@@ -296,3 +296,11 @@ def test_all_models_are_there_in_a_moment() -> None:
         assert search(cards, "iliopsoas")
         searched.append(time.process_time() - begun)
     assert min(loaded) < 0.1 and min(searched) < 0.02
+
+
+def test_of_a_model_that_was_found_those_structures_are_named_that_most_words_fit() -> None:
+    whole_body = find_card("total-ct")
+    assert found_structures(whole_body, "iliopsoas ct") == ["Left iliopsoas", "Right iliopsoas"]
+    assert found_structures(whole_body, ["left", "kidney"]) == ["Left kidney", "Left kidney cyst"]
+    assert found_structures(whole_body, "whole") == found_structures(whole_body, "") == []
+    assert found_structures(find_card("hd-bet"), "brain") == []  # all that it has
