@@ -24,6 +24,12 @@ KINDS = {
     "number": _("a number"),
     "null": _("null"),
 }
+LIMITS = {
+    "minimum": operator.ge,
+    "maximum": operator.le,
+    "exclusiveMinimum": operator.gt,
+    "exclusiveMaximum": operator.lt,
+}
 
 
 class FieldError(ValueError):
@@ -123,13 +129,14 @@ def _check_range(value: float, schema: dict[str, Any], where: str) -> None:
     Raises:
         FieldError: if it is outside.
     """
-    for keyword, fits, wrong in (
-        ("minimum", operator.ge, _("{where} must be at least {limit}")),
-        ("maximum", operator.le, _("{where} must be at most {limit}")),
-        ("exclusiveMinimum", operator.gt, _("{where} must be above {limit}")),
-        ("exclusiveMaximum", operator.lt, _("{where} must be below {limit}")),
-    ):
+    for keyword, fits in LIMITS.items():
         if keyword in schema and not fits(value, schema[keyword]):
+            wrong = {  # not for every number of every card: a message takes its time
+                "minimum": _("{where} must be at least {limit}"),
+                "maximum": _("{where} must be at most {limit}"),
+                "exclusiveMinimum": _("{where} must be above {limit}"),
+                "exclusiveMaximum": _("{where} must be below {limit}"),
+            }[keyword]
             raise FieldError(wrong.format(where=where, limit=schema[keyword]))
 
 
