@@ -12,6 +12,7 @@ from ..catalog.card import Card, Weights
 from ..catalog.families import NotOffered, not_offered
 from ..catalog.lookup import all_cards, bad_cards
 from ..catalog.needed import own_size
+from ..catalog.offers import without_parts
 from ..catalog.search import found_structures, search, search_not_offered
 from ..core.errors import InputError
 from ..core.i18n import joined
@@ -42,7 +43,7 @@ def list_models(arguments: argparse.Namespace) -> None:
         rows += [{"id": name, "state": "bad", "reason": reason} for name, reason in bad.items()]
         say(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    shown = cards if arguments.all else _without_parts(cards)
+    shown = cards if arguments.all else without_parts(cards)
     say(_grouped(shown, store, known, words))
     for name, reason in bad.items():
         say(f"{name} cannot be used: {reason}")
@@ -106,12 +107,6 @@ def _reasons(models: Sequence[NotOffered]) -> list[str]:
     return [f"{', '.join(own)} ({family}). {reason}" for (family, reason), own in names.items()]
 
 
-def _without_parts(cards: Sequence[Card]) -> list[Card]:
-    """Return the models without those that are parts of others in the list."""
-    parts = {part.model for card in cards for part in card.parts}
-    return [card for card in cards if card.id not in parts]
-
-
 def _grouped(cards: Sequence[Card], store: WeightStore, known: dict[str, Card], words: Sequence[str]) -> str:
     """Return a table with a heading for each family, the families in the order of their first model."""
     groups: dict[str, list[Card]] = {}
@@ -132,7 +127,7 @@ def _grouped(cards: Sequence[Card], store: WeightStore, known: dict[str, Card], 
 
 def _row(card: Card, store: WeightStore, known: dict[str, Card], words: Sequence[str]) -> tuple[str, ...]:
     """Return a model's line of the table."""
-    state = store.state(card)
+    state = store.state(card, known)
     size = None if state in ("bundled", "user") else own_size(card, known)
     found = found_structures(card, words)
     more = f", {len(found) - SHOWN} more" if len(found) > SHOWN else ""
@@ -158,7 +153,7 @@ def _summary(card: Card, store: WeightStore, known: dict[str, Card]) -> dict[str
         "task": card.task,
         "quality": card.quality,
         "modality": card.modality,
-        "state": store.state(card),
+        "state": store.state(card, known),
         "unverified": card.unverified,
         "verified_here": was_verified_here(card),
         "was_run": card.was_run,

@@ -12,6 +12,11 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")  # where containers and services on Linux have their limits, in version 1 or 2
 PROCESS = Path("/proc/self")
+GPU_TRACES = (  # of NVIDIA's driver, AMD's, and NVIDIA's in the Linux of Windows
+    Path("/dev/nvidia0"),
+    Path("/dev/kfd"),
+    Path("/usr/lib/wsl/lib/libcuda.so.1"),
+)
 
 
 def cores() -> int:
@@ -34,6 +39,18 @@ def processor_name() -> str:
         if found:
             return found[1].strip()
     return platform.processor()
+
+
+def may_have_gpu() -> bool:
+    """Return whether the system shows a GPU on which PyTorch could compute; only PyTorch knows whether it can.
+
+    It is quick and needs no PyTorch: drivers leave devices or a library, and Apple's own processors have a GPU.
+    """
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if sys.platform == "win32":
+        return Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32", "nvcuda.dll").is_file()
+    return any(trace.exists() for trace in GPU_TRACES)
 
 
 def free_memory() -> int | None:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..catalog.card import Card, Part, Source, Weights
 from ..catalog.lookup import weights_path
-from ..catalog.needed import own_models
+from ..catalog.needed import Cards, own_models
 from ..core.errors import DownloadError, InputError, LightSegError, ModelError
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
@@ -63,16 +63,20 @@ class WeightStore:
         self._endpoints = endpoints
         self._patience = patience
 
-    def state(self, card: Card) -> State:
+    def state(self, card: Card, cards: Cards | None = None) -> State:
         """Return where a card's weights are.
 
         "bundled" with LightSeg, "user" beside the user's own card, "downloaded", "available" for download,
         "manual" if a person must fetch them, or "missing" if no source is known. Of a model that consists of others,
         this is the state of the one that needs the most.
+
+        Args:
+            card: of the model.
+            cards: all that there are, by id; saves reading them for each model of a list.
         """
         if card.parts:
             try:
-                states = {self.state(part) for part in own_models(card)}
+                states = {self.state(part) for part in own_models(card, cards)}
             except ModelError:  # a part is not here, which is said when it is needed
                 return "missing"
             return next(state for state in NEEDS_MOST if state in states)
