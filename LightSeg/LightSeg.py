@@ -87,6 +87,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         from LightSegLib.slicer_app.panel.run import Run
         from LightSegLib.slicer_app.panel.status import Status
         from LightSegLib.slicer_app.panel.storage import Storage
+        from LightSegLib.slicer_app.panel.structures import Structures
 
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/LightSeg.ui"))
@@ -99,9 +100,10 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         self.models = Models(self.ui, self.status, self.pytorch, self.onModelChosen, self.refresh)
         self.inputs = Inputs(self.ui, lambda: self._parameterNode, self.onInputsChanged)
         self.output = Output(self.ui, lambda: self._parameterNode, self.inputs.firstVolume)
+        self.structures = Structures(self.ui, lambda: self._parameterNode)
         self.result = Result(self.ui)
         self.storage = Storage(self.ui, self.models)
-        self.run = Run(self.ui, self.status, self.pytorch, self.start, self.onFinished, self.reason)
+        self.run = Run(self.ui, self.status, self.pytorch, self.start, self.onFinished, self.before)
         self.offer = Offer(self.ui, self.inputs.region)
         self.ui.sampleButton.clicked.connect(self.onSample)
         connectHelp(self.ui)
@@ -199,6 +201,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         """Show what is chosen, and what would come of it."""
         self.inputs.show(self.models.card)
         self.output.show(self.models.card)
+        self.structures.show(self.models.card)
         self.offer.refresh()
         self.run.show()
 
@@ -230,7 +233,15 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
             return _("Choose a model")
         if self.models.state(card) in ("manual", "missing"):
             return _("The weights of this model must be downloaded manually: press Use a File")
-        return self.inputs.reason()
+        return self.inputs.reason() or self.structures.reason()
+
+    def before(self) -> tuple[str, str]:
+        """What the user has to do before Apply, and what to know of the model; either may be empty."""
+        from LightSegLib.catalog.duration import warning
+        from LightSegLib.slicer_app.translation import translated
+
+        text = warning(self.models.card) if self.models.card is not None else None
+        return self.reason(), translated(text) if text is not None else ""
 
     def start(self) -> Job | SequenceJob | None:
         """Begin a job with the parameters; None where something has to be asked, installed or agreed to first."""
@@ -240,9 +251,11 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         if not self.pytorch.installed():
             self.pytorch.ensure(self.run.begin)
             return None
-        if card is None or not self.models.agreed(card):
+        structures = self.structures.names
+        if card is None or not self.models.agreed(structures):
             return None
-        options = inferenceOptions(parameters, accept_license=True)  # the question before a download shows the license
+        # the question before a download shows the license
+        options = inferenceOptions(parameters, structures=structures, accept_license=True)
         if self.output.allFrames():
             return self.logic.startSequence(self.inputs.volumes(), card.id, parameters.roi, self.output.side(), options)
         return self.logic.start(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULT = (400, 720)  # pixels: a panel as it is beside the views
+CATALOGUE = (400, 640)
+OF_PARTS = "total-ct"
 
 
 def main(folder: Path) -> None:
@@ -35,11 +37,53 @@ def main(folder: Path) -> None:
     _save(grab_panel((400, 640)), folder / "window-models.png")
     window.ui.moreButton.click()
     window.ui.changeButton.click()
+    _show_catalogue(window, folder)
     _segment(window)
     _save(grab_panel(RESULT), folder / "window-result.png")
     window.ui.show3DButton.click()
     _draw_views(window, folder / "views.png")
     close_module()
+
+
+def _show_catalogue(window: object, folder: Path) -> None:
+    """The full list, and what a structure has found; structures to tick, and a model of several parts."""
+    from user_actions import grab_panel
+
+    ui, chosen = window.ui, window.logic.getParameterNode().modelId
+    ui.changeButton.click()
+    ui.modelTree.topLevelItem(0).setExpanded(False)
+    ui.modelTree.scrollToBottom()
+    everything = grab_panel(CATALOGUE)
+    ui.modelSearch.setText("iliopsoas")
+    _save(_beside(everything, grab_panel(CATALOGUE)), folder / "window-catalogue.png")
+    ui.changeButton.click()
+    window.logic.getParameterNode().modelId = OF_PARTS
+    ui.structuresButton.click()
+    ui.noStructuresButton.click()
+    ui.structureSearch.setText("kidney")
+    ui.allStructuresButton.click()
+    ui.modelSection.collapsed = ui.inputsSection.collapsed = True
+    ticked = grab_panel(CATALOGUE)
+    ui.modelSection.collapsed = ui.inputsSection.collapsed = False
+    ui.allStructuresButton.click()
+    ui.structuresButton.click()
+    ui.moreButton.click()
+    ui.modelDetails.find("Parts")
+    _save(_beside(ticked, grab_panel(CATALOGUE)), folder / "window-structures.png")
+    ui.moreButton.click()
+    window.logic.getParameterNode().modelId = chosen
+
+
+def _beside(left: object, right: object) -> object:
+    """Two pictures as one."""
+    import qt
+
+    both = qt.QPixmap(left.width() + right.width(), max(left.height(), right.height()))
+    painter = qt.QPainter(both)
+    painter.drawPixmap(0, 0, left)
+    painter.drawPixmap(left.width(), 0, right)
+    painter.end()
+    return both
 
 
 def _segment(window: object) -> None:

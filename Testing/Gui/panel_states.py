@@ -16,10 +16,11 @@ from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.slicer_app import scene
 from user_actions import let_slices_cross_at
 
-HIPPOCAMPUS, FOUR_CHANNELS, TO_DOWNLOAD = (
+HIPPOCAMPUS, FOUR_CHANNELS, TO_DOWNLOAD, OF_PARTS = (
     "hippocampus-mr-lightmedseg",
     "brain-tumor-mr-slim-unetrv2",
     "heart-ct-slim-unetrv2",
+    "total-ct",
 )
 SHORT = "T1"
 LONG = "sub-0123_ses-20260101_acq-mprageisotropic1mm_run-01_desc-preprocessed_T1w Kopfaufnahme 头部磁共振成像"
@@ -104,6 +105,25 @@ def listed(window: Any) -> None:
     window.ui.modelSearch.setText("mr")
 
 
+def found_by_structure(window: Any) -> None:
+    window.ui.changeButton.click()
+    window.ui.modelSearch.setText("iliopsoas")
+
+
+def of_several_parts(window: Any) -> None:
+    window.logic.getParameterNode().modelId = OF_PARTS
+    window.ui.moreButton.click()
+
+
+def ticked(window: Any) -> None:
+    window.logic.getParameterNode().input1 = add_head(LONG)
+    window.logic.getParameterNode().modelId = OF_PARTS
+    window.ui.structuresButton.click()
+    window.ui.noStructuresButton.click()
+    window.ui.structureSearch.setText("kidney")
+    window.ui.allStructuresButton.click()
+
+
 def explained(window: Any) -> None:
     window.ui.moreButton.click()
 
@@ -165,6 +185,9 @@ STATES: dict[str, Callable[[Any], None]] = {
         chosen,
         offered,
         listed,
+        found_by_structure,
+        of_several_parts,
+        ticked,
         explained,
         running,
         finished,

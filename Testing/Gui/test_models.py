@@ -9,18 +9,25 @@ import pytest
 import qt
 from http_server import Answer, Server
 from LightSegLib.catalog.lookup import all_cards
+from LightSegLib.catalog.offers import by_task, without_parts
 from user_actions import wait_until
 
 SLIM, LUNG = "heart-ct-slim-unetrv2", "lung-tumor-ct-unetrpp"
 
 
 def shown(window):
-    """The models that the list shows, by title."""
+    """The models that the list shows or has in a folded family, by title."""
     tree, titles = window.ui.modelTree, []
     for number in range(tree.topLevelItemCount):
         group = tree.topLevelItem(number)
-        titles += [group.child(n).text(0) for n in range(group.childCount()) if not group.child(n).isHidden()]
+        items = [group.child(n) for n in range(group.childCount())]
+        titles += [item.text(0).partition("\n")[0] for item in items if not item.isHidden()]
     return titles
+
+
+def listed_titles():
+    """The titles of all tasks, each as its best model has it, without those of parts."""
+    return sorted(task[0].title for task in by_task(without_parts(all_cards())))
 
 
 def click(window, title):
@@ -35,8 +42,8 @@ def click(window, title):
 
 def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
     tree = window.ui.modelTree
-    assert [tree.topLevelItem(n).text(0) for n in range(tree.topLevelItemCount)] == ["CT", "MR"]
-    assert sorted(shown(window)) == sorted(card.title for card in all_cards())
+    assert [tree.topLevelItem(n).text(0) for n in range(2)] == ["CT", "MR"]
+    assert sorted(shown(window)) == listed_titles()
     window.ui.modelSearch.setText("heart ct")
     assert "Whole heart (CT, MM-WHS, Slim UNETRV2)" in shown(window)
     assert "Liver" not in "".join(shown(window))
@@ -50,7 +57,7 @@ def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
     window.ui.modelSearch.setText("nothing like this")
     assert shown(window) == []
     window.ui.modelSearch.setText("")
-    assert len(shown(window)) == len(all_cards()) and window.logic.getParameterNode().modelId == SLIM
+    assert sorted(shown(window)) == listed_titles() and window.logic.getParameterNode().modelId == SLIM
 
 
 def test_the_chosen_model_is_in_one_line_and_what_is_known_in_three(window):
@@ -153,7 +160,7 @@ def test_download_use_a_file_and_delete(window, downloadable, dialogs, screensho
     _model, file = downloadable
     window.refresh()
     click(window, "Tiny model of a server")
-    assert window.ui.modelTree.currentItem().text(1).endswith("MB to download")
+    assert window.ui.modelTree.currentItem().text(1).endswith("MB")
 
     dialogs.answer("Cancel", "Ok")
     window.ui.downloadButton.click()
@@ -171,7 +178,7 @@ def test_download_use_a_file_and_delete(window, downloadable, dialogs, screensho
     assert "MB" in dialogs.take().text
     window.ui.deleteButton.click()
     dialogs.take()
-    assert window.ui.modelTree.currentItem().text(1).endswith("to download") and window.ui.storedTable.rowCount == 0
+    assert window.ui.modelTree.currentItem().text(1).endswith("MB") and window.ui.storedTable.rowCount == 0
 
     dialogs.choose_path(file)
     window.ui.useFileButton.click()
@@ -187,7 +194,7 @@ def test_a_file_of_another_model_is_refused_with_the_reason(window, downloadable
     window.ui.useFileButton.click()
     wait_until(lambda: dialogs.shown)
     assert "wrong.pt" in dialogs.take().text
-    assert window.ui.modelTree.currentItem().text(1).endswith("to download")
+    assert window.ui.modelTree.currentItem().text(1).endswith("MB")
 
 
 def test_import_open_and_delete_a_model_of_ones_own(window, make_model, dialogs, tmp_path, monkeypatch):

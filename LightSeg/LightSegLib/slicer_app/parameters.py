@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -12,6 +13,7 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 from ..inference.options import InferenceOptions
 
 DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
+OF_MODEL = "/"  # between a model's id, which has none, and a structure
 
 
 class Side(enum.Enum):
@@ -94,6 +96,7 @@ class LightSegParameterNode:
     result - the segmentation that the last run has written.
     side - as the argument of `LightSegLogic.segment`, or by the place of the region.
     allFrames - segment every frame of the sequence that the first volume shows.
+    structureChoices - for each model of which not all structures are wanted, see `chosenStructures`.
     confidence, device, ... - as the fields of `InferenceOptions`.
     """
 
@@ -106,6 +109,7 @@ class LightSegParameterNode:
     output: vtkMRMLSegmentationNode
     result: vtkMRMLSegmentationNode
     side: Side = Side.AUTO
+    structureChoices: list[str]
     confidence: bool = False
     allFrames: bool = False
     device: Device = Device.AUTO
@@ -120,6 +124,24 @@ def inferenceOptions(parameters: Any, **others: Any) -> InferenceOptions:
     names = {field.name: camelCase(field.name) for field in dataclasses.fields(InferenceOptions)}
     chosen = {option: getattr(parameters, name) for option, name in names.items() if hasattr(parameters, name)}
     return InferenceOptions(**{option: getattr(value, "value", value) for option, value in (chosen | others).items()})
+
+
+def chosenStructures(parameters: Any, model: str) -> tuple[str, ...] | None:
+    """Return the structures that are wanted of a model, by their names; None for all, before a choice was made."""
+    chosen = [choice.partition(OF_MODEL)[2] for choice in parameters.structureChoices if _isOf(choice, model)]
+    return tuple(filter(None, chosen)) if chosen else None
+
+
+def chooseStructures(parameters: Any, model: str, structures: Iterable[str] | None) -> None:
+    """Remember the structures that are wanted of a model, beside those of others; None for all."""
+    others = [choice for choice in parameters.structureChoices if not _isOf(choice, model)]
+    own = [] if structures is None else [model + OF_MODEL + name for name in structures] or [model + OF_MODEL]
+    parameters.structureChoices = others + own
+
+
+def _isOf(choice: str, model: str) -> bool:
+    """Return whether an entry of `structureChoices` is of this model; one with nothing behind it stands for none."""
+    return choice.partition(OF_MODEL)[0] == model
 
 
 def camelCase(name: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from ...core.progress import Progress
@@ -43,3 +46,10 @@ def fraction(progress: Progress) -> float | None:
     if progress.tiles:
         return progress.tile / progress.tiles
     return progress.received / progress.size if progress.size else None
+
+
+def colorIcon(color: Sequence[float]) -> Any:
+    """Return a segment's color, of parts from 0 to 1, as an icon."""
+    picture = qt.QPixmap(12, 12)
+    picture.fill(qt.QColor(*(round(255 * part) for part in color)))
+    return qt.QIcon(picture)

@@ -1,26 +1,31 @@
-"""Which model: a list that can be searched, what each model is, and where its weights are."""
+"""Which model: its row of the list, its quality, what it is, and where its weights are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ...catalog.card import Card
-from ...catalog.lookup import all_cards, remove_model
-from ...catalog.search import search
-from ...core.progress import Progress
+from ...catalog.lookup import remove_model
+from ...catalog.needed import all_models, needed_models, own_models
+from ...core.errors import ModelError
+from ...core.progress import CancelCallback, Progress, ProgressCallback
 from ...models.archived import add_weights, ensure_weights
 from ...models.importing import import_model
 from ...weights.sources import origin
 from ...weights.store import State, WeightStore
 from ..jobs import Task
-from .facts import details, downloadSize, shortFacts, stateText, storedBytes
+from .facts import details, downloadSize, qualityText, shortFacts, storedBytes
 from .fitting import breakable, fitList, stack
 from .formatting import letterByLetter, megabytes
+from .listed import Listed, listedModels
+from .model_list import ModelList
 from .pytorch import PyTorch
 from .status import Status
 
@@ -51,21 +56,16 @@ class Models:
         self._pytorch = pytorch
         self._chosen = chosen
         self._changed = changed
-        self._cards: dict[str, Card] = {}
-        self._states: dict[str, State] = {}
-        self._items: dict[str, Any] = {}
+        self.listed: dict[str, Listed] = {}
         self._task: Task | None = None
         self._cancelable = False
-        self._page: Card | None = None
+        self._page: tuple[Listed | None, dict[str, Listed]] = (None, {})
         self.card: Card | None = None
-        ui.modelTree.header().setStretchLastSection(False)
-        ui.modelTree.header().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        ui.modelTree.header().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
-        ui.modelSearch.textChanged.connect(self._onSearch)
-        ui.modelTree.itemSelectionChanged.connect(self._onSelection)
+        self._list = ModelList(ui, chosen, lambda: self._ui.changeButton.setChecked(True))
         ui.modelTree.itemClicked.connect(self._onTaken)
         ui.modelTree.itemActivated.connect(self._onTaken)  # the keyboard's click
         ui.changeButton.toggled.connect(self._onOpen)
+        ui.qualityBox.activated.connect(self._onQuality)
         ui.moreButton.toggled.connect(self._onMore)
         ui.downloadButton.clicked.connect(self._onDownload)
         ui.useFileButton.clicked.connect(self._onUseFile)
@@ -74,69 +74,38 @@ class Models:
         self._onOpen(False)
         self._onMore(False)
 
-    @property
-    def cards(self) -> list[Card]:
-        """Cards of all models in the list."""
-        return list(self._cards.values())
-
     def state(self, card: Card) -> State:
         """Return the state of a card's weights, as of the last `refresh`."""
-        return self._states[card.id]
+        return self.listed[card.id].state
 
     def refresh(self) -> None:
         """Read the cards and what is on the disk, and show them; the chosen model stays chosen."""
-        store, tree = WeightStore(), self._ui.modelTree
-        self._cards = {card.id: card for card in all_cards()}
-        self._states = {card.id: store.state(card) for card in self.cards}
-        blocked = tree.blockSignals(True)
-        tree.clear()
-        self._items = {}
-        for modality in sorted({card.modality for card in self.cards}):
-            group = qt.QTreeWidgetItem([modality, ""])
-            tree.addTopLevelItem(group)
-            group.setFlags(qt.Qt.ItemIsEnabled)
-            group.setExpanded(True)
-            for card in sorted(self.cards, key=lambda card: card.title):
-                if card.modality == modality:
-                    self._items[card.id] = self._item(card, group)
-        tree.blockSignals(blocked)
-        self._onSearch()
+        self.listed = listedModels()
+        self._list.fill(self.listed)
         self.show(self.card.id if self.card else "")
-
-    def _item(self, card: Card, group: Any) -> Any:
-        """Return the tree item of a card."""
-        item = qt.QTreeWidgetItem([card.title, stateText(card, self.state(card))])
-        group.addChild(item)
-        item.setData(0, qt.Qt.UserRole, card.id)
-        item.setToolTip(
-            0, letterByLetter(f"{card.title}\n{card.description}")
-        )  # the list may have no room for the title
-        if card.unverified:
-            item.setToolTip(1, _("* Unverified: some properties on which the result depends are not known."))
-        return item
 
     def show(self, model: str) -> None:
         """Show this model as chosen; one that is not here, as none."""
-        self.card = self._cards.get(model)
-        blocked = self._ui.modelTree.blockSignals(True)
-        self._ui.modelTree.setCurrentItem(self._items.get(model))
-        self._ui.modelTree.blockSignals(blocked)
-        state = self.state(self.card) if self.card else "missing"
+        listed = self.listed.get(model)
+        self.card = listed.card if listed else None
+        self._list.show(model)
+        self._showQualities()
+        state = listed.state if listed else "missing"
         self._ui.chosenLabel.setText(breakable(self.card.title) if self.card else _("Choose a model."))
         if self.card is None and model:  # one that is not here: there is none until the user chooses
             self._ui.changeButton.setChecked(True)
-        if self.card is None or self.card is not self._page:  # else the reader keeps the place
-            self._ui.modelDetails.setHtml(details(self.card) if self.card else "")
-            self._page = self.card
-        self._showFacts(state)
+        if (listed, self.listed) != self._page:  # else the reader keeps the place
+            self._ui.modelDetails.setHtml(details(listed, self.listed) if listed else "")
+            self._page = (listed, self.listed)
+        self._showFacts(listed)
         busy = self._task is not None and self._task.state == "running"
         cancel = busy and self._cancelable
         self._ui.downloadButton.text = _("Cancel Download") if cancel else _("Download")
-        self._ui.downloadButton.setEnabled(cancel or (not busy and state == "available"))
+        self._ui.downloadButton.setEnabled(cancel or (not busy and bool(self._toDownload())))
         for button in (self._ui.importFolderButton, self._ui.importFileButton):
             button.setEnabled(not busy)
         self._ui.useFileButton.setEnabled(
-            not busy and self.card is not None and state in ("available", "manual", "missing")
+            not busy and self.card is not None and not self.card.parts and state in ("available", "manual", "missing")
         )
         self._ui.deleteButton.setEnabled(not busy and state in ("downloaded", "user"))
         self._ui.deleteStoredButton.setEnabled(not busy and self._ui.storedTable.currentRow() >= 0)
@@ -146,17 +115,32 @@ class Models:
             button.setVisible(any(usable))
         stack(self._ui.modelButtons)
 
-    def _showFacts(self, state: State) -> None:
+    def _showFacts(self, listed: Listed | None) -> None:
         """Show the three lines on the chosen model."""
         view = self._ui.modelFacts
         view.clear()
-        for line in shortFacts(self.card, state) if self.card else []:
+        for line in shortFacts(listed) if listed else []:
             view.addItem(line)
             view.item(view.count - 1).setToolTip(letterByLetter(line))  # the line may have no room for all of it
         fitList(view, FACTS)
         self._ui.moreButton.setVisible(self.card is not None)
         if self.card is None:
             self._ui.moreButton.setChecked(False)
+
+    def _showQualities(self) -> None:
+        """Offer the models of the chosen one's task, where there are several."""
+        box = self._ui.qualityBox
+        task = self._list.task(self.card.id) if self.card else ()
+        box.clear()
+        for card in task:
+            box.addItem(qualityText(self.listed[card.id]), card.id)
+        box.setCurrentIndex(task.index(self.card) if self.card in task else -1)
+        for widget in (self._ui.qualityLabel, box):
+            widget.setVisible(len(task) > 1)
+
+    def _onQuality(self, number: int) -> None:
+        """The user chooses another model of the same task."""
+        self._chosen(self._ui.qualityBox.itemData(number))
 
     def _onMore(self, more: bool) -> None:
         """Show the whole page, or the three lines."""
@@ -171,9 +155,7 @@ class Models:
         self._ui.changeButton.text = _("Close") if opened else _("Change")
         if opened:
             self._ui.modelSearch.setFocus()
-            item = self._ui.modelTree.currentItem()
-            if item is not None:
-                self._ui.modelTree.scrollToItem(item)
+            self._list.scrollToChosen()
         else:
             self._ui.modelSearch.setText("")
 
@@ -182,54 +164,65 @@ class Models:
         if item.data(0, qt.Qt.UserRole):
             self._onOpen(False)
 
-    def _onSearch(self, *_arguments: object) -> None:
-        """Show the models that match the search."""
-        if self._ui.modelSearch.text:
-            self._ui.changeButton.setChecked(True)
-        found = {card.id for card in search(self.cards, self._ui.modelSearch.text)}
-        for model, item in self._items.items():
-            item.setHidden(model not in found)
-        for number in range(self._ui.modelTree.topLevelItemCount):
-            group = self._ui.modelTree.topLevelItem(number)
-            group.setHidden(all(group.child(n).isHidden() for n in range(group.childCount())))
-
-    def _onSelection(self) -> None:
-        """Show the details of the selected model and report the choice."""
-        item = self._ui.modelTree.currentItem()
-        model = item.data(0, qt.Qt.UserRole) if item is not None else None
-        if model:
-            self._chosen(model)
-
     # --- weights ---
 
-    def agreed(self, card: Card) -> bool:
-        """Return whether the weights are here, or the user agrees to their license and their size."""
-        if self.state(card) != "available":
-            return True
-        question = _("The weights of '{title}' ({size}, from {source}) are downloaded once.\n\nLicense: {license}")
-        return bool(
-            slicer.util.confirmOkCancelDisplay(
-                letterByLetter(
-                    question.format(
-                        title=card.title,
-                        size=downloadSize(card),
-                        source=_(" or ").join(sorted({origin(source) for source in card.weights.sources})),
-                        license=card.license,
-                    )
-                )
+    def agreed(self, structures: Iterable[str] = ()) -> bool:
+        """Return whether all weights of a run are here, or the user agrees to their licenses and their size.
+
+        Raises:
+            ModelError: if a model that the chosen one needs is not here.
+        """
+        assert self.card is not None
+        cards = self._available(needed_models(self.card, structures, self._cards))
+        return not cards or bool(slicer.util.confirmOkCancelDisplay(letterByLetter(self._question(cards))))
+
+    def _question(self, cards: Sequence[Card]) -> str:
+        """Return what the user is asked before the weights of these models are downloaded."""
+        assert self.card is not None
+        sources = {origin(source) for card in cards for source in card.weights.sources}
+        licenses = "\n".join(dict.fromkeys(card.license for card in cards))
+        if len(cards) == 1:
+            question = _("The weights of '{title}' ({size}, from {source}) are downloaded once.\n\nLicense: {license}")
+            return question.format(
+                title=cards[0].title, size=downloadSize(cards), source=_(" or ").join(sorted(sources)), license=licenses
             )
+        question = _(
+            "'{title}' needs the weights of {count} models ({size}, from {source}), which are downloaded once:\n"
+            "{models}\n\nLicense: {license}"
+        )
+        return question.format(
+            title=self.card.title,
+            count=len(cards),
+            size=downloadSize(cards),
+            source=", ".join(sorted({urlsplit(source).netloc or source for source in sources})),
+            models="\n".join(f"{card.title}: {megabytes(card.weights.size)}" for card in cards),
+            license=licenses,
         )
 
+    @property
+    def _cards(self) -> dict[str, Card]:
+        """The cards of all models by id."""
+        return {model: listed.card for model, listed in self.listed.items()}
+
+    def _available(self, cards: Iterable[Card]) -> list[Card]:
+        """Return those of the models whose weights are not here but can be downloaded."""
+        return [card for card in cards if self.state(card) == "available"]
+
+    def _toDownload(self) -> list[Card]:
+        """Return the models whose weights a download for the chosen one would bring."""
+        try:
+            return self._available(all_models(self.card, self._cards)) if self.card else []
+        except ModelError:  # one is not here, which is said when it is needed
+            return []
+
     def _onDownload(self) -> None:
-        """Start the download of the weights, or cancel it."""
+        """Start the download of all weights that the model may need, or cancel it."""
         if self._task is not None and self._task.state == "running":
             self._task.cancel()
-        elif self.card is not None and self.agreed(self.card):
-            card = self.card
-            self._start(
-                lambda progress, canceled: ensure_weights(card, progress, canceled, accept_license=True),
-                cancelable=True,
-            )
+            return
+        cards = self._toDownload()
+        if cards and slicer.util.confirmOkCancelDisplay(letterByLetter(self._question(cards))):
+            self._start(partial(_download, cards), cancelable=True)
 
     def _onUseFile(self) -> None:
         """Let the user choose a weights file."""
@@ -254,17 +247,18 @@ class Models:
 
     def delete(self, model: str) -> None:
         """Delete what a model has on the disk, after a question; an imported model goes altogether."""
-        card = self._cards.get(model)
-        size = storedBytes(model, card)
+        listed = self.listed.get(model)
+        size = storedBytes(model, self.listed)
         question = _("Delete '{title}' ({size}) from this computer?")
-        title = card.title if card else model
+        title = listed.card.title if listed else model
         if not slicer.util.confirmYesNoDisplay(letterByLetter(question.format(title=title, size=megabytes(size)))):
             return
         with self._status.trying(_("The model could not be deleted.")):
-            if card is not None and self._states[model] == "user":
-                remove_model(card)
+            if listed is not None and listed.state == "user":
+                remove_model(listed.card)
             else:
-                WeightStore().remove(model)
+                for own in [card.id for card in own_models(listed.card, self._cards)] if listed else [model]:
+                    WeightStore().remove(own)
         self._changed()
 
     def add(self, path: str) -> None:
@@ -300,3 +294,9 @@ class Models:
             self._chosen(task.result.id)
         if task.error is not None:
             self._status.fail(task.error)
+
+
+def _download(cards: Iterable[Card], progress: ProgressCallback, canceled: CancelCallback) -> None:
+    """Download the weights of models whose license the user has agreed to; those that are complete stay."""
+    for card in cards:
+        ensure_weights(card, progress, canceled, accept_license=True)

@@ -14,6 +14,7 @@ from ...inference.methods import methods_sentence
 from .. import scene
 from ..translation import translated
 from .fitting import BESIDE_HELP, breakable, fitList, fitTable, stack
+from .formatting import colorIcon
 
 SUMMARY_LINES = 3  # of the result, always in view
 REFRESH_MS = 300  # after an edit, so that a stroke of the brush is not held up
@@ -74,7 +75,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         rows = scene.segment_volumes(node) if node is not None else []
         totals = scene.total_volumes(node) if node is not None else []
         table.setRowCount(len(rows) + len(totals))
-        squares = [_square(color) for _name, color, _volume in rows]
+        squares = [colorIcon(color) for _name, color, _volume in rows]
         for number, (name, volume) in enumerate([(name, volume) for name, _color, volume in rows] + totals):
             item = qt.QTableWidgetItem(name)
             item.setToolTip(name)  # the column may have no room for all of it
@@ -167,10 +168,3 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         editor = slicer.modules.SegmentEditorWidget.editor
         editor.setSegmentationNode(node)
         editor.setSourceVolumeNode(volume)
-
-
-def _square(color: tuple[float, float, float]) -> Any:
-    """Return a segment's color as an icon."""
-    square = qt.QPixmap(12, 12)
-    square.fill(qt.QColor(*(round(255 * part) for part in color)))
-    return qt.QIcon(square)

@@ -22,7 +22,7 @@ class Run:
         pytorch: its installation, which Apply stops, too.
         start: begins a job, or returns None where something has to be settled first.
         finished: called with a job that has.
-        reason: why a job cannot begin, or nothing.
+        before: why a job cannot begin, and what the user should know before it does; either may be empty.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class Run:
         pytorch: PyTorch,
         start: Callable[[], Job | SequenceJob | None],
         finished: Callable[[Any], None],
-        reason: Callable[[], str],
+        before: Callable[[], tuple[str, str]],
     ) -> None:
         self._ui = ui
         self._status = status
         self._pytorch = pytorch
         self._start = start
         self._finished = finished
-        self._reason = reason
+        self._before = before
         self._shown = ""  # as the reason
         self._job: Job | SequenceJob | None = None
         ui.applyButton.clicked.connect(self._onApply)
@@ -52,17 +52,23 @@ class Run:
     def show(self) -> None:
         """Apply or Cancel, and what keeps the user from it."""
         busy = self.running or self._pytorch.installing
-        reason = "" if busy else self._reason()
+        reason, warning = ("", "") if busy else self._before()
         action = _("Stop the computation; the scene is not changed.") if self.running else _("Segment the volume.")
         if self._pytorch.installing:
             action = _("Stop the installation of PyTorch.")
         self._ui.applyButton.text = _("Cancel") if busy else _("Apply")
         self._ui.applyButton.setEnabled(self._pytorch.cancelable if self._pytorch.installing else not reason)
         self._ui.applyButton.setToolTip(reason or action)
-        shown = reason or (
+        if not busy:
+            self._say(reason, warning)
+
+    def _say(self, reason: str, warning: str) -> None:
+        """Show what is in the way of Apply, else a warning, which gives way to what came of the last job."""
+        urgent = reason or (
             "" if self._pytorch.installed() else _("PyTorch is not installed yet: Apply asks before installing it.")
         )
-        if not busy and (shown or self._status.text == self._shown):
+        shown = urgent or warning
+        if urgent or (shown and shown != self._shown) or self._status.text in ("", self._shown):
             self._status.say(shown)
         self._shown = shown
 

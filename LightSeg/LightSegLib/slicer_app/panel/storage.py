@@ -34,16 +34,16 @@ class Storage:
 
     def refresh(self) -> None:
         """Show what is on the disk now."""
-        cards = {card.id: card for card in self._models.cards}
-        imported = [card.id for card in cards.values() if self._models.state(card) == "user"]
+        models = self._models.listed
+        imported = [model for model, listed in models.items() if listed.state == "user"]
         downloaded = [entry.model for entry in WeightStore().entries()]
         self._stored = sorted({*imported, *downloaded})
         table = self._ui.storedTable
         table.setRowCount(len(self._stored))
         for number, model in enumerate(self._stored):
-            title = cards[model].title if model in cards else model
+            title = models[model].card.title if model in models else model
             table.setItem(number, 0, qt.QTableWidgetItem(title))
-            table.setItem(number, 1, qt.QTableWidgetItem(f"{storedBytes(model, cards.get(model)) / 1e6:.1f}"))
+            table.setItem(number, 1, qt.QTableWidgetItem(f"{storedBytes(model, models) / 1e6:.1f}"))
         fitTable(table)
         table.setVisible(bool(self._stored))
         self._ui.deleteStoredButton.setVisible(bool(self._stored))
