@@ -1,10 +1,10 @@
-"""LightSeg from end to end: the bundled sample and model, through the module's logic, in a real MRML scene.
+"""LightSeg from end to end: the bundled sample and models, through the module's logic, in a real MRML scene.
 
-    make demo        or        python Testing/demo.py [--model ID_OR_FOLDER] [--out FOLDER]
+    make demo        or        python Testing/demo.py [--out FOLDER]
 
-Both hippocampi of the ICBM152 template become segments of one segmentation, saved as Slicer's segmentation file
-and as NIfTI, with a picture and a table of volumes. The exit status is 0 only when the result is
-plausible.
+32 structures of the brain of the ICBM152 template, then the parts of both hippocampi, become segments, saved as
+Slicer's segmentation files and as NIfTI, with a picture and a table of volumes. The exit status is 0 only when the
+results are plausible.
 """
 
 # ruff: noqa: E402 (the fakes must be in place before the module is imported)
@@ -39,80 +39,102 @@ from LightSegLib.core.atomic_io import write_table
 from LightSegLib.core.errors import LightSegError, OutputError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.rendering.layers import list_layers
+from LightSegLib.rendering.legend import list_entries
 from LightSegLib.rendering.result import draw_result
 from LightSegLib.slicer_app.scene import ATTRIBUTES, volume_from_node
 from scipy import ndimage
 
 import LightSeg
 
+BRAIN, HIPPOCAMPI = "brain-mr-atlas-unet", "hippocampus-mr-lightmedseg"
+TITLE = "Brain and hippocampi of the ICBM152 2009a template"
+COVERS = {"Cerebrospinal fluid"} | {
+    f"{side} cerebral {layer}" for side in ("Left", "Right") for layer in ("cortex", "white matter")
+}  # what hides the rest of the brain
+
 PLAUSIBLE_ML = (2.0, 5.0)  # volume of one hippocampus of an adult
+# Percent of the brain, without fluid, that both sides together have: lowest and highest of 16 adults, the label maps of
+# SynthSeg (Billot et al. 2023, doi:10.1016/j.media.2023.102789). The template is larger than most heads, so its
+# milliliters prove nothing.
+PLAUSIBLE_PERCENT = {
+    "cerebral white matter": (36.4, 42.4),
+    "thalamus": (1.11, 1.45),
+    "caudate nucleus": (0.47, 0.82),
+    "putamen": (0.74, 1.22),
+    "hippocampus": (0.40, 0.87),
+    "brain stem": (1.66, 2.52),
+}
 ERASE = "\033[37G\033[K"  # terminal: back to column 37, clear the rest of the line
-TITLE = "Hippocampi of the ICBM152 2009a template"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit status."""
     parser = argparse.ArgumentParser(description="Segment the bundled sample and save what comes out.")
-    parser.add_argument("--model", default=LightSeg.DEFAULT_MODEL, help="id of a model, or a model folder")
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the results")
     options = parser.parse_args(arguments)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        segmentation = run(options.model, options.out.resolve())
+        brain, hippocampi = run(options.out.resolve())
     except OSError as error:
         print(f"The folder {options.out} cannot be made ({error.strerror}). Choose another one.", file=sys.stderr)
         return 2
     except LightSegError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    problems = implausible(segmentation)
+    problems = implausible_brain(brain) + implausible_hippocampi(hippocampi)
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
 
 
-def run(model: str, folder: Path) -> Segmentation:
-    """Segment both sides and write every file into `folder`; returns what the segmentation node holds."""
-    files = {name: folder / f"icbm152_hippocampus{name}" for name in (".seg.nrrd", ".nii.gz", ".png")}
-    table = folder / "volumes.csv"
-    for old in (*files.values(), table):
+def run(folder: Path) -> list[Segmentation]:
+    """Segment the brain and both hippocampi and write every file into `folder`; returns what the nodes hold."""
+    names = {BRAIN: "brain", HIPPOCAMPI: "hippocampi"}
+    files = {
+        model: [folder / f"icbm152_{name}{end}" for end in (".seg.nrrd", ".nii.gz")] for model, name in names.items()
+    }
+    picture, table = folder / "icbm152.png", folder / "volumes.csv"
+    written = [*files[BRAIN], *files[HIPPOCAMPI], picture, table]
+    for old in written:
         old.unlink(missing_ok=True)  # a run that fails must not leave an earlier one's results
     began = time.perf_counter()
     logic = LightSeg.LightSegLogic()
     logic.progressCallback = show if sys.stdout.isatty() else None
     with step("Load the sample"):
         volume_node = LightSeg.loadSample()
-    segmentation_node = None
-    for region in LightSeg.sampleRois():
-        with step(f"Segment the {region['side']} hippocampus"):
-            segmentation_node = logic.segment(
-                volume_node,
-                model,
-                segmentation_node,
-                add_roi(region),
-                region["side"],
-            )
-    with step("Save the segmentation"):
-        save(segmentation_node, "vtkMRMLSegmentationStorageNode", files[".seg.nrrd"])
-    with step("Save the label map"):
-        labelmap_node = to_labelmap(segmentation_node, volume_node)
-        save(labelmap_node, "vtkMRMLVolumeArchetypeStorageNode", files[".nii.gz"])
+    results = []
+    for model, title in ((BRAIN, "the brain"), (HIPPOCAMPI, "both hippocampi")):
+        with step(f"Segment {title}"):
+            node = logic.segment(volume_node, model)
+        with step("Save it for Slicer, and as NIfTI"):
+            labelmap_node = to_labelmap(node, volume_node)
+            save(node, "vtkMRMLSegmentationStorageNode", files[model][0])
+            save(labelmap_node, "vtkMRMLVolumeArchetypeStorageNode", files[model][1])
+        provenance = read_provenance(node) | {"title": find_card(model).title}
+        results.append(to_segmentation(node, labelmap_node, volume_node, provenance))
     with step("Draw the picture"):
-        provenance = read_provenance(segmentation_node) | {"title": find_card(model).title}
-        segmentation = to_segmentation(segmentation_node, labelmap_node, volume_node, provenance)
-        notice = draw_result(volume_from_node(volume_node), segmentation, files[".png"], TITLE)
-    volumes = segmentation.volumes_ml()
-    write_table([("segment", "volume_ml"), *((name, f"{ml:.3f}") for name, ml in volumes.items())], table)
-
+        notice = draw_result(volume_from_node(volume_node), results, picture, TITLE, COVERS)
+    rows = [(one.provenance["title"], *row) for one in results for row in one.volumes_ml().items()]
+    write_table([("model", "segment", "volume_ml"), *((*row, f"{ml:.3f}") for *row, ml in rows)], table)
     print(f"{'All of it':36}{time.perf_counter() - began:6.1f} s")
-    print(f"\n{'Segment':36}{'Volume':>8}")
-    for name, ml in volumes.items():
-        print(f"{name:36}{ml:5.2f} ml")
-    print("\nResults:", *(f"  {path}" for path in (*files.values(), table)), sep="\n")
-    for remark in [*segmentation.provenance.get("notices", []), notice]:
+
+    for segmentation in results:
+        print_volumes(segmentation)
+    print("\nResults:", *(f"  {path}" for path in written), sep="\n")
+    notices = [notice for one in results for notice in one.provenance["notices"]]
+    for remark in dict.fromkeys([*notices, notice]):
         if remark:
             print(f"Note: {remark}")
-    return segmentation
+    return results
+
+
+def print_volumes(segmentation: Segmentation) -> None:
+    """Print a line for each structure, with its volumes on the left and on the right."""
+    print(f"\n{segmentation.provenance['title']}\n{'':36}{'left':>8}{'right, ml':>11}")
+    for entry in list_entries(list_layers([segmentation])):
+        left, right = entry.volumes if len(entry.volumes) == 2 else (None, entry.volumes[0])
+        print(f"  {entry.name:34}{'' if left is None else f'{left:.2f}':>8}{right:11.2f}")
 
 
 @contextmanager
@@ -132,15 +154,6 @@ def show(progress: Progress) -> None:
     """Progress behind the name of the step, on a terminal; the time that the step took overwrites it."""
     tiles = f" {progress.tile}/{progress.tiles}" if progress.tiles else ""
     print(f"{ERASE}  {progress.step}{tiles}", end="", flush=True)
-
-
-def add_roi(region: dict[str, Any]) -> Any:
-    """A Markups ROI in the scene, as a user would draw it around the structure."""
-    lower, upper = np.array(region["corners"], float)
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", region["name"])
-    node.SetCenter(*((lower + upper) / 2))
-    node.SetSize(*np.abs(upper - lower))
-    return node
 
 
 def to_labelmap(segmentation_node: Any, volume_node: Any) -> Any:
@@ -183,7 +196,20 @@ def to_segmentation(
     )
 
 
-def implausible(segmentation: Segmentation) -> list[str]:
+def implausible_brain(segmentation: Segmentation) -> list[str]:
+    """What is wrong with the brain, one sentence each; nothing when the shares of its structures are plausible."""
+    entries = list_entries(list_layers([segmentation]))
+    volumes = {entry.name.lower(): sum(entry.volumes) for entry in entries}
+    brain = sum(ml for name, ml in volumes.items() if "ventricle" not in name and "fluid" not in name)
+    problems = []
+    for name, (low, high) in PLAUSIBLE_PERCENT.items():
+        percent = 100 * volumes.get(name, 0.0) / max(brain, 1e-6)
+        if not low <= percent <= high:
+            problems.append(f"The {name} is {percent:.2f} % of the brain; {low} to {high} % are plausible.")
+    return problems
+
+
+def implausible_hippocampi(segmentation: Segmentation) -> list[str]:
     """What is wrong with the result, one sentence each; nothing when both hippocampi are plausible."""
     problems = []
     for side in ("Left", "Right"):

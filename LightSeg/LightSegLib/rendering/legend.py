@@ -3,43 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from .layers import Layer
-from .palette import BACKGROUND, BRIGHT, FAINT, RULE, TEXT
+from .palette import BACKGROUND, BRIGHT, FAINT, TEXT, Color
 from .text import Style, wrap, write
 
-LINE = 24  # pixels
-SWATCH, INDENT, NUMBERS = 18, 30, 110  # width of a label's color, of the columns before its name and after it
+TOP = 48  # pixels, as all below: where the first label is
+INDENT, NUMBER = 28, 66  # widths of the columns before the names, and of each column of volumes
+LINES = ((34, 20), (26, 18), (20, 15))  # height of a line and size of its text: the first with which all fits
+FACT_LINE, FACT_SIZE = 20, 15
+SIDES = ("Left ", "Right ")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the list: a label, or one of the left and its counterpart of the right; volumes in ml."""
+
+    name: str
+    color: Color
+    volumes: tuple[float, ...]
+
+
+def list_entries(layers: Sequence[Layer]) -> list[Entry]:
+    """Return the lines for labels in their order; "Left X" and "Right X" of the same color are one line, "X"."""
+    right = {(layer.label.name, layer.label.color): layer for layer in layers}
+    entries, told = [], set()
+    for layer in layers:
+        label = layer.label
+        if label.name in told:
+            continue
+        rest = label.name.removeprefix(SIDES[0])
+        other = right.get((SIDES[1] + rest, label.color)) if rest != label.name else None
+        if other is None:
+            entries.append(Entry(label.name, label.color, (layer.volume_ml,)))
+        else:
+            told.add(other.label.name)
+            entries.append(Entry(rest[:1].upper() + rest[1:], label.color, (layer.volume_ml, other.volume_ml)))
+    return entries
 
 
 def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: int, height: int) -> Image.Image:
     """Draw the labels with their volumes, as many as fit, and how the result was made."""
     picture = Image.new("RGB", (width, height), BACKGROUND)
-    facts = [line for fact in _facts(provenance) for line in wrap(fact, width, 17)]
-    facts_top = height - LINE * len(facts) + LINE // 2
-    write(picture, "Segments", (0, 18), Style(24, BRIGHT, bold=True))
-    write(picture, "ml", (width, 18), Style(20, FAINT), align="right")
-    y = 52
-    for number, layer in enumerate(layers):
-        name = wrap(layer.label.name, width - NUMBERS, 20) or [""]
-        if y + LINE * len(name) > facts_top - 120:
-            write(picture, f"and {len(layers) - number} more", (INDENT, y), Style(20, FAINT))
-            y += 36
+    facts = [line for fact in _facts(provenance) for line in wrap(fact, width, FACT_SIZE)]
+    facts_top = height - FACT_LINE * len(facts) + FACT_LINE // 2
+    for place, text in enumerate(facts):
+        write(picture, text, (0, facts_top + FACT_LINE * place), Style(FACT_SIZE, FAINT))
+
+    entries = list_entries(layers)
+    columns = max((len(entry.volumes) for entry in entries), default=1)
+    write(picture, "Segments", (0, 16), Style(22, BRIGHT, bold=True))
+    for column, head in enumerate(("ml",) if columns == 1 else ("R, ml", "L, ml")):
+        write(picture, head, (width - NUMBER * column, 16), Style(16, FAINT), align="right")
+    for line, size in LINES:
+        names = [wrap(entry.name, width - INDENT - NUMBER * columns, size) or [""] for entry in entries]
+        if TOP + line * sum(map(len, names)) <= facts_top - FACT_LINE:
             break
-        picture.paste(layer.label.color, (0, y - SWATCH // 2, SWATCH, y + SWATCH // 2))
-        for line, text in enumerate(name):
-            write(picture, text, (INDENT, y + LINE * line), Style(20, TEXT))
-        write(picture, f"{layer.volume_ml:.2f}", (width, y), Style(20, BRIGHT), align="right")
-        y += LINE * len(name) + 12
-    picture.paste(RULE, (0, y - 6, width, y - 5))
-    write(picture, "Total", (INDENT, y + 16), Style(20, TEXT, bold=True))
-    total = sum(layer.volume_ml for layer in layers)
-    write(picture, f"{total:.2f}", (width, y + 16), Style(20, BRIGHT, bold=True), align="right")
-    for line, text in enumerate(facts):
-        write(picture, text, (0, facts_top + LINE * line), Style(17, FAINT))
+    y = TOP
+    for number, (entry, name) in enumerate(zip(entries, names, strict=True)):
+        last = number == len(entries) - 1
+        if y + line * (len(name) + (not last)) > facts_top - FACT_LINE + line // 2:
+            write(picture, f"and {len(entries) - number} more", (INDENT, y), Style(size, FAINT))
+            break
+        picture.paste(entry.color, (0, y - size // 2, size, y + size // 2))
+        for place, text in enumerate(name):
+            write(picture, text, (INDENT, y + line * place), Style(size, TEXT))
+        for column, volume in enumerate(reversed(entry.volumes)):
+            edge = width - NUMBER * column
+            write(picture, f"{volume:.2f}", (edge, y), Style(size, BRIGHT), align="right")
+        y += line * len(name)
     return picture
 
 
@@ -49,7 +85,7 @@ def _facts(provenance: Mapping[str, Any]) -> list[str]:
     if model := provenance.get("title") or provenance.get("model"):
         facts.append(f"Model: {model} {provenance.get('version', '')}".strip())
     if terms := provenance.get("license") or provenance.get("licence"):
-        facts.append(f"License of the model: {terms}")
+        facts.append(f"License of the model: {terms.partition(' (')[0]}")
     if version := provenance.get("lightseg"):
         facts.append(f"Made with LightSeg {version}")
     return facts

@@ -1,8 +1,9 @@
-"""A result on one page: three slices, the surface, and the list of labels with their volumes."""
+"""Results on one page: two slices, the surface, and the list of labels with their volumes, a row for each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,62 +11,91 @@ from PIL import Image, ImageDraw
 
 from ..imaging.volume import Segmentation, Volume
 from . import palette
-from .framing import frame
+from .framing import frame, index_to_ras
 from .layers import Layer, list_layers
 from .legend import draw_legend
 from .marks import caption_slice, mark_slice
 from .palette import BACKGROUND, BRIGHT, PANEL, TEXT
 from .png import save_png
-from .slices import PLANES, draw_slices
+from .slices import CORONAL, PLANES, SAGITTAL, draw_slices
 from .surface import opengl_works, render_surface
 from .text import Style, text_width, wrap, write
 
 NO_OPENGL = "The 3D surface is left out: this machine has no VTK with a working OpenGL library."
 NOTHING = "The 3D surface is left out: no voxel is labeled."
 
-SIZE = (1600, 1200)  # pixels, as all below
+WIDTH = 1800  # pixels, as all below
+MARGIN, GAP, STRIP = 24, 16, 4
+TITLE_HEIGHT = 84
 TITLE_SIZES = (34, 28, 22, 16)
-PANEL_SIZE = (584, 536)
-PANEL_CORNERS = ((24, 92), (624, 92), (24, 644), (624, 644))
-LEGEND_CORNER = (1240, 92)
-LEGEND_SIZE = (336, 1088)
-STRIP = 4
+PANEL_SIZE = (436, 520)
+ROW_HEIGHT = STRIP + PANEL_SIZE[1] + GAP
+SHOWN = (CORONAL, SAGITTAL)  # the planes, before the surface
+LEGEND_WIDTH = WIDTH - 2 * MARGIN - 3 * (PANEL_SIZE[0] + GAP)
 CROSS, SMOOTH = 124, 4  # side of the picture of the axes; it is drawn this much finer and averaged
 
 
 def draw_result(
-    volume: Volume, result: Segmentation | Sequence[Segmentation], path: str | Path, title: str | None = None
+    volume: Volume,
+    result: Segmentation | Sequence[Segmentation],
+    path: str | Path,
+    title: str | None = None,
+    covers: Collection[str] = (),
 ) -> str | None:
-    """Write a PNG with axial, coronal and sagittal overlays, the 3D surface and all volumes.
+    """Write a PNG with a row for each result: coronal and sagittal overlay, the 3D surface and all volumes.
 
-    `result` may be one segmentation or several. Returns a sentence on what the picture lacks, or None.
+    Where the last result is a detail of others, all are cut where most of it is seen.
 
-    `result` may be several segmentations, on grids of their own, for example of both sides. Returns None, or one
-    sentence on what the picture lacks.
+    Args:
+        volume: what was segmented.
+        result: one segmentation or several, on grids of their own.
+        path: of the PNG.
+        title: the volume's name where none is given.
+        covers: names of labels that the surfaces leave out, since they would hide all others.
+
+    Returns:
+        None, or one sentence on what the picture lacks.
 
     Raises:
         OutputError: if the file cannot be written.
     """
     results = [result] if isinstance(result, Segmentation) else list(result)
-    layers = list_layers(results)
-    whole = Image.new("RGB", SIZE, BACKGROUND)
+    width, height = PANEL_SIZE
+    whole = Image.new("RGB", (WIDTH, TITLE_HEIGHT + len(results) * ROW_HEIGHT + GAP), BACKGROUND)
     title = title or volume.name
-    fitting = [size for size in TITLE_SIZES if text_width(title, size, bold=True) <= SIZE[0] - 48]
-    write(whole, title, (24, 46), Style(max(fitting, default=min(TITLE_SIZES)), BRIGHT, bold=True))
+    fitting = [size for size in TITLE_SIZES if text_width(title, size, bold=True) <= WIDTH - 2 * MARGIN]
+    write(whole, title, (MARGIN, TITLE_HEIGHT // 2), Style(max(fitting, default=min(TITLE_SIZES)), BRIGHT, bold=True))
 
-    framing = frame(volume, layers, *PANEL_SIZE)
-    panels = draw_slices(volume, layers, framing, *PANEL_SIZE)
-    for plane, panel in zip(PLANES, panels, strict=True):
-        caption_slice(panel, plane, framing)
-        mark_slice(panel, plane, framing.mm_per_pixel)
-    surface, notice = _draw_surface(layers)
-    colors = (*palette.PLANES, palette.SURFACE)
-    for panel, color, (x, y) in zip((*panels, surface), colors, PANEL_CORNERS, strict=True):
-        whole.paste(color, (x, y - STRIP, x + PANEL_SIZE[0], y))
-        whole.paste(panel, (x, y))
-    whole.paste(draw_legend(layers, results[0].provenance if results else {}, *LEGEND_SIZE), LEGEND_CORNER)
+    detail = frame(volume, list_layers(results[-1:]), width, height)
+    notices = []
+    for number, segmentation in enumerate(results):
+        layers = list_layers([segmentation])
+        framing = frame(volume, layers, width, height)
+        if _is_labeled(segmentation, detail.focus):
+            framing = replace(framing, focus=detail.focus)
+        surface, notice = _draw_surface([layer for layer in layers if layer.label.name not in covers])
+        notices.append(notice)
+        pictures = dict(zip(PLANES, draw_slices(volume, layers, framing, width, height), strict=True))
+        for plane in SHOWN:
+            caption_slice(pictures[plane], plane, framing)
+            mark_slice(pictures[plane], plane, framing.mm_per_pixel)
+        x, y = MARGIN, TITLE_HEIGHT + number * ROW_HEIGHT
+        colors = [palette.PLANES[PLANES.index(plane)] for plane in SHOWN]
+        panels = [pictures[plane] for plane in SHOWN]
+        for panel, color in zip((*panels, surface), (*colors, palette.SURFACE), strict=True):
+            whole.paste(color, (x, y, x + width, y + STRIP))
+            whole.paste(panel, (x, y + STRIP))
+            x += width + GAP
+        whole.paste(draw_legend(layers, segmentation.provenance, LEGEND_WIDTH, height), (x, y + STRIP))
     save_png(whole, path)
-    return notice
+    return next(filter(None, notices), None)
+
+
+def _is_labeled(segmentation: Segmentation, place: np.ndarray) -> bool:
+    """Return whether a place, RAS in mm [3], has a label."""
+    i, j, k = np.rint(np.linalg.inv(index_to_ras(segmentation.geometry)) @ [*place, 1])[:3].astype(int)
+    inside = all(0 <= at < length for at, length in zip((k, j, i), segmentation.voxels.shape, strict=True))
+    return inside and bool(segmentation.voxels[k, j, i])
 
 
 def _draw_surface(layers: Sequence[Layer]) -> tuple[Image.Image, str | None]:

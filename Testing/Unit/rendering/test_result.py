@@ -29,17 +29,38 @@ def no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surface, "PROBE", "import os; os.abort()")
 
 
-def test_the_picture_of_two_results_shows_both(tmp_path: Path, no_opengl: None) -> None:
+def coronal_panels(path: Path, count: int) -> list[np.ndarray]:
+    """The coronal slices of the rows of a page, one after the other."""
+    page = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(float)
+    (width, height), left = result.PANEL_SIZE, result.MARGIN
+    tops = [result.TITLE_HEIGHT + number * result.ROW_HEIGHT + result.STRIP for number in range(count)]
+    return [page[top : top + height, left : left + width] for top in tops]
+
+
+def test_each_of_two_results_has_a_row_that_is_cut_where_it_is(tmp_path: Path, no_opengl: None) -> None:
     volume, segmentation = make_balls(np.eye(3), (-18, 12, 3), (14, -8, 3))
     sides = [
         Segmentation(np.where(segmentation.voxels == label.value, label.value, 0), volume.geometry, (label,))
         for label in LABELS
     ]
-    path = tmp_path / "both.png"
-    result.draw_result(volume, sides, path)
-    (x, y), (width, height) = result.PANEL_CORNERS[0], result.PANEL_SIZE
-    axial = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(float)[y : y + height, x : x + width]
-    assert find_color(axial, RED)[0] > width / 2 > find_color(axial, GREEN)[0]
+    result.draw_result(volume, sides, tmp_path / "both.png")
+    above, below = coronal_panels(tmp_path / "both.png", 2)
+    for panel, own, other in ((above, RED, GREEN), (below, GREEN, RED)):
+        find_color(panel, own)
+        with pytest.raises(AssertionError, match="not in the picture"):
+            find_color(panel, other)
+
+
+def test_a_detail_shows_where_the_whole_is_cut(tmp_path: Path, no_opengl: None) -> None:
+    volume, detail = make_balls(np.eye(3), (900, 0, 0), (14, -8, 3))
+    voxels = np.ones(volume.geometry.shape, np.uint8)
+    voxels[:, 24:30] = 2  # 4 to 12 mm behind the middle
+    whole = Segmentation(voxels, volume.geometry, LABELS)
+    result.draw_result(volume, [whole, detail], tmp_path / "both.png")
+    above, _ = coronal_panels(tmp_path / "both.png", 2)
+    find_color(above, GREEN)
+    with pytest.raises(AssertionError, match="not in the picture"):
+        find_color(above, RED)
 
 
 def test_without_opengl_the_slices_remain_and_the_loss_is_named(tmp_path: Path, no_opengl: None) -> None:
@@ -47,7 +68,7 @@ def test_without_opengl_the_slices_remain_and_the_loss_is_named(tmp_path: Path, 
     path = tmp_path / "result.png"
     assert result.draw_result(volume, segmentation, path, "Two balls") == result.NO_OPENGL
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    assert picture.shape == (1200, 1600, 3)
+    assert picture.shape == (result.TITLE_HEIGHT + result.ROW_HEIGHT + result.GAP, result.WIDTH, 3)
     assert [file.name for file in tmp_path.iterdir()] == ["result.png"]
 
 

@@ -111,5 +111,5 @@ def test_the_page_of_a_result_takes_any_name(machine: str, tmp_path: Path, monke
     segmentation = Segmentation(balls.voxels, balls.geometry, labels, {"model": "Modèle 肝"})
     draw_result(volume, segmentation, tmp_path / "result.png", " ".join(NAMES) * 3)
     with Image.open(tmp_path / "result.png") as picture:
-        title = np.asarray(picture.convert("L"))[:88]
-    assert title[:, 24:1576].max() > 200 and title[:, 1590:].max() < 60  # it ends before the picture does
+        title = np.asarray(picture.convert("L"))[:80]
+    assert title[:, 24:1776].max() > 200 and title[:, 1790:].max() < 60  # it ends before the picture does
