@@ -15,7 +15,6 @@ import pytest
 import torch
 from http_server import Answer, Server
 from imported_models import packed, weights_of
-from LightSegLib.batch.settings import weights_sha256
 from LightSegLib.catalog.card import Archive, Card, OuterResampling, Preprocessing
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
@@ -67,7 +66,7 @@ def test_a_download_leaves_a_slim_copy_and_no_archive(
     assert [s for s in dict.fromkeys(steps) if s[0] in "DU"] == ["Downloading Liver", "Unpacking Liver"]
     WeightStore().verify(card)
     opened = open_model(card)
-    assert len(opened.networks) == 2 and opened.sha256 == digest == weights_sha256(card)
+    assert len(opened.networks) == 2 and opened.sha256 == digest == WeightStore().sha256(card)
     assert opened.card.preprocessing.spacing == (1.25, 1.5, 3.0) and opened.card.preprocessing.orientation == "RAS"
     assert ensure_weights(find_card("liver-ct")) == path
 
@@ -310,7 +309,7 @@ def test_an_unpacked_archive_is_added(
     path = add_weights(card, (trained, *trained.parents)[above])
     assert_uses(path, trained, 0, 1)
     assert server.asked == [] and WeightStore().state(card) == "downloaded"
-    assert open_model(card).sha256 == hashlib.sha256(path.read_bytes()).hexdigest() == weights_sha256(card)
+    assert open_model(card).sha256 == hashlib.sha256(path.read_bytes()).hexdigest() == WeightStore().sha256(card)
     record = json.loads((path.parent / "record.json").read_text(encoding="utf-8"))
     assert record["original"] == {"size": None, "sha256": None, "git_blob": None}
     with pytest.raises(InputError, match=r"has no folder with plans\.json"):

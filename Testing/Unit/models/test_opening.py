@@ -246,6 +246,7 @@ def test_models_are_found_by_what_they_segment(card: Card, run: Run) -> None:
     found = json.loads(out)
     assert code == 0 and "liver-ct" in [model["id"] for model in found]
     assert {"state": "available", "unverified": True}.items() <= {m["id"]: m for m in found}["liver-ct"].items()
-    assert "No model fits" in run("models", "no such structure")[1]
+    code, _, err = run("models", "no such structure")
+    assert code == 2 and "No model fits" in err
     _, out, _ = run("info", "liver-ct")
     assert "Unverified: not known about this model\n  - The spacing is not stated." in out

@@ -163,7 +163,7 @@ def test_anything_else_is_refused_with_what_is_accepted(tmp_path: Path, models: 
         (tmp_path / name).mkdir()
     elif name != "missing":
         (tmp_path / name).write_text("{}")
-    with pytest.raises(InputError, match=r"nnU-Net v2 results folder .*its exported zip.*\.pth.*model\.json"):
+    with pytest.raises(InputError, match=r"nnU-Net v2 results folder .*its zip or tar.*\.pth.*model\.json"):
         import_model(tmp_path / name)
     assert not models.exists()
 
