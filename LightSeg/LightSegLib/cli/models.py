@@ -76,7 +76,7 @@ def _info(arguments: argparse.Namespace) -> None:
     say(card.title)
     say(wrapped({name: text for name, text in facts.items() if text}))
     if card.assumptions:
-        say("Unverified: not known about this model")
+        say(f"{'Unverified' if is_unverified(card) else 'Verified on this computer'}: not known about this model")
         say(
             "\n".join(
                 textwrap.fill(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")

@@ -111,6 +111,8 @@ def test_the_command_tells_it_in_plain_words(model: Model, capsys: pytest.Captur
     assert "Checked" in out and "Not checked" in out and "no longer marked as unverified" in out
     assert main(["models", "organs", "bone"]) == 0
     assert "*" not in capsys.readouterr().out.splitlines()[2]
+    assert main(["info", "body"]) == 0
+    assert "Verified on this computer: not known about this model" in capsys.readouterr().out
 
 
 def test_the_command_fails_where_the_model_stays_unverified(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
