@@ -79,8 +79,10 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         """Build the window; Slicer calls this when the module is first shown."""
         from LightSegLib.slicer_app.panel.help import connectHelp
         from LightSegLib.slicer_app.panel.inputs import Inputs
+        from LightSegLib.slicer_app.panel.installation import Installation
         from LightSegLib.slicer_app.panel.models import Models
         from LightSegLib.slicer_app.panel.offer import Offer
+        from LightSegLib.slicer_app.panel.openvino import OpenVino
         from LightSegLib.slicer_app.panel.output import Output
         from LightSegLib.slicer_app.panel.pytorch import PyTorch
         from LightSegLib.slicer_app.panel.result import Result
@@ -96,7 +98,8 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LightSegLogic()
         self.status = Status(self.ui)
-        self.pytorch = PyTorch(self.status, lambda: self.run.show())
+        self.installation = Installation(self.status, lambda: self.run.show())
+        self.pytorch = PyTorch(self.status, self.installation)
         self.models = Models(self.ui, self.status, self.pytorch, self.onModelChosen, self.refresh)
         self.inputs = Inputs(self.ui, lambda: self._parameterNode, self.onInputsChanged)
         self.output = Output(self.ui, lambda: self._parameterNode, self.inputs.firstVolume)
@@ -105,6 +108,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         self.storage = Storage(self.ui, self.models)
         self.run = Run(self.ui, self.status, self.pytorch, self.start, self.onFinished, self.before)
         self.offer = Offer(self.ui, self.inputs.region)
+        self.openvino = OpenVino(self.ui, self.installation, lambda: self.run.running, self.onOpenVinoInstalled)
         self.ui.sampleButton.clicked.connect(self.onSample)
         connectHelp(self.ui)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -118,7 +122,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         """End jobs and the worker process; Slicer calls this when the application closes or the module is reloaded."""
         self.models.close()
         self.run.close()
-        self.pytorch.close()
+        self.installation.close()
         self.logic.stopWorker()
         self.setParameterNode(None)
         self.removeObservers()
@@ -210,6 +214,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         with self.status.trying(_("The models could not be read.")):
             self.models.refresh()
             self.storage.refresh()
+            self.openvino.refresh()
         if self._parameterNode:
             self.onParametersModified()
 
@@ -225,6 +230,12 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
             self._parameterNode.input1 = loadSample()
             slicer.util.setSliceViewerLayers(background=self._parameterNode.input1, fit=True)
             slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *samplePlace())
+
+    def onOpenVinoInstalled(self) -> None:
+        """Let the next job use it, in a new process."""
+        self.logic.stopWorker()
+        self.refresh()
+        self.status.end(_("OpenVINO is installed and used from the next run on."))
 
     def reason(self) -> str:
         """What the user has to do before Apply, or nothing."""

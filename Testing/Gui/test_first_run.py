@@ -5,16 +5,15 @@ way.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import types
-import zipfile
 
 import pytest
 import slicer
-from http_server import PROXY_VARIABLES, Answer, Server, nobody_listening
+from http_server import PROXY_VARIABLES, nobody_listening
 from user_actions import choose, in_view, let_slices_cross_at, resize_panel, wait_until
 from waiting import gone
+from wheels import wheel_offered
 
 SMALL = (360, 560)
 # The extension PyTorch as far as the module sees it, with one call of the two by which it runs pip.
@@ -118,7 +117,7 @@ def test_apply_installs_pytorch_beside_the_application_and_goes_on(
     screenshot("first run without PyTorch", SMALL)
     dialogs.answer("Cancel", "Ok")
     ready.ui.applyButton.click()
-    assert "needs PyTorch" in dialogs.take().text and not ready.pytorch.installing
+    assert "needs PyTorch" in dialogs.take().text and not ready.installation.running
 
     ready.ui.applyButton.click()
     dialogs.take()
@@ -145,9 +144,9 @@ def test_the_installation_is_canceled(ready, extension, pip, here, dialogs, tmp_
     ready.ui.applyButton.click()
     dialogs.take()
     wait_until(lambda: "1.0 of 866.0 MB" in ready.ui.statusLabel.text)
-    pid = ready.pytorch._worker.pid
+    pid = ready.installation._worker.pid
     ready.ui.applyButton.click()
-    wait_until(lambda: not ready.pytorch.installing)
+    wait_until(lambda: not ready.installation.running)
     assert ready.ui.applyButton.text == "Apply" and ready.ui.applyButton.enabled
     assert ready.ui.statusLabel.text == "Canceled. PyTorch was not installed."
     wait_until(lambda: gone(pid))
@@ -186,34 +185,17 @@ def test_what_is_in_the_way_is_reported_with_what_to_do(
 
 def test_pip_itself_is_understood(window, extension, dialogs, here, tmp_path, monkeypatch):
     """A wheel comes from a server on this computer, through the pip that is installed, into a folder of the test."""
-    for name in (*PROXY_VARIABLES, "PIP_CONSTRAINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    wheel = tmp_path / "torch-9.9-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("torch/__init__.py", "")
-        archive.writestr("torch/much", b"\0" * 300_000)
-        archive.writestr("torch-9.9.dist-info/METADATA", "Metadata-Version: 2.1\nName: torch\nVersion: 9.9\n")
-        archive.writestr("torch-9.9.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("torch-9.9.dist-info/RECORD", "")
     extension("pip_install('torch' + torchVersionRequirement)")
     steps = []
-    with Server() as server:
-        page = f'<a href="{wheel.name}">torch</a>'.encode()
-        server.answers["/"] = Answer(page, headers={"Content-Type": "text/html"})
-        server.answers[f"/{wheel.name}"] = Answer(wheel.read_bytes())
-        monkeypatch.setenv("PIP_NO_INDEX", "1")
-        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-        monkeypatch.setenv("PIP_FIND_LINKS", f"{server.url}/")
-        monkeypatch.setenv("PIP_TARGET", str(tmp_path / "packages"))
+    with wheel_offered("torch", tmp_path, monkeypatch):
         dialogs.answer("Ok")
         window.pytorch.ensure(lambda: None)
-        window.pytorch._task.progress.connect(steps.append)
+        window.installation._task.progress.connect(steps.append)
         dialogs.take()
-        wait_until(lambda: not window.pytorch.installing)
+        wait_until(lambda: not window.installation.running)
     assert (tmp_path / "packages" / "torch" / "much").stat().st_size == 300_000
     texts = [step.step for step in steps]
-    assert "Downloading torch" in texts and texts[-1] == "Putting PyTorch in place"
+    assert "Downloading torch" in texts and texts[-1] == "Putting the files in place"
     assert next(step.size for step in steps if step.size) == pytest.approx(300_500, rel=0.01)
 
 

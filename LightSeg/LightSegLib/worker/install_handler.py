@@ -1,7 +1,8 @@
-"""What a worker process does to install PyTorch: what the extension PyTorch does, but beside the application.
+"""What a worker process does to install PyTorch or OpenVINO beside the application.
 
-The extension decides which build fits the computer, and runs pip for it, in calls of Slicer that block the window. Here
-its own code runs, with these calls reported line by line, in a process that can be ended.
+The extension PyTorch decides which build fits the computer, and runs pip for it, in calls of Slicer that block the
+window. Here its own code runs, with these calls reported line by line, in a process that can be ended. OpenVINO has
+one build, which pip finds.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ import time
 import types
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import DiskFullError, DownloadError, LightSegError, OutputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.plain_text import public_address
 from ..core.progress import Progress, ProgressCallback
 
-PLACING = _("Putting PyTorch in place")  # the step that must not be interrupted
-LOOKING = _("Looking for the build of PyTorch that fits this computer")
+PLACING = _("Putting the files in place")  # the step that must not be interrupted
+LOOKING = _("Looking for the build that fits this computer")
 WATCH_SECONDS = 0.3
 SETTINGS = {  # pip asks no one, and writes its lines at once
     "PIP_NO_INPUT": "1",
@@ -53,17 +55,44 @@ FILE = re.compile(r"Downloading \S*?([\w.]+)-[^/\s]*\.(?:whl|tar\.gz)\S*(?: \(([
 UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
+@dataclass(frozen=True)
+class Package:
+    """Something that is installed.
+
+    Attributes:
+        name: in messages.
+        remedy: a sentence for a failure that nothing else is known of.
+    """
+
+    name: str
+    remedy: Message
+
+
+PYTORCH = Package("PyTorch", _("Read the details, or install it with the module PyTorch Utils."))
+OPENVINO = Package("OpenVINO", _("Read the details, or go on without it: models run all the same, but slower."))
+# Without what it depends on: numpy, which stays Slicer's own, and its telemetry.
+OPENVINO_ARGUMENTS = ("install", "--no-deps", "openvino>=2025.0")
+
+
 class InstallHandler:
-    """Answers the job {"installer": path of PyTorchUtils.py, "requirement": version of torch}."""
+    """Installs PyTorch, or OpenVINO.
+
+    It answers the job {"installer": path of PyTorchUtils.py, "requirement": version of torch}, or {} for OpenVINO.
+    """
 
     def __call__(self, job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
         """Do a job and return the answer."""
+        package = PYTORCH if "installer" in job else OPENVINO
         place = sysconfig.get_path("purelib")
         if not os.access(place, os.W_OK):
-            raise _closed(place)
+            raise _closed(place, package)
         progress(Progress(LOOKING))
+        pip = Pip(progress, package)
+        if package is OPENVINO:
+            pip.run("pip", OPENVINO_ARGUMENTS)
+            return {"installed": True}
         try:
-            _installer(job["installer"], Pip(progress)).installTorch(torchVersionRequirement=job["requirement"])
+            _installer(job["installer"], pip).installTorch(torchVersionRequirement=job["requirement"])
         except LightSegError:
             raise
         except Exception as error:
@@ -81,10 +110,12 @@ class Pip:
 
     Args:
         progress: called with the step, and while a file comes with its bytes.
+        package: what is installed.
     """
 
-    def __init__(self, progress: ProgressCallback) -> None:
+    def __init__(self, progress: ProgressCallback, package: Package) -> None:
         self._progress = progress
+        self._package = package
         self._changing = threading.Lock()  # two threads report
         self._step = Progress(LOOKING)
         self._begun = time.monotonic()
@@ -114,7 +145,7 @@ class Pip:
             done.set()
             watch.join()
         if process.returncode:
-            raise failure("\n".join(lines), process.returncode)
+            raise failure("\n".join(lines), process.returncode, self._package)
         importlib.invalidate_caches()  # for what the extension imports next
 
     def _read(self, line: str) -> None:
@@ -153,51 +184,53 @@ def _received() -> int:
     return max(files, default=(0, 0))[1]
 
 
-def failure(log: str, code: int) -> LightSegError:
+def failure(log: str, code: int, package: Package) -> LightSegError:
     """Return why pip failed, by what it wrote; code: its exit code."""
+    name = package.name
     if FULL.search(log):
         return DiskFullError(
-            _("PyTorch could not be installed because the disk is full. Free some space and try again.")
+            _("{name} could not be installed because the disk is full. Free some space and try again.").format(
+                name=name
+            )
         )
     if CLOSED.search(log):
-        return _closed(sysconfig.get_path("purelib"))
+        return _closed(sysconfig.get_path("purelib"), package)
     if PROXY.search(log):
         proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or ""
         return DownloadError(
             _(
-                "PyTorch could not be downloaded through the proxy {proxy}. Set HTTPS_PROXY to that of your network "
-                "and restart Slicer, or install PyTorch with the module PyTorch Utils."
-            ).format(proxy=public_address(proxy) if "://" in proxy else proxy)
+                "{name} could not be downloaded through the proxy {proxy}. Set HTTPS_PROXY to that of your network "
+                "and restart Slicer."
+            ).format(name=name, proxy=public_address(proxy) if "://" in proxy else proxy)
         )
     if CERTIFICATE.search(log):
         return DownloadError(
             _(
-                "PyTorch could not be downloaded because the certificate of its server was not accepted. "
+                "{name} could not be downloaded because the certificate of its server was not accepted. "
                 "Set PIP_CERT to the certificate of your network and restart Slicer."
-            )
+            ).format(name=name)
         )
     if NETWORK.search(log):
         return DownloadError(
             _(
-                "PyTorch could not be downloaded because its server cannot be reached. "
-                "Check the network connection and the proxy (HTTPS_PROXY), and press Apply again."
-            )
+                "{name} could not be downloaded because its server cannot be reached. "
+                "Check the network connection and the proxy (HTTPS_PROXY), and try again."
+            ).format(name=name)
         )
     return LightSegError(
-        _(
-            "PyTorch could not be installed (pip ended with {code}). Read the details, "
-            "or install it with the module PyTorch Utils."
-        ).format(code=code)
+        _("{name} could not be installed (pip ended with {code}). {remedy}").format(
+            name=name, code=code, remedy=package.remedy
+        )
     )
 
 
-def _closed(folder: str) -> LightSegError:
+def _closed(folder: str, package: Package) -> LightSegError:
     """Return the error of a folder that cannot be written to."""
     return OutputError(
         _(
-            "PyTorch cannot be installed because {folder} is read-only. "
+            "{name} cannot be installed because {folder} is read-only. "
             "Ask your administrator to install it, or install Slicer into a folder of your own."
-        ).format(folder=folder)
+        ).format(name=package.name, folder=folder)
     )
 
 

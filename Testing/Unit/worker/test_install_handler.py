@@ -1,4 +1,4 @@
-"""Why PyTorch could not be installed, by the output of pip; and where it may not be."""
+"""Why PyTorch or OpenVINO could not be installed, by the output of pip; and where they may not be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 from LightSegLib.core.errors import DiskFullError, DownloadError, LightSegError, OutputError
-from LightSegLib.worker.install_handler import InstallHandler, failure
+from LightSegLib.worker.install_handler import OPENVINO, PYTORCH, InstallHandler, failure
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,12 @@ from LightSegLib.worker.install_handler import InstallHandler, failure
         ("ERROR: ResolutionImpossible", LightSegError),
     ],
 )
-def test_a_failure_has_its_kind_and_its_remedy(output, kind):
-    error = failure(f"Collecting torch\n{output}\n", 1)
+@pytest.mark.parametrize("package", [PYTORCH, OPENVINO])
+def test_a_failure_has_its_kind_and_its_remedy(output, kind, package):
+    error = failure(f"Collecting torch\n{output}\n", 1, package)
     assert type(error) is kind
     first, second = str(error).split(". ", 1)
-    assert first.startswith("PyTorch c") and second.endswith("."), "what is wrong, and what to do"
+    assert first.startswith(f"{package.name} c") and second.endswith("."), "what is wrong, and what to do"
 
 
 def test_a_folder_that_is_read_only_is_named_before_anything_is_downloaded(monkeypatch):

@@ -9,10 +9,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ...core.progress import CancelCallback, Progress, ProgressCallback
-from ...worker.client import INSTALL_HANDLER, Worker
-from ...worker.install_handler import PLACING
-from ..jobs import Task, interpreter
+from ...worker.install_handler import PYTORCH
+from .installation import Installation
 from .status import Status
 
 EXTENSION = "PyTorch"
@@ -20,31 +18,22 @@ VERSION = ">=2.6"
 
 
 class PyTorch:
-    """Whether PyTorch is here, and its installation beside the application.
+    """Whether PyTorch is here, and how it comes.
 
     Args:
         status: the lines below Apply.
-        changed: called when the installation begins, gets on and ends.
+        installation: installs it.
     """
 
-    def __init__(self, status: Status, changed: Callable[[], None]) -> None:
+    def __init__(self, status: Status, installation: Installation) -> None:
         self._status = status
-        self._changed = changed
-        self._task: Task | None = None
-        self._worker: Worker | None = None
-        self._then: Callable[[], object] = lambda: None
-        self.cancelable = True  # not while files are put in place: half of PyTorch would be worse than none
+        self.installation = installation
 
     @staticmethod
     def installed() -> bool:
         """Return whether it can be imported; does not import it."""
         importlib.invalidate_caches()
         return importlib.util.find_spec("torch") is not None
-
-    @property
-    def installing(self) -> bool:
-        """Whether an installation runs."""
-        return self._task is not None and self._task.state == "running"
 
     def ensure(self, then: Callable[[], object]) -> None:
         """Call `then` now where PyTorch is here, else when the user has agreed and it is installed."""
@@ -59,54 +48,10 @@ class PyTorch:
             "LightSeg needs PyTorch. Install it now? The download may be several gigabytes where there is a graphics "
             "card. Slicer stays usable meanwhile, and Cancel stops it."
         )
-        if self.installing or not slicer.util.confirmOkCancelDisplay(question):
+        if self.installation.running or not slicer.util.confirmOkCancelDisplay(question):
             return
-        self._then = then
-        self._worker = worker = Worker(interpreter(), handler=INSTALL_HANDLER)
         job = {"installer": installer, "requirement": VERSION}
-
-        def work(progress: ProgressCallback, canceled: CancelCallback) -> bool:
-            try:
-                return worker.request(lambda _folder: job, lambda answer: bool(answer["installed"]), progress, canceled)
-            finally:
-                worker.stop()
-
-        self.cancelable = True
-        self._status.begin(_("Installing PyTorch"))
-        self._task = Task(work)
-        self._task.progress.connect(self._onProgress)
-        self._task.finished.connect(self._onFinished)
-        self._changed()
-
-    def cancel(self) -> None:
-        """End the installation, which leaves no part of it."""
-        if self._task is not None and self.cancelable:
-            self._task.cancel()
-
-    def close(self) -> None:
-        """The window is closed."""
-        self.cancel()
-        self._task = None
-
-    def _onProgress(self, progress: Progress) -> None:
-        """Show how far the installation is."""
-        if self._task is not None:
-            self.cancelable = progress.step != PLACING
-            self._status.show(progress)
-            self._changed()
-
-    def _onFinished(self, task: Task) -> None:
-        """Show what came of the installation, and go on."""
-        if task is not self._task:
-            return
-        self._status.end()
-        self._changed()
-        if task.state == "canceled":
-            self._status.end(_("Canceled. PyTorch was not installed."))
-        elif task.error is not None:
-            self._status.fail(task.error, self._worker.log if self._worker is not None else "")
-        elif self.installed():
-            self._then()
+        self.installation.begin(PYTORCH, job, lambda: self.installed() and then())
 
 
 def _extensionFile() -> str | None:

@@ -19,7 +19,7 @@ class Run:
     Args:
         ui: widgets of the form.
         status: the lines below Apply.
-        pytorch: its installation, which Apply stops, too.
+        pytorch: without which nothing runs; Apply stops what is being installed, too.
         start: begins a job, or returns None where something has to be settled first.
         finished: called with a job that has.
         before: why a job cannot begin, and what the user should know before it does; either may be empty.
@@ -51,13 +51,14 @@ class Run:
 
     def show(self) -> None:
         """Apply or Cancel, and what keeps the user from it."""
-        busy = self.running or self._pytorch.installing
+        installation = self._pytorch.installation
+        busy = self.running or installation.running
         reason, warning = ("", "") if busy else self._before()
         action = _("Stop the computation; the scene is not changed.") if self.running else _("Segment the volume.")
-        if self._pytorch.installing:
-            action = _("Stop the installation of PyTorch.")
+        if installation.running:
+            action = _("Stop the installation.")
         self._ui.applyButton.text = _("Cancel") if busy else _("Apply")
-        self._ui.applyButton.setEnabled(self._pytorch.cancelable if self._pytorch.installing else not reason)
+        self._ui.applyButton.setEnabled(installation.cancelable if installation.running else not reason)
         self._ui.applyButton.setToolTip(reason or action)
         if not busy:
             self._say(reason, warning)
@@ -94,8 +95,8 @@ class Run:
         """Start a job, or cancel the one that runs."""
         if self._job is not None and self.running:
             self._job.cancel()
-        elif self._pytorch.installing:
-            self._pytorch.cancel()
+        elif self._pytorch.installation.running:
+            self._pytorch.installation.cancel()
         else:
             self.begin()
 

@@ -51,7 +51,6 @@ class Storage:
             stack(row)
         self._onSelection()
         openvino = importlib.util.find_spec("openvino") is not None
-        self._ui.openvinoBox.setEnabled(openvino)
         about = _("LightSeg {version}, Apache License 2.0. Not a medical device. OpenVINO: {openvino}.")
         self._ui.aboutLabel.setText(
             about.format(version=__version__, openvino=_("installed") if openvino else _("not installed"))
