@@ -262,7 +262,7 @@ def skies(tmp_path, monkeypatch):
     with Server() as server:
         for card in made:
             path = folder / card.id / card.weights.file
-            server.answers[f"/{card.id}.pt"] = Answer(path.read_bytes())
+            server.answers[f"/{card.id}.pt"] = Answer(path.read_bytes(), drip=0.0002)  # so that there is progress
             path.unlink()
             source = Source("url", url=f"{server.url}/{card.id}.pt")
             weights = dataclasses.replace(card.weights, sources=(source,))
@@ -273,8 +273,10 @@ def skies(tmp_path, monkeypatch):
         jobs.stop()
 
 
-def test_a_family_is_found_downloaded_run_in_part_and_removed(machine, skies, dialogs, raised):
-    window = machine
+def test_a_family_is_found_downloaded_run_in_part_and_removed(machine, skies, dialogs, monkeypatch):
+    window, reports = machine, []
+    show = window.status.show
+    monkeypatch.setattr(window.status, "show", lambda report: (reports.append(report), show(report)))
     window.refresh()
     ui = window.ui
     node = slicer.util.addVolumeFromArray(np.linspace(0, 300, 13824, dtype=np.float32).reshape(24, 24, 24), name="sky")
@@ -302,9 +304,11 @@ def test_a_family_is_found_downloaded_run_in_part_and_removed(machine, skies, di
     assert "Bright: 0.0 MB to download" in ui.modelDetails.plainText
 
     dialogs.answer("Ok")
+    reports.clear()
     ui.downloadButton.click()
     assert "The weights of 'Bright'" in dialogs.take().text
     wait_until(lambda: not ui.downloadButton.enabled)
+    assert any("Bright" in report.step and 0 < report.received <= report.size for report in reports), "progress"
     assert ui.qualityBox.currentText == "normal: downloaded"
     ui.allStructuresButton.click()
     ui.applyButton.click()

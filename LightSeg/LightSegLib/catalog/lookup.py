@@ -33,7 +33,7 @@ def all_cards() -> list[Card]:
     that cannot be read is left out, so that it does not take the other models with it.
     """
     _put_back(user_models_folder())
-    bundled = sorted(map(_bundled, CARDS_FOLDER.glob("*.json")), key=lambda card: (not card.was_run, card.id))
+    bundled = sorted(map(_read, CARDS_FOLDER.glob("*.json")), key=lambda card: (not card.was_run, card.id))
     cards = {card.id: _completed(card) for card in (*bundled, *family_cards())}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
         card = _readable(path)
@@ -46,14 +46,21 @@ def all_cards() -> list[Card]:
     return list(cards.values())
 
 
-def _bundled(path: Path) -> Card:
-    """Return a card that ships; it is read and checked once, which takes some hundredths of a second."""
-    found = path.stat()
-    return _read_once(path, found.st_mtime_ns, found.st_size)
+def _read(path: Path) -> Card:
+    """Return the card of a file; it is read and checked once, which takes some milliseconds.
+
+    Raises:
+        ModelError: as `read_card`.
+    """
+    try:
+        found = path.stat()
+    except OSError:  # which the reader says in its words
+        return read_card(path)
+    return _read_once(path, found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-@functools.lru_cache(maxsize=100)
-def _read_once(path: Path, changed: int, size: int) -> Card:
+@functools.lru_cache(maxsize=500)
+def _read_once(path: Path, file: int, changed: int, size: int) -> Card:
     """Return the card of a file that was changed then and has this size."""
     return read_card(path)
 
@@ -75,7 +82,7 @@ def as_shipped(card: Card) -> Card:
     if card.folder == FAMILIES_FOLDER:
         return next((shipped for shipped in family_cards() if shipped.id == card.id), card)
     path = CARDS_FOLDER / f"{card.id}.json"
-    return _bundled(path) if card.folder == CARDS_FOLDER and path.is_file() else card
+    return _read(path) if card.folder == CARDS_FOLDER and path.is_file() else card
 
 
 def _completed(card: Card) -> Card:
@@ -92,7 +99,7 @@ def _completed(card: Card) -> Card:
 def _readable(path: Path) -> Card | None:
     """Return the card of a file; a warning and None where it cannot be read."""
     try:
-        return read_card(path)
+        return _read(path)
     except ModelError as error:
         logging.getLogger(__name__).warning("%s", error)
         return None

@@ -138,9 +138,9 @@ class Models:
         for widget in (self._ui.qualityLabel, box):
             widget.setVisible(len(task) > 1)
 
-    def _onQuality(self, number: int) -> None:
+    def _onQuality(self, *_arguments: object) -> None:
         """The user chooses another model of the same task."""
-        self._chosen(self._ui.qualityBox.itemData(number))
+        self._chosen(self._ui.qualityBox.itemData(self._ui.qualityBox.currentIndex))
 
     def _onMore(self, more: bool) -> None:
         """Show the whole page, or the three lines."""
