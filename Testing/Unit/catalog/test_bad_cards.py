@@ -66,10 +66,11 @@ def test_a_bad_card_is_listed_as_bad(
     assert len(all_cards()) == BUNDLED
     assert set(bad_cards()) == {"evil"}
 
-    assert main(["models"]) == 0
+    assert main(["models", "--all"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert len(listed) == 1 + BUNDLED + 1
-    assert listed[-1].split()[:2] == ["evil", "bad"] and "The model card" in listed[-1]
+    assert len([line for line in listed if line.startswith("  ")]) == 1 + BUNDLED
+    (bad_line,) = [line for line in listed if "evil" in line]
+    assert bad_line.startswith("evil cannot be used: The model card")
     assert main(["models", "--json"]) == 0
     (bad,) = [entry for entry in json.loads(capsys.readouterr().out) if entry["state"] == "bad"]
     assert bad["id"] == "evil" and bad["reason"]
@@ -82,11 +83,12 @@ def test_a_title_cannot_pretend_to_be_another_row_nor_steer_the_terminal(
     (tmp_path / "evil").mkdir()
     title = "a\nfake-model  MR  bundled  Fake\x1b]0;pwn\x07\x9b2J"
     (tmp_path / "evil" / "model.json").write_text(text_of(title=title), encoding="utf-8")
-    for words in (["models"], ["info", "evil"], ["info", "evil", "--json"], ["models", "--json"]):
+    for words in (["models", "--all"], ["info", "evil"], ["info", "evil", "--json"], ["models", "--json"]):
         assert main(words) == 0
         out = capsys.readouterr().out
         assert not set("\x1b\x07\x9b") & set(out)
-        assert words != ["models"] or len(out.splitlines()) == 1 + BUNDLED + 1
+        rows = [line for line in out.splitlines() if line.startswith("  ")]
+        assert words != ["models", "--all"] or len(rows) == 1 + BUNDLED + 1
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"a": ' + "9" * 5000 + "}", "[]", b"\xff\xfe", None])

@@ -31,7 +31,7 @@ def test_all_that_is_asked_for_is_written(words: list[str], tmp_path: Path) -> N
         mask = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{name}.nrrd")))
         np.testing.assert_array_equal(mask, labels == value)
         assert structures[name]["volume_ml"] == pytest.approx((labels == value).sum() * 0.001)
-    assert Image.open(picture).size == (1600, 1200)
+    assert min(Image.open(picture).size) >= 600
 
 
 def test_single_structures_and_statistics_need_no_file_of_all(words: list[str], tmp_path: Path) -> None:
