@@ -338,7 +338,7 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
             r"postprocessing\[3\]\.grid must be image, as that of the step before",
         ),
         (
-            lambda d: d.update(region_from={"model": "liver", "labels": [1], "margin_mm": 20}),
+            lambda d: (d.pop("rough"), d.update(region_from={"model": "liver", "labels": [1], "margin_mm": 20})),
             r"postprocessing\[1\]\.grid must be image, as its reference are labels of another model",
         ),
         (
