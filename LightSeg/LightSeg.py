@@ -472,7 +472,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
 
 
 class LightSegTest(ScriptedLoadableModuleTest):  # type: ignore[misc]
-    """Self-test: the bundled model on the bundled sample, as a user would start."""
+    """Self-test: the bundled models on the bundled sample, as a user would start."""
 
     def setUp(self) -> None:
         """Start every test with an empty scene."""
@@ -485,8 +485,17 @@ class LightSegTest(ScriptedLoadableModuleTest):  # type: ignore[misc]
         if not torchInstalled():
             self.delayDisplay("Nothing was tested: PyTorch is not installed. Press Apply once to install it.")
             return
-        self.setUp()
-        self.test_hippocampusOfSample()
+        for test in (self.test_brainOfSample, self.test_hippocampusOfSample):
+            self.setUp()
+            test()
+
+    def test_brainOfSample(self) -> None:
+        """Return 32 structures, the hippocampi in about their size."""
+        segmentationNode = LightSegLogic().segment(loadSample())
+        self.assertEqual(segmentationNode.GetSegmentation().GetNumberOfSegments(), 32)
+        for side in ("Left", "Right"):
+            self.assertTrue(3 < self.volumeMl(segmentationNode, f"{side} hippocampus") < 8)
+        self.delayDisplay("Test passed")
 
     def test_hippocampusOfSample(self) -> None:
         """Return both hippocampi of the sample have 2 to 5 ml, and anterior and posterior parts."""
@@ -498,7 +507,7 @@ class LightSegTest(ScriptedLoadableModuleTest):  # type: ignore[misc]
             roiNode.SetCenter([(lower[axis] + upper[axis]) / 2 for axis in range(3)])
             roiNode.SetSize([abs(upper[axis] - lower[axis]) for axis in range(3)])
             segmentationNode = LightSegLogic().segment(
-                volumeNode, segmentationNode=segmentationNode, roiNode=roiNode, side=roi["side"]
+                volumeNode, "hippocampus-mr-lightmedseg", segmentationNode, roiNode, roi["side"]
             )
         for side in ("Left", "Right"):
             names = [f"{side} {part} hippocampus" for part in ("anterior", "posterior")]

@@ -115,11 +115,12 @@ def warm_worker() -> Iterator[None]:
 
 @pytest.fixture
 def window(scene: Any, raised: Any, warm_worker: None) -> Iterator[Any]:
-    """The module's window as a user opens it; the process that computes outlives it here."""
+    """The module's window with a model that is quick in a region; the process that computes outlives it here."""
     from LightSegLib.slicer_app import jobs
     from user_actions import close_module, open_module
 
     opened = open_module()
+    opened.logic.getParameterNode().modelId = "hippocampus-mr-lightmedseg"
     yield opened
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "stop", lambda: None)

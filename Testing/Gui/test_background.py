@@ -21,7 +21,7 @@ from waiting import gone
 
 import LightSeg
 
-MODEL = LightSeg.DEFAULT_MODEL
+MODEL = "hippocampus-mr-lightmedseg"
 MOVE = np.array([[0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]], float)
 
 

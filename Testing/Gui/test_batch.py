@@ -23,7 +23,7 @@ def test_a_folder_is_segmented_while_the_application_goes_on(scene: Any, tmp_pat
     for number, name in enumerate(names):
         write_volume(tmp_path / "in" / f"{name}.nii.gz", number)
     logic, ticks, states = LightSeg.LightSegLogic(), [], []
-    given = (str(tmp_path / "in"), LightSeg.DEFAULT_MODEL, str(tmp_path / "out"))
+    given = (str(tmp_path / "in"), "hippocampus-mr-lightmedseg", str(tmp_path / "out"))
     timer = qt.QTimer()
     timer.timeout.connect(lambda: ticks.append(1))
     timer.start(20)

@@ -44,6 +44,12 @@ def test_what_was_chosen_is_kept_when_the_window_is_opened_again(scene, raised):
     close_module()
 
 
+def test_the_brain_is_chosen_at_first(scene, raised):
+    window = open_module()
+    assert window.ui.chosenLabel.text.startswith("Brain structures") and not window.ui.sideBox.visible
+    close_module()
+
+
 def test_a_closed_scene_leaves_an_open_window(window, scene):
     add_volume("T1")
     choose(window.ui.inputSelector1, "T1")

@@ -233,6 +233,18 @@ def test_a_volume_as_small_as_the_region_needs_none(window):
     wait_until(lambda: not window.run.running)
 
 
+def test_from_a_head_to_its_brain_in_two_clicks(window):
+    """What a new user does: nothing is chosen or set."""
+    window.logic.getParameterNode().modelId = LightSeg.DEFAULT_MODEL
+    for button in (window.ui.sampleButton, window.ui.applyButton):
+        assert button.visible and button.enabled
+        button.click()
+    assert window.run.running
+    wait_until(lambda: not window.run.running)
+    volumes = {name: float(volume) for name, volume in table(window)}
+    assert {"Left thalamus", "Right thalamus", "Brain stem"} <= set(volumes) and min(volumes.values()) > 0.1
+
+
 def test_from_the_sample_to_both_sides_in_two_clicks(window):
     """The model finds its place by itself: there is no region, and no question."""
     window.ui.openvinoBox.setChecked(False)
@@ -322,4 +334,4 @@ def test_the_result_shows_where_it_came_from(ready):
     }
     assert corners.shape == (8, 3) and corners.min(0).tolist() == [-43.0, -0.5, -31.5], "the box, in LPS mm"
     assert node.GetAttribute("LightSeg.ComputedIn") == "float32"
-    assert node.GetAttribute("LightSeg.Model") == LightSeg.DEFAULT_MODEL
+    assert node.GetAttribute("LightSeg.Model") == "hippocampus-mr-lightmedseg"

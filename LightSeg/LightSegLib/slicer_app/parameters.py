@@ -12,7 +12,7 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from ..inference.options import InferenceOptions
 
-DEFAULT_MODEL = "hippocampus-mr-lightmedseg"
+DEFAULT_MODEL = "brain-mr-atlas-unet"
 OF_MODEL = "/"  # between a model's id, which has none, and a structure
 
 

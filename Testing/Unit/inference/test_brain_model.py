@@ -92,9 +92,10 @@ def test_the_order_of_the_axes_changes_nothing(segmenter: Segmenter, order: str,
         "ct/ct_abdomen_3mm.nii.gz",
         "mr_body_small.nii.gz",
         "other/cord_t2star_oblique_thick.nii.gz",
+        "other/cord_4d.nii.gz",
         "hippocampus/images/hippocampus_001.nii.gz",
     ],
 )
 def test_what_is_not_a_head_is_refused(segmenter: Segmenter, file: str, shared_data: Path) -> None:
     with pytest.raises(NothingToAlignError, match="No head was found"):
-        segmenter.segment([read_volume(shared_data / file)])
+        segmenter.segment([read_volume(shared_data / file, frame=1 if "4d" in file else None)])

@@ -122,12 +122,13 @@ def test_the_order_of_the_axes_changes_nothing_in_a_whole_head(card: Card, share
         "dicom/ct_head_small",
         "dicom/ct_head_tilted_uneven",
         "other/ct_sheared_affine.nii.gz",
+        "other/cord_4d.nii.gz",
     ],
 )
 def test_it_refuses_what_is_no_head_in_mri(card: Card, file: str, shared_data: Path) -> None:
     segmenter = Segmenter(card, InferenceOptions(device="cpu"))
     with pytest.raises(InputError, match=r"(No head was found|is a CT) .* set a region of interest around"):
-        segmenter.segment([read_volume(shared_data / file)])
+        segmenter.segment([read_volume(shared_data / file, frame=1 if "4d" in file else None)])
 
 
 def test_another_scanner_s_intensities_give_nearly_the_same_result(
