@@ -91,7 +91,7 @@ def parts_of(
         return ()
     _check_no_circle(card, cards)
     structures = tuple(structures)
-    wanted = base_values(card, structures)
+    wanted = _with_steps(card, base_values(card, structures))
     found = []
     for part in card.parts:
         if structures and wanted.isdisjoint(part.labels):
@@ -108,6 +108,20 @@ def parts_of(
         check_part(card, part, own)
         found.append((part, own))
     return tuple(found)
+
+
+def _with_steps(card: Card, wanted: set[int]) -> set[int]:
+    """Return values that are wanted with those that the steps after the network look at to decide on them."""
+    seen = set(wanted)
+    for step in reversed(card.postprocessing):
+        labels = set(step.labels) or {label.value for label in card.labels}
+        if seen.isdisjoint(labels):
+            continue
+        if step.together or step.step == "number_vertebrae":
+            seen |= labels
+        if card.region_from is None:  # else these are the finder's
+            seen |= set(step.reference)
+    return seen
 
 
 def check_part(card: Card, part: ModelPart, own: Card) -> None:
@@ -127,6 +141,13 @@ def check_part(card: Card, part: ModelPart, own: Card) -> None:
                 "The model '{title}' takes {count} volumes, but its part '{part}' takes {own}. "
                 "Correct parts or channels in its card."
             ).format(title=card.title, count=len(card.channels), part=part.model, own=len(own.channels))
+        )
+    if own.region_from == card.region_from and own.region_from and any(s.reference for s in own.postprocessing):
+        raise ModelError(
+            _(
+                "The part '{part}' of the model '{title}' has a step that looks at what finds the place, "
+                "which is done for all parts at once. Move this step to the card of '{title}'."
+            ).format(title=card.title, part=part.model)
         )
     by_side = own.region_from is not None and own.region_from.by_side
     values = {label.value for label in own.labels + (labels_of_sides(own) if by_side else ())}

@@ -159,9 +159,9 @@ class Segmenter:
 
         started = time.perf_counter()
         image = volumes[0]
-        if self.card.modality == "MR" and (
-            image.reading.get("modality") == "CT" or image.voxels.min() < HOUNSFIELD
-        ):  # a head CT is much like a head, but its labels would be wrong
+        is_ct = image.reading.get("modality") == "CT" or image.voxels.min() < HOUNSFIELD
+        if is_ct and self.card.modality == "MR" and self.card.region_from is not None:
+            # A head CT is much like a head, but its labels would be wrong.
             raise InputError(
                 _(
                     "{volume} is a CT by its attributes or its values, in which '{title}' cannot find its place. "
@@ -187,7 +187,8 @@ class Segmenter:
             seen, notices = finding.in_whole_numbers(volumes, card, place)
             results.append(self._segment_here(seen, place.region, each.of(number), canceled))
             results[-1].provenance["notices"].extend(notices)
-        self._model.load(self.options, progress, canceled)  # where there was no place
+        if not results:  # which would have loaded it, and stated what each part did
+            self._model.load(self.options, progress, canceled)
         facts = self._model_facts() | {
             "settings": settings_facts(self.options, self.card, roi),
             "seconds": round(time.perf_counter() - started, 3),

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from composite_models import write_composite
-from LightSegLib.catalog.card import OuterResampling, Preprocessing, RegionFrom
+from LightSegLib.catalog.card import OuterResampling, Preprocessing, RegionFrom, Step
 from LightSegLib.catalog.card_file import card_from_dict, card_to_dict
 from LightSegLib.catalog.lookup import find_card
+from LightSegLib.catalog.needed import check_part
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import Canceled, DownloadError, ModelError
 from LightSegLib.core.progress import Progress
@@ -211,6 +212,14 @@ def test_a_part_of_other_channels_is_named(models: Path) -> None:
     card = replace(find_card("sky"), channels=("image", "other"))
     with pytest.raises(ModelError, match="takes 2 volumes, but its part 'dim' takes 1"):
         Segmenter(card, OPTIONS).segment([sky(), sky()])
+
+
+def test_a_part_whose_step_looks_at_the_place_that_all_share_is_refused(models: Path) -> None:
+    place = RegionFrom("dim", (1,), 20)
+    near = Step("keep_within", (1,), distance_mm=10, reference=(1,), grid="image")
+    card, part = (replace(find_card(name), region_from=place) for name in ("sky", "bright"))
+    with pytest.raises(ModelError, match=r"The part 'bright' .* Move this step to the card of"):
+        check_part(card, card.parts[1], replace(part, postprocessing=(near,)))
 
 
 def test_weights_that_are_missing_offline_are_named_before_any_part_runs(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from composite_models import write_composite
-from LightSegLib.catalog.card import Label, OuterResampling, Preprocessing, RegionFrom, Rough, Total
+from LightSegLib.catalog.card import Label, OuterResampling, Preprocessing, RegionFrom, Rough, Step, Total
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.catalog.needed import all_models, needed_models
 from LightSegLib.catalog.structures import chosen_labels
@@ -91,6 +91,29 @@ def test_only_the_parts_that_have_it_run_in_the_box_of_the_rough_model(models: P
     assert np.prod(np.ptp(box, axis=0)) < np.prod(SHAPE) / 2
     shares = [step.tile / step.tiles for step in steps if step.tiles]
     assert shares == sorted(shares) and shares[-1] == 1
+
+
+def test_each_part_is_cited_where_the_rough_model_showed_the_place(models: Path) -> None:
+    (part,) = segmenter("house", "cat").segment([house()]).provenance["parts"]
+    assert part["citation"] == "animals." and part["computed_in"] == "float32"
+
+
+def test_parts_that_a_step_looks_at_run_though_their_labels_are_not_wanted(models: Path) -> None:
+    """The lamp is kept where it is near a cat, which is of another part."""
+    made = segmenter("house", "lamp")
+    near = Step("keep_within", (1,), distance_mm=100, reference=(3,), grid="image")
+    made.card = replace(made.card, rough=None, postprocessing=(near,))
+    made = Segmenter(made.card, made.options)
+    volume = house()
+    np.testing.assert_array_equal(made.segment([volume]).voxels, true(volume.voxels, 1))
+
+
+def test_an_image_with_very_low_values_is_not_refused_for_the_sake_of_a_choice(models: Path) -> None:
+    volume = house()
+    volume.voxels[0, 0, 0] = -1000
+    card = replace(find_card("house"), modality="MR")
+    result = Segmenter(card, InferenceOptions("cpu", "float32", structures=("cat",))).segment([volume])
+    np.testing.assert_array_equal(result.voxels, true(volume.voxels, 3))
 
 
 def test_what_the_rough_model_does_not_know_is_looked_for_everywhere(models: Path) -> None:
