@@ -20,6 +20,7 @@ from ..imaging.volume import Segmentation, Volume
 from ..inference.options import InferenceOptions
 from ..inference.segmenter import Segmenter
 from ..models.opening import LoadedModel, open_model
+from ..weights.records import Record
 from ..weights.store import WeightStore
 from ..weights.verified import remember_verified
 from .trial_images import trial_images
@@ -78,10 +79,12 @@ def verify_model(
     options = options or InferenceOptions()
     found: list[Message] = []
     doubts: list[Message] = []
+    not_checked: list[Message] = []
     opened: list[Card] = []
     for part in own_models(card):
         model = open_model(part, progress, canceled, options.accept_license)
-        found += [_weights_finding(part), _fit_finding(model)]
+        (not_checked if _of_a_folder(part) else found).append(_weights_finding(part))
+        found.append(_fit_finding(model))
         doubts += _number_doubts(model)
         opened.append(model.card)
         del model  # before the next one takes its memory
@@ -90,29 +93,41 @@ def verify_model(
     result = segmenter.segment(images, progress=progress, canceled=canceled)
     found.append(_run_finding(images[0], result))
     doubts += _label_doubts(segmenter.card, result, bool(volumes))
-    verification = Verification(
-        segmenter.card, tuple(found), tuple(doubts), tuple(_not_checked(card, bool(volumes))), result
-    )
+    not_checked += _not_checked(card, bool(volumes))
+    verification = Verification(segmenter.card, tuple(found), tuple(doubts), tuple(not_checked), result)
     if verification.passed:
         remember_verified(card)
     return verification
 
 
-def _weights_finding(card: Card) -> Message:
-    """Return what is known of the weights on this computer, which were read and compared."""
+def _record(card: Card) -> Record | None:
+    """Return the record of weights that were downloaded or added; None for bundled ones and the user's own."""
     store = WeightStore()
-    record = store.record(card) if store.state(card) == "downloaded" else None
-    digest = card.weights.sha256 or (record.sha256 if record else None)
-    if card.weights.sha256 and record and record.published.sha256:
-        whose = _("{model}: the weights are the authors' file, by its SHA-256 {sha256}.")
-        return whose.format(model=card.id, sha256=digest)
-    if card.weights.sha256:
+    return store.record(card) if store.state(card) == "downloaded" else None
+
+
+def _of_a_folder(card: Card) -> bool:
+    """Return whether the card states the hash of an archive that was never here, only what was unpacked from it."""
+    record = _record(card)
+    return bool(card.weights.sha256 and record and not record.published.sha256)
+
+
+def _weights_finding(card: Card) -> Message:
+    """Return what is known of the weights on this computer, which were read and compared where that can be."""
+    record = _record(card)
+    if record is None and card.weights.sha256:
         stated = _("{model}: the weights have the SHA-256 {sha256} that the card states.")
-        return stated.format(model=card.id, sha256=digest)
+        return stated.format(model=card.id, sha256=card.weights.sha256)
     if record is None:
         return _("{model}: the weights are here; the card states no hash of them.").format(model=card.id)
-    unknown = _("{model}: the weights came from {source}; the card states no hash, theirs is the SHA-256 {sha256}.")
-    return unknown.format(model=card.id, source=record.source, sha256=digest)
+    if not card.weights.sha256:
+        unknown = _("{model}: the weights came from {source}; the card states no hash, theirs is the SHA-256 {sha256}.")
+        return unknown.format(model=card.id, source=record.source, sha256=record.sha256)
+    if _of_a_folder(card):
+        made = _("{model}: the weights were made of the folder {source}; the authors' hash cannot be compared.")
+        return made.format(model=card.id, source=record.source)
+    whose = _("{model}: the weights are the authors' file, by its SHA-256 {sha256}.")
+    return whose.format(model=card.id, sha256=card.weights.sha256)
 
 
 def _fit_finding(model: LoadedModel) -> Message:

@@ -79,7 +79,8 @@ class ModelFolder:
             return None
         if record.original is not None and record.archive != _choice(card):  # the card was changed since
             return None
-        return self.complete_file() if record.version == card.version or expected.certain else None
+        compared = expected.certain and record.published.certain  # nothing is known of an archive that was unpacked
+        return self.complete_file() if record.version == card.version or compared else None
 
     def unrecorded(self, card: Card) -> Path | None:
         """Return a file that was put into its place by hand, or left there by a crash before it was recorded."""

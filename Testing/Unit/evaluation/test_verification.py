@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from LightSegLib.catalog.card import Card, Weights
+from LightSegLib.catalog.card import Archive, Card, Weights
 from LightSegLib.catalog.card_file import write_card
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import ModelError
+from LightSegLib.core.progress import Reporter
 from LightSegLib.evaluation.trial_images import generated_body, trial_images
 from LightSegLib.evaluation.verification import verify_model
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.weights.files import save_weights, sha256
+from LightSegLib.weights.store import WeightStore
 from LightSegLib.weights.verified import is_unverified
 from threshold_models import write_threshold_model
 
@@ -84,6 +87,21 @@ def test_weights_that_are_no_numbers_are_named(model: Model, tmp_path: Path) -> 
     card = replace(card, weights=Weights(path.name, path.stat().st_size, sha256(path)))
     verification = verify_model(card)
     assert f"the weights {name} have values that are NaN" in str(verification.doubts[0]) and is_unverified(card)
+
+
+def test_the_hash_of_an_archive_whose_folder_was_added_is_not_said_to_be_right(model: Model, tmp_path: Path) -> None:
+    card = model()
+    card = replace(card, weights=Weights("authors.zip", sha256="0" * 64, archive=Archive()))
+    unpacked = tmp_path / "models" / "body"
+
+    def take(folder: Path, target: Path, _reporter: Reporter) -> None:
+        shutil.copy(folder / "weights.pt", target)
+
+    WeightStore().put(card, unpacked, take, Reporter())
+    verification = verify_model(card)
+    made = f"body: the weights were made of the folder {unpacked}; the authors' hash cannot be compared."
+    assert str(verification.not_checked[0]) == made
+    assert verification.passed and not any("SHA-256" in str(sentence) for sentence in verification.found)
 
 
 def test_another_file_than_the_cards_is_refused(model: Model, tmp_path: Path) -> None:

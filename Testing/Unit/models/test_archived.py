@@ -316,6 +316,21 @@ def test_an_unpacked_archive_is_added(
         add_weights(card, trained / "fold_0")
 
 
+def test_an_added_folder_does_not_serve_a_newer_card_with_another_hash(
+    publish: Callable[..., Card], trained: Path, tmp_path: Path
+) -> None:
+    """It cannot be told from the older archive, but where a hash was compared that is enough."""
+    archive = packed(trained, tmp_path / "w.zip")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    card = publish(archive, sha256=digest)
+    newer = replace(card, version="another", weights=replace(card.weights, sha256="1" * 64))
+    add_weights(card, trained)
+    assert [WeightStore().state(one) for one in (card, newer)] == ["downloaded", "available"]
+    add_weights(card, archive)
+    assert WeightStore().state(replace(card, version="another")) == "downloaded"
+    assert WeightStore().state(newer) == "available"
+
+
 def test_what_does_not_fit_takes_nothing_away(publish: Callable[..., Card], trained: Path, tmp_path: Path) -> None:
     card = publish(packed(trained, tmp_path / "w.zip"), size=None)
     path = add_weights(card, trained)
