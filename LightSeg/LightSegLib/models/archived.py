@@ -8,7 +8,7 @@ the card. A crash in between leaves the archive.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -117,15 +117,22 @@ def _from_archive(card: Card, archive: Path, target: Path, reporter: Reporter) -
 
 
 def _from_folder(card: Card, folder: Path, target: Path, _reporter: Reporter) -> None:
-    """Write a slim copy of what a card uses of a folder."""
+    """Write a slim copy of what a card uses of a folder, whose links count by their own names or by what they name."""
     found = [
-        file.resolve()
+        file
         for name in (PLANS_NAME, DATASET_NAME)
         for depth in range(DEPTH + 1)
         for file in folder.glob("*/" * depth + name)
     ]
-    results = _results_folder(card, [PurePosixPath(file.as_posix()) for file in found], str(folder))
-    _write_copy(card, Path(results), str(folder), target)
+
+    def results(place: Callable[[Path], Path]) -> PurePosixPath:
+        return _results_folder(card, [PurePosixPath(place(file).as_posix()) for file in found], str(folder))
+
+    try:
+        chosen = results(Path.absolute)
+    except InputError:
+        chosen = results(Path.resolve)
+    _write_copy(card, Path(chosen), str(folder), target)
 
 
 def _write_copy(card: Card, folder: Path, source: str, target: Path) -> None:

@@ -82,6 +82,22 @@ def test_one_damaged_model_does_not_stop_the_others(
     assert [WeightStore().state(card) for card in cards] == ["downloaded", "available", "available"]
 
 
+def test_a_data_set_may_be_a_link_to_a_folder_of_another_name(cards: list[Card], trained: Path, tmp_path: Path) -> None:
+    """As where the weights are on another disk."""
+    shutil.copytree(trained, tmp_path / "disk" / "42" / trained.name)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / FOLDER).symlink_to(tmp_path / "disk" / "42")
+    assert main(["weights", "add", "--from-totalsegmentator", str(tmp_path / "results")]) == 0
+    assert [WeightStore().state(card) for card in cards] == ["downloaded", "downloaded", "available"]
+
+
+def test_a_link_of_another_name_to_a_data_set_is_followed(cards: list[Card], trained: Path, tmp_path: Path) -> None:
+    install(trained, tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / FOLDER)
+    assert main(["weights", "add", "liver-ct", str(tmp_path / "link")]) == 0
+    assert WeightStore().state(cards[0]) == "downloaded"
+
+
 def test_no_installation_is_said(cards: list[Card], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "add", "--from-totalsegmentator"]) == 2
     err = capfd.readouterr().err
