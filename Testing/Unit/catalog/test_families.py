@@ -165,6 +165,14 @@ def test_every_card_is_as_good_as_one_that_a_user_writes(card: Card) -> None:
     assert as_shipped(card) is card is find_card(card.id)
 
 
+def test_a_card_says_whether_its_authors_program_gave_the_same_labels(generate: Any) -> None:
+    """In words that leave no doubt that its real weights were not run."""
+    facts = json.loads((generate.FACTS / "totalsegmentator.json").read_text(encoding="utf-8"))["compared"]
+    compared = {card.id for card in CARDS if facts["sentence"] in card.assumptions[0]}
+    assert compared == set(facts["models"]) and "total-ct-fast" in compared and "liver-ct" not in compared
+    assert all(card.assumptions[0].startswith("Nobody has run this model") for card in CARDS if card.id in compared)
+
+
 @pytest.mark.parametrize("card", [card for card in CARDS if not card.parts], ids=lambda card: card.id)
 def test_weights_come_from_the_authors_and_say_the_rest(card: Card) -> None:
     (source,) = card.weights.sources
