@@ -74,6 +74,7 @@ def nodes() -> set[str]:
     return {scene.GetNthNode(number).GetID() for number in range(scene.GetNumberOfNodes())}
 
 
+@pytest.mark.slow
 def test_it_gives_what_segment_gives_with_progress_and_confidence(start, logic, volume, region):
     expected = logic.segment(volume, MODEL, roiNode=region, options=PLAIN)
     reports, ends = [], []
@@ -166,6 +167,7 @@ def test_an_output_that_is_removed_meanwhile_is_replaced(start):
     assert job.segmentationNode.GetScene() is slicer.mrmlScene
 
 
+@pytest.mark.slow
 def test_without_a_region_both_sides_are_found_and_named(logic, volume):
     """Also where the user has left a side chosen: the segments say their own."""
     node = logic.segment(volume, MODEL, side="left", options=PLAIN)

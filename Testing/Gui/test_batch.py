@@ -17,6 +17,7 @@ import LightSeg
 ENGINE = Engine(workers=1)
 
 
+@pytest.mark.slow
 def test_a_folder_is_segmented_while_the_application_goes_on(scene: Any, tmp_path: Path) -> None:
     """A timer ticks meanwhile; the batch is canceled after its first case, and then goes on."""
     names = [f"ä {number:02d}" for number in range(8)]

@@ -273,6 +273,7 @@ def skies(tmp_path, monkeypatch):
         jobs.stop()
 
 
+@pytest.mark.slow
 def test_a_family_is_found_downloaded_run_in_part_and_removed(machine, skies, dialogs, monkeypatch):
     window, reports = machine, []
     show = window.status.show

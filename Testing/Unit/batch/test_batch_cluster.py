@@ -138,6 +138,7 @@ def test_workers_that_differ_compute_in_float32(
     assert {row["computed_in"] for row in table(tmp_path / "out").values()} == {expected}
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_what_this_computer_gives(
     cohort: Path, tmp_path: Path, dask: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,6 +217,7 @@ def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
     assert [gone(pid) for pid in worker_pids(out)].count(True) == 1
 
 
+@pytest.mark.slow
 def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(
     cohort: Path, tmp_path: Path, dask: Cluster
 ) -> None:
@@ -234,6 +236,7 @@ def test_a_case_that_takes_its_worker_of_the_cluster_along_is_given_up(
     assert error.startswith("Given up after 3 tries. The cluster workers that computed this case were lost.")
 
 
+@pytest.mark.slow
 def test_the_scheduler_is_restarted(cohort: Path, tmp_path: Path, dask: Cluster) -> None:
     """Its workers end with it, as those of Dask do, and new ones come."""
     out = tmp_path / "out"

@@ -125,6 +125,7 @@ def test_a_batch_keeps_the_form_in_which_it_was_begun_or_refuses(cohort: Path, t
     assert "bfloat16 on cpu, any (numpy" in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_pictures_and_the_page_come_with_the_segmentations(cohort: Path, tmp_path: Path) -> None:
     """A picture that is gone is drawn again."""
     out = tmp_path / "out"

@@ -39,6 +39,7 @@ def rows(out: Path) -> Rows:
         return {(row["case"], row["model"]): row for row in csv.DictReader(stream)}
 
 
+@pytest.mark.slow
 def test_each_case_and_model_has_a_row_and_only_what_changed_is_done_again(
     batch: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_full_or_unread_output_is_reported_and_closed_ones_are_not_harm(tmp_pa
         assert "Traceback" not in text and "Exception ignored" not in text
 
 
+@pytest.mark.slow
 @POSIX
 def test_nothing_but_the_result_is_in_the_result_where_streams_are_closed(tiny_model: Path, tmp_path: Path) -> None:
     """The result would be opened as the stream to which libraries write."""

@@ -105,6 +105,7 @@ def test_all_frames_become_one_file_a_table_and_a_curve(
     assert "ejection fraction" in printed and "end-systole" in printed and "frame 5, 400 ms" in printed
 
 
+@pytest.mark.slow
 def test_a_damaged_frame_leaves_the_others_and_a_second_run_does_what_is_missing(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +147,7 @@ def test_slicer_opens_labels_over_time_as_a_sequence(tmp_path: Path) -> None:
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(sequence.GetNthDataNode(number)), frame)
 
 
+@pytest.mark.slow
 def test_a_batch_takes_series_and_volumes_of_one_folder(model: str, tmp_path: Path) -> None:
     write_beat(tmp_path / "in" / "beat.nii.gz")
     nib.save(nib.Nifti1Image(voxels(0).T, np.diag([-SPACING, -SPACING, SPACING, 1])), tmp_path / "in" / "still.nii.gz")
@@ -156,6 +158,7 @@ def test_a_batch_takes_series_and_volumes_of_one_folder(model: str, tmp_path: Pa
     assert rows["still"]["Left ventricle (ml)"] == rows["beat_frame001"]["Left ventricle (ml)"]
 
 
+@pytest.mark.slow
 def test_the_spinal_cord_over_time_is_labeled_frame_by_frame(model: str, shared_data: Path, tmp_path: Path) -> None:
     path, out = shared_data / "other" / "cord_4d.nii.gz", tmp_path / "cord.nii.gz"
     assert main(["segment", str(path), "--all-frames", "--model", model, "--out", str(out), *FLOAT]) == 0

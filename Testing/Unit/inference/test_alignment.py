@@ -212,6 +212,7 @@ def test_the_contrast_does_not_matter(template: Template) -> None:
     assert found.credible
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_nothing(segmenter: Segmenter, threads: None) -> None:
     moved = motion((2, 0.15), (5, -8, 12), (1.05, 0.97, 1.0))
     volume = pictured(around(moved[:3, 3], (80, 88, 74), (2.3, 2.3, 2.3)), moved)

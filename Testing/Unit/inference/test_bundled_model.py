@@ -75,6 +75,7 @@ def test_the_anterior_part_is_in_front_of_and_below_the_posterior_one(both_sides
         assert anterior[0] * (1 if side == "left" else -1) > 15  # and left toward larger x
 
 
+@pytest.mark.slow
 def test_in_the_whole_sample_it_finds_both_sides_by_itself(card: Card, both_sides: dict[str, Segmentation]) -> None:
     volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
     result = Segmenter(card, InferenceOptions(device="cpu", precision="float32")).segment([volume])

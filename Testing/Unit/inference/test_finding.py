@@ -84,6 +84,7 @@ def segmenter(folder: Path, model: str = "lamp-parts") -> Segmenter:
     return Segmenter(find_card(str(folder / model)), InferenceOptions(device="cpu"))
 
 
+@pytest.mark.slow
 def test_both_sides_are_found_and_named_whatever_the_order_of_the_axes(models: Path) -> None:
     volume, made = picture(), segmenter(models)
     for order in itertools.permutations(range(3)):

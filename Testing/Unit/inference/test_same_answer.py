@@ -156,6 +156,7 @@ def test_two_runs_at_a_time_leave_torch_its_threads(
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_wrong_and_a_home_that_keeps_nothing_change_nothing(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_sides_of_a_tilted_head_are_found(degrees: tuple[float, float, float
     assert np.degrees(np.arccos(plane.normal @ turned(degrees)[:, 0])) < 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flips", [(0,), (2,), (0, 1, 2)])
 def test_how_the_voxels_are_stored_does_not_matter(flips: tuple[int, ...]) -> None:
     labels, _, geometry = head(turned((0, 10, 0)))
@@ -94,6 +95,7 @@ def test_each_label_of_both_sides_becomes_two_with_the_terms_of_their_side() -> 
     assert InferenceOptions(split_sides=False).labels(card) == card.labels
 
 
+@pytest.mark.slow
 def test_the_sides_agree_with_those_of_another_network(shared_models: Path) -> None:
     """The atlas of 104 classes has left and right labels of its own."""
     import json

@@ -193,6 +193,7 @@ def check_table(table: Path, result: Segmentation) -> None:
     assert float(row["Cat (ml)"]) == pytest.approx(result.volumes_ml()["Cat"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_command_line_and_batch_take_them(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import SimpleITK as sitk
 

@@ -51,6 +51,7 @@ def validations(model: Path) -> list[float]:
     return [float(row["validation_dice"]) for row in rows if row["validation_dice"]]
 
 
+@pytest.mark.slow
 def test_from_label_maps_to_the_organs_of_a_new_phantom(maps: Path, tmp_path: Path) -> None:
     """No one in the label maps looks like the new subject, whose contrast, noise, size and place are others."""
     out = tmp_path / "organs"
