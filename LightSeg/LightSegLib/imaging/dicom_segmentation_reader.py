@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def _planes(data: Any, path: Path) -> LabelPlanes:
     if len(groups) != count:
         stated = _("it has {count} frames, but gives a position for {placed} of them")
         raise _unusable(path, stated.format(count=count, placed=len(groups)))
-    values = {int(one.SegmentNumber): _value(one, path) for one in data.SegmentSequence}
+    values = _values(data.SegmentSequence, path)
     placed = [_plane((group, shared), path) for group in groups]
     first = placed[0]
     row, column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
@@ -80,16 +81,20 @@ def _planes(data: Any, path: Path) -> LabelPlanes:
     return LabelPlanes(path.name, positions, axes, (first.spacing[1], first.spacing[0]), step, labels, names)
 
 
-def _value(segment: Any, path: Path) -> int:
-    """Return the label value of a segment.
+def _values(segments: Iterable[Any], path: Path) -> dict[int, int]:
+    """Return the label values of segments by their numbers; these themselves where two segments would have one value.
 
     Raises:
         InputError: for one that no label map has.
     """
-    value = value_of(text(segment, "SegmentDescription"), int(segment.SegmentNumber))
-    if not 0 <= value <= LARGEST_LABEL:
-        raise _unusable(path, _("it has a segment with the number {value}").format(value=value))
-    return value
+    described = {int(one.SegmentNumber): text(one, "SegmentDescription") for one in segments}
+    values = {number: value_of(description, number) for number, description in described.items()}
+    if len(set(values.values())) < len(values):  # another program joined files or added segments
+        values = {number: number for number in values}
+    for value in values.values():
+        if not 0 <= value <= LARGEST_LABEL:
+            raise _unusable(path, _("it has a segment with the number {value}").format(value=value))
+    return values
 
 
 def _add(labels: np.ndarray, frame: np.ndarray, segment: int, values: dict[int, int], path: Path) -> None:
