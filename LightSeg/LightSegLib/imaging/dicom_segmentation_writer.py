@@ -152,7 +152,6 @@ def _stand_ins(source: SourceImages, shape: tuple[int, ...]) -> list[Any]:
     def decimal(value: float) -> Any:
         return DS(value, auto_format=True)
 
-    step = abs(float(np.median(np.diff(source.grid.places @ source.grid.axes[:, 2]))))
     found: list[Any] = []
     for index, same in enumerate(source.grid.frames):
         frame = same[0]
@@ -167,7 +166,7 @@ def _stand_ins(source: SourceImages, shape: tuple[int, ...]) -> list[Any]:
         image.ImagePositionPatient = [decimal(value) for value in frame.position]
         image.ImageOrientationPatient = [decimal(value) for value in source.first.orientation]
         image.PixelSpacing = [decimal(value) for value in source.first.spacing]
-        image.SliceThickness = decimal(source.first.thickness or step)
+        image.SliceThickness = decimal(source.first.thickness or source.grid.spacing[2])
         image.pop("SpacingBetweenSlices", None)  # often the gap alone
         if source.grid.even:
             image.SpacingBetweenSlices = decimal(source.grid.spacing[2])

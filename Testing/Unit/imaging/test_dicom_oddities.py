@@ -76,6 +76,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a spacing of nothing": (stating(PixelSpacing=["1e-308", "1"]), "which is not plausible for a medical image"),
     "a spacing without end": (stating(PixelSpacing=["1e300", "1"]), "which is not plausible for a medical image"),
     "a place without end": (stating(ImagePositionPatient=["1e300", "0", "0"]), "same position"),
+    "slices closer than any scanner takes them": (
+        lambda data, k: setattr(data, "ImagePositionPatient", ["0", "0", f"{k * 5e-4:g}"]),
+        "same position",
+    ),
     "frames without end": (stating(NumberOfFrames="4294967296"), "several frames without functional groups"),
     "more rows than voxels": (
         stating(Rows=65535, Columns=65535),

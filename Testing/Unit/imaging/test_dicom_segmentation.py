@@ -6,16 +6,18 @@ import logging
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import above, image, multiframe, noise, slices, text, world, write
+from dicom_series import STEP, above, image, multiframe, noise, slices, text, world, write
 from LightSegLib.catalog.card import Code, Label, Terminology
 from LightSegLib.core.errors import InputError, OutputError
 from LightSegLib.imaging.dicom_segmentation_reader import read_dicom_segmentation
+from LightSegLib.imaging.dicom_segmentation_writer import check_writable
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.imaging.writers import source_of, write_segmentation
@@ -297,6 +299,33 @@ def test_a_result_in_which_nothing_was_found(tmp_path: Path) -> None:
     data = pydicom.dcmread(path)
     assert not data.pixel_array.any() and data.NumberOfFrames == len(LABELS)
     assert len(data.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == len(noise())
+
+
+def test_a_segment_that_another_program_added_does_not_take_the_value_of_one_of_lightseg(tmp_path: Path) -> None:
+    data = written(tmp_path)
+    data.SegmentSequence[1].SegmentDescription = "Drawn by hand"
+    data.save_as(tmp_path / "edited.dcm")
+    before = read_dicom_segmentation(tmp_path / "result.dcm")
+    after = read_dicom_segmentation(tmp_path / "edited.dcm")
+    assert before.names == {2: "Ball", 5: "Nowhere", 7: "Half-space"}
+    assert after.names == {1: "Ball", 2: "Nowhere", 3: "Half-space"}
+    np.testing.assert_array_equal(after.labels == 1, before.labels == 2)
+    np.testing.assert_array_equal(after.labels == 3, before.labels == 7)
+
+
+def test_slices_without_a_thickness_are_as_thick_as_their_step_even_a_single_one(tmp_path: Path) -> None:
+    data_sets = slices()
+    for data in data_sets:
+        del data.SliceThickness
+    volume = read_volume(write(tmp_path / "series", data_sets))
+    path = tmp_path / "result.dcm"
+    source = source_of(path, volume)
+    write_segmentation(segmented(volume), path, source)
+    measures = pydicom.dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SliceThickness == pytest.approx(STEP)
+    assert source is not None
+    one = replace(source.grid, frames=source.grid.frames[:1], places=source.grid.places[:1])
+    check_writable(replace(source, grid=one, references=source.references[:1]))
 
 
 # --- what cannot be written --------------------------------------------------------------------

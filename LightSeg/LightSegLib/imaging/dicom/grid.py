@@ -67,7 +67,7 @@ def grid_of(stack: Stack, name: str, allow_gaps: bool) -> Grid:
                 name=name, slice=frames[0].name
             )
         )
-    if np.ptp(along) <= SAME_PLACE:
+    if np.diff(along).max() <= SAME_PLACE:
         raise InputError(
             _(
                 "All {count} slices of {name} have the same position, {position}: they are a time series, "
