@@ -25,6 +25,7 @@ from .. import __version__
 from ..catalog.card import Card
 from ..catalog.sides import possible_labels
 from ..core.atomic_io import atomic_write
+from ..core.moment import ms_text
 from ..inference.options import AS_MODEL
 from . import volume_statistics
 from .case import SkippedInput
@@ -260,7 +261,7 @@ def _line(row: Row, cohort: _Cohort, batch: Batch, over_time: bool) -> str:
         filter(None, (*(row.notices or []), ", ".join(f"{name} {side}" for name, side in unusual.items())))
     )
     cells += [f"<td>{escape(row.status)}</td>", f'<td class="text">{escape(remark)}</td>' if remark else "<td></td>"]
-    cells += [_value(row.time_ms, "{:g}".format)] if over_time else []
+    cells += [_value(row.time_ms, ms_text)] if over_time else []
     cells += [_value(ml.get(name), _number, unusual.get(name, "")) for name in cohort.ml]
     cells += [_value(row.confidence, "{:.3f}".format), _value(row.seconds, "{:.1f}".format)]
     cells += [_value(row.peak_mb, "{:.0f}".format)]

@@ -8,7 +8,7 @@ from html import escape
 
 from ..catalog.card import Card
 from ..core.i18n import tr as _
-from ..core.moment import TRIGGER
+from ..core.moment import TRIGGER, ms_text
 from ..evaluation.heart import HeartFunction, heart_function
 from .records import DONE, Row
 
@@ -119,7 +119,7 @@ def _phase(frame: int, ms: float | None, ml: float) -> str:
     """Return a phase as text."""
     if ms is None:
         return _("{ml:.1f} ml (frame {frame})").format(ml=ml, frame=frame)
-    return _("{ml:.1f} ml (frame {frame}, {ms:g} ms)").format(ml=ml, frame=frame, ms=ms)
+    return _("{ml:.1f} ml (frame {frame}, {ms} ms)").format(ml=ml, frame=frame, ms=ms_text(ms))
 
 
 def draw_course(course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> str:
@@ -150,14 +150,14 @@ def draw_course(course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> str:
         parts.append(f"<title>{escape(name)}</title></path>")
         for x, y, number in points if len(points) <= 100 else ():
             across, down = place(x, y).split()
-            label = f"{name}, frame {number}, {x:g}{' ms' if course.has_times else ''}: {y:.3f} ml"
+            label = f"{name}, frame {number}, {ms_text(x)}{' ms' if course.has_times else ''}: {y:.3f} ml"
             parts.append(f'<rect x="{float(across) - 2:.1f}" y="{float(down) - 2:.1f}" width="4" height="4" ')
             parts.append(f'fill="{color}"><title>{escape(label)}</title></rect>')
     parts += [
         f'<text x="{LEFT - 6}" y="{TOP + 8}" text-anchor="end">{highest:.4g}</text>',
         f'<text x="{LEFT - 6}" y="{BASE}" text-anchor="end">0 ml</text>',
-        f'<text x="{LEFT}" y="{BASE + 16}">{x_of[0]:g}</text>',
-        f'<text x="{WIDTH - RIGHT}" y="{BASE + 16}" text-anchor="end">{x_of[-1]:g}</text>',
+        f'<text x="{LEFT}" y="{BASE + 16}">{ms_text(x_of[0])}</text>',
+        f'<text x="{WIDTH - RIGHT}" y="{BASE + 16}" text-anchor="end">{ms_text(x_of[-1])}</text>',
         f'<text x="{(LEFT + WIDTH) // 2}" y="{BASE + 34}" text-anchor="middle">{escape(course.axis)}</text>',
         "</svg>",
     ]

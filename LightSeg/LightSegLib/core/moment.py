@@ -30,6 +30,11 @@ def frame_name(series: str, moment: Moment) -> str:
     return f"{series}_frame{moment.number:0{max(3, len(str(moment.count)))}d}"
 
 
+def ms_text(ms: float) -> str:
+    """Return a time in ms as text, with all its digits up to the third decimal and never with an exponent."""
+    return f"{ms:.3f}".rstrip("0").rstrip(".")
+
+
 def moments(count: int, ms: list[float] | None = None, kind: str = TIME) -> tuple[Moment, ...]:
     """Return the moments of `count` frames; of times that do not increase none is stated."""
     increasing = ms is not None and len(ms) == count and all(a < b for a, b in zip(ms, ms[1:], strict=False))

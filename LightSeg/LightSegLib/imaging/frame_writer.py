@@ -17,7 +17,7 @@ import numpy as np
 from ..core.atomic_io import atomic_write
 from ..core.errors import OutputError
 from ..core.i18n import tr as _
-from ..core.moment import TRIGGER, Moment
+from ..core.moment import TRIGGER, Moment, ms_text
 from .geometry import Geometry
 from .label_files import LEVEL, nifti_header, nrrd_header
 from .write_check import check_ends_with
@@ -86,5 +86,5 @@ def _list_axis(moments: Sequence[Moment]) -> tuple[str, str, list[str], str]:
     """Return name and unit of the axis of frames, the values along it, and the class of Slicer's nodes."""
     known = all(moment.ms is not None for moment in moments)
     name = "frame" if not known else "trigger time" if moments[0].kind == TRIGGER else "time"
-    values = [f"{moment.ms:g}" if known else str(moment.number) for moment in moments]
+    values = [str(moment.number) if moment.ms is None or not known else ms_text(moment.ms) for moment in moments]
     return name, "ms" if known else "", values, "vtkMRMLLabelMapVolumeNode"

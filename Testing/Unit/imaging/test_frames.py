@@ -13,8 +13,9 @@ import pytest
 from dicom_series import SHAPE, image, multiframe, noise, slices, write
 from LightSegLib.core.errors import InputError
 from LightSegLib.core.leftovers import FOLDER
-from LightSegLib.core.moment import TRIGGER
-from LightSegLib.imaging.geometry import triple
+from LightSegLib.core.moment import TRIGGER, moments
+from LightSegLib.imaging.frame_writer import write_label_frames
+from LightSegLib.imaging.geometry import Geometry, triple
 from LightSegLib.imaging.readers import frame_moments, open_frames, read_frame, read_volume
 from pydicom.dataset import Dataset
 
@@ -120,6 +121,14 @@ def test_slicer_itself_writes_what_is_read(tmp_path: Path) -> None:
     storage.SetFileName(str(tmp_path / "slicer.seq.nrrd"))
     assert storage.WriteData(sequence)
     check_frames(tmp_path / "slicer.seq.nrrd", [0, 40, 80, 120, 160])
+
+
+def test_frames_late_in_a_long_series_are_written_with_times_of_their_own(tmp_path: Path) -> None:
+    ms = [1234567.0, 1234569.0, 1300001.25]
+    labels = np.ones((2, 3, 4), np.uint8)
+    frames = [(labels * number, Geometry(labels.shape, (1.0, 1.0, 1.0))) for number in (1, 2, 3)]
+    write_label_frames(tmp_path / "a.seq.nrrd", frames, moments(3, ms), np.uint8)
+    assert [one.ms for one in frame_moments(tmp_path / "a.seq.nrrd")] == ms
 
 
 def test_memory_is_that_of_one_frame(tmp_path: Path) -> None:
