@@ -119,6 +119,13 @@ def test_what_is_not_offered_is_named_with_the_reason_where_one_looks_for_it(win
     assert window.models.card is chosen and window.ui.modelChooser.visible, "it cannot be chosen"
 
 
+def test_a_quality_that_one_looks_for_is_the_one_that_a_click_chooses(window):
+    window.ui.changeButton.click()
+    window.ui.modelSearch.setText("whole body ct fastest")
+    click_row(window, "TotalSegmentator", "Whole body, 117 structures (CT)")
+    assert window.models.card.id == "total-ct-fastest"
+
+
 @pytest.mark.parametrize(("machine", "quality"), [(False, "fast"), (True, "normal")], indirect=["machine"])
 def test_fast_is_proposed_first_where_there_is_no_gpu(machine, quality):
     window = machine

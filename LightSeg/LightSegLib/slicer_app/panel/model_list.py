@@ -57,6 +57,7 @@ class ModelList:
         self._rows: dict[str, Row] = {}  # by the ids of their models
         self._others: dict[NotOffered, Any] = {}  # with their items
         self._toggled: set[str] = set()  # groups that the user has unfolded, or folded if they are of no family
+        self._found: set[str] = set()  # ids of the models that fit the search
         self._current = ""
         self._gpu = may_have_gpu()
         self._tree.header().setStretchLastSection(False)
@@ -86,7 +87,6 @@ class ModelList:
                 row = Row(task, qt.QTreeWidgetItem(["", ""]))
                 group.addChild(row.item)
                 self._rows |= {card.id: row for card in task}
-                self._describe(row)
         self._addOthers()
         self._tree.blockSignals(blocked)
         self._onSearch()
@@ -152,9 +152,10 @@ class ModelList:
         row.item.setToolTip(1, f"{stateText(model)}\n{mark}" if model.unverified else stateText(model))
 
     def _of_click(self, row: Row) -> Card:
-        """Return the model that a click on a row chooses: the one that is chosen, else the proposed one."""
+        """Return the model that a click on a row chooses: the chosen one, else one to propose of those found."""
         current = (card for card in row.task if card.id == self._current)
-        return next(current, None) or proposed(row.task, self._gpu)
+        found = [card for card in row.task if card.id in self._found]
+        return next(current, None) or proposed(found or row.task, self._gpu)
 
     def _title(self, row: Row) -> str:
         """Return the title of a row, and in a second line the structures for which the search has found it."""
@@ -168,12 +169,12 @@ class ModelList:
         words = self._ui.modelSearch.text
         if words:
             self._searching()
-        found = {card.id for card in search([model.card for model in self._models.values()], words)}
+        self._found = {card.id for card in search([model.card for model in self._models.values()], words)}
         blocked = self._tree.blockSignals(True)
         for row in {id(row): row for row in self._rows.values()}.values():
-            row.item.setHidden(not any(card.id in found for card in row.task))
+            row.item.setHidden(self._found.isdisjoint(card.id for card in row.task))
             if not row.item.isHidden():
-                row.item.setText(0, self._title(row))
+                self._describe(row)
         others = set(search_not_offered(words))
         for model, item in self._others.items():
             item.setHidden(model not in others)
