@@ -23,6 +23,11 @@ def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
     return [card for _, card in sorted(ranked, key=lambda entry: entry[0])]
 
 
+def is_for(card: Card, modality: str) -> bool:
+    """Return whether a model is for images of a modality, or its title says that it takes them, too."""
+    return modality.casefold() == card.modality.casefold() or modality.casefold() in split_words(card.title)
+
+
 def found_structures(card: Card, words: str | Sequence[str]) -> list[str]:
     """Return the names of a model's structures in which most of the words are found, where not all of them are."""
     wanted = _wanted(words)

@@ -87,7 +87,9 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     models = command("models", "List the models, or those that fit all words.")
     models.add_argument("words", nargs="*", metavar="WORD", help="searched in title, structures, modality and family")
     models.add_argument("--family", default="", help="only the models of a family, such as totalsegmentator")
-    models.add_argument("--modality", type=str.casefold, default="", help="only for such images: CT, MR, ...")
+    models.add_argument(
+        "--modality", type=str.casefold, default="", help="only models that take such images: CT, MR, ..."
+    )
     models.add_argument(
         "--search", action="append", default=[], metavar="WORDS", help="as WORD, such as iliopsoas or 'Left kidney'"
     )
@@ -266,7 +268,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         "--out", type=_path, metavar="CSV", help="table (default: evaluation.csv beside the predictions)"
     )
     evaluate.add_argument("--overwrite", action="store_true", help="replace CSV if it exists already")
-    evaluate.add_argument("--model", help="model whose label names are shown")
+    evaluate.add_argument("--model", help="model whose label names are shown where the files have none")
 
     benchmark = command("benchmark", "Measure speed and memory of a model on this machine.")
     benchmark.add_argument("--model", default="hippocampus-mr-lightmedseg", help="model id (default: %(default)s)")

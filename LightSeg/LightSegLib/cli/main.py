@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..catalog.lookup import find_card
+from ..catalog.sides import possible_labels
 from ..core.errors import InputError, LightSegError, OutputError
 from ..core.i18n import tr as _
 from ..core.plain_text import without_secrets
@@ -283,7 +284,14 @@ def _preview(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     """Run `lightseg evaluate`."""
     from ..core.atomic_io import write_table
-    from ..evaluation.metrics import MEASURES, Row, evaluate_folders, summarize, without_prediction
+    from ..evaluation.metrics import (
+        MEASURES,
+        Row,
+        evaluate_folders,
+        nothing_in_common,
+        summarize,
+        without_prediction,
+    )
     from ..imaging.writers import check_output
 
     silence_itk()
@@ -293,7 +301,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if folder.is_dir():  # a missing one is reported as such below
         check_output(out, (".csv",))
         check_free(out, arguments.overwrite)
-    names = {label.value: label.name for label in find_card(arguments.model).labels} if arguments.model else None
+    card = find_card(arguments.model) if arguments.model else None
+    names = None if card is None else {label.value: label.name for label in (*card.labels, *possible_labels(card))}
     rows = evaluate_folders(arguments.predictions, arguments.labels, names)
     if not rows:
         raise InputError(
@@ -301,7 +310,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         )
     header = Row.__annotations__
     check_free(out, arguments.overwrite)  # again: the comparison took its time
-    write_table([header, *([getattr(row, name) for name in header] for row in rows)], out)
+    write_table([header, *([_rounded(getattr(row, name)) for name in header] for row in rows)], out)
     lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
     lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]
     for summary in summarize(rows):
@@ -311,7 +320,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     say(table(lines))
     if left_out := without_prediction(arguments.predictions, arguments.labels):
         say(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
+    if nothing_in_common(rows):
+        say("lightseg: the files have no label in common; they may be of different models.", file=sys.stderr)
     say(f"{out} written")
+
+
+def _rounded(value: object) -> object:
+    """Return a number with seven digits, more than any of them means, and anything else as it is."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from ..catalog.families import NotOffered, not_offered
 from ..catalog.lookup import all_cards, bad_cards
 from ..catalog.needed import own_size
 from ..catalog.offers import without_parts
-from ..catalog.search import found_structures, search, search_not_offered
+from ..catalog.search import found_structures, is_for, search, search_not_offered
 from ..core.errors import InputError
 from ..core.i18n import joined
 from ..core.i18n import tr as _
@@ -31,7 +31,7 @@ def list_models(arguments: argparse.Namespace) -> None:
     words = [*arguments.words, *arguments.search]
     everything = all_cards()
     cards = search(_of_family(everything, arguments.family), words)
-    cards = [card for card in cards if arguments.modality in ("", card.modality.casefold())]
+    cards = [card for card in cards if not arguments.modality or is_for(card, arguments.modality)]
     filtered = bool(words or arguments.family or arguments.modality)
     bad = {} if filtered else bad_cards()
     others = _not_offered(words, arguments)

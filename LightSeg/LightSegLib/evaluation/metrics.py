@@ -68,7 +68,7 @@ def evaluate_folders(
     """Compare every label map in `predictions` with the file of the same case name in `labels`.
 
     Label maps may be DICOM segmentations or structures (RTSTRUCT). Both may also be single files. Expert files without
-    a prediction are not compared.
+    a prediction are not compared. Names are those of the files, the prediction's first, else those of `label_names`.
 
     Raises:
         InputError: for a missing folder or partner, and for grids or voxels that do not compare.
@@ -94,7 +94,7 @@ def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping
         InputError: if they do not compare.
     """
     pair = read_label_pair(prediction, label)
-    return compare_labels(case, pair.first, pair.second, pair.geometry, label_names or pair.names)
+    return compare_labels(case, pair.first, pair.second, pair.geometry, {**label_names, **pair.names})
 
 
 def compare_labels(
@@ -112,6 +112,12 @@ def compare_labels(
         name = label_names.get(value, f"label {value}")
         rows.append(Row(case, value, name, dice(a, b), surface, hd95, expert_volume, volume - expert_volume))
     return rows
+
+
+def nothing_in_common(rows: Sequence[Row]) -> bool:
+    """Return whether predictions and experts have labels, but not one case has the same label on both sides."""
+    sides = {(row.volume_ml > 0, row.volume_ml + row.volume_difference_ml > 0) for row in rows}
+    return sides == {(True, False), (False, True)}
 
 
 def summarize(rows: Sequence[Row]) -> list[Summary]:
@@ -232,6 +238,9 @@ def case_name(path: Path) -> str:
 
 def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     """Return case, prediction and label file of every case that has both."""
+    for path in (predictions, labels):
+        if not path.exists():
+            raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
     if predictions.is_file() and labels.is_file():
         return [(case_name(predictions), predictions, labels)]
     for file, folder in ((predictions, labels), (labels, predictions)):

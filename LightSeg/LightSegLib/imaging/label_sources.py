@@ -16,6 +16,7 @@ from .dicom_segmentation_reader import LABEL_MAP, SEGMENTATION, read_dicom_segme
 from .dicom_structures import STRUCTURE_SET, Structures, read_structures
 from .geometry import Geometry
 from .label_planes import LabelPlanes
+from .nrrd import nrrd_segment_names
 from .readers import read_labels
 from .roi import RegionOfInterest
 from .volume import check_labels
@@ -41,9 +42,7 @@ def read_label_pair(first: Path, second: Path) -> LabelPair:
         InputError: for files that are not labels or not of one grid.
     """
     one, other = _read(first), _read(second)
-    names = {
-        value: name for found in (other, one) if not isinstance(found, tuple) for value, name in found.names.items()
-    }
+    names = _names(second, other) | _names(first, one)
     if isinstance(one, tuple) and isinstance(other, tuple):
         if not one[1].matches(other[1]):
             raise InputError(
@@ -112,6 +111,13 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry] | LabelPlanes | Structures:
     voxels, geometry = read_labels(path)
     check_labels(voxels, path.name)
     return voxels, geometry
+
+
+def _names(path: Path, found: tuple[np.ndarray, Geometry] | LabelPlanes | Structures) -> dict[int, str]:
+    """Return the names that a file, of which these labels were read, gives their values."""
+    if not isinstance(found, tuple):
+        return dict(found.names)
+    return nrrd_segment_names(path) if path.name.lower().endswith((".nrrd", ".nhdr")) else {}
 
 
 def _kind(path: Path) -> str:

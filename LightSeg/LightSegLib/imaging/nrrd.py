@@ -23,6 +23,7 @@ from .geometry import FARTHEST, Geometry
 from .headers import check_spacing, converted, finite, not_scalar, whole
 from .nrrd_times import nrrd_moments
 from .packed import BZIP2, GZIP, RAW
+from .segmentation_file import segment_names
 
 MAGIC = re.compile(rb"NRRD000[1-5]\r?$")
 PACKINGS = {"raw": RAW, "gzip": GZIP, "gz": GZIP, "bzip2": BZIP2, "bz2": BZIP2}
@@ -97,6 +98,16 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, Nrrd]:
     lengths, spatial = _axes(header)
     geometry = _geometry(header, tuple(lengths[axis] for axis in spatial))
     return _voxels(path, header, start).reshape(geometry.shape), geometry, header
+
+
+def nrrd_segment_names(path: Path) -> dict[int, str]:
+    """Return the names that 3D Slicer's file of a segmentation gives its label values; only the header is read.
+
+    Raises:
+        InputError: for what is not an NRRD header.
+        OSError: if the file cannot be read or written.
+    """
+    return segment_names(_parsed(path.name, read_header(path)[0]).pairs)
 
 
 def nrrd_frames(path: Path) -> FrameLayout | None:

@@ -39,6 +39,18 @@ def on_reference(voxels: np.ndarray, geometry: Geometry, pairs: Mapping[str, str
     return padded, replace(geometry, shape=padded.shape, origin=triple(origin))
 
 
+def segment_names(pairs: Mapping[str, str]) -> dict[int, str]:
+    """Return the names of the label values that a header describes."""
+    values = {
+        key.removesuffix("_LabelValue"): whole(value) for key, value in pairs.items() if key.endswith("_LabelValue")
+    }
+    return {
+        value: name
+        for segment, value in values.items()
+        if value is not None and (name := pairs.get(f"{segment}_Name", ""))
+    }
+
+
 def _reference_size(parameters: str) -> np.ndarray | None:
     """Voxels along i, j and k of the reference: 16 numbers of its matrix, then the first and last along each axis."""
     text = parameters.partition(REFERENCE)[2].partition("|")[0]

@@ -20,6 +20,8 @@ LARGEST_LABEL = 32767
 LARGEST_VALUE, SMALLEST_RANGE = 1e37, 1e-30  # beyond which numbers of float32 and their squares are 0 or infinite
 FEW_VALUES = 16
 SAMPLED = 4096  # voxels that are looked at before all
+SLICES = 16  # that are looked at for whether neighbors are alike
+ALIKE = 0.25  # share of such neighbors: 0.86 and more in label maps of 54 to 104 structures, up to 0.16 in images
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def check_labels(voxels: np.ndarray, name: str) -> None:
     """Check that an array is a label map.
 
     Raises:
-        InputError: for NaN, fractional or negative voxels and values above 32767.
+        InputError: for NaN, fractional or negative voxels, values above 32767, and gray values of an image.
     """
     if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.round(voxels)):
         raise InputError(
@@ -170,3 +172,19 @@ def check_labels(voxels: np.ndarray, name: str) -> None:
                 "Choose the file with the labels."
             ).format(name=name, largest=LARGEST_LABEL)
         )
+    if _alike(voxels) < ALIKE and not few_values(voxels):
+        raise InputError(_("{name} is an image, not a label map. Choose the file with the labels.").format(name=name))
+
+
+def _alike(voxels: np.ndarray) -> float:
+    """Return the share of labeled neighbors within slices, [k, j, i], that have one value, along the better axis.
+
+    Labels are pieces of many voxels, however many there are; gray values are not.
+    """
+    slices = voxels[:: max(1, len(voxels) // SLICES)]
+    shares = []
+    for one, other in ((slices[:, 1:], slices[:, :-1]), (slices[:, :, 1:], slices[:, :, :-1])):
+        labeled = (one != 0) & (other != 0)
+        if count := np.count_nonzero(labeled):
+            shares.append(np.count_nonzero((one == other) & labeled) / count)
+    return max(shares, default=1.0)

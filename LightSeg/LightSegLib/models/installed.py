@@ -27,8 +27,12 @@ def installed_models(folder: str | Path | None = None) -> list[tuple[Card, Path]
         folder: of the program or of its weights; by default where the program itself looks.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are none, or the folder does not exist.
     """
+    if folder is not None and not Path(folder).is_dir():
+        raise InputError(
+            _("The folder {folder} does not exist. Check the path and the spelling.").format(folder=folder)
+        )
     places = _usual_places() if folder is None else [Path(folder), Path(folder) / RESULTS]
     for place in places:
         if found := list(_models_in(place)):

@@ -365,7 +365,7 @@ class WeightStore:
                     "The license of {model} forbids commercial use and must be accepted once: "
                     "{license} If you agree, repeat the command with --accept-license (in Python: "
                     "accept_license=True)."
-                ).format(model=card.title, license=card.license)
+                ).format(model=card.title, license=f"{card.license.rstrip('.')}.")
             )
 
     def _check_downloadable(self, card: Card, sources: list[Source]) -> None:

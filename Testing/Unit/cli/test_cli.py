@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,6 +72,14 @@ def test_a_family_is_listed_without_the_parts_of_its_models(run: Run) -> None:
     assert "lightseg verify" in out and "Not offered: heartchambers_highres, appendicular_bones, " in out
     code, out, _ = run("models", "--family", "Total Segmentator", "--all")
     assert code == 0 and "  total-ct-organs " in out
+
+
+def test_a_modality_finds_models_whose_titles_say_that_they_take_it_too(run: Run) -> None:
+    for modality in ("CT", "mr"):
+        code, out, _ = run("models", "--modality", modality, "--json")
+        ids = {model["id"] for model in json.loads(out)}
+        assert code == 0 and {"mrsegmentator", "siam-head"} <= ids
+        assert ("total-ct" in ids, "total-mr" in ids) == (modality == "CT", modality == "mr")
 
 
 def test_a_structure_is_found_with_the_models_that_have_it(run: Run) -> None:
@@ -346,6 +355,23 @@ def test_evaluate_replaces_no_table_unless_asked(run: Run, write_image: Callable
         assert table.read_text(encoding="utf-8") == "an older table"
         assert run("evaluate", mine, expert, *words, "--overwrite")[0] == 0
         assert table.read_text(encoding="utf-8").startswith("case,label,name,dice")
+
+
+def test_evaluate_names_sides_rounds_and_says_where_nothing_is_common(
+    run: Run, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    mine, expert = np.zeros((2, 12, 12, 12), np.uint8)
+    mine[2:6, 2:6, 2:6], expert[2:6, 2:6, 2:7] = 3, 1
+    spacing = {"spacing": (0.7, 0.7, 1.1)}
+    files = [write_image(f"{name}.nii.gz", v, **spacing) for name, v in (("mine", mine), ("expert", expert))]
+    code, out, notice = run("evaluate", *files, "--model", "hippocampus-mr-lightmedseg")
+    assert code == 0 and "Left " in out and "Anterior hippocampus" in out and "label 3" not in out
+    assert "no label in common; they may be of different models" in notice
+    text = (tmp_path / "evaluation.csv").read_text(encoding="utf-8")
+    assert max(len(number) for number in re.findall(r"\d+\.\d+", text)) <= 9
+    assert "no label" not in run("evaluate", files[0], files[0], "--overwrite")[2]
+    write_image("nothing.nii.gz", np.zeros_like(mine), **spacing)
+    assert "no label" not in run("evaluate", tmp_path / "nothing.nii.gz", files[0], "--overwrite")[2]
 
 
 def test_evaluate_wants_two_files_or_two_folders(run: Run, write_image: Callable[..., Path]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from LightSegLib.core.errors import InputError
 from LightSegLib.evaluation.metrics import dice, evaluate_folders, summarize, surface_agreement, surface_area
 
@@ -180,11 +181,37 @@ def test_files_that_do_not_compare_are_refused(
         other = write_image(f"{name}.nii.gz", voxels, **geometry)
         with pytest.raises(InputError, match=words):
             evaluate_folders(other, labels / "a.nii.gz")
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         evaluate_folders(predictions / "nowhere", labels)
+    with pytest.raises(InputError, match=r"missing\.nii\.gz does not exist"):
+        evaluate_folders(predictions / "b.nrrd", labels / "missing.nii.gz")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="does not contain images"):
         evaluate_folders(predictions, tmp_path / "empty")
+
+
+def test_an_image_is_not_a_label_map(write_image: Callable[..., Path]) -> None:
+    """Whichever of the two it is; many labels, high values and thin structures do not make an image of a label map."""
+    noise = np.random.default_rng(0).normal(120, 20, (24, 24, 24)).clip(0, 255)
+    image = write_image("image.nii.gz", noise.astype(np.uint8))
+    numbers = np.arange(12**3).reshape(12, 12, 12) * 18  # pieces of two voxels along each axis
+    many = write_image("many.nii.gz", numbers.repeat(2, 0).repeat(2, 1).repeat(2, 2).astype(np.uint16))
+    for pair in ((image, many), (many, image)):
+        with pytest.raises(InputError, match=r"image\.nii\.gz is an image, not a label map\. Choose"):
+            evaluate_folders(*pair)
+    some = np.random.default_rng(0).integers(0, 16, (24, 24, 24)).astype(np.uint8)
+    assert len(evaluate_folders(write_image("some.nii.gz", some), write_image("same.nii.gz", some))) == 15
+
+
+def test_names_of_files_come_before_those_of_a_model(folders: tuple[Path, Path]) -> None:
+    labels = sitk.ReadImage(str(folders[0] / "a.seg.nrrd"))
+    for key, text in {"Segment0_ID": "Segment_2", "Segment0_Name": "Liver", "Segment0_LabelValue": "2"}.items():
+        labels.SetMetaData(key, text)
+    sitk.WriteImage(labels, str(folders[0] / "a.seg.nrrd"))
+    rows = evaluate_folders(folders[0] / "a.seg.nrrd", folders[1] / "a.nii.gz", {1: "Spleen", 2: "Other"})
+    assert [row.name for row in rows] == ["Spleen", "Liver"]
+    rows = evaluate_folders(folders[1] / "a.nii.gz", folders[0] / "a.seg.nrrd")
+    assert [row.name for row in rows] == ["label 1", "Liver"]
 
 
 def test_an_expert_agrees_with_himself(shared_data: Path) -> None:

@@ -102,6 +102,8 @@ def test_no_installation_is_said(cards: list[Card], tmp_path: Path, capfd: pytes
     assert main(["weights", "add", "--from-totalsegmentator"]) == 2
     err = capfd.readouterr().err
     assert str(tmp_path / "home" / ".totalsegmentator" / "nnunet" / "results") in err and "Name the folder" in err
+    assert main(["weights", "add", "--from-totalsegmentator", str(tmp_path / "nope")]) == 2
+    assert "nope does not exist. Check" in capfd.readouterr().err
     assert main(["weights", "add", "--from-totalsegmentator", str(tmp_path), "liver-ct"]) == 2
     assert "Leave out liver-ct" in capfd.readouterr().err
 

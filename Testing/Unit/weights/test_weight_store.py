@@ -214,7 +214,7 @@ def test_a_license_is_shown_and_accepted_once(server: Server, store: WeightStore
     file.write_bytes(CONTENT)
     strict = replace(card, non_commercial=True, license="CC-BY-NC-4.0")
     for get_file in (store.ensure, lambda card: store.add_file(card, file)):
-        with pytest.raises(InputError, match=r"forbids commercial use.*CC-BY-NC-4.0.*--accept-license"):
+        with pytest.raises(InputError, match=r"forbids commercial use.*CC-BY-NC-4.0\. If you agree.*--accept-license"):
             get_file(strict)
     assert server.asked == [] and not store.folder.exists()
 
