@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULT = (400, 720)  # pixels: a panel as it is beside the views
-CATALOGUE = (400, 640)
+CATALOG = (400, 640)
 OF_PARTS = "total-ct"
 
 
@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
     _save(grab_panel((400, 640)), folder / "window-models.png")
     window.ui.moreButton.click()
     window.ui.changeButton.click()
-    _show_catalogue(window, folder)
+    _show_catalog(window, folder)
     _segment(window)
     _save(grab_panel(RESULT), folder / "window-result.png")
     window.ui.show3DButton.click()
@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
     close_module()
 
 
-def _show_catalogue(window: object, folder: Path) -> None:
+def _show_catalog(window: object, folder: Path) -> None:
     """The full list, and what a structure has found; structures to tick, and a model of several parts."""
     from user_actions import grab_panel
 
@@ -54,9 +54,9 @@ def _show_catalogue(window: object, folder: Path) -> None:
     ui.changeButton.click()
     ui.modelTree.topLevelItem(0).setExpanded(False)
     ui.modelTree.scrollToBottom()
-    everything = grab_panel(CATALOGUE)
+    everything = grab_panel(CATALOG)
     ui.modelSearch.setText("iliopsoas")
-    _save(_beside(everything, grab_panel(CATALOGUE)), folder / "window-catalogue.png")
+    _save(_beside(everything, grab_panel(CATALOG)), folder / "window-catalog.png")
     ui.changeButton.click()
     window.logic.getParameterNode().modelId = OF_PARTS
     ui.structuresButton.click()
@@ -64,13 +64,13 @@ def _show_catalogue(window: object, folder: Path) -> None:
     ui.structureSearch.setText("kidney")
     ui.allStructuresButton.click()
     ui.modelSection.collapsed = ui.inputsSection.collapsed = True
-    ticked = grab_panel(CATALOGUE)
+    ticked = grab_panel(CATALOG)
     ui.modelSection.collapsed = ui.inputsSection.collapsed = False
     ui.allStructuresButton.click()
     ui.structuresButton.click()
     ui.moreButton.click()
     ui.modelDetails.find("Parts")
-    _save(_beside(ticked, grab_panel(CATALOGUE)), folder / "window-structures.png")
+    _save(_beside(ticked, grab_panel(CATALOG)), folder / "window-structures.png")
     ui.moreButton.click()
     window.logic.getParameterNode().modelId = chosen
 

@@ -104,13 +104,13 @@ class TotalSegmentator:
 
     def __init__(self, peer: Peer, weights: Path, models: Path) -> None:
         self._peer, self._weights, self._models = peer, weights, models
-        self._made: dict[str, Path] = {}  # for which image, by the catalogue's id
+        self._made: dict[str, Path] = {}  # for which image, by the catalog's id
 
     def make(self, identifier: str, sample: Path, small: Sequence[str] = (), **changes: Any) -> Card:
-        """Return a card of the catalogue whose weights are random, for both programs; so are those that it needs.
+        """Return a card of the catalog whose weights are random, for both programs; so are those that it needs.
 
         Args:
-            identifier: of the catalogue's card; the result has another.
+            identifier: of the catalog's card; the result has another.
             sample: an image in which every label occurs.
             small: labels that are in small parts of it.
             changes: to the configuration of the plans.
@@ -146,7 +146,7 @@ class TotalSegmentator:
         changes = (MR if card.modality == "MR" else {}) | changes
         sample, small = image
         written = write_random_model(self._weights, known, read_volume(sample), small, seed=number, **changes)
-        assert written == model, "the catalogue has another folder than the program"
+        assert written == model, "the catalog has another folder than the program"
         checkpoint = read_results(model, []).checkpoint
         file = folder / "weights.pt"
         write_slim(checkpoint, file)

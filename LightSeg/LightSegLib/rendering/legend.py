@@ -72,8 +72,9 @@ def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: i
         picture.paste(entry.color, (0, y - size // 2, size, y + size // 2))
         for place, text in enumerate(name):
             write(picture, text, (INDENT, y + line * place), Style(size, TEXT))
+        middle = (columns - len(entry.volumes)) / 2  # what is of no side is between the columns
         for column, volume in enumerate(reversed(entry.volumes)):
-            edge = width - NUMBER * column
+            edge = width - round(NUMBER * (column + middle))
             write(picture, f"{volume:.2f}", (edge, y), Style(size, BRIGHT), align="right")
         y += line * len(name)
     return picture

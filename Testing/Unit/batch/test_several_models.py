@@ -80,8 +80,8 @@ def test_what_cannot_be_done_is_said_before_the_first_case(models: None, tmp_pat
     cohort = write_cohort(tmp_path / "cohort", cases=1)
     with pytest.raises(InputError, match="named twice"):
         folders_of(["bright", "bright"], tmp_path)
-    with pytest.raises(UnknownModelError, match="brigth"):
-        segment_with_models(cohort, ["two", "brigth"], tmp_path / "out")
+    with pytest.raises(UnknownModelError, match="brght"):
+        segment_with_models(cohort, ["two", "brght"], tmp_path / "out")
     with pytest.raises(InputError, match="is the input folder"):
         segment_with_models(cohort, ["two", "bright"], cohort)
     (tmp_path / "out").mkdir()
