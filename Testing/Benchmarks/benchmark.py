@@ -1,7 +1,8 @@
 """`make benchmark`: LightSeg's speed and memory on this machine, beside published figures, other programs, targets.
 
 Each measurement runs in a process of its own, so that its peak memory is its own. The other programs, nnU-Net and
-MONAI, are run by the Python that LIGHTSEG_PEERS names (default: the one in .venv-peers); without it their rows say so.
+MONAI, are run by the Python that LIGHTSEG_PEERS names (default: the one in .venv-peers), TotalSegmentator by that in
+.venv-totalsegmentator; without them their rows say so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from in_process import BUNDLED, SAMPLE
 from measure import MEMORY_MEASURE, Cost, run
 from report import GIGABYTE, HERE, Report, how, sizes, words
+from whole_program import totalsegmentator
 
 PEERS = Path(os.environ.get("LIGHTSEG_PEERS") or HERE.parents[1] / ".venv-peers" / "bin" / "python").absolute()
 CT = (115, 256, 256), (1.5, 1.5, 2.5)  # voxels k, j, i and mm i, j, k
@@ -252,7 +254,10 @@ def responsiveness(report: Report) -> None:
         report.claim(what, found[name], target, " ms")
 
 
-PARTS = {work.__name__: work for work in (networks, bundled, responsiveness, batch, nnunet, memory, monai, linear)}
+PARTS = {
+    work.__name__: work
+    for work in (networks, bundled, responsiveness, batch, nnunet, totalsegmentator, memory, monai, linear)
+}
 
 
 def main() -> None:
