@@ -1,4 +1,4 @@
-"""LightSeg beside TotalSegmentator's own program, file to file: catalogue cards with random weights, for both."""
+"""LightSeg beside TotalSegmentator's own program, file to file: catalog cards with random weights, for both."""
 
 from __future__ import annotations
 
