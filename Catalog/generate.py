@@ -1,7 +1,7 @@
 """Make the families' files of the library from the facts: `LightSeg/LightSegLib/catalog/families/*.json`.
 
 python Catalog/generate.py            writes them
-python Catalog/generate.py --check    says whether they are what the facts give
+python Catalog/generate.py --check    report whether they agree with the facts
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OURS = ("title", "description")  # which every model needs, and no source has
 def main(arguments: list[str]) -> int:
     """Write or check the files; return 1 where they are not what the facts give."""
     parser = argparse.ArgumentParser(description="Make the families' files of the library from the facts.")
-    parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
+    parser.add_argument("--check", action="store_true", help="write nothing, report what differs")
     check = parser.parse_args(arguments).check
     texts = {path.name: text_of(path) for path in sorted(FACTS.glob("*.json"))}
     there = {path.name: path.read_text(encoding="utf-8") for path in FAMILIES.glob("*.json")}

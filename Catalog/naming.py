@@ -19,7 +19,7 @@ WORDS = {
     "tarsal": "tarsal bones",
     "trunc": "trunk",
 }
-NAMES = {  # where no rule gives what is said
+NAMES = {  # where no rule gives the usual name
     "Anomalies": "Anomalies",
     "BAT": "Brown adipose tissue",
     "CSF": "Cerebrospinal fluid",
@@ -67,7 +67,7 @@ NAMES = {  # where no rule gives what is said
 
 
 def readable(name: str) -> str:
-    """Return the name of a structure as people say it."""
+    """Return the usual English name of a structure."""
     if name in NAMES:
         return NAMES[name]
     words = [word for word in re.split(r"[_\s]+", name) if word]
@@ -75,7 +75,7 @@ def readable(name: str) -> str:
         words[-1] = f"(FDI {match[1]})"
     sides = [word.lower() for word in words if word.lower() in SIDES]
     others = [word for word in words if word.lower() not in SIDES]
-    if others[0] in ("lower", "upper") or len(sides) != 1:  # teeth have their sides where dentists say them
+    if others[0] in ("lower", "upper") or len(sides) != 1:  # the names of teeth have their sides in the middle
         return _sentence([word if word in others else word.lower() for word in words])
     (side,) = sides
     if others[0] == "lung" and others[-1] == "lobe":

@@ -100,7 +100,7 @@ def failed(case: Case, batch: Batch, error: str, **facts: object) -> Row:
 
 
 def over_time(case: Case) -> dict[str, Any]:
-    """Return the fields of a row that say which frame of a series over time it is; none for another case."""
+    """Return the fields of a row that identify the frame of a series over time; none for another case."""
     if (moment := case.moment) is None:
         return {}
     kind = "" if moment.ms is None else moment.kind

@@ -67,7 +67,7 @@ SHORT_FORMS |= {
     "buccalmucosa": "buccal mucosa",
 }
 UNIMPORTANT = frozenset(("of", "the", "in", "and", "entire", "structure", "oar"))
-TOOTH_NUMBER = re.compile(r"fdi ?\d+", re.IGNORECASE)  # which the rest of the name says, too
+TOOTH_NUMBER = re.compile(r"fdi ?\d+", re.IGNORECASE)  # which repeats the rest of the name
 OMITTED = ("muscle", "gland", "bone", "bones")  # last words that are often left out: "parotid", "masseter"
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 

@@ -215,7 +215,7 @@ class OuterResampling:
     Attributes:
         spacing: mm along the i, j, k axes.
         whole_numbers: the resampled image is truncated to whole numbers.
-        default: whether it takes place unless an option says otherwise.
+        default: whether it takes place unless an option overrides it.
     """
 
     spacing: tuple[float, float, float]
@@ -381,7 +381,7 @@ class Card:
     `folder` is where the card was read from and not part of the JSON.
 
     Attributes:
-        network: its family; empty where only the weights say it (`metadata_in_weights`), or where there are `parts`.
+        network: its family; empty where only the weights state it (`metadata_in_weights`), or where there are `parts`.
         roi_mm: how large a region the model was made for, along i, j, k of its orientation; None for any size.
         assumptions: what the authors have not stated, one sentence each; such a model is "unverified".
         metadata_in_weights: the weights file carries preprocessing, inference and labels, which replace the card's.
@@ -393,7 +393,7 @@ class Card:
         parts: other models whose labels make up those of this one, which then has no network of its own; where two
             have a label at one voxel, the later one's counts.
         postprocessing: steps after the network, in their order.
-        kept: with `metadata_in_weights`, fields that stay the card's whatever the weights say.
+        kept: with `metadata_in_weights`, fields of the card that the weights do not replace.
         measured: time and memory of a run with these weights, as `Testing/Benchmarks/measure_cards.py` found them;
             None for a model that was never run with its weights.
         family: the collection that the model is of, for example "TotalSegmentator"; empty for a model of its own.

@@ -311,7 +311,7 @@ def _check_parts(fields: dict[str, Any], values: list[int]) -> None:
 
 
 def _check_steps(fields: dict[str, Any], values: list[int]) -> None:
-    """Check what the schema cannot say about the steps after the network.
+    """Check what the schema cannot express about the steps after the network.
 
     Raises:
         FieldError: for the first field that does not fit.

@@ -10,7 +10,7 @@ NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 def condensed(names: Iterable[str]) -> list[str]:
-    """Return names with both sides of a structure, and numbers, told together, each where its first one was.
+    """Return names with both sides of a structure, and numbers, joined, each in the place of its first one.
 
     Args:
         names: of structures, as cards have them: "Left rib 1", "Vertebra C7".

@@ -5,7 +5,7 @@ A file holds what its models share (`defaults`) and `cards` with what is their o
 - labels: names by which the authors know them, in the order of their values; null for a value without one
 - weights: `url`, `size`, `sha256`, `folder` and `folds` of an archive; left out where a model has `parts`
 
-and `names`, what people call a structure, where the authors' word is another. `not_offered` are models of the family
+and `names`, the usual name of a structure, where the authors use another. `not_offered` are models of the family
 that LightSeg does not have, with the reasons. The tests check every card as if a user had written it; when the program
 runs, they are taken as they are, for there are many.
 """

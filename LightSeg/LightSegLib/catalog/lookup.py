@@ -54,7 +54,7 @@ def _read(path: Path) -> Card:
     """
     try:
         found = path.stat()
-    except OSError:  # which the reader says in its words
+    except OSError:  # which the reader reports
         return read_card(path)
     return _read_once(path, found.st_ino, found.st_mtime_ns, found.st_size)
 

@@ -162,7 +162,7 @@ def check_part(card: Card, part: ModelPart, own: Card) -> None:
     if max(values) > len(part.labels):
         raise ModelError(
             _(
-                "The card of '{title}' does not say what label {value} of its part '{part}' becomes. "
+                "The card of '{title}' does not define what label {value} of its part '{part}' becomes. "
                 "Correct parts in this card."
             ).format(title=card.title, value=max(values), part=part.model)
         )

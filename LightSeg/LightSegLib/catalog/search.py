@@ -24,7 +24,7 @@ def search(cards: Sequence[Card], words: str | Sequence[str]) -> list[Card]:
 
 
 def is_for(card: Card, modality: str) -> bool:
-    """Return whether a model is for images of a modality, or its title says that it takes them, too."""
+    """Return whether a model is for images of a modality, or its title names that modality, too."""
     return modality.casefold() == card.modality.casefold() or modality.casefold() in split_words(card.title)
 
 

@@ -118,7 +118,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         "--orientation",
         type=_orientation,
         metavar="RAS",
-        help="turn the axes of images so before anything else, as the model's authors do (default: as its plans say)",
+        help="turn the axes of images so before anything else, as the model's authors do (default: as its plans state)",
     )
     imported.add_argument("--replace", action="store_true", help="replace an imported model of the same id")
 

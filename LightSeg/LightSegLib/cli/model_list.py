@@ -137,7 +137,7 @@ def _row(card: Card, store: WeightStore, known: dict[str, Card], words: Sequence
 
 
 def _time(card: Card) -> str:
-    """Return how long a run takes where it was measured, or else where its authors say it."""
+    """Return how long a run takes where it was measured, or else where its authors state it."""
     if card.measured is not None:
         return f"{card.measured.seconds:.0f} s"
     seconds = card.performance.get("published", {}).get("seconds")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..imaging.volume import Segmentation, Volume
 
 FLAGS = ("out", "statistics", "preview", "split")
-SPLIT_ENDING = ".nii.gz"  # of the files of single structures, where --out does not say it
+SPLIT_ENDING = ".nii.gz"  # of the files of single structures, where --out does not give one
 
 
 def check_outputs(arguments: argparse.Namespace, labels: Sequence[Label]) -> None:

@@ -86,7 +86,7 @@ class Shares:
     What is shown never goes back, whatever a job reports.
 
     Args:
-        progress: takes the reports; None for nobody.
+        progress: takes the reports; None for none.
         count: how many jobs there are.
     """
 

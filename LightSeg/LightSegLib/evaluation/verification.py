@@ -216,4 +216,4 @@ def _not_checked(card: Card, own_image: bool) -> Iterator[Message]:
     if not own_image:
         yield _("Images of patients: look at the result of one, 'lightseg segment' with --preview.")
     for sentence in card.assumptions:
-        yield _("The card says: {sentence}").format(sentence=sentence)
+        yield _("Stated in the card: {sentence}").format(sentence=sentence)

@@ -139,7 +139,7 @@ def _built(
 
 
 def _series_number(source: SourceImages) -> int:
-    """Return a number for the new series, by which people find it beside that of the images."""
+    """Return a number for the new series, which sorts it beside that of the images."""
     given = int(number(text(source.header, "SeriesNumber")) or 0)
     return min(SERIES_AFTER + max(0, given), LARGEST_NUMBER)
 
@@ -198,7 +198,7 @@ def _valid(header: Any) -> Any:
 
 
 def _refer(data: Any, references: tuple[Reference, ...]) -> None:
-    """Put the images that they stand for in the place of the stand-ins."""
+    """Replace the references to the placeholders by those to the images."""
     from pydicom.dataset import Dataset
 
     def item(reference: Reference) -> Any:

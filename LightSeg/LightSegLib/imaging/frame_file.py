@@ -31,7 +31,7 @@ UNPACKED = "frames.raw"
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """What a file says about its frames, without their voxels.
+    """What a file states about its frames, without their voxels.
 
     Attributes:
         kind: type of the numbers, with their order of bytes.

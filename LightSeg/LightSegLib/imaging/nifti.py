@@ -68,7 +68,7 @@ def read_nifti(path: Path) -> Image:
 
 
 def nifti_frames(path: Path) -> FrameLayout | None:
-    """Return what a file says about its frames over time, or None for an image of three dimensions.
+    """Return what a file states about its frames over time, or None for an image of three dimensions.
 
     Raises as `read_nifti`.
     """

@@ -111,7 +111,7 @@ def nrrd_segment_names(path: Path) -> dict[int, str]:
 
 
 def nrrd_frames(path: Path) -> FrameLayout | None:
-    """Return what a file says about its frames over time, or None for an image of three dimensions.
+    """Return what a file states about its frames over time, or None for an image of three dimensions.
 
     The frames are along an axis of the kind "time" or, as in Slicer's sequences, "list", before or after the spatial
     axes.

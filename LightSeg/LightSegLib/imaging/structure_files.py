@@ -67,7 +67,7 @@ def write_structure_files(
         folder: made where it is not there.
         ending: of the files, as of `write_segmentation`, with its dot.
         overwrite: replace files of these names.
-        reporter: is told of each file.
+        reporter: takes each file as a step.
 
     Raises:
         OutputError: with no file left behind, as `check_structure_files` and `write_segmentation`.

@@ -144,7 +144,7 @@ class CompositeModel:
 
         self.load(options, progress, canceled)
         parts = parts_of(self.card, options.structures)
-        volumes = [replace(volume, notices=()) for volume in volumes]  # which are told once for all parts
+        volumes = [replace(volume, notices=()) for volume in volumes]  # which are reported once for all parts
         merged = self._blank(volumes[0], options)
         self._facts = []
         notices: dict[Message, None] = {}
@@ -157,13 +157,13 @@ class CompositeModel:
             check_part(self.card, part, segmenter.card)  # as its weights state it
             del segmenter  # with its network, before the next is read
             merged.add(found, np.array((0, *part.labels), merged.labels.dtype))
-            told = found.provenance
-            self._facts.append({name: told[name] for name in NAMED})
-            shared = {name: told[name] for name in SAME} | {
-                "memory_estimate_mb": max(told["memory_estimate_mb"], shared.get("memory_estimate_mb", 0))
+            facts = found.provenance
+            self._facts.append({name: facts[name] for name in NAMED})
+            shared = {name: facts[name] for name in SAME} | {
+                "memory_estimate_mb": max(facts["memory_estimate_mb"], shared.get("memory_estimate_mb", 0))
             }
-            said = (nothing_found(), unverified_notice(own) if self.card.unverified else "")  # once for all parts
-            notices |= dict.fromkeys(notice for notice in told["notices"] if notice not in said)
+            of_all = (nothing_found(), unverified_notice(own) if self.card.unverified else "")  # once for all parts
+            notices |= dict.fromkeys(notice for notice in facts["notices"] if notice not in of_all)
         forms = dict.fromkeys(part["computed_in"] for part in self._facts)
         used = (slice(None),) * 3 if roi is None else roi.slices(volumes[0].geometry)
         confidence = merged.confidence

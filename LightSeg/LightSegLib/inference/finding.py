@@ -1,7 +1,7 @@
 """Where a model that was made for a region has to look in a larger image: another model's labels show the place.
 
 The other model segments a copy of the image that is as coarse as its own grid, which takes a fraction of the time; the
-image itself, if it resamples that as its card says, or needs other models.
+image itself, if it resamples that as its card asks, or needs other models.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def finish(card: Card, result: Segmentation, finder: Segmentation | None = None)
         steps = [step for step in steps if not step.reference]
         result.provenance["notices"].append(
             _(
-                "What lies too far from the structures around was not removed, "
+                "What is too far from the surrounding structures was not removed, "
                 "since they are looked for only without a region of interest."
             )
         )

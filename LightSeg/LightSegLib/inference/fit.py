@@ -1,4 +1,4 @@
-"""Whether volumes fit a model: what is refused, and what may spoil the result and is said."""
+"""Whether volumes fit a model: what is refused, and what gets a notice because it may spoil the result."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def import_model(
         folds: those of a results folder whose networks are averaged, by number, or "all" for the one trained on all
             cases; by default, as in nnU-Net, all that are numbered and finished.
         orientation: world directions of the axes i, j, k in which the network shall see images, as in "RAS", for a
-            model whose authors turn them before nnU-Net does its part; by default what its plans or card say.
+            model whose authors turn them before nnU-Net does its part; by default what its plans or card state.
 
     Raises:
         InputError: for anything else, for an id that is taken, for folds that are not there, and for an orientation
@@ -228,7 +228,7 @@ def _from_nnunet(
 
 
 def _turned(model: _Model, orientation: str) -> _Model:
-    """Return a model whose network sees images in an orientation, whatever its weights say at each use."""
+    """Return a model whose network sees images in an orientation, which its weights do not replace at each use."""
     card = model.card
     steps = dataclasses.replace(card.preprocessing, orientation=orientation)
     if model.plans is not None:

@@ -186,7 +186,7 @@ def known_models() -> Mapping[str, Table]:
     tables: dict[str, Table] = {}
     with torch.device("meta"):  # shapes without numbers
         for card in all_cards():
-            if not card.network:  # which its weights say
+            if not card.network:  # which its weights state
                 continue
             state = build(card.network, card.network_arguments).state_dict()
             tables[card.title] = {key: tuple(tensor.shape) for key, tensor in state.items()}

@@ -166,7 +166,7 @@ def complete(card: Card, checkpoint: Checkpoint) -> Card:
 
 
 def turned(steps: Preprocessing, orientation: str, plans: dict[str, Any]) -> Preprocessing:
-    """Return the preprocessing of plans for images in an orientation that somebody else states.
+    """Return the preprocessing of plans for images in an orientation that a card or user states.
 
     The plans' own order of axes follows it.
     """

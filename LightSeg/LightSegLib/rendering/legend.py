@@ -31,17 +31,17 @@ class Entry:
 def list_entries(layers: Sequence[Layer]) -> list[Entry]:
     """Return the lines for labels in their order; "Left X" and "Right X" of the same color are one line, "X"."""
     right = {(layer.label.name, layer.label.color): layer for layer in layers}
-    entries, told = [], set()
+    entries, listed = [], set()
     for layer in layers:
         label = layer.label
-        if label.name in told:
+        if label.name in listed:
             continue
         rest = label.name.removeprefix(SIDES[0])
         other = right.get((SIDES[1] + rest, label.color)) if rest != label.name else None
         if other is None:
             entries.append(Entry(label.name, label.color, (layer.volume_ml,)))
         else:
-            told.add(other.label.name)
+            listed.add(other.label.name)
             entries.append(Entry(rest[:1].upper() + rest[1:], label.color, (layer.volume_ml, other.volume_ml)))
     return entries
 

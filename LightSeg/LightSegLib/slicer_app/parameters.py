@@ -140,7 +140,7 @@ def chooseStructures(parameters: Any, model: str, structures: Iterable[str] | No
 
 
 def _isOf(choice: str, model: str) -> bool:
-    """Return whether an entry of `structureChoices` is of this model; one with nothing behind it stands for none."""
+    """Return whether an entry of `structureChoices` is of this model; one with nothing behind it means none."""
     return choice.partition(OF_MODEL)[0] == model
 
 

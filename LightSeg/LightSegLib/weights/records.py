@@ -110,7 +110,7 @@ class Record:
 
     @property
     def sha256(self) -> str | None:
-        """SHA-256 that tells the weights from others: of the file as published, else of the copy of a folder."""
+        """SHA-256 that identifies the weights: of the file as published, else of the copy of a folder."""
         return self.published.sha256 or self.current.sha256
 
 

@@ -77,7 +77,7 @@ class WeightStore:
         if card.parts:
             try:
                 states = {self.state(part) for part in own_models(card, cards)}
-            except ModelError:  # a part is not here, which is said when it is needed
+            except ModelError:  # a part is missing, which is reported when it is needed
                 return "missing"
             return next(state for state in NEEDS_MOST if state in states)
         local = weights_path(card)

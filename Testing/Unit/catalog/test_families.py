@@ -170,7 +170,11 @@ def test_a_card_says_whether_its_authors_program_gave_the_same_labels(generate: 
     facts = json.loads((generate.FACTS / "totalsegmentator.json").read_text(encoding="utf-8"))["compared"]
     compared = {card.id for card in CARDS if facts["sentence"] in card.assumptions[0]}
     assert compared == set(facts["models"]) and "total-ct-fast" in compared and "liver-ct" not in compared
-    assert all(card.assumptions[0].startswith("Nobody has run this model") for card in CARDS if card.id in compared)
+    assert all(
+        card.assumptions[0].startswith("LightSeg's developers have not run this model")
+        for card in CARDS
+        if card.id in compared
+    )
 
 
 @pytest.mark.parametrize("card", [card for card in CARDS if not card.parts], ids=lambda card: card.id)

@@ -179,7 +179,7 @@ def test_an_orientation_in_a_field_of_the_authors_own_is_taken(vague_card: Card)
 
 
 def test_a_card_that_leaves_the_network_open_takes_what_there_is_and_stays_unverified(vague_card: Card) -> None:
-    """Nobody has run such a model here; what its weights say does not change that."""
+    """Opening its weights does not change that such a model was not run by the developers."""
     nobody = ("Nobody has run this model here with its real weights.",)
     card = dataclasses.replace(vague_card, network="", network_arguments={}, assumptions=nobody, modality="MR")
     completed = complete(keeping(card, "labels"), described_by(make_plans(), channel_names={"0": "CT"}))

@@ -52,7 +52,7 @@ def clock(text: str) -> float | None:
 
 
 def is_over_time(parts: Sequence[tuple[list[Frame], str]]) -> bool:
-    """Return whether parts of a series, each with the trait and value that tell it apart, are its frames over time."""
+    """Return whether parts of a series, each with its distinguishing trait and value, are its frames over time."""
     named = [_trait(what) for _part, what in parts]
     if len(parts) < 2 or not all(name in TRAITS and value is not None for name, value in named):
         return False
@@ -74,7 +74,7 @@ def by_rank(places: Sequence[Sequence[Frame]]) -> list[list[Frame]]:
         places: the slices at each place.
 
     Returns:
-        Nothing, unless all places have as many slices and these are told apart by one kind of time.
+        Nothing, unless all places have as many slices and one kind of time distinguishes these.
     """
     counts = {len(same) for same in places}
     if len(counts) != 1 or counts == {1}:

@@ -12,7 +12,7 @@ UidMaker = Callable[[str], str]  # from what a UID is for to the UID
 
 
 def random_uid(_purpose: str = "") -> str:
-    """Return a UID that nobody has had before."""
+    """Return a new, unique UID."""
     return f"{ROOT}.{uuid.uuid4().int}"
 
 

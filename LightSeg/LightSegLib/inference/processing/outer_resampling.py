@@ -175,7 +175,7 @@ def _places(length: int, new: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def drops_fractions(name: str, image: np.ndarray, whole_numbers: bool) -> tuple[bool, Message | None]:
-    """Return whether the fractions of an image are dropped, and what to say where they are kept against the rule.
+    """Return whether the fractions of an image are dropped, and a notice where they are kept against the rule.
 
     Args:
         name: of the image.

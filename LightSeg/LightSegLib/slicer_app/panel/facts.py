@@ -142,7 +142,7 @@ def _needed(card: Card, models: Mapping[str, Listed]) -> tuple[list[Listed], lis
     try:
         own = {part.id for part in own_models(card, cards)}
         needed = [models[one.id] for one in all_models(card, cards) if one.id != card.id]
-    except ModelError:  # one is not here, which is said when it is needed
+    except ModelError:  # one is missing, which is reported when it is needed
         return [], []
     return [one for one in needed if one.card.id in own], [one for one in needed if one.card.id not in own]
 

@@ -212,7 +212,7 @@ class Models:
         """Return the models whose weights a download for the chosen one would bring."""
         try:
             return self._available(all_models(self.card, self._cards)) if self.card else []
-        except ModelError:  # one is not here, which is said when it is needed
+        except ModelError:  # one is missing, which is reported when it is needed
             return []
 
     def _onDownload(self) -> None:

@@ -14,7 +14,7 @@ from .installation import Installation
 
 
 class OpenVino:
-    """The box that says whether it is used, and in its place, where it is missing, the button.
+    """The box that shows whether it is used, and in its place, where it is missing, the button.
 
     Args:
         ui: widgets of the form.

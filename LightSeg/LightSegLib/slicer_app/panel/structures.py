@@ -18,7 +18,7 @@ FEWEST = 2  # structures of a model, so that there is something to choose
 
 
 class Structures:
-    """The row that says how many structures are wanted, and the list that it opens.
+    """The row that shows how many structures are wanted, and the list that it opens.
 
     Args:
         ui: widgets of the form.

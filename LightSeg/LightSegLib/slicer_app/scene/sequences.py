@@ -37,7 +37,7 @@ class FrameNodes:
 
     Args:
         volumeNodes: one for each channel; those that show a sequence are taken frame by frame, the others as they are.
-        title: of the model; run: what tells runs apart that may go on with each other.
+        title: of the model; run: what distinguishes runs that may continue each other.
 
     Raises:
         InputError: if the first volume shows no sequence, or the sequences have no common frames.
