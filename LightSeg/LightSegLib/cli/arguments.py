@@ -1,28 +1,20 @@
-"""What the command line accepts, and how its words become values."""
+"""What the command line accepts: commands and flags, with their help."""
 
 from __future__ import annotations
 
 import argparse
-import math
-import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import __version__
 from ..batch.settings import FORMATS
-from ..core.errors import InputError
 from ..core.plain_text import plain
-from ..inference.options import LARGEST_OVERLAP, PIECES, InferenceOptions, check_device
-from ..training.options import TrainingOptions
-from ..training.synthetic_options import SyntheticTrainingOptions
+from ..inference.options import PIECES, InferenceOptions
+from . import values
 from .streams import write_text
-
-if TYPE_CHECKING:
-    from ..imaging.roi import RegionOfInterest
+from .training_arguments import add_training_arguments
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,42 +27,6 @@ class Parser(argparse.ArgumentParser):
 
 PIECE_FLAG = "--largest-component"
 Job = Callable[[argparse.Namespace], None]
-TRAINING_HELP = {
-    "card": "model whose card is the starting point: id, card file or model folder",
-    "epochs": "passes over the training cases; with label maps, parts of the training",
-    "batch_size": "patches per step",
-    "patch_size": "voxels K,J,I of a patch",
-    "learning_rate": "highest learning rate",
-    "weight_decay": "of AdamW",
-    "warmup_epochs": "epochs until the highest learning rate",
-    "class_weight_exponent": "1 weighs classes by inverse frequency, 0 alike",
-    "foreground_fraction": "share of patches that are centered on a label",
-    "flip_axes": "array axes flipped at random, joined by commas; 2 swaps left and right",
-    "ema_decay": "moving average of the weights, 0 for none",
-    "validation_fraction": "share of the cases kept for validation",
-    "validate_every": "epochs between validations",
-    "seed": "seed of all random numbers",
-    "resume": "go on with an interrupted training in MODEL_FOLDER",
-    "replace": "begin anew in place of the model or training in MODEL_FOLDER",
-}
-SYNTHESIS_HELP = {
-    "settings": "what the values of the label maps are: a file, or the name of one that LightSeg has, such as brain "
-    "(default: synthesis.json beside the label maps)",
-    "images_per_epoch": "images made and learned from in one epoch",
-    "hours": "pause after so many hours, 0 for never; --resume goes on",
-    "voxels_per_class": "of each image, drawn at random for the objective",
-    "validation_maps": "label maps kept for validation",
-    "spacing": "mm of the network's grid",
-    "margin": "mm around the structures that the network sees",
-    "overlap": "mm beyond the middle that each half sees",
-    "widths": "channels of the network's levels, joined by commas",
-    "fine_channels": "channels of the network at full resolution",
-    "residual_blocks": "more convolutions of the network at full and at half resolution",
-    "prior_images": "label maps in random poses from which the prior is counted",
-    "initial_weights": "start from the weights in this file",
-    "threads": "of the training; the images are made in a process beside it",
-    "nice": "how far to step back behind other programs, 0 to 19",
-}
 
 
 def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
@@ -104,7 +60,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     imported = command(
         "import", "Add a model: an nnU-Net v2 results folder or archive, a checkpoint, a LightSeg folder."
     )
-    imported.add_argument("path", type=_path, metavar="FILE_OR_FOLDER", help="path of the model; it is copied")
+    imported.add_argument("path", type=values.path, metavar="FILE_OR_FOLDER", help="path of the model; it is copied")
     imported.add_argument(
         "--fold",
         action="append",
@@ -116,7 +72,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     )
     imported.add_argument(
         "--orientation",
-        type=_orientation,
+        type=values.orientation,
         metavar="RAS",
         help="turn the axes of images so before anything else, as the model's authors do (default: as its plans state)",
     )
@@ -131,7 +87,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     verify.add_argument("model", metavar="MODEL", help="model id, or the path of a model folder")
     verify.add_argument(
         "inputs",
-        type=_path,
+        type=values.path,
         nargs="*",
         metavar="INPUT",
         help="image file or DICOM folder, one per channel (default: a generated image, or the sample that ships)",
@@ -143,38 +99,40 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
 
     segment = command("segment", "Segment a volume.")
     segment.add_argument(
-        "inputs", type=_path, nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel"
+        "inputs", type=values.path, nargs="+", metavar="INPUT", help="image file or DICOM folder, one per channel"
     )
     segment.add_argument("--model", required=True, help="model id, or the path of a model folder")
     segment.add_argument(
         "--out",
-        type=_path,
+        type=values.path,
         metavar="FILE",
         help="ends in .seg.nrrd, .nrrd, .nii.gz, .nii or .dcm; with --all-frames a folder, or one 4D file",
     )
     frames = segment.add_mutually_exclusive_group()
-    frames.add_argument("--frame", type=_count, metavar="N", help="segment this frame of a series over time, from 1")
+    frames.add_argument(
+        "--frame", type=values.count, metavar="N", help="segment this frame of a series over time, from 1"
+    )
     frames.add_argument(
         "--all-frames", action="store_true", help="segment every frame; run again, it goes on where it was stopped"
     )
     segment.add_argument(
         "--split",
-        type=_path,
+        type=values.path,
         metavar="FOLDER",
         help="write a file for each structure, too, named as the model's authors call it",
     )
     segment.add_argument(
         "--statistics",
-        type=_path,
+        type=values.path,
         metavar="FILE",
         help="write the volume in ml and the mean intensity of each structure, too; ends in .json or .csv",
     )
     segment.add_argument(
-        "--preview", type=_path, metavar="FILE", help="write a picture of the result, too; ends in .png"
+        "--preview", type=values.path, metavar="FILE", help="write a picture of the result, too; ends in .png"
     )
     segment.add_argument("--overwrite", action="store_true", help="replace files that exist already")
     segment.add_argument(
-        "--roi", type=_roi, metavar="BOX", help="R,A,S,R,A,S: two opposite corners, in mm; or a file with labels"
+        "--roi", type=values.roi, metavar="BOX", help="R,A,S,R,A,S: two opposite corners, in mm; or a file with labels"
     )
     _add_uids(segment)
     _add_reading(segment)
@@ -184,10 +142,10 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
 
     reproduce = command("reproduce", "Segment again as the provenance of a result describes, and compare the labels.")
     reproduce.add_argument(
-        "result", type=_path, metavar="RESULT", help=".seg.nrrd file that segment or batch has written"
+        "result", type=values.path, metavar="RESULT", help=".seg.nrrd file that segment or batch has written"
     )
     reproduce.add_argument(
-        "inputs", type=_path, nargs="+", metavar="INPUT", help="what it was made of, as given to segment"
+        "inputs", type=values.path, nargs="+", metavar="INPUT", help="what it was made of, as given to segment"
     )
     reproduce.add_argument("--model", default="", help="id or folder of the model (default: the id in RESULT)")
     _add_reading(reproduce)
@@ -197,7 +155,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     batch = command("batch", "Segment many cases.")
     batch.add_argument(
         "input",
-        type=_path,
+        type=values.path,
         metavar="INPUT",
         help="folder of volumes, CSV file (case, one column per channel) or tree of DICOM files",
     )
@@ -211,14 +169,22 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         "all_models.csv there has the results of all",
     )
     batch.add_argument(
-        "--out", type=_path, required=True, metavar="DIR", help="folder of the results; cases done there are skipped"
+        "--out",
+        type=values.path,
+        required=True,
+        metavar="DIR",
+        help="folder of the results; cases done there are skipped",
     )
     batch.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="of the segmentations (default: %(default)s)"
     )
     _add_uids(batch)
-    batch.add_argument("--workers", type=_count, metavar="N", help="processes (default: what fits cores and memory)")
-    batch.add_argument("--threads", type=_count, metavar="N", help="of each process (default: the cores among them)")
+    batch.add_argument(
+        "--workers", type=values.count, metavar="N", help="processes (default: what fits cores and memory)"
+    )
+    batch.add_argument(
+        "--threads", type=values.count, metavar="N", help="of each process (default: the cores among them)"
+    )
     batch.add_argument(
         "--engine", choices=("local", "dask"), default="local", help="dask: workers of a Dask cluster (default: local)"
     )
@@ -233,39 +199,17 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     batch.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     train = command("train", "Train a model on labeled volumes, or on images synthesized from label maps.")
-    train.add_argument(
-        "dataset",
-        type=_path,
-        nargs="?",
-        metavar="DATASET",
-        help="folder in nnU-Net's raw layout, or with images/ and labels/",
-    )
-    train.add_argument("--out", type=_path, required=True, metavar="MODEL_FOLDER", help="where the model is written")
-    for name, default in vars(TrainingOptions()).items():
-        _add_option(train, name, default, TRAINING_HELP)
-    synthesis = train.add_argument_group("training on label maps")
-    synthesis.add_argument("--synthesize", metavar="LABELMAPS", help="folder of label maps to make images from")
-    for name, default in vars(SyntheticTrainingOptions()).items():
-        if name not in vars(TrainingOptions()):
-            _add_option(synthesis, name, default, SYNTHESIS_HELP)
-    synthesis.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the synthesis, such as noise=0,0.1",
-    )
-    synthesis.add_argument(
-        "--preview", action="store_true", help="write preview.png with images as the training sees them, and stop"
-    )
+    add_training_arguments(train)
 
     evaluate = command("evaluate", "Compare segmentations with expert labels.")
-    evaluate.add_argument("predictions", type=_path, metavar="PREDICTIONS", help="folder of label maps, or one file")
     evaluate.add_argument(
-        "labels", type=_path, metavar="LABELS", help="folder with the expert's files of the same names, or one"
+        "predictions", type=values.path, metavar="PREDICTIONS", help="folder of label maps, or one file"
     )
     evaluate.add_argument(
-        "--out", type=_path, metavar="CSV", help="table (default: evaluation.csv beside the predictions)"
+        "labels", type=values.path, metavar="LABELS", help="folder with the expert's files of the same names, or one"
+    )
+    evaluate.add_argument(
+        "--out", type=values.path, metavar="CSV", help="table (default: evaluation.csv beside the predictions)"
     )
     evaluate.add_argument("--overwrite", action="store_true", help="replace CSV if it exists already")
     evaluate.add_argument("--model", help="model whose label names are shown where the files have none")
@@ -318,7 +262,7 @@ def _add_weights_commands(commands: argparse._SubParsersAction[Any], jobs: Mappi
     add = action("add", "Add a model's weights from a file, for computers without internet.", former=("use",))
     model = add.add_argument("model", metavar="MODEL", help="model id")
     text = "the authors' file, or the folder that was unpacked of their archive; it stays as it is"
-    file = add.add_argument("file", type=_path, metavar="FILE", help=text)
+    file = add.add_argument("file", type=values.path, metavar="FILE", help=text)
     add.add_argument(
         "--from-totalsegmentator",
         action=_InPlaceOf,
@@ -376,7 +320,7 @@ def _add_uids(parser: argparse.ArgumentParser) -> None:
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
     """Add the flag for the device."""
-    parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--device", type=values.device, default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
 def _add_inference_options(parser: argparse.ArgumentParser) -> None:
@@ -390,9 +334,12 @@ def _add_inference_options(parser: argparse.ArgumentParser) -> None:
             flag = f"no-{flag}" if option.default else flag
             parser.add_argument(f"--{flag}", action=action, dest=option.name, help=text)
             continue
-        kind = {"device": _device, "tile_overlap": _overlap, "orientation": _orientation, "structures": _names}.get(
-            option.name, str
-        )
+        kind = {
+            "device": values.device,
+            "tile_overlap": values.overlap,
+            "orientation": values.orientation,
+            "structures": values.names,
+        }.get(option.name, str)
         text += (
             ""
             if option.default in (None, ()) or option.name in ("device", "largest_component")
@@ -400,151 +347,3 @@ def _add_inference_options(parser: argparse.ArgumentParser) -> None:
         )
         choices = option.metadata["choices"] or None
         parser.add_argument(f"--{flag}", type=kind, choices=choices, default=option.default, help=text)
-
-
-def _add_option(parser: argparse._ActionsContainer, name: str, default: object, helps: Mapping[str, str]) -> None:
-    """The flag of one field of a training's options; what is not given is not in the result."""
-    flag = f"--{name.replace('_', '-')}"
-    if name == "device":
-        parser.add_argument(flag, type=_device, default=argparse.SUPPRESS, help="auto, cpu, cuda, cuda:N or mps")
-    elif isinstance(default, bool):
-        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=helps[name])
-    else:
-        text = helps[name] + ("" if default in ("", None) else f" (default: {_words(default)})")
-        kinds = {"patch_size": _size, "flip_axes": _axes, "widths": _counts}
-        parser.add_argument(flag, type=kinds.get(name, type(default)), default=argparse.SUPPRESS, help=text)
-
-
-def _words(value: object) -> str:
-    """Return a default value as it is typed on the command line."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _roi(text: str) -> RegionOfInterest | Path:
-    """Return the region of interest of six numbers R1,A1,S1,R2,A2,S2 in mm, or the path of a file.
-
-    Raises:
-        argparse.ArgumentTypeError: for any other text.
-    """
-    from ..imaging.roi import RegionOfInterest
-
-    try:
-        r1, a1, s1, r2, a2, s2 = (float(part) for part in text.split(","))
-        if not all(map(math.isfinite, (r1, a1, s1, r2, a2, s2))):
-            raise ValueError
-    except ValueError:
-        if text.strip() and os.path.isfile(text):  # noqa: PTH113 (also asked of names that no path can have)
-            return Path(text)
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is neither six numbers R,A,S,R,A,S in mm, joined by commas, nor a file"
-        ) from None
-    return RegionOfInterest.from_ras(r1, a1, s1, r2, a2, s2)
-
-
-def _path(text: str) -> str:
-    """Return the path of a file or folder as it is.
-
-    Raises:
-        argparse.ArgumentTypeError: for an empty one, which would be the current folder.
-    """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty, perhaps since a variable of the shell is not set")
-    return text
-
-
-def _count(text: str) -> int:
-    """Return a positive integer.
-
-    Raises:
-        argparse.ArgumentTypeError: for any other text.
-    """
-    if not re.fullmatch(r"[1-9]\d{0,3}", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
-    return int(text)
-
-
-def _size(text: str) -> tuple[int, int, int]:
-    """Return a size in voxels, k,j,i.
-
-    Raises:
-        argparse.ArgumentTypeError: for any other text.
-    """
-    try:
-        k, j, i = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not three whole numbers K,J,I, joined by commas") from None
-    return k, j, i
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    """Return positive integers that are joined by commas.
-
-    Raises:
-        argparse.ArgumentTypeError: for any other text.
-    """
-    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers above 0, joined by commas")
-    return tuple(int(part) for part in text.split(","))
-
-
-def _axes(text: str) -> tuple[int, ...]:
-    """Return array axes that are joined by commas.
-
-    Raises:
-        argparse.ArgumentTypeError: for any other text.
-    """
-    if not re.fullmatch(r"([0-2](,[0-2])*)?", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of the axes 0, 1 and 2, joined by commas")
-    return tuple(int(part) for part in text.split(",") if part)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Return names that are joined by commas.
-
-    Raises:
-        argparse.ArgumentTypeError: where there is none.
-    """
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError(f"'{text}' has no name of a structure")
-    return names
-
-
-def _overlap(text: str) -> float:
-    """Return an overlap of tiles, 0 to below 1.
-
-    Raises:
-        argparse.ArgumentTypeError: for any other text.
-    """
-    try:
-        overlap = float(text)
-        InferenceOptions(tile_overlap=overlap)
-    except (ValueError, InputError):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to {LARGEST_OVERLAP}") from None
-    return overlap
-
-
-def _orientation(text: str) -> str:
-    """Return an orientation such as "RAS".
-
-    Raises:
-        argparse.ArgumentTypeError: for any other text.
-    """
-    try:
-        InferenceOptions(orientation=text)
-    except InputError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not input, nor three letters such as LPS, RAS, PIR") from None
-    return text
-
-
-def _device(text: str) -> str:
-    """Return the name of a device.
-
-    Raises:
-        argparse.ArgumentTypeError: for any other text.
-    """
-    try:
-        check_device(text)
-    except InputError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not one of auto, cpu, cuda, cuda:N and mps") from None
-    return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from ..weights.store import WeightStore
 from .backends.precisions import FLOAT32
 from .fit import unverified_notice
 from .options import AS_MODEL, NONE, InferenceOptions
+from .other_segmenter import OtherSegmenter
 from .provenance import nothing_found
 from .single import Computed
 
@@ -33,26 +34,6 @@ if TYPE_CHECKING:
 
 SAME = ("device", "processor", "libraries")  # facts that all parts share
 NAMED = ("model", "version", "weights_sha256", "citation", "computed_in", "seconds")  # facts of each part
-
-
-class PartSegmenter(Protocol):
-    """A segmenter of a part."""
-
-    card: Card
-
-    def segment(
-        self,
-        volumes: Sequence[Volume],
-        roi: RegionOfInterest | None = None,
-        progress: ProgressCallback | None = None,
-        canceled: CancelCallback | None = None,
-    ) -> Segmentation:
-        """Segment the volumes."""
-        ...
-
-    def backend(self) -> str:
-        """Return the backend of the part."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +69,7 @@ class CompositeModel:
         make: makes the segmenter of a part by its card, its options, and whether its place is found already.
     """
 
-    def __init__(self, card: Card, make: Callable[[Card, InferenceOptions, bool], PartSegmenter]) -> None:
+    def __init__(self, card: Card, make: Callable[[Card, InferenceOptions, bool], OtherSegmenter]) -> None:
         self.card = card
         self._make = make
         self._facts: list[dict[str, Any]] = []  # of the parts that ran

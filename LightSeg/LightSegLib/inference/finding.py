@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.geometry import Geometry
 from ..imaging.roi import RegionOfInterest, Slices
 from ..imaging.volume import Segmentation, Volume
+from .other_segmenter import OtherSegmenter
 from .processing.orientation import axis_steps, turned
 from .processing.outer_resampling import drops_fractions
 from .provenance import confidence_facts, nothing_found
@@ -73,24 +74,8 @@ def is_too_large(card: Card, steps: Preprocessing, geometry: Geometry, roi: Regi
     return any(length > TOO_LARGE * mm for length, mm in zip(lengths, card.roi_mm[::-1], strict=True))
 
 
-class Finder(Protocol):
-    """A segmenter."""
-
-    card: Card
-
-    def segment(
-        self,
-        volumes: Sequence[Volume],
-        roi: RegionOfInterest | None = None,
-        progress: ProgressCallback | None = None,
-        canceled: CancelCallback | None = None,
-    ) -> Segmentation:
-        """Segment the volumes."""
-        ...
-
-
 def find_places(
-    finder: Finder,
+    finder: OtherSegmenter,
     card: Card,
     volumes: Sequence[Volume],
     roi: RegionOfInterest | None,

@@ -31,7 +31,7 @@ def was_verified_here(card: Card) -> bool:
 
 
 def is_unverified(card: Card) -> bool:
-    """Return whether a model is to be marked: something about it is not known, and it was not verified on this computer."""
+    """Return whether a model is to be marked: not all about it is known, and it was not verified on this computer."""
     return card.unverified and not was_verified_here(card)
 
 

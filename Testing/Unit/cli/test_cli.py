@@ -15,7 +15,8 @@ import pytest
 import SimpleITK as sitk
 from LightSegLib import __version__
 from LightSegLib.cli import main as cli
-from LightSegLib.cli.arguments import SYNTHESIS_HELP, TRAINING_HELP, build_parser, joined
+from LightSegLib.cli.arguments import build_parser, joined
+from LightSegLib.cli.training_arguments import SYNTHESIS_HELP, TRAINING_HELP
 from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.inference import segmenter
 from LightSegLib.training.options import TrainingOptions

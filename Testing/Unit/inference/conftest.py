@@ -10,9 +10,18 @@ import pytest
 from LightSegLib.catalog.card import Inference, Preprocessing
 from LightSegLib.catalog.card_file import read_card
 from LightSegLib.catalog.lookup import CARD_NAME
+from LightSegLib.core.paths import user_models_folder
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from threshold_network import Threshold
+
+
+@pytest.fixture
+def user_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the models of a user who has none yet, nor settings."""
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    return user_models_folder()
 
 
 @pytest.fixture

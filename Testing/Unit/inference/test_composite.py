@@ -35,17 +35,12 @@ NAMES = ["Sun", "Twilight", "Day"]
 
 
 @pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def models(user_models: Path) -> Path:
     """The user's models: two that compare brightness, and one that consists of them."""
-    for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    from LightSegLib.core.paths import user_models_folder
-
-    folder = user_models_folder()
-    write_threshold_model(folder / "dim", ["Dim", "Glare"], [50, 700])
-    write_threshold_model(folder / "bright", ["Bright", "Brightest"], [100, 200])
-    write_composite(folder / "sky", NAMES, PARTS)
-    return folder
+    write_threshold_model(user_models / "dim", ["Dim", "Glare"], [50, 700])
+    write_threshold_model(user_models / "bright", ["Bright", "Brightest"], [100, 200])
+    write_composite(user_models / "sky", NAMES, PARTS)
+    return user_models
 
 
 def sky(spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), noisy: bool = True) -> Volume:
@@ -194,7 +189,7 @@ def test_all_parts_look_where_the_model_looks(models: Path, monkeypatch: pytest.
     [
         ({"dim": (1, 2), "gone": (3,)}, "of which 'gone' is not on this computer"),
         ({"dim": (1, 2, 3)}, "uses label 3 of its part 'dim'"),
-        ({"dim": (1,)}, "does not say what label 2 of its part 'dim' becomes"),
+        ({"dim": (1,)}, "does not define what label 2 of its part 'dim' becomes"),
         ({"odd": (1,)}, "need each other in a circle: 'odd' needs 'odd'"),
     ],
 )

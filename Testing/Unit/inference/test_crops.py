@@ -24,16 +24,11 @@ CORE = (slice(10, 16), slice(12, 18), slice(9, 15))  # k, j, i of the file
 
 
 @pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def models(user_models: Path) -> Path:
     """The user's models: one that finds a bright core on 3 mm, and one that labels all light around it."""
-    for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    from LightSegLib.core.paths import user_models_folder
-
-    folder = user_models_folder()
-    write_threshold_model(folder / "core", ["Core"], [200], preprocessing=OUTER)
-    write_threshold_model(folder / "light", ["Light"], [100], region_from=RegionFrom("core", (1,), 5.0))
-    return folder
+    write_threshold_model(user_models / "core", ["Core"], [200], preprocessing=OUTER)
+    write_threshold_model(user_models / "light", ["Light"], [100], region_from=RegionFrom("core", (1,), 5.0))
+    return user_models
 
 
 def lit(spacing: tuple[float, float, float], direction: tuple[float, ...] = TURNED) -> Volume:

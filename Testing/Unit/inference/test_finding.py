@@ -35,18 +35,13 @@ RULE = RegionFrom("lamps", (1, 2), 6.0, by_side=True)
 
 
 @pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def models(user_models: Path) -> Path:
     """The user's models: one that finds lamps by their light, and one for the neighborhood of a lamp."""
-    for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    from LightSegLib.core.paths import user_models_folder
-
-    folder = user_models_folder()
     coarse = Preprocessing(spacing=(6.0, 6.0, 6.0), normalization=(UNCHANGED,))
-    write_threshold_model(folder / "lamps", ["Right lamp", "Left lamp"], [140, 250], preprocessing=coarse)
+    write_threshold_model(user_models / "lamps", ["Right lamp", "Left lamp"], [140, 250], preprocessing=coarse)
     near = {"roi_mm": (24.0, 24.0, 24.0), "region_from": RULE}
-    write_threshold_model(folder / "lamp-parts", ["Shell", "Core"], [100, 150], **near)
-    return folder
+    write_threshold_model(user_models / "lamp-parts", ["Shell", "Core"], [100, 150], **near)
+    return user_models
 
 
 def picture(lit: tuple[str, ...] = ("left", "right")) -> Volume:

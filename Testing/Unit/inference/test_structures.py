@@ -30,19 +30,14 @@ OUTER = Preprocessing(normalization=(UNCHANGED,), outer_resampling=OuterResampli
 
 
 @pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def models(user_models: Path) -> Path:
     """The user's models of a house: lamp and oven, cat and dog, all of them, and a rough one."""
-    for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    from LightSegLib.core.paths import user_models_folder
-
-    folder = user_models_folder()
-    write_threshold_model(folder / "things", ["Lamp", "Oven"], [50, 100])
-    write_threshold_model(folder / "animals", ["Cat", "Dog"], [200, 300])
-    write_threshold_model(folder / "rough", ["Lamp", "Oven", "Cat"], [50, 100, 200], preprocessing=OUTER)
+    write_threshold_model(user_models / "things", ["Lamp", "Oven"], [50, 100])
+    write_threshold_model(user_models / "animals", ["Cat", "Dog"], [200, 300])
+    write_threshold_model(user_models / "rough", ["Lamp", "Oven", "Cat"], [50, 100, 200], preprocessing=OUTER)
     parts = {"things": (1, 2), "animals": (3, 4)}
-    write_composite(folder / "house", ["Lamp", "Oven", "Cat", "Dog"], parts, rough=Rough("rough", 2.5))
-    return folder
+    write_composite(user_models / "house", ["Lamp", "Oven", "Cat", "Dog"], parts, rough=Rough("rough", 2.5))
+    return user_models
 
 
 def house() -> Volume:
