@@ -20,10 +20,12 @@ from LightSegLib.core.errors import Canceled, InputError, ModelError, NothingToA
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
+from LightSegLib.inference.alignment.align import align
 from LightSegLib.inference.alignment.aligned_restore import AlignedRestorer
-from LightSegLib.inference.alignment.registration import register
+from LightSegLib.inference.alignment.registration import Registration, register
 from LightSegLib.inference.alignment.template import Template, read_template, write_template
 from LightSegLib.inference.options import InferenceOptions
+from LightSegLib.inference.processing.orientation import turned
 from LightSegLib.inference.processing.restore import Decision
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.models.importing import import_model
@@ -224,6 +226,37 @@ def test_the_number_of_threads_changes_nothing(segmenter: Segmenter, threads: No
     for other in results[1:]:
         assert other.provenance["alignment"] == results[0].provenance["alignment"]
         assert np.array_equal(other.voxels, results[0].voxels)
+
+
+def test_the_order_of_the_axes_changes_no_bit(card: Card, template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of what is registered nor of what the network sees, although NIfTI rounds the corner of the image, which
+    is another one in each order, to float32.
+    """
+    shape, spacing = (30, 34, 28), (6.1, 5.7, 6.3)
+    direction = motion((0, 0.31))[:3, :3] @ motion((1, 0.23))[:3, :3] @ motion((2, 0.17))[:3, :3]
+    volume = pictured(Geometry(shape, spacing, (-70.123, -91.71, -81.37), tuple(map(float, direction.ravel()))))
+
+    def stored_in(order: tuple[int, ...], flips: tuple[int, ...]) -> Volume:
+        other = turned(volume, order, flips)
+        origin = tuple(float(np.float32(mm)) for mm in other.geometry.origin)
+        return dataclasses.replace(other, geometry=dataclasses.replace(other.geometry, origin=origin))
+
+    registered = []
+
+    def register_nowhere(image: Volume, *_: object) -> Registration:
+        registered.append(image)
+        return Registration(motion((1, 0.17), (0.3, 0.2, 0.1)), 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr("LightSegLib.inference.alignment.align.register", register_nowhere)
+    orders = [((0, 1, 2), (0, 2)), ((0, 2, 1), (1,)), ((1, 0, 2), ()), ((1, 2, 0), (0, 1, 2)), ((2, 1, 0), (0, 1))]
+    expected = align([volume], card.preprocessing, template)
+    others = [align([stored_in(*order)], card.preprocessing, template) for order in orders]
+    for image, found in zip(registered[1:], others, strict=True):
+        assert image.geometry == registered[0].geometry
+        assert np.array_equal(image.voxels, registered[0].voxels)
+        assert np.array_equal(found.to_grid, expected.to_grid)
+        assert torch.equal(found.rows(0, GRID.shape[0]), expected.rows(0, GRID.shape[0]))
+        np.testing.assert_allclose(found.registration.matrix, expected.registration.matrix, atol=1e-4)
 
 
 # --- where there is nothing to find ------------------------------------------------------------------

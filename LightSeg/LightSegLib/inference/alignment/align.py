@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from ...catalog.card import Inference, Preprocessing
 from ...core.errors import InputError, NothingToAlignError
 from ...core.i18n import Message
 from ...core.i18n import tr as _
-from ...imaging.geometry import Geometry
+from ...imaging.geometry import Geometry, triple
 from ...imaging.roi import RegionOfInterest, Slices
 from ...imaging.volume import Volume
 from ..processing.orientation import axis_steps, oriented, turned
@@ -40,11 +40,13 @@ class Aligned:
     """Volumes on the grid of an aligned model; see `NetworkInput`.
 
     Attributes:
-        channels: the volumes, all on one grid, with their axes turned as the card asks by `order` and `flips`, so
-            that it does not matter how they were stored.
+        channels: the volumes, all on one grid, with their axes turned as the card asks by `order` and `flips`, and with
+            the middle at 0 mm: the place of the first voxel rounds in another way in each order of the axes, and
+            nothing that is computed shall depend on how a volume was stored.
         full_shape: the input's.
-        grid_to_world: 4x4, from index (i, j, k) on the network's grid to LPS mm in the image.
+        grid_to_image: 4x4, from index (i, j, k) on the network's grid to LPS mm from the middle of the image.
         roi_slices: the part of the turned image to be labeled.
+        registration: of the template with the image where it is in the world.
     """
 
     channels: tuple[Volume, ...]
@@ -52,7 +54,7 @@ class Aligned:
     order: Shape
     flips: tuple[int, ...]
     shape: Shape
-    grid_to_world: np.ndarray
+    grid_to_image: np.ndarray
     roi_slices: Slices
     registration: Registration
 
@@ -68,6 +70,13 @@ class Aligned:
         x, y, z = self.channels[0].geometry.spacing
         return z, y, x
 
+    @property
+    def to_grid(self) -> np.ndarray:
+        """4x4, from index (i, j, k) in the part to be labeled to that on the network's grid."""
+        shift = np.eye(4)
+        shift[:3, 3] = [part.start for part in self.roi_slices[::-1]]
+        return np.linalg.inv(self.grid_to_image) @ self.channels[0].geometry.index_to_world @ shift
+
     def rows(self, start: int, stop: int) -> Tensor:
         """Return the rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
         return self._input[:, start:stop]
@@ -75,7 +84,7 @@ class Aligned:
     @cached_property
     def _input(self) -> Tensor:
         """Return the channels on the network's grid, float32 [C, k, j, i]."""
-        return torch.stack([_interpolated(volume, self.grid_to_world, self.shape) for volume in self.channels])
+        return torch.stack([_interpolated(volume, self.grid_to_image, self.shape) for volume in self.channels])
 
     def blank(self, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
         """Return zeros on the input's grid, and the view of them for the part to be labeled."""
@@ -86,10 +95,7 @@ class Aligned:
         self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
     ) -> AlignedRestorer:
         """Return the restorer that takes logits of the grid and decides labels on the input's grid."""
-        shift = np.eye(4)
-        shift[:3, 3] = [part.start for part in self.roi_slices[::-1]]
-        to_grid = np.linalg.inv(self.grid_to_world) @ self.channels[0].geometry.index_to_world @ shift
-        return AlignedRestorer(self.shape, to_grid, labels, decision, confidence)
+        return AlignedRestorer(self.shape, self.to_grid, labels, decision, confidence)
 
     def bytes_to_restore(self, outputs: int) -> int:
         """Return the memory that the restorer takes: the logits twice, and what it computes for some voxels."""
@@ -149,6 +155,8 @@ def align(
     geometry = volumes[0].geometry
     _check_size(volumes[0], rules.subject, template.geometry)
     roi_slices = roi.slices(geometry) if roi is not None else _everything(geometry.shape)
+    about_middle, middle = _about_middle(geometry)
+    volumes = [replace(volume, geometry=about_middle) for volume in volumes]
     registration = register(volumes[0], template, check, workers)
     if not registration.credible:
         raise NothingToAlignError(
@@ -159,8 +167,18 @@ def align(
         )
     i, j, k = rules.size
     grid = Geometry((k, j, i), rules.spacing, rules.origin)
-    to_world = registration.matrix @ grid.index_to_world
-    return Aligned(tuple(volumes), full_shape, order, flips, (k, j, i), to_world, roi_slices, registration)
+    to_image = registration.matrix @ grid.index_to_world
+    registration = replace(registration, matrix=middle @ registration.matrix)
+    return Aligned(tuple(volumes), full_shape, order, flips, (k, j, i), to_image, roi_slices, registration)
+
+
+def _about_middle(geometry: Geometry) -> tuple[Geometry, np.ndarray]:
+    """Return a geometry with its middle at 0 mm, and the 4x4 matrix that moves it back to its place."""
+    matrix = geometry.index_to_world
+    half = matrix[:3, :3] @ [(length - 1) / 2 for length in geometry.shape[::-1]]
+    back = np.eye(4)
+    back[:3, 3] = matrix[:3, 3] + half
+    return replace(geometry, origin=triple(-half)), back
 
 
 def _check_size(volume: Volume, subject: str, template: Geometry) -> None:
@@ -184,12 +202,12 @@ def _everything(shape: Shape) -> Slices:
     return k, j, i
 
 
-def _interpolated(volume: Volume, grid_to_world: np.ndarray, shape: Shape) -> Tensor:
+def _interpolated(volume: Volume, grid_to_image: np.ndarray, shape: Shape) -> Tensor:
     """Return the volume on a grid [k, j, i], float32; its minimum where there is not a volume.
 
     Each voxel is the mean of as many linear samples along each axis as the grid is coarser than the volume.
     """
-    to_index = np.linalg.inv(volume.geometry.index_to_world) @ grid_to_world
+    to_index = np.linalg.inv(volume.geometry.index_to_world) @ grid_to_image
     used = box(to_index, shape, volume.voxels.shape)
     lowest = float(volume.voxels.min())
     if any(part.stop <= part.start for part in used):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ def unit(voxels: np.ndarray) -> np.ndarray:
     return np.clip(scaled, 0, 1, out=scaled)
 
 
-def averaged(image: np.ndarray, geometry: Geometry, mm: float) -> Level:
-    """Return the image averaged to voxels of about `mm` along the axes that are finer."""
+def averaged(image: np.ndarray, geometry: Geometry, mm: float | Sequence[float]) -> Level:
+    """Return the image averaged to voxels of about `mm`, of all axes or each of k, j, i, along those that are finer."""
     new = [
-        max(1, round(n * s / mm)) if s < mm else n for n, s in zip(geometry.shape, geometry.spacing[::-1], strict=True)
+        max(1, round(n * s / size)) if s < size else n
+        for n, s, size in zip(geometry.shape, geometry.spacing[::-1], np.broadcast_to(mm, 3), strict=True)
     ]
     for axis, length in enumerate(new):
         image = _means(image, axis, length)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...catalog.card import Preprocessing
-from ...imaging.geometry import Geometry
+from ...imaging.geometry import Geometry, triple
 from ...imaging.volume import Volume
 from .resample import Shape
 
@@ -62,13 +62,17 @@ def turned(volume: Volume, order: Shape, flips: tuple[int, ...]) -> Volume:
 
 
 def turned_geometry(geometry: Geometry, order: Shape, flips: tuple[int, ...]) -> Geometry:
-    """Return the geometry of a grid whose axes are transposed and then reversed."""
+    """Return the geometry of a grid whose axes are transposed and then reversed.
+
+    Spacing and directions keep all their digits, whichever way the axes were stored.
+    """
     columns = [2 - axis for axis in order[::-1]]  # index axes that become i, j, k
-    matrix = np.eye(4)
-    matrix[:3, :3] = geometry.index_to_world[:3, columns]
-    matrix[:3, 3] = geometry.origin
+    direction = np.reshape(geometry.direction, (3, 3))[:, columns]
+    spacing = np.array(geometry.spacing)[columns]
+    origin = np.array(geometry.origin)
     k, j, i = (geometry.shape[axis] for axis in order)
     for axis in flips:
-        matrix[:3, 3] += matrix[:3, 2 - axis] * ((k, j, i)[axis] - 1)
-        matrix[:3, 2 - axis] *= -1
-    return Geometry.from_index_to_world(matrix, (k, j, i))
+        column = 2 - axis
+        origin += direction[:, column] * spacing[column] * ((k, j, i)[axis] - 1)
+        direction[:, column] *= -1
+    return Geometry((k, j, i), triple(spacing), triple(origin), tuple(map(float, direction.ravel())))
