@@ -3,8 +3,9 @@
     python Testing/bundle_model.py brain-mr-atlas-unet FOLDER [--performance FACTS.json]
 
 FOLDER holds weights.pt, template.nrrd and, where the training has come so far, model.json, whose network, grid,
-training facts and performance are taken over. All other words of the bundled card stay. FACTS.json: measured quality
-on real heads, as `Testing/Benchmarks/brain.py` writes it.
+training facts and performance are taken over. What Dice to expect was measured with the former weights, so it is left
+out until `Testing/Benchmarks/calibration.py --write` has measured it anew. All other words of the bundled card stay.
+FACTS.json: measured quality on real heads, as `Testing/Benchmarks/brain.py` writes it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def bundle(model: str, trained: Path, facts: Path | None) -> None:
         performance["real_heads"] = json.loads(facts.read_text(encoding="utf-8"))
     card = dataclasses.replace(
         card,
+        inference=dataclasses.replace(card.inference, calibration=None),
         weights=Weights(card.weights.file, weights.stat().st_size, sha256(weights)),
         preprocessing=dataclasses.replace(card.preprocessing, alignment=alignment),
         training=training,

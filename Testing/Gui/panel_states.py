@@ -74,6 +74,7 @@ def add_result(window: Any, volume: Any, names: tuple[str, ...], doubts: int) ->
         "license": card.license,
         "citation": card.citation,
         "notices": [NOTICE] if doubts else [],
+        "expected_dice": dict.fromkeys(names[:-1], 0.87) if doubts else {},
         "low_confidence_slices": [[8, 9, number, 0.71 + number / 100] for number in range(doubts)],
     }
     geometry = scene.volume_from_node(volume).geometry

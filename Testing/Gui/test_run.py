@@ -11,6 +11,7 @@ import qt
 import slicer
 from LightSegLib.rendering.surface import opengl_works
 from LightSegLib.slicer_app import jobs
+from panel_states import PAIR, add_head, add_result
 from user_actions import choose, close_module, in_view, let_slices_cross_at, open_module, resize_panel, wait_until
 
 import LightSeg
@@ -92,6 +93,19 @@ def test_from_the_sample_to_a_segmentation(ready, screenshot, pictures):
     assert not ready.parent.isEntered
     ready.parent.enter()
     assert [row[0] for row in table(ready)] == [ANTERIOR, POSTERIOR], "it is all there when the user comes back"
+
+
+def test_the_expected_dice_is_beside_the_volumes_where_the_model_states_it(window):
+    """The last segment of such a result is one of which the model says nothing."""
+    cells = window.ui.resultTable
+    add_result(window, add_head(), PAIR, 0)
+    assert cells.isColumnHidden(2)
+    add_result(window, add_head(), PAIR, 1)
+    assert not cells.isColumnHidden(2)
+    assert [cells.item(row, 2).text() for row in range(cells.rowCount)] == ["0.87", ""]
+    window.ui.copyTableButton.click()
+    head, first, last = qt.QApplication.clipboard().text().splitlines()
+    assert head.endswith("\tVolume, ml\tExpected Dice") and first.endswith("\t0.87") and last.endswith("\t")
 
 
 def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, screenshot):

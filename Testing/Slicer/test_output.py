@@ -14,6 +14,7 @@ from LightSegLib.core.errors import Canceled, DeviceError, InputError
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.slicer_app.scene import (
     CONFIDENCE_ROLE,
+    expected_dice,
     provenance_of,
     segment_volumes,
     total_volumes,
@@ -132,6 +133,19 @@ def test_the_provenance_in_a_scene_of_an_earlier_version_is_read(make_volume, se
 
     segment(make_volume(), node)
     assert node.GetAttribute("LightSeg.LeastCertain") is None
+
+
+def test_the_expected_dice_is_of_the_segments_of_the_last_run(make_volume):
+    volume = make_volume()
+    geometry = volume_from_node(volume).geometry
+    labels = (Label(1, "Left", (1, 2, 3)), Label(2, "Right", (4, 5, 6)))
+    provenance = {"model": "m", "version": "1", "weights_sha256": "0", "expected_dice": {"Left": 0.81, "Away": 0.5}}
+    node = write_segmentation(Segmentation(np.ones(geometry.shape, np.uint8), geometry, labels, provenance), volume)
+    assert expected_dice(node) == {"Left": 0.81}
+
+    for spoiled in ("[1]", '{"Left": "high"}', "{"):
+        node.SetAttribute("LightSeg.ExpectedDice", spoiled)
+        assert expected_dice(node) == {}
 
 
 def test_totals_are_of_the_segments_as_they_are_now(make_volume):

@@ -113,6 +113,7 @@ class CaseProcessor:
             run=batch.run,
             backend=batch.backend,
             notices=segmentation.provenance.get("notices"),
+            expected_dice=segmentation.expected_dice or None,
             **records.over_time(case),
             **_cost(started),
         )

@@ -38,6 +38,7 @@ class Row:
         run: as in `Batch`.
         backend: as in `Batch`.
         confidence: mean probability of the labeled voxels, if there are any.
+        expected_dice: of the labels, where the model states it.
         peak_mb: most memory that the process held meanwhile.
         device: what computed, as in the provenance of a segmentation.
         computed_in: what computed, as in the provenance of a segmentation.
@@ -75,6 +76,7 @@ class Row:
     frame: int | None = None
     time_ms: float | None = None
     time_kind: str = ""
+    expected_dice: dict[str, float] | None = None
 
 
 def segmentation_path(batch: Batch, case: str) -> Path:
@@ -227,7 +229,8 @@ def _is_sound(row: Row) -> bool:
         row.seconds,
         *(value for value in (row.confidence, row.peak_mb, row.time_ms, row.frame) if value is not None),
     ]
-    numbers += (row.ml or {}).values() if isinstance(row.ml, dict | None) else [None]
+    for measured in (row.ml, row.expected_dice):
+        numbers += (measured or {}).values() if isinstance(measured, dict | None) else [None]
     tables = [table for table in (row.libraries, row.files) if table is not None]
     return (
         all(isinstance(getattr(row, name), str) for name in text)
@@ -301,10 +304,14 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
 
     when = ("series", "frame", "time_ms", "time_kind") if any(row.series for row in rows(batch)) else ()
 
+    sure = labels if any(row.expected_dice for row in rows(batch)) else ()
+
     def lines() -> Iterator[Sequence[object]]:
-        yield ("case", "status", *when, *(f"{label} (ml)" for label in labels), *last)
+        structures = (*(f"{label} (ml)" for label in labels), *(f"{label} (expected Dice)" for label in sure))
+        yield ("case", "status", *when, *structures, *last)
         for row in rows(batch):
             ml = [(row.ml or {}).get(label, "") for label in labels]
+            ml += [(row.expected_dice or {}).get(label, "") for label in sure]
             facts = asdict(row) | {"libraries": format_libraries(row.libraries), "notices": " ".join(row.notices or [])}
             of_frame = ("" if facts[name] is None else facts[name] for name in when)
             yield (row.case, row.status, *of_frame, *ml, *("" if (v := facts[name]) is None else v for name in last))

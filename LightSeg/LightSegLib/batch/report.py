@@ -238,7 +238,10 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
     heads = [("", "Case"), ("", "Status"), ("", "Error, notices, outliers")]
     if any(row.series for row in shown):
         heads.append(("n", "Time (ms)"))
-    heads += [("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{escape(name)} (ml)") for name in cohort.ml]
+    sure = set().union(*(row.expected_dice or {} for row in shown))
+    for name in cohort.ml:
+        what = "ml, expected Dice" if name in sure else "ml"
+        heads.append(("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{escape(name)} ({what})"))
     heads += [("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)")]
     yield "".join(f'<th scope="col" class="{css}">{text}</th>' for css, text in heads)
     yield '</tr></thead><tbody class="waiting">'
@@ -262,7 +265,11 @@ def _line(row: Row, cohort: _Cohort, batch: Batch, over_time: bool) -> str:
     )
     cells += [f"<td>{escape(row.status)}</td>", f'<td class="text">{escape(remark)}</td>' if remark else "<td></td>"]
     cells += [_value(row.time_ms, ms_text)] if over_time else []
-    cells += [_value(ml.get(name), _number, unusual.get(name, "")) for name in cohort.ml]
+    for name in cohort.ml:
+        cell = _value(ml.get(name), _number, unusual.get(name, ""))
+        if (dice := (row.expected_dice or {}).get(name)) is not None:
+            cell = cell.replace("</td>", f" <small>({dice:.2f})</small></td>")
+        cells.append(cell)
     cells += [_value(row.confidence, "{:.3f}".format), _value(row.seconds, "{:.1f}".format)]
     cells += [_value(row.peak_mb, "{:.0f}".format)]
     css = f"{escape(row.status)}{' outlier' if unusual else ''}"

@@ -98,14 +98,17 @@ def _lines(batches: dict[str, Batch]) -> Iterator[Sequence[object]]:
     """Yield the rows of the table: by case, and then by model as these were named."""
     rows: dict[str, list[tuple[str, records.Row]]] = {}
     names: dict[str, None] = {}
+    sure: dict[str, None] = {}
     for model, batch in batches.items():
         for row in records.rows(batch):
             rows.setdefault(row.case, []).append((model, row))
             names |= dict.fromkeys(row.ml or {})
-    yield (*FIRST, *(f"{name} (ml)" for name in names), *LAST)
+            sure |= dict.fromkeys(row.expected_dice or {})
+    yield (*FIRST, *(f"{name} (ml)" for name in names), *(f"{name} (expected Dice)" for name in sure), *LAST)
     for case in sorted(rows):
         for model, row in rows[case]:
             ml = [(row.ml or {}).get(name, "") for name in names]
+            ml += [(row.expected_dice or {}).get(name, "") for name in sure]
             last = ["" if (value := getattr(row, name)) is None else value for name in LAST]
             yield (case, model, row.status, *ml, *last)
 

@@ -253,6 +253,25 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What Dice a result probably has, by the probabilities of the network; fitted on images with known labels.
+
+    Attributes:
+        soft_dice: of a network's probabilities with the labels that they give (see `inference.expected_dice`).
+        dice: what was measured at each of these.
+        large: values of labels; a low mean of what is expected of them is a doubt about the whole image.
+        least_dice: mean over these from which there is no doubt.
+        least_information: the same of what an alignment explains of the image, both figures together, in nats.
+    """
+
+    soft_dice: tuple[float, ...]
+    dice: tuple[float, ...]
+    large: tuple[int, ...]
+    least_dice: float
+    least_information: float = 0.0
+
+
+@dataclass(frozen=True)
 class Inference:
     """How the network is run: patch_size in voxels [k, j, i], overlap of neighboring tiles as a fraction.
 
@@ -267,6 +286,7 @@ class Inference:
             outputs over earlier ones; empty where the classes exclude each other (softmax).
         resampling: how logits come back to the grid of the input.
         paired: labels that hold the structures of both sides, which an option separates afterwards.
+        calibration: what Dice to expect of a result; None where that was not measured.
     """
 
     patch_size: tuple[int, int, int]
@@ -278,6 +298,7 @@ class Inference:
     regions: tuple[int, ...] = ()
     resampling: Resampling = Resampling("linear")
     paired: tuple[int, ...] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)

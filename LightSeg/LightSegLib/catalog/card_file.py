@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from ..core.schema import FieldError, conform
 from .card import (
     Alignment,
     Archive,
+    Calibration,
     Card,
     Chamber,
     Code,
@@ -177,12 +179,15 @@ def assembled(fields: dict[str, Any], folder: Path | None) -> Card:
         preprocessing = preprocessing | {"alignment": Alignment(**alignment)}
     if outer := preprocessing.get("outer_resampling"):
         preprocessing = preprocessing | {"outer_resampling": OuterResampling(**outer)}
+    inference = _with_resampling(fields["inference"])
+    if calibration := inference.get("calibration"):
+        inference = inference | {"calibration": Calibration(**calibration)}
     if archive := weights.get("archive"):
         weights = weights | {"archive": Archive(**archive)}
     parts = tuple(Part(**_with_sources(part)) for part in weights.get("parts", ()))
     changed = {
         "preprocessing": Preprocessing(**preprocessing | {"normalization": rules}),
-        "inference": Inference(**_with_resampling(fields["inference"])),
+        "inference": Inference(**inference),
         "weights": Weights(**_with_sources(weights) | {"parts": parts}),
         "totals": tuple(Total(**total) for total in fields.get("totals", ())),
         "chambers": tuple(Chamber(**chamber) for chamber in fields.get("chambers", ())),
@@ -273,12 +278,32 @@ def _check(fields: dict[str, Any]) -> None:
     for n, value in enumerate(fields["inference"].get("paired", ())):
         if value not in values:
             raise FieldError(_("inference.paired[{n}] must be the value of a label").format(n=n))
+    if calibration := fields["inference"].get("calibration"):
+        _check_calibration(calibration, values, bool(fields["inference"].get("regions")))
     if alignment := fields["preprocessing"].get("alignment"):
         _check_file_name(alignment["template"], "preprocessing.alignment.template")
         if fields["inference"]["patch_size"] != alignment["size"][::-1]:
             raise FieldError(_("inference.patch_size must be preprocessing.alignment.size in reverse order"))
     if fields.get("sample"):
         _check_file_name(fields["sample"], "sample")
+
+
+def _check_calibration(calibration: dict[str, Any], values: list[int], regions: bool) -> None:
+    """Check what the schema cannot express about what Dice to expect.
+
+    Raises:
+        FieldError: for the first field that does not fit.
+    """
+    where = "inference.calibration"
+    if regions:
+        raise FieldError(_("{where} must be left out where there are regions").format(where=where))
+    soft_dice, dice = calibration["soft_dice"], calibration["dice"]
+    if any(low >= high for low, high in itertools.pairwise(soft_dice)):
+        raise FieldError(_("{where}.soft_dice must increase").format(where=where))
+    if len(dice) != len(soft_dice) or any(low > high for low, high in itertools.pairwise(dice)):
+        raise FieldError(_("{where}.dice must have one number for each of soft_dice, and not fall").format(where=where))
+    if not set(calibration["large"]) <= set(values):
+        raise FieldError(_("{where}.large must be values of labels").format(where=where))
 
 
 def _check_parts(fields: dict[str, Any], values: list[int]) -> None:

@@ -30,7 +30,7 @@ from .arguments import build_parser, joined, options_of
 from .batch import BATCH_COMMANDS
 from .frames import segment_frames
 from .models import MODEL_COMMANDS
-from .outputs import check_free, check_outputs, split_ending, write_more
+from .outputs import check_free, check_outputs, split_ending, volume_rows, write_more
 from .printing import ProgressLine, nested, say, silence_itk, table
 from .signals import ends_as_by_ctrl_c
 from .streams import drop, flush_errors, flush_output, open_standard_streams
@@ -161,7 +161,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     provenance = segmentation.provenance
     for notice in provenance["notices"]:
         say(f"lightseg: {notice}", file=sys.stderr)
-    say(table([("LABEL", "ML")] + [(name, f"{ml:.3f}") for name, ml in segmentation.volumes_ml().items()]))
+    say(table(volume_rows(segmentation)))
     how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"
     memory = f"about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate"
     say(f"{', '.join(written)} written ({how}, {memory})")

@@ -116,6 +116,15 @@ def write_more(
     return written
 
 
+def volume_rows(segmentation: Segmentation) -> list[tuple[str, ...]]:
+    """Return the printed table of volumes, with the expected Dice where the model states it."""
+    expected = segmentation.expected_dice
+    rows: list[tuple[str, ...]] = [("LABEL", "ML", "EXPECTED DICE")]
+    for name, ml in segmentation.volumes_ml().items():
+        rows.append((name, f"{ml:.3f}", f"{expected[name]:.2f}" if name in expected else ""))
+    return rows if expected else [row[:2] for row in rows]
+
+
 def _with_progress(quiet: bool, work: Callable[[Reporter], list[Path]]) -> list[Path]:
     """Do some work with a line of progress."""
     progress = ProgressLine(quiet)

@@ -25,6 +25,7 @@ class StructureStatistics:
         volume_ml: of all its voxels.
         means: mean intensity by channel, in the image's own unit; None without a voxel.
         cut_off: it reaches the border of the image, so that a part of it may be missing.
+        expected_dice: by the model; None where it does not state one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class StructureStatistics:
     volume_ml: float
     means: Mapping[str, float | None]
     cut_off: bool
+    expected_dice: float | None = None
 
 
 def structure_statistics(segmentation: Segmentation, channels: Mapping[str, Volume]) -> list[StructureStatistics]:
@@ -52,12 +54,12 @@ def structure_statistics(segmentation: Segmentation, channels: Mapping[str, Volu
             sums[name] += np.bincount(found, volume.voxels[number].ravel().astype(float), values)
     sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1])
     border = {int(value) for side in sides for value in np.unique(side)}
-    ml = segmentation.volumes_ml()
+    ml, expected = segmentation.volumes_ml(), segmentation.expected_dice
 
     def measured(name: str, own: tuple[int, ...]) -> StructureStatistics:
         voxels = counts[list(own)].sum()
         means = {name: float(total[list(own)].sum() / voxels) if voxels else None for name, total in sums.items()}
-        return StructureStatistics(name, own, ml[name], means, not border.isdisjoint(own))
+        return StructureStatistics(name, own, ml[name], means, not border.isdisjoint(own), expected.get(name))
 
     single = [measured(label.name, (label.value,)) for label in segmentation.labels]
     return single + [measured(total.name, total.labels) for total in segmentation.totals]
@@ -75,8 +77,10 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
         OutputError: if the file cannot be written.
     """
     rows, path = structure_statistics(segmentation, channels), Path(path)
+    expected = any(row.expected_dice is not None for row in rows)
     if path.name.lower().endswith(".csv"):
         header = ("structure", "volume_ml", *(f"mean ({name})" for name in channels), "cut_off", "labels")
+        header += ("expected_dice",) if expected else ()
         lines = [
             (
                 row.name,
@@ -84,6 +88,7 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
                 *("" if mean is None else round(mean, 6) for mean in row.means.values()),
                 "yes" if row.cut_off else "no",
                 " ".join(map(str, row.labels)),
+                *(("" if row.expected_dice is None else row.expected_dice,) if expected else ()),
             )
             for row in rows
         ]
@@ -97,6 +102,7 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
                 "mean": {name: mean if mean is None else round(mean, 6) for name, mean in row.means.items()},
                 "cut_off": row.cut_off,
                 "labels": list(row.labels),
+                **({"expected_dice": row.expected_dice} if row.expected_dice is not None else {}),
             }
             for row in rows
         },

@@ -74,6 +74,11 @@ class Segmentation:
     confidence: np.ndarray | None = None
     totals: tuple[Total, ...] = ()
 
+    @property
+    def expected_dice(self) -> dict[str, float]:
+        """Dice that the model expects of its structures, by name; empty where its card does not say what to expect."""
+        return dict(self.provenance.get("expected_dice", {}))
+
     def volumes_ml(self) -> dict[str, float]:
         """Return the volume of every label in ml, by name and in the order of the label table, then of every total."""
         values = max(label.value for label in self.labels) + 1

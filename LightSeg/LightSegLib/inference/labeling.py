@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack
@@ -27,6 +27,7 @@ from ..core.errors import Canceled
 from ..core.i18n import tr as _
 from ..core.leftovers import new_folder
 from ..core.progress import Reporter
+from .expected_dice import SoftDice
 from .plan import WAITING_SLABS, ExecutionPlan, Workload, make_sampler
 from .processing.preprocess import NetworkInput
 from .processing.restore import Decision, Restorer
@@ -40,12 +41,17 @@ Network = Callable[[Tensor], Tensor]  # tiles [B, C, k, j, i] -> logits [B, outp
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """Labels on the input's grid, their probabilities or None, and views of both for the used part."""
+    """Labels on the input's grid, their probabilities or None, and views of both for the used part.
+
+    Attributes:
+        soft_dice: of each label, where the card says what to make of it (see `expected_dice`).
+    """
 
     labels: np.ndarray
     part: np.ndarray
     confidence: np.ndarray | None
     confidence_part: np.ndarray | None
+    soft_dice: Mapping[int, float] | None = None
 
 
 @torch.inference_mode()
@@ -63,7 +69,9 @@ def label(
     full, part = prepared.blank(np.uint8 if largest <= 255 else np.uint16)
     sampler = make_sampler(prepared, rules)
     confidence, probabilities = prepared.blank(np.uint8) if work.confidence else (None, None)
-    restorer = prepared.restorer(rules, Decision.of(rules, work.unnamed), part, probabilities)
+    decision = Decision.of(rules, work.unnamed)
+    restorer = prepared.restorer(rules, decision, part, probabilities)
+    soft_dice = SoftDice(decision) if rules.calibration else None
     stopped = threading.Event()
     evaluate = _Evaluation(network, rules, plan.device, stopped)
     on_cpu = plan.device.type == "cpu"
@@ -78,7 +86,7 @@ def label(
 
         def hand_on(slabs: Iterable[Tensor]) -> None:
             for slab in slabs:
-                waiting.append(behind.submit(_add, restorer, slab))
+                waiting.append(behind.submit(_add, slab, restorer, soft_dice))
                 if len(waiting) > WAITING_SLABS:
                     waiting.popleft().result()
 
@@ -93,7 +101,7 @@ def label(
         hand_on(aggregator.finish())
         for last in waiting:
             last.result()
-    return InferenceResult(full, part, confidence, probabilities)
+    return InferenceResult(full, part, confidence, probabilities, soft_dice.by_label() if soft_dice else None)
 
 
 def _groups(tiles: Iterator[tuple[Position, Tensor]], size: int) -> Iterator[tuple[list[Position], list[Tensor]]]:
@@ -138,9 +146,11 @@ def _result(
 
 
 @torch.inference_mode()
-def _add(restorer: Restorer, slab: Tensor) -> None:
-    """Pass finished rows of logits on to the restorer."""
+def _add(slab: Tensor, restorer: Restorer, soft_dice: SoftDice | None) -> None:
+    """Pass finished rows of logits on."""
     restorer.add(slab)
+    if soft_dice is not None:
+        soft_dice.add(slab)
 
 
 def _tiles(prepared: NetworkInput, sampler: TileSampler, ahead: Executor) -> Iterator[tuple[Position, Tensor]]:

@@ -14,6 +14,7 @@ from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Volume
 from .backends.precisions import FLOAT16, FLOAT32
+from .expected_dice import doubts, expected_dice, expected_dice_facts
 from .fit import other_modality
 from .options import InferenceOptions
 
@@ -128,14 +129,21 @@ class SingleModel:
                 run = self._run_whole(prepared, options, reporter, threads)
             else:
                 run = self._run(prepared, options, reporter, threads)
-        facts = {
+        facts: dict[str, Any] = {
             "device": str(run.plan.device),
             "computed_in": run.backend,
             "processor": backend_choice.processor(run.plan.device),
             "libraries": backend_choice.libraries(),
             "memory_estimate_mb": round(run.needed / 1e6),
         }
-        return Computed(run.result, facts | prepared.facts, run.notices + prepared.notices)
+        facts |= prepared.facts
+        notices = run.notices + prepared.notices
+        calibration = self.card.inference.calibration
+        if calibration is not None and run.result.soft_dice is not None:
+            expected = expected_dice(calibration, run.result.soft_dice)
+            facts |= expected_dice_facts(self.card, expected, run.result.part)
+            notices += doubts(calibration, expected, facts.get("alignment", {}))
+        return Computed(run.result, facts, notices)
 
     def _prepare(
         self,

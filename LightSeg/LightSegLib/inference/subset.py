@@ -38,5 +38,9 @@ def only_wanted(segmentation: Segmentation, card: Card, structures: Iterable[str
         provenance["notices"] = [*provenance["notices"], nothing_found()]
     if segmentation.confidence is not None:
         provenance |= confidence_facts(segmentation.voxels, segmentation.confidence)
+    if "expected_dice" in provenance:
+        names = {label.name for label in labels}
+        stated = provenance["expected_dice"].items()
+        provenance["expected_dice"] = {name: dice for name, dice in stated if name in names}
     totals = tuple(total for total in segmentation.totals if wanted.issuperset(total.labels))
     return replace(segmentation, labels=labels, totals=totals, provenance=provenance)

@@ -55,10 +55,14 @@ class Decision:
             return outputs
         return outputs.index_fill(1, torch.tensor(self.unnamed, device=outputs.device), -torch.inf)
 
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities [n, outputs, ...] of classes that exclude each other."""
+        return outputs if self.threshold else outputs.softmax(dim=1)
+
     def _probability(self, outputs: Tensor) -> Tensor:
         """Return the probability of the chosen label [n, ...]."""
         if not self.regions:
-            return self._named(outputs if self.threshold else outputs.softmax(dim=1)).amax(dim=1)
+            return self._named(self.probabilities(outputs)).amax(dim=1)
         probabilities = outputs if self.threshold else outputs.sigmoid()
         found = 1 - probabilities.amax(dim=1)
         for output, probability in zip(outputs.unbind(1), probabilities.unbind(1), strict=True):

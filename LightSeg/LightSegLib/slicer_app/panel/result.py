@@ -38,6 +38,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         header = ui.resultTable.horizontalHeader()
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(2, qt.QHeaderView.ResizeToContents)
         ui.summaryList.itemClicked.connect(self._onSummary)
         ui.summaryList.itemActivated.connect(self._onSummary)
         ui.copyTableButton.clicked.connect(self._onCopyTable)
@@ -74,7 +75,9 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         node, table = self._node, self._ui.resultTable
         rows = scene.segment_volumes(node) if node is not None else []
         totals = scene.total_volumes(node) if node is not None else []
+        expected = scene.expected_dice(node) if node is not None else {}
         table.setRowCount(len(rows) + len(totals))
+        table.setColumnHidden(2, not expected)
         squares = [colorIcon(color) for _name, color, _volume in rows]
         for number, (name, volume) in enumerate([(name, volume) for name, _color, volume in rows] + totals):
             item = qt.QTableWidgetItem(name)
@@ -83,6 +86,7 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
                 item.setIcon(squares[number])
             table.setItem(number, 0, item)
             table.setItem(number, 1, qt.QTableWidgetItem(f"{volume:.2f}"))
+            table.setItem(number, 2, qt.QTableWidgetItem(f"{expected[name]:.2f}" if name in expected else ""))
         fitTable(table)
         self._ui.resultSection.setVisible(node is not None)
         self._summarize(rows, squares)
@@ -152,9 +156,12 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
 
     def _onCopyTable(self) -> None:
         """Copy the table of volumes to the clipboard."""
-        rows = [(name, f"{volume:.3f}") for name, _color, volume in scene.segment_volumes(self._node)]
-        rows += [(name, f"{volume:.3f}") for name, volume in scene.total_volumes(self._node)]
-        text = "\n".join("\t".join(row) for row in [(_("Segment"), _("Volume, ml")), *rows])
+        expected = scene.expected_dice(self._node)
+        volumes = [(name, volume) for name, _color, volume in scene.segment_volumes(self._node)]
+        rows = [(_("Segment"), _("Volume, ml"), _("Expected Dice"))]
+        for name, volume in volumes + scene.total_volumes(self._node):
+            rows.append((name, f"{volume:.3f}", f"{expected[name]:.2f}" if name in expected else ""))
+        text = "\n".join("\t".join(row if expected else row[:2]) for row in rows)
         qt.QApplication.clipboard().setText(text)
 
     def _onCopyMethods(self) -> None:

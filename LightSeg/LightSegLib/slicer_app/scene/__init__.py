@@ -7,7 +7,7 @@ does not stay a grid with right angles, so such a volume is straightened, and it
 
 from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, provenance_of
 from .coordinates import world_position
-from .results import input_volume, names_of_last_run, segment_volumes, total_volumes
+from .results import expected_dice, input_volume, names_of_last_run, segment_volumes, total_volumes
 from .segmentations import check_output, segmentation_name, write_segmentation
 from .sequences import browser_of
 from .sides import lacks_side, side_of_region
@@ -18,6 +18,7 @@ __all__ = [
     "CONFIDENCE_ROLE",
     "browser_of",
     "check_output",
+    "expected_dice",
     "input_volume",
     "is_too_large",
     "lacks_side",

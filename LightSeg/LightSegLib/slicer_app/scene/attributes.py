@@ -30,6 +30,7 @@ ATTRIBUTES = {  # node attribute: key of Segmentation.provenance
     "LightSeg.SoftwareVersion": "lightseg",
     "LightSeg.Notices": "notices",
     "LightSeg.LowConfidenceSlices": "low_confidence_slices",
+    "LightSeg.ExpectedDice": "expected_dice",
     "LightSeg.Totals": "totals",
     "LightSeg.Alignment": "alignment",
 }
@@ -59,7 +60,16 @@ def provenance_of(segmentationNode: Any) -> dict[str, Any]:
         key: segmentationNode.GetAttribute(name) or segmentationNode.GetAttribute(FORMER_ATTRIBUTES.get(name, name))
         for name, key in ATTRIBUTES.items()
     }
-    as_json = ("settings", "libraries", "notices", "seconds", "low_confidence_slices", "totals", "alignment")
+    as_json = {
+        "settings",
+        "libraries",
+        "notices",
+        "seconds",
+        "low_confidence_slices",
+        "expected_dice",
+        "totals",
+        "alignment",
+    }
     stated: dict[str, Any] = {}
     for key, text in found.items():
         if text is not None:

@@ -48,6 +48,14 @@ def total_volumes(segmentationNode: Any) -> list[tuple[str, float]]:
     ]
 
 
+def expected_dice(segmentationNode: Any) -> dict[str, float]:
+    """Return the Dice that the model of the last run expects of its segments, by name; empty where it states none."""
+    stated, known = provenance_of(segmentationNode).get("expected_dice"), names_of_last_run(segmentationNode)
+    if not isinstance(stated, dict):  # a scene may come from an untrusted source
+        return {}
+    return {name: float(stated[name]) for name in known if isinstance(stated.get(name), int | float)}
+
+
 def _counts(labels: np.ndarray) -> np.ndarray:
     """Return how often each value occurs; part by part, since numpy counts in a copy of 8 bytes a voxel."""
     parts = np.array_split(labels, max(1, labels.size >> 22))
