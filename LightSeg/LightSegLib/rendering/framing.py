@@ -13,6 +13,9 @@ from ..imaging.ras import LPS_TO_RAS
 from ..imaging.volume import Volume
 from .layers import Layer
 
+MOST_POINTS = 200_000  # of a label, about; more would not change the choice
+SLAB_VOXELS = 1 << 20
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -54,10 +57,25 @@ def _labeled_points(layers: Sequence[Layer]) -> np.ndarray:
     for layer in layers:
         if layer.box is None:
             continue
-        index = np.argwhere(layer.segmentation.voxels[layer.box] == layer.label.value)
-        index = index[:: 1 + len(index) // 200_000] + [part.start for part in layer.box]
+        index = _places(layer.segmentation.voxels[layer.box] == layer.label.value) + [part.start for part in layer.box]
         matrix = index_to_ras(layer.segmentation.geometry)
         found.append(index[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3])
+    return np.concatenate(found)
+
+
+def _places(mask: np.ndarray) -> np.ndarray:
+    """Return array indices [n, 3] of the voxels of a mask; of very many, a regular choice.
+
+    All of a large label at once would take more memory than the image.
+    """
+    step = 1 + np.count_nonzero(mask) // MOST_POINTS
+    rows, seen = max(1, SLAB_VOXELS // mask[0].size), 0
+    found = []
+    for start in range(0, len(mask), rows):
+        flat = np.flatnonzero(mask[start : start + rows])
+        chosen = flat[-seen % step :: step] + start * mask[0].size
+        seen += len(flat)
+        found.append(np.stack(np.unravel_index(chosen, mask.shape), axis=-1))
     return np.concatenate(found)
 
 

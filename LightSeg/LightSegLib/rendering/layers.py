@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from scipy import ndimage
 
 from ..catalog.card import Label
@@ -30,7 +29,7 @@ def list_layers(results: Sequence[Segmentation]) -> list[Layer]:
     """Return every label of every segmentation, in order."""
     layers = []
     for segmentation in results:
-        boxes = ndimage.find_objects(segmentation.voxels.astype(np.int32, copy=False))
+        boxes = ndimage.find_objects(segmentation.voxels)
         volumes = segmentation.volumes_ml()
         for label in segmentation.labels:
             box = boxes[label.value - 1] if label.value <= len(boxes) else None
