@@ -86,8 +86,11 @@ def _sample(network: Any, volume: Tensor) -> Tensor:
 
 
 def _first(x: Tensor) -> Tensor:
-    """[k, j, i, C] as torch's modules take it, [1, C, k, j, i] in the memory format channels_last_3d."""
-    return x.movedim(-1, 0)[None]
+    """[k, j, i, C] as torch's modules take it, [1, C, k, j, i] in the memory format channels_last_3d.
+
+    The axis comes first: the stride of `x.movedim(-1, 0)[None]` is another, by which torch does not see the format.
+    """
+    return x[None].movedim(-1, 1)
 
 
 def _last(x: Tensor) -> Tensor:
