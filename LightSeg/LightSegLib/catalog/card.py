@@ -287,6 +287,8 @@ class Inference:
         resampling: how logits come back to the grid of the input.
         paired: labels that hold the structures of both sides, which an option separates afterwards.
         calibration: what Dice to expect of a result; None where that was not measured.
+        guided_upsampling: the image's own voxels place the borders between labels that were found on a coarser grid;
+            for an aligned network.
     """
 
     patch_size: tuple[int, int, int]
@@ -299,6 +301,7 @@ class Inference:
     resampling: Resampling = Resampling("linear")
     paired: tuple[int, ...] = ()
     calibration: Calibration | None = None
+    guided_upsampling: bool = False
 
 
 @dataclass(frozen=True)

@@ -280,12 +280,28 @@ def _check(fields: dict[str, Any]) -> None:
             raise FieldError(_("inference.paired[{n}] must be the value of a label").format(n=n))
     if calibration := fields["inference"].get("calibration"):
         _check_calibration(calibration, values, bool(fields["inference"].get("regions")))
+    _check_upsampling(fields)
     if alignment := fields["preprocessing"].get("alignment"):
         _check_file_name(alignment["template"], "preprocessing.alignment.template")
         if fields["inference"]["patch_size"] != alignment["size"][::-1]:
             raise FieldError(_("inference.patch_size must be preprocessing.alignment.size in reverse order"))
     if fields.get("sample"):
         _check_file_name(fields["sample"], "sample")
+
+
+def _check_upsampling(fields: dict[str, Any]) -> None:
+    """Check that what guided upsampling needs is there.
+
+    Raises:
+        FieldError: if it is not.
+    """
+    rules = fields["inference"]
+    if not rules.get("guided_upsampling"):
+        return
+    if not fields["preprocessing"].get("alignment"):
+        raise FieldError(_("inference.guided_upsampling needs preprocessing.alignment"))
+    if rules.get("regions") or rules.get("average", "logits") != "logits":
+        raise FieldError(_("inference.guided_upsampling needs logits of classes that exclude each other"))
 
 
 def _check_calibration(calibration: dict[str, Any], values: list[int], regions: bool) -> None:

@@ -86,7 +86,7 @@ def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origi
                 TEMPLATE, origin.template_sha256, settings.subject, (i, j, k), (grid.spacing,) * 3, grid.origin
             ),
         ),
-        inference=Inference((k, j, i)),
+        inference=Inference((k, j, i), guided_upsampling=True),
         labels=tuple(labels),
         weights=origin.weights,
         license=settings.license or NOT_STATED,

@@ -426,12 +426,18 @@ def test_a_template_survives_its_file_and_a_damaged_one_is_refused(
         segmenter.segment([pictured(around(np.zeros(3), (40, 40, 40), (4.0, 4.0, 4.0)))])
 
 
+GUIDED = {"patch_size": [8, 8, 8], "guided_upsampling": True}
+PLAIN = {"normalization": [{"method": "none"}]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"inference": {"patch_size": [8, 8, 8]}}, "inference.patch_size must be preprocessing.alignment.size"),
         ({"totals": [{"name": "Balls", "labels": [1, 7]}]}, r"totals\[0\].labels must be values of labels"),
         ({"totals": [{"name": "Left ball", "labels": [1]}]}, r"totals\[0\].name must differ"),
+        ({"inference": GUIDED | {"average": "probabilities"}}, "guided_upsampling needs logits"),
+        ({"inference": GUIDED, "preprocessing": PLAIN}, "guided_upsampling needs preprocessing.alignment"),
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused(card: Card, change: dict[str, Any], message: str) -> None:

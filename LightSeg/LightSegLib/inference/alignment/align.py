@@ -26,6 +26,7 @@ from ..processing.preprocess import Spacing
 from ..processing.resample import Shape
 from ..processing.restore import Decision
 from .aligned_restore import POINTS, AlignedRestorer, box, places
+from .guided import Guide
 from .registration import Registration, register
 from .search import Check
 from .template import Template
@@ -95,7 +96,8 @@ class Aligned:
         self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
     ) -> AlignedRestorer:
         """Return the restorer that takes logits of the grid and decides labels on the input's grid."""
-        return AlignedRestorer(self.shape, self.to_grid, labels, decision, confidence)
+        guide = Guide(self.channels[0].voxels[self.roi_slices], self._input[0]) if rules.guided_upsampling else None
+        return AlignedRestorer(self.shape, self.to_grid, labels, decision, confidence, guide)
 
     def bytes_to_restore(self, outputs: int) -> int:
         """Return the memory that the restorer takes: the logits twice, and what it computes for some voxels."""

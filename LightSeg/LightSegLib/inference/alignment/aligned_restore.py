@@ -13,6 +13,7 @@ from torch import Tensor
 from ...imaging.roi import Slices
 from ..processing.resample import Shape
 from ..processing.restore import SLAB_BYTES, Decision
+from .guided import Guide, Intensities
 
 POINTS = SLAB_BYTES // 64  # voxels whose places are computed at once
 BATCH = 1 << 16  # of those whose logits are
@@ -29,14 +30,22 @@ class AlignedRestorer:
         to_grid: 4x4, from index (i, j, k) in labels to that on the grid. Logits are interpolated linearly; outside
             the grid is background.
         confidence: uint8, as large as labels, takes the probability of each label in percent.
+        guide: what places the borders between labels within the voxels of the grid; None for the logits alone.
     """
 
     def __init__(
-        self, shape: Shape, to_grid: np.ndarray, labels: np.ndarray, decision: Decision, confidence: np.ndarray | None
+        self,
+        shape: Shape,
+        to_grid: np.ndarray,
+        labels: np.ndarray,
+        decision: Decision,
+        confidence: np.ndarray | None,
+        guide: Guide | None = None,
     ) -> None:
         self._shape, self._to_grid = shape, to_grid
         self._labels, self._confidence = labels, confidence
-        self._decision = decision
+        self._decision, self._guide = decision, guide
+        self._intensities: Intensities | None = None
         self._slabs: list[Tensor] = []
 
     def add(self, slab: Tensor) -> None:
@@ -50,6 +59,9 @@ class AlignedRestorer:
         """Write labels, and confidence if wanted, from all logits [outputs, k, j, i]."""
         labels = self._decision.labels(logits[None])[0].flatten()
         alike = self._alike(logits, labels.reshape(self._shape)).flatten()
+        if self._guide is not None:
+            self._intensities = Intensities(self._guide.coarse, self._decision.probabilities(logits[None])[0])
+            logits = torch.cat((logits, self._guide.coarse[None]))  # which is interpolated with them
         logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: the values of one voxel are contiguous
         used = box(np.linalg.inv(self._to_grid), self._shape, self._labels.shape)
         depth, height, width = (max(0, part.stop - part.start) for part in used)
@@ -86,6 +98,9 @@ class AlignedRestorer:
         found, sure = labels[corner], torch.full(corner.shape, 100, dtype=torch.uint8)
         for some in (~alike[corner]).nonzero()[:, 0].split(BATCH):
             mean = self._mean(logits, corner[some], [fraction[some] for fraction in fractions])
+            if self._guide is not None and self._intensities is not None:
+                fine = torch.from_numpy(self._guide.fine[part].ravel()[chosen[some].numpy()].astype(np.float32))
+                mean = mean[:, :-1] + self._intensities.evidence(fine, mean[:, -1])
             found[some] = self._decision.labels(mean).to(found.dtype)
             if self._confidence is not None:
                 sure[some] = self._decision.percent(mean)
