@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..networks.meshnet import MeshNet
-from .by_rows import PAIR, STRIP, Computer, Decide, Source, gathered
+from .by_rows import Computer, Decide, Source, gathered
 from .row_boxes import around
+from .row_layers import PAIR, STRIP
 
 
 class Rows:
@@ -117,7 +118,7 @@ class ByLayers:
         """Values [rows, j, i, channels], their number, mean and sum of squared deviations for each channel."""
         (first, j), (weight, bias, dilation) = place, layer
         depth, height, width = self._shape
-        rows, box = (first, min(first + PAIR, depth)), (j, min(j + STRIP, height), 0, width)
+        rows, box = range(first, min(first + PAIR, depth)), (j, min(j + STRIP, height), 0, width)
         x = gathered(before, rows, box, dilation, self._shape)
         features = F.conv3d(x, weight, bias, dilation=(1, dilation, dilation))
         values = features[:, :, 0].permute(0, 2, 3, 1)

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,11 +25,12 @@ from ..imaging.roi import RegionOfInterest, Slices
 from ..imaging.volume import Volume
 from ..networks.meshnet import MeshNet
 from .by_layers import ByLayers
-from .by_rows import PAIR, STRIP, ByRows, Computer
+from .by_rows import ByRows, Computer
 from .labeling import InferenceResult
 from .processing.normalization import IntensityTransform, fit_normalization, normalized
 from .processing.restore import Decision
 from .row_boxes import row_boxes
+from .row_layers import PAIR, STRIP
 from .whole_image import Report, WholeImage
 
 SIZE = 256  # voxels of 1 mm along each axis
@@ -126,11 +128,14 @@ class Conformed(WholeImage):
                     network=type(network).__name__
                 )
             )
-        wanted = row_boxes(self.head())
         if network.arguments["norm"] == "instance":
-            return ByLayers(network, wanted, self.shape, computer)
+            return ByLayers(network, self._wanted, self.shape, computer)
         varied = row_boxes(self.image != 0)
-        return ByRows(network, wanted, varied, self.lowest, self.shape, computer)
+        return ByRows(network, self._wanted, varied, self.lowest, self.shape, computer)
+
+    @cached_property
+    def _wanted(self) -> np.ndarray:
+        return row_boxes(self.head())
 
     def _outputs(self, network: nn.Module) -> int:
         return int(network.arguments["classes"]) if isinstance(network, MeshNet) else 2
@@ -147,7 +152,13 @@ class Conformed(WholeImage):
     def head(self) -> np.ndarray:
         """Which voxels [k, j, i] are brighter than air and its noise, with what few lie around them; bool."""
         bright = self.image > DARK * LARGEST
-        return ndimage.binary_dilation(ndimage.binary_opening(bright), iterations=MARGIN)
+        around = [
+            tuple(slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in box)
+            for box in ndimage.find_objects(bright.view(np.uint8))
+        ]
+        for box in around:  # one, or none; the rest of the grid would only take time
+            bright[box] = ndimage.binary_dilation(ndimage.binary_opening(bright[box]), iterations=MARGIN)
+        return bright
 
     def returned(self, values: np.ndarray, outside: int = 0) -> np.ndarray:
         """Return values [k, j, i] of the grid at the volume's voxels, each that of the nearest.
@@ -266,12 +277,14 @@ def _resampled(volume: Volume, grid: Geometry, lowest: float) -> np.ndarray:
     resampler.SetOutputDirection(grid.direction)
     resampler.SetInterpolator(sitk.sitkLinear)
     resampler.SetDefaultPixelValue(lowest)
-    values = sitk.GetArrayFromImage(resampler.Execute(to_sitk(volume.voxels.astype(np.float32), volume.geometry)))
+    values = sitk.GetArrayFromImage(
+        resampler.Execute(to_sitk(volume.voxels.astype(np.float32, copy=False), volume.geometry))
+    )
     return np.asarray(values)
 
 
 def _bytes(values: np.ndarray, volume: Volume) -> np.ndarray:
-    """From 0, the minimum, to LARGEST, QUANTILE of what is above it."""
+    """From 0, the minimum, to LARGEST, QUANTILE of what is above it; the values themselves are lost."""
     lowest = float(values.min())
     above = values[values > lowest]
     largest = float(np.quantile(above, QUANTILE)) if above.size else lowest
@@ -282,8 +295,9 @@ def _bytes(values: np.ndarray, volume: Volume) -> np.ndarray:
                 "Choose a region that contains the head, or check the image."
             ).format(volume=volume.name)
         )
-    scaled = (values - lowest) * (LARGEST / (largest - lowest))
-    return np.rint(np.clip(scaled, 0, LARGEST, out=scaled), out=scaled).astype(np.uint8)
+    values -= lowest
+    values *= LARGEST / (largest - lowest)
+    return np.rint(np.clip(values, 0, LARGEST, out=values), out=values).astype(np.uint8)
 
 
 def _cropped(volume: Volume, region: Slices) -> Volume:

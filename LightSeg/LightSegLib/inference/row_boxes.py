@@ -63,16 +63,20 @@ def around(boxes: np.ndarray) -> tuple[int, int, int, int]:
     return int(j0), int(j1), int(i0), int(i1)
 
 
-def computed(wanted: np.ndarray, varied: np.ndarray, reach: tuple[int, int], shape: Sequence[int]) -> np.ndarray:
+def computed(
+    wanted: np.ndarray, varied: np.ndarray, reach: tuple[int, int], shape: Sequence[int], border: bool = True
+) -> np.ndarray:
     """Where a layer must be computed; elsewhere its values are not needed, or those of an image of one intensity.
 
     wanted: where the last layer is. varied: where the image differs from the intensity of the air around. reach: voxels
-    that the last layer sees of this one, and that this one sees of the image. The zeros beyond a grid's border are
-    seen, too: a layer is computed wherever it is needed in rows in which that may matter.
+    that the last layer sees of this one, and that this one sees of the image. border: whether a layer is computed
+    wherever it is needed in rows that see the zeros beyond a grid's border.
     """
     after, before = reach
     needed = grown(wanted, after, shape)
     boxes = common(needed, grown(varied, before, shape))
+    if not border:
+        return boxes
     rows = np.arange(len(boxes))
     at_border = (rows < before) | (rows >= len(boxes) - before)
     at_border |= (needed[:, ::2] < before).any(axis=1) | (needed[:, 1::2] > np.subtract(shape[1:], before)).any(axis=1)

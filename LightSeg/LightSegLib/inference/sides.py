@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from ..imaging.geometry import Geometry
+from ..imaging.roi import Slices
 
 POINTS = 4000, 30_000  # voxels whose mirror images are looked at, in the search and in the refinement
 TURNS = np.radians(np.arange(-40, 41, 10))
@@ -34,10 +35,11 @@ class Plane:
     distance: float
     alike: float
 
-    def left(self, geometry: Geometry) -> np.ndarray:
-        """Return how far each voxel [k, j, i] of a grid lies to the left of it, in mm; negative to the right."""
+    def left(self, geometry: Geometry, part: Slices | None = None) -> np.ndarray:
+        """Return how far voxels [k, j, i] of a grid or a part of it lie to the left, in mm; negative to the right."""
         weights = self.normal @ geometry.index_to_world[:3]
-        k, j, i = (np.arange(n, dtype=np.float32) for n in geometry.shape)
+        bounds = part or [slice(0, n) for n in geometry.shape]
+        k, j, i = (np.arange(each.start, each.stop, dtype=np.float32) for each in bounds)
         along = weights[2] * k[:, None, None] + weights[1] * j[:, None] + weights[0] * i
         return np.asarray(along + np.float32(weights[3] - self.distance))
 
@@ -77,18 +79,18 @@ def split(labels: np.ndarray, geometry: Geometry, paired: Sequence[int], step: i
     plane = midplane(labels, geometry, paired)
     if plane is None:
         return None
-    right = plane.left(geometry) < 0
+    boxes = ndimage.find_objects(labels, max(paired))
     for value in paired:
-        mask = labels == value
-        boxes = ndimage.find_objects(mask.astype(np.uint8))
-        if not boxes:
+        box = boxes[value - 1]
+        if box is None:
             continue
-        box = boxes[0]
-        pieces, count = ndimage.label(mask[box])
+        mask = labels[box] == value
+        right = plane.left(geometry, box) < 0
+        pieces, count = ndimage.label(mask)
         size = np.bincount(pieces.ravel(), minlength=count + 1)
-        share = np.bincount(pieces.ravel(), right[box].ravel(), minlength=count + 1) / np.maximum(size, 1)
+        share = np.bincount(pieces.ravel(), right.ravel(), minlength=count + 1) / np.maximum(size, 1)
         to_right = np.where(share > WHOLE, 1.0, np.where(share < 1 - WHOLE, 0.0, 0.5))[pieces]
-        chosen = mask[box] & ((to_right == 1) | ((to_right == 0.5) & right[box]))
+        chosen = mask & ((to_right == 1) | ((to_right == 0.5) & right))
         labels[box][chosen] = value + step
     return plane
 
@@ -99,15 +101,19 @@ class _Mirror:
     def __init__(self, labels: np.ndarray, geometry: Geometry, indices: np.ndarray) -> None:
         matrix = geometry.index_to_world
         self.points = indices[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3]
-        self._labels, self._own = labels, labels[tuple(indices.T)]
-        self._to_index = np.linalg.inv(matrix)
+        self._own, self._indices = labels[tuple(indices.T)], indices.T[::-1].astype(np.float64)  # i, j, k
+        self._labels, self._to_index = labels, np.linalg.inv(matrix)[:3, :3]
 
     def alike(self, normal: np.ndarray, distance: float) -> float:
         """Return the share of voxels whose mirror images have the same label."""
-        mirrored = self.points - 2 * (self.points @ normal - distance)[:, None] * normal
-        index = np.rint(mirrored @ self._to_index[:3, :3].T + self._to_index[:3, 3]).astype(int)[:, ::-1]
-        inside = ((index >= 0) & (index < self._labels.shape)).all(axis=1)
-        found = self._labels[tuple(index[inside].T)]
+        twice = 2 * (self.points @ normal - distance)
+        across = self._to_index @ normal
+        inside, place = np.True_, np.zeros(len(twice), np.int64)
+        for length, axis in zip(self._labels.shape, (2, 1, 0), strict=True):
+            index = np.rint(self._indices[axis] - twice * across[axis]).astype(np.int64)
+            inside = inside & (index >= 0) & (index < length)
+            place = place * length + index
+        found = self._labels.ravel()[place[inside]]
         return float(np.count_nonzero(found == self._own[inside]) / len(self._own))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
 
 import numpy as np
@@ -10,11 +11,20 @@ import torch
 from LightSegLib.inference.by_layers import ByLayers
 from LightSegLib.inference.by_rows import ByRows, Computer
 from LightSegLib.inference.row_boxes import computed, filled, row_boxes, whole
-from LightSegLib.inference.threads import InlineExecutor, pool
+from LightSegLib.inference.row_layers import row_layers
+from LightSegLib.inference.threads import InlineExecutor, one_thread_each, pool
+from LightSegLib.networks.cpu.winograd import Scratch
 from LightSegLib.networks.meshnet import MeshNet
 
 AIR = 0.25
 SHAPE = (40, 33, 37)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As where a model is run."""
+    with one_thread_each():
+        yield
 
 
 def network(norm: str, dilations: tuple[int, ...] = (1, 2, 4, 2, 1), activation: str = "elu") -> MeshNet:
@@ -51,9 +61,16 @@ class Logits:
         part[:] = logits
 
 
-def run(net: MeshNet, volume: torch.Tensor, body: np.ndarray, executor: Executor, step: int = 4) -> torch.Tensor:
+def run(
+    net: MeshNet,
+    volume: torch.Tensor,
+    body: np.ndarray,
+    executor: Executor,
+    step: int = 4,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
     shape = tuple(volume.shape)
-    computer = Computer(executor, torch.device("cpu"), step=step)
+    computer = Computer(executor, torch.device("cpu"), dtype, step)
     wanted, varied = row_boxes(body), row_boxes((volume != AIR).numpy())
     if net.arguments["norm"] == "instance":
         whole_volume: ByRows | ByLayers = ByLayers(net, wanted, shape, computer)
@@ -78,6 +95,31 @@ def test_the_logits_are_those_of_the_whole_volume(norm: str, middle: tuple[int, 
     computed_there = ~found.isnan()
     assert computed_there[:, torch.from_numpy(body)].all()
     torch.testing.assert_close(found[computed_there], expected[computed_there], atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("middle", [(24, 26, 25), (43, 5, 8)])
+def test_air_near_the_border_of_the_volume_is_known_without_computing_it(middle: tuple[int, ...]) -> None:
+    net, shape = network("none", (1, 2, 4)), (48, 52, 50)
+    body = ball(shape, middle, 4)
+    volume = image(body)
+    with torch.inference_mode():
+        expected = net(volume[None, None])[0]
+    wanted = np.ones(shape, bool)  # everywhere, so that every layer is wanted at the border
+    found = run(net, volume, wanted, InlineExecutor())
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+    boxes = row_boxes(wanted), row_boxes(ball(shape, (24, 26, 25), 4))  # 7 rows
+    layers = row_layers(net, boxes, AIR, shape, torch.empty(0), Scratch(2, 64, 64, 4))
+    assert [filled(layer.boxes).sum() for layer in layers] == [7 + 2 * 1, 7 + 2 * 3, 48]
+
+
+def test_other_digits_are_computed_without_quick_forms() -> None:
+    net, body = network("none").double(), ball(SHAPE, (20, 16, 18), 9)
+    volume = image(body)
+    with torch.inference_mode():
+        expected = net(volume[None, None].double())[0]
+    found = run(net, volume, body, InlineExecutor(), dtype=torch.float64).double()
+    inside = torch.from_numpy(body)
+    torch.testing.assert_close(found[:, inside], expected[:, inside], atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["none", "instance"])
