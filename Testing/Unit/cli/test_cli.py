@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,6 +115,20 @@ def test_models_and_help_do_not_load_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_what_a_run_took_is_listed_and_described(
+    run: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("LightSegLib.catalog.lookup.user_models_folder", lambda: tmp_path)
+    card = json.loads(shutil.copytree(tiny_model, tmp_path / "own").joinpath("model.json").read_text(encoding="utf-8"))
+    took = {"volume": "256 x 256 x 256 voxels of 1 x 1 x 1 mm", "seconds": 12.3, "cold_seconds": 15.1}
+    card |= {"id": "own", "measured": took | {"memory_mb": 1460, "cores": 2, "processor": "Xeon", "form": "float32"}}
+    (tmp_path / "own" / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    _, out, _ = run("models")
+    assert re.search(r"^  own .* 12 s ", out, re.MULTILINE)
+    _, out, _ = run("info", "own")
+    assert "12.3 s (15.1 s from a start) and 1460 MB for 256 x 256 x 256 voxels" in " ".join(out.split())
 
 
 def test_info_describes_a_model(run: Run, tiny_model: Path) -> None:
