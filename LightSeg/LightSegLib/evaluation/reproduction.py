@@ -20,7 +20,7 @@ from ..imaging.readers import read_grid
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..imaging.writers import PROVENANCE
-from ..inference.backends.precisions import AUTO, BACKENDS
+from ..inference.backends.precisions import AUTO, BACKENDS, INT8, OPENVINO8
 from ..inference.options import AS_MODEL, InferenceOptions
 from ..inference.segmenter import Segmenter
 
@@ -120,7 +120,7 @@ def reproduce(
     computed_in = provenance["computed_in"]
     options = InferenceOptions(
         device=provenance["device"],
-        precision=AUTO if card.parts and computed_in not in BACKENDS else computed_in,  # parts may differ
+        precision=_precision(computed_in, settings, bool(card.parts)),
         mirror=settings["mirror"],
         tile_overlap=settings.get("tile_overlap"),
         largest_component=settings["largest_component"],
@@ -142,6 +142,13 @@ def reproduce(
     segmentation = segmenter.segment(volumes, roi, progress)
     different = int(np.count_nonzero(segmentation.voxels != expected))
     return Reproduction(segmentation, expected.size, different, list(_changes(provenance, segmentation.provenance)))
+
+
+def _precision(computed_in: str, settings: Mapping[str, Any], has_parts: bool) -> str:
+    """Return the precision that leads to the backend of a result, or of each of its parts, which may differ."""
+    if not has_parts or computed_in in BACKENDS:
+        return computed_in
+    return INT8 if settings.get("precision") in (INT8, OPENVINO8) else AUTO
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

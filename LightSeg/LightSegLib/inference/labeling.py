@@ -188,7 +188,7 @@ class _Evaluation:
     @torch.inference_mode()
     def __call__(self, tiles: Sequence[Tensor]) -> list[Tensor]:
         """[outputs, k, j, i] for each tile [C, k, j, i]."""
-        values = [_one_value(tile) for tile in tiles]
+        values = [one_value(tile) for tile in tiles]
         new = [n for n, value in enumerate(values) if value is None or value not in {*self._uniform, *values[:n]}]
         results: dict[int, Tensor] = {}
         if new:
@@ -214,7 +214,7 @@ class _Evaluation:
         return logits.sigmoid() if self._rules.regions else logits.softmax(dim=1)
 
 
-def _one_value(tile: Tensor) -> tuple[float, ...] | None:
+def one_value(tile: Tensor) -> tuple[float, ...] | None:
     """Return the value of each channel of a tile that has only one."""
     corner, other = tile[:, 0, 0, 0], tile[:, -1, -1, -1]
     if not torch.equal(corner, other) or not bool((tile == corner[:, None, None, None]).all()):

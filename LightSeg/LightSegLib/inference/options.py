@@ -46,7 +46,8 @@ class InferenceOptions:
     Attributes:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "float32", "auto" for the fastest backend that gives the same labels on this kind of processor,
-            or the backend of earlier work (see `backends.backend_choice`).
+            "int8" for int8 by OpenVINO in volumes in which that finds the labels of float32 (see `calibrated`), or the
+            backend of earlier work (see `backends.backend_choice`).
         openvino: use OpenVINO on the CPU where it is installed.
         mirror: average over the flips that the card allows.
         tile_overlap: of neighboring tiles, as a share of the patch, 0 to 0.9; None for the model's own.
@@ -73,7 +74,7 @@ class InferenceOptions:
     precision: str = _option(
         AUTO,
         "auto: the fastest that finds the same labels on this kind of processor; float32: never bfloat16, float16 or "
-        "OpenVINO",
+        "OpenVINO; int8: by OpenVINO, calibrated on the volume, where it finds the same labels in some of its tiles",
         PRECISIONS,
     )
     openvino: bool = _option(True, "do without OpenVINO, where it is installed")
@@ -105,7 +106,7 @@ class InferenceOptions:
             raise _refused(_("structures"), self.structures, _("a list of names, or values as text"))
         object.__setattr__(self, "structures", tuple(self.structures))  # a list in JSON
         check_device(self.device)
-        if self.precision not in (AUTO, *BACKENDS):
+        if self.precision not in (*PRECISIONS, *BACKENDS):
             raise _refused(_("precision"), self.precision, ", ".join(PRECISIONS))
         if self.largest_component not in PIECES:
             raise _refused(_("largest component"), self.largest_component, ", ".join(PIECES))

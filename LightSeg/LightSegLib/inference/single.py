@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.card import Card
@@ -13,7 +13,7 @@ from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Volume
-from .backends.precisions import FLOAT16, FLOAT32
+from .backends.precisions import FLOAT16, FLOAT32, OPENVINO8
 from .expected_dice import doubts, expected_dice, expected_dice_facts
 from .fit import other_modality
 from .options import InferenceOptions
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .alignment.template import Template
     from .backends.accelerate import Model, Runner
+    from .calibrated import Calibrated
     from .labeling import InferenceResult
     from .plan import ExecutionPlan
     from .processing.preprocess import NetworkInput
@@ -59,6 +60,7 @@ class _Run:
     backend: str
     needed: int
     notices: list[Message]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class SingleModel:
@@ -75,11 +77,13 @@ class SingleModel:
         self._template: Template | None = None
         self._identity: str | None = None  # under which facts about these weights are kept
         self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
+        self._backends: dict[tuple[object, ...], str] = {}
         self._runners: dict[tuple[object, ...], Runner] = {}
 
     def use_network(self, network: nn.Module) -> None:
         """Run this network instead of the card's weights."""
         self._networks, self._identity = (network,), None
+        self._backends.clear()
         self._runners.clear()
         self._one_pass.clear()
 
@@ -136,7 +140,7 @@ class SingleModel:
             "libraries": backend_choice.libraries(),
             "memory_estimate_mb": round(run.needed / 1e6),
         }
-        facts |= prepared.facts
+        facts |= run.facts | prepared.facts
         notices = run.notices + prepared.notices
         calibration = self.card.inference.calibration
         if calibration is not None and run.result.soft_dice is not None:
@@ -192,11 +196,12 @@ class SingleModel:
 
     def _run_whole(self, image: WholeImage, options: InferenceOptions, reporter: Reporter, threads: int) -> _Run:
         """Return labels of such a model."""
+        from .calibrated import without_int8
         from .whole_image import run_whole_image
 
         rules = options.rules(self.card)
         run = run_whole_image(image, self._networks[0], rules, options, reporter, threads)
-        return _Run(run.result, run.plan, run.backend, run.needed, run.notices)
+        return _Run(run.result, run.plan, run.backend, run.needed, run.notices + without_int8(options, run.backend))
 
     def _run(self, prepared: NetworkInput, options: InferenceOptions, reporter: Reporter, threads: int) -> _Run:
         """Return labels by the first plan that fits in memory; if it runs out all the same, by the next."""
@@ -239,8 +244,8 @@ class SingleModel:
                 continue
             reporter.step(_("Segmenting (needs about {memory} of memory)").format(memory=gigabytes(needed)))
             try:
-                runner = self._runner(plan.device, sampler, options, threads)
-                result = label(prepared, rules, work, runner, plan, reporter)
+                chosen = self._runner(plan.device, (prepared, sampler), options, reporter, threads)
+                result = label(prepared, rules, work, chosen.runner, plan, reporter)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     shortage = _("{size} were not enough").format(size=gigabytes(needed))
@@ -260,7 +265,7 @@ class SingleModel:
                             shortage=shortage, method=plan.description
                         )
                     )
-                return _Run(result, plan, runner.backend, needed, notices)
+                return _Run(result, plan, chosen.runner.backend, needed, notices + chosen.notices, chosen.facts)
         raise DeviceError(
             _(
                 "This computer has too little memory for this volume ({shortage}). "
@@ -268,25 +273,39 @@ class SingleModel:
             ).format(shortage=shortage)
         )
 
-    def _runner(self, device: torch.device, sampler: TileSampler, options: InferenceOptions, threads: int) -> Runner:
-        """Return the runner of tiles on a device; it is made once."""
+    def _runner(
+        self,
+        device: torch.device,
+        image: tuple[NetworkInput, TileSampler],
+        options: InferenceOptions,
+        reporter: Reporter,
+        threads: int,
+    ) -> Calibrated:
+        """Return the runner of tiles on a device; it is made once, but for int8, which is made for each volume."""
         from .backends.accelerate import accelerate
+        from .calibrated import Calibrated, calibrated, without_int8
 
-        key = (device, threads, sampler.patch, options.precision, options.openvino)
+        backend, patch = self._backend(device, options), image[1].patch
+        if backend == OPENVINO8:
+            self._runners.clear()
+            return calibrated(self._model(), *image, threads, reporter)
+        key = (device, threads, patch, backend)
         if key not in self._runners:
-            backend = self._backend(device, options)
             self._runners.clear()  # no two backends of a network are in memory together
-            self._runners[key] = accelerate(self._model(), device, backend, sampler.patch, threads)
-        return self._runners[key]
+            self._runners[key] = accelerate(self._model(), device, backend, patch, threads)
+        return Calibrated(self._runners[key], notices=without_int8(options, backend))
 
     def _backend(self, device: torch.device, options: InferenceOptions) -> str:
-        """Return the backend for a device."""
+        """Return the backend for a device; it is chosen once."""
         from .backends.accelerate import choose_backend
         from .whole_image import whole_image_backend
 
         if self._sees_whole_image():
             return whole_image_backend(options, device)
-        return choose_backend(self._model(), device, options.precision, options.openvino)
+        key = (device, options.precision, options.openvino)
+        if key not in self._backends:
+            self._backends[key] = choose_backend(self._model(), device, options.precision, options.openvino)
+        return self._backends[key]
 
     def _model(self) -> Model:
         """Return what the backends need to know about the model."""

@@ -21,7 +21,7 @@ from ..imaging.geometry import Geometry
 from ..imaging.roi import Slices
 from .backends.backend_choice import check_possible
 from .backends.devices import choose_device, is_out_of_memory, is_unsupported
-from .backends.precisions import AUTO, BFLOAT16, FLOAT32
+from .backends.precisions import AUTO, BFLOAT16, FLOAT32, INT8
 from .by_rows import Computer
 from .labeling import InferenceResult
 from .memory import available_memory
@@ -100,7 +100,7 @@ def whole_image_backend(options: InferenceOptions, device: torch.device) -> str:
     Raises:
         DeviceError: if it is not float32 or bfloat16, or one that this computer does not have.
     """
-    if options.precision == AUTO:
+    if options.precision in (AUTO, INT8):
         return FLOAT32
     check_possible(options.precision, device, options.openvino)
     if options.precision not in (FLOAT32, BFLOAT16):

@@ -61,10 +61,15 @@ class Precision(enum.Enum):
 
     AUTO = "auto"
     FLOAT32 = "float32"
+    INT8 = "int8"
 
     def label(self) -> str:
         """Return the value as the window shows it."""
-        return {Precision.AUTO: _("automatic"), Precision.FLOAT32: _("float32")}[self]
+        return {
+            Precision.AUTO: _("automatic"),
+            Precision.FLOAT32: _("float32"),
+            Precision.INT8: _("int8"),
+        }[self]
 
 
 class LargestComponent(enum.Enum):

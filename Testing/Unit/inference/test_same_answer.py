@@ -215,7 +215,7 @@ def test_a_form_that_this_computer_lacks_is_refused_by_name(tiny_model: Path, mo
     [
         (["AVX-512", "AMX"], True, True, ["OpenVINO bfloat16", "bfloat16", "OpenVINO float32"]),
         (["AVX-512", "AMX"], True, False, ["bfloat16"]),
-        (["AVX-512", "bfloat16"], True, True, ["OpenVINO float32"]),  # no one has timed this one in bfloat16
+        (["AVX-512", "bfloat16"], True, True, ["OpenVINO float32"]),  # slower in bfloat16
         (["AVX2"], False, True, ["OpenVINO float32"]),
         (["AVX2"], False, False, []),
         ([], False, True, []),  # another kind of processor

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from ... import __version__
 from ...core.atomic_io import atomic_write
-from ...core.errors import DeviceError, OutputError
+from ...core.errors import DeviceError, LightSegError, OutputError
 from ...core.i18n import tr as _
 from ...core.json_file import read_json
 from ...core.paths import user_folder
 from ...networks.cpu.fused_modules import fuse_modules
 from . import backend_choice, openvino_runner
 from .devices import is_out_of_memory
-from .precisions import AUTO, BFLOAT16, FLOAT16, FLOAT32
+from .precisions import AUTO, BFLOAT16, FLOAT16, FLOAT32, INT8, OPENVINO8, OPENVINO32
 
 AGREEMENT = 0.995  # mean Dice of the labels with those of float32
 FEWEST_VOXELS = 100  # of a label that counts for it
@@ -91,10 +91,23 @@ def accelerate(model: Model, device: torch.device, backend: str, patch: Sequence
     if device.type != "cpu":
         return _on_gpu(model.networks, device, backend)
     _bring_back(model)
-    try:
+    if backend in (FLOAT32, BFLOAT16):
         return _made(model, backend, patch, threads)
+    with openvino_errors():
+        return _made(model, backend, patch, threads)
+
+
+@contextlib.contextmanager
+def openvino_errors() -> Iterator[None]:
+    """State in a sentence what OpenVINO cannot do.
+
+    Raises:
+        DeviceError: for whatever OpenVINO raises.
+    """
+    try:
+        yield
     except Exception as error:
-        if backend in (FLOAT32, BFLOAT16) or is_out_of_memory(error):
+        if isinstance(error, LightSegError) or is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DeviceError(
@@ -108,24 +121,35 @@ def choose_backend(model: Model, device: torch.device, precision: str, openvino:
     """Return the backend to use: the one asked for, or the fastest that suits the device and agrees.
 
     Args:
-        precision: "auto", "float32", or the backend of earlier work, of `precisions.BACKENDS`.
+        precision: of `precisions.PRECISIONS`, or the backend of earlier work, of `precisions.BACKENDS`.
         openvino: whether it may be used.
 
     Raises:
         DeviceError: if this computer does not compute with the backend that is asked for.
     """
+    if precision == INT8:
+        fits = device.type == "cpu" and backend_choice.can_compute(OPENVINO8, openvino) and _is_large(model)
+        if fits and _Check(model, OPENVINO32).agrees():
+            return OPENVINO8
+        precision = AUTO
     if precision != AUTO:
         backend_choice.check_possible(precision, device, openvino)
         return precision
     if device.type != "cpu":
         return FLOAT16 if device.type == "cuda" else FLOAT32
-    if model.identity is None or not backend_choice.fast_backends(openvino):
+    fast = backend_choice.fast_backends(openvino)
+    if not fast or not _is_large(model):
         return FLOAT32
+    return next((backend for backend in fast if _Check(model, backend).agrees()), FLOAT32)
+
+
+def _is_large(model: Model) -> bool:
+    """Return whether another backend than float32 is worth a thought on the CPU."""
+    if model.identity is None:
+        return False
     _bring_back(model)
-    if backend_choice.multiply_adds(model.networks[0], (1, model.channels, *model.patch)) < backend_choice.LITTLE_WORK:
-        return FLOAT32
-    agreeing = (backend for backend in backend_choice.fast_backends(openvino) if _Check(model, backend).agrees())
-    return next(agreeing, FLOAT32)
+    shape = (1, model.channels, *model.patch)
+    return backend_choice.multiply_adds(model.networks[0], shape) >= backend_choice.LITTLE_WORK
 
 
 def _bring_back(model: Model) -> None:
@@ -138,12 +162,17 @@ def _made(model: Model, backend: str, patch: Sequence[int], threads: int) -> Run
     """Return the runner of a model for a backend on the CPU."""
     if backend in (FLOAT32, BFLOAT16):
         return _torch(model.networks, backend)
-    folder, name = _folder(model), f"{_key(model, backend)}-{'x'.join(map(str, patch))}"
+    folder, name = kept_as(model, backend, patch)
     compiled = [
         openvino_runner.compiled(network, (1, model.channels, *patch), backend, folder, f"{name}-{number}", threads)
         for number, network in enumerate(model.networks)
     ]
     return Runner(backend, compiled)
+
+
+def kept_as(model: Model, backend: str, patch: Sequence[int]) -> tuple[Path, str]:
+    """Return the folder with OpenVINO's models of these weights, and the name of that for tiles of a size."""
+    return _folder(model), f"{_key(model, backend)}-{'x'.join(map(str, patch))}"
 
 
 def _torch(networks: Sequence[nn.Module], backend: str) -> Runner:
@@ -246,11 +275,15 @@ def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
 def mean_dice(expected: Tensor, found: Tensor) -> float | None:
     """Return the mean over the masks [labels, ...] with at least FEWEST_VOXELS in either; None where there are none."""
     expected, found = expected.flatten(1), found.flatten(1)
-    counted = torch.maximum(expected.sum(1), found.sum(1)) >= FEWEST_VOXELS
+    return dice_of_sizes(expected.sum(1), found.sum(1), (expected & found).sum(1))
+
+
+def dice_of_sizes(expected: Tensor, found: Tensor, both: Tensor) -> float | None:
+    """Return the same of voxels that are counted: of each label in one, in the other, and in both."""
+    counted = torch.maximum(expected, found) >= FEWEST_VOXELS
     if not bool(counted.any()):
         return None
-    sizes = (expected.sum(1) + found.sum(1))[counted]
-    return float((2 * (expected & found).sum(1)[counted] / sizes).mean())
+    return float((2 * both[counted] / (expected + found)[counted]).mean())
 
 
 def check_tile(channels: int, patch: tuple[int, int, int], signed: bool) -> Tensor:

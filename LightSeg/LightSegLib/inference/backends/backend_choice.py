@@ -21,15 +21,18 @@ from ...core.errors import DeviceError
 from ...core.i18n import tr as _
 from ...core.system import processor_name
 from . import openvino_runner
-from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO16, OPENVINO32
+from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO8, OPENVINO16, OPENVINO32
 
 LEAST_GAIN = 1.3  # times as fast as float32 must a backend be
+BY_OPENVINO = (OPENVINO32, OPENVINO16, OPENVINO8)
 LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second with any backend
 
 # Time of PyTorch's float32 over that of the backend, one patch of FLARE24's U-Net, on two cores of a Xeon (AMX,
-# AVX-512) and on one core of an EPYC (AVX2, Zen 3). Processors with bfloat16 but without AMX were not timed.
+# AVX-512), on one core of a Xeon with bfloat16 but without AMX (processor time, the least of three, beside others), and
+# on one core of an EPYC (AVX2, Zen 3).
 GAINS = {
     "AMX": {OPENVINO16: 3.9, BFLOAT16: 2.0, OPENVINO32: 1.85},
+    "bfloat16": {OPENVINO32: 1.33, OPENVINO16: 0.78, BFLOAT16: 0.71},
     "AVX-512": {OPENVINO32: 1.85},
     "AVX2": {OPENVINO32: 1.37},
 }
@@ -65,7 +68,7 @@ def fast_backends(openvino: bool) -> list[str]:
         openvino: whether it may be used, where it is installed.
     """
     known = next((gains for word, gains in GAINS.items() if word in _instructions()), {})
-    clear = [backend for backend, gain in known.items() if gain >= LEAST_GAIN and _possible(backend, openvino)]
+    clear = [backend for backend, gain in known.items() if gain >= LEAST_GAIN and can_compute(backend, openvino)]
     return sorted(clear, key=lambda backend: -known[backend])
 
 
@@ -90,10 +93,10 @@ def check_possible(backend: str, device: torch.device, openvino: bool) -> None:
     Raises:
         DeviceError: if this computer does not compute with a backend that is asked for.
     """
-    own = {"cpu": (BFLOAT16, OPENVINO32, OPENVINO16), "cuda": (FLOAT16,)}.get(device.type, ())
-    if backend == FLOAT32 or (backend in own and _possible(backend, openvino)):
+    own = {"cpu": (BFLOAT16, OPENVINO32, OPENVINO16, OPENVINO8), "cuda": (FLOAT16,)}.get(device.type, ())
+    if backend == FLOAT32 or (backend in own and can_compute(backend, openvino)):
         return
-    without = "" if openvino or backend not in (OPENVINO32, OPENVINO16) else " without OpenVINO"
+    without = "" if openvino or backend not in BY_OPENVINO else " without OpenVINO"
     raise DeviceError(
         _(
             "This computer ({processor}, on {device}) cannot compute in {backend}{without}. "
@@ -115,9 +118,9 @@ def can_run_openvino() -> bool:
     return _isa_limit() not in WITHOUT_AVX512
 
 
-def _possible(backend: str, openvino: bool) -> bool:
+def can_compute(backend: str, openvino: bool) -> bool:
     """Return whether this CPU, with its libraries, can compute with a backend."""
-    if backend in (OPENVINO32, OPENVINO16) and not (openvino and openvino_runner.installed() and can_run_openvino()):
+    if backend in BY_OPENVINO and not (openvino and openvino_runner.installed() and can_run_openvino()):
         return False
     return backend not in (BFLOAT16, OPENVINO16) or native_bfloat16()
 

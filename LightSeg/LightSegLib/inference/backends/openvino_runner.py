@@ -5,6 +5,7 @@ OpenVINO's package for telemetry is kept from being loaded, so nothing is sent.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import queue
@@ -15,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,26 +47,57 @@ def compiled(
         threads: in which it may be called at a time; each call is computed in one thread, so that rounding does not
             depend on their number. Raises whatever OpenVINO raises for a network that it cannot convert.
     """
-    core = _core()
-    properties = {
+    core, settings = _core(), _settings(backend, threads)
+    if folder is None:
+        model = core.compile_model(_converted(network, shape), "CPU", settings)
+    else:
+        model = _from_folder(core, network, shape, folder, name, settings)
+    outputs = _requests(model)
+    return lambda tiles: torch.from_numpy(outputs(tiles)[0])
+
+
+def opened(network: nn.Module, shape: Sequence[int], folder: Path, name: str) -> Any:
+    """Return OpenVINO's model of the network, to be changed and given to `with_outputs`; kept as by `compiled`."""
+    file = folder / f"{name}.xml"
+    if not file.is_file():
+        converted = _converted(network, shape)
+        try:
+            _save(converted, file)
+        except (OSError, RuntimeError):
+            return converted
+    try:
+        return _core().read_model(str(file))
+    except RuntimeError:  # damaged
+        return _converted(network, shape)
+
+
+def with_outputs(model: Any, threads: int) -> Callable[[Tensor], list[np.ndarray]]:
+    """Return what computes all outputs of OpenVINO's model of a network, in float32 but for what it says itself."""
+    return _requests(_core().compile_model(model, "CPU", _settings("OpenVINO float32", threads)))
+
+
+def _settings(backend: str, threads: int) -> dict[str, Any]:
+    """Return how OpenVINO shall compute: each call in one thread."""
+    return {
         "INFERENCE_PRECISION_HINT": HINTS[backend],
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": threads,
         "ENABLE_CPU_PINNING": False,
     }
-    if folder is None:
-        model = core.compile_model(_converted(network, shape), "CPU", properties)
-    else:
-        model = _from_folder(core, network, shape, folder, name, properties)
+
+
+def _requests(model: Any) -> Callable[[Tensor], list[np.ndarray]]:
+    """Return what computes the outputs of a compiled model, in as many threads at a time as it was compiled for."""
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests, each with memory of its own
 
-    def run(tiles: Tensor) -> Tensor:
+    def run(tiles: Tensor) -> list[np.ndarray]:
         try:
             request = free.get_nowait()
         except queue.Empty:
             request = model.create_infer_request()
         try:
-            return torch.from_numpy(request.infer({0: tiles.contiguous().numpy()}, share_inputs=True)[0].copy())
+            found = request.infer({0: tiles.contiguous().numpy()}, share_inputs=True)
+            return [np.array(found[output]) for output in model.outputs]
         finally:
             free.put(request)
 
@@ -72,26 +105,35 @@ def compiled(
 
 
 def _from_folder(
-    core: Any, network: nn.Module, shape: Sequence[int], folder: Path, name: str, properties: dict[str, Any]
+    core: Any, network: nn.Module, shape: Sequence[int], folder: Path, name: str, settings: dict[str, Any]
 ) -> Any:
     """Compiled from the files of an earlier time, or from new ones; a damaged file is replaced."""
-    cached = {**properties, "CACHE_DIR": str(folder)}
-    model = folder / f"{name}.xml"
-    if model.is_file():
-        try:
-            return core.compile_model(str(model), "CPU", cached)
-        except RuntimeError:
-            model.unlink(missing_ok=True)
+    cached = {**settings, "CACHE_DIR": str(folder)}
+    file = folder / f"{name}.xml"
+    if file.is_file():
+        with contextlib.suppress(RuntimeError):
+            return core.compile_model(str(file), "CPU", cached)
+        file.unlink(missing_ok=True)
     converted = _converted(network, shape)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(parent=folder) as part:
-            _openvino().save_model(converted, str(part / model.name), compress_to_fp16=False)
-            (part / model.with_suffix(".bin").name).replace(model.with_suffix(".bin"))
-            (part / model.name).replace(model)
-        return core.compile_model(str(model), "CPU", cached)
+        _save(converted, file)
+        return core.compile_model(str(file), "CPU", cached)
     except (OSError, RuntimeError):  # a full disk or a folder that may not be written to
-        return core.compile_model(converted, "CPU", properties)
+        return core.compile_model(converted, "CPU", settings)
+
+
+def _save(converted: Any, file: Path) -> None:
+    """Write OpenVINO's model of a network, whole or not at all.
+
+    Raises:
+        OSError: for a full disk or a folder that may not be written to.
+        RuntimeError: for the same, as OpenVINO reports it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(parent=file.parent) as part:
+        _openvino().save_model(converted, str(part / file.name), compress_to_fp16=False)
+        (part / file.with_suffix(".bin").name).replace(file.with_suffix(".bin"))
+        (part / file.name).replace(file)
 
 
 def _converted(network: nn.Module, shape: Sequence[int]) -> Any:
