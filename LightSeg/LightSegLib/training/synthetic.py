@@ -20,8 +20,9 @@ from ..catalog.card import Card
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Reporter
 from ..evaluation.metrics import dice
-from ..inference.backends.backend_choice import native_bfloat16
+from ..inference.backends.backend_choice import fast_backends
 from ..inference.backends.devices import choose_device
+from ..inference.backends.precisions import BFLOAT16
 from ..models.matching import load_state
 from ..networks import build
 from ..networks.atlas_unet import AtlasUNet
@@ -177,10 +178,10 @@ class SyntheticRun(Run):
         return self.update(drawn_loss(logits.float(), labels, weights), number / self.options.images_per_epoch)
 
     def _bfloat16(self) -> bool:
-        """Return whether the device computes in bfloat16 itself."""
+        """Return whether the device computes in bfloat16 itself, and is the faster for it."""
         if self.device.type == "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
-        return self.device.type == "cpu" and native_bfloat16()
+        return self.device.type == "cpu" and BFLOAT16 in fast_backends(openvino=False)
 
     # --- validation ----------------------------------------------------------------------------
 
