@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from http_server import Server
-from LightSegLib.catalog.card import Card, Source
+from LightSegLib.catalog.card import Card, Part, Source, Weights
+from LightSegLib.weights.bundle import pack
 from LightSegLib.weights.connection import RetryPolicy
 from LightSegLib.weights.store import WeightStore
 
@@ -46,3 +49,17 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 def record_of(store: WeightStore) -> dict:
     return json.loads((store.folder / "tiny" / "record.json").read_text(encoding="utf-8"))
+
+
+def in_parts(files: Sequence[Path], name: str, sources: Callable[[Path], tuple[Source, ...]] = lambda _: ()) -> Weights:
+    """What a card says of weights that are published as these files and kept as an archive of this name."""
+    parts = [
+        Part(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), sources(path))
+        for path in files
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / name
+        pack(files, [path.name for path in files], archive)
+        return Weights(
+            name, archive.stat().st_size, hashlib.sha256(archive.read_bytes()).hexdigest(), parts=tuple(parts)
+        )

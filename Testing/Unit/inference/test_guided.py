@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import stats
-from scipy.spatial.transform import Rotation
-
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.inference.alignment.aligned_restore import AlignedRestorer
 from LightSegLib.inference.alignment.guided import LIMIT, Guide, Intensities
 from LightSegLib.inference.processing.restore import Decision
+from scipy import stats
+from scipy.spatial.transform import Rotation
 
 SHAPE, COARSE = (40, 44, 36), (20, 22, 18)  # voxels of the image, of the network's grid; k, j, i
 SHELL, CORE = 14.0, 9.0  # radii in voxels of the image

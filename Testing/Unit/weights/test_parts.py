@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from http_server import Answer, Server
-from LightSegLib.catalog.card import Card, Part, Weights
+from LightSegLib.catalog.card import Card
 from LightSegLib.core.errors import DownloadError, InputError, ModelError
 from LightSegLib.models.opening import open_model
-from LightSegLib.weights.bundle import is_bundle, pack
+from LightSegLib.weights.bundle import is_bundle
 from LightSegLib.weights.checkpoint import read_checkpoint
 from LightSegLib.weights.store import WeightStore
 from LightSegLib.weights.tensorflow_js import read_tensorflow_js
 from meshnet_files import write_meshnet
-from stored_weights import everything_in, url_of
+from stored_weights import everything_in, in_parts, url_of
 
 
 @pytest.fixture
@@ -33,16 +32,9 @@ def published(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(card: Card, server: Server, published: Path, tmp_path: Path) -> Card:
     """A card that names these files on the server."""
-    parts = []
-    for path in sorted(published.iterdir()):
-        content = path.read_bytes()
-        server.answers[f"/{path.name}"] = Answer(content)
-        digest = hashlib.sha256(content).hexdigest()
-        parts.append(Part(path.name, len(content), digest, (url_of(server, f"/{path.name}"),)))
-    archive = tmp_path / "expected.zip"
-    pack([published / part.file for part in parts], [part.file for part in parts], archive)
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    weights = Weights("tiny.zip", archive.stat().st_size, digest, parts=tuple(parts))
+    files = sorted(published.iterdir())
+    server.answers |= {f"/{path.name}": Answer(path.read_bytes()) for path in files}
+    weights = in_parts(files, "tiny.zip", lambda path: (url_of(server, f"/{path.name}"),))
     _, arguments = read_tensorflow_js(published / "model.json")
     return replace(card, network="meshnet", network_arguments=arguments, weights=weights)
 
