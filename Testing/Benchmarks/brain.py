@@ -110,7 +110,7 @@ def tables(facts: dict[str, dict[str, Any]]) -> str:
         lines.append(f"| {structure} | {' | '.join(cells)} |")
     means = [f"| | {fact['agreement_with_meshnet']['mean']:.3f}" for fact in heads.values()]
     lines.append(f"| mean | {' | '.join(means)} |")
-    pairs = " | ".join(("Dice of this and MeshNet", "this and hippodeep", "MeshNet and hippodeep"))
+    pairs = "Dice of this and MeshNet | this and hippodeep | MeshNet and hippodeep"
     lines += ["", f"| Hippocampi | this model, ml | MeshNet, ml | hippodeep, ml | {pairs} |", "|---" * 7 + "|"]
     for name, fact in heads.items():
         row, other = fact["structures"][HIPPOCAMPUS], fact["hippodeep"]

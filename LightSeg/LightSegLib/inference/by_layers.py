@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from ..networks.meshnet import MeshNet
 from .by_rows import Computer, Decide, Source, gathered
 from .row_boxes import around
-from .row_layers import PAIR, STRIP
+from .row_layers import PAIR
+
+STRIP = 64  # lines j of a piece of work: more than where rows are summed first, since lines around it are gathered, too
 
 
 class Rows:

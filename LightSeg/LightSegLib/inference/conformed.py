@@ -24,13 +24,13 @@ from ..imaging.geometry import Geometry, to_sitk
 from ..imaging.roi import RegionOfInterest, Slices
 from ..imaging.volume import Volume
 from ..networks.meshnet import MeshNet
-from .by_layers import ByLayers
+from .by_layers import STRIP, ByLayers
 from .by_rows import ByRows, Computer
 from .labeling import InferenceResult
 from .processing.normalization import IntensityTransform, fit_normalization, normalized
 from .processing.restore import Decision
 from .row_boxes import row_boxes
-from .row_layers import PAIR, STRIP
+from .row_layers import PAIR
 from .whole_image import Report, WholeImage
 
 SIZE = 256  # voxels of 1 mm along each axis
