@@ -57,12 +57,12 @@ def quantize(
         openvino_runner.opened(network, tuple(tiles[0].shape), folder, f"{name}-{number}")
         for number, network in enumerate(model.networks)
     ]
-    expected, ranges = _observed(model.regions, opened, tiles, calibrating, threads, check_canceled)
+    expected, ranges = _observed(model, opened, tiles, calibrating, threads, check_canceled)
     rounded = [quantized(network, own) for network, own in zip(opened, ranges, strict=True)]
     runner = Runner(OPENVINO8, [_first_output(network, threads) for network in rounded])
     sizes = torch.zeros((3, MOST_LABELS - 1), dtype=torch.long)
     with pool(threads) as together:
-        compute = torch.inference_mode()(lambda tile: _labels(runner(tile), model.regions))
+        compute = torch.inference_mode()(lambda tile: _labels(model.outputs(runner(tile)), model.regions))
         for labels, found in zip(expected, together.map(compute, tiles), strict=True):
             check_canceled()
             sizes = sizes + _sizes(labels, found)
@@ -70,7 +70,7 @@ def quantize(
 
 
 def _observed(
-    regions: bool,
+    model: Model,
     opened: Sequence[Any],
     tiles: Sequence[Tensor],
     calibrating: int,
@@ -80,7 +80,7 @@ def _observed(
     """Return the labels that float32 finds in each tile, and the ranges of each network's convolutions.
 
     Args:
-        regions: each output is its own label.
+        model: that was opened.
         opened: OpenVINO's models of the networks.
         tiles: see `quantize`, as the others.
     """
@@ -89,7 +89,7 @@ def _observed(
     def observe(tile: Tensor) -> tuple[Tensor, list[np.ndarray]]:
         found = [observer(tile) for observer in observers]
         logits = torch.from_numpy(np.mean([outputs[0] for outputs in found], axis=0))
-        return _labels(logits, regions), [np.reshape(outputs[1:], (-1, 2)) for outputs in found]
+        return _labels(model.outputs(logits), model.regions), [np.reshape(outputs[1:], (-1, 2)) for outputs in found]
 
     expected: list[Tensor] = []
     seen: list[list[np.ndarray]] = []

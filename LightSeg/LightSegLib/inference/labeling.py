@@ -69,7 +69,7 @@ def label(
     full, part = prepared.blank(np.uint8 if largest <= 255 else np.uint16)
     sampler = make_sampler(prepared, rules)
     confidence, probabilities = prepared.blank(np.uint8) if work.confidence else (None, None)
-    decision = Decision.of(rules, work.unnamed)
+    decision = Decision.of(rules, work.unnamed, work.head)
     restorer = prepared.restorer(rules, decision, part, probabilities)
     soft_dice = SoftDice(decision) if rules.calibration else None
     stopped = threading.Event()
@@ -81,7 +81,7 @@ def label(
         computing = stack.enter_context(pool(plan.tiles) if on_cpu else InlineExecutor())
         ahead, behind = (stack.enter_context(InlineExecutor() if on_cpu else pool(1)) for _ in range(2))
         stack.callback(stopped.set)
-        aggregator = TileAggregator(outputs, prepared.shape, sampler.importance().to(store.device), store.zeros)
+        aggregator = TileAggregator(work.summed, prepared.shape, sampler.importance().to(store.device), store.zeros)
         waiting: deque[Future[None]] = deque()
 
         def hand_on(slabs: Iterable[Tensor]) -> None:

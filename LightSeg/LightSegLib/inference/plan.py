@@ -10,6 +10,7 @@ import torch
 from ..catalog.card import Inference
 from ..core.i18n import Message
 from ..core.i18n import tr as _
+from ..networks.linear_head import Head
 from .processing.preprocess import NetworkInput
 from .sliding_window import SLAB_ROWS, TileSampler
 
@@ -84,6 +85,7 @@ class Workload:
         one_pass: bytes that the network holds for one tile (see `memory.activation_memory`).
         sums: of a tile's logits, over mirror images and over the networks of an ensemble.
         unnamed: outputs without a label (see `Decision`).
+        head: that makes the outputs of what is added up (see `linear_head`).
     """
 
     outputs: int
@@ -91,12 +93,18 @@ class Workload:
     one_pass: int = 0
     sums: int = 0
     unnamed: tuple[int, ...] = ()
+    head: Head | None = None
+
+    @property
+    def summed(self) -> int:
+        """Return the channels that are added up."""
+        return self.outputs if self.head is None else self.head.channels
 
 
 def bytes_needed(plan: ExecutionPlan, work: Workload, prepared: NetworkInput, sampler: TileSampler) -> int:
     """Return the memory of the plan's device that a run takes, beyond the input and the weights."""
     _, height, width = prepared.shape
-    depth, outputs = sampler.tile_size[0], work.outputs
+    depth, outputs = sampler.tile_size[0], work.summed
     needed = plan.tiles * (int(MARGIN * work.one_pass) + 2 * 4 * work.sums * outputs * math.prod(sampler.patch))
     if plan.sums == "device":
         needed += 4 * (outputs + 1) * (depth + (WAITING_SLABS + 2) * SLAB_ROWS) * height * width
@@ -104,7 +112,7 @@ def bytes_needed(plan: ExecutionPlan, work: Workload, prepared: NetworkInput, sa
         needed += 4 * (plan.tiles + 1) * (len(prepared.channels) + outputs) * math.prod(sampler.patch)
         rows = 4 * (2 * len(prepared.channels) * depth + depth + 3 * outputs * SLAB_ROWS) * height * width
         needed += rows + (2 if work.confidence else 1) * math.prod(prepared.full_shape)
-        needed += prepared.bytes_to_restore(outputs)
+        needed += prepared.bytes_to_restore(work.outputs)
     return needed
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from ..networks.linear_head import Head
     from .alignment.template import Template
     from .backends.accelerate import Model, Runner
     from .calibrated import Calibrated
@@ -74,6 +75,7 @@ class SingleModel:
         self.card = card
         self._weights_sha256 = card.weights.sha256
         self._networks: tuple[nn.Module, ...] = ()
+        self._head: Head | None = None  # that follows the sums of tiles
         self._template: Template | None = None
         self._identity: str | None = None  # under which facts about these weights are kept
         self._one_pass: dict[tuple[int, int, int], int] = {}  # bytes, by patch
@@ -82,7 +84,7 @@ class SingleModel:
 
     def use_network(self, network: nn.Module) -> None:
         """Run this network instead of the card's weights."""
-        self._networks, self._identity = (network,), None
+        self._use((network,), None)
         self._backends.clear()
         self._runners.clear()
         self._one_pass.clear()
@@ -108,8 +110,18 @@ class SingleModel:
             from ..models.opening import open_model
 
             opened = open_model(self.card, progress, canceled, options.accept_license)
-            self.card, self._networks, self._weights_sha256 = opened.card, opened.networks, opened.sha256
-            self._identity = opened.sha256
+            self.card, self._weights_sha256 = opened.card, opened.sha256
+            self._use(opened.networks, opened.sha256)
+
+    def _use(self, networks: tuple[nn.Module, ...], identity: str | None) -> None:
+        """Take the networks, without their last layer where that may follow the sums of tiles."""
+        from ..networks.linear_head import split
+
+        inference = self.card.inference
+        linear = inference.average == "logits" and inference.calibration is None
+        keep = not linear or self.card.preprocessing.alignment is not None
+        self._networks, self._head = (networks, None) if keep else split(networks)
+        self._identity = identity
 
     def compute(
         self,
@@ -224,7 +236,8 @@ class SingleModel:
                 aligned = self.card.preprocessing.alignment is not None
                 self._one_pass[sampler.patch] = activation_memory(self._networks[0], shape, whole=aligned)
             one_pass = self._one_pass[sampler.patch]
-            work = Workload(self.card.outputs, options.confidence, one_pass, sums, self.card.unnamed_outputs)
+            unnamed = self.card.unnamed_outputs
+            work = Workload(self.card.outputs, options.confidence, one_pass, sums, unnamed, self._head)
         except ValueError as error:  # how the networks refuse a size
             raise ModelError(
                 _(
@@ -320,4 +333,5 @@ class SingleModel:
             None if card.preprocessing.alignment else self._identity,
             signed=all(rule.method not in UNSIGNED for rule in card.preprocessing.normalization),
             regions=bool(card.inference.regions),
+            head=self._head,
         )

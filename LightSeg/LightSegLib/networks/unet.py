@@ -6,6 +6,7 @@ segmentation", Nature Methods 18 (2021), and "nnU-Net Revisited", MICCAI 2024 (r
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Sequence
@@ -76,6 +77,15 @@ class _UNet(nn.Module):
             heads = heads[:1]
         logits = [head(features) for head, features in heads]
         return logits if self.deep_supervision else logits[0]
+
+    def split(self) -> tuple[nn.Module, Any]:
+        """Return a twin that gives what the last layer takes, and that layer, a pointwise convolution.
+
+        They share the parameters of this network.
+        """
+        twin = copy.deepcopy(self, {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())})
+        head, twin.decoder.seg_layers[-1] = twin.decoder.seg_layers[-1], nn.Identity()
+        return twin, head
 
 
 class PlainConvUNet(_UNet):

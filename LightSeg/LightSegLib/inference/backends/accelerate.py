@@ -27,6 +27,7 @@ from ...core.i18n import tr as _
 from ...core.json_file import read_json
 from ...core.paths import user_folder
 from ...networks.cpu.fused_modules import fuse_modules
+from ...networks.linear_head import Head
 from . import backend_choice, openvino_runner
 from .devices import is_out_of_memory
 from .precisions import AUTO, BFLOAT16, FLOAT16, FLOAT32, INT8, OPENVINO8, OPENVINO32
@@ -68,6 +69,7 @@ class Model:
         identity: SHA-256 of the weights; None for a network whose backend is float32, as in training.
         signed: whether its input has values around 0, not from 0 to 1.
         regions: each output is its own label.
+        head: that makes the outputs of what the networks give (see `linear_head`).
     """
 
     networks: Sequence[nn.Module]
@@ -76,6 +78,11 @@ class Model:
     identity: str | None
     signed: bool = True
     regions: bool = False
+    head: Head | None = None
+
+    def outputs(self, result: Tensor) -> Tensor:
+        """Return the outputs [n, outputs, ...] of what the networks give."""
+        return result if self.head is None else self.head(result)
 
 
 def accelerate(model: Model, device: torch.device, backend: str, patch: Sequence[int], threads: int) -> Runner:
@@ -253,7 +260,7 @@ class _Check:
         """Compute the generated tile with both backends and compare the labels."""
         tile = check_tile(self._model.channels, self._model.patch, self._model.signed)
         made = (_made(self._model, backend, self._model.patch, threads=1) for backend in (FLOAT32, self._backend))
-        expected, found = (runner(tile) for runner in made)
+        expected, found = (self._model.outputs(runner(tile)) for runner in made)
         return agree(expected, found, self._model.regions)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...catalog.card import Inference
+from ...networks.linear_head import Head
 from .resample import Shape, nearest
 
 SLAB_BYTES = 32 * 2**20  # resampled logits held at once
@@ -25,16 +26,22 @@ class Decision:
         regions: see `Inference`.
         threshold: what an output must exceed to paint its region, 0 for logits, 0.5 for probabilities.
         unnamed: outputs that are of no label, because there are gaps between the values; they are never chosen.
+        head: a network's last layer, where what is added up are the features before it (see `linear_head`).
     """
 
     regions: Sequence[int] = ()
     threshold: float = 0.0
     unnamed: Sequence[int] = ()
+    head: Head | None = None
 
     @classmethod
-    def of(cls, rules: Inference, unnamed: Sequence[int] = ()) -> Decision:
+    def of(cls, rules: Inference, unnamed: Sequence[int] = (), head: Head | None = None) -> Decision:
         """Return the decision of a card's rules."""
-        return cls(rules.regions, 0.5 if rules.average == "probabilities" else 0.0, unnamed)
+        return cls(rules.regions, 0.5 if rules.average == "probabilities" else 0.0, unnamed, head)
+
+    def outputs(self, summed: Tensor) -> Tensor:
+        """Return the outputs [n, outputs, ...] of what was added up, [n, channels, ...]."""
+        return summed if self.head is None else self.head(summed)
 
     def labels(self, outputs: Tensor) -> Tensor:
         """Return the labels [n, ...] of outputs [n, outputs, ...]."""
@@ -119,7 +126,8 @@ class LabelRestorer:
         slab = slab.permute(1, 2, 3, 0)  # outputs last, as they are in memory
         held = slab if self._held is None else torch.cat((self._held, slab))
         available = self._first + len(held)
-        batch = max(1, SLAB_BYTES // (4 * slab.shape[3] * max(1, self._labels[0].size)))
+        most = max(slab.shape[3], self._decision.head.outputs if self._decision.head else 0)
+        batch = max(1, SLAB_BYTES // (4 * most * max(1, self._labels[0].size)))
         while self._done < len(self._rows):
             stop = min(self._done + batch, len(self._rows))
             stop = self._done + int(np.count_nonzero(np.ceil(self._rows[self._done : stop]) < available))
@@ -144,6 +152,7 @@ class LabelRestorer:
         logits = logits.permute(0, 3, 1, 2)
         if logits.shape[2:] != self._labels.shape[1:]:
             logits = F.interpolate(logits, size=self._labels.shape[1:], mode="bilinear", align_corners=False)
+        logits = self._decision.outputs(logits)
         self._labels[self._done : stop] = self._decision.labels(logits).cpu().numpy()
         if self._confidence is not None:
             self._confidence[self._done : stop] = self._decision.percent(logits).cpu().numpy()
