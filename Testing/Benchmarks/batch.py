@@ -47,17 +47,23 @@ def throughput(input_path: Path, out: Path, engine: str, workers: int | None, th
     return outcome.state.done / (time.perf_counter() - started)
 
 
-def overhead(folder: Path, engine: str, cases: int) -> dict[str, float]:
-    """Milliseconds a case of a long manifest, tiny and with a threshold for a network, and the client's peak memory.
-
-    The scheduler of a Dask cluster that is started for the batch is in the client.
-    """
-    folder.mkdir()
+def write_manifest(folder: Path, cases: int) -> Path:
+    """A long manifest of one tiny image."""
+    folder.mkdir(parents=True)
     image = folder / "image.nii.gz"
     sitk.WriteImage(to_sitk(blobs(0, shape=TINY), Geometry(TINY, (1, 1, 1.5))), str(image))
     manifest = folder / "manifest.csv"
     with manifest.open("w", newline="") as stream:
         csv.writer(stream).writerows([("case", "T1"), *((f"case {number:06d}", image.name) for number in range(cases))])
+    return manifest
+
+
+def overhead(folder: Path, engine: str, cases: int) -> dict[str, float]:
+    """Milliseconds a case of a long manifest, tiny and with a threshold for a network, and the client's peak memory.
+
+    The scheduler of a Dask cluster that is started for the batch is in the client.
+    """
+    manifest = write_manifest(folder, cases)
     started = time.perf_counter()
     quick = Engine(engine, 2, 1, handler=("batch_cases", "QuickProcessor"))
     outcome = segment_files(manifest, MODEL, folder / "out", SETTINGS, quick)

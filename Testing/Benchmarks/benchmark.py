@@ -19,12 +19,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from growth import growth
 from in_process import BUNDLED, SAMPLE
-from measure import MEMORY_MEASURE, Cost, run
-from report import GIGABYTE, HERE, Report, how, sizes, words
+from measure import MEMORY_MEASURE, Cost
+from report import GIGABYTE, PEERS, Report, how, sizes, words
+from roofline import roofline
 from whole_program import totalsegmentator
 
-PEERS = Path(os.environ.get("LIGHTSEG_PEERS") or HERE.parents[1] / ".venv-peers" / "bin" / "python").absolute()
 CT = (115, 256, 256), (1.5, 1.5, 2.5)  # voxels k, j, i and mm i, j, k
 LONG_CTS = {slices: ((slices, 512, 512), (0.8, 0.8, 1.5)) for slices in (300, 600)}
 GROWING_CTS = [((slices, 192, 192), (1.5, 1.5, 2.5)) for slices in (60, 120, 240, 480)]
@@ -105,9 +106,7 @@ def nnunet(report: Report) -> None:
     theirs, their_labels = None, report.folder / "nnunet" / "out" / "case.nii.gz"
     program = PEERS.with_name("nnUNetv2_predict_from_modelfolder")
     if program.is_file():
-        files = [program, "-i", image.parent, "-o", their_labels.parent, "-m", model["folder"], "-f", "0"]
-        options = ["-device", "cpu", "--disable_tta", "--disable_progress_bar", "-npp", "1", "-nps", "1"]
-        theirs = run([*files, *options], {"nnUNet_def_n_proc": str(os.cpu_count())})
+        theirs = report.nnunet(model["folder"], image.parent, their_labels.parent)
         print(f"  {'nnU-Net':<34} {words(theirs)}", flush=True)
     ways = {"default without OpenVINO": ["--no-openvino"], "full precision": ["--precision", "float32"]}
     if importlib.util.find_spec("openvino"):
@@ -254,10 +253,8 @@ def responsiveness(report: Report) -> None:
         report.claim(what, found[name], target, " ms")
 
 
-PARTS = {
-    work.__name__: work
-    for work in (networks, bundled, responsiveness, batch, nnunet, totalsegmentator, memory, monai, linear)
-}
+ALL = (networks, bundled, responsiveness, batch, nnunet, totalsegmentator, memory, monai, linear, growth, roofline)
+PARTS = {work.__name__: work for work in ALL}
 
 
 def main() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,8 +32,17 @@ class Cost:
     peak_bytes: int
 
 
-def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> Cost:
-    """Run a program to its end; RuntimeError with its last words if it fails."""
+class TooLarge(RuntimeError):
+    """A program was ended because it held more memory than it was allowed."""
+
+
+def run(
+    command: Sequence[str | Path],
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    most_bytes: int | None = None,
+) -> Cost:
+    """Run a program to its end; RuntimeError with its last words if it fails, TooLarge above `most_bytes`."""
     peak = 0
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
         started = time.perf_counter()
@@ -40,6 +51,12 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = N
         )
         while process.poll() is None:
             peak = max(peak, _memory(process.pid))
+            if most_bytes is not None and peak > most_bytes:
+                for member in reversed(_tree(process.pid)):
+                    with contextlib.suppress(OSError):  # it has just ended
+                        os.kill(member, signal.SIGKILL)
+                process.wait()
+                raise TooLarge(f"more than {most_bytes / 1e9:.0f} GB")
             time.sleep(INTERVAL)
         seconds = time.perf_counter() - started
         if process.returncode:

@@ -11,7 +11,7 @@ import itertools
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,24 +27,43 @@ from nnunet_models import PLAIN_CONV_UNET, make_plans, nnunet_names, write_model
 
 SPACING = (1.5, 1.5, 1.5)  # mm
 CLIP, MEAN, STD = (-1024.0, 1000.0), 0.0, 300.0  # HU, of nnU-Net's CTNormalization
-FLARE_SIZED = ((32, 64, 128, 256), (96, 128, 128))  # features of the stages and patch of wholebody-tumor-ct-flare24
-THIN = ((4, 8), FLARE_SIZED[1])  # the same patch, so that as much of the volume is kept, in less time
-SMALL = ((8, 16, 32), (64, 64, 64))
-MODELS = {"flare-sized": FLARE_SIZED, "thin": THIN, "small": SMALL}
+
+
+class Model(NamedTuple):
+    """Features of the stages, voxels of the patch [k, j, i], labels besides the background, convolutions of a stage."""
+
+    features: tuple[int, ...]
+    patch: tuple[int, int, int]
+    labels: int = len(BRIGHTNESS) - 1
+    convolutions: int = 2
+
+
+FLARE_SIZED = Model((32, 64, 128, 256), (96, 128, 128))  # as wholebody-tumor-ct-flare24
+# The same patch, so that as much of the volume is kept, in less time. Of many labels features are kept instead (see
+# `networks.linear_head`): so there must be as many as there are.
+THIN = Model((8, 8), FLARE_SIZED.patch)
+MODELS = {
+    "flare-sized": FLARE_SIZED,
+    "thin": THIN,
+    "thin-2": THIN._replace(labels=2),
+    "thin-117": Model((FLARE_SIZED.features[0], 8), FLARE_SIZED.patch, labels=117, convolutions=1),
+    "small": Model((8, 16, 32), (64, 64, 64)),
+    "tiny": Model((4, 8), (32, 32, 32)),
+}
 FIRMNESS = 20.0
 
 
 def write_benchmark_model(parent: Path, name: str) -> Path:
     """Write one of MODELS below `parent`; the folder that nnU-Net and LightSeg take."""
-    features, patch = MODELS[name]
-    plans, dataset = _plans(name, features, patch), _dataset()
+    model = MODELS[name]
+    plans, dataset = _plans(name, model), _dataset(model.labels)
     torch.manual_seed(0)
     folder = write_model(parent, plans, dataset)
     file = folder / "fold_0" / "checkpoint_final.pth"
     checkpoint = torch.load(file, weights_only=False)
     network = network_of(folder)
     if name == "flare-sized":
-        find_labels(network, patch)
+        find_labels(network, model.patch)
     torch.save(checkpoint | {"network_weights": nnunet_names(network.state_dict())}, file)
     return folder
 
@@ -98,16 +117,16 @@ def find_labels(network: Any, patch: tuple[int, int, int]) -> None:
                 head.weight[label, upper] -= sign * step
 
 
-def _plans(name: str, features: tuple[int, ...], patch: tuple[int, int, int]) -> dict[str, Any]:
-    stages = len(features)
+def _plans(name: str, model: Model) -> dict[str, Any]:
+    features, patch, stages = model.features, model.patch, len(model.features)
     arguments = {
         **PLAIN_CONV_UNET["arch_kwargs"],
         "n_stages": stages,
         "features_per_stage": list(features),
         "kernel_sizes": [[3, 3, 3]] * stages,
         "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
-        "n_conv_per_stage": [2] * stages,
-        "n_conv_per_stage_decoder": [2] * (stages - 1),
+        "n_conv_per_stage": [model.convolutions] * stages,
+        "n_conv_per_stage_decoder": [model.convolutions] * (stages - 1),
     }
     resampling = {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}
     plans = make_plans(
@@ -126,10 +145,10 @@ def _plans(name: str, features: tuple[int, ...], patch: tuple[int, int, int]) ->
     }
 
 
-def _dataset() -> dict[str, Any]:
+def _dataset(labels: int) -> dict[str, Any]:
     return {
         "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | {f"organ {label}": label for label in range(1, len(BRIGHTNESS))},
+        "labels": {"background": 0} | {f"organ {label}": label for label in range(1, labels + 1)},
         "numTraining": 1,
         "file_ending": ".nii.gz",
     }

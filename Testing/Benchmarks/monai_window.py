@@ -22,7 +22,7 @@ from phantom import phantom
 
 
 def main(folder: str, out: str, weights: str, *lengths: str) -> None:
-    network, patch = network_of(Path(folder)), FLARE_SIZED[1]
+    network, patch = network_of(Path(folder)), FLARE_SIZED.patch
     k, j, i = map(int, lengths)
 
     def labels(volume: torch.Tensor) -> np.ndarray:

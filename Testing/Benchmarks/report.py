@@ -16,6 +16,7 @@ from in_process import LIBRARY
 from measure import Cost, run
 
 HERE = Path(__file__).resolve().parent
+PEERS = Path(os.environ.get("LIGHTSEG_PEERS") or HERE.parents[1] / ".venv-peers" / "bin" / "python").absolute()
 GIGABYTE = 1e9
 
 
@@ -77,6 +78,18 @@ class Report:
         """The whole command `lightseg segment`, from the start of Python to the written file."""
         command = [sys.executable, "-m", "LightSegLib.cli", "segment", image, "--model", model, "--device", "cpu"]
         return run([*command, "--out", out, "--overwrite", *options], self.environment, LIBRARY)
+
+    def batch(self, model: str, images: Path, out: Path, *options: str) -> Cost:
+        """The whole command `lightseg batch`."""
+        command = [sys.executable, "-m", "LightSegLib.cli", "batch", images, "--model", model, "--device", "cpu"]
+        return run([*command, "--out", out, *options], self.environment, LIBRARY)
+
+    def nnunet(self, folder: str, images: Path, out: Path, most_bytes: int | None = None) -> Cost:
+        """The whole command of nnU-Net on a folder of images, a process to read and one to write, without mirroring."""
+        program = PEERS.with_name("nnUNetv2_predict_from_modelfolder")
+        files = [program, "-i", images, "-o", out, "-m", folder, "-f", "0"]
+        options = ["-device", "cpu", "--disable_tta", "--disable_progress_bar", "-npp", "1", "-nps", "1"]
+        return run([*files, *options], {"nnUNet_def_n_proc": str(os.cpu_count())}, most_bytes=most_bytes)
 
 
 def how(segmentation: Path) -> str:
