@@ -35,10 +35,12 @@ class SoftDice:
         import torch
 
         probabilities = self._decision.probabilities(slab[None])[0].flatten(1)
-        labels = self._decision.labels(slab[None])[0].flatten()
-        chosen = labels == torch.arange(len(probabilities), device=labels.device)[:, None]
-        sums = torch.stack((chosen.sum(dim=1), (probabilities * chosen).sum(dim=1), probabilities.sum(dim=1)))
-        self._sums = self._sums + sums.cpu().double().numpy()
+        sure, labels = (values.cpu() for values in probabilities.max(dim=0))
+        count = len(probabilities)
+        voxels = torch.bincount(labels, minlength=count)
+        chosen = torch.bincount(labels, sure.double(), count)
+        everywhere = probabilities.sum(dim=1).cpu()
+        self._sums = self._sums + torch.stack((voxels.double(), chosen, everywhere.double())).numpy()
 
     def by_label(self) -> dict[int, float]:
         """Return the soft Dice of each label that has voxels, by its value."""

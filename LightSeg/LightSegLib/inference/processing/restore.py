@@ -63,13 +63,16 @@ class Decision:
         return outputs.index_fill(1, torch.tensor(self.unnamed, device=outputs.device), -torch.inf)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probabilities [n, outputs, ...] of classes that exclude each other."""
-        return outputs if self.threshold else outputs.softmax(dim=1)
+        """Return the probabilities [n, outputs, ...] of classes that exclude each other, 0 of those without a label."""
+        probabilities = outputs if self.threshold else outputs.softmax(dim=1)
+        if not self.unnamed:
+            return probabilities
+        return probabilities.index_fill(1, torch.tensor(self.unnamed, device=outputs.device), 0)
 
     def _probability(self, outputs: Tensor) -> Tensor:
         """Return the probability of the chosen label [n, ...]."""
         if not self.regions:
-            return self._named(self.probabilities(outputs)).amax(dim=1)
+            return self.probabilities(outputs).amax(dim=1)
         probabilities = outputs if self.threshold else outputs.sigmoid()
         found = 1 - probabilities.amax(dim=1)
         for output, probability in zip(outputs.unbind(1), probabilities.unbind(1), strict=True):
