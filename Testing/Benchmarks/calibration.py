@@ -3,29 +3,30 @@
     python Testing/Benchmarks/calibration.py LABELMAPS HEADS --out FOLDER [--images N] [--write]
 
 Whole heads are synthesized from the label maps that no training saw, of every contrast, with all that the training's
-generator does to images, in any pose, and segmented as a user would. FOLDER/images.json has the soft Dice and the true
-Dice of every structure. What is expected of each label map is checked by a fit to the others; what is written
-is fitted to all. HEADS, image files in a folder, are segmented as they are and damaged: FOLDER/heads.json.
-A later call goes on where one was interrupted, so new weights need a new FOLDER. `--write` puts the numbers into the
-card of the model.
+generator does to images, every second dozen with more noise, in any pose, and segmented as a user would:
+FOLDER/images.json has the soft Dice and the true Dice of every structure. What is expected of each label map is checked
+by a fit to the others; what is written is fitted to all. HEADS, image files in a folder, are segmented as they are and
+damaged: FOLDER/heads.json. A later call goes on where one was interrupted, so new weights need a new FOLDER. `--write`
+puts the numbers into the card of the model.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "LightSeg"))
+sys.path[:0] = [str(ROOT / "LightSeg"), str(ROOT / "Testing")]
 
-from damage import cases, middle_of  # noqa: E402
+from damaged_heads import damaged, harmless, middle_of  # noqa: E402
 from LightSegLib.catalog.card import Calibration  # noqa: E402
 from LightSegLib.catalog.card_file import read_card, write_card  # noqa: E402
 from LightSegLib.catalog.lookup import CARDS_FOLDER, find_card  # noqa: E402
@@ -43,15 +44,44 @@ from LightSegLib.training.synthesis.options import SynthesisOptions  # noqa: E40
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions  # noqa: E402
 from synthesized_heads import MARGIN, MODEL, random_pose  # noqa: E402
 
+NOISES = ((0.0, 0.06), (0.06, 0.25))  # spans: as in the training, and more
 KINDS = ("T1", "T2", "FLAIR", None)  # None: random
 SEED, FIRST = 17, 5000  # number of the first image: no other script has these
 POINTS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)  # quantiles of the soft Dice at which the line bends
 BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 LARGE_ML = 3.0
 SPARE = 0.5  # standard deviations of heads without damage, below the lowest of which no other one shall be
-AS_IT_IS = "as it is"
-Line = tuple[tuple[float, ...], tuple[float, ...]]  # soft Dice and Dice
+ROUNDS, SHRINKAGE = 30, 2.0  # of the fit in turn; as many images without an offset are added to each label's
 LEAST = 50  # true voxels of 1 mm of a structure that counts
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a card says of the Dice to expect; see `Calibration`."""
+
+    soft_dice: tuple[float, ...]
+    dice: tuple[float, ...]
+    offsets: tuple[float, ...]
+
+    def expected(self, places: np.ndarray, soft: np.ndarray) -> np.ndarray:
+        """Return the Dice that is expected of labels, by their places in the card, with a soft Dice."""
+        return np.clip(np.interp(soft, self.soft_dice, self.dice) + np.array(self.offsets)[places], 0, 1)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """By what an image is judged: names of the labels, the fit to them, and the places of the large ones."""
+
+    names: Sequence[str]
+    fit: Fit
+    large: Sequence[int]
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Places of the left and the right of each large structure that has sides."""
+        places = {self.names[place]: place for place in self.large}
+        right = {name: name.replace("Left ", "Right ") for name in places if name.startswith("Left ")}
+        return [(places[name], places[other]) for name, other in right.items() if other in places]
 
 
 def soft_segmenter(model: str) -> Segmenter:
@@ -82,11 +112,12 @@ def synthesized(label_maps: Path, segmenter: Segmenter, images: range) -> Iterat
     subjects = len(material.validation)
     for number in images:
         request = SampleRequest(number % subjects, KINDS[number // subjects % len(KINDS)])
-        sample = generator.sample(FIRST + number, grid, SynthesisOptions(), request)
+        noise = NOISES[number // (subjects * len(KINDS)) % len(NOISES)]
+        sample = generator.sample(FIRST + number, grid, SynthesisOptions(noise=noise), request)
         pose = random_pose(np.random.default_rng((SEED, number)))
         geometry = Geometry.from_index_to_world(pose @ plain.index_to_world, grid.size)
         classes = sample.classes.numpy()
-        fact: dict[str, Any] = {"subject": sample.subject, "kind": request.kind or "random"}
+        fact = {"subject": sample.subject, "kind": request.kind or "random"}
         try:
             result = segmenter.segment([Volume(sample.image.numpy(), geometry, "head")])
         except LightSegError as error:
@@ -100,24 +131,40 @@ def synthesized(label_maps: Path, segmenter: Segmenter, images: range) -> Iterat
         yield fact | facts_of(result) | {"dice": scores, "ml": {name: n / 1000 for name, n in counted.items()}}
 
 
-def real(heads: Path, segmenter: Segmenter, done: set[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """Yield, for each form of each head, its name, whether a warning is wanted, and what the model says of it."""
-    for path in sorted(heads.iterdir()):
-        name = path.name.split(".")[0]
-        if "lesions" in name:  # labels
-            continue
-        volume = read_volume(path)
-        first = segmenter.segment([volume])
-        if (name, AS_IT_IS) not in done:
-            yield {"head": name, "form": AS_IT_IS, "warning wanted": False} | facts_of(first)
-        for wanted, form, other in cases(volume, middle_of(first.voxels > 0, first.geometry)):
-            if (name, form) in done:
-                continue
-            fact = {"head": name, "form": form, "warning wanted": wanted}
-            try:
-                yield fact | facts_of(segmenter.segment([other]))
-            except LightSegError as error:
-                yield fact | {"error": str(error)}
+def real(heads: Path, segmenter: Segmenter, rows: Sequence[dict[str, Any]], out: Path) -> Iterator[dict[str, Any]]:
+    """Yield, for each form of each head, its name, whether it is damaged, and what the model says of it.
+
+    What the form has changed in the labels is the Dice of each structure with those of the head as it is.
+
+    Args:
+        heads: folder of the images.
+        rows: that are known already.
+        out: where the labels of the heads are kept.
+    """
+    files = {path.name.split(".")[0]: path for path in sorted(heads.iterdir()) if "lesions" not in path.name}
+    done = {(row["head"], row["form"]) for row in rows}
+    for name, path in files.items():
+        if not (out / f"{name}.npy").exists():
+            result = segmenter.segment([read_volume(path)])
+            np.save(out / f"{name}.npy", result.voxels)
+            yield {"head": name, "form": "as it is", "damaged": False} | facts_of(result)
+    for damage, name in itertools.product((False, True), files):
+        volume, own = read_volume(files[name]), np.load(out / f"{name}.npy")
+        middle = middle_of(own > 0, volume.geometry)
+        for form, other in damaged(volume, middle) if damage else harmless(volume):
+            if (name, form) not in done:
+                fact = {"head": name, "form": form, "damaged": damage}
+                try:
+                    result = segmenter.segment([other])
+                except LightSegError as error:
+                    yield fact | {"error": str(error)}
+                    continue
+                scores = {
+                    label.name: round(dice(result.voxels == label.value, own == label.value), 4)
+                    for label in segmenter.card.labels
+                    if (own == label.value).any()
+                }
+                yield fact | facts_of(result) | {"dice": scores}
 
 
 def known(path: Path) -> list[dict[str, Any]]:
@@ -134,29 +181,38 @@ def with_more(rows: list[dict[str, Any]], more: Iterator[dict[str, Any]], path: 
     return rows
 
 
-def pairs(rows: list[dict[str, Any]]) -> np.ndarray:
-    """Return soft and true Dice of all structures of all images, [n, 2]; one that was not found has 0 and 0."""
-    return np.array([(row["soft"].get(name, 0.0), score) for row in rows for name, score in row["dice"].items()])
+def measured(rows: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
+    """Return label, by its place in the names, soft and true Dice of all structures of all images, [n, 3]."""
+    places = {name: place for place, name in enumerate(names)}
+    return np.array(
+        [(places[name], row["soft"].get(name, 0.0), score) for row in rows for name, score in row["dice"].items()]
+    )
 
 
-def fitted(points: np.ndarray) -> Line:
-    """Return soft Dice and Dice of a rising line of straight pieces, of the least squares."""
+def fitted(points: np.ndarray, labels: int) -> Fit:
+    """Return what describes the Dice best: a rising line of straight pieces from 0, and an offset of each label."""
     from scipy.optimize import nnls
 
-    soft, true = points.T
-    bends = np.unique(np.quantile(soft[soft > 0], POINTS).round(3))
+    place, soft, true = points.T
+    place = place.astype(int)
+    bends = np.array([0.0, *np.unique(np.quantile(soft[soft > 0], POINTS).round(3))])
     ramps = [np.clip((soft - low) / (high - low), 0, 1) for low, high in zip(bends[:-1], bends[1:], strict=True)]
-    heights = np.cumsum(nnls(np.stack((np.ones_like(soft), *ramps), axis=1), true)[0])
-    return tuple(map(float, bends)), tuple(float(min(1.0, round(height, 3))) for height in heights)
+    count = np.bincount(place, minlength=labels)
+    offsets = np.zeros(labels)
+    for _step in range(ROUNDS):
+        heights = np.array([0.0, *np.cumsum(nnls(np.stack(ramps, axis=1), true - offsets[place])[0])])
+        residual = true - np.interp(soft, bends, heights)
+        offsets = np.bincount(place, residual, labels) / (count + SHRINKAGE)
+    return Fit(tuple(bends.tolist()), tuple(np.minimum(1, heights.round(3)).tolist()), tuple(offsets.round(3).tolist()))
 
 
-def reliability(rows: list[dict[str, Any]]) -> np.ndarray:
-    """Return expected and true Dice [n, 2]; of each label map by what was fitted on the others."""
+def reliability(rows: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
+    """Return expected and true Dice [n, 2]; of each label map by what was fitted to the others."""
     found = []
     for subject in sorted({row["subject"] for row in rows}):
-        line = fitted(pairs([row for row in rows if row["subject"] != subject]))
-        own = pairs([row for row in rows if row["subject"] == subject])
-        found.append(np.stack((np.interp(own[:, 0], *line), own[:, 1]), axis=1))
+        fit = fitted(measured([row for row in rows if row["subject"] != subject], names), len(names))
+        own = measured([row for row in rows if row["subject"] == subject], names)
+        found.append(np.stack((fit.expected(own[:, 0].astype(int), own[:, 1]), own[:, 2]), axis=1))
     return np.concatenate(found)
 
 
@@ -172,32 +228,46 @@ def print_reliability(checked: np.ndarray) -> None:
     print(f"mean error {away.mean():.3f}, correlation {np.corrcoef(checked.T)[0, 1]:.3f}")
 
 
-def figures(row: dict[str, Any], names: list[str], line: Line) -> tuple[float, float]:
-    """Return the mean expected Dice of large structures and what the alignment explains; zeros where refused."""
-    if "error" in row:
-        return 0.0, 0.0
-    return float(np.mean([np.interp(row["soft"].get(name, 0.0), *line) for name in names])), row["information"]
+def figures(row: dict[str, Any], judged: Judged) -> np.ndarray:
+    """Return what an image is judged by, the more the better.
+
+    The mean expected Dice of large structures, what the alignment explains, and how much less is expected of the worse
+    side of a structure, as a negative number.
+    """
+    soft = np.array([row["soft"].get(name, 0.0) for name in judged.names])
+    expected = np.where(soft > 0, judged.fit.expected(np.arange(len(soft)), soft), 0)
+    left, right = np.array(judged.pairs).T
+    return np.array(
+        [expected[list(judged.large)].mean(), row["information"], -np.abs(expected[left] - expected[right]).max()]
+    )
 
 
-def limits(heads: list[dict[str, Any]], names: list[str], line: Line) -> tuple[float, float]:
-    """Return the least expected Dice and the least information: a little below those of all heads without damage."""
-    good = np.array([figures(row, names, line) for row in heads if not row["warning wanted"] and "error" not in row])
-    least_dice, least_information = good.min(axis=0) - (SPARE * good[:, 0].std(), SPARE * good[:, 1].std())
-    return float(np.floor(100 * least_dice) / 100), max(0.0, float(np.floor(100 * least_information) / 100))
+def limits(heads: list[dict[str, Any]], judged: Judged) -> np.ndarray:
+    """Return the least of each figure: a little below that of all heads without damage, to two digits."""
+    good = np.array([figures(row, judged) for row in heads if not row["damaged"] and "error" not in row])
+    return np.floor(100 * (good.min(axis=0) - SPARE * good.std(axis=0))) / 100
 
 
-def print_heads(heads: list[dict[str, Any]], names: list[str], line: Line, least: tuple[float, float]) -> None:
-    """Print the table of the documentation: of each form, how many are warned of, and the figures of each head."""
-    print("| image | refused | warned of | expected Dice | information |\n|---|---|---|---|---|")
-    for form in dict.fromkeys(row["form"] for row in sorted(heads, key=lambda row: row["warning wanted"])):
-        rows = [row for row in heads if row["form"] == form]
-        refused = sum("error" in row for row in rows)
-        found = [figures(row, names, line) for row in rows if "error" not in row]
-        warned = sum(any(value < limit for value, limit in zip(one, least, strict=True)) for one in found)
-        spans = [f"{min(values):.2f} to {max(values):.2f}" for values in zip(*found, strict=True)] or ["", ""]
-        print(f"| {form} | {refused} of {len(rows)} | {warned} | {spans[0]} | {spans[1]} |")
-    for row in heads:
-        print(row["form"], row["head"], *(f"{value:.3f}" for value in figures(row, names, line)))
+def print_heads(heads: list[dict[str, Any]], judged: Judged, least: np.ndarray) -> None:
+    """Print the table of the documentation: of each form, how many are warned of, and the figures; and each head."""
+    large = [judged.names[place] for place in judged.large]
+    head = "image | refused | warned of | labels unchanged | expected Dice | information | worse side"
+    print(f"| {head} |\n|{'---|' * (head.count('|') + 1)}")
+    lines = []
+    for form in dict.fromkeys(row["form"] for row in sorted(heads, key=lambda row: row["damaged"])):
+        rows = [row for row in heads if row["form"] == form and "error" not in row]
+        found = np.array([figures(row, judged) for row in rows])
+        same = [np.mean([row["dice"].get(name, 1.0) for name in large]) for row in rows if "dice" in row]
+        warned = (found < least).any(axis=1)
+        lines += [
+            f"{'warned' if one else 'passed'} {form} {row['head']} {values.round(3)} {same[n] if same else 1.0:.3f}"
+            for n, (one, row, values) in enumerate(zip(warned, rows, found, strict=True))
+        ]
+        spans = [f"{values.min():.2f} to {values.max():.2f}" for values in ([same] if same else []) + list(found.T)]
+        spans = spans if same else ["", *spans]
+        count = sum(row["form"] == form for row in heads)
+        print(f"| {form} | {count - len(rows)} of {count} | {warned.sum()} | {' | '.join(spans)} |")
+    print("\n".join(lines))
 
 
 def write(model: str, calibration: Calibration) -> None:
@@ -213,7 +283,7 @@ def main() -> None:
     parser.add_argument("label_maps", type=Path)
     parser.add_argument("heads", type=Path)
     parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--images", type=int, default=36)
+    parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--write", action="store_true", help="put the numbers into the card of the model")
     arguments = parser.parse_args()
@@ -224,19 +294,29 @@ def main() -> None:
     rows = with_more(rows, synthesized(arguments.label_maps, segmenter, range(len(rows), arguments.images)), path)
     refused = sum("error" in row for row in rows)
     rows = [row for row in rows if "error" not in row]
-    print_reliability(reliability(rows))
-    line = fitted(pairs(rows))
-    means = {label: np.mean([row["ml"][label.name] for row in rows]) for label in segmenter.card.labels}
-    large = [label for label, ml in means.items() if ml >= LARGE_ML]
-    names = [label.name for label in large]
+    labels = segmenter.card.labels
+    names = [label.name for label in labels]
+    print_reliability(reliability(rows, names))
+    large = [place for place, name in enumerate(names) if np.mean([row["ml"][name] for row in rows]) >= LARGE_ML]
+    judged = Judged(names, fitted(measured(rows, names), len(names)), large)
     path = arguments.out / "heads.json"
     heads = known(path)
-    heads = with_more(heads, real(arguments.heads, segmenter, {(row["head"], row["form"]) for row in heads}), path)
-    least = limits(heads, names, line)
-    print_heads(heads, names, line, least)
-    false = [any(v < limit for v, limit in zip(figures(row, names, line), least, strict=True)) for row in rows]
-    print(f"warned of {sum(false)} of {len(rows)} synthesized images; {refused} were refused")
-    calibration = Calibration(*line, tuple(label.value for label in large), *least)
+    heads = with_more(heads, real(arguments.heads, segmenter, list(heads), arguments.out), path)
+    least = limits(heads, judged)
+    print_heads(heads, judged, least)
+    warned = sum((figures(row, judged) < least).any() for row in rows)
+    print(f"warned of {warned} of {len(rows)} synthesized images; {refused} were refused")
+    fit, value = judged.fit, [label.value for label in labels]
+    calibration = Calibration(
+        fit.soft_dice,
+        fit.dice,
+        tuple(value[place] for place in large),
+        float(least[0]),
+        float(least[1]),
+        fit.offsets,
+        tuple((value[left], value[right]) for left, right in judged.pairs),
+        round(-float(least[2]), 2),
+    )
     print(calibration)
     if arguments.write:
         write(arguments.model, calibration)

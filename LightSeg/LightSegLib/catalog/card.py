@@ -259,9 +259,13 @@ class Calibration:
     Attributes:
         soft_dice: of a network's probabilities with the labels that they give (see `inference.expected_dice`).
         dice: what was measured at each of these.
+        offsets: how much more it was of each label, in the order of the card's labels; none for 0.
         large: values of labels; a low mean of what is expected of them is a doubt about the whole image.
         least_dice: mean over these from which there is no doubt.
         least_information: the same of what an alignment explains of the image, both figures together, in nats.
+        pairs: labels of the left and the right side; where much less is expected of one than of the other, there is a
+            doubt about it.
+        most_difference: up to which there is none.
     """
 
     soft_dice: tuple[float, ...]
@@ -269,6 +273,9 @@ class Calibration:
     large: tuple[int, ...]
     least_dice: float
     least_information: float = 0.0
+    offsets: tuple[float, ...] = ()
+    pairs: tuple[tuple[int, ...], ...] = ()
+    most_difference: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -318,8 +318,12 @@ def _check_calibration(calibration: dict[str, Any], values: list[int], regions: 
         raise FieldError(_("{where}.soft_dice must increase").format(where=where))
     if len(dice) != len(soft_dice) or any(low > high for low, high in itertools.pairwise(dice)):
         raise FieldError(_("{where}.dice must have one number for each of soft_dice, and not fall").format(where=where))
-    if not set(calibration["large"]) <= set(values):
-        raise FieldError(_("{where}.large must be values of labels").format(where=where))
+    if len(calibration.get("offsets", ())) not in (0, len(values)):
+        raise FieldError(_("{where}.offsets must have one number for each label").format(where=where))
+    named = {"large": calibration["large"], "pairs": itertools.chain(*calibration.get("pairs", ()))}
+    for name, labels in named.items():
+        if not set(labels) <= set(values):
+            raise FieldError(_("{where}.{name} must be values of labels").format(where=where, name=name))
 
 
 def _check_parts(fields: dict[str, Any], values: list[int]) -> None:

@@ -2,8 +2,8 @@
 
 The probabilities of a network are themselves an estimate of the Dice of its labels: with labels where a class is the
 most probable one, twice their summed probability over their number plus the probability of the class everywhere, the
-"soft" Dice. Networks are too sure or not sure enough of themselves, so a card states what Dice was measured at what
-soft Dice; between these points the line is straight.
+"soft" Dice. Networks are too sure or not sure enough of themselves, of some structures more than of others, so a card
+states what Dice was measured at what soft Dice, with straight lines between, and how much each structure differs.
 """
 
 from __future__ import annotations
@@ -52,40 +52,61 @@ class SoftDice:
         }
 
 
-def expected_dice(calibration: Calibration, soft_dice: Mapping[int, float]) -> dict[int, float]:
-    """Return the Dice that is expected at each soft Dice, by a card's points."""
-    values = np.interp(list(soft_dice.values()), calibration.soft_dice, calibration.dice)
-    return {label: round(float(value), 3) for label, value in zip(soft_dice, values, strict=True)}
+def expected_dice(card: Card, soft_dice: Mapping[int, float]) -> dict[int, float]:
+    """Return the Dice that is expected of each label with a soft Dice; none where the card does not say."""
+    calibration = card.inference.calibration
+    if calibration is None:
+        return {}
+    offsets = calibration.offsets or (0.0,) * len(card.labels)
+    return {
+        label.value: _expected(calibration, soft_dice[label.value], offset)
+        for label, offset in zip(card.labels, offsets, strict=True)
+        if label.value in soft_dice
+    }
+
+
+def _expected(calibration: Calibration, soft_dice: float, offset: float) -> float:
+    """Return the Dice that is expected of a label, whose mean differs from that of all by an offset."""
+    value = float(np.interp(soft_dice, calibration.soft_dice, calibration.dice))
+    return round(min(max(value + offset, 0.0), 1.0), 3)
 
 
 def expected_dice_facts(card: Card, expected: Mapping[int, float], labels: np.ndarray) -> dict[str, Any]:
     """Return the expected Dice of each structure in a result [k, j, i], for the provenance."""
     found: set[int] = set().union(*(np.unique(part).tolist() for part in labels))
-    return {
-        "expected_dice": {
-            label.name: expected[label.value]
-            for label in card.labels
-            if label.value in found and label.value in expected
-        }
-    }
+    names = {label.value: label.name for label in card.labels}
+    return {"expected_dice": {names[value]: dice for value, dice in expected.items() if value in found}}
 
 
-def doubts(calibration: Calibration, expected: Mapping[int, float], alignment: Mapping[str, float]) -> list[Message]:
-    """Return a notice for an image that the model does not understand.
+def doubts(card: Card, expected: Mapping[int, float], alignment: Mapping[str, float]) -> list[Message]:
+    """Return notices about an image that the model does not understand, by the limits of its card.
 
     Args:
-        calibration: the card's.
+        card: of the model.
         expected: Dice of each label of the network; one without voxels counts as 0.
         alignment: figures of the registration, as in the provenance; empty without one.
     """
+    calibration = card.inference.calibration
+    if calibration is None:
+        return []
     mean = float(np.mean([expected.get(label, 0.0) for label in calibration.large]))
     agreement = alignment.get("information", 0.0) + alignment.get("inner_information", 0.0)
-    if mean >= calibration.least_dice and (not alignment or agreement >= calibration.least_information):
+    if mean < calibration.least_dice or (alignment and agreement < calibration.least_information):
+        return [
+            _(
+                "The model is unsure of this image (it expects a Dice of {mean:.2f} of large structures), "
+                "as with strong motion or noise, large lesions, a part of the body that is missing, or a child. "
+                "Check every structure before you use the result."
+            ).format(mean=mean)
+        ]
+    pairs = [sorted((expected.get(label, 0.0), label) for label in pair) for pair in calibration.pairs]
+    (low, worse), (high, better) = max(pairs, key=lambda pair: pair[1][0] - pair[0][0], default=((1.0, 0), (1.0, 0)))
+    if high - low <= calibration.most_difference:
         return []
+    names = {label.value: label.name for label in card.labels}
     return [
         _(
-            "The model is unsure of this image (it expects a Dice of {mean:.2f} of large structures), "
-            "as with strong motion or noise, large lesions, a part of the body that is missing, or a child. "
-            "Check every structure before you use the result."
-        ).format(mean=mean)
+            "The model is unsure of one side: it expects a Dice of {low:.2f} of '{worse}' and of {high:.2f} of "
+            "'{better}', as beside a large lesion. Check the structures of this side before you use the result."
+        ).format(low=low, worse=names[worse], high=high, better=names[better])
     ]

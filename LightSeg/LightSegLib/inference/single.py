@@ -154,11 +154,10 @@ class SingleModel:
         }
         facts |= run.facts | prepared.facts
         notices = run.notices + prepared.notices
-        calibration = self.card.inference.calibration
-        if calibration is not None and run.result.soft_dice is not None:
-            expected = expected_dice(calibration, run.result.soft_dice)
+        if run.result.soft_dice is not None:
+            expected = expected_dice(self.card, run.result.soft_dice)
             facts |= expected_dice_facts(self.card, expected, run.result.part)
-            notices += doubts(calibration, expected, facts.get("alignment", {}))
+            notices += doubts(self.card, expected, facts.get("alignment", {}))
         return Computed(run.result, facts, notices)
 
     def _prepare(

@@ -11,6 +11,7 @@ from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.schema import FieldError
 
 STATED = {"soft_dice": [0.4, 0.9], "dice": [0.3, 0.8], "large": [1, 2], "least_dice": 0.7, "least_information": 0.5}
+STATED |= {"offsets": [0.1, -0.2], "pairs": [[1, 2]], "most_difference": 0.2}
 
 
 @pytest.fixture
@@ -22,7 +23,9 @@ def data() -> dict[str, Any]:
 
 def test_it_is_read_and_written(data: dict[str, Any]) -> None:
     card = card_from_dict(data)
-    assert card.inference.calibration == Calibration((0.4, 0.9), (0.3, 0.8), (1, 2), 0.7, 0.5)
+    assert card.inference.calibration == Calibration(
+        (0.4, 0.9), (0.3, 0.8), (1, 2), 0.7, 0.5, (0.1, -0.2), ((1, 2),), 0.2
+    )
     assert card_from_dict(card_to_dict(card)) == card
 
 
@@ -33,6 +36,8 @@ def test_it_is_read_and_written(data: dict[str, Any]) -> None:
         ("dice", [0.8, 0.3], "must have one number for each of soft_dice, and not fall"),
         ("dice", [0.1, 0.2, 0.3], "must have one number for each of soft_dice, and not fall"),
         ("dice", [0.1, 1.2], r"dice\[1\] must be at most 1"),
+        ("offsets", [0.1], "offsets must have one number for each label"),
+        ("pairs", [[1, 3]], "pairs must be values of labels"),
         ("large", [1, 7], "large must be values of labels"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_heads import damaged
 from LightSegLib.catalog.lookup import find_card, template_path, weights_path
 from LightSegLib.core.errors import NothingToAlignError
 from LightSegLib.core.paths import resources_folder
@@ -15,6 +16,8 @@ from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 
 MODEL = "brain-mr-atlas-unet"
+UNSURE = "The model is unsure of this image"
+MIDDLE_OF_THE_SAMPLE = np.array([0.0, 20.0, 10.0])  # of its brain, LPS mm
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,28 @@ def test_the_bundled_head_is_found_and_left_is_left(segmenter: Segmenter) -> Non
     result = segmenter.segment([volume])
     assert result.geometry == volume.geometry
     check_anatomy(result)
+    assert list(result.expected_dice) == [label.name for label in result.labels]
+    assert min(result.expected_dice.values()) > 0.3 and max(result.expected_dice.values()) < 1
+    assert not any(UNSURE in notice for notice in result.provenance["notices"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["strong motion", "strong noise", "half missing"])
+def test_a_damaged_image_is_refused_or_gets_a_warning(segmenter: Segmenter, form: str) -> None:
+    volume = read_volume(resources_folder() / "SampleData" / "icbm152_t1_1mm.nii.gz")
+    spoiled = dict(damaged(volume, MIDDLE_OF_THE_SAMPLE))[form]
+    try:
+        result = segmenter.segment([spoiled])
+    except NothingToAlignError:
+        return
+    assert any(UNSURE in notice for notice in result.provenance["notices"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["head_a_t1", "head_b_t1", "ms_t1", "ms_t2", "stroke_t1_stripped_oblique"])
+def test_a_good_image_gets_no_warning(segmenter: Segmenter, head: str, shared_data: Path) -> None:
+    result = segmenter.segment([read_volume(shared_data / "heads" / f"{head}.nii.gz")])
+    assert not any(UNSURE in notice for notice in result.provenance["notices"])
 
 
 @pytest.mark.slow

@@ -38,27 +38,38 @@ def test_outputs_without_a_label_are_left_out_and_probabilities_are_taken_as_the
     assert found.by_label() == {2: pytest.approx(2 * 1.1 / (2 + 1.1))}
 
 
-def test_the_card_says_what_to_expect() -> None:
-    """Straight lines between its points."""
-    assert expected_dice(CALIBRATION, {1: 0.7, 2: 0.95, 3: 0.1}) == {1: 0.5, 2: 0.85, 3: 0.2}
+def test_the_card_says_what_to_expect(segmenter: Segmenter) -> None:
+    """Straight lines between its points, and what is added for a label; never more than 1."""
+    card = segmenter.card
+    assert expected_dice(card, {1: 0.7, 2: 0.95}) == {1: 0.5, 2: 0.85}
+    assert expected_dice(card, {2: 0.1}) == {2: 0.2}
+    shifted = replace(CALIBRATION, offsets=(0.1, -0.05))
+    card = replace(card, inference=replace(card.inference, calibration=shifted))
+    assert expected_dice(card, {1: 0.7, 2: 0.95}) == {1: 0.6, 2: 0.8}
+    assert expected_dice(card, {1: 1.0}) == {1: 1.0}
 
 
 @pytest.mark.parametrize(
-    ("expected", "alignment", "warned"),
+    ("expected", "alignment", "doubt"),
     [
-        ({1: 0.8, 2: 0.6}, {}, False),
-        ({1: 0.8, 2: 0.5}, {}, True),
-        ({1: 0.95}, {}, True),  # the other one was not found
-        ({1: 0.8, 2: 0.8}, {"information": 0.3, "inner_information": 0.1}, True),
-        ({1: 0.8, 2: 0.8}, {"information": 0.4, "inner_information": 0.1}, False),
+        ({1: 0.8, 2: 0.6}, {}, None),
+        ({1: 0.8, 2: 0.5}, {}, "unsure of this image (it expects a Dice of 0.65"),
+        ({1: 0.95}, {}, "unsure of this image (it expects a Dice of 0.47"),  # the other one was not found
+        ({1: 0.8, 2: 0.8}, {"information": 0.3, "inner_information": 0.1}, "unsure of this image"),
+        ({1: 0.8, 2: 0.8}, {"information": 0.4, "inner_information": 0.1}, None),
+        ({1: 0.9, 2: 0.6}, {}, "a Dice of 0.60 of 'Rück' and of 0.90 of 'Front'"),
     ],
 )
-def test_a_low_mean_or_a_poor_alignment_is_a_doubt(
-    expected: dict[int, float], alignment: dict[str, float], warned: bool
+def test_a_low_mean_a_poor_alignment_or_a_worse_side_is_a_doubt(
+    segmenter: Segmenter, expected: dict[int, float], alignment: dict[str, float], doubt: str | None
 ) -> None:
-    calibration = Calibration((0.0, 1.0), (0.0, 1.0), (1, 2), least_dice=0.7, least_information=0.45)
-    found = doubts(calibration, expected, alignment)
-    assert len(found) == warned and all("The model is unsure of this image" in notice for notice in found)
+    calibration = Calibration(
+        (0.0, 1.0), (0.0, 1.0), (1, 2), least_dice=0.7, least_information=0.45, pairs=((1, 2),), most_difference=0.25
+    )
+    card = replace(segmenter.card, inference=replace(segmenter.card.inference, calibration=calibration))
+    found = doubts(card, expected, alignment)
+    assert len(found) == (doubt is not None)
+    assert all(doubt is not None and doubt in notice for notice in found)
 
 
 def ball(contrast: float) -> Volume:

@@ -12,8 +12,8 @@ from LightSegLib.imaging.volume import Volume
 BALL = 28.0  # mm, radius of what stands for a large tumor
 ASIDE, UP = 32.0, 12.0  # mm from the middle of the brain
 CHILD = 0.6  # size of a head
-NOISE = 0.35  # standard deviation, as a share of what is bright
-STEPS, STEP_MM = 8, 7.0  # movements during a scan, and their standard deviation
+NOISE = 1.0  # standard deviation, as a share of what is bright
+STEPS, STEP_MM = 24, 10.0  # movements during a scan, and their standard deviation
 SEED = 3
 
 
@@ -43,9 +43,6 @@ def harmless(volume: Volume) -> Iterator[tuple[str, Volume]]:
     inside = volume.voxels > np.percentile(volume.voxels, 20)
     inverted = np.where(inside, float(volume.voxels.max()) - volume.voxels.astype(np.float32), 0)
     yield "inverted", replace(volume, voxels=inverted)
-    random = np.random.default_rng(SEED)
-    noise = random.normal(0, 0.03 * float(np.percentile(volume.voxels, 98)), volume.voxels.shape)
-    yield "some noise", replace(volume, voxels=(volume.voxels + noise).astype(np.float32))
 
 
 def moved(volume: Volume, steps: int = STEPS, mm: float = STEP_MM) -> Volume:
@@ -59,11 +56,11 @@ def moved(volume: Volume, steps: int = STEPS, mm: float = STEP_MM) -> Volume:
     starts = np.sort(random.choice(length, steps, replace=False))
     ways = random.normal(0, mm, (steps + 1, 2)) / volume.geometry.spacing[1::-1]  # voxels along j, i
     ways[0] = 0
-    shift = ways[np.searchsorted(starts, np.arange(length), side="right")]  # [lines, 2], in their order in time
-    frequency_j = np.fft.fftfreq(length)[np.argsort(np.fft.fftfreq(length), kind="stable")]  # lowest first in time
-    frequency_i = np.fft.fftfreq(volume.voxels.shape[2])
-    phase = shift[:, :1] * frequency_j[:, None] + shift[:, 1:] * frequency_i
-    factor = np.exp(-2j * np.pi * phase)[np.argsort(np.argsort(np.fft.fftfreq(length), kind="stable"))]
+    frequency = np.fft.fftfreq(length)
+    moment = np.argsort(np.argsort(frequency))  # of each line: the most negative frequency is measured first
+    shift = ways[np.searchsorted(starts, moment, side="right")]
+    phase = shift[:, :1] * frequency[:, None] + shift[:, 1:] * np.fft.fftfreq(volume.voxels.shape[2])
+    factor = np.exp(-2j * np.pi * phase)
     voxels = [np.abs(np.fft.ifft2(np.fft.fft2(plane) * factor)) for plane in volume.voxels.astype(np.float32)]
     return replace(volume, voxels=np.stack(voxels).astype(np.float32))
 
@@ -84,9 +81,3 @@ def places(geometry: Geometry) -> list[np.ndarray]:
 def middle_of(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Return the middle of a mask, LPS mm."""
     return np.array([float(np.mean(place[mask])) for place in places(geometry)])
-
-
-def cases(volume: Volume, middle: np.ndarray) -> Iterator[tuple[bool, str, Volume]]:
-    """Yield every form of a head: whether it should be warned of, its name, and the image."""
-    yield from ((False, name, other) for name, other in harmless(volume))
-    yield from ((True, name, other) for name, other in damaged(volume, middle))
