@@ -55,10 +55,10 @@ def moved(volume: Volume, steps: int = STEPS, mm: float = STEP_MM) -> Volume:
     length = volume.voxels.shape[1]
     starts = np.sort(random.choice(length, steps, replace=False))
     ways = random.normal(0, mm, (steps + 1, 2)) / volume.geometry.spacing[1::-1]  # voxels along j, i
-    ways[0] = 0
     frequency = np.fft.fftfreq(length)
     moment = np.argsort(np.argsort(frequency))  # of each line: the most negative frequency is measured first
     shift = ways[np.searchsorted(starts, moment, side="right")]
+    shift = shift - shift[0]  # where the head is while the middle is measured, the image shows it
     phase = shift[:, :1] * frequency[:, None] + shift[:, 1:] * np.fft.fftfreq(volume.voxels.shape[2])
     factor = np.exp(-2j * np.pi * phase)
     voxels = [np.abs(np.fft.ifft2(np.fft.fft2(plane) * factor)) for plane in volume.voxels.astype(np.float32)]

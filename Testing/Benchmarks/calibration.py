@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -49,6 +50,7 @@ KINDS = ("T1", "T2", "FLAIR", None)  # None: random
 SEED, FIRST = 17, 5000  # number of the first image: no other script has these
 POINTS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)  # quantiles of the soft Dice at which the line bends
 BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SIDES = re.compile("^(Left|Right) ")
 LARGE_ML = 3.0
 SPARE = 0.5  # standard deviations of heads without damage, below the lowest of which no other one shall be
 ROUNDS, SHRINKAGE = 30, 2.0  # of the fit in turn; as many images without an offset are added to each label's
@@ -147,7 +149,8 @@ def real(heads: Path, segmenter: Segmenter, rows: Sequence[dict[str, Any]], out:
         if not (out / f"{name}.npy").exists():
             result = segmenter.segment([read_volume(path)])
             np.save(out / f"{name}.npy", result.voxels)
-            yield {"head": name, "form": "as it is", "damaged": False} | facts_of(result)
+            if (name, "as it is") not in done:
+                yield {"head": name, "form": "as it is", "damaged": False} | facts_of(result)
     for damage, name in itertools.product((False, True), files):
         volume, own = read_volume(files[name]), np.load(out / f"{name}.npy")
         middle = middle_of(own > 0, volume.geometry)
@@ -189,28 +192,32 @@ def measured(rows: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
     )
 
 
-def fitted(points: np.ndarray, labels: int) -> Fit:
-    """Return what describes the Dice best: a rising line of straight pieces from 0, and an offset of each label."""
+def fitted(points: np.ndarray, names: Sequence[str]) -> Fit:
+    """Return what describes the Dice best: a rising line of straight pieces from 0, and an offset of each structure.
+
+    Both sides of a structure have the same offset: the network is one for both, and its difference shall count alone.
+    """
     from scipy.optimize import nnls
 
     place, soft, true = points.T
-    place = place.astype(int)
+    structures, group = np.unique([SIDES.sub("", name) for name in names], return_inverse=True)
+    own, count = group[place.astype(int)], len(structures)
     bends = np.array([0.0, *np.unique(np.quantile(soft[soft > 0], POINTS).round(3))])
     ramps = [np.clip((soft - low) / (high - low), 0, 1) for low, high in zip(bends[:-1], bends[1:], strict=True)]
-    count = np.bincount(place, minlength=labels)
-    offsets = np.zeros(labels)
+    offsets = np.zeros(count)
     for _step in range(ROUNDS):
-        heights = np.array([0.0, *np.cumsum(nnls(np.stack(ramps, axis=1), true - offsets[place])[0])])
+        heights = np.array([0.0, *np.cumsum(nnls(np.stack(ramps, axis=1), true - offsets[own])[0])])
         residual = true - np.interp(soft, bends, heights)
-        offsets = np.bincount(place, residual, labels) / (count + SHRINKAGE)
-    return Fit(tuple(bends.tolist()), tuple(np.minimum(1, heights.round(3)).tolist()), tuple(offsets.round(3).tolist()))
+        offsets = np.bincount(own, residual, count) / (np.bincount(own, minlength=count) + SHRINKAGE)
+    heights = np.minimum(1, heights.round(3))
+    return Fit(tuple(bends.tolist()), tuple(heights.tolist()), tuple(offsets[group].round(3).tolist()))
 
 
 def reliability(rows: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
     """Return expected and true Dice [n, 2]; of each label map by what was fitted to the others."""
     found = []
     for subject in sorted({row["subject"] for row in rows}):
-        fit = fitted(measured([row for row in rows if row["subject"] != subject], names), len(names))
+        fit = fitted(measured([row for row in rows if row["subject"] != subject], names), names)
         own = measured([row for row in rows if row["subject"] == subject], names)
         found.append(np.stack((fit.expected(own[:, 0].astype(int), own[:, 1]), own[:, 2]), axis=1))
     return np.concatenate(found)
@@ -263,8 +270,7 @@ def print_heads(heads: list[dict[str, Any]], judged: Judged, least: np.ndarray) 
             f"{'warned' if one else 'passed'} {form} {row['head']} {values.round(3)} {same[n] if same else 1.0:.3f}"
             for n, (one, row, values) in enumerate(zip(warned, rows, found, strict=True))
         ]
-        spans = [f"{values.min():.2f} to {values.max():.2f}" for values in ([same] if same else []) + list(found.T)]
-        spans = spans if same else ["", *spans]
+        spans = [f"{min(values):.2f} to {max(values):.2f}" if len(values) else "" for values in (same, *found.T)]
         count = sum(row["form"] == form for row in heads)
         print(f"| {form} | {count - len(rows)} of {count} | {warned.sum()} | {' | '.join(spans)} |")
     print("\n".join(lines))
@@ -298,7 +304,7 @@ def main() -> None:
     names = [label.name for label in labels]
     print_reliability(reliability(rows, names))
     large = [place for place, name in enumerate(names) if np.mean([row["ml"][name] for row in rows]) >= LARGE_ML]
-    judged = Judged(names, fitted(measured(rows, names), len(names)), large)
+    judged = Judged(names, fitted(measured(rows, names), names), large)
     path = arguments.out / "heads.json"
     heads = known(path)
     heads = with_more(heads, real(arguments.heads, segmenter, list(heads), arguments.out), path)

@@ -16,7 +16,7 @@ from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 
 MODEL = "brain-mr-atlas-unet"
-UNSURE = "The model is unsure of this image"
+UNSURE = "The model is unsure of"
 MIDDLE_OF_THE_SAMPLE = np.array([0.0, 20.0, 10.0])  # of its brain, LPS mm
 
 
@@ -67,7 +67,7 @@ def test_the_bundled_head_is_found_and_left_is_left(segmenter: Segmenter) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["strong motion", "strong noise", "half missing"])
+@pytest.mark.parametrize("form", ["dark ball", "strong noise", "half missing"])
 def test_a_damaged_image_is_refused_or_gets_a_warning(segmenter: Segmenter, form: str) -> None:
     volume = read_volume(resources_folder() / "SampleData" / "icbm152_t1_1mm.nii.gz")
     spoiled = dict(damaged(volume, MIDDLE_OF_THE_SAMPLE))[form]
