@@ -251,3 +251,11 @@ def test_a_network_that_openvino_cannot_compute_in_int8_is_refused_in_a_sentence
     monkeypatch.setattr("LightSegLib.inference.int8.quantized", refused)
     with pytest.raises(DeviceError, match=r"OpenVINO cannot run this model \(No suitable implementations"):
         with_network(Steps()).segment([boxes()])
+
+
+def test_a_last_convolution_that_takes_time_is_rounded_too(home: Path) -> None:
+    """As where the layer that makes outputs is computed later, on the sums of features."""
+    for kernel, rounded in ((1, 1), (3, 2)):
+        network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Conv3d(2, 2, 3), nn.Conv3d(2, 2, kernel)).eval()
+        model = openvino_runner.opened(network, (1, 1, 8, 8, 8), home, f"kernel-{kernel}")
+        assert len(observing(model).outputs) == 1 + 2 * rounded

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from .precisions import AUTO, BFLOAT16, FLOAT16, FLOAT32, INT8, OPENVINO8, OPENV
 AGREEMENT = 0.995  # mean Dice of the labels with those of float32
 FEWEST_VOXELS = 100  # of a label that counts for it
 CLOSENESS = 0.02  # deviation of the logits from those of float32, as a share of their spread
+LEAST_CHECKED = 1 << 16  # voxels of the tile
 RECORD = "backend_checks.json"
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -155,8 +157,7 @@ def _is_large(model: Model) -> bool:
     if model.identity is None:
         return False
     _bring_back(model)
-    shape = (1, model.channels, *model.patch)
-    return backend_choice.multiply_adds(model.networks[0], shape) >= backend_choice.LITTLE_WORK
+    return backend_choice.is_large(model.networks[0], (1, model.channels, *model.patch))
 
 
 def _bring_back(model: Model) -> None:
@@ -165,13 +166,14 @@ def _bring_back(model: Model) -> None:
         network.to("cpu")
 
 
-def _made(model: Model, backend: str, patch: Sequence[int], threads: int) -> Runner:
-    """Return the runner of a model for a backend on the CPU."""
+def _made(model: Model, backend: str, patch: Sequence[int], threads: int, kept: bool = True) -> Runner:
+    """Return the runner of a model for a backend on the CPU; kept: on the disk, for the next time."""
     if backend in (FLOAT32, BFLOAT16):
         return _torch(model.networks, backend)
     folder, name = kept_as(model, backend, patch)
+    place = folder if kept else None
     compiled = [
-        openvino_runner.compiled(network, (1, model.channels, *patch), backend, folder, f"{name}-{number}", threads)
+        openvino_runner.compiled(network, (1, model.channels, *patch), backend, place, f"{name}-{number}", threads)
         for number, network in enumerate(model.networks)
     ]
     return Runner(backend, compiled)
@@ -255,13 +257,24 @@ class _Check:
             return {}
         return known if isinstance(known, dict) else {}
 
-    @torch.inference_mode()
     def _try(self) -> bool:
-        """Compute the generated tile with both backends and compare the labels."""
-        tile = check_tile(self._model.channels, self._model.patch, self._model.signed)
-        made = (_made(self._model, backend, self._model.patch, threads=1) for backend in (FLOAT32, self._backend))
-        expected, found = (self._model.outputs(runner(tile)) for runner in made)
-        return agree(expected, found, self._model.regions)
+        """Compute a generated tile with both backends and compare the labels."""
+        model = self._model
+        k, j, i = (side // 2 if side % 2 == 0 else side for side in model.patch)
+        half = (k, j, i)
+        if math.prod(half) >= LEAST_CHECKED:
+            with contextlib.suppress(RuntimeError, ValueError):  # a network that takes only the size it was made for
+                return self._agrees_on(half)
+        return self._agrees_on(model.patch)
+
+    @torch.inference_mode()
+    def _agrees_on(self, patch: tuple[int, int, int]) -> bool:
+        """Return whether both backends find the same labels in a generated tile of a size."""
+        model = self._model
+        tile = check_tile(model.channels, patch, model.signed)
+        expected = _made(model, FLOAT32, patch, 1)(tile)
+        found = _made(model, self._backend, patch, 1, kept=False)(tile)
+        return agree(model.outputs(expected), model.outputs(found), model.regions)
 
 
 def agree(expected: Tensor, found: Tensor, regions: bool) -> bool:
@@ -310,7 +323,8 @@ def _masks(logits: Tensor, regions: bool) -> Tensor:
     outputs = logits.movedim(1, 0)
     if regions:
         return outputs > 0
-    return torch.stack([outputs.argmax(0) == label for label in range(1, len(outputs))])
+    labels = outputs.argmax(0)
+    return torch.stack([labels == label for label in range(1, len(outputs))])
 
 
 def _folder(model: Model) -> Path:

@@ -8,7 +8,9 @@ the same labels. So the same model on the same machine is always computed with t
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ from . import openvino_runner
 from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO8, OPENVINO16, OPENVINO32
 
 LEAST_GAIN = 1.3  # times as fast as float32 must a backend be
+CLEARLY = 2  # times as much as is enough; a part of a tile does not tell more exactly
 BY_OPENVINO = (OPENVINO32, OPENVINO16, OPENVINO8)
 LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second with any backend
 
@@ -72,15 +75,31 @@ def fast_backends(openvino: bool) -> list[str]:
     return sorted(clear, key=lambda backend: -known[backend])
 
 
+def is_large(network: nn.Module, shape: Sequence[int]) -> bool:
+    """Return whether an input [1, C, k, j, i] takes at least LITTLE_WORK, mostly without the count of all of it."""
+    small = [*shape[:2], *(max(1, side // 4) for side in shape[2:])]
+    with contextlib.suppress(RuntimeError, ValueError):  # too small for its strides, or not the size it was made for
+        share = math.prod(shape) / math.prod(small)
+        if _counted(network, torch.zeros(small)) * share >= CLEARLY * LITTLE_WORK:
+            return True
+    return multiply_adds(network, shape) >= LITTLE_WORK
+
+
 def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
     """Multiply-adds of all convolutions and matrix products for an input of `shape`, each counted once.
 
-    A copy of the network runs on torch's meta device: shapes without numbers, and no memory.
+    A copy of the network runs on torch's meta device: shapes without numbers, and no memory, but torch must first load
+    its compiler.
     """
+    return _counted(copy.deepcopy(network).to("meta"), torch.empty(tuple(shape), device="meta"))
+
+
+def _counted(network: nn.Module, tile: torch.Tensor) -> int:
+    """Return the multiply-adds for one input."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        copy.deepcopy(network).to("meta")(torch.empty(tuple(shape), device="meta"))
+        network(tile)
     return counter.get_total_flops() // 2
 
 

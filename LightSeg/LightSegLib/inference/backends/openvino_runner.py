@@ -9,6 +9,7 @@ import contextlib
 import functools
 import importlib.util
 import queue
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 from ...core.leftovers import temporary_folder
 
 TELEMETRY = "openvino_telemetry"
+# In the text of torch's traces: "Float(1, 32, 48, strides=[...], device=cpu)", and numbers that tell classes apart.
+SIZES_AND_NAMES = re.compile(r"\b(Float|Double|Long|Int|Bool)\([^)]*\)|___torch_mangle_\d+\.")
 HINTS = {"OpenVINO float32": "f32", "OpenVINO bfloat16": "bf16"}
 
 
@@ -137,18 +140,55 @@ def _save(converted: Any, file: Path) -> None:
 
 
 def _converted(network: nn.Module, shape: Sequence[int]) -> Any:
-    """OpenVINO's model of the network, for inputs of this shape."""
-    _openvino()
+    """OpenVINO's model of the network, for inputs of this shape.
+
+    Tracing computes the network once. Where the traces of two small inputs show that the size of the input decides
+    nothing but sizes, one of them is taken; else one of the whole input.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns that checks of sizes become constants
+        traced = _small_trace(network, shape)
+        if traced is None:
+            return _from_trace(_traced(network, shape), None)
+        model = _from_trace(traced, [*shape[:2], *[-1 for _ in shape[2:]]])
+        model.reshape(list(shape))
+        return model
+
+
+def _traced(network: nn.Module, shape: Sequence[int]) -> Any:
+    """Return torch's trace of the network."""
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.jit.trace(network, torch.zeros(tuple(shape)), check_trace=False)
+
+
+def _small_trace(network: nn.Module, shape: Sequence[int]) -> Any:
+    """Return a trace that holds for inputs of any size; None where the network looks at the size, or none is small."""
+    *first, last = shape[2:]
+    if any(side % 4 and side > 1 for side in shape[2:]):
+        return None
+    sizes = [  # every side that is not 1 differs
+        [*shape[:2], *[max(1, side // one) for side in first], max(1, last // other)] for one, other in ((4, 2), (2, 4))
+    ]
+    try:
+        traces = [_traced(network, size) for size in sizes]
+    except (RuntimeError, ValueError):  # too small for its strides, or not of the size that it was made for
+        return None
+    texts = [SIZES_AND_NAMES.sub("", str(trace.inlined_graph)) for trace in traces]
+    # The numbers of a tensor that is part of a graph are not in its text.
+    return traces[0] if texts[0] == texts[1] and "<Tensor>" not in texts[0] else None
+
+
+def _from_trace(traced: Any, shape: Sequence[int] | None) -> Any:
+    """Return OpenVINO's model of torch's trace, for inputs of a shape, -1 for any length, or None of its own."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns that checks of sizes become constants
-        with torch.inference_mode(False), torch.no_grad():
-            traced = torch.jit.trace(network, torch.zeros(tuple(shape)), check_trace=False)
-        decoder = TorchScriptPythonDecoder(traced)
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        return frontend.convert(frontend.load(decoder))
+    decoder = TorchScriptPythonDecoder(traced)  # which must outlive what is loaded from it
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    loaded = frontend.load(decoder)
+    if shape is not None:
+        loaded.set_partial_shape(loaded.get_inputs()[0], _openvino().PartialShape(list(shape)))
+    return frontend.convert(loaded)
 
 
 @functools.cache
