@@ -31,7 +31,7 @@ from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.paths import resources_folder
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.imaging.readers import read_volume
-from LightSegLib.inference.backends.accelerate import AGREEMENT, CLOSENESS, FEWEST_VOXELS
+from LightSegLib.inference.backends.agreement import AGREEMENT, CLOSENESS, FEWEST_VOXELS
 from LightSegLib.inference.backends.backend_choice import libraries, processor
 from LightSegLib.inference.memory import activation_memory
 from LightSegLib.inference.options import InferenceOptions

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..core.i18n import Message
 from ..core.i18n import tr as _
-from .backends.accelerate import AGREEMENT, Model, Runner, accelerate, openvino_errors
+from .backends.accelerate import Model, Runner, accelerate, openvino_errors
+from .backends.agreement import AGREEMENT
 from .backends.backend_choice import can_compute
 from .backends.precisions import INT8, OPENVINO8, OPENVINO32
 from .int8 import quantize

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .backends import openvino_runner
-from .backends.accelerate import Model, Runner, dice_of_sizes, kept_as
+from .backends.accelerate import Model, Runner, kept_as
+from .backends.agreement import dice_of_sizes
 from .backends.precisions import OPENVINO8, OPENVINO32
 from .backends.quantization import Range, observing, quantized
 from .threads import pool

@@ -14,7 +14,8 @@ import torch
 from LightSegLib.core.errors import DeviceError
 from LightSegLib.inference.backends import accelerate as module
 from LightSegLib.inference.backends import backend_choice
-from LightSegLib.inference.backends.accelerate import Model, Runner, accelerate, check_tile, choose_backend, mean_dice
+from LightSegLib.inference.backends.accelerate import Model, Runner, accelerate, choose_backend
+from LightSegLib.inference.backends.agreement import check_tile, mean_dice
 from LightSegLib.inference.threads import pool
 from LightSegLib.networks import build
 from LightSegLib.networks.cpu.fused_modules import NormInPlace, fuse_modules

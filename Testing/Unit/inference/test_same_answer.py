@@ -21,7 +21,7 @@ from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
-from LightSegLib.inference.backends import accelerate, backend_choice
+from LightSegLib.inference.backends import accelerate, agreement, backend_choice
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.networks import build
@@ -169,8 +169,8 @@ def test_a_clock_that_is_wrong_and_a_home_that_keeps_nothing_change_nothing(
     monkeypatch.setattr(backend_choice, "native_bfloat16", lambda: True)
     monkeypatch.setattr(backend_choice, "_instructions", lambda: ["AMX"])
     monkeypatch.setattr(backend_choice, "LITTLE_WORK", 0)
-    monkeypatch.setattr(accelerate, "CLOSENESS", 1.0)  # random weights agree by chance: only the order counts here
-    monkeypatch.setattr(accelerate, "AGREEMENT", 0.0)
+    monkeypatch.setattr(agreement, "CLOSENESS", 1.0)  # random weights agree by chance: only the order counts here
+    monkeypatch.setattr(agreement, "AGREEMENT", 0.0)
     volume, results = head((16, 23, 19)), []
     for run in range(8):
         threads(1 + run % 3)
