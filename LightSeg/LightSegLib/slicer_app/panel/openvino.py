@@ -45,7 +45,7 @@ class OpenVino:
             slicer.util.infoDisplay(_("Something is running already. Install OpenVINO when that has ended."))
             return
         question = _(
-            "Install OpenVINO now? It makes large models 1.4 to 3.9 times as fast on the CPU, by the processor, "
+            "Install OpenVINO now? It makes large models 1.3 to 3.9 times as fast on the CPU, by the processor, "
             "where it finds the same labels. About 60 MB are downloaded, which take 180 MB on the disk. "
             "Slicer stays usable meanwhile, and Cancel stops it."
         )
