@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +134,19 @@ def test_a_model_is_large_by_the_count_of_a_part_or_of_all(monkeypatch: pytest.M
     monkeypatch.setattr(backend_choice, "LITTLE_WORK", work // 3)
     monkeypatch.setattr(backend_choice, "multiply_adds", None)  # is not needed where the part is clear
     assert backend_choice.is_large(network, shape)
+
+
+def test_openvino_has_found_numpy_before_threads_use_it() -> None:
+    """Else the second run of a model could stop forever: its first tiles are computed in two threads at a time."""
+    program = """
+import openvino, torch
+tensors = []
+made = openvino.Tensor
+openvino.Tensor = lambda *values: tensors.append(made(*values))
+from LightSegLib.inference.backends.openvino_runner import compiled
+compiled(torch.nn.Conv3d(1, 2, 1).eval(), (1, 1, 8, 8, 8), "OpenVINO float32", None, "name", 2)
+print(len(tensors))
+"""
+    library = Path(__file__).resolve().parents[3] / "LightSeg"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=library, check=True)
+    assert done.stdout.strip() == "1"

@@ -198,7 +198,11 @@ def _core() -> Any:
     With the last core OpenVINO's CPU plugin would be unloaded. If that happened in another thread, the stack on which
     it lets this one handle signals would be gone, and the next signal that Python handles would end the process.
     """
-    return _openvino().Core()
+    openvino = _openvino()
+    # The first tensor of an array makes OpenVINO look for numpy. Two threads that do so at a time wait for each other
+    # forever, one for Python's lock and one for OpenVINO's.
+    openvino.Tensor(np.zeros(1, np.float32))
+    return openvino.Core()
 
 
 def _openvino() -> Any:
