@@ -1,6 +1,6 @@
 """What Dice the brain model may expect of its structures, and when it should warn: measured, fitted, and written.
 
-    python Testing/Benchmarks/calibration.py LABELMAPS HEADS --out FOLDER [--images N] [--write]
+    python Testing/Benchmarks/calibration.py LABELMAPS HEADS --out FOLDER [--images N] [--without-damage] [--write]
 
 Whole heads are synthesized from the label maps that no training saw, of every contrast, with all that the training's
 generator does to images, every second dozen with more noise, in any pose, and segmented as a user would:
@@ -133,7 +133,9 @@ def synthesized(label_maps: Path, segmenter: Segmenter, images: range) -> Iterat
         yield fact | facts_of(result) | {"dice": scores, "ml": {name: n / 1000 for name, n in counted.items()}}
 
 
-def real(heads: Path, segmenter: Segmenter, rows: Sequence[dict[str, Any]], out: Path) -> Iterator[dict[str, Any]]:
+def real(
+    heads: Path, segmenter: Segmenter, rows: Sequence[dict[str, Any]], out: Path, kinds: Sequence[bool]
+) -> Iterator[dict[str, Any]]:
     """Yield, for each form of each head, its name, whether it is damaged, and what the model says of it.
 
     What the form has changed in the labels is the Dice of each structure with those of the head as it is.
@@ -142,6 +144,7 @@ def real(heads: Path, segmenter: Segmenter, rows: Sequence[dict[str, Any]], out:
         heads: folder of the images.
         rows: that are known already.
         out: where the labels of the heads are kept.
+        kinds: whether the forms do damage: False for what does none, True for what does.
     """
     files = {path.name.split(".")[0]: path for path in sorted(heads.iterdir()) if "lesions" not in path.name}
     done = {(row["head"], row["form"]) for row in rows}
@@ -151,7 +154,7 @@ def real(heads: Path, segmenter: Segmenter, rows: Sequence[dict[str, Any]], out:
             np.save(out / f"{name}.npy", result.voxels)
             if (name, "as it is") not in done:
                 yield {"head": name, "form": "as it is", "damaged": False} | facts_of(result)
-    for damage, name in itertools.product((False, True), files):
+    for damage, name in itertools.product(kinds, files):
         volume, own = read_volume(files[name]), np.load(out / f"{name}.npy")
         middle = middle_of(own > 0, volume.geometry)
         for form, other in damaged(volume, middle) if damage else harmless(volume):
@@ -291,6 +294,7 @@ def main() -> None:
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--without-damage", action="store_true", help="the limits follow from what is not damaged")
     parser.add_argument("--write", action="store_true", help="put the numbers into the card of the model")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -307,7 +311,8 @@ def main() -> None:
     judged = Judged(names, fitted(measured(rows, names), names), large)
     path = arguments.out / "heads.json"
     heads = known(path)
-    heads = with_more(heads, real(arguments.heads, segmenter, list(heads), arguments.out), path)
+    kinds = (False,) if arguments.without_damage else (False, True)
+    heads = with_more(heads, real(arguments.heads, segmenter, list(heads), arguments.out, kinds), path)
     least = limits(heads, judged)
     print_heads(heads, judged, least)
     warned = sum((figures(row, judged) < least).any() for row in rows)

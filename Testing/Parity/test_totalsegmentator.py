@@ -149,7 +149,7 @@ def test_some_structures_of_a_ct(compare_whole: Compare, totalsegmentator: Total
     card = totalsegmentator.make("total-ct", ct, wanted)
     compare_whole(
         "total, liver and spleen: generated", card, ct, "total", {"roi_subset": list(wanted)}, {"structures": wanted}
-    ).check(labels=1)
+    ).check(labels=2, share=0.003)  # two organs are a small part of a body
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_some_structures_of_an_mr(compare_whole: Compare, totalsegmentator: Tota
         "total_mr",
         {"roi_subset": list(wanted)},
         {"structures": wanted},
-    ).check(labels=1)
+    ).check(labels=2, share=0.003)
 
 
 # --- a crop by another model -----------------------------------------------------------------------
