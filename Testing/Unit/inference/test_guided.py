@@ -48,10 +48,10 @@ def what_a_network_saw(noise: float = 0.0) -> tuple[np.ndarray, np.ndarray, torc
     return image, labels, torch.tensor(coarse).float(), torch.tensor(logits).float()
 
 
-def restored(logits: torch.Tensor, guide: Guide | None, degrees: float = 7.0) -> np.ndarray:
+def restored(logits: torch.Tensor, guide: Guide | None, confidence: np.ndarray | None = None) -> np.ndarray:
     """The labels on the image's grid."""
     labels = np.zeros(SHAPE, np.uint8)
-    AlignedRestorer(COARSE, turned_by(degrees), labels, Decision(), None, guide).add(logits)
+    AlignedRestorer(COARSE, turned_by(7.0), labels, Decision(), confidence, guide).add(logits)
     return labels
 
 
@@ -67,6 +67,13 @@ def test_an_image_of_one_intensity_says_nothing() -> None:
     _, _, coarse, logits = what_a_network_saw()
     flat = Guide(np.full(SHAPE, 7, np.int16), torch.full_like(coarse, 7))
     assert np.array_equal(restored(logits, flat), restored(logits, None))
+
+
+def test_labels_are_the_same_where_their_probabilities_are_wanted_too() -> None:
+    image, _, coarse, logits = what_a_network_saw(noise=40.0)
+    guide, confidence = Guide(image, coarse), np.zeros(SHAPE, np.uint8)
+    assert np.array_equal(restored(logits, guide, confidence), restored(logits, guide))
+    assert (confidence[confidence > 0] < 100).any()
 
 
 def test_a_brighter_image_with_another_contrast_gives_the_same_labels() -> None:

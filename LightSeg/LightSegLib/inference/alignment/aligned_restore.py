@@ -24,7 +24,7 @@ class AlignedRestorer:
     """Takes the logits of an aligned grid and decides labels [k, j, i] on a grid at an angle to it.
 
     Between eight voxels of one label any mean of their logits has it, too, and is at least as certain as the least
-    certain of them: there nothing is computed.
+    certain of them: there nothing is computed, and a guide, which is for borders, is not asked.
 
     Args:
         to_grid: 4x4, from index (i, j, k) in labels to that on the grid. Logits are interpolated linearly; outside
@@ -58,7 +58,8 @@ class AlignedRestorer:
     def _decide(self, logits: Tensor) -> None:
         """Write labels, and confidence if wanted, from all logits [outputs, k, j, i]."""
         labels = self._decision.labels(logits[None])[0].flatten()
-        alike = self._alike(logits, labels.reshape(self._shape)).flatten()
+        uniform = self._uniform(labels.reshape(self._shape))
+        known = (uniform & self._certain(logits)).flatten()
         if self._guide is not None:
             self._intensities = Intensities(self._guide.coarse, self._decision.probabilities(logits[None])[0])
             logits = torch.cat((logits, self._guide.coarse[None]))  # which is interpolated with them
@@ -72,22 +73,33 @@ class AlignedRestorer:
             rows = slice(first, min(first + step, used[0].stop))
             matrix = self._to_grid.copy()
             matrix[:3, 3] = (matrix @ [used[2].start, used[1].start, rows.start, 1.0])[:3]
-            self._decide_part((rows, used[1], used[2]), matrix, labels, alike, logits)
+            self._decide_part((rows, used[1], used[2]), matrix, (labels, uniform.flatten(), known), logits)
 
-    def _alike(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return whether a voxel and its next neighbors have one label, and are certain if asked for."""
-        alike = torch.zeros(self._shape, dtype=torch.bool)
-        if self._decision.regions:
-            return alike
-        corners = _corners(labels)
-        inner = torch.stack([corner == corners[0] for corner in corners[1:]]).all(dim=0)
-        if self._confidence is not None:
-            inner &= torch.stack(_corners(self._decision.percent(logits[None])[0] == 100)).all(dim=0)
-        alike[:-1, :-1, :-1] = inner
-        return alike
+    def _uniform(self, labels: Tensor) -> Tensor:
+        """Return whether a voxel and its next neighbors have one label."""
+        uniform = torch.zeros(self._shape, dtype=torch.bool)
+        if not self._decision.regions:
+            corners = _corners(labels)
+            uniform[:-1, :-1, :-1] = torch.stack([corner == corners[0] for corner in corners[1:]]).all(dim=0)
+        return uniform
 
-    def _decide_part(self, part: Slices, matrix: np.ndarray, labels: Tensor, alike: Tensor, logits: Tensor) -> None:
-        """Labels of a part [k, j, i], whose first voxel `matrix` takes as index (0, 0, 0) to the grid."""
+    def _certain(self, logits: Tensor) -> Tensor:
+        """Return whether a voxel and its next neighbors are certain, if that is asked for."""
+        if self._confidence is None:
+            return torch.ones(self._shape, dtype=torch.bool)
+        certain = torch.zeros(self._shape, dtype=torch.bool)
+        certain[:-1, :-1, :-1] = torch.stack(_corners(self._decision.percent(logits[None])[0] == 100)).all(dim=0)
+        return certain
+
+    def _decide_part(
+        self, part: Slices, matrix: np.ndarray, grid: tuple[Tensor, Tensor, Tensor], logits: Tensor
+    ) -> None:
+        """Labels of a part [k, j, i], whose first voxel `matrix` takes as index (0, 0, 0) to the grid.
+
+        Args:
+            grid: of the grid's voxels, the labels, whether the next neighbors have the same, and whether all is known.
+        """
+        labels, uniform, known = grid
         shape = [one.stop - one.start for one in part]
         index = [place.expand(shape).flatten() for place in places(matrix, shape)]
         inside = torch.ones(index[0].shape, dtype=torch.bool)
@@ -96,11 +108,12 @@ class AlignedRestorer:
         chosen = inside.nonzero()[:, 0]
         corner, fractions = self._cells([place[chosen] for place in index])
         found, sure = labels[corner], torch.full(corner.shape, 100, dtype=torch.uint8)
-        for some in (~alike[corner]).nonzero()[:, 0].split(BATCH):
+        for some in (~known[corner]).nonzero()[:, 0].split(BATCH):
             mean = self._mean(logits, corner[some], [fraction[some] for fraction in fractions])
             if self._guide is not None and self._intensities is not None:
                 fine = torch.from_numpy(self._guide.fine[part].ravel()[chosen[some].numpy()].astype(np.float32))
-                mean = mean[:, :-1] + self._intensities.evidence(fine, mean[:, -1])
+                evidence = self._intensities.evidence(fine, mean[:, -1])
+                mean = mean[:, :-1] + evidence.masked_fill(uniform[corner[some], None], 0)
             found[some] = self._decision.labels(mean).to(found.dtype)
             if self._confidence is not None:
                 sure[some] = self._decision.percent(mean)
