@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..networks.meshnet import MeshNet
-from .by_rows import Computer, Decide, Source, gathered
+from .by_rows import DECIDED, Computer, Decide, Source, gathered, gathered_bytes
 from .row_boxes import around
 from .row_layers import PAIR
 
@@ -63,10 +63,15 @@ class ByLayers:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the features."""
+        """Memory of the features, of the piece of work that each thread has, of a step's results and a row's logits."""
         depth, height, width = self._shape
-        size = torch.empty(0, dtype=self._computer.dtype).element_size()
-        return size * (depth + 2 * self._spare) * height * width * int(self._network.arguments["channels"])
+        computer, channels = self._computer, int(self._network.arguments["channels"])
+        voxel = channels * torch.empty(0, dtype=computer.dtype).element_size()
+        features = (depth + 2 * self._spare) * height * width * voxel
+        piece = gathered_bytes(STRIP, self._spare // 2, self._shape, voxel)
+        results = computer.step * height * width * voxel
+        logits = DECIDED * 4 * height * width * int(self._network.arguments["classes"])
+        return features + computer.threads * piece + results + logits
 
     @torch.inference_mode()
     def run(self, source: Source, decide: Decide, report: Callable[[int], None]) -> None:

@@ -21,20 +21,30 @@ from torch import Tensor
 from ..networks.cpu.winograd import OUTPUTS, Scratch, elu_
 from ..networks.meshnet import MeshNet
 from .kept_rows import Air, Box, Kept
-from .row_layers import PAIR, STRIP, Layer, is_quick, row_layers
+from .row_layers import PAIR, Layer, is_quick, lines_of_piece, row_layers
 
 Source = Callable[[int, int], Tensor]  # rows from, to before -> float32 [rows, j, i]
 Decide = Callable[[Tensor, int, int, int], None]  # logits [outputs, j, i] of a row, the row, and where they begin: j, i
+DECIDED = 2  # logits in memory while a label is decided: as they come, and their probabilities
 
 
 @dataclass(frozen=True)
 class Computer:
-    """What computes. pool: takes pieces of work. dtype: of weights and features. step: rows that are done at a time."""
+    """What computes.
+
+    Attributes:
+        pool: takes pieces of work.
+        device: where they are computed.
+        dtype: of weights and features.
+        step: rows that are done at a time.
+        threads: of the pool, each with a piece of work in memory.
+    """
 
     pool: Executor
     device: torch.device
     dtype: torch.dtype = torch.float32
     step: int = 4
+    threads: int = 1
 
 
 class HasRows(Protocol):
@@ -63,12 +73,20 @@ class ByRows:
         self._shape, self._computer = tuple(shape), computer
         dtype, device = computer.dtype, computer.device
         like = torch.empty(0, dtype=dtype, device=device)
-        widest = max(network.arguments["dilations"])
-        channels = max(network.arguments["channels"], network.arguments["in_channels"])
-        scratch = Scratch(PAIR, STRIP + OUTPUTS * widest, shape[2] + 2 * widest, channels)
+        widest: int = max(network.arguments["dilations"])
+        channels: int = max(network.arguments["channels"], network.arguments["in_channels"])
+        quick = is_quick(like)
+        groups = [OUTPUTS * dilation if quick else 1 for dilation in network.arguments["dilations"]]
+        lines = max(map(lines_of_piece, groups))
+        scratch = Scratch(PAIR, lines, shape[2] + 2 * widest, channels)
         self._layers = row_layers(network, (wanted, varied), air, shape, like, scratch)
+        features = PAIR * lines * shape[2] * channels * like.element_size()  # that a piece gives
+        logits = DECIDED * 4 * lines * shape[2] * int(network.arguments["classes"])
+        before = gathered_bytes(lines, widest, shape, channels * like.element_size())
+        own = scratch.nbytes + features if quick else before + 2 * features  # as they are, and activated
+        self._thread_bytes = own + logits
         self._activation: Callable[[Tensor], Tensor] = network.activation
-        if is_quick(like) and network.arguments["activation"] == "elu":
+        if quick and network.arguments["activation"] == "elu":
             self._activation = partial(elu_, scratch=scratch)
         image = Air(torch.full((1, 1, 1, 1), air, dtype=dtype, device=device), 0, shape)
         self._image = self._keep(self._layers[0], image)
@@ -81,8 +99,9 @@ class ByRows:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the rows that are kept."""
-        return self._image.nbytes + sum(layer.kept.nbytes for layer in self._layers if layer.kept)
+        """Memory of the rows that are kept, and of the piece of work that each thread has."""
+        kept = self._image.nbytes + sum(layer.kept.nbytes for layer in self._layers if layer.kept)
+        return kept + self._computer.threads * self._thread_bytes
 
     @torch.inference_mode()
     def run(self, source: Source, decide: Decide, report: Callable[[int], None]) -> None:
@@ -164,6 +183,11 @@ def seen(kept: Kept, rows: range, box: Box, reach: int, depth: int) -> list[list
         ]
         for row in rows
     ]
+
+
+def gathered_bytes(lines: int, dilation: int, shape: Sequence[int], voxel: int) -> int:
+    """Return the memory of what is gathered for a piece of some lines j of all i; voxel: bytes of its features."""
+    return PAIR * 3 * (lines + 2 * dilation) * (shape[2] + 2 * dilation) * voxel
 
 
 def gathered(kept: HasRows, rows: range, box: Box, dilation: int, shape: Sequence[int]) -> Tensor:

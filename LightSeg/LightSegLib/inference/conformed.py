@@ -24,13 +24,12 @@ from ..imaging.geometry import Geometry, to_sitk
 from ..imaging.roi import RegionOfInterest, Slices
 from ..imaging.volume import Volume
 from ..networks.meshnet import MeshNet
-from .by_layers import STRIP, ByLayers
+from .by_layers import ByLayers
 from .by_rows import ByRows, Computer
 from .labeling import InferenceResult
 from .processing.normalization import IntensityTransform, fit_normalization, normalized
 from .processing.restore import Decision
 from .row_boxes import row_boxes
-from .row_layers import PAIR
 from .whole_image import Report, WholeImage
 
 SIZE = 256  # voxels of 1 mm along each axis
@@ -69,10 +68,9 @@ class Conformed(WholeImage):
         return self.grid.shape
 
     def bytes_needed(self, network: nn.Module, rules: Inference, computer: Computer) -> int:
-        """Return the memory that `label` takes: what is kept of features, pieces of work, and labels on both grids."""
-        piece = 30 * max(4, self._outputs(network)) * STRIP * SIZE * PAIR * 4
+        """Return the memory that `label` takes: features, pieces of work, and labels on both grids."""
         grids = 3 * self.image.size + 2 * math.prod(self.original.shape)
-        return self._way(network, computer).nbytes + computer.step * piece + grids
+        return self._way(network, computer).nbytes + grids
 
     def label(
         self, network: nn.Module, rules: Inference, computer: Computer, confidence: bool, report: Report

@@ -47,7 +47,7 @@ class Layer:
     def pieces(self, box: Box) -> Iterator[Box]:
         """A box in parts of a few lines."""
         j0, j1, i0, i1 = box
-        strip = -(-STRIP // self._group) * self._group
+        strip = lines_of_piece(self._group)
         for j in range(j0, j1, strip):
             yield j, min(j + strip, j1), i0, i1
 
@@ -65,6 +65,11 @@ class Layer:
     @property
     def _group(self) -> int:
         return self.quick.group if self.quick else 1
+
+
+def lines_of_piece(group: int) -> int:
+    """Return how many lines j a piece of work has, where these are computed in groups."""
+    return -(-STRIP // group) * group
 
 
 def is_quick(like: Tensor) -> bool:

@@ -159,5 +159,6 @@ def run_whole_image(
 
 @contextmanager
 def _computer(device: torch.device, dtype: torch.dtype, step: int, threads: int) -> Iterator[Computer]:
+    threads = threads if device.type == "cpu" else 1
     with pool(threads) if device.type == "cpu" else InlineExecutor() as executor:
-        yield Computer(executor, device, dtype, step)
+        yield Computer(executor, device, dtype, step, threads)

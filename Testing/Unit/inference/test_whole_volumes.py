@@ -8,13 +8,19 @@ from concurrent.futures import Executor
 import numpy as np
 import pytest
 import torch
+from LightSegLib.catalog.card import Inference
+from LightSegLib.core.progress import Reporter
 from LightSegLib.inference.by_layers import ByLayers
 from LightSegLib.inference.by_rows import ByRows, Computer
+from LightSegLib.inference.labeling import InferenceResult
+from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.row_boxes import computed, filled, row_boxes, whole
 from LightSegLib.inference.row_layers import row_layers
 from LightSegLib.inference.threads import InlineExecutor, one_thread_each, pool
+from LightSegLib.inference.whole_image import Report, WholeImage, run_whole_image
 from LightSegLib.networks.cpu.winograd import Scratch
 from LightSegLib.networks.meshnet import MeshNet
+from torch import nn
 
 AIR = 0.25
 SHAPE = (40, 33, 37)
@@ -148,3 +154,56 @@ def test_a_noisy_image_is_computed_wherever_it_is_seen() -> None:
     shape, body = (40, 36, 38), ball((40, 36, 38), (20, 18, 19), 4)
     layer = computed(row_boxes(body), whole(shape), (6, 3), shape)
     assert layer[20].tolist() == [18 - 3 - 6, 18 + 4 + 6, 19 - 3 - 6, 19 + 4 + 6]
+
+
+def memory(net: MeshNet, shape: tuple[int, int, int], threads: int, dtype: torch.dtype = torch.float32) -> int:
+    """What a run on all voxels takes."""
+    computer = Computer(InlineExecutor(), torch.device("cpu"), dtype, 4, threads)
+    if net.arguments["norm"] == "instance":
+        return ByLayers(net, whole(shape), shape, computer).nbytes
+    return ByRows(net, whole(shape), whole(shape), AIR, shape, computer).nbytes
+
+
+@pytest.mark.parametrize(
+    ("channels", "dilations", "width", "lines"),
+    [(4, (1, 4, 1), 37, 32), (30, (1, 16, 1), 256, 64)],  # lines: at least 32, in whole groups of 4 dilations
+)
+def test_each_thread_has_its_own_scratch(channels: int, dilations: tuple[int, ...], width: int, lines: int) -> None:
+    """By hand: sums of three rows each and their products, six of both for four lines; results; and twice logits."""
+    net, widest = MeshNet(1, 3, channels, dilations, "elu", "none").eval(), max(dilations)
+    one, four = (memory(net, (8, 9, width), threads) for threads in (1, 4))
+    sums = 6 * 2 * 3 * lines // 4 * (width + 2 * widest) * channels
+    assert four - one == 3 * 4 * (sums + sums // 3 + 2 * lines * width * channels + 2 * lines * width * 3)
+
+
+def test_a_thread_without_quick_forms_has_what_its_piece_sees() -> None:
+    """By hand, in bytes: three rows around each of two, the result before and after the activation, logits."""
+    net = network("none", (1, 4, 1))
+    one, four = (memory(net, (8, 9, 37), threads, torch.bfloat16) for threads in (1, 4))
+    seen = 2 * 3 * (32 + 8) * (37 + 8) * 4 * 2
+    assert four - one == 3 * (seen + 2 * 2 * 32 * 37 * 4 * 2 + 2 * 32 * 37 * 3 * 4)
+
+
+def test_with_a_norm_a_volume_of_features_is_held_besides() -> None:
+    """By hand: all rows with room to shift them, strips of 64 lines, the results of four rows, logits of one."""
+    found = memory(network("instance", (1, 4, 1)), (20, 9, 37), 3)
+    pieces = 3 * 2 * 3 * (64 + 8) * (37 + 8) * 4
+    assert found == 4 * ((20 + 2 * 8) * 9 * 37 * 4 + pieces + 4 * 9 * 37 * 4 + 2 * 9 * 37 * 3)
+
+
+class Image(WholeImage):
+    """Needs as many bytes as there are threads."""
+
+    def bytes_needed(self, network: nn.Module, rules: Inference, computer: Computer) -> int:
+        return computer.threads
+
+    def label(
+        self, network: nn.Module, rules: Inference, computer: Computer, confidence: bool, report: Report
+    ) -> InferenceResult:
+        labels = np.zeros((1, 1, 1), np.uint8)
+        return InferenceResult(labels, labels, None, None)
+
+
+def test_the_threads_of_a_run_are_counted() -> None:
+    rules, options, reporter = Inference((8, 8, 8)), InferenceOptions("cpu"), Reporter(None, None)
+    assert run_whole_image(Image(), nn.Identity(), rules, options, reporter, 3).needed == 3

@@ -53,6 +53,11 @@ class Scratch(threading.local):
         products = INPUTS * rows * (lines // OUTPUTS) * width * channels
         self._places = torch.empty(3 * products), torch.empty(products)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the places of one thread, once it has used them."""
+        return sum(place.nbytes for place in self._places)
+
     def empty(self, place: int, *shape: int) -> Tensor:
         """Return a float32 tensor in one of the two places, where the last one ends to be."""
         return self._places[place][: math.prod(shape)].view(shape)
