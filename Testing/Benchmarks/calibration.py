@@ -18,7 +18,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "LightSeg"), str(ROOT / "Testing")]
 
 from damaged_heads import damaged, harmless, middle_of  # noqa: E402
-from LightSegLib.catalog.card import Calibration  # noqa: E402
+from LightSegLib.catalog.card import Calibration, Card  # noqa: E402
 from LightSegLib.catalog.card_file import read_card, write_card  # noqa: E402
 from LightSegLib.catalog.lookup import CARDS_FOLDER, find_card  # noqa: E402
 from LightSegLib.core.errors import LightSegError  # noqa: E402
@@ -36,6 +36,7 @@ from LightSegLib.evaluation.metrics import dice  # noqa: E402
 from LightSegLib.imaging.geometry import Geometry  # noqa: E402
 from LightSegLib.imaging.readers import read_volume  # noqa: E402
 from LightSegLib.imaging.volume import Segmentation, Volume  # noqa: E402
+from LightSegLib.inference.expected_dice import expected_dice, explained, figures  # noqa: E402
 from LightSegLib.inference.options import InferenceOptions  # noqa: E402
 from LightSegLib.inference.segmenter import Segmenter  # noqa: E402
 from LightSegLib.training.material import prepare  # noqa: E402
@@ -57,50 +58,36 @@ ROUNDS, SHRINKAGE = 30, 2.0  # of the fit in turn; as many images without an off
 LEAST = 50  # true voxels of 1 mm of a structure that counts
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What a card says of the Dice to expect; see `Calibration`."""
-
-    soft_dice: tuple[float, ...]
-    dice: tuple[float, ...]
-    offsets: tuple[float, ...]
-
-    def expected(self, places: np.ndarray, soft: np.ndarray) -> np.ndarray:
-        """Return the Dice that is expected of labels, by their places in the card, with a soft Dice."""
-        return np.clip(np.interp(soft, self.soft_dice, self.dice) + np.array(self.offsets)[places], 0, 1)
+def calibrated(card: Card, calibration: Calibration) -> Card:
+    """Return a card with such a calibration."""
+    return replace(card, inference=replace(card.inference, calibration=calibration))
 
 
-@dataclass(frozen=True)
-class Judged:
-    """By what an image is judged: names of the labels, the fit to them, and the places of the large ones."""
+def pairs_of(card: Card, large: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return the labels of the left and the right of each large structure that has sides."""
+    values = {label.name: label.value for label in card.labels if label.value in large}
+    right = {name: name.replace("Left ", "Right ") for name in values if name.startswith("Left ")}
+    return tuple((values[name], values[other]) for name, other in right.items() if other in values)
 
-    names: Sequence[str]
-    fit: Fit
-    large: Sequence[int]
 
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """Places of the left and the right of each large structure that has sides."""
-        places = {self.names[place]: place for place in self.large}
-        right = {name: name.replace("Left ", "Right ") for name in places if name.startswith("Left ")}
-        return [(places[name], places[other]) for name, other in right.items() if other in places]
+def expected_of(row: dict[str, Any], card: Card) -> dict[int, float]:
+    """Return the Dice that a card expects of each label of an image, by its value."""
+    soft = {label.value: row["soft"][label.name] for label in card.labels if label.name in row["soft"]}
+    return expected_dice(card, soft)
 
 
 def soft_segmenter(model: str) -> Segmenter:
-    """Return the model with the soft Dice itself in place of what is expected, and without a warning."""
+    """Return the model, which states the soft Dice and warns of nothing, with or without a calibration of its own."""
     card = find_card(model)
     values = tuple(label.value for label in card.labels)
     plain = Calibration((0.0, 1.0), (0.0, 1.0), values, 0.0)
-    return Segmenter(replace(card, inference=replace(card.inference, calibration=plain)), InferenceOptions("cpu"))
+    return Segmenter(calibrated(card, plain), InferenceOptions("cpu"))
 
 
 def facts_of(result: Segmentation) -> dict[str, Any]:
-    """Return the soft Dice of each structure, and what the alignment explains."""
-    alignment = result.provenance["alignment"]
-    return {
-        "soft": result.provenance["expected_dice"],
-        "information": round(alignment["information"] + alignment["inner_information"], 4),
-    }
+    """Return the soft Dice of each label of the network, and what the alignment explains."""
+    facts = result.provenance
+    return {"soft": facts["soft_dice"], "information": round(explained(facts["alignment"]), 4)}
 
 
 def synthesized(label_maps: Path, segmenter: Segmenter, images: range) -> Iterator[dict[str, Any]]:
@@ -195,7 +182,7 @@ def measured(rows: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
     )
 
 
-def fitted(points: np.ndarray, names: Sequence[str]) -> Fit:
+def fitted(points: np.ndarray, names: Sequence[str]) -> Calibration:
     """Return what describes the Dice best: a rising line of straight pieces from 0, and an offset of each structure.
 
     Both sides of a structure have the same offset: the network is one for both, and its difference shall count alone.
@@ -213,17 +200,21 @@ def fitted(points: np.ndarray, names: Sequence[str]) -> Fit:
         residual = true - np.interp(soft, bends, heights)
         offsets = np.bincount(own, residual, count) / (np.bincount(own, minlength=count) + SHRINKAGE)
     heights = np.minimum(1, heights.round(3))
-    return Fit(tuple(bends.tolist()), tuple(heights.tolist()), tuple(offsets[group].round(3).tolist()))
+    line, own_offsets = (tuple(bends.tolist()), tuple(heights.tolist())), tuple(offsets[group].round(3).tolist())
+    return Calibration(*line, large=(), least_dice=0.0, offsets=own_offsets)
 
 
-def reliability(rows: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
+def reliability(rows: list[dict[str, Any]], card: Card) -> np.ndarray:
     """Return expected and true Dice [n, 2]; of each label map by what was fitted to the others."""
+    names, values = [label.name for label in card.labels], {label.name: label.value for label in card.labels}
     found = []
     for subject in sorted({row["subject"] for row in rows}):
         fit = fitted(measured([row for row in rows if row["subject"] != subject], names), names)
-        own = measured([row for row in rows if row["subject"] == subject], names)
-        found.append(np.stack((fit.expected(own[:, 0].astype(int), own[:, 1]), own[:, 2]), axis=1))
-    return np.concatenate(found)
+        for row in rows:
+            if row["subject"] == subject:
+                expected = expected_of(row, calibrated(card, fit))
+                found += [(expected.get(values[name], 0.0), score) for name, score in row["dice"].items()]
+    return np.array(found)
 
 
 def print_reliability(checked: np.ndarray) -> None:
@@ -238,35 +229,29 @@ def print_reliability(checked: np.ndarray) -> None:
     print(f"mean error {away.mean():.3f}, correlation {np.corrcoef(checked.T)[0, 1]:.3f}")
 
 
-def figures(row: dict[str, Any], judged: Judged) -> np.ndarray:
-    """Return what an image is judged by, the more the better.
-
-    The mean expected Dice of large structures, what the alignment explains, and how much less is expected of the worse
-    side of a structure, as a negative number.
-    """
-    soft = np.array([row["soft"].get(name, 0.0) for name in judged.names])
-    expected = np.where(soft > 0, judged.fit.expected(np.arange(len(soft)), soft), 0)
-    left, right = np.array(judged.pairs).T
-    return np.array(
-        [expected[list(judged.large)].mean(), row["information"], -np.abs(expected[left] - expected[right]).max()]
-    )
+def judged_by(row: dict[str, Any], card: Card) -> np.ndarray:
+    """Return the figures by which an image is judged, the more the better: the difference of sides is negative."""
+    assert card.inference.calibration is not None
+    found = figures(card.inference.calibration, expected_of(row, card), row["information"])
+    return np.array([found.mean, found.information, -found.difference])
 
 
-def limits(heads: list[dict[str, Any]], judged: Judged) -> np.ndarray:
+def limits(heads: list[dict[str, Any]], card: Card) -> np.ndarray:
     """Return the least of each figure: a little below that of all heads without damage, to two digits."""
-    good = np.array([figures(row, judged) for row in heads if not row["damaged"] and "error" not in row])
+    good = np.array([judged_by(row, card) for row in heads if not row["damaged"] and "error" not in row])
     return np.floor(100 * (good.min(axis=0) - SPARE * good.std(axis=0))) / 100
 
 
-def print_heads(heads: list[dict[str, Any]], judged: Judged, least: np.ndarray) -> None:
+def print_heads(heads: list[dict[str, Any]], card: Card, least: np.ndarray) -> None:
     """Print the table of the documentation: of each form, how many are warned of, and the figures; and each head."""
-    large = [judged.names[place] for place in judged.large]
+    assert card.inference.calibration is not None
+    large = [label.name for label in card.labels if label.value in card.inference.calibration.large]
     head = "image | refused | warned of | labels unchanged | expected Dice | information | worse side"
     print(f"| {head} |\n|{'---|' * (head.count('|') + 1)}")
     lines = []
     for form in dict.fromkeys(row["form"] for row in sorted(heads, key=lambda row: row["damaged"])):
         rows = [row for row in heads if row["form"] == form and "error" not in row]
-        found = np.array([figures(row, judged) for row in rows])
+        found = np.array([judged_by(row, card) for row in rows])
         same = [np.mean([row["dice"].get(name, 1.0) for name in large]) for row in rows if "dice" in row]
         warned = (found < least).any(axis=1)
         lines += [
@@ -282,8 +267,7 @@ def print_heads(heads: list[dict[str, Any]], judged: Judged, least: np.ndarray) 
 def write(model: str, calibration: Calibration) -> None:
     """Put the numbers into the card of the model."""
     path = CARDS_FOLDER / f"{model}.json"
-    card = read_card(path)
-    write_card(replace(card, inference=replace(card.inference, calibration=calibration)), path)
+    write_card(calibrated(read_card(path), calibration), path)
 
 
 def main() -> None:
@@ -304,30 +288,23 @@ def main() -> None:
     rows = with_more(rows, synthesized(arguments.label_maps, segmenter, range(len(rows), arguments.images)), path)
     refused = sum("error" in row for row in rows)
     rows = [row for row in rows if "error" not in row]
-    labels = segmenter.card.labels
-    names = [label.name for label in labels]
-    print_reliability(reliability(rows, names))
-    large = [place for place, name in enumerate(names) if np.mean([row["ml"][name] for row in rows]) >= LARGE_ML]
-    judged = Judged(names, fitted(measured(rows, names), names), large)
+    card = segmenter.card
+    names = [label.name for label in card.labels]
+    print_reliability(reliability(rows, card))
+    ml = {label.value: np.mean([row["ml"][label.name] for row in rows]) for label in card.labels}
+    large = tuple(value for value, mean in ml.items() if mean >= LARGE_ML)
+    fit = replace(fitted(measured(rows, names), names), large=large, pairs=pairs_of(card, large))
+    card = calibrated(card, fit)
     path = arguments.out / "heads.json"
     heads = known(path)
     kinds = (False,) if arguments.without_damage else (False, True)
     heads = with_more(heads, real(arguments.heads, segmenter, list(heads), arguments.out, kinds), path)
-    least = limits(heads, judged)
-    print_heads(heads, judged, least)
-    warned = sum((figures(row, judged) < least).any() for row in rows)
+    least = limits(heads, card)
+    print_heads(heads, card, least)
+    warned = sum((judged_by(row, card) < least).any() for row in rows)
     print(f"warned of {warned} of {len(rows)} synthesized images; {refused} were refused")
-    fit, value = judged.fit, [label.value for label in labels]
-    calibration = Calibration(
-        fit.soft_dice,
-        fit.dice,
-        tuple(value[place] for place in large),
-        float(least[0]),
-        float(least[1]),
-        fit.offsets,
-        tuple((value[left], value[right]) for left, right in judged.pairs),
-        round(-float(least[2]), 2),
-    )
+    mean, information, difference = least.tolist()
+    calibration = replace(fit, least_dice=mean, least_information=information, most_difference=round(-difference, 2))
     print(calibration)
     if arguments.write:
         write(arguments.model, calibration)

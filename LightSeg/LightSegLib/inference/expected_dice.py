@@ -8,8 +8,9 @@ states what Dice was measured at what soft Dice, with straight lines between, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -71,11 +72,59 @@ def _expected(calibration: Calibration, soft_dice: float, offset: float) -> floa
     return round(min(max(value + offset, 0.0), 1.0), 3)
 
 
-def expected_dice_facts(card: Card, expected: Mapping[int, float], labels: np.ndarray) -> dict[str, Any]:
-    """Return the expected Dice of each structure in a result [k, j, i], for the provenance."""
+def expected_dice_facts(
+    card: Card, soft_dice: Mapping[int, float], expected: Mapping[int, float], labels: np.ndarray
+) -> dict[str, Any]:
+    """Return for the provenance the soft Dice of each label, and the expected Dice of those in a result [k, j, i].
+
+    An image is judged by all labels of the network, of which a region of interest may show a part.
+    """
     found: set[int] = set().union(*(np.unique(part).tolist() for part in labels))
     names = {label.value: label.name for label in card.labels}
-    return {"expected_dice": {names[value]: dice for value, dice in expected.items() if value in found}}
+    return {
+        "soft_dice": {names[value]: round(dice, 4) for value, dice in soft_dice.items() if value in names},
+        "expected_dice": {names[value]: dice for value, dice in expected.items() if value in found},
+    }
+
+
+class Figures(NamedTuple):
+    """What an image is judged by.
+
+    Attributes:
+        mean: expected Dice of large structures.
+        information: what the alignment explains, in nats; infinite without one.
+        worse: expected Dice of a side, and its label, where the sides of a structure differ most.
+        better: the same of the other side.
+    """
+
+    mean: float
+    information: float
+    worse: tuple[float, int]
+    better: tuple[float, int]
+
+    @property
+    def difference(self) -> float:
+        """How much less is expected of the worse side."""
+        return round(self.better[0] - self.worse[0], 3)
+
+
+def explained(alignment: Mapping[str, float]) -> float:
+    """Return what an alignment explains, both figures of the provenance together; infinite without one."""
+    return alignment["information"] + alignment["inner_information"] if alignment else math.inf
+
+
+def figures(calibration: Calibration, expected: Mapping[int, float], information: float) -> Figures:
+    """Return what an image is judged by.
+
+    Args:
+        calibration: which labels are large, and which are sides of one structure.
+        expected: Dice of each label of the network; one without voxels counts as 0.
+        information: what the alignment explains.
+    """
+    mean = float(np.mean([expected.get(label, 0.0) for label in calibration.large]))
+    pairs = [sorted((expected.get(label, 0.0), label) for label in pair) for pair in calibration.pairs]
+    worse, better = max(pairs, key=lambda pair: pair[1][0] - pair[0][0], default=((1.0, 0), (1.0, 0)))
+    return Figures(mean, information, worse, better)
 
 
 def doubts(card: Card, expected: Mapping[int, float], alignment: Mapping[str, float]) -> list[Message]:
@@ -89,24 +138,30 @@ def doubts(card: Card, expected: Mapping[int, float], alignment: Mapping[str, fl
     calibration = card.inference.calibration
     if calibration is None:
         return []
-    mean = float(np.mean([expected.get(label, 0.0) for label in calibration.large]))
-    agreement = alignment.get("information", 0.0) + alignment.get("inner_information", 0.0)
-    if mean < calibration.least_dice or (alignment and agreement < calibration.least_information):
-        return [
+    found = figures(calibration, expected, explained(alignment))
+    notices = []
+    if found.mean < calibration.least_dice:
+        notices.append(
             _(
                 "The model is unsure of this image (it expects a Dice of {mean:.2f} of large structures), "
                 "as with strong motion or noise, large lesions, a part of the body that is missing, or a child. "
                 "Check every structure before you use the result."
-            ).format(mean=mean)
-        ]
-    pairs = [sorted((expected.get(label, 0.0), label) for label in pair) for pair in calibration.pairs]
-    (low, worse), (high, better) = max(pairs, key=lambda pair: pair[1][0] - pair[0][0], default=((1.0, 0), (1.0, 0)))
-    if high - low <= calibration.most_difference:
-        return []
+            ).format(mean=found.mean)
+        )
+    if found.information < calibration.least_information:
+        notices.append(
+            _(
+                "The model is unsure of the position of this image, which agrees less with the model's template "
+                "({information:.2f}) than it should ({least:.2f} or more), as with strong noise or a part of the body "
+                "that is missing. Check that every structure is in its place before you use the result."
+            ).format(information=found.information, least=calibration.least_information)
+        )
+    if notices or found.difference <= calibration.most_difference:
+        return notices
     names = {label.value: label.name for label in card.labels}
     return [
         _(
             "The model is unsure of one side: it expects a Dice of {low:.2f} of '{worse}' and of {high:.2f} of "
             "'{better}', as beside a large lesion. Check the structures of this side before you use the result."
-        ).format(low=low, worse=names[worse], high=high, better=names[better])
+        ).format(low=found.worse[0], worse=names[found.worse[1]], high=found.better[0], better=names[found.better[1]])
     ]

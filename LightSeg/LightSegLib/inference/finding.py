@@ -207,7 +207,7 @@ def joined(
     provenance = (results[0] if results else places.finder).provenance | facts | _finder_facts(places, card)
     provenance["memory_estimate_mb"] = max(one.provenance["memory_estimate_mb"] for one in (places.finder, *results))
     provenance["notices"] = _notices(places, results)
-    for name in ("low_confidence_slices", "expected_dice"):  # of one place, or of the finder
+    for name in ("low_confidence_slices", "soft_dice", "expected_dice"):  # of one place, or of the finder
         provenance.pop(name, None)
     if confidence is not None:
         provenance |= confidence_facts(voxels, confidence)

@@ -156,7 +156,7 @@ class SingleModel:
         notices = run.notices + prepared.notices
         if run.result.soft_dice is not None:
             expected = expected_dice(self.card, run.result.soft_dice)
-            facts |= expected_dice_facts(self.card, expected, run.result.part)
+            facts |= expected_dice_facts(self.card, run.result.soft_dice, expected, run.result.part)
             notices += doubts(self.card, expected, facts.get("alignment", {}))
         return Computed(run.result, facts, notices)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,11 +12,12 @@ import torch
 from LightSegLib.catalog.card import Calibration, Inference, Normalization, Preprocessing
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
-from LightSegLib.inference.expected_dice import SoftDice, doubts, expected_dice
+from LightSegLib.inference.expected_dice import SoftDice, doubts, expected_dice, explained, figures
 from LightSegLib.inference.processing.restore import Decision
 from LightSegLib.inference.segmenter import Segmenter
 
 RAW = Preprocessing(normalization=(Normalization("none"),))
+POOR = {"information": 0.3, "inner_information": 0.1}
 CALIBRATION = Calibration((0.5, 0.9, 1.0), (0.2, 0.8, 0.9), (1,), 0.7)
 
 
@@ -50,26 +52,37 @@ def test_the_card_says_what_to_expect(segmenter: Segmenter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expected", "alignment", "doubt"),
+    ("expected", "alignment", "expected_doubts"),
     [
-        ({1: 0.8, 2: 0.6}, {}, None),
-        ({1: 0.8, 2: 0.5}, {}, "unsure of this image (it expects a Dice of 0.65"),
-        ({1: 0.95}, {}, "unsure of this image (it expects a Dice of 0.47"),  # the other one was not found
-        ({1: 0.8, 2: 0.8}, {"information": 0.3, "inner_information": 0.1}, "unsure of this image"),
-        ({1: 0.8, 2: 0.8}, {"information": 0.4, "inner_information": 0.1}, None),
-        ({1: 0.9, 2: 0.6}, {}, "a Dice of 0.60 of 'Rück' and of 0.90 of 'Front'"),
+        ({1: 0.8, 2: 0.6}, {}, []),
+        ({1: 0.8, 2: 0.5}, {}, ["unsure of this image (it expects a Dice of 0.65"]),
+        ({1: 0.95}, {}, ["unsure of this image (it expects a Dice of 0.47"]),  # the other one was not found
+        ({1: 0.8, 2: 0.8}, POOR, ["agrees less with the model's template (0.40) than it should (0.45 or more)"]),
+        ({1: 0.8, 2: 0.8}, {"information": 0.4, "inner_information": 0.1}, []),
+        ({1: 0.6, 2: 0.6}, POOR, ["unsure of this image (it expects a Dice of 0.60", "unsure of the position"]),
+        ({1: 0.95, 2: 0.6}, POOR, ["unsure of the position"]),  # of which the sides say nothing more
+        ({1: 0.9, 2: 0.6}, {}, ["a Dice of 0.60 of 'Rück' and of 0.90 of 'Front'"]),
+        ({1: 0.9, 2: 0.65}, {}, []),
     ],
 )
 def test_a_low_mean_a_poor_alignment_or_a_worse_side_is_a_doubt(
-    segmenter: Segmenter, expected: dict[int, float], alignment: dict[str, float], doubt: str | None
+    segmenter: Segmenter, expected: dict[int, float], alignment: dict[str, float], expected_doubts: list[str]
 ) -> None:
     calibration = Calibration(
         (0.0, 1.0), (0.0, 1.0), (1, 2), least_dice=0.7, least_information=0.45, pairs=((1, 2),), most_difference=0.25
     )
     card = replace(segmenter.card, inference=replace(segmenter.card.inference, calibration=calibration))
     found = doubts(card, expected, alignment)
-    assert len(found) == (doubt is not None)
-    assert all(doubt is not None and doubt in notice for notice in found)
+    assert len(found) == len(expected_doubts)
+    assert all(doubt in notice for doubt, notice in zip(expected_doubts, found, strict=True))
+
+
+def test_the_figures_are_those_of_large_structures_and_of_the_worst_pair() -> None:
+    calibration = Calibration((0.0, 1.0), (0.0, 1.0), (1, 2, 3), 0.7, pairs=((3, 4), (1, 2)))
+    found = figures(calibration, {1: 0.55, 2: 0.3, 3: 0.9, 4: 0.8}, explained({}))
+    assert found.mean == pytest.approx(1.75 / 3) and found.information == math.inf
+    assert found.worse == (0.3, 2) and found.better == (0.55, 1)
+    assert found.difference == 0.25  # not 0.25000000000000006, which a limit of 0.25 would not let pass
 
 
 def ball(contrast: float) -> Volume:
@@ -93,6 +106,7 @@ def test_a_clear_image_has_a_high_one_and_a_faint_one_a_warning(segmenter: Segme
         sure = 1 / (1 + np.exp(-2 * contrast))
         soft = 2 * count * sure / (count + count * sure + others * (1 - sure))
         expected = np.interp(soft, CALIBRATION.soft_dice, CALIBRATION.dice)
+        assert result.provenance["soft_dice"] == {"Front": pytest.approx(soft, abs=1e-4)}
         assert result.expected_dice == {"Front": pytest.approx(expected, abs=2e-3)}
     assert clear.expected_dice["Front"] > 0.85 and clear.provenance["notices"] == []
     assert any("unsure of this image" in notice for notice in faint.provenance["notices"])
@@ -106,4 +120,6 @@ def test_a_model_that_was_not_calibrated_states_none(threshold_segmenter: Callab
 
 def test_structures_that_were_not_wanted_have_none(segmenter: Segmenter) -> None:
     segmenter.options = replace(segmenter.options, structures=("Rück",))
-    assert segmenter.segment([ball(4.0)]).expected_dice == {}
+    result = segmenter.segment([ball(4.0)])
+    assert result.expected_dice == {}
+    assert list(result.provenance["soft_dice"]) == ["Front"]  # by which the image was judged
