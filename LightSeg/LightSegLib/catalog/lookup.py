@@ -17,7 +17,7 @@ from ..core.paths import resources_folder, user_models_folder, weights_folder
 from ..core.plain_text import plain
 from .card import Card
 from .card_file import read_card
-from .families import FAMILIES_FOLDER, family_cards
+from .families import FAMILIES_FOLDER, family_cards, not_offered
 
 CARDS_FOLDER = Path(__file__).parent / "cards"
 CARD_NAME = "model.json"  # in a model folder, beside the weights
@@ -133,8 +133,6 @@ def resolve_model(model: str) -> str:
     """Return a name of a model that every process understands: the absolute path of its folder or card, or its id.
 
     It is resolved once, since a folder with the model's name may appear later.
-
-    Decided once, for a folder that has the model's name may come into being meanwhile.
     """
     path = Path(model)
     if path.is_dir() and (path / CARD_NAME).is_file():
@@ -155,6 +153,13 @@ def card_of(model: str) -> Card:
     cards = {card.id: card for card in all_cards()}
     if model in cards:
         return cards[model]
+    for other in not_offered():
+        if other.name == model:
+            raise UnknownModelError(
+                _(
+                    "{model} of {family} is not offered. {reason} Choose another model; 'lightseg models' lists all."
+                ).format(model=model, family=other.family, reason=other.reason)
+            )
     closest = difflib.get_close_matches(model, cards, n=3, cutoff=0.3) or sorted(cards)[:3]
     raise UnknownModelError(
         _(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from LightSegLib.catalog.families import family_cards
 from LightSegLib.catalog.lookup import all_cards, find_card
 from LightSegLib.catalog.offers import by_task, proposed, without_parts
+from LightSegLib.core.errors import UnknownModelError
 
 
 def test_a_task_is_offered_once_with_its_best_quality_first() -> None:
@@ -31,3 +33,8 @@ def test_parts_are_left_out_where_what_they_are_of_is_there() -> None:
     parts = [find_card(part.model) for part in composite.parts]
     assert without_parts([*parts, composite]) == [composite]
     assert without_parts(parts) == parts
+
+
+def test_a_model_that_is_not_offered_is_refused_with_the_reason() -> None:
+    with pytest.raises(UnknownModelError, match="tissue_types of TotalSegmentator is not offered"):
+        find_card("tissue_types")
