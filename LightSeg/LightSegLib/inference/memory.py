@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.system import free_memory
+from .backends.backend_choice import PADDED
 
-PADDED = 16  # voxels, to which some networks pad a shorter side
 SMALL = 1 << 16  # voxels of a patch that is run as it is
 
 

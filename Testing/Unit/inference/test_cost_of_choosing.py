@@ -126,7 +126,7 @@ def test_a_small_tile_is_checked_as_it_is(openvino: None) -> None:
 
 def test_a_model_is_large_by_the_count_of_a_part_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A convolution of 2 kernels of 27 voxels: 54 multiply-adds for each voxel."""
-    network, shape, work = nn.Conv3d(1, 2, 3, padding=1), (1, 1, *PATCH), 54 * 16 * 24 * 32
+    network, shape, work = nn.Conv3d(1, 2, 3, padding=1), (1, 1, 64, 128, 64), 54 * 64 * 128 * 64
     assert backend_choice.multiply_adds(network, shape) == work
     for limit, expected in ((work // 3, True), (work, True), (work + 1, False)):
         monkeypatch.setattr(backend_choice, "LITTLE_WORK", limit)
@@ -134,6 +134,20 @@ def test_a_model_is_large_by_the_count_of_a_part_or_of_all(monkeypatch: pytest.M
     monkeypatch.setattr(backend_choice, "LITTLE_WORK", work // 3)
     monkeypatch.setattr(backend_choice, "multiply_adds", None)  # is not needed where the part is clear
     assert backend_choice.is_large(network, shape)
+
+
+def test_what_a_network_adds_to_a_part_does_not_make_it_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of 20 voxels a side is padded to 32: 64 times its work would be 4.1 times that of 80 voxels a side."""
+
+    class Padding(nn.Conv3d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(nn.functional.pad(x, [n for side in x.shape[:1:-1] for n in (0, -side % 16)]))
+
+    network, work = Padding(1, 2, 1), 2 * 80**3
+    assert backend_choice.multiply_adds(network, (1, 1, 20, 20, 20)) == 2 * 32**3
+    for limit, expected in ((work, True), (1.5 * work, False)):
+        monkeypatch.setattr(backend_choice, "LITTLE_WORK", limit)
+        assert backend_choice.is_large(network, (1, 1, 80, 80, 80)) is expected
 
 
 def test_openvino_has_found_numpy_before_threads_use_it() -> None:

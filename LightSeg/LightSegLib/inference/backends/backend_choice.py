@@ -28,11 +28,12 @@ from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO8, OPENVINO16, OPENV
 LEAST_GAIN = 1.3  # times as fast as float32 must a backend be
 CLEARLY = 2  # times as much as is enough; a part of a tile does not tell more exactly
 BY_OPENVINO = (OPENVINO32, OPENVINO16, OPENVINO8)
+PADDED = 16  # voxels, to multiples of which some networks pad
 LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second with any backend
 
 # Time of PyTorch's float32 over that of the backend, one patch of FLARE24's U-Net, on two cores of a Xeon (AMX,
-# AVX-512), on one core of a Xeon with bfloat16 but without AMX (processor time, the least of three, beside others), and
-# on one core of an EPYC (AVX2, Zen 3).
+# AVX-512), on one core of a Xeon with bfloat16 but without AMX (processor time, the least of three, beside others:
+# provisional, one busy machine), and on one core of an EPYC (AVX2, Zen 3).
 GAINS = {
     "AMX": {OPENVINO16: 3.9, BFLOAT16: 2.0, OPENVINO32: 1.85},
     "bfloat16": {OPENVINO32: 1.33, OPENVINO16: 0.78, BFLOAT16: 0.71},
@@ -76,10 +77,14 @@ def fast_backends(openvino: bool) -> list[str]:
 
 
 def is_large(network: nn.Module, shape: Sequence[int]) -> bool:
-    """Return whether an input [1, C, k, j, i] takes at least LITTLE_WORK, mostly without the count of all of it."""
+    """Return whether an input [1, C, k, j, i] takes at least LITTLE_WORK, mostly without the count of all of it.
+
+    A small input may be padded by the network: it stands for as many voxels as it has then, or fewer.
+    """
     small = [*shape[:2], *(max(1, side // 4) for side in shape[2:])]
+    padded = [PADDED * math.ceil(side / PADDED) if side > 1 else 1 for side in small[2:]]
     with contextlib.suppress(RuntimeError, ValueError):  # too small for its strides, or not the size it was made for
-        share = math.prod(shape) / math.prod(small)
+        share = math.prod(shape[2:]) / math.prod(padded)
         if _counted(network, torch.zeros(small)) * share >= CLEARLY * LITTLE_WORK:
             return True
     return multiply_adds(network, shape) >= LITTLE_WORK
