@@ -161,6 +161,7 @@ class CaseProcessor:
         import torch
 
         from ..imaging.roi import RegionOfInterest
+        from ..inference.backends.precisions import INT8, OPENVINO8
 
         if threads != self._threads:
             torch.set_num_threads(threads)
@@ -168,7 +169,14 @@ class CaseProcessor:
             self._threads = threads
         corners = batch.settings.roi
         roi = None if corners is None else RegionOfInterest(np.array(corners))
-        return self._segmenter(batch).segment(volumes, roi, progress)
+        segmentation = self._segmenter(batch).segment(volumes, roi, progress)
+        if batch.settings.options.precision == INT8 and batch.backend not in ("", OPENVINO8):
+            notice = _(
+                "The batch was computed in {backend}: int8 does not suit its model or one of its computers. "
+                "Segment one case alone to read why, or choose the precision auto."
+            )
+            segmentation.provenance["notices"].append(notice.format(backend=batch.backend))
+        return segmentation
 
     def _segmenter(self, batch: Batch) -> Segmenter:
         """Return the segmenter of a batch; its model stays loaded."""

@@ -5,8 +5,10 @@ Nothing of it is kept: so what is found of a volume never depends on which other
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,12 @@ from .backends.accelerate import Model, Runner, kept_as
 from .backends.agreement import dice_of_sizes
 from .backends.precisions import OPENVINO8, OPENVINO32
 from .backends.quantization import Range, observing, quantized
+from .sliding_window import SLAB_ROWS
 from .threads import pool
 
+COMPARED = 4  # tiles of a volume, in float32 and in int8
+CALIBRATING, HELD_OUT = slice(0, None, 2), slice(1, None, 2)  # of these, each from two heights
+MODELS = 5  # times the weights: to convert them, as OpenVINO reads them, as float32 and as int8 compute them
 MOST_LABELS = 1 << 15
 
 
@@ -29,23 +35,32 @@ class Quantized:
 
     Attributes:
         runner: of its tiles.
-        dice: mean over the labels of at least 100 voxels in all compared tiles together, beside OpenVINO's float32;
-            None where there are none.
+        dice: mean over the labels of at least 100 voxels, beside OpenVINO's float32: in all compared tiles together, or
+            in the held-out ones alone where that is lower; None where either have none of these.
     """
 
     runner: Runner
     dice: float | None
 
 
+def calibration_memory(model: Model, patch: Sequence[int], outputs: int) -> int:
+    """Return the bytes that int8 takes beside the passes of tiles: its models, and the compared tiles with labels.
+
+    Args:
+        patch: voxels [k, j, i] of the tiles.
+        outputs: of the model.
+    """
+    weights = sum(value.nbytes for network in model.networks for value in network.parameters())
+    labels = 2 * (outputs if model.regions else 1)
+    return MODELS * weights + COMPARED * (4 * model.channels + labels) * math.prod(patch)
+
+
 @torch.inference_mode()
-def quantize(
-    model: Model, tiles: Sequence[Tensor], calibrating: int, threads: int, check_canceled: Callable[[], None]
-) -> Quantized:
+def quantize(model: Model, tiles: Sequence[Tensor], threads: int, check_canceled: Callable[[], None]) -> Quantized:
     """Return a model in int8.
 
     Args:
-        tiles: [1, C, k, j, i], all of one size, of the volume that it is for.
-        calibrating: so many of them, from the first; the others are only compared.
+        tiles: [1, C, k, j, i], all of one size, of the volume that it is for; those HELD_OUT are only compared.
         threads: that may call the runner at a time.
         check_canceled: raises if the user has canceled; called between tiles.
 
@@ -58,23 +73,23 @@ def quantize(
         openvino_runner.opened(network, tuple(tiles[0].shape), folder, f"{name}-{number}")
         for number, network in enumerate(model.networks)
     ]
-    expected, ranges = _observed(model, opened, tiles, calibrating, threads, check_canceled)
+    expected, ranges = _observed(model, opened, tiles, threads, check_canceled)
     rounded = [quantized(network, own) for network, own in zip(opened, ranges, strict=True)]
     runner = Runner(OPENVINO8, [_first_output(network, threads) for network in rounded])
-    sizes = torch.zeros((3, MOST_LABELS - 1), dtype=torch.long)
+    sizes: list[Tensor] = []
     with pool(threads) as together:
-        compute = torch.inference_mode()(lambda tile: _labels(model.outputs(runner(tile)), model.regions))
+        compute = torch.inference_mode()(lambda tile: _labels(model, runner(tile)))
         for labels, found in zip(expected, together.map(compute, tiles), strict=True):
             check_canceled()
-            sizes = sizes + _sizes(labels, found)
-    return Quantized(runner, dice_of_sizes(*sizes))
+            sizes.append(_sizes(labels, found))
+    everywhere, held_out = (dice_of_sizes(*torch.stack(some).sum(0)) for some in (sizes, sizes[HELD_OUT]))
+    return Quantized(runner, None if everywhere is None or held_out is None else min(everywhere, held_out))
 
 
 def _observed(
     model: Model,
     opened: Sequence[Any],
     tiles: Sequence[Tensor],
-    calibrating: int,
     threads: int,
     check_canceled: Callable[[], None],
 ) -> tuple[list[Tensor], list[list[Range]]]:
@@ -88,9 +103,15 @@ def _observed(
     observers = [openvino_runner.with_outputs(observing(network), threads) for network in opened]
 
     def observe(tile: Tensor) -> tuple[Tensor, list[np.ndarray]]:
-        found = [observer(tile) for observer in observers]
-        logits = torch.from_numpy(np.mean([outputs[0] for outputs in found], axis=0))
-        return _labels(model.outputs(logits), model.regions), [np.reshape(outputs[1:], (-1, 2)) for outputs in found]
+        extremes: list[np.ndarray] = []
+
+        def logits(observer: Callable[[Tensor], list[np.ndarray]], tiles: Tensor) -> Tensor:
+            first, *others = observer(tiles)
+            extremes.append(np.reshape(others, (-1, 2)))
+            return torch.from_numpy(first)
+
+        runner = Runner(OPENVINO32, [partial(logits, observer) for observer in observers])
+        return _labels(model, runner(tile)), extremes
 
     expected: list[Tensor] = []
     seen: list[list[np.ndarray]] = []
@@ -99,10 +120,15 @@ def _observed(
             check_canceled()
             expected.append(labels)
             seen.append(extremes)
-    return expected, [_joined(extremes) for extremes in zip(*seen[:calibrating], strict=True)]
+    return expected, [_joined(extremes) for extremes in zip(*seen[CALIBRATING], strict=True)]
 
 
-def _labels(logits: Tensor, regions: bool) -> Tensor:
+def _labels(model: Model, result: Tensor) -> Tensor:
+    """Return the labels of what the networks give for a tile, a few rows at a time: outputs may be many."""
+    return torch.cat([_decided(model.outputs(rows), model.regions) for rows in result.split(SLAB_ROWS, dim=2)])
+
+
+def _decided(logits: Tensor, regions: bool) -> Tensor:
     """Return the label of each voxel, 0 for none, of logits [1, outputs, k, j, i]; of regions, one after the other."""
     if not regions:
         return logits.argmax(1).flatten().short()

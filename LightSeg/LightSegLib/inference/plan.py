@@ -86,6 +86,7 @@ class Workload:
         sums: of a tile's logits, over mirror images and over the networks of an ensemble.
         unnamed: outputs without a label (see `Decision`).
         head: that makes the outputs of what is added up (see `linear_head`).
+        calibration: bytes that int8 takes on the CPU (see `int8.calibration_memory`), 0 where it is not wanted.
     """
 
     outputs: int
@@ -94,6 +95,7 @@ class Workload:
     sums: int = 0
     unnamed: tuple[int, ...] = ()
     head: Head | None = None
+    calibration: int = 0
 
     @property
     def summed(self) -> int:
@@ -113,6 +115,8 @@ def bytes_needed(plan: ExecutionPlan, work: Workload, prepared: NetworkInput, sa
         rows = 4 * (2 * len(prepared.channels) * depth + depth + 3 * outputs * SLAB_ROWS) * height * width
         needed += rows + (2 if work.confidence else 1) * math.prod(prepared.full_shape)
         needed += prepared.bytes_to_restore(work.outputs)
+        if work.calibration:  # and what is compared of the tiles that are computed at a time
+            needed += work.calibration + 4 * plan.tiles * outputs * math.prod(sampler.patch)
     return needed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.card import Card
@@ -13,7 +13,7 @@ from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Volume
-from .backends.precisions import FLOAT16, FLOAT32, OPENVINO8
+from .backends.precisions import FLOAT16, FLOAT32, INT8, OPENVINO8
 from .expected_dice import doubts, expected_dice, expected_dice_facts
 from .fit import other_modality
 from .options import InferenceOptions
@@ -212,12 +212,15 @@ class SingleModel:
 
         rules = options.rules(self.card)
         run = run_whole_image(image, self._networks[0], rules, options, reporter, threads)
-        return _Run(run.result, run.plan, run.backend, run.needed, run.notices + without_int8(options, run.backend))
+        return _Run(
+            run.result, run.plan, run.backend, run.needed, run.notices + without_int8(options, run.backend, None)
+        )
 
     def _run(self, prepared: NetworkInput, options: InferenceOptions, reporter: Reporter, threads: int) -> _Run:
         """Return labels by the first plan that fits in memory; if it runs out all the same, by the next."""
         from ..core.system import gigabytes
         from .backends.devices import choose_device, is_out_of_memory, is_unsupported
+        from .int8 import calibration_memory
         from .labeling import label
         from .memory import activation_memory, available_memory
         from .plan import Workload, bytes_needed, execution_plans, make_sampler
@@ -237,6 +240,9 @@ class SingleModel:
             one_pass = self._one_pass[sampler.patch]
             unnamed = self.card.unnamed_outputs
             work = Workload(self.card.outputs, options.confidence, one_pass, sums, unnamed, self._head)
+            if precision in (INT8, OPENVINO8):
+                memory = calibration_memory(self._model(), sampler.patch, self.card.outputs)
+                work = replace(work, calibration=memory)
         except ValueError as error:  # how the networks refuse a size
             raise ModelError(
                 _(
@@ -256,7 +262,7 @@ class SingleModel:
                 continue
             reporter.step(_("Segmenting (needs about {memory} of memory)").format(memory=gigabytes(needed)))
             try:
-                chosen = self._runner(plan.device, (prepared, sampler), options, reporter, threads)
+                chosen = self._runner(plan, (prepared, sampler), options, reporter, threads)
                 result = label(prepared, rules, work, chosen.runner, plan, reporter)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
@@ -287,25 +293,27 @@ class SingleModel:
 
     def _runner(
         self,
-        device: torch.device,
+        plan: ExecutionPlan,
         image: tuple[NetworkInput, TileSampler],
         options: InferenceOptions,
         reporter: Reporter,
         threads: int,
     ) -> Calibrated:
-        """Return the runner of tiles on a device; it is made once, but for int8, which is made for each volume."""
+        """Return the runner of tiles for a plan; it is made once, but for int8, which is made for each volume."""
         from .backends.accelerate import accelerate
         from .calibrated import Calibrated, calibrated, without_int8
 
-        backend, patch = self._backend(device, options), image[1].patch
+        device, patch = plan.device, image[1].patch
+        backend = self._backend(device, options)
         if backend == OPENVINO8:
             self._runners.clear()
-            return calibrated(self._model(), *image, threads, reporter)
+            return calibrated(self._model(), *image, plan.tiles, reporter, options.openvino)
         key = (device, threads, patch, backend)
         if key not in self._runners:
             self._runners.clear()  # no two backends of a network are in memory together
             self._runners[key] = accelerate(self._model(), device, backend, patch, threads)
-        return Calibrated(self._runners[key], notices=without_int8(options, backend))
+        tiled = self._model() if device.type == "cpu" else None
+        return Calibrated(self._runners[key], notices=without_int8(options, backend, tiled))
 
     def _backend(self, device: torch.device, options: InferenceOptions) -> str:
         """Return the backend for a device; it is chosen once."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from LightSegLib.batch.case_processor import CaseProcessor
+from LightSegLib.batch.settings import Batch, Settings, model_sha256
 from LightSegLib.catalog.card import Inference
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import DeviceError
@@ -17,13 +19,15 @@ from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.imaging.writers import write_segmentation
 from LightSegLib.inference.backends import accelerate, backend_choice, openvino_runner
+from LightSegLib.inference.backends.accelerate import Model
 from LightSegLib.inference.backends.quantization import observing, quantized, with_zero
-from LightSegLib.inference.calibrated import LEAST_TILES, chosen_tiles
-from LightSegLib.inference.int8 import _sizes
+from LightSegLib.inference.calibrated import LEAST_TILES, chosen_tiles, without_int8
+from LightSegLib.inference.int8 import Quantized, _labels, _sizes, calibration_memory, quantize
 from LightSegLib.inference.options import InferenceOptions
-from LightSegLib.inference.plan import make_sampler
+from LightSegLib.inference.plan import ExecutionPlan, make_sampler
 from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.networks.linear_head import Head
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -58,7 +62,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def openvino(without_openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a processor on which the precision auto computes by OpenVINO in float32."""
     monkeypatch.setattr(openvino_runner, "installed", lambda: "of any version")
+    monkeypatch.setattr(backend_choice, "_instructions", lambda: ["AVX2"])
 
 
 @pytest.fixture
@@ -186,10 +192,99 @@ def test_a_result_in_int8_is_reproduced(
     assert (found.different, found.changes) == (0, [])
 
 
-def test_a_volume_of_few_tiles_is_not_calibrated(openvino: None, with_network: Callable[..., Segmenter]) -> None:
-    found = with_network(Steps(), patch=16).segment([boxes()])
-    assert found.provenance["computed_in"] == "OpenVINO float32" and "int8" not in found.provenance
+def air_below() -> Volume:
+    """The lowest of the four heights shows nothing."""
+    voxels = boxes().voxels.copy()
+    voxels[:8] = 0
+    return Volume(voxels, Geometry(voxels.shape))
+
+
+def one_corner() -> Volume:
+    """All air but for a cube in one of the tiles."""
+    voxels = np.zeros((20, 20, 20), np.float32)
+    voxels[:3, :3, :3] = np.arange(27).reshape(3, 3, 3)
+    return Volume(voxels, Geometry(voxels.shape))
+
+
+@pytest.mark.parametrize(("volume", "patch"), [(boxes, 16), (air_below, 8), (one_corner, 8)])
+def test_a_volume_of_few_tiles_or_of_air_is_computed_as_by_default(
+    openvino: None,
+    with_network: Callable[..., Segmenter],
+    monkeypatch: pytest.MonkeyPatch,
+    volume: Callable[[], Volume],
+    patch: int,
+) -> None:
+    """On a processor on which nothing is known to be faster than float32."""
+    monkeypatch.setattr(backend_choice, "_instructions", list)
+    segmenter = with_network(Steps(), patch=patch)
+    assert segmenter.backend() == "OpenVINO int8"
+    found = segmenter.segment([volume()])
+    assert found.provenance["computed_in"] == "float32" and "int8" not in found.provenance
     assert f"volumes of at least {LEAST_TILES} tiles" in found.provenance["notices"][0]
+
+
+def test_tiles_that_it_was_not_calibrated_on_must_agree_by_themselves(openvino: None) -> None:
+    """By hand: of 2 x 110 voxels of label 1 in the held-out tiles 2 x 5 are lost, of 2 x 500 in the others none."""
+    network = Steps().eval()
+    with torch.no_grad():
+        network.last.bias[0] = 1e-5  # what becomes 0 is no label 1
+    tiles = []
+    for labeled, faint in ((500, 0), (110, 5), (500, 0), (110, 5)):
+        x = torch.full((512,), -1.0)
+        x[:labeled] = 1
+        x[:faint] = 1e-4  # far less than a step
+        tiles.append(x.view(1, 1, 8, 8, 8))
+    found = quantize(Model([network], 1, (8, 8, 8), "a" * 64), tiles, 1, lambda: None)
+    assert found.dice == pytest.approx(2 * 210 / (220 + 210))
+    assert 2 * 1210 / (1220 + 1210) > 0.995, "which all four together would have"
+
+
+def test_where_memory_is_for_one_tile_at_a_time_it_is_calibrated_so(
+    openvino: None, with_network: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_time: list[int] = []
+
+    def seen(model: Model, tiles: list[Tensor], threads: int, check_canceled: Callable[[], None]) -> Quantized:
+        at_a_time.append(threads)
+        return quantize(model, tiles, threads, check_canceled)
+
+    monkeypatch.setattr("LightSegLib.inference.calibrated.quantize", seen)
+    monkeypatch.setattr("LightSegLib.inference.threads.cores", lambda: 3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        plenty = with_network(Steps()).segment([boxes()])
+        one = ExecutionPlan(CPU, 1)
+        monkeypatch.setattr("LightSegLib.inference.plan.execution_plans", lambda *_, **__: [one])
+        short = with_network(Steps()).segment([boxes()])
+    finally:
+        torch.set_num_threads(before)
+    assert at_a_time == [3, 1]
+    assert np.array_equal(plenty.voxels, short.voxels)
+
+
+def test_many_outputs_are_decided_a_few_rows_at_a_time() -> None:
+    """Beside a convolution of all rows at once; and so are regions."""
+
+    class FewRows(Head):
+        def __call__(self, features: Tensor) -> Tensor:
+            assert features.shape[2] <= 8
+            return super().__call__(features)
+
+    random = torch.Generator().manual_seed(0)
+    weight, features = (torch.randn(size, generator=random) for size in ((20, 2), (1, 2, 19, 4, 5)))
+    expected = nn.functional.conv3d(features, weight.view(20, 2, 1, 1, 1))
+    model = Model([], 1, (19, 4, 5), None, head=FewRows(weight, None))
+    assert torch.equal(_labels(model, features), expected.argmax(1).flatten().short())
+    by_region = _labels(replace(model, regions=True), features)
+    assert by_region.bincount()[1:].tolist() == (expected > 0).sum(dim=(0, 2, 3, 4)).tolist()
+
+
+def test_calibration_needs_memory_for_its_tiles_their_labels_and_its_models() -> None:
+    """By hand: 6 weights of 4 bytes, five times; four tiles of 512 voxels with 4 bytes of input and 2 of a label."""
+    model = Model([nn.Conv3d(1, 3, 1)], 1, (8, 8, 8), None)
+    assert calibration_memory(model, (8, 8, 8), 3) == 5 * 6 * 4 + 4 * 512 * (4 + 2)
+    assert calibration_memory(replace(model, regions=True), (8, 8, 8), 3) == 5 * 6 * 4 + 4 * 512 * (4 + 3 * 2)
 
 
 def test_without_openvino_the_automatic_choice_computes_and_the_user_reads_how_to_get_it(
@@ -202,15 +297,34 @@ def test_without_openvino_the_automatic_choice_computes_and_the_user_reads_how_t
         with_network(Steps(), "OpenVINO int8").segment([boxes()])
 
 
-def test_a_small_model_is_computed_as_by_default(
-    openvino: None, with_network: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("installed", ["of any version", None])
+def test_a_small_model_is_computed_as_by_default_and_nothing_is_to_be_installed(
+    openvino: None, with_network: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch, installed: str | None
 ) -> None:
+    monkeypatch.setattr(openvino_runner, "installed", lambda: installed)
     monkeypatch.setattr(backend_choice, "LITTLE_WORK", 10**9)
-    segmenter = with_network(Steps())
-    assert segmenter.backend() == "float32", "which is what a batch asks for"
-    found = segmenter.segment([boxes()])
+    found = with_network(Steps()).segment([boxes()])
     assert found.provenance["computed_in"] == "float32"
-    assert "int8 is for large models" in found.provenance["notices"][0]
+    (notice,) = found.provenance["notices"]
+    assert "int8 is for large models" in notice
+
+
+def test_nor_for_a_model_on_a_graphics_card_or_one_that_sees_an_image_at_once(without_openvino: None) -> None:
+    (notice,) = without_int8(InferenceOptions("auto", "int8"), "float16", None)
+    assert "computed in float16: int8 is for large models" in notice
+
+
+def test_a_batch_that_does_not_compute_in_int8_says_so_in_each_case(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_choice, "LITTLE_WORK", 10**12)
+    processor, sha256 = CaseProcessor(), model_sha256(find_card(tiny_model))
+    for precision, said in (("int8", 1), ("auto", 0)):
+        batch = Batch(str(tiny_model), sha256, tmp_path, Settings(InferenceOptions("cpu", precision)))
+        decided = replace(batch, backend=processor.backend(batch))
+        found = processor.segment([boxes()], decided, 1, print)
+        assert found.provenance["computed_in"] == "float32"
+        assert sum("The batch was computed in float32" in text for text in found.provenance["notices"]) == said
 
 
 def test_a_batch_knows_beforehand_that_it_computes_in_int8(

@@ -120,6 +120,9 @@ def test_what_a_run_holds_besides_the_network_is_summed_up() -> None:
     assert needed("device") - needed("disk") == (3 + 1) * (16 + 4 * 8) * slices
     passes = needed("disk", 1_000_000, tiles=2) - needed("disk") - tile
     assert passes == 2_600_000, "kernels take a third more than tensors"
+    plan, work = ExecutionPlan(torch.device("cpu"), 2, "disk"), Workload(3, calibration=1_000_000)
+    calibration = bytes_needed(plan, work, prepared, sampler) - needed("disk", tiles=2)
+    assert calibration == 1_000_000 + 2 * 3 * 16**3 * 4, "and the outputs of two tiles"
 
 
 def test_the_computer_shows_what_is_left() -> None:

@@ -133,7 +133,7 @@ def choose_backend(model: Model, device: torch.device, precision: str, openvino:
         DeviceError: if this computer does not compute with the backend that is asked for.
     """
     if precision == INT8:
-        fits = device.type == "cpu" and backend_choice.can_compute(OPENVINO8, openvino) and _is_large(model)
+        fits = device.type == "cpu" and backend_choice.can_compute(OPENVINO8, openvino) and is_large(model)
         if fits and _Check(model, OPENVINO32).agrees():
             return OPENVINO8
         precision = AUTO
@@ -143,12 +143,12 @@ def choose_backend(model: Model, device: torch.device, precision: str, openvino:
     if device.type != "cpu":
         return FLOAT16 if device.type == "cuda" else FLOAT32
     fast = backend_choice.fast_backends(openvino)
-    if not fast or not _is_large(model):
+    if not fast or not is_large(model):
         return FLOAT32
     return next((backend for backend in fast if _Check(model, backend).agrees()), FLOAT32)
 
 
-def _is_large(model: Model) -> bool:
+def is_large(model: Model) -> bool:
     """Return whether another backend than float32 is worth a thought on the CPU."""
     if model.identity is None:
         return False
