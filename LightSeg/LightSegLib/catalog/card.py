@@ -98,6 +98,7 @@ class Alignment:
     Attributes:
         template: file beside the weights (see `inference.alignment.template`), with its SHA-256.
         subject: what the template shows.
+        second_look: the map is fitted again to what the network has found through it; for a network with a prior.
     """
 
     template: str
@@ -106,6 +107,7 @@ class Alignment:
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
+    second_look: bool = False
 
 
 @dataclass(frozen=True)

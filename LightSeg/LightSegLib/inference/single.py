@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .alignment.template import Template
     from .backends.accelerate import Model, Runner
     from .calibrated import Calibrated
-    from .labeling import InferenceResult
+    from .labeling import InferenceResult, Network
     from .plan import ExecutionPlan
     from .processing.preprocess import NetworkInput
     from .sliding_window import TileSampler
@@ -152,7 +152,7 @@ class SingleModel:
             "libraries": backend_choice.libraries(),
             "memory_estimate_mb": round(run.needed / 1e6),
         }
-        facts |= run.facts | prepared.facts
+        facts |= prepared.facts | run.facts
         notices = run.notices + prepared.notices
         if run.result.soft_dice is not None:
             expected = expected_dice(self.card, run.result.soft_dice)
@@ -263,7 +263,8 @@ class SingleModel:
             reporter.step(_("Segmenting (needs about {memory} of memory)").format(memory=gigabytes(needed)))
             try:
                 chosen = self._runner(plan, (prepared, sampler), options, reporter, threads)
-                result = label(prepared, rules, work, chosen.runner, plan, reporter)
+                seen, network = self._look_again(prepared, chosen.runner, plan.device)
+                result = label(seen, rules, work, network, plan, reporter)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     shortage = _("{size} were not enough").format(size=gigabytes(needed))
@@ -283,13 +284,24 @@ class SingleModel:
                             shortage=shortage, method=plan.description
                         )
                     )
-                return _Run(result, plan, chosen.runner.backend, needed, notices + chosen.notices, chosen.facts)
+                facts = chosen.facts | seen.facts
+                return _Run(result, plan, chosen.runner.backend, needed, notices + chosen.notices, facts)
         raise DeviceError(
             _(
                 "This computer has too little memory for this volume ({shortage}). "
                 "Close other programs or choose a smaller region of interest."
             ).format(shortage=shortage)
         )
+
+    def _look_again(self, prepared: NetworkInput, runner: Runner, device: torch.device) -> tuple[NetworkInput, Network]:
+        """Return the input in a better position, where the card asks for a second look, and what computes it."""
+        rules = self.card.preprocessing.alignment
+        if rules is None or not rules.second_look:
+            return prepared, runner
+        from .alignment.second_look import look_again
+
+        prior = self._networks[0].class_prior()  # type: ignore[operator]
+        return look_again(prepared, lambda images: runner(images.to(device)), prior.cpu(), rules)  # type: ignore[arg-type]
 
     def _runner(
         self,

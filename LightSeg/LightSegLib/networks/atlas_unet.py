@@ -167,6 +167,14 @@ class AtlasUNet(nn.Module):
         self._atlas = None
 
     @torch.no_grad()
+    def class_prior(self) -> Tensor:
+        """Return the prior of all classes, [classes, K, J, I]."""
+        half = self.atlas.classes.reshape(-1, *self.half_size)
+        if not self.pairs:
+            return half / half.sum(0)
+        return self._join(half, half.flip(-1)).exp()
+
+    @torch.no_grad()
     def inputs(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the channels [tissues, k, j, i] of one half's image [k, j, i], and its log-likelihoods.
 

@@ -83,7 +83,13 @@ def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origi
         preprocessing=Preprocessing(
             normalization=(Normalization("none"),),
             alignment=Alignment(
-                TEMPLATE, origin.template_sha256, settings.subject, (i, j, k), (grid.spacing,) * 3, grid.origin
+                TEMPLATE,
+                origin.template_sha256,
+                settings.subject,
+                (i, j, k),
+                (grid.spacing,) * 3,
+                grid.origin,
+                second_look=True,
             ),
         ),
         inference=Inference((k, j, i), guided_upsampling=True),

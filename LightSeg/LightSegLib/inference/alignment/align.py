@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...catalog.card import Inference, Preprocessing
+from ...catalog.card import Alignment, Inference, Preprocessing
 from ...core.errors import InputError, NothingToAlignError
 from ...core.i18n import Message
 from ...core.i18n import tr as _
@@ -78,6 +78,18 @@ class Aligned:
         shift[:3, 3] = [part.start for part in self.roi_slices[::-1]]
         return np.linalg.inv(self.grid_to_image) @ self.channels[0].geometry.index_to_world @ shift
 
+    def moved(self, step: np.ndarray, rules: Alignment) -> Aligned:
+        """Return the same volumes on another grid.
+
+        Args:
+            step: 4x4, from index (i, j, k) on that grid to that on this one.
+            rules: of the grid.
+        """
+        grid = _grid(rules).index_to_world
+        matrix = self.registration.matrix @ grid @ step @ np.linalg.inv(grid)
+        registration = replace(self.registration, matrix=matrix, looked_again=True)
+        return replace(self, grid_to_image=self.grid_to_image @ step, registration=registration)
+
     def rows(self, start: int, stop: int) -> Tensor:
         """Return the rows from `start` to before `stop` of the network's input, float32 [C, stop - start, j, i]."""
         return self._input[:, start:stop]
@@ -126,6 +138,7 @@ class Aligned:
                 "information": round(found.information, 4),
                 "inner_information": round(found.inner_information, 4),
                 "inside": round(found.inside, 4),
+                "looked_again": found.looked_again,
             }
         }
 
@@ -167,11 +180,16 @@ def align(
                 "Choose a volume that shows a {subject}, or another model."
             ).format(subject=rules.subject, volume=volumes[0].name)
         )
-    i, j, k = rules.size
-    grid = Geometry((k, j, i), rules.spacing, rules.origin)
+    grid = _grid(rules)
     to_image = registration.matrix @ grid.index_to_world
     registration = replace(registration, matrix=middle @ registration.matrix)
-    return Aligned(tuple(volumes), full_shape, order, flips, (k, j, i), to_image, roi_slices, registration)
+    return Aligned(tuple(volumes), full_shape, order, flips, grid.shape, to_image, roi_slices, registration)
+
+
+def _grid(rules: Alignment) -> Geometry:
+    """Return the network's grid in the template's coordinates."""
+    i, j, k = rules.size
+    return Geometry((k, j, i), rules.spacing, rules.origin)
 
 
 def _about_middle(geometry: Geometry) -> tuple[Geometry, np.ndarray]:

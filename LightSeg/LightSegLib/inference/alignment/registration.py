@@ -45,12 +45,14 @@ class Registration:
             is outside the image counts as unknown.
         inner_information: the same within the focus alone.
         inside: share of the focus within the image.
+        looked_again: the matrix was fitted again to what a network found; the other figures are of the one before.
     """
 
     matrix: np.ndarray
     information: float
     inner_information: float
     inside: float
+    looked_again: bool = False
 
     @property
     def scales(self) -> tuple[float, float, float]:

@@ -1,0 +1,92 @@
+"""The affine map once more, by the labels that a network has found through the first one.
+
+A registration by intensities is least sure where a contrast is unlike the template's. What a network has found all the
+same is where its prior has it, if the map is right. So the map is moved until the prior explains the labels best: the
+mean cross entropy of the prior and the probabilities, over points spread at random, is lowest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...catalog.card import Alignment
+from .align import Aligned
+
+POINTS = 16_000  # that are not certain to be background; regular ones would tie the map to whole voxels
+TRIED = 40_000  # to find so many
+CERTAIN = 0.99
+STEPS, RATE = 60, 0.1  # of Adam
+TURNED = 40.0  # voxels from the middle at which a turn counts as much as a shift
+UNLIKELY = 1e-3  # the least that a prior of somewhere nearby is taken for
+LEAST = 2.0  # mm; what moves the brain less is not worth another pass of the network
+INNER = 0.25  # share of the grid's length from its middle where that is measured
+
+Network = Callable[[Tensor], Tensor]  # images [1, C, k, j, i] -> logits [1, classes, k, j, i]
+
+
+def look_again(aligned: Aligned, network: Network, prior: Tensor, rules: Alignment) -> tuple[Aligned, Network]:
+    """Return the volumes with a better map, and the network; where the map was good, with the logits that it found.
+
+    Args:
+        prior: of the classes on the grid, [classes, k, j, i], 0 the background.
+        rules: of the grid.
+    """
+    with torch.no_grad():
+        logits = network(aligned.rows(0, aligned.shape[0])[None])
+        step = fitted(logits[0].float().cpu().softmax(0), prior)
+    if displacement(step, aligned.shape) * max(rules.spacing) < LEAST:
+        return aligned, lambda images: logits
+    return aligned.moved(step, rules), network
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def fitted(probabilities: Tensor, prior: Tensor) -> np.ndarray:
+    """Return the 4x4 matrix from where a voxel is on a better grid to where it is on this one, in indices (i, j, k).
+
+    Args:
+        probabilities: of the classes, [classes, k, j, i], found on this grid.
+        prior: of the classes, as large.
+    """
+    size = torch.tensor(probabilities.shape[:0:-1], dtype=torch.float32)
+    random = torch.Generator().manual_seed(0)
+    points = torch.rand(TRIED, 3, generator=random) * 2 - 1  # of the grid's extent from face to face
+    found = _at(points, probabilities.clone()[None])
+    unsure = (found[:, 0] < CERTAIN).nonzero()[:POINTS, 0]
+    if len(unsure) == 0:
+        return np.eye(4)
+    found, places = found[unsure], points[unsure] * size / 2  # voxels from the middle
+    smooth = F.avg_pool3d(F.avg_pool3d(prior.clone()[None], 3, 1, 1, count_include_pad=False), 2)
+    logarithm = (smooth + UNLIKELY).log()
+    change = torch.zeros(3, 4, requires_grad=True)
+    optimizer = torch.optim.Adam([change], lr=2 * RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _step in range(STEPS):
+        optimizer.zero_grad()
+        moved = places + places @ change[:, :3].T / TURNED + change[:, 3]
+        (-(found * _at(moved / (size / 2), logarithm)).sum(1).mean()).backward()
+        optimizer.step()
+        schedule.step()
+    matrix = np.eye(4)
+    matrix[:3, :3] += change.detach()[:, :3].double().numpy() / TURNED
+    matrix[:3, 3] = change.detach()[:, 3].double().numpy()
+    middle = np.eye(4)
+    middle[:3, 3] = (size.numpy() - 1) / 2
+    return middle @ np.linalg.inv(matrix) @ np.linalg.inv(middle)
+
+
+def displacement(step: np.ndarray, shape: tuple[int, int, int]) -> float:
+    """Return how many voxels a 4x4 matrix of indices (i, j, k) moves what is half-way to the corners of a grid."""
+    corners = np.array(list(itertools.product(*((n * INNER, n * (1 - INNER)) for n in shape[::-1]))))
+    return float(np.linalg.norm(corners @ step[:3, :3].T + step[:3, 3] - corners, axis=1).max())
+
+
+def _at(places: Tensor, maps: Tensor) -> Tensor:
+    """Return the values [n, maps] of maps [1, maps, k, j, i] at places [n, 3] (x, y, z), -1 to 1 from face to face."""
+    return F.grid_sample(maps, places[None, None, None], padding_mode="border", align_corners=False)[0, :, 0, 0].T
