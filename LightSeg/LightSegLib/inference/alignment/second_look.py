@@ -18,8 +18,8 @@ from torch import Tensor
 from ...catalog.card import Alignment
 from .align import Aligned
 
-POINTS = 16_000  # that are not certain to be background; regular ones would tie the map to whole voxels
-TRIED = 40_000  # to find so many
+POINTS = 6_000  # that are not certain to be background; regular ones would tie the map to whole voxels
+TRIED = 15_000  # to find so many
 CERTAIN = 0.99
 STEPS, RATE = 60, 0.1  # of Adam
 TURNED = 40.0  # voxels from the middle at which a turn counts as much as a shift
