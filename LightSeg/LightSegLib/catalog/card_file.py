@@ -283,8 +283,10 @@ def _check(fields: dict[str, Any]) -> None:
     _check_upsampling(fields)
     if alignment := fields["preprocessing"].get("alignment"):
         _check_file_name(alignment["template"], "preprocessing.alignment.template")
-        if alignment.get("second_look") and fields["network"] != "atlas_unet":
-            raise FieldError(_("preprocessing.alignment.second_look needs the network atlas_unet"))
+        if alignment.get("second_look") and (
+            fields["network"] != "atlas_unet" or fields["inference"].get("mirror_axes")
+        ):
+            raise FieldError(_("preprocessing.alignment.second_look needs the network atlas_unet, without mirror_axes"))
         if fields["inference"]["patch_size"] != alignment["size"][::-1]:
             raise FieldError(_("inference.patch_size must be preprocessing.alignment.size in reverse order"))
     if fields.get("sample"):

@@ -428,6 +428,15 @@ def test_a_template_survives_its_file_and_a_damaged_one_is_refused(
 
 GUIDED = {"patch_size": [8, 8, 8], "guided_upsampling": True}
 PLAIN = {"normalization": [{"method": "none"}]}
+LOOKING = {
+    "template": "template.nrrd",
+    "template_sha256": "0" * 64,
+    "subject": "head",
+    "size": [8, 8, 8],
+    "spacing": [2.0, 2.0, 2.0],
+    "origin": [0.0, 0.0, 0.0],
+    "second_look": True,
+}
 
 
 @pytest.mark.parametrize(
@@ -438,6 +447,7 @@ PLAIN = {"normalization": [{"method": "none"}]}
         ({"totals": [{"name": "Left ball", "labels": [1]}]}, r"totals\[0\].name must differ"),
         ({"inference": GUIDED | {"average": "probabilities"}}, "guided_upsampling needs logits"),
         ({"inference": GUIDED, "preprocessing": PLAIN}, "guided_upsampling needs preprocessing.alignment"),
+        ({"preprocessing": PLAIN | {"alignment": LOOKING}}, "second_look needs the network atlas_unet"),
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused(card: Card, change: dict[str, Any], message: str) -> None:

@@ -1,7 +1,7 @@
-"""What an image's own voxels say of their labels, beyond what the coarser ones that the network saw have said.
+"""Guided upsampling: the image's own voxels place borders between labels that were found on a coarser grid.
 
-A network on a grid of 2 mm places the border between two tissues within a voxel of that grid; the image knows it
-better. Every label's intensity is described by a mean and a variance, weighted by the network's probabilities. Where a
+A network on a grid of 2 mm places the border between two tissues within a voxel of that grid; the image shows it more
+exactly. Every label's intensity is described by a mean and a variance, weighted by the network's probabilities. Where a
 voxel of the image is brighter or darker than the network's image at its place, its logits change by the difference of
 the two log-likelihoods, within limits, so that noise and lesions do not decide alone. Other means of guided
 upsampling: Kopf et al. 2007, doi:10.1145/1275808.1276497.
@@ -38,8 +38,8 @@ class Intensities:
 
     Args:
         coarse: the image that the network saw, [k, j, i].
-        probabilities: of the classes, [classes, k, j, i]. Of 0, the background, the image says nothing: what is around
-            the structures has any intensity.
+        probabilities: of the classes, [classes, k, j, i]. Class 0, the background, is left out: what surrounds the
+            structures has any intensity.
     """
 
     def __init__(self, coarse: Tensor, probabilities: Tensor) -> None:

@@ -1,8 +1,8 @@
-"""The affine map once more, by the labels that a network has found through the first one.
+"""A second fit of the affine map, to the labels that a network has found by means of the first one.
 
-A registration by intensities is least sure where a contrast is unlike the template's. What a network has found all the
-same is where its prior has it, if the map is right. So the map is moved until the prior explains the labels best: the
-mean cross entropy of the prior and the probabilities, over points spread at random, is lowest.
+Registration by intensities is least accurate where a contrast differs from the template's. If the map is right, the
+network finds each structure where its prior expects it. So the map is changed until the mean cross entropy of the
+prior and the network's probabilities, over points drawn at random, is lowest.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor
 from ...catalog.card import Alignment
 from .align import Aligned
 
-POINTS = 6_000  # that are not certain to be background; regular ones would tie the map to whole voxels
-TRIED = 15_000  # to find so many
+POINTS = 6_000  # that are not certain to be background; a regular lattice would favor shifts by whole voxels
+DRAWN = 15_000  # points, to find that many
 CERTAIN = 0.99
 STEPS, RATE = 60, 0.1  # of Adam
 TURNED = 40.0  # voxels from the middle at which a turn counts as much as a shift
-UNLIKELY = 1e-3  # the least that a prior of somewhere nearby is taken for
+UNLIKELY = 1e-3  # added to the prior before its logarithm
 LEAST = 2.0  # mm; what moves the brain less is not worth another pass of the network
 INNER = 0.25  # share of the grid's length from its middle where that is measured
 
@@ -31,9 +31,10 @@ Network = Callable[[Tensor], Tensor]  # images [1, C, k, j, i] -> logits [1, cla
 
 
 def look_again(aligned: Aligned, network: Network, prior: Tensor, rules: Alignment) -> tuple[Aligned, Network]:
-    """Return the volumes with a better map, and the network; where the map was good, with the logits that it found.
+    """Return the volumes with a better map and the network, or, where the map was good, the logits already computed.
 
     Args:
+        network: called with the whole grid, not mirrored.
         prior: of the classes on the grid, [classes, k, j, i], 0 the background.
         rules: of the grid.
     """
@@ -56,13 +57,13 @@ def fitted(probabilities: Tensor, prior: Tensor) -> np.ndarray:
     """
     size = torch.tensor(probabilities.shape[:0:-1], dtype=torch.float32)
     random = torch.Generator().manual_seed(0)
-    points = torch.rand(TRIED, 3, generator=random) * 2 - 1  # of the grid's extent from face to face
-    found = _at(points, probabilities.clone()[None])
+    points = torch.rand(DRAWN, 3, generator=random) * 2 - 1  # of the grid's extent from face to face
+    found = _at(points, probabilities[None])
     unsure = (found[:, 0] < CERTAIN).nonzero()[:POINTS, 0]
     if len(unsure) == 0:
         return np.eye(4)
     found, places = found[unsure], points[unsure] * size / 2  # voxels from the middle
-    smooth = F.avg_pool3d(F.avg_pool3d(prior.clone()[None], 3, 1, 1, count_include_pad=False), 2)
+    smooth = F.avg_pool3d(F.avg_pool3d(prior[None], 3, 1, 1, count_include_pad=False), 2)
     logarithm = (smooth + UNLIKELY).log()
     change = torch.zeros(3, 4, requires_grad=True)
     optimizer = torch.optim.Adam([change], lr=2 * RATE)

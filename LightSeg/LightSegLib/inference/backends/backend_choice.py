@@ -79,7 +79,7 @@ def fast_backends(openvino: bool) -> list[str]:
 def is_large(network: nn.Module, shape: Sequence[int]) -> bool:
     """Return whether an input [1, C, k, j, i] takes at least LITTLE_WORK, mostly without the count of all of it.
 
-    A small input may be padded by the network: it stands for as many voxels as it has then, or fewer.
+    The network may pad a small input, which then counts with its padded size.
     """
     small = [*shape[:2], *(max(1, side // 4) for side in shape[2:])]
     padded = [PADDED * math.ceil(side / PADDED) if side > 1 else 1 for side in small[2:]]
