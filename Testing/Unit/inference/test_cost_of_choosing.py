@@ -134,6 +134,22 @@ def test_a_model_is_large_by_the_count_of_a_part_or_of_all(monkeypatch: pytest.M
     monkeypatch.setattr(backend_choice, "LITTLE_WORK", work // 3)
     monkeypatch.setattr(backend_choice, "multiply_adds", None)  # is not needed where the part is clear
     assert backend_choice.is_large(network, shape)
+    monkeypatch.setattr(backend_choice, "LITTLE_WORK", 3 * work)
+    assert not backend_choice.is_large(network, shape)
+
+
+def test_attention_that_is_little_for_a_part_is_counted_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each voxel with each other: a part of 8 x 8 x 8 voxels of 32 x 32 x 32 takes 1/4096 of the multiply-adds."""
+
+    class Attention(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.flatten(2)
+            return torch.bmm(tokens, torch.bmm(tokens.transpose(1, 2), tokens)).view_as(x)
+
+    work = 2 * (32**3) ** 2
+    for limit, expected in ((work, True), (work + 1, False)):
+        monkeypatch.setattr(backend_choice, "LITTLE_WORK", limit)
+        assert backend_choice.is_large(Attention(), (1, 1, 32, 32, 32)) is expected
 
 
 def test_what_a_network_adds_to_a_part_does_not_make_it_large(monkeypatch: pytest.MonkeyPatch) -> None:

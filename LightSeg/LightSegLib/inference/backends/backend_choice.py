@@ -84,9 +84,13 @@ def is_large(network: nn.Module, shape: Sequence[int]) -> bool:
     small = [*shape[:2], *(max(1, side // 4) for side in shape[2:])]
     padded = [PADDED * math.ceil(side / PADDED) if side > 1 else 1 for side in small[2:]]
     with contextlib.suppress(RuntimeError, ValueError):  # too small for its strides, or not the size it was made for
-        share = math.prod(shape[2:]) / math.prod(padded)
-        if _counted(network, torch.zeros(small)) * share >= CLEARLY * LITTLE_WORK:
+        convolutions, others = _counted(network, torch.zeros(small))
+        if (convolutions + others) * math.prod(shape[2:]) / math.prod(padded) >= CLEARLY * LITTLE_WORK:
             return True
+        larger = math.prod(shape[2:]) / math.prod(small[2:])
+        # convolutions grow with the voxels, attention with their square at most
+        if CLEARLY * (convolutions * larger + others * larger**2) < LITTLE_WORK:
+            return False
     return multiply_adds(network, shape) >= LITTLE_WORK
 
 
@@ -96,16 +100,17 @@ def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
     A copy of the network runs on torch's meta device: shapes without numbers, and no memory, but torch must first load
     its compiler.
     """
-    return _counted(copy.deepcopy(network).to("meta"), torch.empty(tuple(shape), device="meta"))
+    return sum(_counted(copy.deepcopy(network).to("meta"), torch.empty(tuple(shape), device="meta")))
 
 
-def _counted(network: nn.Module, tile: torch.Tensor) -> int:
-    """Return the multiply-adds for one input."""
+def _counted(network: nn.Module, tile: torch.Tensor) -> tuple[int, int]:
+    """Return the multiply-adds for one input, of convolutions and of all else."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(tile)
-    return counter.get_total_flops() // 2
+    convolutions = counter.get_flop_counts()["Global"].get(torch.ops.aten.convolution, 0)
+    return convolutions // 2, (counter.get_total_flops() - convolutions) // 2
 
 
 def check_possible(backend: str, device: torch.device, openvino: bool) -> None:
