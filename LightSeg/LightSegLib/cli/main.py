@@ -223,7 +223,8 @@ def _train(arguments: argparse.Namespace) -> None:
         left = str(datetime.timedelta(seconds=round(report.seconds_left)))
         progress.show(
             f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, "
-            f"best validation Dice {max(report.best_dice, 0):.4f}, {left} left"
+            + (f"best validation Dice {report.best_dice:.4f}, " if report.best_dice >= 0 else "")
+            + f"{left} left"
         )
 
     try:

@@ -21,8 +21,9 @@ TRAINING_HELP = {
     "foreground_fraction": "share of patches that are centered on a label",
     "flip_axes": "array axes flipped at random, joined by commas; 2 swaps left and right",
     "ema_decay": "moving average of the weights, 0 for none",
-    "validation_fraction": "share of the cases kept for validation",
+    "validation_fraction": "share of the cases kept for validation; 0 trains on all, and measures no quality",
     "validate_every": "epochs between validations",
+    "initial_weights": "start from the weights in this file",
     "seed": "seed of all random numbers",
     "resume": "go on with an interrupted training in MODEL_FOLDER",
     "replace": "begin anew in place of the model or training in MODEL_FOLDER",
@@ -41,7 +42,6 @@ SYNTHESIS_HELP = {
     "fine_channels": "channels of the network at full resolution",
     "residual_blocks": "more convolutions of the network at full and at half resolution",
     "prior_images": "label maps in random poses from which the prior is counted",
-    "initial_weights": "start from the weights in this file",
     "threads": "of the training; the images are made in a process beside it",
     "nice": "how far to step back behind other programs, 0 to 19",
 }

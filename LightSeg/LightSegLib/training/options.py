@@ -30,9 +30,11 @@ class TrainingOptions:
         card: id, file or folder of a model whose card is the starting point, empty for one made from the data.
         patch_size: voxels [k, j, i].
         flip_axes: array axes flipped at random; 2 swaps left and right in RAS.
-        validation_fraction: share of the cases set aside, at least one.
+        validation_fraction: share of the cases set aside, at least one; 0 trains on all of them and keeps the last
+            weights, whose quality is then not measured.
         validate_every: epochs.
         ema_decay: exponential moving average of the weights, 0 for none.
+        initial_weights: weights file to start from, of this network or of one with fewer channels, "" for none.
         class_weight_exponent: 1 is the paper's inverse frequency, 0 weighs all classes alike.
     """
 
@@ -49,10 +51,11 @@ class TrainingOptions:
     ema_decay: float = 0.999
     validation_fraction: float = 0.15
     validate_every: int = 5
+    initial_weights: str = field(default="", repr=False)
     seed: int = 0
     device: str = "auto"
     resume: bool = False
-    replace: bool = field(default=False, repr=False)  # left out of what must not differ between the parts of a run
+    replace: bool = field(default=False, repr=False)  # neither must be the same when a run resumes
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -119,6 +122,7 @@ def training_command(dataset: str, out: Path, options: TrainingOptions) -> str:
         value = getattr(options, name)
         if name in ("resume", "replace", "device") or value == default:
             continue
+        value = Path(value).name if name == "initial_weights" else value
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         arguments += [f"--{name.replace('_', '-')}", text]
     return shlex.join(arguments)

@@ -23,8 +23,11 @@ from ..catalog.lookup import CARD_NAME
 from ..core.atomic_io import check_folder, output_error, write_table
 from ..core.errors import InputError, OutputError
 from ..core.i18n import tr as _
+from ..models.matching import load_state
+from ..weights.checkpoint import read_checkpoint
 from ..weights.files import save_torch
 from ..weights.safe_load import first_line
+from .widening import widened
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "training.csv"
@@ -74,6 +77,10 @@ class RunOptions(Protocol):
         """Epochs between two validations."""
 
     @property
+    def initial_weights(self) -> str:
+        """Weights file to start from, "" for none."""
+
+    @property
     def resume(self) -> bool:
         """Whether to resume the run in the folder."""
 
@@ -113,7 +120,7 @@ class Run(ABC):
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
-        """Return Dice of the averaged weights by what the log names it."""
+        """Return Dice of the averaged weights by what the log names it; nothing where no case was set aside."""
 
     @abstractmethod
     def validated(self) -> list[str]:
@@ -145,12 +152,13 @@ class Run(ABC):
         score = None
         if self.epoch % options.validate_every == 0 or self.epoch == options.epochs:
             scores = self.validate()
-            score = float(np.mean(list(scores.values())))
-            row["validation_dice"] = f"{score:.5f}"
-            row |= {f"validation_dice_{name}": f"{value:.5f}" for name, value in scores.items()}
-            if score > self.best_dice:
-                self.best, self.best_dice, self.best_epoch = copy.deepcopy(self.average.state_dict()), score, self.epoch
-                self.best_scores = self.scores
+            if scores:
+                score = float(np.mean(list(scores.values())))
+                row["validation_dice"] = f"{score:.5f}"
+                row |= {f"validation_dice_{name}": f"{value:.5f}" for name, value in scores.items()}
+            if score is None or score > self.best_dice:
+                self.best, self.best_epoch = copy.deepcopy(self.average.state_dict()), self.epoch
+                self.best_dice, self.best_scores = self.best_dice if score is None else score, self.scores
         seconds = time.perf_counter() - started
         row["seconds"] = f"{seconds:.2f}"
         self.rows.append(row)
@@ -196,7 +204,12 @@ class Run(ABC):
             OutputError: for a folder that cannot be written, or that holds a model or a run which is neither to be
                 gone on with nor to be replaced.
             InputError: for a run of another kind.
+            ModelError: for initial weights that do not fit.
         """
+        checkpoint = self.out / CHECKPOINT
+        resumed = self.run_options.resume and checkpoint.is_file()
+        if self.run_options.initial_weights and not resumed:
+            self._load(Path(self.run_options.initial_weights))
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -206,11 +219,16 @@ class Run(ABC):
                 )
             ) from error
         check_folder(self.out)
-        checkpoint = self.out / CHECKPOINT
-        if self.run_options.resume and checkpoint.is_file():
+        if resumed:
             self._resume(checkpoint)
         else:
             self._make_room()
+
+    def _load(self, path: Path) -> None:
+        """Start from a weights file. Raises ModelError for one that does not fit."""
+        state = widened(read_checkpoint(path).state, self.network)
+        for network in (self.network, self.average):
+            load_state(network, state, path.name)
 
     def _resume(self, checkpoint: Path) -> None:
         """Take over the state in a file. Raises InputError for a file that is damaged, or of another run."""

@@ -23,13 +23,11 @@ from ..evaluation.metrics import dice
 from ..inference.backends.backend_choice import fast_backends
 from ..inference.backends.devices import choose_device
 from ..inference.backends.precisions import BFLOAT16
-from ..models.matching import load_state
 from ..networks import build
 from ..networks.atlas_unet import AtlasUNet
-from ..weights.checkpoint import read_checkpoint
 from .loss import drawn_loss, drawn_voxels
 from .material import Material, network_arguments, prepare
-from .run import CHECKPOINT, EpochReport, Run
+from .run import EpochReport, Run
 from .synthesis.atlas import prior
 from .synthesis.draw import random_generator
 from .synthesis.generator import IGNORED, Sample, SampleRequest
@@ -37,7 +35,6 @@ from .synthesis.options import SynthesisOptions
 from .synthesis.preview import draw_preview
 from .synthetic_card import TEMPLATE, WEIGHTS, write_model
 from .synthetic_options import SyntheticTrainingOptions, synthetic_command
-from .widening import widened
 
 RESOLUTIONS = {"1 mm": 0.0, "5 mm slices": 5.0}
 TYPICAL_POSE = 0.5  # of a registration that went well
@@ -121,21 +118,9 @@ class SyntheticRun(Run):
         lookup[self.network.half_classes] = torch.arange(len(self.network.half_classes), dtype=torch.uint8)
         self.half_class = lookup
         self.images: Iterator[tuple[Tensor, Tensor]] | None = None
-        if options.initial_weights and not (options.resume and (out / CHECKPOINT).is_file()):
-            self._load(Path(options.initial_weights))
         self.open_folder()
         if self.step == 0:
             self._count_prior()
-
-    def _load(self, path: Path) -> None:
-        """Start from a weights file.
-
-        Raises:
-            ModelError: for one that does not fit.
-        """
-        state = widened(read_checkpoint(path).state, self.network)
-        for network in (self.network, self.average):
-            load_state(network, state, path.name)
 
     def _count_prior(self) -> None:
         """The prior of these label maps, whatever was in the weights."""

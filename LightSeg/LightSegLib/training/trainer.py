@@ -81,7 +81,7 @@ class _Run(Run):
         self.card, self.options = card, options
         self.training, self.validation = _split(dataset.cases, options)
         self.loaded = loaded
-        if not any(loaded[case.name][1].any() for case in self.validation):
+        if self.validation and not any(loaded[case.name][1].any() for case in self.validation):
             raise InputError(
                 _(
                     "None of the validation cases has a labeled voxel, so no model could be selected. "
@@ -185,14 +185,16 @@ class _Run(Run):
             "torch": torch.__version__,
         }
         card = dataclasses.replace(
-            card, training=training, performance=measure_performance(card, cases, str(self.device))
+            card, training=training, performance=measure_performance(card, cases, str(self.device)) if cases else {}
         )
         write_card(card, self.out / CARD_NAME)
         return card
 
 
 def _split(cases: tuple[Case, ...], options: TrainingOptions) -> tuple[list[Case], list[Case]]:
-    """Training and validation cases, drawn by the seed."""
+    """Training and validation cases, drawn by the seed; all are for training where none is to be set aside."""
+    if not options.validation_fraction:
+        return list(cases), []
     count = min(max(1, round(len(cases) * options.validation_fraction)), len(cases) - 1)
     held_out = set(np.random.default_rng(options.seed).permutation(len(cases))[:count].tolist())
     return (

@@ -28,6 +28,7 @@ from LightSegLib.training.model_card import starting_card
 from LightSegLib.training.options import TrainingOptions, training_command
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
 from LightSegLib.training.trainer import train
+from LightSegLib.weights.checkpoint import read_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -139,6 +140,23 @@ def test_validation_runs_the_pipeline_that_users_run(raw_dataset: Path, tmp_path
         a, b = segmentation.voxels == label.value, labels == label.value
         expected = 2 * (a & b).sum() / (a.sum() + b.sum())
         assert card.performance["labels"][label.name]["dice"]["mean"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_last_training_on_all_cases_goes_on_from_weights_and_measures_no_quality(
+    raw_dataset: Path, tmp_path: Path
+) -> None:
+    """Once the epochs are known from runs that set cases aside, these cases are trained on, too."""
+    first = train(raw_dataset, tmp_path / "first", QUICK)
+    still = {**vars(QUICK), "epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "validation_fraction": 0.0}
+    weights = str(tmp_path / "first" / first.weights.file)
+    last = train(raw_dataset, tmp_path / "last", TrainingOptions(**{**still, "initial_weights": weights}))
+    before, after = (read_checkpoint(tmp_path / name / "weights.pt").state for name in ("first", "last"))
+    assert all(torch.allclose(before[key].float(), after[key].float(), atol=1e-3) for key in before)
+    assert (last.training["training_cases"], last.training["validation_cases"]) == (6, [])
+    assert last.performance == {} and read_card(tmp_path / "last" / CARD_NAME).performance == {}
+    assert last.training["command"].endswith(
+        "--validation-fraction 0.0 --validate-every 2 --initial-weights weights.pt --seed 3"
+    )
 
 
 def test_the_recorded_command_repeats_every_option_that_was_set() -> None:
@@ -485,4 +503,4 @@ def test_a_model_is_replaced_when_asked_for_and_what_else_is_there_stays(raw_dat
 
 def test_a_run_of_an_earlier_version_is_gone_on_with() -> None:
     """What must not differ is reported in the same words as before there was --replace."""
-    assert "replace" not in str(TrainingOptions(replace=True))
+    assert str(TrainingOptions(replace=True, initial_weights="weights.pt")) == str(TrainingOptions())
