@@ -74,7 +74,7 @@ class CompositeModel:
         self._make = make
         self._facts: list[dict[str, Any]] = []  # of the parts that ran
 
-    def use_network(self, network: nn.Module) -> None:
+    def use_network(self, network: nn.Module, identity: str | None = None) -> None:
         """Refuse a network: there is none.
 
         Raises:

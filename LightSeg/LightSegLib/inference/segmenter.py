@@ -62,9 +62,15 @@ class Segmenter:
         """Take another card for the same weights."""
         self._model.card = card
 
-    def use_network(self, network: nn.Module) -> None:
-        """Run this network instead of the card's weights; training validates with it."""
-        self._model.use_network(network)
+    def use_network(self, network: nn.Module, identity: str | None = None) -> None:
+        """Run this network instead of the card's weights; training validates with it.
+
+        Args:
+            network: in evaluation mode.
+            identity: SHA-256 of its weights, under which facts about them are kept; None for weights that may change,
+                which are computed in float32.
+        """
+        self._model.use_network(network, identity)
 
     def backend(self) -> str:
         """Return the backend that the model is computed with on this computer.
