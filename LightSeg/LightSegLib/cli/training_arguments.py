@@ -20,6 +20,7 @@ TRAINING_HELP = {
     "class_weight_exponent": "1 weighs classes by inverse frequency, 0 alike",
     "foreground_fraction": "share of patches that are centered on a label",
     "flip_axes": "array axes flipped at random, joined by commas; 2 swaps left and right",
+    "augmentation": "strength of random rotation, scaling, noise and the like; 0 for none but flips",
     "ema_decay": "moving average of the weights, 0 for none",
     "validation_fraction": "share of the cases kept for validation; 0 trains on all, and measures no quality",
     "validate_every": "epochs between validations",

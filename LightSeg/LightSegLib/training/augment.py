@@ -5,6 +5,7 @@ One affine map per patch does cropping, flips, rotation and scaling in a single 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,28 @@ class Augmentation:
     bias_field: float = 0.35
     intensity_probability: float = 0.25
     flip_axes: tuple[int, ...] = ()
+
+    def times(self, strength: float) -> Augmentation:
+        """Return these changes at another strength: 0 leaves patches as they are, 0.5 halves every change.
+
+        Factors are raised to the power of `strength`, what is added or turned is multiplied by it. Flips and
+        probabilities stay.
+        """
+
+        def factor(low: float, high: float) -> tuple[float, float]:
+            return low**strength, high**strength
+
+        return dataclasses.replace(
+            self,
+            rotation_degrees=self.rotation_degrees * strength,
+            scale=factor(*self.scale),
+            noise=self.noise * strength,
+            blur_sigma=(self.blur_sigma[0] * strength, self.blur_sigma[1] * strength),
+            brightness=self.brightness * strength,
+            contrast=factor(*self.contrast),
+            gamma=factor(*self.gamma),
+            bias_field=self.bias_field * strength,
+        )
 
 
 def random_patch(
@@ -135,6 +158,8 @@ def _bias_field(shape: Sequence[int], strength: float, random: np.random.Generat
 
 def _blur(channel: Tensor, sigma: float) -> Tensor:
     """Return a channel [k, j, i] blurred by a Gaussian of `sigma` voxels."""
+    if not sigma:
+        return channel
     radius = max(1, math.ceil(2 * sigma))
     x = torch.arange(-radius, radius + 1, dtype=channel.dtype)
     kernel = torch.exp(-0.5 * (x / sigma) ** 2)

@@ -17,6 +17,7 @@ MOST = {
     "weight_decay": 1000,
     "class_weight_exponent": 10,  # and -10
     "foreground_fraction": 1,
+    "augmentation": 10,
     "ema_decay": 1,
     "validation_fraction": 1,
 }
@@ -26,10 +27,15 @@ MOST = {
 class TrainingOptions:
     """How to train on labeled images.
 
+    `repr` has what must not differ between the parts of a run, in the words of earlier versions; see
+    `_Run.fingerprint` for what was added since.
+
     Attributes:
         card: id, file or folder of a model whose card is the starting point, empty for one made from the data.
         patch_size: voxels [k, j, i].
         flip_axes: array axes flipped at random; 2 swaps left and right in RAS.
+        augmentation: strength of the other random changes, see `Augmentation.times`. A small network that no longer
+            improves may with less of them.
         validation_fraction: share of the cases set aside, at least one; 0 trains on all of them and keeps the last
             weights, whose quality is then not measured.
         validate_every: epochs.
@@ -48,6 +54,7 @@ class TrainingOptions:
     class_weight_exponent: float = 1.0
     foreground_fraction: float = 0.5
     flip_axes: tuple[int, ...] = (0, 1, 2)
+    augmentation: float = field(default=1.0, repr=False)
     ema_decay: float = 0.999
     validation_fraction: float = 0.15
     validate_every: int = 5
@@ -55,7 +62,7 @@ class TrainingOptions:
     seed: int = 0
     device: str = "auto"
     resume: bool = False
-    replace: bool = field(default=False, repr=False)  # neither must be the same when a run resumes
+    replace: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -73,6 +80,7 @@ class TrainingOptions:
             weight_decay=0,
             learning_rate=0,
             foreground_fraction=0,
+            augmentation=0,
             ema_decay=0,
             validation_fraction=0,
         )

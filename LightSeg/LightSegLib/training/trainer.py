@@ -117,7 +117,7 @@ class _Run(Run):
                 patch_size,
                 random.random() < self.options.foreground_fraction,
                 random,
-                Augmentation(flip_axes=self.options.flip_axes),
+                Augmentation(flip_axes=self.options.flip_axes).times(self.options.augmentation),
             )
             pairs.append(pair)
         images = torch.stack([image for image, _ in pairs]).to(self.device)
@@ -161,7 +161,9 @@ class _Run(Run):
     def fingerprint(self) -> str:
         """Return options and cases."""
         options = dataclasses.replace(self.options, resume=False, replace=False, device="")
-        return f"{options} {[case.name for case in self.training]}"
+        later = f" augmentation {options.augmentation}" if options.augmentation != 1 else ""
+        later += " from weights" if options.initial_weights else ""
+        return f"{options} {[case.name for case in self.training]}{later}"
 
     def finish(self, dataset: str, command: str) -> Card:
         """Write the best weights and the card with their measured quality."""

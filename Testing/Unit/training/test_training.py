@@ -7,6 +7,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,8 +114,9 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_pa
         )
     with pytest.raises(OutputError, match="--resume"):
         train(raw_dataset, tmp_path / "parts", QUICK)
-    with pytest.raises(InputError, match="other options"):
-        train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "seed": 4, "resume": True}))
+    for change in ({"seed": 4}, {"augmentation": 0.5}, {"initial_weights": "weights.pt"}):
+        with pytest.raises(InputError, match="other options"):
+            train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "resume": True, **change}))
     parts = train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "resume": True}))
     assert done == [1, 2]
     assert parts.weights.sha256 == whole.weights.sha256
@@ -223,22 +225,37 @@ def test_a_card_to_start_from_keeps_its_labels_and_preprocessing(raw_dataset: Pa
 # --- patches -------------------------------------------------------------------------------------
 
 
+class Middle:
+    """Random numbers that are always the middle of what is asked for."""
+
+    def random(self) -> float:
+        return 0.9
+
+    def uniform(self, low: Any, high: Any, size: Any = ()) -> Any:
+        middle = (np.asarray(low) + np.asarray(high)) / 2
+        return np.broadcast_to(middle, size or middle.shape) if size or middle.ndim else float(middle)
+
+    def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return np.ones(shape, dtype)
+
+
 def test_a_patch_of_the_whole_volume_is_the_volume() -> None:
     """No flips, no changes, and no room to move: sampling must not shift anything by half a voxel."""
     image, labels = torch.randn(1, 6, 8, 7), torch.randint(0, 3, (6, 8, 7))
-
-    class Centered:
-        """Random numbers that are always the middle of what is asked for."""
-
-        def random(self) -> float:
-            return 0.9
-
-        def uniform(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-            return (np.asarray(low) + np.asarray(high)) / 2
-
-    patch, target = random_patch(image, labels, (6, 8, 7), False, Centered(), STILL)  # type: ignore[arg-type]
+    patch, target = random_patch(image, labels, (6, 8, 7), False, Middle(), STILL)  # type: ignore[arg-type]
     torch.testing.assert_close(patch, image, atol=1e-5, rtol=1e-5)
     assert torch.equal(target, labels)
+
+
+def test_augmentation_of_no_strength_changes_nothing_and_of_half_the_strength_half_as_much() -> None:
+    image, labels = torch.randn(1, 6, 8, 7), torch.randint(0, 3, (6, 8, 7))
+    always = Augmentation(spatial_probability=0, intensity_probability=1)
+    same, _target = random_patch(image, labels, (6, 8, 7), False, Middle(), always.times(0))  # type: ignore[arg-type]
+    torch.testing.assert_close(same, image, atol=1e-5, rtol=1e-5)
+    half = Augmentation().times(0.5)
+    assert (half.rotation_degrees, half.noise, half.blur_sigma) == (10, 0.075, (0.2, 0.6))
+    assert np.prod(half.scale) == pytest.approx(1) and half.scale[1] ** 2 == pytest.approx(Augmentation().scale[1])
+    assert half.gamma[0] ** 2 == pytest.approx(Augmentation().gamma[0])
 
 
 def test_image_and_labels_move_together() -> None:
@@ -503,4 +520,4 @@ def test_a_model_is_replaced_when_asked_for_and_what_else_is_there_stays(raw_dat
 
 def test_a_run_of_an_earlier_version_is_gone_on_with() -> None:
     """What must not differ is reported in the same words as before there was --replace."""
-    assert str(TrainingOptions(replace=True, initial_weights="weights.pt")) == str(TrainingOptions())
+    assert str(TrainingOptions(replace=True, initial_weights="weights.pt", augmentation=0.5)) == str(TrainingOptions())
