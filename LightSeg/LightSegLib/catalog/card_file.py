@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core.atomic_io import atomic_write
 from ..core.errors import ModelError
+from ..core.figures import distinct
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.plain_text import ACTING
@@ -126,11 +127,8 @@ def check_readable(card: Card) -> None:
     text = _as_text(card)
     size = len(text.encode("utf-8"))
     if size > MOST_BYTES:
-        raise ValueError(
-            _("it has {size:.1f} MB of text, and a card has at most {MOST_BYTES:.0f} MB").format(
-                size=size / 1000000.0, MOST_BYTES=MOST_BYTES / 1000000.0
-            )
-        )
+        found, most = distinct(size / 1e6, MOST_BYTES / 1e6, digits=1)
+        raise ValueError(_("it has {size} MB of text, and a card has at most {most} MB").format(size=found, most=most))
     card_from_dict(json.loads(text), card.folder)
 
 

@@ -118,11 +118,6 @@ def _groups(controller: str) -> list[Path]:
     return [top]
 
 
-def gigabytes(size: int) -> str:
-    """Return a size as text, with enough digits to distinguish small sizes."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
 def reset_peak_memory() -> None:
     """Let `peak_memory` start anew, where the system can (Linux: proc_pid_clear_refs(5), value 5)."""
     with suppress(OSError):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.figures import distinct
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from ..core.moment import Moment
@@ -265,7 +266,10 @@ def _notices(name: str, reading: dict[str, Any]) -> list[Message]:
     notices: list[Message] = []
     if straight := reading.get("straightened"):
         low, high = reading["step_mm"]
-        distance = _("{low:.3g} mm") if high - low < 1e-3 * high else _("{low:.3g} to {high:.3g} mm")
+        distance = _("{low:.3g} mm").format(low=low)
+        if high - low >= 1e-3 * high:
+            closest, widest = distinct(low, high, digits=3, kind="g")
+            distance = _("{low} to {high} mm").format(low=closest, high=widest)
         moved = _(
             "The slices of {series} are {distance} apart. They were interpolated onto a regular grid of {slices} "
             "slices that are {step:.3g} mm apart; the result has this grid."
@@ -279,7 +283,7 @@ def _notices(name: str, reading: dict[str, Any]) -> list[Message]:
         notices.append(
             moved.format(
                 series=name,
-                distance=distance.format(low=low, high=high),
+                distance=distance,
                 shift=straight["aside_mm"],
                 slices=straight["slices"],
                 step=straight["step_mm"],

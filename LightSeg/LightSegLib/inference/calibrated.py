@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..core.figures import distinct
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .backends.accelerate import Model, Runner, accelerate, choose_backend, is_large, openvino_errors
@@ -76,7 +77,10 @@ def calibrated(
         "Int8 does not find the labels of float32 in this volume ({reason}), so {backend} was used. "
         "Choose the precision auto for such volumes, which saves the comparison."
     )
-    reason = _("none in the compared tiles") if found.dice is None else f"Dice {found.dice:.3f}"
+    reason = _("none in the compared tiles")
+    if found.dice is not None:
+        dice, least = distinct(found.dice, AGREEMENT, digits=3)
+        reason = _("Dice {dice}, less than {least}").format(dice=dice, least=least)
     return automatic(notice, facts, reason=reason)
 
 

@@ -203,7 +203,7 @@ def conform(volume: Volume, steps: Preprocessing, roi: RegionOfInterest | None =
         volume = _cropped(volume, region)
         content = _content(volume, lowest + 2 * DARK * (brightest - lowest))
     if not _fits(content):
-        extent = " x ".join(f"{high - low:.0f}" for low, high in content.T)
+        extent = " x ".join(f"{math.ceil(high - low)}" for low, high in content.T)  # never the limit for more than it
         raise InputError(
             _(
                 "{volume} shows {extent} mm, and this model takes heads in {size} mm. "

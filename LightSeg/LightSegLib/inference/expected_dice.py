@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..catalog.card import Calibration, Card
+from ..core.figures import distinct
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 
@@ -141,27 +142,29 @@ def doubts(card: Card, expected: Mapping[int, float], alignment: Mapping[str, fl
     found = figures(calibration, expected, explained(alignment))
     notices = []
     if found.mean < calibration.least_dice:
+        mean, least = distinct(found.mean, calibration.least_dice)
         notices.append(
             _(
-                "The model is unsure of this image (it expects a Dice of {mean:.2f} of large structures), "
-                "as with strong motion or noise, large lesions, a part of the body that is missing, or a child. "
-                "Check every structure before you use the result."
-            ).format(mean=found.mean)
+                "The model is unsure of this image (it expects a Dice of {mean} of large structures, "
+                "less than the limit of {least}), as with strong motion or noise, large lesions, "
+                "a part of the body that is missing, or a child. Check every structure before you use the result."
+            ).format(mean=mean, least=least)
         )
     if found.information < calibration.least_information:
+        information, least = distinct(found.information, calibration.least_information)
         notices.append(
             _(
                 "The model is unsure of the position of this image, which agrees less with the model's template "
-                "({information:.2f}) than it should ({least:.2f} or more), as with strong noise or a part of the body "
+                "({information}) than it should ({least} or more), as with strong noise or a part of the body "
                 "that is missing. Check that every structure is in its place before you use the result."
-            ).format(information=found.information, least=calibration.least_information)
+            ).format(information=information, least=least)
         )
     if notices or found.difference <= calibration.most_difference:
         return notices
     names = {label.value: label.name for label in card.labels}
     return [
         _(
-            "The model is unsure of one side: it expects a Dice of {low:.2f} of '{worse}' and of {high:.2f} of "
+            "The model is unsure of one side: it expects a Dice of {low:.3f} of '{worse}' and of {high:.3f} of "
             "'{better}', as beside a large lesion. Check the structures of this side before you use the result."
         ).format(low=found.worse[0], worse=names[found.worse[1]], high=found.better[0], better=names[found.better[1]])
     ]

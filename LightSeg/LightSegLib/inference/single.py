@@ -213,7 +213,7 @@ class SingleModel:
         threads: int,
     ) -> _Run:
         """Return labels by the first plan that fits in memory; if it runs out all the same, by the next."""
-        from ..core.system import gigabytes
+        from ..core.figures import distinct_sizes, gigabytes
         from .backends.devices import choose_device, is_out_of_memory, is_unsupported
         from .int8 import calibration_memory
         from .labeling import label
@@ -248,7 +248,8 @@ class SingleModel:
             free = available_memory(plan.device)
             if free is not None and needed > free:
                 shortage = _("about {needed} are needed, {free} are free")
-                shortage = shortage.format(needed=gigabytes(needed), free=gigabytes(free))
+                size, rest = distinct_sizes(needed, free)
+                shortage = shortage.format(needed=size, free=rest)
                 continue
             reporter.step(_("Segmenting (needs about {memory} of memory)").format(memory=gigabytes(needed)))
             try:

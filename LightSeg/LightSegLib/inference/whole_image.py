@@ -13,10 +13,10 @@ from torch import nn
 
 from ..catalog.card import Inference
 from ..core.errors import DeviceError
+from ..core.figures import distinct_sizes, gigabytes
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import Reporter
-from ..core.system import gigabytes
 from ..imaging.geometry import Geometry
 from ..imaging.roi import Slices
 from .backends.backend_choice import check_possible
@@ -131,7 +131,8 @@ def run_whole_image(
             needed = image.bytes_needed(network, rules, computer)
             free = available_memory(device)
             if free is not None and needed > free:
-                shortage = f"about {gigabytes(needed)} are needed, {gigabytes(free)} are free"
+                size, rest = distinct_sizes(needed, free)
+                shortage = f"about {size} are needed, {rest} are free"
                 continue
             reporter.step(_("Segmenting (takes about {gigabytes} of memory)").format(gigabytes=gigabytes(needed)))
             try:

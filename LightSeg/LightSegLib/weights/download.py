@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..core.atomic_io import atomic_write
 from ..core.errors import OutputError
+from ..core.figures import distinct_sizes, gigabytes
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
@@ -175,11 +176,12 @@ def check_space(folder: Path, needed: int) -> None:
     except OSError:
         return  # some network disks do not report it
     if free < needed + MARGIN:
+        size, rest = distinct_sizes(needed + MARGIN, free)
         raise NotEnoughSpace(
             _(
                 "The disk of {folder} is too full: {needed} are needed, but only {free} are free. "
                 "Free some space, or set LIGHTSEG_WEIGHTS to another folder."
-            ).format(folder=folder, needed=_megabytes(needed + MARGIN), free=_megabytes(free))
+            ).format(folder=folder, needed=size, free=rest)
         )
 
 
@@ -266,7 +268,7 @@ def _receive(
     if size > LARGEST:
         raise SourceError(
             _("the server gives the size of the file as {size}, which is too large for a model").format(
-                size=_megabytes(size)
+                size=gigabytes(size)
             )
         )
     check_space(partial.path.parent, max(size * remote.room - offset, 0) - (0 if offset else partial.size()))
@@ -294,7 +296,7 @@ def _receive(
         else:
             return
     partial.discard()
-    raise SourceError(_("the server sends more than {size}").format(size=_megabytes(size or UNSTATED)))
+    raise SourceError(_("the server sends more than {size}").format(size=gigabytes(size or UNSTATED)))
 
 
 def _has_changed(stream: Stream, partial: PartialDownload) -> bool:
@@ -337,8 +339,3 @@ class TransferProgress:
         self._speed = current if self._speed is None else self._speed + share * (current - self._speed)
         self._reported, self._reported_at = self._received, now
         self._reporter.transfer(self._name, self._received, self._size, self._speed)
-
-
-def _megabytes(size: int) -> str:
-    """Return a size in bytes as text in MB."""
-    return f"{size / 1e6:,.0f} MB"

@@ -6,12 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from LightSegLib.catalog.card_file import MOST_BYTES, card_to_dict, check_readable
 from LightSegLib.catalog.families import family_cards
-from LightSegLib.catalog.lookup import CARDS_FOLDER, all_cards, bad_cards
+from LightSegLib.catalog.lookup import CARDS_FOLDER, all_cards, bad_cards, find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError
 from LightSegLib.core.paths import user_folder
@@ -107,3 +109,10 @@ def test_bad_settings_are_reported_when_they_are_needed_and_lists_need_none(
     assert main(["models"]) == 0
     with pytest.raises(InputError, match=r"settings\.json cannot be read"):
         mirror_address()
+
+
+def test_a_card_that_is_hardly_too_long_is_said_to_be_longer_than_the_limit() -> None:
+    card = find_card("hippocampus-mr-lightmedseg")
+    room = MOST_BYTES - len(json.dumps(card_to_dict(card), indent=2, ensure_ascii=False)) + len(card.description)
+    with pytest.raises(ValueError, match=r"it has 1\.0487 MB of text, and a card has at most 1\.0486 MB"):
+        check_readable(replace(card, description="d" * (room + 100)))

@@ -187,6 +187,11 @@ def test_a_narrow_step_makes_no_gap_of_the_next(tmp_path: Path) -> None:
     assert volume.geometry.spacing[2] * (volume.geometry.shape[0] - 1) == pytest.approx(21)
 
 
+def test_distances_that_hardly_differ_are_stated_as_different(tmp_path: Path) -> None:
+    folder = write(tmp_path, slices(noise((40, 8, 8)), position=lambda k: (0, 0, k + 0.003 * max(0, k - 20))))
+    assert any("are 1 to 1.003 mm apart" in notice for notice in read_volume(folder).notices)
+
+
 def test_every_other_slice_missing_in_a_half_is_found_by_the_numbers(tmp_path: Path) -> None:
     kept = [data for k, data in enumerate(slices(noise((20, 8, 8)))) if k < 12 or k % 2]
     with pytest.raises(InputError, match="has missing slices"):

@@ -18,6 +18,7 @@ from LightSegLib.inference.segmenter import Segmenter
 
 RAW = Preprocessing(normalization=(Normalization("none"),))
 POOR = {"information": 0.3, "inner_information": 0.1}
+NEARLY = {"information": 0.3, "inner_information": 0.148}
 CALIBRATION = Calibration((0.5, 0.9, 1.0), (0.2, 0.8, 0.9), (1,), 0.7)
 
 
@@ -61,8 +62,12 @@ def test_the_card_says_what_to_expect(segmenter: Segmenter) -> None:
         ({1: 0.8, 2: 0.8}, {"information": 0.4, "inner_information": 0.1}, []),
         ({1: 0.6, 2: 0.6}, POOR, ["unsure of this image (it expects a Dice of 0.60", "unsure of the position"]),
         ({1: 0.95, 2: 0.6}, POOR, ["unsure of the position"]),  # of which the sides say nothing more
-        ({1: 0.9, 2: 0.6}, {}, ["a Dice of 0.60 of 'Rück' and of 0.90 of 'Front'"]),
+        ({1: 0.9, 2: 0.6}, {}, ["a Dice of 0.600 of 'Rück' and of 0.900 of 'Front'"]),
         ({1: 0.9, 2: 0.65}, {}, []),
+        # Whose figures would be those of the limits, with two digits.
+        ({1: 0.798, 2: 0.6}, {}, ["a Dice of 0.699 of large structures, less than the limit of 0.700)"]),
+        ({1: 0.8, 2: 0.8}, NEARLY, ["template (0.448) than it should (0.450 or more)"]),
+        ({1: 0.903, 2: 0.652}, {}, ["a Dice of 0.652 of 'Rück' and of 0.903 of 'Front'"]),
     ],
 )
 def test_a_low_mean_a_poor_alignment_or_a_worse_side_is_a_doubt(

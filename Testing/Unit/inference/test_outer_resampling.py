@@ -174,6 +174,13 @@ def test_an_image_from_0_to_1_keeps_its_fractions_and_says_so(threshold_segmente
     assert any("scaled.nii.gz has values from -0.5 to 0.5" in notice for notice in found.provenance["notices"])
 
 
+def test_values_that_are_hardly_different_are_stated_as_different(threshold_segmenter: Segmenters) -> None:
+    geometry = Geometry((40, 40, 40))
+    offset = ball(geometry, np.array([20.0, 20.0, 20.0]), 15.0) / np.float32(1e4) + np.float32(2000)
+    found = threshold_segmenter(steps()).segment([Volume(offset, geometry, "offset.nii.gz")])
+    assert any("has values from 1999.9 to 2000.1" in notice for notice in found.provenance["notices"])
+
+
 @pytest.mark.parametrize(("option", "default", "coarse"), [("model", True, True), ("model", False, False)])
 @pytest.mark.parametrize("asked", [None, "on", "off"])
 def test_the_card_names_the_default_and_an_option_decides(

@@ -61,6 +61,7 @@ def test_labels_come_back_to_the_grid_of_the_image() -> None:
     [
         (np.zeros((40, 40, 40)), 4.0, "same intensity everywhere"),
         (np.pad(np.ones((60, 60, 60)), 2), 5.0, r"shows 295 x 295 x 295 mm, .* heads in 256 mm\. Set a region"),
+        (np.pad(np.ones((47, 40, 40)), 2), 5.572, r"shows 218 x 218 x 257 mm, .* heads in 256 mm"),  # 256.3
     ],
 )
 def test_what_cannot_be_a_head_is_refused(voxels: np.ndarray, spacing: float, message: str) -> None:

@@ -401,6 +401,15 @@ def test_a_disk_without_room_is_reported_before_the_download(
     assert not partial.path.exists()
 
 
+def test_a_disk_that_nearly_has_the_room_is_not_said_to_have_it(
+    server: Server, partial: PartialDownload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = len(CONTENT) + download_module.MARGIN
+    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1000))
+    with pytest.raises(OutputError, match=rf"too full: {needed / 1e6:.3f} MB are needed, but only "):
+        fetch(server, partial, Answer(CONTENT))
+
+
 def test_room_that_the_half_of_another_file_takes_is_not_missing(
     server: Server, partial: PartialDownload, monkeypatch: pytest.MonkeyPatch
 ) -> None:

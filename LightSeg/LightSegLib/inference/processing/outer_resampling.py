@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...catalog.card import Preprocessing
+from ...core.figures import distinct
 from ...core.i18n import Message
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
@@ -187,7 +188,8 @@ def drops_fractions(name: str, image: np.ndarray, whole_numbers: bool) -> tuple[
     low, high = float(image.min()), float(image.max())
     if high - low >= FEWEST_VALUES:
         return True, None
+    lowest, highest = distinct(low, high, digits=4, kind="g")
     return False, _(
         "{volume} has values from {low} to {high}. The model was made for images of whole numbers, "
         "which would leave little of this one, so the fractions were kept. Check the result."
-    ).format(volume=name, low=f"{low:.4g}", high=f"{high:.4g}")
+    ).format(volume=name, low=lowest, high=highest)

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from ...catalog.card import Inference, Normalization, Preprocessing
 from ...core.errors import DeviceError, InputError
+from ...core.figures import distinct_sizes
 from ...core.i18n import Message
 from ...core.i18n import tr as _
-from ...core.system import free_memory, gigabytes
+from ...core.system import free_memory
 from ...imaging.roi import RegionOfInterest, Slices
 from ...imaging.volume import Volume
 from .normalization import CHUNK_VOXELS, IntensityTransform, chunks, fit_normalization, normalized
@@ -255,11 +256,12 @@ def check_memory(needed: int) -> None:
     """
     free = free_memory()
     if free is not None and needed > free:
+        size, rest = distinct_sizes(needed, free)
         raise DeviceError(
             _(
                 "This computer has too little memory for this volume ({needed} are needed to prepare it, "
                 "{free} are free). Close other programs or choose a smaller region of interest."
-            ).format(needed=gigabytes(needed), free=gigabytes(free))
+            ).format(needed=size, free=rest)
         )
 
 
