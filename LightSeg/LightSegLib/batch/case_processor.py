@@ -126,13 +126,12 @@ class CaseProcessor:
         """
         from ..catalog.lookup import card_of
         from ..catalog.needed import needed_models
-        from ..models.archived import ensure_weights
+        from ..models.archived import ensure_all
         from .settings import model_sha256
 
         if batch.model_sha256 not in self._cards:
             card, structures = card_of(batch.model), batch.settings.options.structures
-            for needed in needed_models(card, structures):
-                ensure_weights(needed)
+            ensure_all(needed_models(card, structures))
             if model_sha256(card, structures) != batch.model_sha256:
                 raise ModelError(
                     _(

@@ -19,7 +19,7 @@ from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
-from ..models.archived import ensure_weights
+from ..models.archived import ensure_all
 from ..weights.lock import locked
 from ..weights.store import WeightStore
 from . import cluster, local, records
@@ -127,7 +127,7 @@ def plan_batch(
 ) -> Iterator[BatchPlan]:
     """Find the cases, and fetch the weights where they are not here.
 
-    Also raises what `ensure_weights` raises.
+    Also raises what `ensure_all` raises.
 
     Raises:
         InputError: of the input and for files in the way of the results (see `OutputGuard`).
@@ -156,8 +156,8 @@ def plan_batch(
             raise InputError(_no_case(input_path, card, skipped_inputs))
         guard.refuse(cases_in(listed))
         options = settings.options
-        for needed in needed_models(card, options.structures):
-            ensure_weights(needed, callbacks.progress, callbacks.canceled, options.accept_license)
+        needed = needed_models(card, options.structures)
+        ensure_all(needed, callbacks.progress, callbacks.canceled, options.accept_license)
         batch = replace(batch, model_sha256=model_sha256(card, options.structures))
         yield BatchPlan(card, batch, listed, count, skipped_inputs)
 

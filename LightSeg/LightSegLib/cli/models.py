@@ -233,6 +233,7 @@ def _download(arguments: argparse.Namespace) -> None:
     downloads = store.to_download(needed.values())
     if len(needed) > 1 and downloads and not arguments.quiet:
         say(f"{len(downloads)} models, {megabytes(size_of(downloads))} to download")
+    store.check_obtainable(needed.values(), arguments.mirror)
     for card in needed.values():
         if not arguments.quiet and card.weights.archive and WeightStore().state(card) == "available":
             say(f"{card.id}: {_archive(card.weights)}")
@@ -337,8 +338,8 @@ def _stored(model: str, known: set[str]) -> list[str]:
 
 def _path(arguments: argparse.Namespace) -> None:
     """Run `lightseg weights path`."""
-    for card in own_models(find_card(arguments.model)):
-        say(WeightStore().path(card))
+    for path in WeightStore().paths(own_models(find_card(arguments.model))):
+        say(path)
 
 
 MODEL_COMMANDS = {

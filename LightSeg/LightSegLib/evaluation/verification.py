@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..catalog.card import Card
-from ..catalog.needed import own_models
+from ..catalog.needed import needed_models, own_models
 from ..catalog.sides import possible_labels
 from ..core.i18n import Message
 from ..core.i18n import tr as _
@@ -81,6 +81,7 @@ def verify_model(
     doubts: list[Message] = []
     not_checked: list[Message] = []
     opened: list[Card] = []
+    WeightStore().check_obtainable(needed_models(card))
     for part in own_models(card):
         model = open_model(part, progress, canceled, options.accept_license)
         (not_checked if _of_a_folder(part) else found).append(_weights_finding(part))

@@ -103,14 +103,14 @@ class CompositeModel:
         self, options: InferenceOptions, progress: ProgressCallback | None, canceled: CancelCallback | None
     ) -> None:
         """Download the weights that are not here, so that no part fails for want of them after others have run."""
-        from ..models.archived import ensure_weights
+        from ..models.archived import ensure_all
 
         store = WeightStore()
-        self._facts = []
-        for _part, own in parts_of(self.card, options.structures):
-            for needed in needed_models(replace(own, region_from=None) if self._places(own) else own):
-                ensure_weights(needed, progress, canceled, options.accept_license)
-            self._facts.append({"model": own.id, "version": own.version, "weights_sha256": store.sha256(own)})
+        parts = [own for _part, own in parts_of(self.card, options.structures)]
+        placed = (replace(own, region_from=None) if self._places(own) else own for own in parts)
+        needed = {model.id: model for own in placed for model in needed_models(own)}
+        ensure_all(needed.values(), progress, canceled, options.accept_license)
+        self._facts = [{"model": own.id, "version": own.version, "weights_sha256": store.sha256(own)} for own in parts]
 
     def compute(
         self,

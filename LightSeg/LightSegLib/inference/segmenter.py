@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.card import Card
-from ..catalog.needed import place_rule
+from ..catalog.needed import needed_models, place_rule
 from ..catalog.sides import right_step
 from ..catalog.structures import chosen_labels
 from ..core.errors import InputError, ModelError
@@ -18,6 +18,7 @@ from ..core.progress import CancelCallback, ProgressCallback, Reporter, Shares
 from ..imaging.geometry import Geometry
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
+from ..weights.store import WeightStore
 from .backends.precisions import FLOAT32
 from .composite import CompositeModel
 from .fit import HOUNSFIELD, check_volumes, input_notices
@@ -175,6 +176,7 @@ class Segmenter:
                 ).format(volume=image.name, title=self.card.title)
             )
         if card.parts:
+            WeightStore().check_obtainable(needed_models(self.card, self.options.structures))
             self._model.load(self.options, progress, canceled)
         other = finding.finder_card(card)
         if self._finder is None or self._finder_card != other:

@@ -8,7 +8,7 @@ the card. A crash in between leaves the archive.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -61,6 +61,27 @@ def ensure_weights(
         raise
     except (InputError, ModelError) as error:
         raise with_remedy(error, card) from error
+
+
+def ensure_all(
+    cards: Iterable[Card],
+    progress: ProgressCallback | None = None,
+    canceled: CancelCallback | None = None,
+    accept_license: bool = False,
+) -> None:
+    """Ensure the weights of all models that a run needs, each as `ensure_weights`.
+
+    What can be neither found nor downloaded is named at once, before the first download. Also raises what
+    `ensure_weights` raises.
+
+    Raises:
+        DownloadError: if the network may not be used.
+        ModelError: if there is none to download one from.
+    """
+    cards = tuple(cards)
+    WeightStore().check_obtainable(cards)
+    for card in cards:
+        ensure_weights(card, progress, canceled, accept_license)
 
 
 def add_weights(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ..catalog.card import Card, Part, Source, Weights
 from ..catalog.lookup import weights_path
@@ -30,6 +30,7 @@ from .records import Fingerprint, Record, fingerprint
 from .sources import FOLDER, Endpoints, locate, mirror_address, origin, sources_of
 
 Converter = Callable[[Path, Path, Reporter], object]  # writes the second path from an archive or folder at the first
+Found = TypeVar("Found")
 State = Literal["bundled", "user", "downloaded", "available", "manual", "missing"]
 NEEDS_MOST: tuple[State, ...] = ("missing", "manual", "available", "downloaded", "user", "bundled")
 
@@ -115,6 +116,23 @@ class WeightStore:
             ).format(model=card.title, id=card.id, by_hand=self._by_hand(card))
         )
 
+    def paths(self, cards: Iterable[Card]) -> list[Path]:
+        """Return the path of each model's weights, as `path`; an error names all models whose weights are not here."""
+        return _of_all(cards, self.path)
+
+    def check_obtainable(self, cards: Iterable[Card], mirror: str | None = None) -> None:
+        """Check that the weights of all models are here or can be downloaded, before the first of them is.
+
+        Args:
+            cards: of the models that a run needs.
+            mirror: as `ensure` takes it.
+
+        Raises:
+            DownloadError: if the network may not be used; names all models whose weights are not here.
+            ModelError: if there is none to download one from; names these models, too.
+        """
+        _of_all(cards, lambda card: self._check_obtainable(card, sources_of(card, mirror_address(mirror))))
+
     def record(self, card: Card) -> Record | None:
         """Return the record of a model's download, with size and SHA-256 of its file, or None."""
         return self._folder(card.id).record()
@@ -162,8 +180,7 @@ class WeightStore:
         if self.license_accepted(card) and (path := folder.usable_file(card)):
             return path
         sources = sources_of(card, mirror_address(mirror))
-        if not folder.unrecorded(card) and not folder.usable_file(card):
-            self._check_downloadable(card, sources)
+        self._check_obtainable(card, sources)
         reporter = Reporter(progress, canceled)
         with self._locked(card.id, card.title, reporter):
             if card.non_commercial:
@@ -368,12 +385,16 @@ class WeightStore:
                 ).format(model=card.title, license=f"{card.license.rstrip('.')}.")
             )
 
-    def _check_downloadable(self, card: Card, sources: list[Source]) -> None:
-        """Check that there is a source, and that downloads are allowed.
+    def _check_obtainable(self, card: Card, sources: list[Source]) -> None:
+        """Check that weights are here, or that there is a source and downloads are allowed.
 
         Raises:
-            LightSegError: if not.
+            DownloadError: if the network may not be used.
+            ModelError: if there is no source.
         """
+        folder = self._folder(card.id)
+        if weights_path(card).is_file() or folder.unrecorded(card) or folder.usable_file(card):
+            return
         if not sources or _only_pages(sources):
             raise self._nowhere(card)
         if _offline():
@@ -468,6 +489,24 @@ class WeightStore:
                     "run 'lightseg weights remove {model} --forget' first"
                 ).format(reason=error, model=card.id)
             ) from error
+
+
+def _of_all(cards: Iterable[Card], look: Callable[[Card], Found]) -> list[Found]:
+    """Return what `look` finds for each model; what it raises for several of them becomes one error."""
+    found: list[Found] = []
+    errors: list[DownloadError | ModelError] = []
+    for card in cards:
+        try:
+            found.append(look(card))
+        except (DownloadError, ModelError) as error:
+            errors.append(error)
+    if len(errors) > 1:
+        message = _("The weights of {count} models are missing. Get each of them:\n{models}")
+        kind = DownloadError if any(isinstance(error, DownloadError) for error in errors) else ModelError
+        raise kind(message.format(count=len(errors), models=joined("\n", errors)))
+    if errors:
+        raise errors[0]
+    return found
 
 
 def _only_pages(sources: list[Source]) -> bool:

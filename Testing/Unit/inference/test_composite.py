@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from composite_models import write_composite
-from LightSegLib.catalog.card import OuterResampling, Preprocessing, RegionFrom, Step
+from LightSegLib.catalog.card import OuterResampling, Preprocessing, RegionFrom, Source, Step, Weights
 from LightSegLib.catalog.card_file import card_from_dict, card_to_dict
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.catalog.needed import check_part
@@ -220,8 +221,6 @@ def test_a_part_whose_step_looks_at_the_place_that_all_share_is_refused(models: 
 def test_weights_that_are_missing_offline_are_named_before_any_part_runs(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from LightSegLib.catalog.card import Source, Weights
-
     source = Source("url", url="https://example.org/far.pt")
     write_threshold_model(models / "far", ["Far"], [50], weights=Weights("far.pt", 100, "0f" * 32, sources=(source,)))
     card = write_composite(models / "both", ["Dim", "Far"], {"dim": (1, 0), "far": (2,)})
@@ -231,6 +230,37 @@ def test_weights_that_are_missing_offline_are_named_before_any_part_runs(
     with pytest.raises(DownloadError, match=r"weights of Far are not on this computer.*weights add far FILE"):
         Segmenter(card, OPTIONS).segment([sky()], progress=steps.append)
     assert not any("Part" in step.step for step in steps)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "segment {cases}/sky.nii.gz --out {cases}/out.nrrd --model",
+        "batch {cases} --out {cases}/all --model",
+        "weights download",
+        "weights path",
+        "verify",
+    ],
+)
+def test_all_weights_that_are_missing_are_named_at_once(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Of two parts and of what finds the place, so that one trip to a computer with a network is enough."""
+    for name in ("far", "farther", "place"):
+        source = Source("url", url=f"https://example.org/{name}.pt")
+        weights = Weights(f"{name}.pt", 100, "0f" * 32, sources=(source,))
+        write_threshold_model(models / name, [name.capitalize()], [50], weights=weights)
+    finder = {} if command == "weights path" else {"region_from": RegionFrom("place", (1,), 20)}
+    write_composite(models / "all", ["Dim", "A", "B"], {"dim": (1, 0), "far": (2,), "farther": (3,)}, **finder)
+    (tmp_path / "cases").mkdir()
+    sitk.WriteImage(to_sitk(sky().voxels, sky().geometry), str(tmp_path / "cases" / "sky.nii.gz"))
+    monkeypatch.setenv("LIGHTSEG_OFFLINE", "1")
+    assert main([*command.format(cases=tmp_path / "cases").split(), "all"]) == 1
+    error = capsys.readouterr().err
+    missing = ["far", "farther", *(["place"] if finder else [])]
+    assert f"The weights of {len(missing)} models are missing. Get each of them:" in error
+    for name in missing:
+        assert f"https://example.org/{name}.pt with a browser" in error and f"weights add {name} FILE" in error, error
 
 
 @pytest.mark.parametrize(
@@ -255,8 +285,6 @@ def test_a_card_with_parts_has_nothing_of_a_network(models: Path, change: dict[s
 
 
 def test_command_line_batch_and_worker_run_it(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import SimpleITK as sitk
-
     volume = sky()
     cases = tmp_path / "cases"
     cases.mkdir()

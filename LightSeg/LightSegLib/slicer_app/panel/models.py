@@ -16,7 +16,7 @@ from ...catalog.lookup import remove_model
 from ...catalog.needed import all_models, needed_models, own_models
 from ...core.errors import ModelError
 from ...core.progress import CancelCallback, Progress, ProgressCallback
-from ...models.archived import add_weights, ensure_weights
+from ...models.archived import add_weights, ensure_all
 from ...models.importing import import_model
 from ...weights.sources import origin
 from ...weights.store import State, WeightStore
@@ -298,5 +298,4 @@ class Models:
 
 def _download(cards: Iterable[Card], progress: ProgressCallback, canceled: CancelCallback) -> None:
     """Download the weights of models whose license the user has agreed to; those that are complete stay."""
-    for card in cards:
-        ensure_weights(card, progress, canceled, accept_license=True)
+    ensure_all(cards, progress, canceled, accept_license=True)
