@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -355,11 +355,21 @@ class WeightStore:
 
     @contextmanager
     def _locked(self, model: str, title: str, reporter: Reporter, wait: bool = True) -> Iterator[None]:
-        """Hold a model's lock; what goes wrong with the folder becomes an OutputError."""
+        """Hold a model's lock and have its folder, which goes if nothing is in it in the end.
+
+        Raises:
+            OutputError: for what goes wrong with the folder.
+        """
+        folder = self.folder / model
         try:
-            (self.folder / model).mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder / f"{model}.lock", reporter, title, wait):
-                yield
+                folder.mkdir(exist_ok=True)
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):  # it has files
+                        folder.rmdir()
         except OSError as error:
             raise write_error(self.folder, error) from error
 
