@@ -128,7 +128,8 @@ def _grouped(cards: Sequence[Card], store: WeightStore, known: dict[str, Card], 
 def _row(card: Card, store: WeightStore, known: dict[str, Card], words: Sequence[str]) -> tuple[str, ...]:
     """Return a model's line of the table."""
     state = store.state(card, known)
-    size = None if state in ("bundled", "user") else own_size(card, known)
+    sizes = {"available": store.download_size, "downloaded": own_size, "manual": own_size}
+    size = sizes[state](card, known) if state in sizes else None
     found = found_structures(card, words)
     more = f", {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     title = card.title + (f": {', '.join(found[:SHOWN])}{more}" if found else "")

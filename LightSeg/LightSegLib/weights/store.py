@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 from ..catalog.card import Card, Part, Source, Weights
 from ..catalog.lookup import weights_path
-from ..catalog.needed import Cards, own_models
+from ..catalog.needed import Cards, all_models, own_models, size_of
 from ..core.errors import DownloadError, InputError, LightSegError, ModelError
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
@@ -140,6 +140,20 @@ class WeightStore:
     def to_download(self, cards: Iterable[Card]) -> tuple[Card, ...]:
         """Return those of the models whose weights are not here but can be downloaded."""
         return tuple(card for card in cards if self.state(card) == "available")
+
+    def download_size(self, card: Card, cards: Cards | None = None) -> int | None:
+        """Return how many bytes a download of all that any run of a model may need would bring now.
+
+        That is what its parts, what finds their places and its rough model lack; None where a size is not known.
+
+        Args:
+            card: of the model.
+            cards: all that there are, by id; saves reading them for each model of a list.
+        """
+        try:
+            return size_of(self.to_download(all_models(card, cards)))
+        except ModelError:  # a model is missing, which is reported when it is needed
+            return None
 
     def sha256(self, card: Card) -> str | None:
         """Return the SHA-256 of the weights as their authors published them, or of what was made of their folder."""

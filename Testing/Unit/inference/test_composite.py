@@ -263,6 +263,25 @@ def test_all_weights_that_are_missing_are_named_at_once(
         assert f"https://example.org/{name}.pt with a browser" in error and f"weights add {name} FILE" in error, error
 
 
+def test_every_list_states_the_size_that_the_download_has(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of the parts that are not here, and of what finds their place."""
+    for name, size in (("far", 100_000_000), ("place", 30_000_000)):
+        source = Source("url", url=f"https://example.org/{name}.pt")
+        write_threshold_model(models / name, [name], [50], weights=Weights(f"{name}.pt", size, sources=(source,)))
+    whole = write_composite(
+        models / "whole", ["Dim", "Far"], {"dim": (1, 0), "far": (2,)}, region_from=RegionFrom("place", (1,), 20)
+    )
+    monkeypatch.setenv("LIGHTSEG_OFFLINE", "1")
+    assert WeightStore().download_size(whole) == 130_000_000
+    assert main(["models", "whole"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  whole ")]
+    assert line.split()[2:5] == ["130", "MB", "available"]
+    assert main(["weights", "download", "whole"]) == 1
+    assert capsys.readouterr().out == "2 models, 130 MB to download\n"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

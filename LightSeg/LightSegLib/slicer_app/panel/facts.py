@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from slicer.i18n import tr as _
 
@@ -148,9 +149,10 @@ def _needed(card: Card, models: Mapping[str, Listed]) -> tuple[list[Listed], lis
 
 
 def _listed(models: Iterable[Listed]) -> str:
-    """Return models with their sizes and where their weights are, as lines."""
+    """Return models with the sizes of their own weights and where these are, as lines."""
     lines = []
     for model in models:
+        model = replace(model, size=model.card.weights.size)
         known = megabytes(model.size) if model.size and model.state != "available" else ""
         facts = ", ".join(filter(None, (known, stateText(model))))
         lines.append(f"<br>{html.escape(model.card.title)}: {html.escape(facts)}")
