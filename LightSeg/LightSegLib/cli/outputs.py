@@ -101,7 +101,8 @@ def write_more(
         written.append(arguments.statistics)
     if arguments.preview:
         check_free(Path(arguments.preview), arguments.overwrite, "--preview")
-        if notice := draw_result(volumes[0], segmentation, arguments.preview, card.title):
+        title = f"{card.title}: {input_names(arguments.inputs)}"
+        if notice := draw_result(volumes[0], segmentation, arguments.preview, title):
             say(f"lightseg: {notice}", file=sys.stderr)
         written.append(arguments.preview)
     if arguments.split:
@@ -114,6 +115,11 @@ def write_more(
         )
         written.append(f"{len(paths)} files in {arguments.split}")
     return written
+
+
+def input_names(inputs: Sequence[str]) -> str:
+    """Return the names of input files and folders without where they are, as a picture may be passed on."""
+    return ", ".join(Path(path).absolute().name for path in inputs)
 
 
 def volume_rows(segmentation: Segmentation) -> list[tuple[str, ...]]:

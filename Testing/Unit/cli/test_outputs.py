@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from LightSegLib.cli.main import main
+from LightSegLib.cli.outputs import input_names
+from LightSegLib.rendering import result
 from PIL import Image
 
 FLOAT32 = ("--device", "cpu", "--precision", "float32", "--quiet")
@@ -34,9 +36,25 @@ def test_all_that_is_asked_for_is_written(words: list[str], tmp_path: Path) -> N
     assert min(Image.open(picture).size) >= 600
 
 
+def test_the_picture_names_the_model_and_the_input(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also that of a folder that is the current one, and of all images where there are several."""
+    written: list[str] = []
+    write = result.write
+    monkeypatch.setattr(
+        result,
+        "write",
+        lambda picture, text, *rest, **more: [written.append(text), write(picture, text, *rest, **more)],
+    )
+    assert main([*words, "--preview", str(tmp_path / "p.png")]) == 0
+    assert f"Tiny: {Path(words[1]).name}" in written
+    assert input_names([".", "b.nii"]) == f"{Path.cwd().name}, b.nii"
+
+
 def test_single_structures_and_statistics_need_no_file_of_all(words: list[str], tmp_path: Path) -> None:
     assert main([*words, "--split", str(tmp_path / "masks"), "--statistics", str(tmp_path / "s.csv")]) == 0
-    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["Front.nii.gz", "Rück.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "masks").glob("[!.]*")) == ["Front.nii.gz", "Rück.nii.gz"]
     assert (tmp_path / "s.csv").read_text(encoding="utf-8").startswith("structure,volume_ml,mean (")
 
 
