@@ -40,7 +40,7 @@ def nothing_unpacked_is_left(server: Server) -> Iterator[None]:
 
 def stored(card: Card) -> list[str]:
     """Names of the files that the model has on the disk."""
-    return sorted(path.name for path in (weights_folder() / card.id).iterdir() if path.name != "record.json")
+    return sorted(path.name for path in (weights_folder() / card.id).glob("*") if path.name != "record.json")
 
 
 def assert_uses(path: Path, trained: Path, *folds: int) -> None:
@@ -214,7 +214,7 @@ def test_a_disk_without_room_for_archive_and_copy_is_too_small(
     card, size = publish(archive), archive.stat().st_size
     usage, margin = shutil.disk_usage(tmp_path), 64 << 20
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3 * size + margin - 1))
-    with pytest.raises(OutputError, match=rf"too full: {(3 * size + margin) / 1e6:,.0f} MB are needed"):
+    with pytest.raises(OutputError, match=rf"too full: {(3 * size + margin) / 1e6:.6f} MB are needed"):
         ensure_weights(card)
     assert stored(card) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3 * size + margin))
