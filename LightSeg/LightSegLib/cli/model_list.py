@@ -11,7 +11,6 @@ from ..catalog.anatomy import split_words
 from ..catalog.card import Card, Weights
 from ..catalog.families import NotOffered, not_offered
 from ..catalog.lookup import all_cards, bad_cards
-from ..catalog.needed import own_size
 from ..catalog.offers import without_parts
 from ..catalog.search import found_structures, is_for, search, search_not_offered
 from ..core.errors import InputError
@@ -128,8 +127,7 @@ def _grouped(cards: Sequence[Card], store: WeightStore, known: dict[str, Card], 
 def _row(card: Card, store: WeightStore, known: dict[str, Card], words: Sequence[str]) -> tuple[str, ...]:
     """Return a model's line of the table."""
     state = store.state(card, known)
-    sizes = {"available": store.download_size, "downloaded": own_size, "manual": own_size}
-    size = sizes[state](card, known) if state in sizes else None
+    size = None if state in ("bundled", "user") else store.listed_size(card, known)
     found = found_structures(card, words)
     more = f", {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     title = card.title + (f": {', '.join(found[:SHOWN])}{more}" if found else "")
@@ -160,7 +158,7 @@ def _summary(card: Card, store: WeightStore, known: dict[str, Card]) -> dict[str
         "was_run": card.was_run,
         "seconds": None if card.measured is None else card.measured.seconds,
         "memory_mb": None if card.measured is None else card.measured.memory_mb,
-        "size": own_size(card, known),
+        "size": store.listed_size(card, known),
         "checked_by": _checked_by(card.weights),
         "parts": [part.model for part in card.parts],
         "labels": [label.name for label in card.result_labels],

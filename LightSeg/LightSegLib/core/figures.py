@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-MOST_DIGITS = 17  # with which any two unequal doubles differ
+MOST_DIGITS = 17  # significant digits with which any two unequal doubles differ
 
 
 def distinct(*values: float, digits: int = 2, kind: Literal["f", "g"] = "f") -> tuple[str, ...]:

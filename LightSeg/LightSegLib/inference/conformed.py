@@ -203,7 +203,7 @@ def conform(volume: Volume, steps: Preprocessing, roi: RegionOfInterest | None =
         volume = _cropped(volume, region)
         content = _content(volume, lowest + 2 * DARK * (brightest - lowest))
     if not _fits(content):
-        extent = " x ".join(f"{math.ceil(high - low)}" for low, high in content.T)  # never the limit for more than it
+        extent = " x ".join(f"{math.ceil(high - low)}" for low, high in content.T)  # rounded up, never to the limit
         raise InputError(
             _(
                 "{volume} shows {extent} mm, and this model takes heads in {size} mm. "

@@ -60,7 +60,7 @@ class Segmenter:
 
     @card.setter
     def card(self, card: Card) -> None:
-        """Take another card for the same weights."""
+        """Take another card for the same weights; networks that are loaded keep their patch size."""
         self._model.card = card
 
     def use_network(self, network: nn.Module, identity: str | None = None) -> None:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -20,12 +20,9 @@ POLL = 0.1  # seconds between two attempts
 
 @contextmanager
 def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of the file `path`, which is created, and removed afterwards.
+    """Hold the lock of the file `path`, which is created and stays.
 
     `what` is at work, for messages.
-
-    Who gets the lock of a file that its last owner has removed meanwhile takes that of the new file: the lock counts
-    only while the name leads to the file that is locked. On Windows a file that another process has open stays.
 
     On a file system without locks, as some network homes are, the lock is one in this computer's temporary folder; two
     computers may then download the same file at once.
@@ -35,63 +32,35 @@ def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iter
         Canceled: while waiting.
         OSError: for a folder that cannot be written.
     """
-    waiting = False
-    while (lock := _try(path)) is None:
-        if not wait:
+    descriptor, held = _open(path)
+    try:
+        if not held and not wait:
             raise InputError(
                 _("Another LightSeg process is using {what}. Wait until it has finished, or cancel it.").format(
                     what=what
                 )
             )
-        if not waiting:
+        if not held:
             reporter.step(_("Waiting for another LightSeg process that is using {what}").format(what=what))
-            waiting = True
-        reporter.check_canceled()
-        time.sleep(POLL)
-    descriptor, file = lock
-    try:
+        while not held:
+            reporter.check_canceled()
+            time.sleep(POLL)
+            held = _try_lock(descriptor)
         yield
     finally:
-        _remove(file)
         os.close(descriptor)  # which unlocks
-        if sys.platform == "win32":
-            _remove(file)
 
 
-def _try(path: Path) -> tuple[int, Path] | None:
-    """Return the descriptor and path of a lock file whose lock was free and is now held; None where it was not free."""
-    no_link = getattr(os, "O_NOFOLLOW", 0)  # the temporary folder is shared, and the name can be guessed
-    for file, flags, mode in ((path, 0, 0o666), (_local_path(path), no_link, 0o600)):
-        while True:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | flags, mode)
-            try:
-                held = _try_lock(descriptor)
-            except OSError:
-                os.close(descriptor)
-                if file != path:
-                    raise
-                _remove(file)  # which nobody can lock
-                break
-            if held and _leads_to(file, descriptor):
-                return descriptor, file
-            os.close(descriptor)
-            if not held:
-                return None
-    return None
-
-
-def _leads_to(file: Path, descriptor: int) -> bool:
-    """Return whether a path is that of an open file, which another process may have removed."""
+def _open(path: Path) -> tuple[int, bool]:
+    """Descriptor of an open lock file, and whether its lock was free and is now held."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        return os.path.samestat(file.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _remove(file: Path) -> None:
-    """Remove a lock file; where that is not possible it stays, which does no harm."""
-    with suppress(OSError):
-        file.unlink()
+        return descriptor, _try_lock(descriptor)
+    except OSError:
+        os.close(descriptor)
+    no_link = getattr(os, "O_NOFOLLOW", 0)  # the temporary folder is shared, and the name can be guessed
+    descriptor = os.open(_local_path(path), os.O_RDWR | os.O_CREAT | no_link, 0o600)
+    return descriptor, _try_lock(descriptor)
 
 
 def _local_path(path: Path) -> Path:

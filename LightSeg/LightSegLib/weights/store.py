@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from ..catalog.card import Card, Part, Source, Weights
 from ..catalog.lookup import weights_path
-from ..catalog.needed import Cards, all_models, own_models, size_of
+from ..catalog.needed import Cards, all_models, own_models, own_size, size_of
 from ..core.errors import DownloadError, InputError, LightSegError, ModelError
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
@@ -131,7 +131,7 @@ class WeightStore:
             DownloadError: if the network may not be used; names all models whose weights are not here.
             ModelError: if there is none to download one from; names these models, too.
         """
-        _of_all(cards, lambda card: self._check_obtainable(card, sources_of(card, mirror_address(mirror))))
+        _of_all(cards, lambda card: self._check_obtainable(card, mirror))
 
     def record(self, card: Card) -> Record | None:
         """Return the record of a model's download, with size and SHA-256 of its file, or None."""
@@ -154,6 +154,16 @@ class WeightStore:
             return size_of(self.to_download(all_models(card, cards)))
         except ModelError:  # a model is missing, which is reported when it is needed
             return None
+
+    def listed_size(self, card: Card, cards: Cards | None = None) -> int | None:
+        """Return the bytes that a list of models states: of a download now, or else of the model's own weights.
+
+        Args:
+            card: of the model.
+            cards: all that there are, by id.
+        """
+        available = self.state(card, cards) == "available"
+        return self.download_size(card, cards) if available else own_size(card, cards)
 
     def sha256(self, card: Card) -> str | None:
         """Return the SHA-256 of the weights as their authors published them, or of what was made of their folder."""
@@ -193,8 +203,8 @@ class WeightStore:
         self._check_license(card, accept_license)
         if self.license_accepted(card) and (path := folder.usable_file(card)):
             return path
+        self._check_obtainable(card, mirror)
         sources = sources_of(card, mirror_address(mirror))
-        self._check_obtainable(card, sources)
         reporter = Reporter(progress, canceled)
         with self._locked(card.id, card.title, reporter):
             if card.non_commercial:
@@ -369,21 +379,11 @@ class WeightStore:
 
     @contextmanager
     def _locked(self, model: str, title: str, reporter: Reporter, wait: bool = True) -> Iterator[None]:
-        """Hold a model's lock and have its folder, which goes if nothing is in it in the end.
-
-        Raises:
-            OutputError: for what goes wrong with the folder.
-        """
-        folder = self.folder / model
+        """Hold a model's lock; what goes wrong with the folder becomes an OutputError."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / model).mkdir(parents=True, exist_ok=True)
             with locked(self.folder / f"{model}.lock", reporter, title, wait):
-                folder.mkdir(exist_ok=True)
-                try:
-                    yield
-                finally:
-                    with suppress(OSError):  # it has files
-                        folder.rmdir()
+                yield
         except OSError as error:
             raise write_error(self.folder, error) from error
 
@@ -409,8 +409,10 @@ class WeightStore:
                 ).format(model=card.title, license=f"{card.license.rstrip('.')}.")
             )
 
-    def _check_obtainable(self, card: Card, sources: list[Source]) -> None:
+    def _check_obtainable(self, card: Card, mirror: str | None) -> None:
         """Check that weights are here, or that there is a source and downloads are allowed.
+
+        Settings that name a mirror are read only where there is something to download.
 
         Raises:
             DownloadError: if the network may not be used.
@@ -419,6 +421,7 @@ class WeightStore:
         folder = self._folder(card.id)
         if weights_path(card).is_file() or folder.unrecorded(card) or folder.usable_file(card):
             return
+        sources = sources_of(card, mirror_address(mirror))
         if not sources or _only_pages(sources):
             raise self._nowhere(card)
         if _offline():
@@ -525,7 +528,7 @@ def _of_all(cards: Iterable[Card], look: Callable[[Card], Found]) -> list[Found]
         except (DownloadError, ModelError) as error:
             errors.append(error)
     if len(errors) > 1:
-        message = _("The weights of {count} models are missing. Get each of them:\n{models}")
+        message = _("The weights of {count} models cannot be used. Mend each of them:\n{models}")
         kind = DownloadError if any(isinstance(error, DownloadError) for error in errors) else ModelError
         raise kind(message.format(count=len(errors), models=joined("\n", errors)))
     if errors:

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from http_server import PROXY_VARIABLES, Answer, Server
 from LightSegLib.catalog.card import Card, Inference, Label, Preprocessing, Source, Weights
+from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import InputError
 from LightSegLib.core.progress import Reporter
 from LightSegLib.weights.connection import Connection, RetryPolicy, SourceError
 from LightSegLib.weights.download import PartialDownload, RemoteFile, WrongFile, download
 from LightSegLib.weights.records import Fingerprint
 from LightSegLib.weights.sources import Endpoints, locate, mirror_address, origin, sources_of
+from LightSegLib.weights.store import WeightStore
 
 CONTENT = b"PK\x03\x04" + bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -263,3 +265,4 @@ def test_a_mirror_comes_first_and_may_be_set_in_three_places(
         settings.write_text(damaged)
         with pytest.raises(InputError, match=r"settings .*settings.json cannot be read.*Correct the file"):
             mirror_address()
+    WeightStore().check_obtainable([find_card("hippocampus-mr-lightmedseg")])  # which is here: nothing is downloaded

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from http_server import Answer, Server
 from LightSegLib.catalog.card import Card
-from LightSegLib.core.errors import Canceled, DownloadError, InputError, OutputError
+from LightSegLib.core.errors import Canceled, InputError, OutputError
 from LightSegLib.core.progress import Reporter
 from LightSegLib.weights import lock
 from LightSegLib.weights.store import WeightStore
-from stored_weights import CONTENT, LIBRARY, PROGRAM, QUICK
+from stored_weights import CONTENT, PROGRAM, QUICK
 from waiting import PATIENCE, wait_until
 
 
@@ -135,48 +135,6 @@ def test_who_waits_for_another_download_can_cancel(
     release.set()
     thread.join()
     assert store.ensure(card).read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("locks", ["on the disk", "on this computer only"])
-def test_a_download_that_fails_leaves_neither_a_lock_nor_an_empty_folder(
-    server: Server, store: WeightStore, card: Card, tmp_path: Path, locks: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    store.folder.mkdir(parents=True)
-    if locks == "on this computer only":
-        refuse_locks_in(store.folder, monkeypatch)
-    before = sorted(tmp_path.iterdir())
-    server.answers["/file"] = Answer(status=404)
-    for refused in (store.ensure, lambda card: store.add_file(card, tmp_path / "not there")):
-        with pytest.raises((DownloadError, InputError)):
-            refused(card)
-        assert list(store.folder.iterdir()) == [] and sorted(tmp_path.iterdir()) == before
-    server.answers["/file"] = Answer(CONTENT)
-    store.ensure(card)
-    assert [path.name for path in store.folder.iterdir()] == ["tiny"] and sorted(tmp_path.iterdir()) == before
-
-
-HOLDER = f"""
-import os, sys, time
-sys.path.insert(0, {str(LIBRARY)!r})
-from pathlib import Path
-from LightSegLib.core.progress import Reporter
-from LightSegLib.weights import lock
-lock.POLL = 0.0005
-folder = Path(sys.argv[1])
-for _ in range(100):
-    with lock.locked(folder / "tiny.lock", Reporter(), "Tiny"):
-        os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))  # fails where another one is inside
-        time.sleep(0.001)
-        os.unlink(folder / "inside")
-"""
-
-
-def test_processes_that_remove_the_lock_file_keep_one_another_out(tmp_path: Path) -> None:
-    """Each finds the file of another, waits for it, and finds it removed; at the end it is gone."""
-    running = [subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)]) for _ in range(3)]
-    assert [process.wait() for process in running] == [0, 0, 0]
-    assert list(tmp_path.iterdir()) == []
 
 
 def refuse_locks_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...catalog.card import Card
 from ...catalog.lookup import all_cards
-from ...catalog.needed import Cards, own_size
+from ...catalog.needed import Cards
 from ...weights.store import State, WeightStore
 from ...weights.verified import is_unverified
 
@@ -17,8 +17,7 @@ class Listed:
 
     Attributes:
         state: where its weights are; of a model with parts, the state of the one that needs the most.
-        size: bytes that a download would bring (`WeightStore.download_size`), else those of its weights, of all its
-            parts together; None where that is not known.
+        size: bytes, see `WeightStore.listed_size`; None where that is not known.
         unverified: whether it is to be marked as such.
     """
 
@@ -36,6 +35,4 @@ def listedModels() -> dict[str, Listed]:
 
 def _listed(card: Card, store: WeightStore, cards: Cards) -> Listed:
     """Return a model with its state and size."""
-    state = store.state(card, cards)
-    size = store.download_size(card, cards) if state == "available" else own_size(card, cards)
-    return Listed(card, state, size, is_unverified(card))
+    return Listed(card, store.state(card, cards), store.listed_size(card, cards), is_unverified(card))
