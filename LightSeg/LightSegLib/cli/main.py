@@ -214,7 +214,7 @@ def _train(arguments: argparse.Namespace) -> None:
     notices: set[str] = set()
 
     def on_epoch(report: EpochReport) -> None:
-        if report.validation_dice is not None:
+        if report.validation_dice is not None or report.epoch == report.epochs:
             notice = _draw_curves(out)
             if notice and notice not in notices:
                 notices.add(notice)
@@ -244,7 +244,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if card is None:
         say(f"{out} contains a training run without a validation yet; continue it with --resume")
         return
-    say(nested(card.performance))
+    say(nested(card.performance) if card.performance else "No case was set aside, so no quality was measured.")
     say(f"{arguments.out} contains the model; use it with --model {shlex.quote(arguments.out)}")
 
 

@@ -37,7 +37,7 @@ class Augmentation:
     flip_axes: tuple[int, ...] = ()
 
     def times(self, strength: float) -> Augmentation:
-        """Return these changes at another strength: 0 leaves patches as they are, 0.5 halves every change.
+        """Return these changes at another strength: 0.5 halves them; with 0 nothing is turned, scaled or brightened.
 
         Factors are raised to the power of `strength`, what is added or turned is multiplied by it. Flips and
         probabilities stay.

@@ -128,12 +128,8 @@ def _cases(images: Path, labels: Path, numbered: bool) -> tuple[Case, ...]:
                 "Add the label maps or move the images elsewhere."
             ).format(images=images.name, count=len(unused), labels=labels.name, first=unused[0])
         )
-    if len(cases) < 2:
-        raise InputError(
-            _(
-                "{folder} has too few cases ({count}): training and validation need at least two. Add labeled cases."
-            ).format(folder=labels, count=len(cases))
-        )
+    if not cases:
+        raise InputError(_("{folder} has no label map. Add labeled cases.").format(folder=labels))
     return tuple(cases)
 
 

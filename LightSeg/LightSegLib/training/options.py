@@ -17,7 +17,7 @@ MOST = {
     "weight_decay": 1000,
     "class_weight_exponent": 10,  # and -10
     "foreground_fraction": 1,
-    "augmentation": 10,
+    "augmentation": 2,
     "ema_decay": 1,
     "validation_fraction": 1,
 }
@@ -34,13 +34,13 @@ class TrainingOptions:
         card: id, file or folder of a model whose card is the starting point, empty for one made from the data.
         patch_size: voxels [k, j, i].
         flip_axes: array axes flipped at random; 2 swaps left and right in RAS.
-        augmentation: strength of the other random changes, see `Augmentation.times`. A small network that no longer
-            improves may with less of them.
+        augmentation: strength of the other random changes, see `Augmentation.times`. A small network that has stopped
+            improving can improve again when it is lowered.
         validation_fraction: share of the cases set aside, at least one; 0 trains on all of them and keeps the last
             weights, whose quality is then not measured.
         validate_every: epochs.
         ema_decay: exponential moving average of the weights, 0 for none.
-        initial_weights: weights file to start from, of this network or of one with fewer channels, "" for none.
+        initial_weights: weights file to start from, of the same network and as many labels, "" for none.
         class_weight_exponent: 1 is the paper's inverse frequency, 0 weighs all classes alike.
     """
 

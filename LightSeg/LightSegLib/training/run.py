@@ -11,6 +11,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,9 +26,8 @@ from ..core.errors import InputError, OutputError
 from ..core.i18n import tr as _
 from ..models.matching import load_state
 from ..weights.checkpoint import read_checkpoint
-from ..weights.files import save_torch
+from ..weights.files import save_torch, sha256
 from ..weights.safe_load import first_line
-from .widening import widened
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "training.csv"
@@ -105,6 +105,7 @@ class Run(ABC):
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.best = copy.deepcopy(self.average.state_dict())
         self.best_dice, self.best_epoch = -1.0, 0
+        self.initial_sha256 = ""  # of the weights file that the run started from
         self.scores: dict[str, dict[str, float]] = {}  # of the last validation, in more detail where there is any
         self.best_scores: dict[str, dict[str, float]] = {}
         self.optimizer = torch.optim.AdamW(
@@ -120,7 +121,12 @@ class Run(ABC):
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
-        """Return Dice of the averaged weights by what the log names it; nothing where no case was set aside."""
+        """Return Dice of the averaged weights by what the log names it."""
+
+    @property
+    def validates(self) -> bool:
+        """Whether anything was set aside to validate with; without, the last weights are the best."""
+        return True
 
     @abstractmethod
     def validated(self) -> list[str]:
@@ -151,8 +157,8 @@ class Run(ABC):
         }
         score = None
         if self.epoch % options.validate_every == 0 or self.epoch == options.epochs:
-            scores = self.validate()
-            if scores:
+            if self.validates:
+                scores = self.validate()
                 score = float(np.mean(list(scores.values())))
                 row["validation_dice"] = f"{score:.5f}"
                 row |= {f"validation_dice_{name}": f"{value:.5f}" for name, value in scores.items()}
@@ -185,8 +191,9 @@ class Run(ABC):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
-        # early on, a short memory: the first weights are worth nothing
-        decay = min(self.run_options.ema_decay, self.step / (self.step + 10))
+        decay = self.run_options.ema_decay
+        if not self.initial_sha256:  # early on, a short memory: random weights are worth nothing
+            decay = min(decay, self.step / (self.step + 10))
         with torch.no_grad():
             for average, current in zip(
                 self.average.state_dict().values(), self.network.state_dict().values(), strict=True
@@ -224,11 +231,16 @@ class Run(ABC):
         else:
             self._make_room()
 
+    def initial_state(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors of a weights file as the network takes them; all of them must fit as they are."""
+        return state
+
     def _load(self, path: Path) -> None:
         """Start from a weights file. Raises ModelError for one that does not fit."""
-        state = widened(read_checkpoint(path).state, self.network)
+        state = self.initial_state(read_checkpoint(path).state)
         for network in (self.network, self.average):
             load_state(network, state, path.name)
+        self.initial_sha256 = sha256(path)
 
     def _resume(self, checkpoint: Path) -> None:
         """Take over the state in a file. Raises InputError for a file that is damaged, or of another run."""
@@ -277,6 +289,7 @@ class Run(ABC):
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "initial_sha256": self.initial_sha256,
             "best_dice": self.best_dice,
             "best_scores": self.best_scores,
             "best_epoch": self.best_epoch,
@@ -308,6 +321,7 @@ class Run(ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.best, self.best_scores = state["best"], state.get("best_scores", {})
+        self.initial_sha256 = state.get("initial_sha256", "")
         self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
         self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
 

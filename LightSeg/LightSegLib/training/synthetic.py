@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from .synthesis.options import SynthesisOptions
 from .synthesis.preview import draw_preview
 from .synthetic_card import TEMPLATE, WEIGHTS, write_model
 from .synthetic_options import SyntheticTrainingOptions, synthetic_command
+from .widening import widened
 
 RESOLUTIONS = {"1 mm": 0.0, "5 mm slices": 5.0}
 TYPICAL_POSE = 0.5  # of a registration that went well
@@ -121,6 +122,10 @@ class SyntheticRun(Run):
         self.open_folder()
         if self.step == 0:
             self._count_prior()
+
+    def initial_state(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors of this network, or of one with fewer channels and blocks, which is widened."""
+        return widened(state, self.network)
 
     def _count_prior(self) -> None:
         """The prior of these label maps, whatever was in the weights."""

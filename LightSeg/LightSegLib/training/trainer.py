@@ -130,6 +130,11 @@ class _Run(Run):
             logits = self.network(images)
         return self.update(self.loss(logits, labels), epoch)
 
+    @property
+    def validates(self) -> bool:
+        """Whether cases were set aside."""
+        return bool(self.validation)
+
     def validate(self) -> dict[str, float]:
         """Return the mean Dice of the averaged weights by label, through the pipeline that users run."""
         segmenter = Segmenter(self.card, InferenceOptions(str(self.device)))
@@ -186,6 +191,8 @@ class _Run(Run):
             "device": self.device.type,
             "torch": torch.__version__,
         }
+        if self.initial_sha256:
+            training["initial_weights_sha256"] = self.initial_sha256
         card = dataclasses.replace(
             card, training=training, performance=measure_performance(card, cases, str(self.device)) if cases else {}
         )
@@ -197,6 +204,13 @@ def _split(cases: tuple[Case, ...], options: TrainingOptions) -> tuple[list[Case
     """Training and validation cases, drawn by the seed; all are for training where none is to be set aside."""
     if not options.validation_fraction:
         return list(cases), []
+    if len(cases) < 2:
+        raise InputError(
+            _(
+                "The training set has a single case: training and validation need at least two. "
+                "Add labeled cases, or set none aside with --validation-fraction 0."
+            )
+        )
     count = min(max(1, round(len(cases) * options.validation_fraction)), len(cases) - 1)
     held_out = set(np.random.default_rng(options.seed).permutation(len(cases))[:count].tolist())
     return (

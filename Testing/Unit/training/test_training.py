@@ -16,7 +16,7 @@ import torch
 from LightSegLib.catalog.card_file import read_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card
 from LightSegLib.cli.main import main
-from LightSegLib.core.errors import Canceled, InputError, OutputError
+from LightSegLib.core.errors import Canceled, InputError, ModelError, OutputError
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Volume
@@ -30,6 +30,7 @@ from LightSegLib.training.options import TrainingOptions, training_command
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
 from LightSegLib.training.trainer import train
 from LightSegLib.weights.checkpoint import read_checkpoint
+from LightSegLib.weights.files import save_weights
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -155,10 +156,38 @@ def test_a_last_training_on_all_cases_goes_on_from_weights_and_measures_no_quali
     before, after = (read_checkpoint(tmp_path / name / "weights.pt").state for name in ("first", "last"))
     assert all(torch.allclose(before[key].float(), after[key].float(), atol=1e-3) for key in before)
     assert (last.training["training_cases"], last.training["validation_cases"]) == (6, [])
+    assert last.training["initial_weights_sha256"] == first.weights.sha256
     assert last.performance == {} and read_card(tmp_path / "last" / CARD_NAME).performance == {}
     assert last.training["command"].endswith(
         "--validation-fraction 0.0 --validate-every 2 --initial-weights weights.pt --seed 3"
     )
+
+
+def test_initial_weights_that_do_not_fit_are_refused_before_anything_is_written(
+    raw_dataset: Path, tmp_path: Path
+) -> None:
+    card = train(raw_dataset, tmp_path / "first", QUICK)
+    state = dict(read_checkpoint(tmp_path / "first" / card.weights.file).state)
+    incomplete, other = tmp_path / "incomplete.pt", tmp_path / "other labels.pt"
+    save_weights({key: tensor for key, tensor in state.items() if key != "head.bias"}, incomplete)
+    save_weights(state | {"head.weight": state["head.weight"][:2], "head.bias": state["head.bias"][:2]}, other)
+    for weights in (incomplete, other):
+        with pytest.raises(ModelError, match=weights.name):
+            train(raw_dataset, tmp_path / "second", dataclasses.replace(QUICK, initial_weights=str(weights)))
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_single_case_is_trained_on_only_where_none_is_set_aside(
+    raw_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in [*raw_dataset.glob("*Tr/case_[1-5]*")]:
+        path.unlink()
+    flags = ["--epochs", "1", "--patch-size", "16,16,16", "--device", "cpu"]
+    line = ["train", str(raw_dataset), "--out", str(tmp_path / "model"), *flags]
+    assert main(line) == 2 and "at least two" in capsys.readouterr().err
+    assert main([*line, "--validation-fraction", "0"]) == 0
+    assert "no quality was measured" in capsys.readouterr().out
+    assert (tmp_path / "model" / "curves.png").is_file()
 
 
 def test_the_recorded_command_repeats_every_option_that_was_set() -> None:
@@ -520,4 +549,9 @@ def test_a_model_is_replaced_when_asked_for_and_what_else_is_there_stays(raw_dat
 
 def test_a_run_of_an_earlier_version_is_gone_on_with() -> None:
     """What must not differ is reported in the same words as before there was --replace."""
-    assert str(TrainingOptions(replace=True, initial_weights="weights.pt", augmentation=0.5)) == str(TrainingOptions())
+    earlier = (
+        "TrainingOptions(card='', epochs=300, batch_size=4, patch_size=None, learning_rate=0.002, weight_decay=0.01, "
+        "warmup_epochs=5, class_weight_exponent=1.0, foreground_fraction=0.5, flip_axes=(0, 1, 2), ema_decay=0.999, "
+        "validation_fraction=0.15, validate_every=5, seed=0, device='auto', resume=False)"
+    )
+    assert str(TrainingOptions(replace=True)) == earlier
