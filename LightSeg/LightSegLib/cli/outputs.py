@@ -107,13 +107,14 @@ def write_more(
         written.append(arguments.preview)
     if arguments.split:
         ending = split_ending(arguments)
-        paths = _with_progress(
+        paths, removed = _with_progress(
             arguments.quiet,
             lambda reporter: write_structure_files(
                 segmentation, arguments.split, ending, arguments.overwrite, reporter
             ),
         )
-        written.append(f"{len(paths)} files in {arguments.split}")
+        gone = f" ({removed} of an earlier run removed)" if removed else ""
+        written.append(f"{len(paths)} files in {arguments.split}{gone}")
     return written
 
 
@@ -131,7 +132,7 @@ def volume_rows(segmentation: Segmentation) -> list[tuple[str, ...]]:
     return rows if expected else [row[:2] for row in rows]
 
 
-def _with_progress(quiet: bool, work: Callable[[Reporter], list[Path]]) -> list[Path]:
+def _with_progress(quiet: bool, work: Callable[[Reporter], tuple[list[Path], int]]) -> tuple[list[Path], int]:
     """Do some work with a line of progress."""
     progress = ProgressLine(quiet)
     try:

@@ -1,6 +1,7 @@
 """A segmentation as one file for each structure, named as the authors of its model call it.
 
-A hidden file beside them lists what a run has written, so that the masks of two runs are never mixed.
+A hidden file beside them lists what a run has written, so that a later run replaces all of it, and not a mask that
+was changed since.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +23,10 @@ from ..core.errors import OutputError
 from ..core.file_names import unique_file_name
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
-from ..core.leftovers import temporary_folder
+from ..core.leftovers import REPLACED, new_folder, temporary_folder
 from ..core.progress import Reporter
 from .volume import Segmentation
-from .writers import ENDINGS, write_segmentation
+from .writers import DICOM_ENDING, ENDINGS, write_segmentation
 
 RECORD = ".lightseg-masks.json"  # names of the files in its folder that a run has written, and their SHA-256
 
@@ -43,51 +46,59 @@ def structure_paths(labels: Sequence[Label], folder: str | Path, ending: str) ->
     }
 
 
+def replaced_files(labels: Sequence[Label], folder: str | Path, ending: str) -> list[Path]:
+    """Return the files that `write_structure_files` writes, and those of an earlier run that it removes.
+
+    Args:
+        labels: of the segmentation.
+        folder: of the files.
+        ending: of their names, with its dot.
+    """
+    folder = Path(folder)
+    masks = structure_paths(labels, folder, ending).values()
+    return [*dict.fromkeys([*masks, *(folder / name for name in _recorded(folder))]), folder / RECORD]
+
+
 def check_structure_files(labels: Sequence[Label], folder: str | Path, ending: str, overwrite: bool) -> None:
     """Check, before a long computation, that the files of all structures may be written.
 
     Raises:
         OutputError: for a folder that cannot be written; for the masks of an earlier run, or a file of the same name,
-            unless they may be replaced; for a mask that was changed since and would neither be replaced nor fit.
+            unless they may be replaced; for a mask of an earlier run that was changed since, or cannot be read.
     """
     folder = Path(folder)
-    if not os.path.lexists(folder):
-        check_folder(folder.parent)
-        return
-    check_folder(folder)
-    paths = structure_paths(labels, folder, ending).values()
-    recorded = _recorded(folder)
-    if recorded and not overwrite:
+    try:
+        try:
+            folder.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            check_folder(folder.parent)
+            return
+        check_folder(folder)
+        _check_earlier_run(folder, overwrite)
+        for path in structure_paths(labels, folder, ending).values():
+            if path.is_dir() or (os.path.lexists(path) and not overwrite):
+                raise OutputError(
+                    _(
+                        "{file} already exists. Choose another folder for --split, or replace its files with "
+                        "--overwrite."
+                    ).format(file=path)
+                )
+    except (OSError, ValueError) as error:  # also a name that is too long, or has characters that no name has
+        reason = error.strerror if isinstance(error, OSError) else error
         raise OutputError(
             _(
-                "{folder} has the masks of an earlier run ({count} files, such as {file}). Choose another folder for "
-                "--split, or replace them with --overwrite."
-            ).format(folder=folder, count=len(recorded), file=min(recorded))
-        )
-    for name in _outdated(recorded, paths):
-        if _digest(folder / name) != recorded[name]:
-            raise OutputError(
-                _(
-                    "{file} was changed since an earlier run wrote it, so it is not removed with the other masks of "
-                    "that run. Move it, or choose another folder for --split."
-                ).format(file=folder / name)
-            )
-    for path in paths:
-        if path.is_dir() or (os.path.lexists(path) and not overwrite):
-            raise OutputError(
-                _(
-                    "{file} already exists. Choose another folder for --split, or replace its files with --overwrite."
-                ).format(file=path)
-            )
+                "{file} cannot be used ({reason}). Check its name and permissions, or choose another folder for "
+                "--split."
+            ).format(file=getattr(error, "filename", None) or folder, reason=reason)
+        ) from error
 
 
 def write_structure_files(
     segmentation: Segmentation, folder: str | Path, ending: str, overwrite: bool, reporter: Reporter | None = None
-) -> list[Path]:
+) -> tuple[list[Path], int]:
     """Write one file for each label of a segmentation, 1 where it is; also where it was not found.
 
-    They are written beside the folder and moved there when all are whole; then what an earlier run has written there
-    under other names goes.
+    They take the place of all masks of an earlier run when all are whole. On a failure everything is as it was.
 
     Args:
         segmentation: labels.
@@ -96,17 +107,21 @@ def write_structure_files(
         overwrite: replace files of these names, and the masks of an earlier run.
         reporter: takes each file as a step.
 
+    Returns:
+        The files, and the number of those of an earlier run that were removed without a new one of their name.
+
     Raises:
-        OutputError: with no file left behind, as `check_structure_files` and `write_segmentation`.
+        OutputError: as `check_structure_files` and `write_segmentation`, and for a file that cannot be replaced.
         Canceled: through the reporter.
     """
     folder, reporter = Path(folder), reporter or Reporter()
     check_structure_files(segmentation.labels, folder, ending, overwrite)
-    paths = structure_paths(segmentation.labels, folder, ending)
+    paths = list(structure_paths(segmentation.labels, folder, ending).values())
     try:
-        with temporary_folder(parent=folder.parent) as aside:
-            for label in segmentation.labels:
-                reporter.step(_("Writing {file}").format(file=paths[label.value].name))
+        # Within the folder, since what is beside it may be another disk, or not be writable.
+        with _made(folder), temporary_folder(parent=folder) as aside:
+            for label, path in zip(segmentation.labels, paths, strict=True):
+                reporter.step(_("Writing {file}").format(file=path.name))
                 alone = replace(
                     segmentation,
                     voxels=(segmentation.voxels == label.value).astype(np.uint8),
@@ -114,40 +129,132 @@ def write_structure_files(
                     confidence=None,
                     totals=(),
                 )
-                write_segmentation(alone, aside / paths[label.value].name)
+                write_segmentation(alone, aside / path.name)
+            _record(aside, {path.name: _digest(aside / path.name) for path in paths})
             check_structure_files(segmentation.labels, folder, ending, overwrite)  # the computation took its time
-            folder.mkdir(exist_ok=True)
-            recorded = _recorded(folder)
-            outdated = _outdated(recorded, paths.values())
-            written = {path.name: _digest(aside / path.name) for path in paths.values()}
-            _record(folder, {name: recorded[name] for name in outdated} | written)  # in case of a crash from here on
-            for path in paths.values():
-                (aside / path.name).replace(path)
-            for name in outdated:
-                (folder / name).unlink()
-            _record(folder, written)
+            earlier = _recorded(folder)
+            _exchange(aside, [folder / RECORD, *paths], replaced_files(segmentation.labels, folder, ending))
     except OSError as error:
-        raise output_error(folder, error) from error
-    return list(paths.values())
+        raise output_error(folder / RECORD, error) from error
+    return paths, sum(not os.path.lexists(folder / name) for name in earlier)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder where it is not there, and on a failure remove it again.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    new = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _exchange(aside: Path, new: Sequence[Path], old: Sequence[Path]) -> None:
+    """Move new files from another folder to their places, after the old ones were moved away; all of them, or none.
+
+    The old record is the last to go and the new one the first to come. Wherever the program is killed, the masks in
+    the folder are therefore some of those in its record. That all old ones go first spares any comparison of names:
+    the disk knows which names are the same.
+
+    Args:
+        aside: folder of the new files.
+        new: their places in one folder, the record first.
+        old: files there that go, where they exist, the record last.
+
+    Raises:
+        OutputError: for a file that cannot be moved, such as one that is open in another program on Windows.
+        OSError: if no folder can be made for the old files.
+    """
+    kept = new_folder(REPLACED, new[0].parent)
+    moved: list[tuple[Path, Path]] = []
+    moves = [*((path, kept / path.name) for path in old), *((aside / path.name, path) for path in new)]
+    try:
+        for source, target in moves:
+            if os.path.lexists(source):
+                moved.append((source, target))
+                source.replace(target)
+    except BaseException as error:
+        for source, target in reversed(moved):
+            with suppress(OSError):
+                target.replace(source)
+        with suppress(OSError):
+            kept.rmdir()
+        if isinstance(error, OSError):
+            raise _not_replaced(moved[-1], kept, error) from error
+        raise
+    shutil.rmtree(kept, ignore_errors=True)
+
+
+def _not_replaced(move: tuple[Path, Path], kept: Path, error: OSError) -> OutputError:
+    """Return the error for a file that could not be moved, which names the old files that could not be put back."""
+    source, target = move
+    file, reason = source if target.parent == kept else target, error.strerror or error
+    if kept.exists():
+        return OutputError(
+            _(
+                "{file} could not be replaced ({reason}), nor could all files be put back. "
+                "Close them in other programs, and move what is in {folder} back."
+            ).format(file=file, reason=reason, folder=kept)
+        )
+    return OutputError(
+        _(
+            "{file} could not be replaced ({reason}); all files are as they were. "
+            "Close it in other programs and run again, or choose another folder for --split."
+        ).format(file=file, reason=reason)
+    )
+
+
+def _check_earlier_run(folder: Path, overwrite: bool) -> None:
+    """Check that the masks of an earlier run may be replaced.
+
+    Raises:
+        OutputError: if not, or for one that was changed since.
+        OSError: for one that cannot be read.
+    """
+    recorded = _recorded(folder)
+    if recorded and not overwrite:
+        raise OutputError(
+            _(
+                "{folder} has the masks of an earlier run ({count} files, such as {file}). Choose another folder for "
+                "--split, or replace them with --overwrite."
+            ).format(folder=folder, count=len(recorded), file=min(recorded))
+        )
+    for name, digest in recorded.items():
+        if _digest(folder / name) != digest:
+            raise OutputError(
+                _(
+                    "{file} was changed since an earlier run wrote it, so the masks of that run are not replaced. "
+                    "Move it, or choose another folder for --split."
+                ).format(file=folder / name)
+            )
 
 
 def _recorded(folder: Path) -> dict[str, str]:
-    """Return the masks of an earlier run that are still in a folder, and their SHA-256, by name."""
+    """Return the masks of an earlier run that are still in a folder, and their SHA-256, by name.
+
+    Raises:
+        OSError: for a record that cannot be read.
+    """
     try:
         files = read_json(folder / RECORD)["files"].items()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):  # not there, or not written here
         return {}
     return {
         name: str(digest)
         for name, digest in files
-        if Path(name).name == name and name.lower().endswith(ENDINGS) and (folder / name).is_file()
+        if Path(name).name == name
+        and name.lower().endswith(ENDINGS)
+        and not name.lower().endswith(DICOM_ENDING)  # never written here: a record that names one is a stranger's
+        and os.path.isfile(folder / name)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
     }
-
-
-def _outdated(recorded: Iterable[str], paths: Iterable[Path]) -> list[str]:
-    """Return the names of an earlier run's masks in whose place no new one comes, on any file system."""
-    taken = {path.name.casefold() for path in paths}
-    return [name for name in recorded if name.casefold() not in taken]
 
 
 def _record(folder: Path, files: Mapping[str, str]) -> None:
