@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ SPLIT_ENDING = ".nii.gz"  # of the files of single structures, where --out does 
 
 
 def check_outputs(arguments: argparse.Namespace, labels: Sequence[Label]) -> None:
-    """Check, before a long computation, that all that is asked for can be written, and is no input.
+    """Check, before a long computation, that all that is asked for can be written, and replaces no input.
 
     Args:
         arguments: of the command.
@@ -31,21 +32,32 @@ def check_outputs(arguments: argparse.Namespace, labels: Sequence[Label]) -> Non
 
     Raises:
         InputError: where no output is named, or one is an input.
-        OutputError: for what could not be written later, or is there already.
+        OutputError: for what could not be written later, is there already, or would replace another output.
     """
     from ..imaging import statistics, writers
-    from ..imaging.structure_files import check_structure_files
+    from ..imaging.structure_files import check_structure_files, replaced_files
 
     if not any(getattr(arguments, flag) for flag in FLAGS):
         raise InputError(_("No output was named. Add --out FILE, or --statistics, --preview or --split."))
+    inputs = [Path(path) for path in (*arguments.inputs, arguments.roi) if isinstance(path, (str, Path))]
     endings = {"out": writers.ENDINGS, "statistics": statistics.ENDINGS, "preview": (".png",)}
     for flag, allowed in endings.items():
         if path := getattr(arguments, flag):
             writers.check_output(path, allowed)
-            _check_no_input(Path(path), arguments.inputs)
+            _check_no_input(Path(path), inputs)
             check_free(Path(path), arguments.overwrite, f"--{flag}")
     if arguments.split:
-        check_structure_files(labels, arguments.split, split_ending(arguments), arguments.overwrite)
+        ending = split_ending(arguments)
+        check_structure_files(labels, arguments.split, ending, arguments.overwrite)
+        for file in replaced_files(labels, arguments.split, ending):
+            _check_no_input(file, inputs)
+            for flag in endings:
+                if (path := getattr(arguments, flag)) and _place(path) == _place(file):
+                    raise OutputError(
+                        _("--split would replace or remove {file} of {flag}. Choose another name or folder.").format(
+                            file=path, flag=f"--{flag}"
+                        )
+                    )
 
 
 def check_all_frames(arguments: argparse.Namespace) -> None:
@@ -141,15 +153,20 @@ def _with_progress(quiet: bool, work: Callable[[Reporter], tuple[list[Path], int
         progress.clear()
 
 
-def _check_no_input(out: Path, inputs: Sequence[str]) -> None:
+def _place(path: str | Path) -> str:
+    """Return a text that is equal for files that some disk takes for the same, whether they are there or not."""
+    return unicodedata.normalize("NFC", str(Path(path).parent.resolve() / Path(path).name)).casefold()
+
+
+def _check_no_input(out: Path, inputs: Sequence[Path]) -> None:
     """Check that an output is none of the inputs.
 
     Raises:
         InputError: if it is.
     """
-    if any(Path(path).exists() and out.exists() and Path(path).samefile(out) for path in inputs):
+    if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise InputError(
-            _("{file} is one of the inputs and would be overwritten. Choose another name for the output.").format(
-                file=out
-            )
+            _(
+                "{file} is one of the inputs and would be overwritten. Choose another name or folder for the output."
+            ).format(file=out)
         )

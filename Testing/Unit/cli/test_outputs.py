@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from LightSegLib.cli.main import main
 from LightSegLib.cli.outputs import input_names
+from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.rendering import result
 from PIL import Image
 
@@ -80,3 +81,58 @@ def test_what_cannot_be_written_is_said_before_the_computation(
     assert main([*words, *asked]) == 2
     assert message in capsys.readouterr().err
     assert Path("there.png").read_text() == Path("masks", "Front.nii.gz").read_text() == "mine"
+
+
+def test_masks_of_an_earlier_run_that_go_are_counted(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = [*words[:-1], "--split", str(tmp_path / "masks")]
+    assert main(loud) == 0
+    assert "removed" not in capsys.readouterr().out
+    assert main([*loud, "--structures", "Front", "--overwrite"]) == 0
+    assert f"1 files in {tmp_path / 'masks'} (1 of an earlier run removed) written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--out", "masks/Front.nii.gz"], "--split would replace or remove masks/Front.nii.gz of --out"),
+        (["--out", "masks/../masks/front.nii.gz"], "--split would replace or remove"),
+        (["--out", "masks/R\u00fcck.nii.gz", "--structures", "Front"], "--split would replace or remove"),
+        (["--statistics", "masks/.lightseg-masks.json"], "of --statistics. Choose another name or folder"),
+        (["--roi", "masks/Front.nii.gz"], "Front.nii.gz is one of the inputs and would be overwritten"),
+        (["--roi", "masks/R\u00fcck.nii.gz", "--structures", "Front"], "is one of the inputs"),
+    ],
+)
+def test_a_mask_of_an_earlier_run_that_is_also_input_or_output_is_refused_before_the_computation(
+    words: list[str], asked: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--split", "masks"]) == 0
+    before = {path.name: path.read_bytes() for path in Path("masks").iterdir()}
+    monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("the files must be checked first"))
+    assert main([*words, "--split", "masks", "--overwrite", *asked]) == 2
+    assert message in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in Path("masks").iterdir()} == before
+
+
+def test_an_output_that_is_named_like_a_mask_is_refused_before_the_computation(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where neither of both is there yet."""
+    (tmp_path / "masks").mkdir()
+    monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("the files must be checked first"))
+    out = tmp_path / "masks" / "Front.nii.gz"
+    assert main([*words, "--split", str(tmp_path / "masks"), "--out", str(out)]) == 2
+    assert f"--split would replace or remove {out} of --out" in capsys.readouterr().err
+
+
+def test_a_mask_of_an_earlier_run_may_not_be_segmented_into_its_own_folder(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = tmp_path / "masks"
+    assert main([*words, "--split", str(masks)]) == 0
+    words[1] = str(masks / "Front.nii.gz")
+    assert main([*words, "--split", str(masks), "--overwrite"]) == 2
+    assert "Front.nii.gz is one of the inputs" in capsys.readouterr().err
