@@ -19,7 +19,7 @@ from .palette import BACKGROUND, BRIGHT, PANEL, TEXT
 from .png import save_png
 from .slices import CORONAL, PLANES, SAGITTAL, draw_slices
 from .surface import opengl_works, render_surface
-from .text import Style, text_width, wrap, write
+from .text import Style, shortened, text_width, wrap, write
 
 NO_OPENGL = "The 3D surface is left out: this machine has no VTK with a working OpenGL library."
 NOTHING = "The 3D surface is left out: no voxel is labeled."
@@ -64,7 +64,9 @@ def draw_result(
     whole = Image.new("RGB", (WIDTH, TITLE_HEIGHT + len(results) * ROW_HEIGHT + GAP), BACKGROUND)
     title = title or volume.name
     fitting = [size for size in TITLE_SIZES if text_width(title, size, bold=True) <= WIDTH - 2 * MARGIN]
-    write(whole, title, (MARGIN, TITLE_HEIGHT // 2), Style(max(fitting, default=min(TITLE_SIZES)), BRIGHT, bold=True))
+    size = max(fitting, default=min(TITLE_SIZES))
+    title = shortened(title, WIDTH - 2 * MARGIN, size, bold=True)
+    write(whole, title, (MARGIN, TITLE_HEIGHT // 2), Style(size, BRIGHT, bold=True))
 
     detail = frame(volume, list_layers(results[-1:]), width, height)
     notices = []

@@ -54,6 +54,16 @@ def text_width(text: str, size: int, bold: bool = False) -> float:
     return right - left
 
 
+def shortened(text: str, width: float, size: int, bold: bool = False) -> str:
+    """Return `text`, or as much of its beginning as fits into `width` pixels with three dots."""
+    if text_width(text, size, bold) <= width:
+        return text
+    length = len(text)
+    while length and text_width(f"{text[:length]}...", size, bold) > width:
+        length -= 1
+    return f"{text[:length].rstrip()}..."
+
+
 def wrap(text: str, width: float, size: int) -> list[str]:
     """`text` broken into lines of at most `width` pixels; only a longer word is broken itself."""
     lines: list[str] = []

@@ -113,3 +113,11 @@ def test_the_page_of_a_result_takes_any_name(machine: str, tmp_path: Path, monke
     with Image.open(tmp_path / "result.png") as picture:
         title = np.asarray(picture.convert("L"))[:80]
     assert title[:, 24:1776].max() > 200 and title[:, 1790:].max() < 60  # it ends before the picture does
+
+
+def test_a_title_that_is_too_long_ends_in_dots_within_its_width() -> None:
+    name = "Patient Müller, MR head before the operation, T1 after contrast.nii.gz"
+    short = text.shortened(name, 300, 20, bold=True)
+    assert short.endswith("...") and name.startswith(short.removesuffix("..."))
+    assert 250 < text.text_width(short, 20, bold=True) <= 300
+    assert text.shortened("T1.nii.gz", 300, 20) == "T1.nii.gz"
