@@ -126,7 +126,7 @@ def write_more(
             ),
         )
         gone = f" ({removed} of an earlier run removed)" if removed else ""
-        written.append(f"{len(paths)} files in {arguments.split}{gone}")
+        written.append(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} in {arguments.split}{gone}")
     return written
 
 

@@ -19,7 +19,7 @@ MOST = {
     "foreground_fraction": 1,
     "augmentation": 2,
     "ema_decay": 1,
-    "validation_fraction": 1,
+    "validation_fraction": 0.9,
 }
 
 

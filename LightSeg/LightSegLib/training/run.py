@@ -236,7 +236,16 @@ class Run(ABC):
         return state
 
     def _load(self, path: Path) -> None:
-        """Start from a weights file. Raises ModelError for one that does not fit."""
+        """Start from a weights file.
+
+        Raises:
+            InputError: if it is not there.
+            ModelError: for one that does not fit.
+        """
+        if not path.is_file():
+            raise InputError(
+                _("There is no weights file {file} to start from. Check the path of --initial-weights.").format(file=path)
+            )
         state = self.initial_state(read_checkpoint(path).state)
         for network in (self.network, self.average):
             load_state(network, state, path.name)
