@@ -244,7 +244,9 @@ class Run(ABC):
         """
         if not path.is_file():
             raise InputError(
-                _("There is no weights file {file} to start from. Check the path of --initial-weights.").format(file=path)
+                _("There is no weights file {file} to start from. Check the path of --initial-weights.").format(
+                    file=path
+                )
             )
         state = self.initial_state(read_checkpoint(path).state)
         for network in (self.network, self.average):
