@@ -40,7 +40,7 @@ SLOW = 1000  # in the first voxel: the worker computes until the test lets it go
 def blobs(seed: int, first_voxel: int | None = None, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
     """Voxels [k, j, i] in which the bundled model finds something."""
     random = np.random.default_rng(seed)
-    voxels = (np.cumsum(random.normal(size=shape), axis=0) * 50).astype(np.int16)
+    voxels = (np.cumsum(random.normal(size=shape), axis=1) * 50).astype(np.int16)
     if first_voxel is not None:
         voxels[0, 0, 0] = first_voxel
     return voxels

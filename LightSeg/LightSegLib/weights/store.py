@@ -528,7 +528,7 @@ def _of_all(cards: Iterable[Card], look: Callable[[Card], Found]) -> list[Found]
         except (DownloadError, ModelError) as error:
             errors.append(error)
     if len(errors) > 1:
-        message = _("The weights of {count} models cannot be used. Mend each of them:\n{models}")
+        message = _("The weights of {count} models cannot be used. Get or correct each of them:\n{models}")
         kind = DownloadError if any(isinstance(error, DownloadError) for error in errors) else ModelError
         raise kind(message.format(count=len(errors), models=joined("\n", errors)))
     if errors:

@@ -90,7 +90,7 @@ def test_masks_of_an_earlier_run_that_go_are_counted(
     assert main(loud) == 0
     assert "removed" not in capsys.readouterr().out
     assert main([*loud, "--structures", "Front", "--overwrite"]) == 0
-    assert f"1 files in {tmp_path / 'masks'} (1 of an earlier run removed) written" in capsys.readouterr().out
+    assert f"1 file in {tmp_path / 'masks'} (1 of an earlier run removed) written" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

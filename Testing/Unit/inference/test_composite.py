@@ -258,7 +258,7 @@ def test_all_weights_that_are_missing_are_named_at_once(
     assert main([*command.format(cases=tmp_path / "cases").split(), "all"]) == 1
     error = capsys.readouterr().err
     missing = ["far", "farther", *(["place"] if finder else [])]
-    assert f"The weights of {len(missing)} models are missing. Get each of them:" in error
+    assert f"The weights of {len(missing)} models cannot be used. Get or correct each of them:" in error
     for name in missing:
         assert f"https://example.org/{name}.pt with a browser" in error and f"weights add {name} FILE" in error, error
 
