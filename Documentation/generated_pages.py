@@ -128,7 +128,7 @@ def card_fields() -> str:
     """Fields of a card, as its schema describes them."""
     schema = json.loads((ROOT / "LightSeg/LightSegLib/catalog/schema.json").read_text(encoding="utf-8"))
     lines = ["# Fields of a model card", "", schema["description"], ""]
-    lines += ["| Field | What it says | Example |", "|---|---|---|"]
+    lines += ["| Field | Meaning | Example |", "|---|---|---|"]
     for name, field, needed in _fields(schema, schema, ""):
         example = "".join(f"`{json.dumps(value)}`" for value in field.get("examples", [])[:1])
         lines.append(

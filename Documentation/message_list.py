@@ -176,7 +176,7 @@ def _name(call: ast.Call) -> str:
 def page() -> str:
     """Return the reference page, in Markdown."""
     lines = ["# Messages", ""]
-    lines += ["What the program says, where it says so, and under which condition of its source. Words in braces are"]
+    lines += ["The messages of the program, each with its function and condition in the source. Words in braces are"]
     lines += [
         "filled in. Messages of the library are translated by Slicer's language packs; commands print English.",
         "",

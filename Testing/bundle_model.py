@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT / "LightSeg"))
 from LightSegLib.catalog.card import Weights  # noqa: E402
 from LightSegLib.catalog.card_file import read_card, write_card  # noqa: E402
 from LightSegLib.catalog.lookup import CARD_NAME, CARDS_FOLDER  # noqa: E402
+from LightSegLib.core.file_hash import sha256  # noqa: E402
 from LightSegLib.core.paths import resources_folder  # noqa: E402
-from LightSegLib.weights.files import sha256  # noqa: E402
 
 
 def bundle(model: str, trained: Path, facts: Path | None) -> None:

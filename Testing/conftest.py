@@ -65,8 +65,9 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def make(channels: int = 1) -> Path:
         import torch
+        from LightSegLib.core.file_hash import sha256
         from LightSegLib.networks import build
-        from LightSegLib.weights.files import save_weights, sha256
+        from LightSegLib.weights.files import save_weights
 
         folder = tmp_path_factory.mktemp("model")
         arguments = {"in_channels": channels, "classes": 3}

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
 from LightSegLib.catalog.card_file import read_card, write_card
+from LightSegLib.core.file_hash import sha256
 from LightSegLib.networks import build
-from LightSegLib.weights.files import save_weights, sha256
+from LightSegLib.weights.files import save_weights
 
 ARGUMENTS = {
     "in_channels": 1,

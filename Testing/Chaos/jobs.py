@@ -20,8 +20,8 @@ import torch
 from http_server import Answer, Server
 from LightSegLib.catalog.lookup import all_cards
 from LightSegLib.cli.main import main
+from LightSegLib.core.file_hash import sha256
 from LightSegLib.weights.checkpoint import read_checkpoint
-from LightSegLib.weights.files import sha256
 from real_inputs import MODEL, Inputs, image, voxels
 
 SHAPE = (20, 40, 40)  # of an image whose result takes a while to be written

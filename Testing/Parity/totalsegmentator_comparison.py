@@ -17,6 +17,7 @@ from comparison import EQUAL_VOXELS, same_grid
 from LightSegLib.catalog.card import Card, Weights
 from LightSegLib.catalog.card_file import read_card, write_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card
+from LightSegLib.core.file_hash import sha256
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.writers import write_segmentation
 from LightSegLib.inference.options import InferenceOptions
@@ -24,7 +25,6 @@ from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.nnunet.plans import complete
 from LightSegLib.nnunet.results import read_results
 from LightSegLib.weights.checkpoint import write_slim
-from LightSegLib.weights.files import sha256
 from peer import Peer
 from random_models import Described, write_random_model
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from ..core.atomic_io import atomic_write, output_error, write_table
 from ..core.errors import InputError
+from ..core.file_hash import sha256
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.leftovers import PART, remove_abandoned
-from ..weights.files import sha256
 from .case import Case
 from .folder import RECORDS
 from .settings import Batch

@@ -232,7 +232,7 @@ class Preprocessing:
     Attributes:
         orientation: world directions in which the i, j, k axes run, for example "RAS" (i to the right), or "input"
             to leave the array as it is stored, for networks that saw no directions of the body but slices along the
-            heart, say. Oblique images are turned to the nearest directions.
+            heart, for example. Oblique images are turned to the nearest directions.
         transpose: then the array axes that become k, j, i.
         spacing: mm along the resulting i, j, k axes; None, for all or for one of them, keeps the input's.
         normalize_first: normalize before resampling, as nnU-Net v2 does.

@@ -381,7 +381,7 @@ def _check_steps(fields: dict[str, Any], values: list[int]) -> None:
 
 
 def _check_weights(weights: dict[str, Any]) -> None:
-    """Check what the schema cannot say about weights.
+    """Check what the schema cannot express about weights.
 
     Raises:
         FieldError: for the first field that does not fit.

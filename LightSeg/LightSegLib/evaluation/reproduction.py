@@ -73,7 +73,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     """Return the provenance in the header of a segmentation that LightSeg has written.
 
     Raises:
-        InputError: for a file that does not say enough of itself.
+        InputError: for a file whose record lacks what is needed.
     """
     import SimpleITK as sitk
 

@@ -6,7 +6,6 @@ was changed since.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ import numpy as np
 from ..catalog.card import Label
 from ..core.atomic_io import atomic_write, check_folder, output_error
 from ..core.errors import OutputError
+from ..core.file_hash import sha256
 from ..core.file_names import unique_file_name
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
@@ -130,7 +130,7 @@ def write_structure_files(
                     totals=(),
                 )
                 write_segmentation(alone, aside / path.name)
-            _record(aside, {path.name: _digest(aside / path.name) for path in paths})
+            _record(aside, {path.name: sha256(aside / path.name) for path in paths})
             check_structure_files(segmentation.labels, folder, ending, overwrite)  # the computation took its time
             earlier = _recorded(folder)
             _exchange(aside, [folder / RECORD, *paths], replaced_files(segmentation.labels, folder, ending))
@@ -228,7 +228,7 @@ def _check_earlier_run(folder: Path, overwrite: bool) -> None:
             ).format(folder=folder, count=len(recorded), file=min(recorded))
         )
     for name, digest in recorded.items():
-        if _digest(folder / name) != digest:
+        if sha256(folder / name) != digest:
             raise OutputError(
                 _(
                     "{file} was changed since an earlier run wrote it, so the masks of that run are not replaced. "
@@ -265,12 +265,3 @@ def _record(folder: Path, files: Mapping[str, str]) -> None:
     """
     with atomic_write(folder / RECORD) as part:
         part.write_text(json.dumps({"files": files}, indent=2), encoding="utf-8")
-
-
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a mask.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    return hashlib.sha256(path.read_bytes()).hexdigest()

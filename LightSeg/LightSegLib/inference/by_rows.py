@@ -193,7 +193,7 @@ def gathered_bytes(lines: int, dilation: int, shape: Sequence[int], voxel: int) 
 def gathered(kept: HasRows, rows: range, box: Box, dilation: int, shape: Sequence[int]) -> Tensor:
     """What a convolution sees of the layer before it, for a box in some rows: [rows, channels, 3, j, i], channels last.
 
-    Zeros lie around the volume.
+    The volume is surrounded by zeros.
     """
     j0, j1, i0, i1 = box
     depth, height, width = shape

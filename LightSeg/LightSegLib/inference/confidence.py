@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_SHARE = 0.1  # of the labeled voxels of the fullest slice; slices with fewer are always doubtful and say little
+LEAST_SHARE = 0.1  # of the labeled voxels of the fullest slice; slices with fewer are always doubtful and of little use
 LEAST_DISTANCE = 3  # slices, so that one doubtful place is not listed again and again
 
 

@@ -51,7 +51,7 @@ Shape = tuple[int, int, int]
 class Conformed(WholeImage):
     """A volume on FreeSurfer's grid.
 
-    image: uint8 [k, j, i], axes along L, I, A. grid: where it lies. original: the volume's own grid.
+    image: uint8 [k, j, i], axes along L, I, A. grid: its place. original: the volume's own grid.
     region: the part of the volume to be labeled. transform: from bytes to the network's input.
     """
 
@@ -148,7 +148,7 @@ class Conformed(WholeImage):
         return float(self.transform(torch.zeros(1)))
 
     def head(self) -> np.ndarray:
-        """Which voxels [k, j, i] are brighter than air and its noise, with what few lie around them; bool."""
+        """Which voxels [k, j, i] are brighter than air and its noise, with the few around them; bool."""
         bright = self.image > DARK * LARGEST
         around = [
             tuple(slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in box)
@@ -182,7 +182,7 @@ class Conformed(WholeImage):
 def conform(volume: Volume, steps: Preprocessing, roi: RegionOfInterest | None = None) -> Conformed:
     """Bring a volume to FreeSurfer's grid and normalize it by a card's rule.
 
-    The grid lies about the middle of the image; where the image is larger than the grid, about what is bright in it.
+    The grid is centered on the middle of the image, or on what is bright in it where the image is larger.
     roi: where labels are wanted; of an image that is too large, nothing else is looked at.
 
     Raises InputError for a sheared grid, for an image of one intensity, for one in which what is bright does not fit

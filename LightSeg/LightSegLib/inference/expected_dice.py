@@ -55,7 +55,7 @@ class SoftDice:
 
 
 def expected_dice(card: Card, soft_dice: Mapping[int, float]) -> dict[int, float]:
-    """Return the Dice that is expected of each label with a soft Dice; none where the card does not say."""
+    """Return the Dice that is expected of each label with a soft Dice; none where the card has no calibration."""
     calibration = card.inference.calibration
     if calibration is None:
         return {}

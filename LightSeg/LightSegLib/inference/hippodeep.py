@@ -40,7 +40,7 @@ BOX = np.array([[-1.0, 0, 0, 54], [0, 1, 0, -59], [0, 0, 1, -45], [0, 0, 0, 1]])
 BOX_SHAPE = (107, 72, 68)
 # What the third network sees of the box, with the axis i running outwards: of the right side, of the left mirrored.
 RIGHT_PART, LEFT_PART, HEIGHT = slice(6, 54), slice(53, 101), slice(2, 66)
-EDGE = slice(2, -2)  # of what it sees, the part of which it says something
+EDGE = slice(2, -2)  # of what it sees, the part for which it has an output
 HALF = 0.5  # of a voxel that is labeled
 LEAST_FOUND_ML = 0.2  # of the larger hippocampus; a shrunken one has some 1 ml
 LEAST_ML = 100.0  # of a brain, or what there is of it
@@ -54,7 +54,7 @@ class HippoDeepImage(WholeImage):
         volume: turned so that its axes run closest to L, A, S.
         original: the volume's own grid.
         region: the part of it to be labeled.
-        found: where the average head lies in the volume, once it was found: from RAS mm there to RAS mm here.
+        found: where the average head is in the volume, once it was found: from RAS mm there to RAS mm here.
     """
 
     volume: Volume

@@ -66,7 +66,7 @@ class Kept:
         self._held[slot] = place, box
 
     def put(self, row: int, j: int, i: int, values: Tensor) -> None:
-        """Values [j, i, channels] of a part of a row that begins at j, i; what lies beyond the window is dropped."""
+        """Values [j, i, channels] of a part of a row that begins at j, i; what is beyond the window is dropped."""
         j0, j1, i0, i1 = _common((j, j + values.shape[0], i, i + values.shape[1]), self._window)
         if not _is_empty((j0, j1, i0, i1)):
             self._inner(row, j0, j1, i0, i1)[:] = values[j0 - j : j1 - j, i0 - i : i1 - i]
@@ -81,7 +81,7 @@ class Kept:
 
 
 def _common(first: Box, second: Box) -> Box:
-    """What lies in both boxes."""
+    """Return the part that both boxes have in common."""
     pairs = list(zip(first, second, strict=True))
     return max(pairs[0]), min(pairs[1]), max(pairs[2]), min(pairs[3])
 

@@ -44,7 +44,7 @@ class InferenceResult:
     """Labels on the input's grid, their probabilities or None, and views of both for the used part.
 
     Attributes:
-        soft_dice: of each label, where the card says what to make of it (see `expected_dice`).
+        soft_dice: of each label, where the card has a calibration (see `expected_dice`).
     """
 
     labels: np.ndarray

@@ -32,7 +32,7 @@ def filled(boxes: np.ndarray) -> np.ndarray:
 
 
 def grown(boxes: np.ndarray, reach: int, shape: Sequence[int]) -> np.ndarray:
-    """Boxes around all voxels that lie within `reach` of the given ones along every axis, in a grid [k, j, i]."""
+    """Boxes around all voxels within `reach` of the given ones along every axis, in a grid [k, j, i]."""
     size = 2 * reach + 1
     lower = ndimage.minimum_filter1d(boxes[:, ::2], size, axis=0, mode="nearest") - reach
     upper = ndimage.maximum_filter1d(boxes[:, 1::2], size, axis=0, mode="nearest") + reach
@@ -45,7 +45,7 @@ def grown(boxes: np.ndarray, reach: int, shape: Sequence[int]) -> np.ndarray:
 
 
 def common(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """What lies in both."""
+    """Return the part that both have in common."""
     result = np.empty_like(first)
     result[:, ::2] = np.maximum(first[:, ::2], second[:, ::2])
     result[:, 1::2] = np.minimum(first[:, 1::2], second[:, 1::2])

@@ -146,7 +146,7 @@ class Segmenter:
         return result
 
     def _too_large(self) -> Message:
-        """Return what to say of an image or a region that is larger than the model was made for."""
+        """Return the message about an image or a region that is larger than the model was made for."""
         return _(
             "This model was made for a region of {size} mm, so the result is probably wrong. "
             "Set a region of interest around the structure."

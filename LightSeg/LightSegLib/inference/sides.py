@@ -1,6 +1,6 @@
 """Left and right in labels that hold both sides: by the plane in which they mirror each other best.
 
-Nothing but the labels is looked at, so a tilt of the head, its contrast and what was cut away do not matter. What lies
+Nothing but the labels is looked at, so a tilt of the head, its contrast and what was cut away do not matter. What is
 almost wholly on one side of the plane, such as one hippocampus, belongs to that side as a whole.
 """
 
@@ -21,7 +21,7 @@ TURNS = np.radians(np.arange(-40, 41, 10))
 SHIFTS = np.arange(-12, 13, 4.0)  # mm from the middle of all labels
 BEST = 5  # of the search, that are refined
 ALIKE = 0.5  # of the mirror images that have the same label: with fewer, there is no such plane
-WHOLE = 0.9  # of a piece of a label that lies on one side: then all of it does
+WHOLE = 0.9  # of a piece of a label that is on one side: then all of it is
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Plane:
     alike: float
 
     def left(self, geometry: Geometry, part: Slices | None = None) -> np.ndarray:
-        """Return how far voxels [k, j, i] of a grid or a part of it lie to the left, in mm; negative to the right."""
+        """Return how far voxels [k, j, i] of a grid or a part of it are to the left, in mm; negative to the right."""
         weights = self.normal @ geometry.index_to_world[:3]
         bounds = part or [slice(0, n) for n in geometry.shape]
         k, j, i = (np.arange(each.start, each.stop, dtype=np.float32) for each in bounds)

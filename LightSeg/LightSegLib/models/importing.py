@@ -22,6 +22,7 @@ from ..catalog.needed import parts_of
 from ..catalog.orientations import ORIENTATIONS
 from ..core.atomic_io import to_disk
 from ..core.errors import InputError, ModelError, OutputError
+from ..core.file_hash import sha256
 from ..core.i18n import tr as _
 from ..core.leftovers import IMPORT, REPLACED, new_folder, temporary_folder
 from ..core.paths import user_models_folder
@@ -31,7 +32,6 @@ from ..nnunet.network import is_known_trainer
 from ..nnunet.plans import complete, turned
 from ..nnunet.results import PLANS_NAME, read_described, read_results
 from ..weights.checkpoint import Checkpoint, read_checkpoint, write_slim
-from ..weights.files import sha256
 from .archives import unpacked
 from .matching import fitting_network, known_models
 

@@ -152,7 +152,7 @@ class AtlasUNet(nn.Module):
             offset = self.offset(likelihood, chosen)
         return self.refine(inputs, offset, chosen)
 
-    # --- what the atlas and the image say ----------------------------------------------------------
+    # --- evidence of atlas and image ---------------------------------------------------------------
 
     @property
     def atlas(self) -> Atlas:

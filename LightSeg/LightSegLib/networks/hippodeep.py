@@ -1,7 +1,7 @@
 """hippodeep: three networks that find the hippocampi in a head, one after the other.
 
-The first says of each of 64 x 64 x 64 places how much of them is brain and cortex; the second reads from that how the
-head lies towards an average one; the third finds the hippocampus of one side in a box about its usual place.
+The first estimates for each of 64 x 64 x 64 places how much of it is brain and cortex; the second derives from that the
+head's place relative to an average one; the third finds the hippocampus of one side in a box about its usual place.
 
 Source: B. Thyreau et al., "Segmentation of the hippocampus by transferring algorithmic knowledge for large cohort
 processing", Medical Image Analysis 43 (2018), doi:10.1016/j.media.2017.11.004, and the weights' own shapes. Names of

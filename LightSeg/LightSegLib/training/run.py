@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from ..catalog.lookup import CARD_NAME
 from ..core.atomic_io import check_folder, output_error, write_table
 from ..core.errors import InputError, OutputError
+from ..core.file_hash import sha256
 from ..core.i18n import tr as _
 from ..models.matching import load_state
 from ..weights.checkpoint import read_checkpoint
-from ..weights.files import save_torch, sha256
+from ..weights.files import save_torch
 from ..weights.safe_load import first_line
 
 CHECKPOINT = "checkpoint.pt"

@@ -12,9 +12,10 @@ from ..catalog.anatomy import look_up
 from ..catalog.card import Alignment, Card, Inference, Label, Normalization, Preprocessing, Total, Weights
 from ..catalog.card_file import write_card
 from ..catalog.lookup import CARD_NAME
+from ..core.file_hash import sha256
 from ..imaging.geometry import Geometry
 from ..inference.alignment.template import Template, write_template
-from ..weights.files import save_weights, sha256
+from ..weights.files import save_weights
 from .material import Material, network_arguments
 from .model_card import NOT_STATED, model_id
 from .run import Run

@@ -18,6 +18,7 @@ from ..catalog.card import Card, Weights
 from ..catalog.card_file import write_card
 from ..catalog.lookup import CARD_NAME
 from ..core.errors import InputError
+from ..core.file_hash import sha256
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Reporter
 from ..evaluation.metrics import dice
@@ -29,7 +30,7 @@ from ..inference.processing.preprocess import prepare
 from ..inference.processing.resample import resample_labels
 from ..inference.segmenter import Segmenter
 from ..networks import build
-from ..weights.files import save_weights, sha256
+from ..weights.files import save_weights
 from .augment import Augmentation, random_patch
 from .dataset import Case, Dataset, read_dataset
 from .loss import SegmentationLoss

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
 GZIP_START = b"\x1f\x8b"
 ZIP_START = b"PK\x03\x04"  # torch.save since torch 1.6, and our bundles of several files
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # before that: torch's magic number, pickled
-
-
-def sha256(path: Path) -> str:
-    """Return SHA-256 of a file as lower-case hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def save_weights(state: dict[str, Tensor], path: Path) -> None:

@@ -19,6 +19,7 @@ from ..catalog.card import Card, Part
 from ..catalog.lookup import CARD_NAME
 from ..core.atomic_io import atomic_write
 from ..core.errors import InputError, ModelError, OutputError
+from ..core.file_hash import sha256
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.leftovers import FOLDER, part_name, remove_abandoned
@@ -26,7 +27,7 @@ from ..core.progress import Reporter
 from .bundle import pack
 from .connection import SourceError, is_html
 from .download import ROOM, PartialDownload, TransferProgress, check_space
-from .files import GZIP_START, LEGACY_START, ZIP_START, sha256
+from .files import GZIP_START, LEGACY_START, ZIP_START
 from .records import BLOCK, Fingerprint, Record, fingerprint, read_record, write_record
 from .sources import POINTER, origin
 

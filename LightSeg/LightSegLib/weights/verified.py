@@ -13,11 +13,11 @@ from ..catalog.lookup import weights_path
 from ..catalog.needed import own_models
 from ..core.atomic_io import atomic_write, output_error
 from ..core.errors import ModelError
+from ..core.file_hash import sha256
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
 from ..core.paths import weights_folder
 from ..core.progress import Reporter
-from .files import sha256
 from .lock import locked
 from .store import WeightStore
 

@@ -204,7 +204,7 @@ def _job(
 def _conversation(process: subprocess.Popen[str], job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the answers to a job, until one ends it or the process is gone."""
     assert process.stdin is not None and process.stdout is not None
-    with suppress(OSError):  # of a process that is gone: Windows does not say a broken pipe
+    with suppress(OSError):  # of a process that is gone: Windows reports no broken pipe
         process.stdin.write(i18n.dumps(job) + "\n")
         process.stdin.flush()
     for line in process.stdout:

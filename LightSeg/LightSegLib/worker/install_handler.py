@@ -41,7 +41,7 @@ SETTINGS = {  # pip asks no one, and writes its lines at once
     "PYTHONUTF8": "1",
 }
 PLACEHOLDERS = [f"ScriptedLoadableModule{part}" for part in ("", "Widget", "Logic", "Test")]
-# What pip and the libraries below it say, in the order in which it decides.
+# Messages of pip and the libraries below it, in the order in which it decides.
 FULL = re.compile("No space left on device|Errno 28|not enough space", re.IGNORECASE)
 CLOSED = re.compile("Permission denied|Access is denied|Read-only file system|Errno 13|Errno 30", re.IGNORECASE)
 PROXY = re.compile("ProxyError|Cannot connect to proxy|Tunnel connection failed|407 Proxy", re.IGNORECASE)

@@ -15,12 +15,13 @@ from LightSegLib.catalog.card_file import write_card
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import ModelError
+from LightSegLib.core.file_hash import sha256
 from LightSegLib.core.progress import Reporter
 from LightSegLib.evaluation.trial_images import generated_body, trial_images
 from LightSegLib.evaluation.verification import verify_model
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
-from LightSegLib.weights.files import save_weights, sha256
+from LightSegLib.weights.files import save_weights
 from LightSegLib.weights.store import WeightStore
 from LightSegLib.weights.verified import is_unverified
 from threshold_models import write_threshold_model

@@ -17,6 +17,7 @@ from LightSegLib.catalog.card import Alignment, Card, Inference, Label, Normaliz
 from LightSegLib.catalog.card_file import card_from_dict, card_to_dict, write_card
 from LightSegLib.catalog.lookup import find_card, template_path, weights_path
 from LightSegLib.core.errors import Canceled, InputError, ModelError, NothingToAlignError
+from LightSegLib.core.file_hash import sha256
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
@@ -29,7 +30,6 @@ from LightSegLib.inference.processing.orientation import turned
 from LightSegLib.inference.processing.restore import Decision
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.models.importing import import_model
-from LightSegLib.weights.files import sha256
 from run_options import with_confidence
 from scipy import ndimage
 from torch import Tensor, nn

@@ -14,6 +14,7 @@ from LightSegLib.catalog.card import Preprocessing, RegionFrom, Source, Step, We
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError, ModelError
+from LightSegLib.core.file_hash import sha256
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.readers import read_grid, read_volume
@@ -23,7 +24,6 @@ from LightSegLib.inference.finding import coarsened
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.processing.orientation import turned
 from LightSegLib.inference.segmenter import Segmenter
-from LightSegLib.weights.files import sha256
 from LightSegLib.weights.store import WeightStore
 from threshold_models import UNCHANGED, write_threshold_model
 

@@ -16,6 +16,7 @@ from LightSegLib.catalog.card import Inference, Weights
 from LightSegLib.catalog.card_file import write_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card
 from LightSegLib.core.errors import DeviceError
+from LightSegLib.core.file_hash import sha256
 from LightSegLib.core.paths import resources_folder
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import read_volume
@@ -25,7 +26,7 @@ from LightSegLib.inference.backends import accelerate, agreement, backend_choice
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.networks import build
-from LightSegLib.weights.files import save_weights, sha256
+from LightSegLib.weights.files import save_weights
 from run_options import with_confidence
 from torch import nn
 

@@ -16,6 +16,7 @@ from LightSegLib.catalog.card_file import read_card
 from LightSegLib.catalog.lookup import CARD_NAME
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import Canceled, DiskFullError, InputError, ModelError, OutputError
+from LightSegLib.core.file_hash import sha256
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
@@ -26,7 +27,6 @@ from LightSegLib.training.run import EpochReport
 from LightSegLib.training.synthesis.options import SynthesisOptions
 from LightSegLib.training.synthetic import train_synthetic
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions, synthesis_options, synthetic_command
-from LightSegLib.weights.files import sha256
 
 SMALL: dict[str, Any] = {
     "validation_maps": 1,

@@ -15,10 +15,10 @@ from ...catalog.card import Card
 from ...catalog.lookup import template_path
 from ...core.atomic_io import atomic_write
 from ...core.errors import ModelError
+from ...core.file_hash import sha256
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
 from ...imaging.write_check import check_written
-from ...weights.files import sha256
 
 LARGEST = 1 << 25  # voxels: a template is small, whatever a damaged header states
 

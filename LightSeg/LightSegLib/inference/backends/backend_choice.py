@@ -26,7 +26,7 @@ from . import openvino_runner
 from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO8, OPENVINO16, OPENVINO32
 
 LEAST_GAIN = 1.3  # times as fast as float32 must a backend be
-CLEARLY = 2  # times as much as is enough; a part of a tile does not tell more exactly
+CLEARLY = 2  # times as much as is enough; a part of a tile is no more exact
 BY_OPENVINO = (OPENVINO32, OPENVINO16, OPENVINO8)
 PADDED = 16  # voxels, to multiples of which some networks pad
 LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second with any backend
