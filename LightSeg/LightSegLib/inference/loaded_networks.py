@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..catalog.card import Card
 from ..core.progress import Reporter
+from ..networks.border_head import BorderNetwork
 from ..networks.linear_head import split
 from .backends.accelerate import Model, Runner, accelerate, choose_backend
 from .backends.precisions import OPENVINO8
@@ -59,6 +61,12 @@ class LoadedNetworks:
         """The prior of all classes of a network for aligned images, [classes, k, j, i], on the CPU."""
         prior: Tensor = self.networks[0].class_prior()  # type: ignore[operator]
         return prior.cpu()
+
+    @property
+    def border_network(self) -> BorderNetwork | None:
+        """The network, where it has a border head."""
+        network: Any = self.networks[0]
+        return network if getattr(network, "border", None) is not None else None
 
     def one_pass(self, patch: tuple[int, int, int]) -> int:
         """Return the bytes that a pass of a patch of [k, j, i] voxels holds.

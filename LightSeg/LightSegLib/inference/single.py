@@ -214,6 +214,7 @@ class SingleModel:
     ) -> _Run:
         """Return labels by the first plan that fits in memory; if it runs out all the same, by the next."""
         from ..core.figures import distinct_sizes, gigabytes
+        from .alignment.align import Aligned
         from .backends.devices import choose_device, is_out_of_memory, is_unsupported
         from .int8 import calibration_memory
         from .labeling import label
@@ -221,6 +222,8 @@ class SingleModel:
         from .plan import Workload, bytes_needed, execution_plans, make_sampler
 
         rules, precision = options.rules(self.card), options.precision
+        if isinstance(prepared, Aligned):
+            prepared = replace(prepared, border_network=loaded.border_network, threads=threads)
         sampler = make_sampler(prepared, rules)
         device = choose_device(options.device)
         ways = execution_plans(device, sampler, threads, batches=device.type == "cuda" and precision != FLOAT32)

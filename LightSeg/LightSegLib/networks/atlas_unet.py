@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.i18n import tr as _
+from .border_head import BorderHead
 
 CLIP = 4.0  # standard deviations from the mean at which intensities are cut
 WITHIN = 0.7  # prior probability of any structure from which a voxel counts in the statistics of the intensities
@@ -39,6 +40,7 @@ WIDTH, WIDTH_COUNT, LEAST_WIDTH = 0.15, 30.0, 0.01  # variance expected of a tis
 RARE = 1e-4  # least prior probability
 NEVER = 1e-6  # least probability of an offset
 UNLIKELY = 1e-5  # least probability in the combined logits
+ALIKE = 0.1  # difference between the logits of both sides up to which a place belongs to the side where it is
 
 
 class AtlasUNet(nn.Module):
@@ -58,6 +60,7 @@ class AtlasUNet(nn.Module):
         fine_channels: of the level at every voxel.
         residual_blocks: more convolutions at every voxel, and as many at the U-Net's first level.
         prior_step: voxels of the grid to one of the stored prior.
+        border_channels: of the head for places at the image's own resolution, 0 for none.
 
     Raises:
         ValueError: for arguments that do not fit together.
@@ -76,14 +79,15 @@ class AtlasUNet(nn.Module):
         fine_channels: int = 8,
         residual_blocks: int = 0,
         prior_step: int = 2,
+        border_channels: int = 0,
     ) -> None:
         super().__init__()
-        self.classes, self.size, self.pairs = classes, tuple(size), tuple((left, right) for left, right in pairs)
+        k, j, i = size
+        self.classes, self.size, self.pairs = classes, (k, j, i), tuple((left, right) for left, right in pairs)
         self.overlap, self.prior_step = overlap, prior_step
         _check_classes(classes, tissues, self.pairs)
         rights = {right for _, right in self.pairs}
         self.half_classes = [label for label in range(classes) if label not in rights]
-        k, j, i = self.size
         self.half_size = (k, j, i // 2 + overlap) if self.pairs else self.size
         multiple = 2 ** len(widths)
         if any(length % multiple or length < multiple for length in self.half_size) or (self.pairs and i % 2):
@@ -115,6 +119,8 @@ class AtlasUNet(nn.Module):
         self.coarse_head = Pointwise(widths[0], outputs)
         self.fine_head = Pointwise(fine_channels, outputs)
         self.offset_scale = nn.Parameter(torch.ones(outputs))
+        self.tissues = list(tissues)
+        self.border = BorderHead(outputs, self.tissue_count - 1, border_channels) if border_channels else None
         for head in (self.coarse_head, self.fine_head):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
@@ -151,6 +157,39 @@ class AtlasUNet(nn.Module):
             inputs, likelihood = self.inputs(image)
             offset = self.offset(likelihood, chosen)
         return self.refine(inputs, offset, chosen)
+
+    def border_changes(
+        self, logits: Tensor, evidence: Tensor, patches: Tensor, tissues: Tensor, on_left: Tensor
+    ) -> Tensor:
+        """Return what the border head adds to the logits of places beside the evidence, [classes, n].
+
+        Args:
+            logits: [classes, n], interpolated to the places.
+            evidence: [classes, n], of guided upsampling.
+            patches: [3, 3, 3, n], see `BorderHead`.
+            tissues: [2, tissues], see `BorderHead`.
+            on_left: bool [n], which places are left of the middle.
+        """
+        assert self.border is not None
+        if not self.pairs:
+            return self.border(logits, evidence, patches, tissues)
+        partner = dict(self.pairs)
+        lefts, rights = list(partner), list(partner.values())
+        difference = logits[lefts].amax(0) - logits[rights].amax(0)
+        left = torch.where(difference.abs() < ALIKE, on_left, difference > 0)
+        result = torch.empty_like(logits)
+        for of_side, others, mirrored in ((left, rights, False), (~left, lefts, True)):
+            own = [partner.get(label, label) if mirrored else label for label in self.half_classes]
+            some = of_side.nonzero()[:, 0]
+            there = logits[:, some]
+            half = there[own]
+            half[0] = there[[0, *others]].logsumexp(0)  # the other side is background
+            seen = patches[..., some]
+            change = self.border(half, evidence[own][:, some], seen.flip(2) if mirrored else seen, tissues)
+            whole = change[:1].repeat(self.classes, 1)
+            whole[own] = change
+            result[:, some] = whole
+        return result
 
     # --- evidence of atlas and image ---------------------------------------------------------------
 

@@ -83,4 +83,5 @@ def network_arguments(material: Material, options: SyntheticTrainingOptions) -> 
         "widths": list(options.widths),
         "fine_channels": options.fine_channels,
         "residual_blocks": options.residual_blocks,
+        "border_channels": options.border_channels,
     }

@@ -34,6 +34,8 @@ class SyntheticTrainingOptions:
         widths: of the network, see `AtlasUNet`.
         fine_channels: of the network, see `AtlasUNet`.
         residual_blocks: of the network, see `AtlasUNet`.
+        border_channels: of a head for borders at the image's own resolution, 0 for none; with one, it alone is
+            trained, for a network whose weights are given.
         prior_images: from which the prior is counted.
         initial_weights: weights file to start from, of this network or of one with fewer channels and blocks, ""
             for none; such a training starts with all contrasts at once.
@@ -58,6 +60,7 @@ class SyntheticTrainingOptions:
     widths: tuple[int, ...] = (24, 44, 64, 80)
     fine_channels: int = 8
     residual_blocks: int = 0
+    border_channels: int = 0
     prior_images: int = 160
     initial_weights: str = ""
     seed: int = 0
@@ -86,6 +89,7 @@ class SyntheticTrainingOptions:
             overlap=0,
             fine_channels=1,
             residual_blocks=0,
+            border_channels=0,
             prior_images=1,
             seed=0,
             threads=1,

@@ -199,3 +199,56 @@ def test_the_gradient_of_the_doubled_grid_is_that_of_interpolation() -> None:
 def test_arguments_that_do_not_fit_together_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="Correct network_arguments"):
         build("atlas_unet", {**ARGUMENTS, **change})
+
+
+def with_border_head(seed: int = 3) -> AtlasUNet:
+    """A network whose border head has random weights."""
+    torch.manual_seed(seed)
+    made = build("atlas_unet", {**ARGUMENTS, "border_channels": 8})
+    assert isinstance(made, AtlasUNet) and made.border is not None
+    torch.nn.init.normal_(made.border.head.weight)
+    return made.eval()
+
+
+def at_borders(count: int = 50) -> dict[str, torch.Tensor]:
+    """What a border head is asked."""
+    random = torch.Generator().manual_seed(4)
+    return {
+        "logits": 2 * torch.randn(4, count, generator=random),
+        "evidence": torch.randn(4, count, generator=random),
+        "patches": torch.randn(3, 3, 3, count, generator=random),
+        "tissues": torch.tensor([[-1.0, 1.0], [0.5, 0.4]]),
+        "on_left": torch.arange(count) % 2 == 0,
+    }
+
+
+@torch.no_grad()
+def test_a_new_border_head_changes_nothing() -> None:
+    made = build("atlas_unet", {**ARGUMENTS, "border_channels": 8})
+    assert not made.border_changes(**at_borders()).any()  # type: ignore[operator]
+
+
+@torch.no_grad()
+def test_the_border_head_cannot_confuse_left_and_right() -> None:
+    """The mirror image gets the same answer with the sides exchanged."""
+    made, seen = with_border_head(), at_borders()
+    swap = [0, RIGHT, MIDDLE, LEFT]
+    mirrored = {
+        "logits": seen["logits"][swap],
+        "evidence": seen["evidence"][swap],
+        "patches": seen["patches"].flip(2),
+        "tissues": seen["tissues"],
+        "on_left": ~seen["on_left"],
+    }
+    change = made.border_changes(**seen)
+    assert change.abs().max() > 0.1
+    assert torch.allclose(made.border_changes(**mirrored), change[swap], atol=1e-5)
+
+
+@torch.no_grad()
+def test_for_a_border_head_the_other_side_is_background() -> None:
+    made, seen = with_border_head(), at_borders()
+    change = made.border_changes(**seen)
+    difference = seen["logits"][LEFT] - seen["logits"][RIGHT]
+    assert torch.equal(change[RIGHT, difference > 0.1], change[0, difference > 0.1])
+    assert torch.equal(change[LEFT, difference < -0.1], change[0, difference < -0.1])

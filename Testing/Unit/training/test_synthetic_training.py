@@ -224,3 +224,27 @@ def test_the_loss_of_drawn_voxels_is_what_the_formulas_say() -> None:
     assert loss == pytest.approx(np.log(3) + 1 - np.mean(scores), rel=1e-5)
     sure = 40 * torch.nn.functional.one_hot(labels, 3).float()
     assert float(drawn_loss(sure, labels, weights)) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_border_head_is_trained_and_nothing_else(maps: Path, tmp_path: Path) -> None:
+    """What the network knew stays as it was, and a run that is interrupted ends as if it had not been."""
+    train_synthetic(maps, tmp_path / "network", QUICK)
+    weights = tmp_path / "network" / "weights.pt"
+    heads = SyntheticTrainingOptions(**{**vars(QUICK), "initial_weights": str(weights), "border_channels": 8})
+    card = train_synthetic(maps, tmp_path / "head", heads)
+    assert card is not None and card.network_arguments["border_channels"] == 8 and card.inference.guided_upsampling
+    before = torch.load(weights, weights_only=True)
+    after = torch.load(tmp_path / "head" / "weights.pt", weights_only=True)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert {key.split(".")[0] for key in after if key not in before} == {"border"} and after["border.head.weight"].any()
+    done: list[EpochReport] = []
+    with pytest.raises(Canceled):
+        train_synthetic(maps, tmp_path / "parts", heads, on_epoch=done.append, canceled=lambda: len(done) == 3)
+    resumed = train_synthetic(maps, tmp_path / "parts", dataclasses.replace(heads, resume=True))
+    assert resumed is not None and resumed.weights.sha256 == card.weights.sha256
+
+
+def test_a_border_head_needs_a_network(maps: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--initial-weights"):
+        train_synthetic(maps, tmp_path / "head", dataclasses.replace(QUICK, border_channels=8))
+    assert not (tmp_path / "head").exists()

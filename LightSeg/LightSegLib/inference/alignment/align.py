@@ -21,11 +21,13 @@ from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry, triple
 from ...imaging.roi import RegionOfInterest, Slices
 from ...imaging.volume import Volume
+from ...networks.border_head import BorderNetwork
 from ..processing.orientation import axis_steps, oriented, turned
 from ..processing.preprocess import Spacing
 from ..processing.resample import Shape
 from ..processing.restore import Decision
-from .aligned_restore import POINTS, AlignedRestorer, box, places
+from .aligned_restore import BATCH, POINTS, AlignedRestorer, box, places
+from .borders import OFFSETS
 from .guided import Guide
 from .registration import Registration, register
 from .search import Check
@@ -48,6 +50,8 @@ class Aligned:
         grid_to_image: 4x4, from index (i, j, k) on the network's grid to LPS mm from the middle of the image.
         roi_slices: the part of the turned image to be labeled.
         registration: of the template with the image where it is in the world.
+        border_network: the network, where it has a border head.
+        threads: that make labels of logits side by side.
     """
 
     channels: tuple[Volume, ...]
@@ -58,6 +62,8 @@ class Aligned:
     grid_to_image: np.ndarray
     roi_slices: Slices
     registration: Registration
+    border_network: BorderNetwork | None = None
+    threads: int = 1
 
     @property
     def inner_shape(self) -> Shape:
@@ -108,12 +114,23 @@ class Aligned:
         self, rules: Inference, decision: Decision, labels: np.ndarray, confidence: np.ndarray | None
     ) -> AlignedRestorer:
         """Return the restorer that takes logits of the grid and decides labels on the input's grid."""
-        guide = Guide(self.channels[0].voxels[self.roi_slices], self._input[0]) if rules.guided_upsampling else None
+        guide = None
+        if rules.guided_upsampling:
+            start = tuple(part.start for part in self.roi_slices)
+            spacing = tuple(np.linalg.norm(self.grid_to_image[:3, :3], axis=0))
+            guide = Guide(self.channels[0].voxels, self._input[0], start, self.border_network, spacing, self.threads)
         return AlignedRestorer(self.shape, self.to_grid, labels, decision, confidence, guide)
 
     def bytes_to_restore(self, outputs: int) -> int:
-        """Return the memory that the restorer takes: the logits twice, and what it computes for some voxels."""
-        return 2 * 4 * outputs * math.prod(self.shape) + 3 * 4 * outputs * POINTS
+        """Return the memory that the restorer takes: the logits twice, and what it computes for some voxels.
+
+        With a border head also the image, and the inputs of the head thrice.
+        """
+        needed = 2 * 4 * outputs * math.prod(self.shape) + 3 * 4 * outputs * POINTS
+        if self.border_network is not None:
+            head = 3 * self.threads * BATCH * (len(OFFSETS) * 3 + 4 * outputs)
+            needed += 4 * (math.prod(self.channels[0].voxels.shape) + head)
+        return needed
 
     @property
     def notices(self) -> list[Message]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ from torch import Tensor
 from ...imaging.roi import Slices
 from ..processing.resample import Shape
 from ..processing.restore import SLAB_BYTES, Decision
+from .borders import Borders
 from .guided import Guide, Intensities
 
 POINTS = SLAB_BYTES // 64  # voxels whose places are computed at once
-BATCH = 1 << 16  # of those whose logits are
+BATCH = 1 << 14  # of those whose logits are, in each thread
 CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cell, z, y, x
 
 
@@ -46,6 +48,7 @@ class AlignedRestorer:
         self._labels, self._confidence = labels, confidence
         self._decision, self._guide = decision, guide
         self._intensities: Intensities | None = None
+        self._borders: Borders | None = None
         self._slabs: list[Tensor] = []
 
     def add(self, slab: Tensor) -> None:
@@ -58,10 +61,15 @@ class AlignedRestorer:
     def _decide(self, logits: Tensor) -> None:
         """Write labels, and confidence if wanted, from all logits [outputs, k, j, i]."""
         labels = self._decision.labels(logits[None])[0].flatten()
-        uniform = self._uniform(labels.reshape(self._shape))
+        uniform = torch.zeros(self._shape, dtype=torch.bool)
+        if not self._decision.regions:
+            uniform = uniform_cells(labels.reshape(self._shape))
         known = (uniform & self._certain(logits)).flatten()
         if self._guide is not None:
-            self._intensities = Intensities(self._guide.coarse, self._decision.probabilities(logits[None])[0])
+            probabilities = self._decision.probabilities(logits[None])[0]
+            self._intensities = Intensities(self._guide.coarse, probabilities)
+            if self._guide.network is not None:
+                self._borders = Borders(self._guide.network, self._guide, self._to_grid, probabilities)
             logits = torch.cat((logits, self._guide.coarse[None]))  # which is interpolated with them
         logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: the values of one voxel are contiguous
         used = box(np.linalg.inv(self._to_grid), self._shape, self._labels.shape)
@@ -69,19 +77,14 @@ class AlignedRestorer:
         if depth * height * width == 0:
             return
         step = max(1, POINTS // (height * width))
-        for first in range(used[0].start, used[0].stop, step):
-            rows = slice(first, min(first + step, used[0].stop))
-            matrix = self._to_grid.copy()
-            matrix[:3, 3] = (matrix @ [used[2].start, used[1].start, rows.start, 1.0])[:3]
-            self._decide_part((rows, used[1], used[2]), matrix, (labels, uniform.flatten(), known), logits)
-
-    def _uniform(self, labels: Tensor) -> Tensor:
-        """Return whether a voxel and its next neighbors have one label."""
-        uniform = torch.zeros(self._shape, dtype=torch.bool)
-        if not self._decision.regions:
-            corners = _corners(labels)
-            uniform[:-1, :-1, :-1] = torch.stack([corner == corners[0] for corner in corners[1:]]).all(dim=0)
-        return uniform
+        threads = self._guide.threads if self._guide is not None else 1
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as workers:
+            for first in range(used[0].start, used[0].stop, step):
+                rows = slice(first, min(first + step, used[0].stop))
+                matrix = self._to_grid.copy()
+                matrix[:3, 3] = (matrix @ [used[2].start, used[1].start, rows.start, 1.0])[:3]
+                grid = labels, uniform.flatten(), known
+                self._decide_part((rows, used[1], used[2]), matrix, grid, logits, workers)
 
     def _certain(self, logits: Tensor) -> Tensor:
         """Return whether a voxel and its next neighbors are certain, if that is asked for."""
@@ -92,7 +95,12 @@ class AlignedRestorer:
         return certain
 
     def _decide_part(
-        self, part: Slices, matrix: np.ndarray, grid: tuple[Tensor, Tensor, Tensor], logits: Tensor
+        self,
+        part: Slices,
+        matrix: np.ndarray,
+        grid: tuple[Tensor, Tensor, Tensor],
+        logits: Tensor,
+        workers: Executor,
     ) -> None:
         """Labels of a part [k, j, i], whose first voxel `matrix` takes as index (0, 0, 0) to the grid.
 
@@ -106,47 +114,81 @@ class AlignedRestorer:
         for place, length in zip(index, self._shape[::-1], strict=True):
             inside &= (place >= -0.5) & (place <= length - 0.5)
         chosen = inside.nonzero()[:, 0]
-        corner, fractions = self._cells([place[chosen] for place in index])
+        corner, fractions = cells([place[chosen] for place in index], self._shape)
         found, sure = labels[corner], torch.full(corner.shape, 100, dtype=torch.uint8)
-        for some in (~known[corner]).nonzero()[:, 0].split(BATCH):
-            mean = self._mean(logits, corner[some], [fraction[some] for fraction in fractions])
-            if self._guide is not None and self._intensities is not None:
-                fine = torch.from_numpy(self._guide.fine[part].ravel()[chosen[some].numpy()].astype(np.float32))
-                evidence = self._intensities.evidence(fine, mean[:, -1])
-                mean = mean[:, :-1] + evidence.masked_fill(uniform[corner[some], None], 0)
+
+        @torch.inference_mode()
+        def decide(some: Tensor) -> None:
+            mean = interpolated(logits, self._shape, corner[some], [fraction[some] for fraction in fractions])
+            if self._guide is not None:
+                change = self._change(mean, part, shape, chosen[some], index[0][chosen[some]])
+                mean = mean[:, :-1] + change.masked_fill(uniform[corner[some], None], 0)
             found[some] = self._decision.labels(mean).to(found.dtype)
             if self._confidence is not None:
                 sure[some] = self._decision.percent(mean)
+
+        list(workers.map(decide, (~known[corner]).nonzero()[:, 0].split(BATCH)))
         self._labels[part] = _spread(found, chosen, shape)
         if self._confidence is not None:
             self._confidence[part] = _spread(sure, chosen, shape)
 
-    def _cells(self, index: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Flat index of the grid voxel at the lower corner of the cell of each place, and its place in the cell.
+    def _change(self, mean: Tensor, part: Slices, shape: Sequence[int], chosen: Tensor, x: Tensor) -> Tensor:
+        """Return what the image changes of the logits [n, classes] of voxels of a part, to which they belong.
 
         Args:
-            index: x, y, z of each; both in this order.
+            mean: [n, classes + 1], the logits and the image that the network saw.
+            chosen: flat indices in the part, of this shape.
+            x: index of each along i of the grid.
         """
-        corner, fractions = torch.zeros(index[0].shape, dtype=torch.long), []
-        stride = 1
-        for place, length in zip(index, self._shape[::-1], strict=True):
-            place = place.clamp(0, length - 1)
-            lower = place.floor().clamp(max=length - 2)
-            fractions.append(place - lower)
-            corner += lower.long() * stride
-            stride *= length
-        return corner, fractions
+        assert self._guide is not None and self._intensities is not None
+        logits, coarse = mean[:, :-1], mean[:, -1]
+        image = torch.from_numpy(self._guide.part(part).ravel()[chosen.numpy()].astype(np.float32))
+        change = self._intensities.evidence(image, coarse)
+        if self._borders is not None:
+            voxels = [
+                place + one.start for place, one in zip(torch.unravel_index(chosen, tuple(shape)), part, strict=True)
+            ]
+            logits, evidence = logits.T.contiguous(), change.T.contiguous()
+            change = change + self._borders.changes(logits, evidence, voxels, x > (self._shape[2] - 1) / 2).T
+        return change
 
-    def _mean(self, logits: Tensor, corner: Tensor, fractions: Sequence[Tensor]) -> Tensor:
-        """Return the logits [n, outputs] at places in cells."""
-        _, height, width = self._shape
-        mean = torch.zeros(len(corner), logits.shape[1])
-        for z, y, x in CORNERS:
-            weight = torch.ones(len(corner))
-            for step, fraction in zip((x, y, z), fractions, strict=True):
-                weight *= fraction if step else 1 - fraction
-            mean.addcmul_(logits[corner + (z * height + y) * width + x], weight[:, None])
-        return mean
+
+def uniform_cells(labels: Tensor) -> Tensor:
+    """Return whether a voxel and its next neighbors have one label, bool [k, j, i]."""
+    uniform = torch.zeros(labels.shape, dtype=torch.bool)
+    corners = _corners(labels)
+    uniform[:-1, :-1, :-1] = torch.stack([corner == corners[0] for corner in corners[1:]]).all(dim=0)
+    return uniform
+
+
+def cells(index: Sequence[Tensor], shape: Shape) -> tuple[Tensor, list[Tensor]]:
+    """Flat index of the grid voxel at the lower corner of the cell of each place, and its place in the cell.
+
+    Args:
+        index: x, y, z of each; both in this order.
+        shape: of the grid, [k, j, i].
+    """
+    corner, fractions = torch.zeros(index[0].shape, dtype=torch.long), []
+    stride = 1
+    for place, length in zip(index, shape[::-1], strict=True):
+        place = place.clamp(0, length - 1)
+        lower = place.floor().clamp(max=length - 2)
+        fractions.append(place - lower)
+        corner += lower.long() * stride
+        stride *= length
+    return corner, fractions
+
+
+def interpolated(values: Tensor, shape: Shape, corner: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+    """Return the values [n, outputs] at places in `cells` of a grid, from those of its voxels, [voxels, outputs]."""
+    _, height, width = shape
+    mean = torch.zeros(len(corner), values.shape[1])
+    for z, y, x in CORNERS:
+        weight = torch.ones(len(corner))
+        for step, fraction in zip((x, y, z), fractions, strict=True):
+            weight *= fraction if step else 1 - fraction
+        mean.addcmul_(values[corner + (z * height + y) * width + x], weight[:, None])
+    return mean
 
 
 def _corners(grid: Tensor) -> list[Tensor]:

@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...imaging.roi import Slices
+from ...networks.border_head import BorderNetwork
+
 LIMIT = 2.0  # of the change of a logit
 LEAST_VARIANCE = 0.02  # share of the variance of all that is labeled; a label with less would judge by noise
 ROUNDING = 1e-5  # share of the largest value that is no difference
@@ -25,12 +28,26 @@ class Guide:
     """An image as it is and as the network saw it, both [k, j, i].
 
     Attributes:
-        fine: the part of the image to be labeled.
+        image: as it is.
         coarse: on the network's grid.
+        start: voxel k, j, i of the image at which the part to be labeled begins.
+        network: with a border head, or None.
+        spacing: mm of the network's grid along i, j, k, which a border head needs.
+        threads: that look at the image side by side; the answer is the same.
     """
 
-    fine: np.ndarray
+    image: np.ndarray
     coarse: Tensor
+    start: tuple[int, ...] = (0, 0, 0)
+    network: BorderNetwork | None = None
+    spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
+    threads: int = 1
+
+    def part(self, part: Slices) -> np.ndarray:
+        """Return the image in slices of the part to be labeled."""
+        return self.image[
+            tuple(slice(first + one.start, first + one.stop) for first, one in zip(self.start, part, strict=True))
+        ]
 
 
 class Intensities:
@@ -40,6 +57,12 @@ class Intensities:
         coarse: the image that the network saw, [k, j, i].
         probabilities: of the classes, [classes, k, j, i]. Class 0, the background, is left out: what surrounds the
             structures has any intensity.
+
+    Attributes:
+        mean: of each label's intensity.
+        variance: of each label's intensity, with what no image is without.
+        center: mean of all that is labeled.
+        spread: standard deviation of all that is labeled.
     """
 
     def __init__(self, coarse: Tensor, probabilities: Tensor) -> None:
@@ -50,14 +73,16 @@ class Intensities:
         mean = sums[1] / count
         variance = (sums[2] / count - mean**2).clamp(min=0)
         share = count[1:] / count[1:].sum()
-        spread = share @ (variance[1:] + (mean[1:] - share @ mean[1:]) ** 2)
+        center = share @ mean[1:]
+        spread = share @ (variance[1:] + (mean[1:] - center) ** 2)
         rounding = ROUNDING * values.abs().max().clamp(min=1e-6)
         variance = variance + LEAST_VARIANCE * spread + rounding**2
-        self._mean, self._variance = mean.float(), variance.float()
+        self.mean, self.variance = mean.float(), variance.float()
+        self.center, self.spread = float(center), float((spread + rounding**2).sqrt())
 
     def evidence(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Return what is to be added to the logits [n, classes] of places, by the two images there [n]."""
-        between = (fine + coarse)[:, None] / 2 - self._mean
-        change = (coarse - fine)[:, None] * between / self._variance
+        between = (fine + coarse)[:, None] / 2 - self.mean
+        change = (coarse - fine)[:, None] * between / self.variance
         change[:, 0] = 0
         return change.clamp(-LIMIT, LIMIT)

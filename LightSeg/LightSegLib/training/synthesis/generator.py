@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .contrast import PATCH_NODES, Contrast
+from .dilation import dilated
 from .draw import Draw
 from .grid import Grid
 from .label_maps import LabelMap
@@ -124,7 +124,7 @@ class Generator:
             for values in (halo.beside, halo.within)
         )
         reach = math.ceil(draw.span(options.halo_width) / spacing)
-        near = F.max_pool3d(beside[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
+        near = dilated(beside[None, None].float(), reach)[0, 0] > 0
         return near & within & (draw.smooth(classes.shape, [PATCH_NODES] * 3)[0] > draw.uniform(-1, 1))
 
     def classes(self, number: int, grid: Grid, options: SynthesisOptions) -> Tensor:

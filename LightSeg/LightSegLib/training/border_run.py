@@ -1,0 +1,102 @@
+"""Training of the border head alone: at places near borders, in images of half the voxel size of the network's grid.
+
+All other weights stay as they are given. Places are drawn where the network's labels change between neighboring voxels,
+since these are where the head is asked (`AlignedRestorer`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.i18n import tr as _
+from ..inference.alignment.aligned_restore import AlignedRestorer, cells, interpolated, uniform_cells
+from ..inference.alignment.borders import Unit, sampled
+from ..inference.alignment.guided import Guide, Intensities
+from ..inference.processing.restore import Decision
+from ..networks.border_head import STEP
+from .loss import drawn_loss, drawn_voxels
+from .material import Material
+from .synthesis.draw import random_generator
+from .synthesis.generator import Sample
+from .synthesis.grid import Grid
+from .synthesis.options import SynthesisOptions
+from .synthetic_options import SyntheticTrainingOptions
+from .synthetic_run import SyntheticRun
+
+FINER = 2  # times the voxels of the network's grid along each axis
+MOST_TURNED = 15.0  # degrees about each axis: a head is seldom upright, so that patches are interpolated
+TO_GRID = np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 0.5, -0.25], [0, 0, 0, 1]])  # from the finer index
+
+
+class BorderRun(SyntheticRun):
+    """A run of the border head on synthesized images.
+
+    Raises:
+        InputError: without weights to start from.
+    """
+
+    def __init__(
+        self, material: Material, out: Path, options: SyntheticTrainingOptions, synthesis: SynthesisOptions
+    ) -> None:
+        if not options.initial_weights:
+            raise InputError(
+                _(
+                    "A border head is trained for a network that has been trained. "
+                    "Name its weights with --initial-weights."
+                )
+            )
+        super().__init__(material, out, options, synthesis)
+        self.network.requires_grad_(False)
+        border = self.network.border
+        assert border is not None
+        border.requires_grad_(True)
+
+    def count_prior(self) -> None:
+        """The prior is that of the weights given."""
+
+    def grid_of(self, grid: Grid) -> Grid:
+        """Return a grid of half the voxel size, in which a voxel of the network's grid is eight voxels."""
+        spacing = grid.spacing / FINER
+        k, j, i = (FINER * length for length in grid.size)
+        x, y, z = (start - (grid.spacing - spacing) / 2 for start in grid.origin)
+        return Grid((k, j, i), spacing, (x, y, z))
+
+    def loss(self, image: Tensor, classes: Tensor, number: int) -> Tensor:
+        """Return the loss on an image [k, j, i] of the finer grid with its half classes."""
+        random = random_generator(self.options.seed, number)
+        network, flat = self.network, classes.flatten().long()
+        assert network.border is not None
+        chosen, weights = drawn_voxels(flat, len(network.half_classes), self.options.voxels_per_class, random)
+        turn = Rotation.from_euler("xyz", MOST_TURNED * (2 * torch.rand(3, generator=random).numpy() - 1), degrees=True)
+        places = torch.unravel_index(chosen, image.shape)[::-1]  # i, j, k
+        coarse = F.avg_pool3d(image[None, None], FINER)[0, 0]
+        with torch.no_grad():
+            of_grid = network.half_logits(coarse)
+            corner, fractions = cells([(place + 0.5) / FINER - 0.5 for place in places], network.half_size)
+            values = torch.cat((of_grid, coarse.reshape(-1, 1)), 1)
+            values = interpolated(values, network.half_size, corner, fractions)
+            logits, seen = values[:, :-1], values[:, -1]
+            changing = (~uniform_cells(of_grid.argmax(1).reshape(network.half_size)).flatten()[corner]).nonzero()[:, 0]
+            probabilities = of_grid.softmax(1).T.reshape(-1, *network.half_size)
+            evidence = Intensities(coarse, probabilities).evidence(image.flatten()[chosen[changing]], seen[changing])
+            unit = Unit(coarse, probabilities, network.half_tissues)
+            steps = turn.as_matrix() * (FINER * STEP / self.material.layout.grid.spacing)
+            patches = unit.of(sampled(image, [place[changing] for place in places], steps))
+        change = evidence + network.border(logits[changing].T, evidence.T, patches, unit.tissues).T
+        return drawn_loss(logits.index_add(0, changing, change), flat[chosen], weights)
+
+    def found(self, sample: Sample) -> np.ndarray:
+        """Return the labels of a whole image of the finer grid."""
+        coarse = F.avg_pool3d(sample.image[None, None], FINER)
+        labels = np.zeros(sample.image.shape, np.uint8)
+        grid = self.material.layout.grid
+        guide = Guide(sample.image.numpy(), coarse[0, 0], network=self.average, spacing=(grid.spacing,) * 3)
+        AlignedRestorer(grid.size, TO_GRID, labels, Decision(), None, guide).add(self.average(coarse)[0])
+        return labels
