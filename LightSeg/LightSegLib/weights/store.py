@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from ..catalog.card import Card, Part, Source, Weights
+from ..catalog.card import Card
 from ..catalog.lookup import weights_path
 from ..catalog.needed import Cards, all_models, own_models, own_size, size_of
-from ..core.errors import DownloadError, InputError, LightSegError, ModelError
-from ..core.i18n import Message, joined
+from ..core.errors import DownloadError, InputError, ModelError
+from ..core.i18n import joined
 from ..core.i18n import tr as _
 from ..core.paths import resources_folder, weights_folder
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
-from .connection import Connection, RetryPolicy, SourceError
-from .download import ROOM, NotEnoughSpace, RemoteFile, WrongFile, copied, download, write_error
+from .by_hand import by_hand, nowhere, only_pages
+from .connection import RetryPolicy
+from .download import write_error
+from .fetcher import Fetcher
 from .lock import locked
 from .model_folder import ModelFolder
 from .records import Fingerprint, Record, fingerprint
-from .sources import FOLDER, Endpoints, locate, mirror_address, origin, sources_of
+from .sources import Endpoints, mirror_address, sources_of
 
 Converter = Callable[[Path, Path, Reporter], object]  # writes the second path from an archive or folder at the first
 Found = TypeVar("Found")
@@ -61,8 +63,7 @@ class WeightStore:
         self, folder: str | Path | None = None, endpoints: Endpoints | None = None, patience: RetryPolicy | None = None
     ) -> None:
         self.folder = Path(folder or weights_folder())
-        self._endpoints = endpoints
-        self._patience = patience
+        self._fetcher = Fetcher(self.folder, endpoints, patience)
 
     def state(self, card: Card, cards: Cards | None = None) -> State:
         """Return where a card's weights are.
@@ -92,7 +93,7 @@ class WeightStore:
             sources = sources_of(card, "")
         if not sources:
             return "missing"
-        return "manual" if _only_pages(sources) else "available"
+        return "manual" if only_pages(sources) else "available"
 
     def path(self, card: Card) -> Path:
         """Return the path of a card's weights, without network.
@@ -108,12 +109,12 @@ class WeightStore:
         if folder.unrecorded(card):
             return self._adopt(card)
         if self.state(card) != "available":
-            raise self._nowhere(card)
+            raise nowhere(card, self.folder)
         raise ModelError(
             _(
                 "The weights of {model} are not on this computer. "
                 "Download them with 'lightseg weights download {id}'; without internet, {by_hand}."
-            ).format(model=card.title, id=card.id, by_hand=self._by_hand(card))
+            ).format(model=card.title, id=card.id, by_hand=by_hand(card, self.folder))
         )
 
     def paths(self, cards: Iterable[Card]) -> list[Path]:
@@ -215,9 +216,9 @@ class WeightStore:
                 try:
                     return folder.adopt(card, reporter)
                 except ModelError:
-                    if not sources or _only_pages(sources) or _offline():
+                    if not sources or only_pages(sources) or _offline():
                         raise
-            return self._download(card, mirror_address(mirror), reporter)
+            return self._fetcher.fetch(card, mirror_address(mirror), reporter)
 
     def add_file(
         self,
@@ -422,100 +423,15 @@ class WeightStore:
         if weights_path(card).is_file() or folder.unrecorded(card) or folder.usable_file(card):
             return
         sources = sources_of(card, mirror_address(mirror))
-        if not sources or _only_pages(sources):
-            raise self._nowhere(card)
+        if not sources or only_pages(sources):
+            raise nowhere(card, self.folder)
         if _offline():
             raise DownloadError(
                 _(
                     "The weights of {model} are not on this computer, "
                     "and LIGHTSEG_OFFLINE forbids using the network. Unset it, or {by_hand}."
-                ).format(model=card.title, by_hand=self._by_hand(card))
+                ).format(model=card.title, by_hand=by_hand(card, self.folder))
             )
-
-    def _nowhere(self, card: Card) -> LightSegError:
-        """Return the error for weights that LightSeg cannot download itself."""
-        if any(file.sources for file in card.weights.published):
-            return ModelError(
-                _("The weights of {model} cannot be downloaded automatically. To get them, {by_hand}.").format(
-                    model=card.title, by_hand=self._by_hand(card)
-                )
-            )
-        return ModelError(
-            _(
-                "The weights file {file} of {model} is missing, and the model card names no source for it. "
-                "Import the model again, or put the file into {folder}."
-            ).format(file=card.weights.file, model=card.title, folder=self.folder / card.id / card.weights.file)
-        )
-
-    def _by_hand(self, card: Card) -> Message:
-        """Return how a person gets the file to this computer."""
-        if card.weights.parts:
-            origins = [origin(file.sources[0]) for file in card.weights.parts if file.sources]
-            return _(
-                "download {sources} with a browser, on any computer, into one folder, and add it with "
-                "'lightseg weights add {model} FOLDER'"
-            ).format(sources=joined(_(" and "), origins), model=card.id)
-        origins = [origin(source) for source in card.weights.sources] or [card.homepage or _("their authors")]
-        return _(
-            "download the weights from {sources} with a browser, on any computer, and add them with "
-            "'lightseg weights add {model} FILE' or save them as {file}"
-        ).format(sources=joined(_(" or "), origins), model=card.id, file=self.folder / card.id / card.weights.file)
-
-    def _download(self, card: Card, mirror: str, reporter: Reporter) -> Path:
-        """Download the weights from the first source that has them."""
-        folder = self._folder(card.id)
-        with closing(Connection(reporter, self._patience)) as connection:
-            if not card.weights.parts:
-                return self._from_any(card, card.weights, mirror, connection)
-            parts = [part for part in card.weights.parts if not folder.part(part)]
-            for part in parts:  # those of an earlier attempt are kept
-                self._from_any(card, part, mirror, connection)
-        return folder.pack_in(card, folder.path)
-
-    def _from_any(self, card: Card, file: Weights | Part, mirror: str, connection: Connection) -> Path:
-        """Return a file of a card's weights from the first source that has it."""
-        failures, no_room = [], None
-        for source in sources_of(card, mirror, file):
-            try:
-                return self._fetch(card, file, source, connection)
-            except SourceError as error:
-                failures.append(joined(": ", (origin(source), error)))
-            except NotEnoughSpace as error:  # perhaps only by what the server states
-                no_room = no_room or error
-        if no_room is not None:
-            raise no_room
-        raise DownloadError(
-            _(
-                "The weights of {model} could not be downloaded. {failures}. Try again later, "
-                "name a mirror with LIGHTSEG_MIRROR, or {by_hand}."
-            ).format(model=card.title, failures=joined(". ", failures), by_hand=self._by_hand(card))
-        )
-
-    def _fetch(self, card: Card, file: Weights | Part, source: Source, connection: Connection) -> Path:
-        """Fetch a file from one source and install it; what is unknown is held to the first download."""
-        folder, name = self._folder(card.id), origin(source)
-        expected = Fingerprint(file.size, file.sha256, file.git_blob if isinstance(file, Weights) else None)
-        known = None if expected.certain else folder.first_download(card)
-        endpoints = self._endpoints or Endpoints.from_environment()
-        try:
-            room = ROOM if card.weights.archive else 1
-            if source.kind == FOLDER:
-                remote = RemoteFile(name, source.path, expected, room)
-                found = copied(remote, folder.partial, connection.reporter, card.title)
-            else:
-                connection.reporter.step(_("Looking up {model}").format(model=card.title))
-                remote = locate(source, expected.completed(Fingerprint(sha256=known)), endpoints, connection)
-                found = download(replace(remote, room=room), folder.partial, connection, card.title)
-            return folder.keep_part(file) if isinstance(file, Part) else folder.install(card, found, name)
-        except WrongFile as error:
-            if known is None:
-                raise
-            raise SourceError(
-                _(
-                    "{reason}: the file differs from the first download; to accept it, "
-                    "run 'lightseg weights remove {model} --forget' first"
-                ).format(reason=error, model=card.id)
-            ) from error
 
 
 def _of_all(cards: Iterable[Card], look: Callable[[Card], Found]) -> list[Found]:
@@ -534,11 +450,6 @@ def _of_all(cards: Iterable[Card], look: Callable[[Card], Found]) -> list[Found]
     if errors:
         raise errors[0]
     return found
-
-
-def _only_pages(sources: list[Source]) -> bool:
-    """Return whether only a person can download from the sources."""
-    return all(source.kind == "page" for source in sources)
 
 
 def _offline() -> bool:
