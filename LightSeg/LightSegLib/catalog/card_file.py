@@ -292,13 +292,15 @@ def _check(fields: dict[str, Any]) -> None:
 
 
 def _check_upsampling(fields: dict[str, Any]) -> None:
-    """Check that what guided upsampling needs is there.
+    """Check that what guided upsampling and a border head need is there.
 
     Raises:
         FieldError: if it is not.
     """
     rules = fields["inference"]
     if not rules.get("guided_upsampling"):
+        if fields["network_arguments"].get("border_channels"):
+            raise FieldError(_("network_arguments.border_channels needs inference.guided_upsampling"))
         return
     if not fields["preprocessing"].get("alignment"):
         raise FieldError(_("inference.guided_upsampling needs preprocessing.alignment"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from typing import Any
 
@@ -62,11 +63,14 @@ class LoadedNetworks:
         prior: Tensor = self.networks[0].class_prior()  # type: ignore[operator]
         return prior.cpu()
 
-    @property
+    @cached_property
     def border_network(self) -> BorderNetwork | None:
-        """The network, where it has a border head."""
+        """The network, where it has a border head, on the CPU, which makes the labels."""
         network: Any = self.networks[0]
-        return network if getattr(network, "border", None) is not None else None
+        if getattr(network, "border", None) is None:
+            return None
+        on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
+        return network if on_cpu else copy.deepcopy(network).cpu()
 
     def one_pass(self, patch: tuple[int, int, int]) -> int:
         """Return the bytes that a pass of a patch of [k, j, i] voxels holds.

@@ -6,6 +6,8 @@ since these are where the head is asked (`AlignedRestorer`).
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..inference.alignment.aligned_restore import AlignedRestorer, cells, interp
 from ..inference.alignment.borders import Unit, sampled
 from ..inference.alignment.guided import Guide, Intensities
 from ..inference.processing.restore import Decision
+from ..networks.atlas_unet import UNLIKELY
 from ..networks.border_head import STEP
 from .loss import drawn_loss, drawn_voxels
 from .material import Material
@@ -31,7 +34,7 @@ from .synthetic_options import SyntheticTrainingOptions
 from .synthetic_run import SyntheticRun
 
 FINER = 2  # times the voxels of the network's grid along each axis
-MOST_TURNED = 15.0  # degrees about each axis: a head is seldom upright, so that patches are interpolated
+MOST_TURNED = 15.0  # degrees about each axis that patches are turned, so that they are interpolated as in other images
 TO_GRID = np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 0.5, -0.25], [0, 0, 0, 1]])  # from the finer index
 
 
@@ -58,10 +61,16 @@ class BorderRun(SyntheticRun):
         assert border is not None
         border.requires_grad_(True)
 
+    def initial_state(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors of a network, which must fit as they are, with those of a new head where it has none."""
+        head = {key: tensor for key, tensor in self.network.state_dict().items() if key.startswith("border.")}
+        return {**head, **state}
+
     def count_prior(self) -> None:
         """The prior is that of the weights given."""
 
-    def grid_of(self, grid: Grid) -> Grid:
+    @staticmethod
+    def grid_of(grid: Grid) -> Grid:
         """Return a grid of half the voxel size, in which a voxel of the network's grid is eight voxels."""
         spacing = grid.spacing / FINER
         k, j, i = (FINER * length for length in grid.size)
@@ -78,18 +87,21 @@ class BorderRun(SyntheticRun):
         places = torch.unravel_index(chosen, image.shape)[::-1]  # i, j, k
         coarse = F.avg_pool3d(image[None, None], FINER)[0, 0]
         with torch.no_grad():
-            of_grid = network.half_logits(coarse)
+            # as `AtlasUNet` gives them for both sides together
+            of_grid = network.half_logits(coarse.to(self.device)).cpu().softmax(1).clamp(min=UNLIKELY)
+            probabilities, of_grid = of_grid.T.reshape(-1, *network.half_size), of_grid.log()
             corner, fractions = cells([(place + 0.5) / FINER - 0.5 for place in places], network.half_size)
             values = torch.cat((of_grid, coarse.reshape(-1, 1)), 1)
             values = interpolated(values, network.half_size, corner, fractions)
             logits, seen = values[:, :-1], values[:, -1]
             changing = (~uniform_cells(of_grid.argmax(1).reshape(network.half_size)).flatten()[corner]).nonzero()[:, 0]
-            probabilities = of_grid.softmax(1).T.reshape(-1, *network.half_size)
-            evidence = Intensities(coarse, probabilities).evidence(image.flatten()[chosen[changing]], seen[changing])
-            unit = Unit(coarse, probabilities, network.half_tissues)
+            own_side = coarse[..., network.overlap :], probabilities[..., network.overlap :]
+            evidence = Intensities(*own_side).evidence(image.flatten()[chosen[changing]], seen[changing])
+            unit = Unit(*own_side, network.half_tissues)
             steps = turn.as_matrix() * (FINER * STEP / self.material.layout.grid.spacing)
             patches = unit.of(sampled(image, [place[changing] for place in places], steps))
-        change = evidence + network.border(logits[changing].T, evidence.T, patches, unit.tissues).T
+        inputs = (logits[changing].T, evidence.T, patches, unit.tissues)
+        change = evidence + network.border(*(part.to(self.device) for part in inputs)).T.cpu()
         return drawn_loss(logits.index_add(0, changing, change), flat[chosen], weights)
 
     def found(self, sample: Sample) -> np.ndarray:
@@ -97,6 +109,7 @@ class BorderRun(SyntheticRun):
         coarse = F.avg_pool3d(sample.image[None, None], FINER)
         labels = np.zeros(sample.image.shape, np.uint8)
         grid = self.material.layout.grid
-        guide = Guide(sample.image.numpy(), coarse[0, 0], network=self.average, spacing=(grid.spacing,) * 3)
-        AlignedRestorer(grid.size, TO_GRID, labels, Decision(), None, guide).add(self.average(coarse)[0])
+        network = copy.deepcopy(self.average).cpu()
+        guide = Guide(sample.image.numpy(), coarse[0, 0], network=network, spacing=(grid.spacing,) * 3)
+        AlignedRestorer(grid.size, TO_GRID, labels, Decision(), None, guide).add(network(coarse)[0])
         return labels

@@ -74,7 +74,7 @@ def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
 def network_arguments(material: Material, options: SyntheticTrainingOptions) -> dict[str, object]:
     """Return the network's arguments for these label maps, as its card states them."""
     settings = material.settings
-    return {
+    arguments = {
         "classes": len(settings.structures) + 1,
         "size": list(material.layout.grid.size),
         "tissues": list(settings.class_tissues),
@@ -83,5 +83,5 @@ def network_arguments(material: Material, options: SyntheticTrainingOptions) -> 
         "widths": list(options.widths),
         "fine_channels": options.fine_channels,
         "residual_blocks": options.residual_blocks,
-        "border_channels": options.border_channels,
     }
+    return arguments | ({"border_channels": options.border_channels} if options.border_channels else {})

@@ -41,8 +41,7 @@ def train_synthetic(
     """
     started = time.monotonic()
     material = prepare(folder, options)
-    kind = BorderRun if options.border_channels else SyntheticRun
-    run = kind(material, Path(out), options, synthesis or SynthesisOptions())
+    run = _kind(options)(material, Path(out), options, synthesis or SynthesisOptions())
     reporter = Reporter(None, canceled)
     name = Path(folder).resolve().name
     command = synthetic_command(name, Path(out), options, run.synthesis)
@@ -73,8 +72,12 @@ def preview(
     """
     material = prepare(folder, options)
     generator = material.generator(material.training, 3 * options.seed)
-    samples = [
-        generator.sample(number, material.layout.grid, synthesis.at(number / max(count - 1, 1)))
-        for number in range(count)
-    ]
+    grid = _kind(options).grid_of(material.layout.grid)
+    shares = [1.0 if options.initial_weights else number / max(count - 1, 1) for number in range(count)]
+    samples = [generator.sample(number, grid, synthesis.at(share)) for number, share in enumerate(shares)]
     draw_preview(samples, material.settings, Path(out))
+
+
+def _kind(options: SyntheticTrainingOptions) -> type[SyntheticRun]:
+    """Return the kind of run that the options ask for: of the whole network, or of its border head."""
+    return BorderRun if options.border_channels else SyntheticRun

@@ -161,7 +161,8 @@ class SyntheticRun(Run):
         """Return the labels of a whole image by the averaged weights."""
         return self.average.eval()(sample.image[None, None].to(self.device))[0].argmax(0).cpu().numpy()
 
-    def grid_of(self, grid: Grid) -> Grid:
+    @staticmethod
+    def grid_of(grid: Grid) -> Grid:
         """Return the grid of the images for a part of the network's."""
         return grid
 
@@ -185,6 +186,8 @@ class SyntheticRun(Run):
         )
         fixed = {name: value for name, value in vars(self.options).items() if name not in free}
         maps = [self.material.maps[n].name for n in self.material.training]
+        if not self.options.border_channels:
+            del fixed["border_channels"]  # of runs before there were border heads
         fixed["from weights"] = bool(self.options.initial_weights)
         return f"{fixed} {self.synthesis} {self.material.settings} {maps}"
 

@@ -447,6 +447,7 @@ LOOKING = {
         ({"totals": [{"name": "Left ball", "labels": [1]}]}, r"totals\[0\].name must differ"),
         ({"inference": GUIDED | {"average": "probabilities"}}, "guided_upsampling needs logits"),
         ({"inference": GUIDED, "preprocessing": PLAIN}, "guided_upsampling needs preprocessing.alignment"),
+        ({"network_arguments": {"border_channels": 8}}, "border_channels needs inference.guided_upsampling"),
         ({"preprocessing": PLAIN | {"alignment": LOOKING}}, "second_look needs the network atlas_unet"),
     ],
 )

@@ -44,6 +44,77 @@ def test_the_head_decides_borders_by_the_voxels_of_the_image() -> None:
         assert dice(found == label, truth == label) > max(0.97, dice(guided == label, truth == label))
 
 
+class Asked:
+    """Stands for a border head that changes nothing; it keeps what it is asked."""
+
+    tissues = (0, 1, 2)
+
+    def __init__(self) -> None:
+        self.patches: list[torch.Tensor] = []
+        self.on_left: list[torch.Tensor] = []
+
+    def border_changes(
+        self,
+        logits: torch.Tensor,
+        evidence: torch.Tensor,
+        patches: torch.Tensor,
+        tissues: torch.Tensor,
+        on_left: torch.Tensor,
+    ) -> torch.Tensor:
+        self.patches.append(patches)
+        self.on_left.append(on_left)
+        return torch.zeros_like(logits)
+
+
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
+def test_patches_lie_along_the_axes_of_the_grid(flips: tuple[int, int, int]) -> None:
+    """Where the image is brighter toward the left, so is every patch, however the image is stored and turned."""
+    _, _, coarse, logits = what_a_network_saw()
+    to_grid = turned_by(20.0) @ np.diag([*flips, 1.0])
+    to_grid[:3, 3] = [(n - 1) / 2 for n in COARSE[::-1]] - to_grid[:3, :3] @ [(n - 1) / 2 for n in SHAPE[::-1]]
+    k, j, i = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    on_grid = np.einsum("ab,b...->a...", to_grid[:3, :3], np.stack([i, j, k])) + to_grid[:3, 3, None, None, None]
+    for axis in range(3):
+        asked = Asked()
+        image = 100 * on_grid[axis]
+        guide = Guide(image, coarse, network=asked, spacing=(2.0, 2.0, 2.0))
+        AlignedRestorer(COARSE, to_grid, np.zeros(SHAPE, np.uint8), Decision(), None, guide).add(logits)
+        patches = torch.cat(asked.patches, -1)
+        # 1 mm is half a voxel of the grid: 50 of the image
+        expected = 50 / Unit(coarse, logits.softmax(0), Asked.tissues).spread
+        for other in range(3):
+            step = float(patches.diff(dim=2 - other).median())  # but for places at the edge of the image
+            assert step == pytest.approx(expected if other == axis else 0.0, abs=2e-3)
+
+
+def test_the_side_of_a_place_follows_from_the_grid() -> None:
+    """i runs to the left of the template, whatever it does in the image."""
+    image, _, coarse, logits = what_a_network_saw()
+    flip = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flip[0, 3] = SHAPE[2] - 1
+    sides = []
+    for stored, to_grid in ((image, turned_by(0.0)), (image[..., ::-1].copy(), turned_by(0.0) @ flip)):
+        asked = Asked()
+        guide = Guide(stored, coarse, network=asked, spacing=(2.0, 2.0, 2.0))
+        AlignedRestorer(COARSE, to_grid, np.zeros(SHAPE, np.uint8), Decision(), None, guide).add(logits)
+        sides.append(torch.cat(asked.on_left))
+    assert 0 < sides[0].sum() < len(sides[0])
+    assert sides[0].sum() == sides[1].sum()
+    assert not torch.equal(*sides)  # the image is gone through in the other direction
+
+
+def test_where_probabilities_are_wanted_the_head_is_asked_at_borders_alone() -> None:
+    image, _, coarse, logits = what_a_network_saw(noise=10.0)
+    counts, labels = [], []
+    for confidence in (None, np.zeros(SHAPE, np.uint8)):
+        asked, found = Asked(), np.zeros(SHAPE, np.uint8)
+        guide = Guide(image, coarse, network=asked, spacing=(2.0, 2.0, 2.0))
+        AlignedRestorer(COARSE, turned_by(7.0), found, Decision(), confidence, guide).add(logits)
+        counts.append(sum(len(part) for part in asked.on_left))
+        labels.append(found)
+    assert counts[0] == counts[1] > 0 and np.array_equal(*labels)
+
+
 def test_a_part_of_an_image_gets_the_labels_that_the_whole_gets() -> None:
     """The head looks beyond the region of interest."""
     image, _, coarse, logits = what_a_network_saw(noise=10.0)

@@ -76,6 +76,19 @@ def test_labels_are_the_same_where_their_probabilities_are_wanted_too() -> None:
     assert (confidence[confidence > 0] < 100).any()
 
 
+def test_the_floor_of_the_probabilities_does_not_count() -> None:
+    """A network gives each label a least probability everywhere, in the large air around a head, too."""
+    _, _, coarse, logits = what_a_network_saw()
+    coarse[:4] = 3000
+    probabilities = logits.softmax(0)
+    probabilities[:, :4] = torch.tensor([1 - 2e-5, 1e-5, 1e-5])[:, None, None, None]
+    with_floor = Intensities(coarse, probabilities)
+    probabilities[1:, :4] = 0
+    without = Intensities(coarse, probabilities)
+    assert torch.equal(with_floor.mean[1:], without.mean[1:])
+    assert torch.equal(with_floor.variance[1:], without.variance[1:])
+
+
 def test_a_brighter_image_with_another_contrast_gives_the_same_labels() -> None:
     image, _, coarse, logits = what_a_network_saw(noise=4.0)
     same = restored(logits, Guide(image, coarse))
@@ -88,6 +101,7 @@ def test_the_evidence_is_a_difference_of_log_likelihoods_within_limits() -> None
     probabilities = logits.softmax(0)
     seen = Intensities(coarse, probabilities)
     weights, values = probabilities.double().numpy().reshape(3, -1), coarse.double().numpy().ravel()
+    weights = np.where(weights < 0.001, 0, weights)
     means = [np.average(values, weights=weight) for weight in weights]
     variances = [np.average((values - mean) ** 2, weights=weight) for weight, mean in zip(weights, means, strict=True)]
     labeled = weights[1] + weights[2]

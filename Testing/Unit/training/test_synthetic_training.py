@@ -19,14 +19,17 @@ from LightSegLib.core.errors import Canceled, DiskFullError, InputError, ModelEr
 from LightSegLib.core.file_hash import sha256
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.networks.atlas_unet import AtlasUNet
 from LightSegLib.training.loss import drawn_loss, drawn_voxels
 from LightSegLib.training.run import EpochReport
 from LightSegLib.training.synthesis.options import SynthesisOptions
 from LightSegLib.training.synthetic import train_synthetic
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions, synthesis_options, synthetic_command
+from scipy.spatial.transform import Rotation
 
 SMALL: dict[str, Any] = {
     "validation_maps": 1,
@@ -242,6 +245,28 @@ def test_a_border_head_is_trained_and_nothing_else(maps: Path, tmp_path: Path) -
         train_synthetic(maps, tmp_path / "parts", heads, on_epoch=done.append, canceled=lambda: len(done) == 3)
     resumed = train_synthetic(maps, tmp_path / "parts", dataclasses.replace(heads, resume=True))
     assert resumed is not None and resumed.weights.sha256 == card.weights.sha256
+
+
+def test_the_border_head_of_a_model_takes_part_in_its_answer(
+    maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a region of interest of an oblique image of whole numbers as in the whole of it."""
+    train_synthetic(maps, tmp_path / "network", QUICK)
+    weights = tmp_path / "network" / "weights.pt"
+    heads = dataclasses.replace(QUICK, initial_weights=str(weights), border_channels=8, learning_rate=0.05)
+    train_synthetic(maps, tmp_path / "head", heads)
+    values, matrix = phantom(77, (60, 56, 62), 2.5)
+    image = image_of(values, 1, {BODY: 90, LIVER: 300, CYST: 420, LEFT_KIDNEY: 190, RIGHT_KIDNEY: 190})
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", [170, 8, -12], degrees=True).as_matrix()
+    volume = Volume(image.astype(np.int16), Geometry.from_index_to_world(turn @ matrix, values.shape))  # type: ignore[arg-type]
+    roi = RegionOfInterest.of_slices((slice(14, 44), slice(10, 40), slice(12, 50)), volume.geometry)
+    segmenter = Segmenter(read_card(tmp_path / "head" / CARD_NAME), InferenceOptions(device="cpu"))
+    whole, part = segmenter.segment([volume]).voxels, segmenter.segment([volume], roi=roi).voxels
+    inside = roi.slices(volume.geometry)
+    assert part.any() and np.array_equal(part[inside], whole[inside])
+    monkeypatch.setattr(AtlasUNet, "border_changes", lambda _self, logits, *_: torch.zeros_like(logits))
+    assert not np.array_equal(segmenter.segment([volume]).voxels, whole)
 
 
 def test_a_border_head_needs_a_network(maps: Path, tmp_path: Path) -> None:

@@ -121,8 +121,11 @@ class AlignedRestorer:
         def decide(some: Tensor) -> None:
             mean = interpolated(logits, self._shape, corner[some], [fraction[some] for fraction in fractions])
             if self._guide is not None:
-                change = self._change(mean, part, shape, chosen[some], index[0][chosen[some]])
-                mean = mean[:, :-1] + change.masked_fill(uniform[corner[some], None], 0)
+                at_borders = (~uniform[corner[some]]).nonzero()[:, 0]
+                voxels = chosen[some[at_borders]]
+                mean, seen = mean[:, :-1], mean[at_borders]
+                if len(voxels):
+                    mean = mean.index_add(0, at_borders, self._change(seen, part, shape, voxels, index[0][voxels]))
             found[some] = self._decision.labels(mean).to(found.dtype)
             if self._confidence is not None:
                 sure[some] = self._decision.percent(mean)

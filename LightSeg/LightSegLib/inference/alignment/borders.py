@@ -52,6 +52,7 @@ class Unit:
         tissues: number of the tissue of each class.
 
     Attributes:
+        spread: the unit, in the image's intensities.
         tissues: [2, tissues but the background's], mean and standard deviation of each in this unit.
     """
 
@@ -59,13 +60,13 @@ class Unit:
         of_tissue = probabilities.new_zeros(max(tissues) + 1, *coarse.shape)
         of_tissue.index_add_(0, torch.tensor(tissues), probabilities)
         found = Intensities(coarse, of_tissue)
-        self._center, self._spread = found.center, found.spread
+        self._center, self.spread = found.center, found.spread
         means, deviations = (found.mean - found.center) / found.spread, found.variance.sqrt() / found.spread
         self.tissues = torch.stack((means, deviations))[:, 1:]
 
     def of(self, intensities: Tensor) -> Tensor:
         """Return intensities in this unit."""
-        return (intensities - self._center) / self._spread
+        return (intensities - self._center) / self.spread
 
 
 def sampled(image: Tensor, places: Sequence[Tensor], steps: np.ndarray) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...imaging.roi import Slices
@@ -20,6 +21,7 @@ from ...networks.border_head import BorderNetwork
 
 LIMIT = 2.0  # of the change of a logit
 LEAST_VARIANCE = 0.02  # share of the variance of all that is labeled; a label with less would judge by noise
+LEAST_PROBABILITY = 1e-3  # less is the floor of a network's probabilities, which is everywhere, in the air too
 ROUNDING = 1e-5  # share of the largest value that is no difference
 
 
@@ -68,7 +70,10 @@ class Intensities:
     def __init__(self, coarse: Tensor, probabilities: Tensor) -> None:
         values = coarse.flatten().double()
         powers = torch.stack((torch.ones_like(values), values, values**2))
-        sums = torch.stack([powers @ weights.double() for weights in probabilities.flatten(1)], dim=1)
+        sums = torch.stack(
+            [powers @ F.threshold(weights.double(), LEAST_PROBABILITY, 0) for weights in probabilities.flatten(1)],
+            dim=1,
+        )
         count = sums[0].clamp(min=1e-6)
         mean = sums[1] / count
         variance = (sums[2] / count - mean**2).clamp(min=0)
