@@ -221,11 +221,10 @@ def _train(arguments: argparse.Namespace) -> None:
                 progress.clear()
                 say(f"lightseg: {notice}", file=sys.stderr)
         left = str(datetime.timedelta(seconds=round(report.seconds_left)))
-        progress.show(
-            f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, "
-            + (f"best validation Dice {report.best_dice:.4f}, " if report.best_dice >= 0 else "")
-            + f"{left} left"
-        )
+        best = f"best validation Dice {report.best_dice:.4f}, " if report.best_dice >= 0 else ""
+        line = f"Epoch {report.epoch}/{report.epochs}, loss {report.train_loss:.4f}, {best}{left} left"
+        progress.show(line)
+        progress.log(line)
 
     try:
         if arguments.synthesize is not None:
