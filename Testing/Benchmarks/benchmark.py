@@ -22,6 +22,7 @@ from pathlib import Path
 from growth import growth
 from in_process import BUNDLED, SAMPLE
 from measure import MEMORY_MEASURE, Cost
+from precisions import precisions
 from report import GIGABYTE, PEERS, Report, how, sizes, words
 from roofline import roofline
 from whole_program import totalsegmentator
@@ -96,8 +97,11 @@ def bundled(report: Report) -> None:
 
 
 def nnunet(report: Report) -> None:
-    """The same model folder and CT file by both programs, from the start of the program to the written file."""
-    model, image = report.model("flare-sized"), report.ct(*CT)
+    """The same model folder and CT file by both programs, from the start of the program to the written file.
+
+    With --full the network is trained for some minutes, so that the default is what a trained model gets.
+    """
+    model, image = report.model("flare-trained" if report.full else "flare-sized"), report.ct(*CT)
     print(
         f"nnU-Net's model folder and a CT file of {sizes(CT[0])} voxels, {'x'.join(map(str, CT[1]))} mm, file to file: "
         "FLARE24's U-Net\nwith 14 labels, 1.5 mm, patch 96x128x128, without mirroring; nnU-Net with -npp 1 -nps 1 and "
@@ -253,7 +257,20 @@ def responsiveness(report: Report) -> None:
         report.claim(what, found[name], target, " ms")
 
 
-ALL = (networks, bundled, responsiveness, batch, nnunet, totalsegmentator, memory, monai, linear, growth, roofline)
+ALL = (
+    networks,
+    bundled,
+    responsiveness,
+    batch,
+    nnunet,
+    totalsegmentator,
+    memory,
+    monai,
+    linear,
+    growth,
+    roofline,
+    precisions,
+)
 PARTS = {work.__name__: work for work in ALL}
 
 

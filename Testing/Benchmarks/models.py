@@ -2,7 +2,8 @@
 
 Speed does not depend on the weights, so they are random numbers from a seed; only, some channels of FLARE_SIZED are
 made to distinguish labels by the image's brightness. So its labels have firm borders, as a trained model's have, and
-can be compared between programs and between precisions.
+can be compared between programs. Which precision is used does depend on them: "flare-trained" is the same network,
+trained for some minutes on a phantom, so that bfloat16 and int8 are judged as for a model that people use.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ sys.path[:0] = [str(REPOSITORY / "Testing"), str(REPOSITORY / "LightSeg")]
 
 from LightSegLib.networks import build  # noqa: E402 (the path must be set first)
 from LightSegLib.nnunet.plans import settings_from_plans  # noqa: E402
+from LightSegLib.training.loss import drawn_loss  # noqa: E402
 from nnunet_models import PLAIN_CONV_UNET, make_plans, nnunet_names, write_model  # noqa: E402
 
 SPACING = (1.5, 1.5, 1.5)  # mm
@@ -44,6 +46,7 @@ FLARE_SIZED = Model((32, 64, 128, 256), (96, 128, 128))  # as wholebody-tumor-ct
 THIN = Model((8, 8), FLARE_SIZED.patch)
 MODELS = {
     "flare-sized": FLARE_SIZED,
+    "flare-trained": FLARE_SIZED,
     "thin": THIN,
     "thin-2": THIN._replace(labels=2),
     "thin-117": Model((FLARE_SIZED.features[0], 8), FLARE_SIZED.patch, labels=117, convolutions=1),
@@ -51,6 +54,8 @@ MODELS = {
     "tiny": Model((4, 8), (32, 32, 32)),
 }
 FIRMNESS = 20.0
+TRAINING_CT, CROP, STEPS, RATE = (230, 256, 256), (48, 64, 64), 300, 2e-3
+MOST_NOISE = 0.3  # standard deviation, in the unit of `normalized`
 
 
 def write_benchmark_model(parent: Path, name: str) -> Path:
@@ -64,6 +69,8 @@ def write_benchmark_model(parent: Path, name: str) -> Path:
     network = network_of(folder)
     if name == "flare-sized":
         find_labels(network, model.patch)
+    if name == "flare-trained":
+        train(network)
     torch.save(checkpoint | {"network_weights": nnunet_names(network.state_dict())}, file)
     return folder
 
@@ -115,6 +122,39 @@ def find_labels(network: Any, patch: tuple[int, int, int]) -> None:
             for label, sign in ((upper, 1), (lower, -1)):
                 head.weight[label, lower] += sign * step
                 head.weight[label, upper] -= sign * step
+
+
+def train(network: nn.Module) -> None:
+    """Train on crops of a phantom with more or less noise; in bfloat16 where that is fast."""
+    from LightSegLib.inference.backends.backend_choice import fast_backends
+    from LightSegLib.inference.backends.precisions import BFLOAT16
+
+    random = np.random.default_rng(0)
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, a=0.01)
+    voxels = phantom(TRAINING_CT, seed=3)
+    order = np.argsort(BRIGHTNESS)
+    levels = np.array(BRIGHTNESS)[order]
+    labels = torch.from_numpy(order[np.digitize(voxels, (levels[1:] + levels[:-1]) / 2)])
+    image = torch.from_numpy(normalized(voxels))
+    network.to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=0.07)
+    with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16 in fast_backends(openvino=False)):
+        for _step in range(STEPS):
+            corner = [random.integers(0, n - side + 1) for n, side in zip(voxels.shape, CROP, strict=True)]
+            crop = tuple(slice(low, low + side) for low, side in zip(corner, CROP, strict=True))
+            tile, truth = image[crop][None, None], labels[crop].flatten()
+            tile = tile + random.uniform(0, MOST_NOISE) * torch.randn(tile.shape)
+            logits = network(tile.contiguous(memory_format=torch.channels_last_3d)).float()
+            loss = drawn_loss(logits[0].flatten(1).T, truth, torch.ones(len(truth)))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 12)
+            optimizer.step()
+            schedule.step()
+    network.eval()
 
 
 def _plans(name: str, model: Model) -> dict[str, Any]:

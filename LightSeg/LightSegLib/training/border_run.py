@@ -66,6 +66,11 @@ class BorderRun(SyntheticRun):
         head = {key: tensor for key, tensor in self.network.state_dict().items() if key.startswith("border.")}
         return {**head, **state}
 
+    @property
+    def starts_at_random(self) -> bool:
+        """Whether what is trained had random weights at first, which a head has, whatever its network."""
+        return True
+
     def count_prior(self) -> None:
         """The prior is that of the weights given."""
 

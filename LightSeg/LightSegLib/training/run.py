@@ -129,6 +129,11 @@ class Run(ABC):
         """Whether anything was set aside to validate with; without, the last weights are the best."""
         return True
 
+    @property
+    def starts_at_random(self) -> bool:
+        """Whether what is trained had random weights at first."""
+        return not self.initial_sha256
+
     @abstractmethod
     def validated(self) -> list[str]:
         """Return the names that `validate` may give."""
@@ -193,7 +198,7 @@ class Run(ABC):
         self.scaler.update()
         self.step += 1
         decay = self.run_options.ema_decay
-        if not self.initial_sha256:  # early on, a short memory: random weights are worth nothing
+        if self.starts_at_random:  # early on, a short memory: random weights are worth nothing
             decay = min(decay, self.step / (self.step + 10))
         with torch.no_grad():
             for average, current in zip(

@@ -110,6 +110,6 @@ def test_the_evidence_is_a_difference_of_log_likelihoods_within_limits() -> None
     found = seen.evidence(torch.tensor(fine).float(), torch.tensor(blurred).float())
     assert torch.all(found[:, 0] == 0)
     for label in (1, 2):
-        density = stats.norm(means[label], np.sqrt(variances[label] + 0.02 * spread))
+        density = stats.norm(means[label], np.sqrt(variances[label] + 0.2 * spread))
         expected = np.clip(density.logpdf(fine) - density.logpdf(blurred), -LIMIT, LIMIT)
         assert np.allclose(found[:, label], expected, atol=1e-4)

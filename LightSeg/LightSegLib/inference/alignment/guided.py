@@ -20,7 +20,7 @@ from ...imaging.roi import Slices
 from ...networks.border_head import BorderNetwork
 
 LIMIT = 2.0  # of the change of a logit
-LEAST_VARIANCE = 0.02  # share of the variance of all that is labeled; a label with less would judge by noise
+LEAST_VARIANCE = 0.2  # share of the variance of all that is labeled; a label with less would judge by noise
 LEAST_PROBABILITY = 1e-3  # less is the floor of a network's probabilities, which is everywhere, in the air too
 ROUNDING = 1e-5  # share of the largest value that is no difference
 
