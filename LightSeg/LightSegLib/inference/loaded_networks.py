@@ -13,6 +13,7 @@ from ..catalog.card import Card
 from ..core.progress import Reporter
 from ..networks.border_head import BorderNetwork
 from ..networks.linear_head import split
+from .alignment.second_look import smoothed
 from .backends.accelerate import Model, Runner, accelerate, choose_backend
 from .backends.precisions import OPENVINO8
 from .calibrated import Calibrated, calibrated, without_int8
@@ -58,10 +59,10 @@ class LoadedNetworks:
         self._runners: dict[tuple[object, ...], Runner] = {}
 
     @cached_property
-    def class_prior(self) -> Tensor:
-        """The prior of all classes of a network for aligned images, [classes, k, j, i], on the CPU."""
+    def smoothed_prior(self) -> Tensor:
+        """The prior of all classes of a network for aligned images, for a second look, on the CPU."""
         prior: Tensor = self.networks[0].class_prior()  # type: ignore[operator]
-        return prior.cpu()
+        return smoothed(prior.cpu())
 
     @cached_property
     def border_network(self) -> BorderNetwork | None:

@@ -296,4 +296,4 @@ class SingleModel:
             return prepared, runner
         from .alignment.second_look import look_again
 
-        return look_again(prepared, lambda images: runner(images.to(device)), loaded.class_prior, rules)  # type: ignore[arg-type]
+        return look_again(prepared, lambda images: runner(images.to(device)), loaded.smoothed_prior, rules)  # type: ignore[arg-type]

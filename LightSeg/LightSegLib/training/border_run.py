@@ -19,7 +19,7 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..inference.alignment.aligned_restore import AlignedRestorer, cells, interpolated, uniform_cells
-from ..inference.alignment.borders import Unit, sampled
+from ..inference.alignment.borders import Patches, Unit
 from ..inference.alignment.guided import Guide, Intensities
 from ..inference.processing.restore import Decision
 from ..networks.atlas_unet import UNLIKELY
@@ -89,13 +89,13 @@ class BorderRun(SyntheticRun):
         assert network.border is not None
         chosen, weights = drawn_voxels(flat, len(network.half_classes), self.options.voxels_per_class, random)
         turn = Rotation.from_euler("xyz", MOST_TURNED * (2 * torch.rand(3, generator=random).numpy() - 1), degrees=True)
-        places = torch.unravel_index(chosen, image.shape)[::-1]  # i, j, k
+        voxels = torch.unravel_index(chosen, image.shape)
         coarse = F.avg_pool3d(image[None, None], FINER)[0, 0]
         with torch.no_grad():
             # as `AtlasUNet` gives them for both sides together
             of_grid = network.half_logits(coarse.to(self.device)).cpu().softmax(1).clamp(min=UNLIKELY)
             probabilities, of_grid = of_grid.T.reshape(-1, *network.half_size), of_grid.log()
-            corner, fractions = cells([(place + 0.5) / FINER - 0.5 for place in places], network.half_size)
+            corner, fractions = cells([(place + 0.5) / FINER - 0.5 for place in voxels[::-1]], network.half_size)
             values = torch.cat((of_grid, coarse.reshape(-1, 1)), 1)
             values = interpolated(values, network.half_size, corner, fractions)
             logits, seen = values[:, :-1], values[:, -1]
@@ -104,7 +104,7 @@ class BorderRun(SyntheticRun):
             evidence = Intensities(*own_side).evidence(image.flatten()[chosen[changing]], seen[changing])
             unit = Unit(*own_side, network.half_tissues)
             steps = turn.as_matrix() * (FINER * STEP / self.material.layout.grid.spacing)
-            patches = unit.of(sampled(image, [place[changing] for place in places], steps))
+            patches = unit.of(Patches(image, steps)([voxel[changing] for voxel in voxels]))
         inputs = (logits[changing].T, evidence.T, patches, unit.tissues)
         change = evidence + network.border(*(part.to(self.device) for part in inputs)).T.cpu()
         return drawn_loss(logits.index_add(0, changing, change), flat[chosen], weights)

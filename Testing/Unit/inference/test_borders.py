@@ -7,7 +7,7 @@ import pytest
 import torch
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.inference.alignment.aligned_restore import AlignedRestorer
-from LightSegLib.inference.alignment.borders import Unit, sampled
+from LightSegLib.inference.alignment.borders import Patches, Unit
 from LightSegLib.inference.alignment.guided import Guide
 from LightSegLib.inference.processing.restore import Decision
 from scipy.spatial.transform import Rotation
@@ -150,20 +150,28 @@ def test_patches_of_a_ramp_are_the_ramp(degrees: float) -> None:
     k, j, i = np.meshgrid(*(np.arange(n) for n in (12, 14, 16)), indexing="ij")
     image = torch.from_numpy(slope[0] * i + slope[1] * j + slope[2] * k).float()
     steps = 0.8 * Rotation.from_euler("xyz", [degrees, -degrees, degrees / 2], degrees=True).as_matrix()
-    places = [torch.tensor([5.0, 8.0]), torch.tensor([6.0, 5.5]), torch.tensor([7.25, 4.0])]  # i, j, k
-    found = sampled(image, places, steps)
+    voxels = [torch.tensor([7, 4]), torch.tensor([6, 5]), torch.tensor([5, 8])]  # k, j, i
+    found = Patches(image, steps)(voxels)
     for n in range(2):
-        place = np.array([float(axis[n]) for axis in places])
+        place = np.array([int(axis[n]) for axis in voxels[::-1]])
         for offset in np.ndindex(3, 3, 3):
             away = steps @ (np.array(offset[::-1]) - 1)
             assert float(found[offset][n]) == pytest.approx(slope @ (place + away), abs=1e-4)
 
 
-def test_beyond_the_image_its_border_goes_on() -> None:
-    image = torch.arange(27.0).reshape(3, 3, 3)
-    corner = [torch.zeros(1)] * 3
-    assert sampled(image, corner, np.eye(3))[0, 0, 0, 0] == 0
-    assert sampled(image, [torch.full((1,), 2.0)] * 3, np.eye(3))[2, 2, 2, 0] == 26
+def test_patches_are_those_of_linear_interpolation() -> None:
+    """Beside torch's own, which goes on at the border of the image, too."""
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(9, 8, 7, generator=random)
+    steps = 1.7 * Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
+    voxels = [torch.randint(n, (40,), generator=random) for n in image.shape]
+    found = Patches(image, steps)(voxels)
+    for offset in np.ndindex(3, 3, 3):
+        away = torch.tensor(steps @ (np.array(offset[::-1]) - 1)).float()
+        index = torch.stack([axis.float() for axis in voxels[::-1]], -1) + away
+        grid = ((2 * index + 1) / torch.tensor(image.shape[::-1]) - 1)[None, None, None]
+        expected = torch.nn.functional.grid_sample(image[None, None], grid, padding_mode="border", align_corners=False)
+        assert torch.allclose(found[offset], expected.flatten(), atol=1e-5)
 
 
 def test_the_unit_does_not_depend_on_gain_and_offset_of_the_image() -> None:

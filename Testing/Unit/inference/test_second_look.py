@@ -10,7 +10,7 @@ from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.alignment.align import Aligned
 from LightSegLib.inference.alignment.registration import Registration
-from LightSegLib.inference.alignment.second_look import displacement, fitted, look_again
+from LightSegLib.inference.alignment.second_look import displacement, fitted, look_again, smoothed
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -49,7 +49,7 @@ def seen_through(step: np.ndarray, maps: np.ndarray) -> torch.Tensor:
 )
 def test_a_map_that_was_wrong_is_mended(degrees: float, shift: tuple[float, float, float], scale: float) -> None:
     prior, wrong = blobs(), moved_by(degrees, shift, scale)
-    step = fitted(seen_through(wrong, prior), torch.tensor(prior).float())
+    step = fitted(seen_through(wrong, prior), smoothed(torch.tensor(prior).float()))
     left = displacement(wrong @ step, SHAPE)
     assert left < 0.5, left
     assert left < 0.2 * displacement(wrong, SHAPE) or (not degrees and not any(shift))
@@ -58,7 +58,7 @@ def test_a_map_that_was_wrong_is_mended(degrees: float, shift: tuple[float, floa
 def test_a_background_alone_moves_nothing() -> None:
     empty = torch.zeros(7, *SHAPE)
     empty[0] = 1
-    assert np.array_equal(fitted(empty, torch.tensor(blobs()).float()), np.eye(4))
+    assert np.array_equal(fitted(empty, smoothed(torch.tensor(blobs()).float())), np.eye(4))
 
 
 class Looks:
@@ -86,7 +86,7 @@ def aligned() -> Aligned:
 def test_a_better_map_is_that_of_the_image_and_of_the_record() -> None:
     wrong = moved_by(3, (2, 1, -2), 1.0)
     network, first = Looks(wrong), aligned()
-    second, again = look_again(first, network, torch.tensor(blobs()).float(), RULES)
+    second, again = look_again(first, network, smoothed(torch.tensor(blobs()).float()), RULES)
     assert again is network and second.facts["alignment"]["looked_again"]
     grid = Geometry(SHAPE, RULES.spacing, RULES.origin).index_to_world
     assert np.allclose(second.registration.matrix @ grid, second.grid_to_image)  # the image's middle is at 0 mm here
@@ -97,7 +97,7 @@ def test_a_better_map_is_that_of_the_image_and_of_the_record() -> None:
 
 def test_where_the_map_is_right_the_network_does_not_run_twice() -> None:
     network, first = Looks(np.eye(4)), aligned()
-    second, again = look_again(first, network, torch.tensor(blobs()).float(), RULES)
+    second, again = look_again(first, network, smoothed(torch.tensor(blobs()).float()), RULES)
     assert second is first
     assert torch.equal(again(torch.zeros(1, 1, *SHAPE)), network.logits)
     assert network.calls == 1

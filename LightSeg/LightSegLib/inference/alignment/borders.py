@@ -25,8 +25,8 @@ class Borders:
 
     def __init__(self, network: BorderNetwork, guide: Guide, to_grid: np.ndarray, probabilities: Tensor) -> None:
         self._network, self._guide = network, guide
-        self._image = torch.from_numpy(guide.image.astype(np.float32))
-        self._steps = np.linalg.inv(to_grid)[:3, :3] * (STEP / np.array(guide.spacing))
+        steps = np.linalg.inv(to_grid)[:3, :3] * (STEP / np.array(guide.spacing))
+        self._patches = Patches(torch.from_numpy(guide.image.astype(np.float32)), steps)
         self._unit = Unit(guide.coarse, probabilities, network.tissues)
 
     def changes(self, logits: Tensor, evidence: Tensor, voxels: Sequence[Tensor], on_left: Tensor) -> Tensor:
@@ -38,9 +38,8 @@ class Borders:
             voxels: k, j, i of each in the labels.
             on_left: bool [n].
         """
-        places = [voxel + first for voxel, first in zip(voxels, self._guide.start, strict=True)][::-1]
-        patches = self._unit.of(sampled(self._image, places, self._steps))
-        return self._network.border_changes(logits, evidence, patches, self._unit.tissues, on_left)
+        patches = self._patches([voxel + first for voxel, first in zip(voxels, self._guide.start, strict=True)])
+        return self._network.border_changes(logits, evidence, self._unit.of(patches), self._unit.tissues, on_left)
 
 
 class Unit:
@@ -69,19 +68,35 @@ class Unit:
         return (intensities - self._center) / self.spread
 
 
-def sampled(image: Tensor, places: Sequence[Tensor], steps: np.ndarray) -> Tensor:
-    """Return the patches [3, 3, 3, n] around places, interpolated linearly.
+class Patches:
+    """The patches around voxels of an image, interpolated linearly; beyond the image its border goes on.
+
+    From every voxel the samples are at the same steps, so each is the same weighted sum of neighbors.
 
     Args:
         image: [k, j, i].
-        places: x, y, z [n], indices along i, j, k.
-        steps: 3x3, how a step along each axis (i, j, k) of the patch changes x, y, z.
+        steps: 3x3, how a step along each axis (i, j, k) of a patch changes the index i, j, k of the image.
     """
-    around = torch.from_numpy(np.array([offset[::-1] for offset in OFFSETS]) @ steps.T).float()  # [27, (x, y, z)]
-    size = torch.tensor(image.shape[::-1])
-    middle = (2 * torch.stack([place.float() for place in places], -1) + 1) / size - 1  # -1 to 1 from face to face
-    grid = middle + (2 * around / size)[:, None]
-    found = torch.nn.functional.grid_sample(
-        image[None, None], grid[None, None], padding_mode="border", align_corners=False
-    )
-    return found.reshape(SIDE, SIDE, SIDE, -1)
+
+    def __init__(self, image: Tensor, steps: np.ndarray) -> None:
+        samples = np.array([offset[::-1] for offset in OFFSETS]) @ steps.T  # [27, (i, j, k)]
+        lower = np.floor(samples).astype(int)
+        corners = np.array(list(itertools.product((0, 1), repeat=3)))
+        neighbors = (lower[:, None] + corners).reshape(-1, 3)
+        share = np.abs(1 - corners - (samples - lower)[:, None]).prod(-1)
+        kept, place = np.unique(neighbors, axis=0, return_inverse=True)
+        weights = np.zeros((len(samples), len(kept)))
+        np.add.at(weights, (np.arange(len(samples)).repeat(len(corners)), place.ravel()), share.ravel())
+        used = weights.any(0)
+        self._weights = torch.from_numpy(weights[:, used]).float()
+        self._reach = int(np.abs(kept).max()) + 1
+        padded = torch.nn.functional.pad(image[None, None], (self._reach,) * 6, mode="replicate")[0, 0]
+        self._strides = torch.tensor(padded.stride())
+        self._neighbors = torch.from_numpy(kept[used][:, ::-1].copy()) @ self._strides
+        self._values = padded.flatten()
+
+    def __call__(self, voxels: Sequence[Tensor]) -> Tensor:
+        """Return the patches [3, 3, 3, n] around voxels (k, j, i of each)."""
+        index = sum((voxel + self._reach) * step for voxel, step in zip(voxels, self._strides, strict=True))
+        seen = self._values.take(index + self._neighbors[:, None])
+        return (self._weights @ seen).reshape(SIDE, SIDE, SIDE, -1)

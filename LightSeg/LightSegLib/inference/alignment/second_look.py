@@ -8,7 +8,7 @@ prior and the network's probabilities, over points drawn at random, is lowest.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ POINTS = 6_000  # that are not certain to be background; a regular lattice would
 DRAWN = 15_000  # points, to find that many
 CERTAIN = 0.99
 STEPS, RATE = 60, 0.1  # of Adam
+TRIAL = 20  # of these steps, after which a map that hardly moved is left as it is
 TURNED = 40.0  # voxels from the middle at which a turn counts as much as a shift
 UNLIKELY = 1e-3  # added to the prior before its logarithm
 LEAST = 2.0  # mm; what moves the brain less is not worth another pass of the network
@@ -35,25 +36,35 @@ def look_again(aligned: Aligned, network: Network, prior: Tensor, rules: Alignme
 
     Args:
         network: called with the whole grid, not mirrored.
-        prior: of the classes on the grid, [classes, k, j, i], 0 the background.
+        prior: see `smoothed`.
         rules: of the grid.
     """
+    least = LEAST / max(rules.spacing)
     with torch.no_grad():
         logits = network(aligned.rows(0, aligned.shape[0])[None])
-        step = fitted(logits[0].float().cpu().softmax(0), prior)
-    if displacement(step, aligned.shape) * max(rules.spacing) < LEAST:
+        step = fitted(logits[0].float().cpu().softmax(0), prior, least)
+    if displacement(step, aligned.shape) < least:
         return aligned, lambda images: logits
     return aligned.moved(step, rules), network
 
 
+def smoothed(prior: Tensor) -> Tensor:
+    """Return the logarithm of a smoothed prior [classes, k, j, i], [1, classes, k/2, j/2, i/2]; class 0 is background.
+
+    It is the same for every image, and takes an eighth of the memory.
+    """
+    return (F.avg_pool3d(F.avg_pool3d(prior[None], 3, 1, 1, count_include_pad=False), 2) + UNLIKELY).log()
+
+
 @torch.inference_mode(False)
 @torch.enable_grad()
-def fitted(probabilities: Tensor, prior: Tensor) -> np.ndarray:
+def fitted(probabilities: Tensor, prior: Tensor, least: float = 0.0) -> np.ndarray:
     """Return the 4x4 matrix from where a voxel is on a better grid to where it is on this one, in indices (i, j, k).
 
     Args:
         probabilities: of the classes, [classes, k, j, i], found on this grid.
-        prior: of the classes, as large.
+        prior: see `smoothed`.
+        least: voxels; a map that has moved by less than half of it after TRIAL steps is not sought further.
     """
     size = torch.tensor(probabilities.shape[:0:-1], dtype=torch.float32)
     random = torch.Generator().manual_seed(0)
@@ -63,17 +74,22 @@ def fitted(probabilities: Tensor, prior: Tensor) -> np.ndarray:
     if len(unsure) == 0:
         return np.eye(4)
     found, places = found[unsure], points[unsure] * size / 2  # voxels from the middle
-    smooth = F.avg_pool3d(F.avg_pool3d(prior[None], 3, 1, 1, count_include_pad=False), 2)
-    logarithm = (smooth + UNLIKELY).log()
     change = torch.zeros(3, 4, requires_grad=True)
     optimizer = torch.optim.Adam([change], lr=2 * RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    for _step in range(STEPS):
+    for step in range(STEPS):
+        if step == TRIAL and displacement(_as_matrix(change, size), probabilities.shape[1:]) < least / 2:
+            break
         optimizer.zero_grad()
         moved = places + places @ change[:, :3].T / TURNED + change[:, 3]
-        (-(found * _at(moved / (size / 2), logarithm)).sum(1).mean()).backward()
+        (-(found * _at(moved / (size / 2), prior)).sum(1).mean()).backward()
         optimizer.step()
         schedule.step()
+    return _as_matrix(change, size)
+
+
+def _as_matrix(change: Tensor, size: Tensor) -> np.ndarray:
+    """Return a change of the map [3, 4], about the middle of a grid of `size` (i, j, k), as `fitted` returns it."""
     matrix = np.eye(4)
     matrix[:3, :3] += change.detach()[:, :3].double().numpy() / TURNED
     matrix[:3, 3] = change.detach()[:, 3].double().numpy()
@@ -82,7 +98,7 @@ def fitted(probabilities: Tensor, prior: Tensor) -> np.ndarray:
     return middle @ np.linalg.inv(matrix) @ np.linalg.inv(middle)
 
 
-def displacement(step: np.ndarray, shape: tuple[int, int, int]) -> float:
+def displacement(step: np.ndarray, shape: Sequence[int]) -> float:
     """Return how many voxels a 4x4 matrix of indices (i, j, k) moves what is half-way to the corners of a grid."""
     corners = np.array(list(itertools.product(*((n * INNER, n * (1 - INNER)) for n in shape[::-1]))))
     return float(np.linalg.norm(corners @ step[:3, :3].T + step[:3, 3] - corners, axis=1).max())
