@@ -60,6 +60,10 @@ class AlignedRestorer:
 
     def _decide(self, logits: Tensor) -> None:
         """Write labels, and confidence if wanted, from all logits [outputs, k, j, i]."""
+        used = box(np.linalg.inv(self._to_grid), self._shape, self._labels.shape)
+        depth, height, width = (max(0, part.stop - part.start) for part in used)
+        if depth * height * width == 0:
+            return
         labels = self._decision.labels(logits[None])[0].flatten()
         uniform = torch.zeros(self._shape, dtype=torch.bool)
         if not self._decision.regions:
@@ -69,13 +73,9 @@ class AlignedRestorer:
             probabilities = self._decision.probabilities(logits[None])[0]
             self._intensities = Intensities(self._guide.coarse, probabilities)
             if self._guide.network is not None:
-                self._borders = Borders(self._guide.network, self._guide, self._to_grid, probabilities)
+                self._borders = Borders(self._guide.network, self._guide, self._to_grid, used, probabilities)
             logits = torch.cat((logits, self._guide.coarse[None]))  # which is interpolated with them
         logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: the values of one voxel are contiguous
-        used = box(np.linalg.inv(self._to_grid), self._shape, self._labels.shape)
-        depth, height, width = (max(0, part.stop - part.start) for part in used)
-        if depth * height * width == 0:
-            return
         step = max(1, POINTS // (height * width))
         threads = self._guide.threads if self._guide is not None else 1
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as workers:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...imaging.roi import Slices
 from ...networks.border_head import SIDE, STEP, BorderNetwork
 from .guided import Guide, Intensities
 
@@ -20,13 +22,21 @@ class Borders:
 
     Args:
         to_grid: 4x4, from index (i, j, k) in the labels to that on the network's grid.
+        part: the labels that are asked for.
         probabilities: of the classes on that grid, [classes, k, j, i].
     """
 
-    def __init__(self, network: BorderNetwork, guide: Guide, to_grid: np.ndarray, probabilities: Tensor) -> None:
-        self._network, self._guide = network, guide
+    def __init__(
+        self, network: BorderNetwork, guide: Guide, to_grid: np.ndarray, part: Slices, probabilities: Tensor
+    ) -> None:
+        self._network = network
         steps = np.linalg.inv(to_grid)[:3, :3] * (STEP / np.array(guide.spacing))
-        self._patches = Patches(torch.from_numpy(guide.image.astype(np.float32)), steps)
+        reach = math.ceil(np.abs(steps).sum(1).max()) + 1
+        first = [max(0, start + one.start - reach) for start, one in zip(guide.start, part, strict=True)]
+        last = [start + one.stop + reach for start, one in zip(guide.start, part, strict=True)]
+        seen = guide.image[tuple(map(slice, first, last))]
+        self._shift = [start - low for start, low in zip(guide.start, first, strict=True)]
+        self._patches = Patches(torch.from_numpy(seen.astype(np.float32)), steps)
         self._unit = Unit(guide.coarse, probabilities, network.tissues)
 
     def changes(self, logits: Tensor, evidence: Tensor, voxels: Sequence[Tensor], on_left: Tensor) -> Tensor:
@@ -38,7 +48,7 @@ class Borders:
             voxels: k, j, i of each in the labels.
             on_left: bool [n].
         """
-        patches = self._patches([voxel + first for voxel, first in zip(voxels, self._guide.start, strict=True)])
+        patches = self._patches([voxel + shift for voxel, shift in zip(voxels, self._shift, strict=True)])
         return self._network.border_changes(logits, evidence, self._unit.of(patches), self._unit.tissues, on_left)
 
 
