@@ -42,8 +42,8 @@ SYNTHESIS_HELP = {
     "widths": "channels of the network's levels, joined by commas",
     "fine_channels": "channels of the network at full resolution",
     "residual_blocks": "more convolutions of the network at full and at half resolution",
-    "border_channels": "train nothing but a head of so many channels, which places borders within the voxels of the "
-    "grid, for the network of --initial-weights",
+    "border_channels": "train only a border head of so many channels, for the network of --initial-weights; it places "
+    "borders within the voxels of the grid",
     "prior_images": "label maps in random poses from which the prior is counted",
     "threads": "of the training; the images are made in a process beside it",
     "nice": "how far to step back behind other programs, 0 to 19",

@@ -66,12 +66,15 @@ class LoadedNetworks:
 
     @cached_property
     def border_network(self) -> BorderNetwork | None:
-        """The network, where it has a border head, on the CPU, which makes the labels."""
+        """A copy of the network, where it has a border head, on the CPU, which makes the labels.
+
+        The network itself may move to a GPU later.
+        """
         network: Any = self.networks[0]
         if getattr(network, "border", None) is None:
             return None
-        on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
-        return network if on_cpu else copy.deepcopy(network).cpu()
+        copied: BorderNetwork = copy.deepcopy(network).cpu()
+        return copied
 
     def one_pass(self, patch: tuple[int, int, int]) -> int:
         """Return the bytes that a pass of a patch of [k, j, i] voxels holds.

@@ -1,7 +1,7 @@
-"""Training of the border head alone: at places near borders, in images of half the voxel size of the network's grid.
+"""Training of the border head alone, in images of half the voxel size of the network's grid.
 
-All other weights stay as they are given. Places are drawn where the network's labels change between neighboring voxels,
-since these are where the head is asked (`AlignedRestorer`).
+All other weights stay as they are given. Voxels of every class are drawn, as in any training; the head answers at those
+where the network's labels differ between neighboring voxels, as in `AlignedRestorer`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from LightSegLib.evaluation.metrics import dice
+from LightSegLib.inference.alignment import aligned_restore
 from LightSegLib.inference.alignment.aligned_restore import AlignedRestorer
 from LightSegLib.inference.alignment.borders import Patches, Unit
 from LightSegLib.inference.alignment.guided import Guide
@@ -132,10 +133,12 @@ def test_a_part_of_an_image_gets_the_labels_that_the_whole_gets() -> None:
     assert np.array_equal(whole[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))], part)
 
 
-def test_the_answer_is_the_same_for_any_number_of_threads() -> None:
+def test_the_answer_is_the_same_for_any_number_of_threads_and_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     image, _, coarse, logits = what_a_network_saw(noise=10.0)
     labels = []
-    for threads in (1, 3):
+    for threads, points, batch in ((1, 1 << 20, 1 << 20), (3, 5000, 300)):
+        monkeypatch.setattr(aligned_restore, "POINTS", points)
+        monkeypatch.setattr(aligned_restore, "BATCH", batch)
         found = np.zeros(SHAPE, np.uint8)
         guide = Guide(image, coarse, network=ByTheMiddle(), spacing=(2.0, 2.0, 2.0), threads=threads)
         AlignedRestorer(COARSE, turned_by(7.0), found, Decision(), None, guide).add(logits)
@@ -179,5 +182,11 @@ def test_the_unit_does_not_depend_on_gain_and_offset_of_the_image() -> None:
     probabilities = logits.softmax(0)
     first, second = Unit(coarse, probabilities, (0, 1, 2)), Unit(5 * coarse - 700, probabilities, (0, 1, 2))
     assert torch.allclose(first.tissues, second.tissues, atol=1e-4)
+    absent = logits.clone()
+    absent[2] = -30  # a tissue that is not there, as where the field of view cuts the head
+    probabilities = absent.softmax(0)
+    absent_first, absent_second = (Unit(c, probabilities, (0, 1, 2)) for c in (coarse, 5 * coarse - 700))
+    assert torch.allclose(absent_first.tissues, absent_second.tissues, atol=1e-4)
+    assert absent_first.tissues[0, 1] == 0
     values = torch.tensor(INTENSITY).float()
     assert torch.allclose(first.of(values), second.of(5 * values - 700), atol=1e-4)

@@ -10,7 +10,7 @@ from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.alignment.align import Aligned
 from LightSegLib.inference.alignment.registration import Registration
-from LightSegLib.inference.alignment.second_look import displacement, fitted, look_again, smoothed
+from LightSegLib.inference.alignment.second_look import TRIAL, displacement, fitted, look_again, smoothed
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -101,3 +101,22 @@ def test_where_the_map_is_right_the_network_does_not_run_twice() -> None:
     assert second is first
     assert torch.equal(again(torch.zeros(1, 1, *SHAPE)), network.logits)
     assert network.calls == 1
+
+
+def steps_taken(wrong: np.ndarray, least: float, monkeypatch: pytest.MonkeyPatch) -> tuple[int, np.ndarray]:
+    """How many steps a fit takes, and what it finds."""
+    taken: list[int] = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda *given: (taken.append(1), step(*given)))
+    prior = blobs()
+    found = fitted(seen_through(wrong, prior), smoothed(torch.tensor(prior).float()), least)
+    return len(taken), found
+
+
+def test_a_fit_goes_on_only_where_the_map_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, _ = steps_taken(np.eye(4), 1.0, monkeypatch)
+    assert right == TRIAL
+    wrong = moved_by(0, (1.2, 0, 0), 1.0)
+    far, found = steps_taken(wrong, 1.0, monkeypatch)
+    assert far > TRIAL
+    assert displacement(found, SHAPE) == pytest.approx(1.2, abs=0.4)

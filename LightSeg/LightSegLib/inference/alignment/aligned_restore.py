@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from .guided import Guide, Intensities
 
 POINTS = SLAB_BYTES // 64  # voxels whose places are computed at once
 BATCH = 1 << 14  # of those whose logits are, in each thread
+Each = Callable[[Callable[[Tensor], None], Iterable[Tensor]], Iterable[None]]  # calls a function for each item
 CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cell, z, y, x
 
 
@@ -78,13 +80,17 @@ class AlignedRestorer:
         logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: the values of one voxel are contiguous
         step = max(1, POINTS // (height * width))
         threads = self._guide.threads if self._guide is not None else 1
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as workers:
+        with ExitStack() as stack:
+            each: Each = map
+            if threads > 1:
+                workers = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
+                each = stack.enter_context(workers).map
             for first in range(used[0].start, used[0].stop, step):
                 rows = slice(first, min(first + step, used[0].stop))
                 matrix = self._to_grid.copy()
                 matrix[:3, 3] = (matrix @ [used[2].start, used[1].start, rows.start, 1.0])[:3]
                 grid = labels, uniform.flatten(), known
-                self._decide_part((rows, used[1], used[2]), matrix, grid, logits, workers)
+                self._decide_part((rows, used[1], used[2]), matrix, grid, logits, each)
 
     def _certain(self, logits: Tensor) -> Tensor:
         """Return whether a voxel and its next neighbors are certain, if that is asked for."""
@@ -100,7 +106,7 @@ class AlignedRestorer:
         matrix: np.ndarray,
         grid: tuple[Tensor, Tensor, Tensor],
         logits: Tensor,
-        workers: Executor,
+        each: Each,
     ) -> None:
         """Labels of a part [k, j, i], whose first voxel `matrix` takes as index (0, 0, 0) to the grid.
 
@@ -130,7 +136,7 @@ class AlignedRestorer:
             if self._confidence is not None:
                 sure[some] = self._decision.percent(mean)
 
-        list(workers.map(decide, (~known[corner]).nonzero()[:, 0].split(BATCH)))
+        list(each(decide, (~known[corner]).nonzero()[:, 0].split(BATCH)))
         self._labels[part] = _spread(found, chosen, shape)
         if self._confidence is not None:
             self._confidence[part] = _spread(sure, chosen, shape)
@@ -145,12 +151,12 @@ class AlignedRestorer:
         """
         assert self._guide is not None and self._intensities is not None
         logits, coarse = mean[:, :-1], mean[:, -1]
-        image = torch.from_numpy(self._guide.part(part).ravel()[chosen.numpy()].astype(np.float32))
+        at = torch.unravel_index(chosen, tuple(shape))
+        seen = self._guide.part(part)[tuple(axis.numpy() for axis in at)]
+        image = torch.from_numpy(seen.astype(np.float32))
         change = self._intensities.evidence(image, coarse)
         if self._borders is not None:
-            voxels = [
-                place + one.start for place, one in zip(torch.unravel_index(chosen, tuple(shape)), part, strict=True)
-            ]
+            voxels = [place + one.start for place, one in zip(at, part, strict=True)]
             logits, evidence = logits.T.contiguous(), change.T.contiguous()
             change = change + self._borders.changes(logits, evidence, voxels, x > (self._shape[2] - 1) / 2).T
         return change

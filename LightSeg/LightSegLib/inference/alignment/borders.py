@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,9 +30,9 @@ class Borders:
     ) -> None:
         self._network = network
         steps = np.linalg.inv(to_grid)[:3, :3] * (STEP / np.array(guide.spacing))
-        reach = math.ceil(np.abs(steps).sum(1).max()) + 1
-        first = [max(0, start + one.start - reach) for start, one in zip(guide.start, part, strict=True)]
-        last = [start + one.stop + reach for start, one in zip(guide.start, part, strict=True)]
+        reach = (np.ceil(np.abs(steps).sum(1)).astype(int) + 1)[::-1].tolist()  # along k, j, i
+        first = [max(0, start + one.start - far) for start, one, far in zip(guide.start, part, reach, strict=True)]
+        last = [start + one.stop + far for start, one, far in zip(guide.start, part, reach, strict=True)]
         seen = guide.image[tuple(map(slice, first, last))]
         self._shift = [start - low for start, low in zip(guide.start, first, strict=True)]
         self._patches = Patches(torch.from_numpy(seen.astype(np.float32)), steps)
@@ -99,14 +98,18 @@ class Patches:
         np.add.at(weights, (np.arange(len(samples)).repeat(len(corners)), place.ravel()), share.ravel())
         used = weights.any(0)
         self._weights = torch.from_numpy(weights[:, used]).float()
-        self._reach = int(np.abs(kept).max()) + 1
-        padded = torch.nn.functional.pad(image[None, None], (self._reach,) * 6, mode="replicate")[0, 0]
+        around = (np.abs(kept).max(0) + 1).tolist()  # along i, j, k
+        margins = [margin for margin in around for _ in range(2)]
+        padded = torch.nn.functional.pad(image[None, None], margins, mode="replicate")[0, 0]
+        self._reach = around[::-1]
         self._strides = torch.tensor(padded.stride())
         self._neighbors = torch.from_numpy(kept[used][:, ::-1].copy()) @ self._strides
         self._values = padded.flatten()
 
     def __call__(self, voxels: Sequence[Tensor]) -> Tensor:
         """Return the patches [3, 3, 3, n] around voxels (k, j, i of each)."""
-        index = sum((voxel + self._reach) * step for voxel, step in zip(voxels, self._strides, strict=True))
+        index = sum(
+            (voxel + reach) * step for voxel, reach, step in zip(voxels, self._reach, self._strides, strict=True)
+        )
         seen = self._values.take(index + self._neighbors[:, None])
         return (self._weights @ seen).reshape(SIDE, SIDE, SIDE, -1)

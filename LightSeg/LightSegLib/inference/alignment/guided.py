@@ -20,7 +20,7 @@ from ...imaging.roi import Slices
 from ...networks.border_head import BorderNetwork
 
 LIMIT = 2.0  # of the change of a logit
-LEAST_VARIANCE = 0.2  # share of the variance of all that is labeled; a label with less would judge by noise
+ADDED_VARIANCE = 0.2  # share of the variance of all that is labeled, added to each label's, which else judges by noise
 LEAST_PROBABILITY = 1e-3  # less is the floor of a network's probabilities, which is everywhere, in the air too
 ROUNDING = 1e-5  # share of the largest value that is no difference
 
@@ -79,9 +79,10 @@ class Intensities:
         variance = (sums[2] / count - mean**2).clamp(min=0)
         share = count[1:] / count[1:].sum()
         center = share @ mean[1:]
+        mean = torch.where(sums[0] > 0, mean, center)  # of what was not found nothing is known
         spread = share @ (variance[1:] + (mean[1:] - center) ** 2)
         rounding = ROUNDING * values.abs().max().clamp(min=1e-6)
-        variance = variance + LEAST_VARIANCE * spread + rounding**2
+        variance = variance + ADDED_VARIANCE * spread + rounding**2
         self.mean, self.variance = mean.float(), variance.float()
         self.center, self.spread = float(center), float((spread + rounding**2).sqrt())
 
