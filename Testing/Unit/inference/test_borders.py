@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from LightSegLib.catalog.lookup import find_card
 from LightSegLib.evaluation.metrics import dice
 from LightSegLib.inference.alignment import aligned_restore
 from LightSegLib.inference.alignment.aligned_restore import AlignedRestorer
 from LightSegLib.inference.alignment.borders import Patches, Unit
 from LightSegLib.inference.alignment.guided import Guide
+from LightSegLib.inference.loaded_networks import LoadedNetworks
 from LightSegLib.inference.processing.restore import Decision
+from LightSegLib.networks import build
 from scipy.spatial.transform import Rotation
 from test_guided import COARSE, INTENSITY, SHAPE, turned_by, what_a_network_saw
 
@@ -190,3 +195,13 @@ def test_the_unit_does_not_depend_on_gain_and_offset_of_the_image() -> None:
     assert absent_first.tissues[0, 1] == 0
     values = torch.tensor(INTENSITY).float()
     assert torch.allclose(first.of(values), second.of(5 * values - 700), atol=1e-4)
+
+
+def test_a_head_stays_on_the_cpu_when_its_network_moves() -> None:
+    """The image is there, whatever computes the network."""
+    card = find_card("brain-mr-atlas-unet")
+    network = build(card.network, card.network_arguments)
+    loaded = LoadedNetworks(card, (network,), None)
+    head: Any = loaded.border_network
+    network.to("meta")  # as to a GPU
+    assert {parameter.device.type for parameter in head.parameters()} == {"cpu"}
