@@ -222,7 +222,7 @@ def test_a_disk_without_room_for_archive_and_copy_is_too_small(
     WeightStore().remove(card)
 
     monkeypatch.setattr("LightSegLib.weights.download.ROOM", 1)
-    monkeypatch.setattr("LightSegLib.weights.store.ROOM", 1)
+    monkeypatch.setattr("LightSegLib.weights.fetcher.ROOM", 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size + margin))
     with pytest.raises(OutputError, match="too full"):
         ensure_weights(card)
