@@ -53,7 +53,7 @@ POINTS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)  # quantiles of the soft Dice a
 BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SIDES = re.compile("^(Left|Right) ")
 LARGE_ML = 3.0
-SPARE = 0.5  # standard deviations of heads without damage, below the lowest of which no other one shall be
+SPARE = 0.25  # standard deviations of heads without damage, below the lowest of which no other one shall be
 ROUNDS, SHRINKAGE = 30, 2.0  # of the fit in turn; as many images without an offset are added to each label's
 LEAST = 50  # true voxels of 1 mm of a structure that counts
 
