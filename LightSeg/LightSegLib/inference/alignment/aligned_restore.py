@@ -78,6 +78,7 @@ class AlignedRestorer:
                 self._borders = Borders(self._guide.network, self._guide, self._to_grid, used, probabilities)
             logits = torch.cat((logits, self._guide.coarse[None]))  # which is interpolated with them
         logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: the values of one voxel are contiguous
+        grid = labels, uniform.flatten(), known
         step = max(1, POINTS // (height * width))
         threads = self._guide.threads if self._guide is not None else 1
         with ExitStack() as stack:
@@ -89,7 +90,6 @@ class AlignedRestorer:
                 rows = slice(first, min(first + step, used[0].stop))
                 matrix = self._to_grid.copy()
                 matrix[:3, 3] = (matrix @ [used[2].start, used[1].start, rows.start, 1.0])[:3]
-                grid = labels, uniform.flatten(), known
                 self._decide_part((rows, used[1], used[2]), matrix, grid, logits, each)
 
     def _certain(self, logits: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class AlignedRestorer:
             self._confidence[part] = _spread(sure, chosen, shape)
 
     def _change(self, mean: Tensor, part: Slices, shape: Sequence[int], chosen: Tensor, x: Tensor) -> Tensor:
-        """Return what the image changes of the logits [n, classes] of voxels of a part, to which they belong.
+        """Return what the image adds to the logits of voxels of a part, [n, classes].
 
         Args:
             mean: [n, classes + 1], the logits and the image that the network saw.
