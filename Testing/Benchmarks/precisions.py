@@ -26,10 +26,8 @@ def precisions(report: Report) -> None:
     """Print a table for all instructions that there are, and one for no more than VNNI."""
     from LightSegLib.inference.backends.precisions import OPENVINO8, OPENVINO32
 
-    own = os.environ.get("ONEDNN_MAX_CPU_ISA")
     for limit in LIMITS:
-        os.environ["ONEDNN_MAX_CPU_ISA"] = limit or own or "ALL"
-        found = report.facts("precisions.py")
+        found = report.facts("precisions.py", instructions=limit)
         seconds, instructions = found["seconds"], limit or "all instructions"
         patch = "x".join(map(str, PATCH))
         print(f"\nFLARE24's U-Net, a patch of {patch}, one thread; {found['processor']}, {instructions}")
@@ -41,9 +39,6 @@ def precisions(report: Report) -> None:
         for name, value in seconds.items():
             print(f"| {name} | {value:.2f} | {seconds[OPENVINO32] / value:.2f} times as fast |", flush=True)
         report.claim(what, seconds[OPENVINO32] / seconds[OPENVINO8], INT8_FASTER, "", at_least=True)
-    os.environ.pop("ONEDNN_MAX_CPU_ISA")
-    if own is not None:
-        os.environ["ONEDNN_MAX_CPU_ISA"] = own
 
 
 def main() -> None:

@@ -54,14 +54,20 @@ class Report:
             kept.write_text(json.dumps(found), encoding="utf-8")
         return json.loads(kept.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
-    def facts(self, script: str, *words: object, python: Path | str = sys.executable) -> dict[str, Any]:
-        """What a script prints as JSON in a fresh process."""
+    def facts(
+        self, script: str, *words: object, python: Path | str = sys.executable, instructions: str = ""
+    ) -> dict[str, Any]:
+        """What a script prints as JSON in a fresh process.
+
+        instructions: of the processor that may be used at most, as ONEDNN_MAX_CPU_ISA takes them; "" for no limit.
+        """
+        limit = {"ONEDNN_MAX_CPU_ISA": instructions} if instructions else {}
         result = subprocess.run(
             [python, HERE / script, *map(str, words)],
             check=True,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | self.environment | {"PYTHONPATH": str(HERE.parent)},  # of the tests' kinds of work
+            env=os.environ | self.environment | limit | {"PYTHONPATH": str(HERE.parent)},  # of the tests' work
         )
         return json.loads(result.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 

@@ -115,6 +115,6 @@ class BorderRun(SyntheticRun):
         labels = np.zeros(sample.image.shape, np.uint8)
         grid = self.material.layout.grid
         network = copy.deepcopy(self.average).cpu()
-        guide = Guide(sample.image.numpy(), coarse[0, 0], network=network, spacing=(grid.spacing,) * 3)
+        guide = Guide(sample.image.numpy(), coarse[0, 0], border_network=network, spacing=(grid.spacing,) * 3)
         AlignedRestorer(grid.size, TO_GRID, labels, Decision(), None, guide).add(network(coarse)[0])
         return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,45 +18,18 @@ from LightSegLib.inference.loaded_networks import LoadedNetworks
 from LightSegLib.inference.processing.restore import Decision
 from LightSegLib.networks import build
 from scipy.spatial.transform import Rotation
-from test_guided import COARSE, INTENSITY, SHAPE, turned_by, what_a_network_saw
+from test_guided import COARSE, INTENSITY, SHAPE, restored, turned_by, what_a_network_saw
+
+Answer = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of patches and tissues
 
 
-class ByTheMiddle:
-    """Stands for a trained border head: the label whose intensity is nearest to that of the place itself."""
-
-    tissues = (0, 1, 2)
-
-    def border_changes(
-        self,
-        logits: torch.Tensor,
-        evidence: torch.Tensor,
-        patches: torch.Tensor,
-        tissues: torch.Tensor,
-        on_left: torch.Tensor,
-    ) -> torch.Tensor:
-        # of the three intensities 30, 90 and 60 the tissues' are 90 and 60: as far below these lies the background
-        shell, core = tissues[0]
-        means = torch.stack((2 * core - shell, shell, core))
-        return -20 * (patches[1, 1, 1] - means[:, None]).abs() / (shell - core)
-
-
-def test_the_head_decides_borders_by_the_voxels_of_the_image() -> None:
-    image, truth, coarse, logits = what_a_network_saw()
-    found = np.zeros(SHAPE, np.uint8)
-    guide = Guide(image, coarse, network=ByTheMiddle(), spacing=(2.0, 2.0, 2.0))
-    AlignedRestorer(COARSE, turned_by(7.0), found, Decision(), None, guide).add(logits)
-    guided = np.zeros(SHAPE, np.uint8)
-    AlignedRestorer(COARSE, turned_by(7.0), guided, Decision(), None, Guide(image, coarse)).add(logits)
-    for label in (1, 2):
-        assert dice(found == label, truth == label) > max(0.97, dice(guided == label, truth == label))
-
-
-class Asked:
-    """Stands for a border head that changes nothing; it keeps what it is asked."""
+class Head:
+    """Stands for a trained border head; it keeps what it is asked, and changes nothing without an answer."""
 
     tissues = (0, 1, 2)
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Answer | None = None) -> None:
+        self._answer = answer
         self.patches: list[torch.Tensor] = []
         self.on_left: list[torch.Tensor] = []
 
@@ -69,7 +43,27 @@ class Asked:
     ) -> torch.Tensor:
         self.patches.append(patches)
         self.on_left.append(on_left)
-        return torch.zeros_like(logits)
+        return torch.zeros_like(logits) if self._answer is None else self._answer(patches, tissues)
+
+
+def by_the_middle(patches: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
+    """The label whose intensity is nearest to that of the place itself."""
+    # the tissues' intensities are 90 and 60, and the background's, 30, is as far below 60 as that is below 90
+    shell, core = tissues[0]
+    means = torch.stack((2 * core - shell, shell, core))
+    return -20 * (patches[1, 1, 1] - means[:, None]).abs() / (shell - core)
+
+
+def guided_by(head: Head, image: np.ndarray, coarse: torch.Tensor, threads: int = 1) -> Guide:
+    return Guide(image, coarse, border_network=head, spacing=(2.0, 2.0, 2.0), threads=threads)
+
+
+def test_the_head_decides_borders_by_the_voxels_of_the_image() -> None:
+    image, truth, coarse, logits = what_a_network_saw()
+    found = restored(logits, guided_by(Head(by_the_middle), image, coarse))
+    guided = restored(logits, Guide(image, coarse))
+    for label in (1, 2):
+        assert dice(found == label, truth == label) > max(0.97, dice(guided == label, truth == label))
 
 
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
@@ -81,13 +75,12 @@ def test_patches_lie_along_the_axes_of_the_grid(flips: tuple[int, int, int]) -> 
     k, j, i = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
     on_grid = np.einsum("ab,b...->a...", to_grid[:3, :3], np.stack([i, j, k])) + to_grid[:3, 3, None, None, None]
     for axis in range(3):
-        asked = Asked()
-        image = 100 * on_grid[axis]
-        guide = Guide(image, coarse, network=asked, spacing=(2.0, 2.0, 2.0))
+        asked = Head()
+        guide = guided_by(asked, 100 * on_grid[axis], coarse)
         AlignedRestorer(COARSE, to_grid, np.zeros(SHAPE, np.uint8), Decision(), None, guide).add(logits)
         patches = torch.cat(asked.patches, -1)
         # 1 mm is half a voxel of the grid: 50 of the image
-        expected = 50 / Unit(coarse, logits.softmax(0), Asked.tissues).spread
+        expected = 50 / Unit(coarse, logits.softmax(0), Head.tissues).spread
         for other in range(3):
             step = float(patches.diff(dim=2 - other).median())  # but for places at the edge of the image
             assert step == pytest.approx(expected if other == axis else 0.0, abs=2e-3)
@@ -100,8 +93,8 @@ def test_the_side_of_a_place_follows_from_the_grid() -> None:
     flip[0, 3] = SHAPE[2] - 1
     sides = []
     for stored, to_grid in ((image, turned_by(0.0)), (image[..., ::-1].copy(), turned_by(0.0) @ flip)):
-        asked = Asked()
-        guide = Guide(stored, coarse, network=asked, spacing=(2.0, 2.0, 2.0))
+        asked = Head()
+        guide = guided_by(asked, stored, coarse)
         AlignedRestorer(COARSE, to_grid, np.zeros(SHAPE, np.uint8), Decision(), None, guide).add(logits)
         sides.append(torch.cat(asked.on_left))
     assert 0 < sides[0].sum() < len(sides[0])
@@ -113,11 +106,9 @@ def test_where_probabilities_are_wanted_the_head_is_asked_at_borders_alone() -> 
     image, _, coarse, logits = what_a_network_saw(noise=10.0)
     counts, labels = [], []
     for confidence in (None, np.zeros(SHAPE, np.uint8)):
-        asked, found = Asked(), np.zeros(SHAPE, np.uint8)
-        guide = Guide(image, coarse, network=asked, spacing=(2.0, 2.0, 2.0))
-        AlignedRestorer(COARSE, turned_by(7.0), found, Decision(), confidence, guide).add(logits)
+        asked = Head()
+        labels.append(restored(logits, guided_by(asked, image, coarse), confidence))
         counts.append(sum(len(part) for part in asked.on_left))
-        labels.append(found)
     assert counts[0] == counts[1] > 0 and np.array_equal(*labels)
 
 
@@ -131,7 +122,7 @@ def test_a_part_of_an_image_gets_the_labels_that_the_whole_gets() -> None:
         shift = np.eye(4)
         shift[:3, 3] = first[::-1]
         found = np.zeros(shape, np.uint8)
-        guide = Guide(image, coarse, first, ByTheMiddle(), (2.0, 2.0, 2.0))
+        guide = Guide(image, coarse, first, Head(by_the_middle), (2.0, 2.0, 2.0))
         AlignedRestorer(COARSE, to_grid @ shift, found, Decision(), None, guide).add(logits)
         labels.append(found)
     whole, part = labels
@@ -144,10 +135,7 @@ def test_the_answer_is_the_same_for_any_number_of_threads_and_parts(monkeypatch:
     for threads, points, batch in ((1, 1 << 20, 1 << 20), (3, 5000, 300)):
         monkeypatch.setattr(aligned_restore, "POINTS", points)
         monkeypatch.setattr(aligned_restore, "BATCH", batch)
-        found = np.zeros(SHAPE, np.uint8)
-        guide = Guide(image, coarse, network=ByTheMiddle(), spacing=(2.0, 2.0, 2.0), threads=threads)
-        AlignedRestorer(COARSE, turned_by(7.0), found, Decision(), None, guide).add(logits)
-        labels.append(found)
+        labels.append(restored(logits, guided_by(Head(by_the_middle), image, coarse, threads)))
     assert labels[0].any() and np.array_equal(*labels)
 
 

@@ -98,9 +98,9 @@ def test_a_training_goes_on_without_matplotlib_and_reports_it_once(
     out = tmp_path / "model"
     flags = ["--epochs", "2", "--batch-size", "2", "--patch-size", "16,16,16", "--validate-every", "1"]
     assert main(["train", str(raw_dataset), "--out", str(out), "--device", "cpu", *flags]) == 0
-    told = capsys.readouterr().err
-    assert told.count("pip install matplotlib") == 1
-    assert "Epoch 1/2, loss" in told and "Epoch 2/2, loss" in told  # in a log, where no line can be overwritten
+    log = capsys.readouterr().err
+    assert log.count("pip install matplotlib") == 1
+    assert "Epoch 1/2, loss" in log and "Epoch 2/2, loss" in log  # in a log, where no line can be overwritten
     assert (out / CARD_NAME).is_file() and (out / "training.csv").is_file() and not (out / "curves.png").exists()
 
 

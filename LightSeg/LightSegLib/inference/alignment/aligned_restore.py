@@ -74,8 +74,8 @@ class AlignedRestorer:
         if self._guide is not None:
             probabilities = self._decision.probabilities(logits[None])[0]
             self._intensities = Intensities(self._guide.coarse, probabilities)
-            if self._guide.network is not None:
-                self._borders = Borders(self._guide.network, self._guide, self._to_grid, used, probabilities)
+            if (network := self._guide.border_network) is not None:
+                self._borders = Borders(network, self._guide, self._to_grid, used, probabilities)
             logits = torch.cat((logits, self._guide.coarse[None]))  # which is interpolated with them
         logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: the values of one voxel are contiguous
         grid = labels, uniform.flatten(), known

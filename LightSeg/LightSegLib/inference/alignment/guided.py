@@ -33,7 +33,7 @@ class Guide:
         image: as it is.
         coarse: on the network's grid.
         start: voxel k, j, i of the image at which the part to be labeled begins.
-        network: with a border head, or None.
+        border_network: the network, where it has a border head.
         spacing: mm of the network's grid along i, j, k, which a border head needs.
         threads: that look at the image side by side; the answer is the same.
     """
@@ -41,7 +41,7 @@ class Guide:
     image: np.ndarray
     coarse: Tensor
     start: tuple[int, ...] = (0, 0, 0)
-    network: BorderNetwork | None = None
+    border_network: BorderNetwork | None = None
     spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
     threads: int = 1
 
