@@ -191,6 +191,7 @@ def test_closing_the_scene_cancels(start, logic):
     assert job.state == "canceled" and nodes() == before
 
 
+@pytest.mark.slow
 def test_cancel_ends_the_process_and_leaves_nothing(start, logic):
     before = nodes()
     job = start(roiNode=None)
@@ -204,6 +205,7 @@ def test_cancel_ends_the_process_and_leaves_nothing(start, logic):
     assert pid is not None and gone(pid)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_a_message_and_the_next_job_runs(start, logic):
     before = nodes()
     job = start(roiNode=None)

@@ -248,6 +248,7 @@ def test_a_volume_as_small_as_the_region_needs_none(window):
     wait_until(lambda: not window.run.running)
 
 
+@pytest.mark.slow
 def test_from_a_head_to_its_brain_in_two_clicks(window):
     """What a new user does: nothing is chosen or set."""
     window.logic.getParameterNode().modelId = LightSeg.DEFAULT_MODEL
@@ -260,6 +261,7 @@ def test_from_a_head_to_its_brain_in_two_clicks(window):
     assert {"Left thalamus", "Right thalamus", "Brain stem"} <= set(volumes) and min(volumes.values()) > 0.1
 
 
+@pytest.mark.slow
 def test_from_the_sample_to_both_sides_in_two_clicks(window):
     """The model finds its place by itself: there is no region, and no question."""
     window.ui.openvinoBox.setChecked(False)

@@ -111,6 +111,7 @@ def test_a_whole_run_with_a_network(make_volume, make_transform, scene, tiny_mod
     assert (found[::2] >= allowed[::2] - 1.5).all() and (found[1::2] <= allowed[1::2] + 1.5).all()
 
 
+@pytest.mark.slow
 def test_the_self_test_of_the_module(scene):
     """What Slicer's own test run calls: the bundled model on the bundled sample."""
     from LightSegLib.catalog.lookup import find_card, weights_path

@@ -111,6 +111,7 @@ def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_cohort(tmp_path / "Kohorte äöü")
 
 
+@pytest.mark.slow
 def test_a_worker_that_lacks_the_form_of_a_batch_reports_it_before_it_takes_a_case(
     cohort: Path, tmp_path: Path, dask: Cluster
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_worker_that_lacks_the_form_of_a_batch_reports_it_before_it_takes_a_ca
     assert records(out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other", "expected"), [("bfloat16", "bfloat16"), ("OpenVINO float32", "float32")])
 def test_workers_that_differ_compute_in_float32(
     cohort: Path, tmp_path: Path, dask: Cluster, other: str, expected: str
@@ -196,6 +198,7 @@ def test_every_worker_has_one_process_that_keeps_the_model(cohort: Path, tmp_pat
     assert not states[-1].working
 
 
+@pytest.mark.slow
 def test_a_worker_of_the_cluster_is_killed_and_the_others_do_its_cases(
     cohort: Path, tmp_path: Path, dask: Cluster
 ) -> None:
@@ -268,6 +271,7 @@ def test_the_scheduler_is_restarted(cohort: Path, tmp_path: Path, dask: Cluster)
     assert f"Waiting for the scheduler at {dask.address}" in waited
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_leaves_nothing_running_and_the_next_goes_on(
     cohort: Path, tmp_path: Path, dask: Cluster
 ) -> None:
@@ -305,6 +309,7 @@ def _listening(process: psutil.Process) -> list[object]:
     return []
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_cluster_of_our_own_without_a_traceback(cohort: Path, tmp_path: Path) -> None:
     """A terminal sends it to all processes."""
     out = tmp_path / "out"

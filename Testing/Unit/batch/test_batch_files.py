@@ -152,6 +152,7 @@ def test_a_try_with_other_settings_that_fails_costs_no_result(cohort: Path, tmp_
     assert (out / "Fall 1.seg.nrrd").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_record_of_a_newer_version_is_understood_as_far_as_it_goes(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
@@ -160,6 +161,7 @@ def test_a_record_of_a_newer_version_is_understood_as_far_as_it_goes(cohort: Pat
     assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (0, 3, 0)
 
 
+@pytest.mark.slow
 def test_a_record_of_an_earlier_version_keeps_the_backend(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
@@ -212,6 +214,7 @@ def test_a_label_drawn_by_hand_for_a_case_that_failed_stays(cohort: Path, tmp_pa
     assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out)
 
 
+@pytest.mark.slow
 def test_results_of_a_version_that_named_no_files_are_gone_on_with(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
@@ -225,6 +228,7 @@ def test_results_of_a_version_that_named_no_files_are_gone_on_with(cohort: Path,
     assert len(table(out)) == 3
 
 
+@pytest.mark.slow
 def test_the_table_of_skipped_inputs_of_an_earlier_version_is_replaced(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
@@ -238,6 +242,7 @@ def test_the_table_of_skipped_inputs_of_an_earlier_version_is_replaced(cohort: P
     assert (out / "misfits.csv").exists(), "it is not this batch's any more"
 
 
+@pytest.mark.slow
 def test_another_format_leaves_the_earlier_results(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for settings in (NRRD, NIFTI, NRRD):
@@ -257,6 +262,7 @@ def test_hidden_files_of_other_programs_stay_and_half_files_of_a_killed_batch_go
     assert all((out / name).exists() for name in others) and not half.exists()
 
 
+@pytest.mark.slow
 def test_the_folder_of_results_may_have_the_models_name(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

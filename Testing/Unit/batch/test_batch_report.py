@@ -261,6 +261,7 @@ def keep(page: Any, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
+@pytest.mark.slow
 def test_a_reader_sorts_filters_and_looks_at_cases(
     card: Card, batch: Batch, open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_pictures_and_the_page_come_with_the_segmentations(cohort: Path, tmp_pat
     assert counts(run_batch(cohort, MODEL, out, drawn, handler=QUICK)) == (1, 2, 0)
 
 
+@pytest.mark.slow
 def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
@@ -161,6 +162,7 @@ def test_only_what_has_changed_is_done_again(cohort: Path, tmp_path: Path) -> No
     table(out)
 
 
+@pytest.mark.slow
 def test_another_version_of_the_model_does_all_cases_again(cohort: Path, tmp_path: Path, tiny_model: Path) -> None:
     model = shutil.copytree(tiny_model, tmp_path / "model")
 
@@ -206,6 +208,7 @@ def test_the_memory_of_a_case_is_not_that_of_an_earlier_one(cohort: Path, tmp_pa
     assert before is not None and answer["row"]["peak_mb"] < before / 1e6 - 300
 
 
+@pytest.mark.slow
 def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +328,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path)
     assert len(table(out)) == 3
 
 
+@pytest.mark.slow
 @BOTH_ENGINES
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
 def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(
@@ -411,6 +415,7 @@ def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: P
     assert left_out["what"].startswith(str(tree / "B")) and left_out["reason"] == "is CT, but the model needs MR"
 
 
+@pytest.mark.slow
 def test_a_batch_of_dicom_segmentations(tmp_path: Path) -> None:
     """One for each series; an image of another format fails with a sentence, and keeps no other from being done."""
     tree, out = tmp_path / "export", tmp_path / "out"

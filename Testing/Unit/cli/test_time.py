@@ -71,6 +71,7 @@ def test_frames_are_asked_for_and_must_be_there(model: str, tmp_path: Path, caps
     assert not [*tmp_path.glob("out*")]
 
 
+@pytest.mark.slow
 def test_all_frames_become_one_file_a_table_and_a_curve(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -303,6 +303,7 @@ def test_a_card_with_parts_has_nothing_of_a_network(models: Path, change: dict[s
 # --- every way in --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_line_batch_and_worker_run_it(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     volume = sky()
     cases = tmp_path / "cases"

@@ -44,6 +44,7 @@ def seen_through(step: np.ndarray, maps: np.ndarray) -> torch.Tensor:
     return torch.tensor(np.stack(moved)).float()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("degrees", "shift", "scale"), [(0, (0, 0, 0), 1), (0, (2.3, -1.6, 1.1), 1), (4, (1, 0, -2), 1.04)]
 )

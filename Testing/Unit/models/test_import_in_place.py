@@ -113,6 +113,7 @@ def test_the_older_model_comes_back_if_the_new_one_cannot_take_its_place(
     assert content(models) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 @pytest.mark.parametrize("renames", [1, 2])
 def test_a_model_survives_an_import_that_is_killed_between_its_renames(

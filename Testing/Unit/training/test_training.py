@@ -104,6 +104,7 @@ def test_a_training_goes_on_without_matplotlib_and_reports_it_once(
     assert (out / CARD_NAME).is_file() and (out / "training.csv").is_file() and not (out / "curves.png").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_path: Path) -> None:
     whole = train(raw_dataset, tmp_path / "whole", QUICK)
     done: list[int] = []
@@ -468,6 +469,7 @@ def test_a_damaged_checkpoint_is_named_and_what_to_do(raw_dataset: Path, tmp_pat
     assert "weights_only" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_label_that_no_validation_case_has_ends_no_training(raw_dataset: Path, tmp_path: Path) -> None:
     names = {"background": 0, "upper": 1, "lower": 2, "lesion": 3}
     (raw_dataset / "dataset.json").write_text(json.dumps({"name": "Balls", "labels": names}), encoding="utf-8")
@@ -534,6 +536,7 @@ def test_a_model_that_is_there_is_not_trained_over_unasked(raw_dataset: Path, tm
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine")]
 
 
+@pytest.mark.slow
 def test_a_model_is_replaced_when_asked_for_and_what_else_is_there_stays(raw_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     quick = dataclasses.replace(QUICK, epochs=1, validate_every=1)

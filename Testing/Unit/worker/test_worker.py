@@ -163,6 +163,7 @@ def test_a_process_that_dies_is_a_message_and_the_next_job_runs(
     assert worker.segment(MODEL, [SMALL], options=PLAIN).voxels.shape == SMALL.voxels.shape
 
 
+@pytest.mark.slow
 @NO_SIGNALS
 def test_through_a_launcher_that_shows_nothing_of_the_end_memory_is_named(
     places: Path, tmp_path: Path, tiny_model: Path
@@ -231,6 +232,7 @@ def test_a_full_disk_here_is_reported_and_nothing_stays(worker: Worker, monkeypa
         worker.segment(MODEL, [SMALL], options=PLAIN)
 
 
+@pytest.mark.slow
 def test_it_ends_by_itself_when_there_is_nothing_to_do(places: Path) -> None:
     worker = Worker(idle_seconds=1.0)
     worker.segment(MODEL, [SMALL], options=PLAIN)
@@ -242,6 +244,7 @@ def test_it_ends_by_itself_when_there_is_nothing_to_do(places: Path) -> None:
     worker.stop()
 
 
+@pytest.mark.slow
 @NO_SIGNALS
 @pytest.mark.parametrize("moment", ["computing", "idle"])
 def test_it_ends_when_its_owner_is_killed(places: Path, moment: str, tiny_model: Path) -> None:
@@ -271,6 +274,7 @@ def test_it_ends_when_its_owner_is_killed(places: Path, moment: str, tiny_model:
     assert not list(places.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [None, os.pathsep, str(LIBRARY) + os.pathsep])
 def test_modules_in_the_current_folder_change_nothing(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str | None
