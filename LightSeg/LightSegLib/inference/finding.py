@@ -225,8 +225,18 @@ def _notices(places: Places, results: Sequence[Segmentation]) -> list[str]:
         for name in places.missing
     ]
     for place, result in zip(places.found, results, strict=True):
-        if not result.voxels.any() and place.side is not None:
+        if place.side is None:
+            continue
+        missing = [label.name for label in result.labels if not (result.voxels == label.value).any()]
+        if len(missing) == len(result.labels):
             notices.append(_("Nothing was found on the {side}.").format(side=place.side))
+        elif missing:
+            notices.append(
+                _(
+                    "No {names} was found on the {side}, where {title} found its place. "
+                    "Check whether the image is of the kind that the model was made for."
+                ).format(names=" / ".join(missing), side=place.side, title=places.finder.provenance["title"])
+            )
     if not any(result.voxels.any() for result in results):
         notices.append(nothing_found())
     return list(dict.fromkeys(notices))

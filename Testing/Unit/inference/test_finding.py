@@ -136,6 +136,17 @@ def test_a_side_that_is_not_there_is_said(models: Path) -> None:
     assert result.provenance["notices"] == ["Lamps found no Left lamp, so there is no result for it."]
 
 
+def test_a_part_that_is_missing_on_one_side_is_said(models: Path) -> None:
+    """A lamp with a shell too dim, as a hippocampus of which a model for T1 finds one part alone in a T2 image."""
+    volume = picture(("right",))
+    volume.voxels[volume.voxels == 120] = 99
+    (notice,) = segmenter(models).segment([volume]).provenance["notices"][1:]  # the first is about the left lamp
+    assert notice == (
+        "No Shell was found on the right, where Lamps found its place. "
+        "Check whether the image is of the kind that the model was made for."
+    )
+
+
 def test_where_nothing_is_found_the_result_is_empty_with_a_sentence(models: Path) -> None:
     result = segmenter(models).segment([picture(())])
     assert not result.voxels.any() and len(result.labels) == 4
