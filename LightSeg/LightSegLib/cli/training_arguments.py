@@ -44,6 +44,7 @@ SYNTHESIS_HELP = {
     "residual_blocks": "more convolutions of the network at full and at half resolution",
     "border_channels": "train only a border head of so many channels, for the network of --initial-weights; it places "
     "borders within the voxels of the grid",
+    "whole_network": "with a border head, train the network with it",
     "prior_images": "label maps in random poses from which the prior is counted",
     "threads": "of the training; the images are made in a process beside it",
     "nice": "how far to step back behind other programs, 0 to 19",

@@ -1,7 +1,8 @@
-"""Training of the border head alone, in images of half the voxel size of the network's grid.
+"""Training of the border head, alone or with its network, in images of half the voxel size of the network's grid.
 
-All other weights stay as they are given. Voxels of every class are drawn, as in any training; the head answers at those
-where the network's labels differ between neighboring voxels, as in `AlignedRestorer`.
+Voxels of every class are drawn, as in any training; the head answers at those where the network's labels differ between
+neighboring voxels, as in `AlignedRestorer`. The network itself, where it is trained, too, learns from all of them what
+its logits are worth between the voxels of its grid.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ TO_GRID = np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 0.5, -0.25], 
 
 
 class BorderRun(SyntheticRun):
-    """A run of the border head on synthesized images.
+    """A run of the border head on synthesized images, by itself unless the options ask for the whole network.
 
     Raises:
         InputError: without weights to start from.
@@ -56,10 +57,9 @@ class BorderRun(SyntheticRun):
                 )
             )
         super().__init__(material, out, options, synthesis)
-        self.network.requires_grad_(False)
-        border = self.network.border
-        assert border is not None
-        border.requires_grad_(True)
+        assert self.network.border is not None
+        self.network.requires_grad_(options.whole_network)
+        self.network.border.requires_grad_(True)
 
     def initial_state(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the tensors of a network, which must fit as they are, with those of a new head where it has none."""
@@ -68,8 +68,8 @@ class BorderRun(SyntheticRun):
 
     @property
     def starts_at_random(self) -> bool:
-        """Whether what is trained had random weights at first, which a head has, whatever its network."""
-        return True
+        """Whether what is trained had random weights at first, which a head by itself has, whatever its network."""
+        return not self.options.whole_network
 
     def count_prior(self) -> None:
         """The prior is that of the weights given."""
@@ -91,15 +91,18 @@ class BorderRun(SyntheticRun):
         turn = Rotation.from_euler("xyz", MOST_TURNED * (2 * torch.rand(3, generator=random).numpy() - 1), degrees=True)
         voxels = torch.unravel_index(chosen, image.shape)
         coarse = F.avg_pool3d(image[None, None], FINER)[0, 0]
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.options.whole_network):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16()):
+                of_grid = network.half_logits(coarse.to(self.device))
             # as `AtlasUNet` gives them for both sides together
-            of_grid = network.half_logits(coarse.to(self.device)).cpu().softmax(1).clamp(min=UNLIKELY)
-            probabilities, of_grid = of_grid.T.reshape(-1, *network.half_size), of_grid.log()
+            of_grid = of_grid.float().cpu().softmax(1).clamp(min=UNLIKELY)
             corner, fractions = cells([(place + 0.5) / FINER - 0.5 for place in voxels[::-1]], network.half_size)
-            values = torch.cat((of_grid, coarse.reshape(-1, 1)), 1)
+            values = torch.cat((of_grid.log(), coarse.reshape(-1, 1)), 1)
             values = interpolated(values, network.half_size, corner, fractions)
             logits, seen = values[:, :-1], values[:, -1]
+        with torch.no_grad():
             changing = (~uniform_cells(of_grid.argmax(1).reshape(network.half_size)).flatten()[corner]).nonzero()[:, 0]
+            probabilities = of_grid.T.reshape(-1, *network.half_size)
             own_side = coarse[..., network.overlap :], probabilities[..., network.overlap :]
             evidence = Intensities(*own_side).evidence(image.flatten()[chosen[changing]], seen[changing])
             unit = Unit(*own_side, network.half_tissues)

@@ -100,6 +100,7 @@ def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origi
         citation=settings.citation or NOT_STATED,
         limitations="Trained on synthesized images alone. Check every result.",
         training={
+            **({"initial_weights_sha256": run.initial_sha256} if run.initial_sha256 else {}),
             "command": origin.command,
             "label_maps": names,
             "validation_maps": [material.maps[n].name for n in material.validation],

@@ -36,6 +36,7 @@ class SyntheticTrainingOptions:
         residual_blocks: of the network, see `AtlasUNet`.
         border_channels: of a head for borders at the image's own resolution, 0 for none; with one, it alone is
             trained, for a network whose weights are given.
+        whole_network: with a border head, whether the network is trained, too.
         prior_images: from which the prior is counted.
         initial_weights: weights file to start from, of this network or of one with fewer channels and blocks, ""
             for none; such a training starts with all contrasts at once.
@@ -61,6 +62,7 @@ class SyntheticTrainingOptions:
     fine_channels: int = 8
     residual_blocks: int = 0
     border_channels: int = 0
+    whole_network: bool = False
     prior_images: int = 160
     initial_weights: str = ""
     seed: int = 0
@@ -101,6 +103,10 @@ class SyntheticTrainingOptions:
         )
         if not self.learning_rate > 0 or not self.spacing > 0:
             raise InputError(_("learning_rate and spacing must be positive. Choose other values."))
+        if self.whole_network and not self.border_channels:
+            raise InputError(
+                _("whole_network is for a training with a border head. Name its channels with border_channels.")
+            )
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise InputError(
                 _("widths is {widths}, but must be at least two positive numbers. Choose other values.").format(
@@ -151,7 +157,7 @@ def synthetic_command(dataset: str, out: Path, options: SyntheticTrainingOptions
         if name in ("resume", "replace", "device", "threads", "nice", "hours") or value == default:
             continue
         value = Path(value).name if name in ("settings", "initial_weights") else value
-        arguments += [f"--{name.replace('_', '-')}", _text(value)]
+        arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [_text(value)])]
     for name, default in vars(SynthesisOptions()).items():
         if getattr(synthesis, name) != default:
             arguments += ["--set", f"{name}={_text(getattr(synthesis, name))}"]

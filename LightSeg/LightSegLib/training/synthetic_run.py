@@ -186,8 +186,9 @@ class SyntheticRun(Run):
         )
         fixed = {name: value for name, value in vars(self.options).items() if name not in free}
         maps = [self.material.maps[n].name for n in self.material.training]
-        if not self.options.border_channels:
-            del fixed["border_channels"]  # of runs before there were border heads
+        for name in ("border_channels", "whole_network"):
+            if not fixed[name]:
+                del fixed[name]  # of runs before there were border heads
         fixed["from weights"] = bool(self.options.initial_weights)
         return f"{fixed} {self.synthesis} {self.material.settings} {maps}"
 

@@ -101,6 +101,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(maps: Path, tmp_path: Pat
     assert parts.weights.sha256 == whole.weights.sha256 and parts.performance == whole.performance
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_weights_alone(maps: Path, tmp_path: Path) -> None:
     """On another computer there is the weights file and the label maps; the first validation is as good as the best."""
     train_synthetic(maps, tmp_path / "first", QUICK)
@@ -143,6 +144,7 @@ def test_time_that_is_up_pauses_the_run_and_keeps_it(maps: Path, tmp_path: Path)
     assert train_synthetic(maps, tmp_path / "model", onward) is not None
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_leaves_the_last_checkpoint(
     maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +249,23 @@ def test_a_border_head_is_trained_and_nothing_else(maps: Path, tmp_path: Path) -
     assert resumed is not None and resumed.weights.sha256 == card.weights.sha256
 
 
+def test_a_network_is_trained_together_with_its_border_head(maps: Path, tmp_path: Path) -> None:
+    """By the same steps; the prior and the command that is recorded are no part of that."""
+    train_synthetic(maps, tmp_path / "network", QUICK)
+    weights = tmp_path / "network" / "weights.pt"
+    both = dataclasses.replace(QUICK, initial_weights=str(weights), border_channels=8, whole_network=True)
+    card = train_synthetic(maps, tmp_path / "both", both)
+    assert card is not None and " --whole-network --" in card.training["command"]
+    assert card.training["initial_weights_sha256"] == sha256(weights)
+    before = torch.load(weights, weights_only=True)
+    after = torch.load(tmp_path / "both" / "weights.pt", weights_only=True)
+    same = {key for key in before if torch.equal(after[key], before[key])}
+    assert same == {"prior"} and after["border.head.weight"].any()
+    with pytest.raises(InputError, match="whole_network is for a training with a border head"):
+        dataclasses.replace(QUICK, whole_network=True)
+
+
+@pytest.mark.slow
 def test_the_border_head_of_a_model_takes_part_in_its_answer(
     maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
