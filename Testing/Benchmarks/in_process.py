@@ -42,6 +42,7 @@ def network(name: str, precision: str) -> dict[str, Any]:
     from LightSegLib.catalog.lookup import find_card
     from LightSegLib.inference.backends import backend_choice
     from LightSegLib.inference.backends.accelerate import Model, accelerate
+    from LightSegLib.inference.backends.multiply_adds import multiply_adds
     from LightSegLib.inference.threads import one_thread_each, pool
     from LightSegLib.networks import build
 
@@ -64,7 +65,7 @@ def network(name: str, precision: str) -> dict[str, Any]:
     peak = own_peak()  # before the counter below adds its own
     return {
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "multiply_adds": backend_choice.multiply_adds(build(family, arguments), (1, *size)),
+        "multiply_adds": multiply_adds(build(family, arguments), (1, *size)),
         "seconds": seconds,
         "peak_bytes": peak,
         "patch": "x".join(map(str, size)),

@@ -12,6 +12,7 @@ import torch
 from LightSegLib.inference.backends import accelerate as module
 from LightSegLib.inference.backends import backend_choice, openvino_runner
 from LightSegLib.inference.backends.accelerate import Model, choose_backend
+from LightSegLib.inference.backends.multiply_adds import multiply_adds
 from LightSegLib.networks import build
 from torch import Tensor, nn
 
@@ -127,7 +128,7 @@ def test_a_small_tile_is_checked_as_it_is(openvino: None) -> None:
 def test_a_model_is_large_by_the_count_of_a_part_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A convolution of 2 kernels of 27 voxels: 54 multiply-adds for each voxel."""
     network, shape, work = nn.Conv3d(1, 2, 3, padding=1), (1, 1, 64, 128, 64), 54 * 64 * 128 * 64
-    assert backend_choice.multiply_adds(network, shape) == work
+    assert multiply_adds(network, shape) == work
     for limit, expected in ((work // 3, True), (work, True), (work + 1, False)):
         monkeypatch.setattr(backend_choice, "LITTLE_WORK", limit)
         assert backend_choice.is_large(network, shape) is expected
@@ -160,7 +161,7 @@ def test_what_a_network_adds_to_a_part_does_not_make_it_large(monkeypatch: pytes
             return super().forward(nn.functional.pad(x, [n for side in x.shape[:1:-1] for n in (0, -side % 16)]))
 
     network, work = Padding(1, 2, 1), 2 * 80**3
-    assert backend_choice.multiply_adds(network, (1, 1, 20, 20, 20)) == 2 * 32**3
+    assert multiply_adds(network, (1, 1, 20, 20, 20)) == 2 * 32**3
     for limit, expected in ((work, True), (1.5 * work, False)):
         monkeypatch.setattr(backend_choice, "LITTLE_WORK", limit)
         assert backend_choice.is_large(network, (1, 1, 80, 80, 80)) is expected

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from LightSegLib.inference.backends.backend_choice import multiply_adds
+from LightSegLib.inference.backends.multiply_adds import multiply_adds
 from LightSegLib.networks import build
 from LightSegLib.networks.cpu import lightmedseg as lightmedseg_cpu
 from LightSegLib.networks.lightmedseg import (

@@ -9,7 +9,6 @@ the same labels. So the same model on the same machine is always computed with t
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import os
 import platform
@@ -23,6 +22,7 @@ from ...core.errors import DeviceError
 from ...core.i18n import tr as _
 from ...core.system import processor_name
 from . import openvino_runner
+from .multiply_adds import counted, multiply_adds
 from .precisions import BFLOAT16, FLOAT16, FLOAT32, OPENVINO8, OPENVINO16, OPENVINO32
 
 LEAST_GAIN = 1.3  # times as fast as float32 must a backend be
@@ -31,7 +31,7 @@ BY_OPENVINO = (OPENVINO32, OPENVINO16, OPENVINO8)
 PADDED = 16  # voxels, to multiples of which some networks pad
 LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second with any backend
 
-# Time of PyTorch's float32 over that of the backend, one patch of FLARE24's U-Net, on two cores of a Xeon (AMX,
+# Time of PyTorch's float32 over that of the backend, one patch of FLARE24's U-Net, by two threads of a Xeon (AMX,
 # AVX-512), on one core of a Xeon with bfloat16 but without AMX (processor time, the least of three, beside others:
 # provisional, one busy machine), and on one core of an EPYC (AVX2, Zen 3).
 GAINS = {
@@ -84,33 +84,14 @@ def is_large(network: nn.Module, shape: Sequence[int]) -> bool:
     small = [*shape[:2], *(max(1, side // 4) for side in shape[2:])]
     padded = [PADDED * math.ceil(side / PADDED) if side > 1 else 1 for side in small[2:]]
     with contextlib.suppress(RuntimeError, ValueError):  # too small for its strides, or not the size it was made for
-        convolutions, others = _counted(network, torch.zeros(small))
-        if (convolutions + others) * math.prod(shape[2:]) / math.prod(padded) >= CLEARLY * LITTLE_WORK:
+        work = counted(network, torch.zeros(small))
+        if work.all * math.prod(shape[2:]) / math.prod(padded) >= CLEARLY * LITTLE_WORK:
             return True
         larger = math.prod(shape[2:]) / math.prod(small[2:])
         # convolutions grow with the voxels, attention with their square at most
-        if CLEARLY * (convolutions * larger + others * larger**2) < LITTLE_WORK:
+        if CLEARLY * (work.convolutions * larger + work.products * larger**2) < LITTLE_WORK:
             return False
     return multiply_adds(network, shape) >= LITTLE_WORK
-
-
-def multiply_adds(network: nn.Module, shape: Sequence[int]) -> int:
-    """Multiply-adds of all convolutions and matrix products for an input of `shape`, each counted once.
-
-    A copy of the network runs on torch's meta device: shapes without numbers, and no memory, but torch must first load
-    its compiler.
-    """
-    return sum(_counted(copy.deepcopy(network).to("meta"), torch.empty(tuple(shape), device="meta")))
-
-
-def _counted(network: nn.Module, tile: torch.Tensor) -> tuple[int, int]:
-    """Return the multiply-adds for one input, of convolutions and of all else."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(tile)
-    convolutions = counter.get_flop_counts()["Global"].get(torch.ops.aten.convolution, 0)
-    return convolutions // 2, (counter.get_total_flops() - convolutions) // 2
 
 
 def check_possible(backend: str, device: torch.device, openvino: bool) -> None:
