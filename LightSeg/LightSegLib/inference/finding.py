@@ -39,10 +39,12 @@ class Place:
     Attributes:
         side: "left", "right", or None where that was not asked.
         region: the box.
+        whole: whether none of it was cut off by a region of interest.
     """
 
     side: str | None
     region: RegionOfInterest
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ def find_places(
             box = _box(mask, result.geometry, volumes[0].geometry, rule.margin_mm)
         if box is None:
             missing.append(" / ".join(label.name for label in chosen if label.value in groups[side]))
-        elif (box := _both(box, limit)) is not None:
-            found.append(Place(side, RegionOfInterest.of_slices(box, volumes[0].geometry)))
+        elif (seen_part := _both(box, limit)) is not None:
+            region = RegionOfInterest.of_slices(seen_part, volumes[0].geometry)
+            found.append(Place(side, region, seen_part == box))
     return Places(tuple(found), tuple(missing), result)
 
 
@@ -230,7 +233,7 @@ def _notices(places: Places, results: Sequence[Segmentation]) -> list[str]:
         missing = [label.name for label in result.labels if not (result.voxels == label.value).any()]
         if len(missing) == len(result.labels):
             notices.append(_("Nothing was found on the {side}.").format(side=place.side))
-        elif missing:
+        elif missing and place.whole:
             notices.append(
                 _(
                     "No {names} was found on the {side}, where {title} found its place. "

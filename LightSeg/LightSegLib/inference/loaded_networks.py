@@ -53,7 +53,6 @@ class LoadedNetworks:
             regions=bool(inference.regions),
             head=head,
         )
-        self._aligned = aligned
         self._one_pass: dict[tuple[int, int, int], int] = {}
         self._backends: dict[tuple[object, ...], str] = {}
         self._runners: dict[tuple[object, ...], Runner] = {}
@@ -84,7 +83,7 @@ class LoadedNetworks:
         """
         if patch not in self._one_pass:
             shape = (1, self.model.channels, *patch)
-            self._one_pass[patch] = activation_memory(self.networks[0], shape, whole=self._aligned)
+            self._one_pass[patch] = activation_memory(self.networks[0], shape)
         return self._one_pass[patch]
 
     def backend(self, device: torch.device, options: InferenceOptions) -> str:

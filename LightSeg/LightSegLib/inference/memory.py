@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,19 +24,22 @@ def available_memory(device: torch.device) -> int | None:
     return free_memory()
 
 
-def activation_memory(network: nn.Module, shape: Sequence[int], whole: bool = False) -> int:
+def activation_memory(network: nn.Module, shape: Sequence[int]) -> int:
     """Return the most bytes that one pass through the network holds, without its weights.
 
-    A small input is run, since memory grows with the voxels, and a small patch as it is, since networks pad what is
-    smaller; a network that takes whole patches alone runs on torch's meta device, shapes without numbers, for which
-    torch must first load its compiler.
+    A network that knows it (`pass_bytes`) is not run. Otherwise a small input is run, since memory grows with the
+    voxels, and a small patch as it is, since networks pad what is smaller; a network that takes whole patches alone
+    runs on torch's meta device, shapes without numbers, for which torch must first load its compiler.
 
-    Args:
-        whole: run all of the input; for networks that look at its values.
+    Raises:
+        ValueError: of a network that knows it, for a size that does not fit.
     """
     channels, *sides = shape[1:]
+    known: Callable[[Sequence[int]], int] | None = getattr(network, "pass_bytes", None)
+    if known is not None:
+        return shape[0] * known(sides)
     device = next(network.parameters(), torch.empty(0)).device
-    if whole or math.prod(sides) <= SMALL:
+    if math.prod(sides) <= SMALL:
         return shape[0] * _most_held(network, torch.zeros((1, *shape[1:]), device=device))
     ways = [(divisor, least) for least in (PADDED, 1) for divisor in (8, 4, 2)]
     for divisor, least in ways:

@@ -132,6 +132,21 @@ class AtlasUNet(nn.Module):
         """Keys of the weights whose input is joined of equal parts, with the number of these."""
         return {f"coarse.decoder.{number}.conv.weight": 2 for number in range(1, len(self.coarse.decoder))}
 
+    def pass_bytes(self, size: Sequence[int]) -> int:
+        """Return the bytes of the tensors that a pass of one image [k, j, i] holds at a time.
+
+        Most of them at a half's full resolution, where channels are joined; the U-Net's first level then has an
+        eighth of the voxels.
+
+        Raises:
+            ValueError: for another size than that of the grid.
+        """
+        if tuple(size) != self.size:
+            raise ValueError(_("the size {size} is not that of the grid, {grid}").format(size=size, grid=self.size))
+        widths, fine = self.down.out_channels, self.fine_head.in_features
+        first_level = len(self.half_classes) + self.tissue_count + 3 + 2 * widths
+        return 4 * math.prod(self.half_size) * (self.tissue_count + 3 * fine + first_level // 8)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [B, classes, K, J, I] of aligned images [B, 1, K, J, I] of any intensities."""
         return torch.stack([self._logits(image[0].float()) for image in images])

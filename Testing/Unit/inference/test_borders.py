@@ -80,7 +80,11 @@ def test_patches_lie_along_the_axes_of_the_grid(flips: tuple[int, int, int]) -> 
         AlignedRestorer(COARSE, to_grid, np.zeros(SHAPE, np.uint8), Decision(), None, guide).add(logits)
         patches = torch.cat(asked.patches, -1)
         # 1 mm is half a voxel of the grid: 50 of the image
-        expected = 50 / Unit(coarse, logits.softmax(0), Head.tissues).spread
+        unit = Unit(coarse, logits.softmax(0), Head.tissues)
+        expected = 50 / unit.spread
+        if axis == 0:  # along which places are left or right of the middle
+            middle = unit.of(torch.tensor(100 * (COARSE[2] - 1) / 2))
+            assert torch.equal(torch.cat(asked.on_left), patches[1, 1, 1] > middle)
         for other in range(3):
             step = float(patches.diff(dim=2 - other).median())  # but for places at the edge of the image
             assert step == pytest.approx(expected if other == axis else 0.0, abs=2e-3)

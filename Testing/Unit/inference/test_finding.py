@@ -147,6 +147,16 @@ def test_a_part_that_is_missing_on_one_side_is_said(models: Path) -> None:
     )
 
 
+def test_a_part_that_a_region_cuts_off_is_not_missed(models: Path) -> None:
+    """The user asked for the outer half of the shells."""
+    volume = picture()
+    inside = world(volume.geometry)[..., 0] > LAMPS["left"][0] + CORE_MM
+    slices = tuple(slice(int(used[0]), int(used[-1]) + 1) for used in (np.unique(axis) for axis in inside.nonzero()))
+    roi = RegionOfInterest.of_slices(slices, volume.geometry)  # type: ignore[arg-type]
+    result = segmenter(models).segment([volume], roi)
+    assert result.voxels.any() and not any("Core" in notice for notice in result.provenance["notices"])
+
+
 def test_where_nothing_is_found_the_result_is_empty_with_a_sentence(models: Path) -> None:
     result = segmenter(models).segment([picture(())])
     assert not result.voxels.any() and len(result.labels) == 4

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,7 +16,7 @@ from LightSegLib.catalog.card import Normalization, Preprocessing
 from LightSegLib.core import system
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
-from LightSegLib.inference.memory import activation_memory, available_memory
+from LightSegLib.inference.memory import _most_held, activation_memory, available_memory
 from LightSegLib.inference.plan import ExecutionPlan, Workload, bytes_needed
 from LightSegLib.inference.processing.preprocess import prepare
 from LightSegLib.inference.sliding_window import TileSampler
@@ -51,6 +52,17 @@ def test_a_small_patch_is_measured_as_it_is() -> None:
     tile, four = (activation_memory(network, (1, 1, *sides)) for sides in ((32, 48, 32), (64, 96, 32)))
     assert tile < 20e6
     assert 3 * tile < four < 5 * tile
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"pairs": [(1, 2)], "overlap": 16, "fine_channels": 16, "residual_blocks": 1}, {"widths": (8, 12, 16)}],
+)
+def test_a_network_for_aligned_images_knows_what_its_layers_hold(arguments: dict[str, Any]) -> None:
+    """As counted in a pass, which for the brain takes longer than all else that is prepared."""
+    network = build("atlas_unet", {"classes": 4, "size": (32, 48, 64), "tissues": (0, 1, 1, 2), **arguments})
+    known, counted = activation_memory(network, (1, 1, 32, 48, 64)), _most_held(network, torch.zeros(1, 1, 32, 48, 64))
+    assert known == pytest.approx(counted, rel=0.1)
 
 
 def test_a_network_for_one_size_alone_is_measured_by_shapes() -> None:

@@ -8,6 +8,7 @@ prior and the network's probabilities, over points drawn at random, is lowest.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,7 +22,8 @@ from .align import Aligned
 POINTS = 6_000  # that are not certain to be background; a regular lattice would favor shifts by whole voxels
 DRAWN = 15_000  # points, to find that many
 CERTAIN = 0.99
-STEPS, RATE = 60, 0.1  # of Adam
+STEPS, RATE = 60, 0.1  # of Adam, in the mean
+MEAN_DECAY, SQUARE_DECAY, TINY = 0.9, 0.999, 1e-8  # its usual constants
 TRIAL = 20  # of these steps, after which a map that hardly moved is left as it is
 TURNED = 40.0  # voxels from the middle at which a turn counts as much as a shift
 UNLIKELY = 1e-3  # added to the prior before its logarithm
@@ -74,17 +76,19 @@ def fitted(probabilities: Tensor, prior: Tensor, least: float = 0.0) -> np.ndarr
     if len(unsure) == 0:
         return np.eye(4)
     found, places = found[unsure], points[unsure] * size / 2  # voxels from the middle
-    change = torch.zeros(3, 4, requires_grad=True)
-    optimizer = torch.optim.Adam([change], lr=2 * RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    change, mean, square = torch.zeros(3, 4, requires_grad=True), torch.zeros(3, 4), torch.zeros(3, 4)
     for step in range(STEPS):
         if step == TRIAL and displacement(_as_matrix(change, size), probabilities.shape[1:]) < least / 2:
             break
-        optimizer.zero_grad()
         moved = places + places @ change[:, :3].T / TURNED + change[:, 3]
-        (-(found * _at(moved / (size / 2), prior)).sum(1).mean()).backward()
-        optimizer.step()
-        schedule.step()
+        (gradient,) = torch.autograd.grad(-(found * _at(moved / (size / 2), prior)).sum(1).mean(), change)
+        # Adam, written out: torch's own would load torch's compiler, which takes longer than all of this
+        mean.lerp_(gradient, 1 - MEAN_DECAY)
+        square.lerp_(gradient**2, 1 - SQUARE_DECAY)
+        typical = (square / (1 - SQUARE_DECAY ** (step + 1))).sqrt() + TINY
+        rate = RATE * (1 + math.cos(math.pi * step / STEPS)) / (1 - MEAN_DECAY ** (step + 1))
+        with torch.no_grad():
+            change -= rate * mean / typical
     return _as_matrix(change, size)
 
 
