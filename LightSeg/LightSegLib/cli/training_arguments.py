@@ -42,7 +42,7 @@ SYNTHESIS_HELP = {
     "widths": "channels of the network's levels, joined by commas",
     "fine_channels": "channels of the network at full resolution",
     "residual_blocks": "more convolutions of the network at full and at half resolution",
-    "border_channels": "train only a border head of so many channels, for the network of --initial-weights; it places "
+    "border_channels": "train a border head of so many channels, for the network of --initial-weights; it places "
     "borders within the voxels of the grid",
     "whole_network": "with a border head, train the network with it",
     "prior_images": "label maps in random poses from which the prior is counted",

@@ -71,6 +71,28 @@ class BorderRun(SyntheticRun):
         """Whether what is trained had random weights at first, which a head by itself has, whatever its network."""
         return not self.options.whole_network
 
+    def check_origin(self, weights: Path) -> None:
+        """Check also that the weights are of a network on the grid of this run, for the prior stays as it is.
+
+        Raises:
+            InputError: if they are not.
+        """
+        super().check_origin(weights)
+        card = self.card_beside(weights)
+        rules = None if card is None else card.preprocessing.alignment
+        grid = self.material.layout.grid
+        if rules is not None and (rules.size[::-1], rules.spacing, rules.origin) != (
+            grid.size,
+            (grid.spacing,) * 3,
+            grid.origin,
+        ):
+            raise InputError(
+                _(
+                    "{file} is of a network on another grid than that of these label maps and options. "
+                    "Repeat those of its training: --seed, --validation-maps, --spacing, --margin and --overlap."
+                ).format(file=weights)
+            )
+
     def count_prior(self) -> None:
         """The prior is that of the weights given."""
 
@@ -110,7 +132,7 @@ class BorderRun(SyntheticRun):
             patches = unit.of(Patches(image, steps)([voxel[changing] for voxel in voxels]))
         inputs = (logits[changing].T, evidence.T, patches, unit.tissues)
         change = evidence + network.border(*(part.to(self.device) for part in inputs)).T.cpu()
-        return drawn_loss(logits.index_add(0, changing, change), flat[chosen], weights)
+        return drawn_loss(logits.index_add(0, changing, change), flat[chosen], weights).to(self.device)
 
     def found(self, sample: Sample) -> np.ndarray:
         """Return the labels of a whole image of the finer grid."""

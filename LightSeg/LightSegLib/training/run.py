@@ -221,8 +221,9 @@ class Run(ABC):
         """
         checkpoint = self.out / CHECKPOINT
         resumed = self.run_options.resume and checkpoint.is_file()
+        initial_weights = Path(self.run_options.initial_weights)
         if self.run_options.initial_weights and not resumed:
-            self._load(Path(self.run_options.initial_weights))
+            self._load(initial_weights)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -234,6 +235,13 @@ class Run(ABC):
         check_folder(self.out)
         if resumed:
             self._resume(checkpoint)
+            if initial_weights.is_file() and sha256(initial_weights) != self.initial_sha256:
+                raise InputError(
+                    _(
+                        "The run in {folder} did not start from {file}, as it is now. Resume it with the file that it "
+                        "started from, or choose another folder."
+                    ).format(folder=self.out, file=initial_weights)
+                )
         else:
             self._make_room()
 

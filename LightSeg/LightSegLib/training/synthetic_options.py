@@ -35,9 +35,9 @@ class SyntheticTrainingOptions:
         fine_channels: of the network, see `AtlasUNet`.
         residual_blocks: of the network, see `AtlasUNet`.
         border_channels: of a head for borders at the image's own resolution, 0 for none; with one, it alone is
-            trained, for a network whose weights are given.
+            trained unless `whole_network` is set, for a network whose weights are given.
         whole_network: with a border head, whether the network is trained, too.
-        prior_images: from which the prior is counted.
+        prior_images: from which the prior is counted; not with a border head, whose weights bring their own.
         initial_weights: weights file to start from, of this network or of one with fewer channels and blocks, ""
             for none; such a training starts with all contrasts at once.
         threads: of the training itself; images are made in a process beside it.
@@ -88,7 +88,6 @@ class SyntheticTrainingOptions:
             validation_maps=1,
             validate_every=1,
             margin=0,
-            overlap=0,
             fine_channels=1,
             residual_blocks=0,
             border_channels=0,
@@ -101,8 +100,8 @@ class SyntheticTrainingOptions:
             spacing=0,
             ema_decay=0,
         )
-        if not self.learning_rate > 0 or not self.spacing > 0:
-            raise InputError(_("learning_rate and spacing must be positive. Choose other values."))
+        if not self.learning_rate > 0 or not self.spacing > 0 or not self.overlap > 0:
+            raise InputError(_("learning_rate, spacing and overlap must be positive. Choose other values."))
         if self.whole_network and not self.border_channels:
             raise InputError(
                 _("whole_network is for a training with a border head. Name its channels with border_channels.")
@@ -155,6 +154,8 @@ def synthetic_command(dataset: str, out: Path, options: SyntheticTrainingOptions
     for name, default in vars(SyntheticTrainingOptions()).items():
         value = getattr(options, name)
         if name in ("resume", "replace", "device", "threads", "nice", "hours") or value == default:
+            continue
+        if name == "prior_images" and options.border_channels:  # the prior is that of the weights
             continue
         value = Path(value).name if name in ("settings", "initial_weights") else value
         arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [_text(value)])]

@@ -1,7 +1,7 @@
 """A training of an aligned network on images synthesized from label maps.
 
-Validation images are those of label maps that were set aside: each contrast with voxels of 1 mm and with slices of
-5 mm, misaligned as by a typical registration.
+Validation images are those of label maps that were set aside: each contrast with voxels as the training has them and
+with slices of 5 mm, misaligned as by a typical registration.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..catalog.card import Card
+from ..catalog.card_file import read_card
+from ..catalog.lookup import CARD_NAME
+from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..evaluation.metrics import dice
 from ..inference.backends.backend_choice import fast_backends
 from ..inference.backends.devices import choose_device
@@ -32,7 +37,7 @@ from .synthetic_card import TEMPLATE, WEIGHTS
 from .synthetic_options import SyntheticTrainingOptions
 from .widening import widened
 
-RESOLUTIONS = {"1 mm": 0.0, "5 mm slices": 5.0}
+SLICES = 5.0  # mm
 TYPICAL_POSE = 0.5  # of a registration that went well
 QUEUE = 4  # images made ahead
 VALIDATION_STREAM, PRIOR_STREAM = 1, 2  # beside that of the training
@@ -65,6 +70,35 @@ class SyntheticRun(Run):
     def initial_state(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the tensors of this network, or of one with fewer channels and blocks, which is widened."""
         return widened(state, self.network)
+
+    def _load(self, path: Path) -> None:
+        """Start from a weights file that this run may go on from; see `check_origin`."""
+        self.check_origin(path)
+        super()._load(path)
+
+    def check_origin(self, weights: Path) -> None:
+        """Check, where a card lies beside the weights, that they have not seen what this run validates with.
+
+        Raises:
+            InputError: if they have.
+        """
+        card = self.card_beside(weights)
+        seen = None if card is None else card.training.get("label_maps")
+        validation = {self.material.maps[n].name for n in self.material.validation}
+        if isinstance(seen, list) and (known := sorted(validation & set(map(str, seen)))):
+            raise InputError(
+                _(
+                    "{file} was trained on {maps}, which this training sets aside for validation. Repeat --seed and "
+                    "--validation-maps of its training; if these are other label maps of the same name, move the "
+                    "weights to a folder without a model card."
+                ).format(file=weights, maps=", ".join(known))
+            )
+
+    @staticmethod
+    def card_beside(weights: Path) -> Card | None:
+        """Return the card of the model that a weights file is of; None where there is none beside it."""
+        path = weights.with_name(CARD_NAME)
+        return read_card(path) if path.is_file() else None
 
     def count_prior(self) -> None:
         """The prior of these label maps, whatever was in the weights."""
@@ -130,14 +164,14 @@ class SyntheticRun(Run):
 
     def validated(self) -> list[str]:
         """Contrasts with resolutions."""
-        return [f"{kind} {resolution}" for kind in self._kinds() for resolution in RESOLUTIONS]
+        return [f"{kind} {resolution}" for kind in self._kinds() for resolution in self._resolutions()]
 
     def validation_samples(self) -> Iterator[tuple[str, Sample]]:
         """Whole images, the same each time: their kind, and the image with its classes."""
         generator = self.material.generator(self.material.validation, 3 * self.options.seed + VALIDATION_STREAM)
         number = 0
         for kind in self._kinds():
-            for resolution, slices in RESOLUTIONS.items():
+            for resolution, slices in self._resolutions().items():
                 for subject in range(len(self.material.validation)):
                     request = SampleRequest(subject, kind, slices, TYPICAL_POSE, whole=True)
                     yield (
@@ -145,6 +179,11 @@ class SyntheticRun(Run):
                         generator.sample(number, self.grid_of(self.material.layout.grid), self.synthesis, request),
                     )
                     number += 1
+
+    def _resolutions(self) -> dict[str, float]:
+        """Return what is validated by its name: the thickness of the slices in mm, 0 for voxels of the grid."""
+        spacing = self.grid_of(self.material.layout.grid).spacing
+        return {f"{spacing:g} mm": 0.0, f"{SLICES:g} mm slices": SLICES}
 
     def _kinds(self) -> tuple[str, ...]:
         """Return the contrasts that are validated."""
@@ -189,6 +228,8 @@ class SyntheticRun(Run):
         for name in ("border_channels", "whole_network"):
             if not fixed[name]:
                 del fixed[name]  # of runs before there were border heads
+        if self.options.border_channels:
+            del fixed["prior_images"]  # the prior is that of the weights
         fixed["from weights"] = bool(self.options.initial_weights)
         return f"{fixed} {self.synthesis} {self.material.settings} {maps}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_from_label_maps_to_the_organs_of_a_new_phantom(maps: Path, tmp_path: Pa
     rows = list(csv.DictReader((out / "training.csv").open(encoding="utf-8")))
     assert len(rows) == 4 and float(rows[-1]["validation_dice"]) > 0.8
     assert {name for name in rows[-1] if name.startswith("validation_dice_T1")} == {
-        "validation_dice_T1 1 mm",
+        "validation_dice_T1 4 mm",
         "validation_dice_T1 5 mm slices",
     }
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -286,6 +287,23 @@ def test_the_border_head_of_a_model_takes_part_in_its_answer(
     assert part.any() and np.array_equal(part[inside], whole[inside])
     monkeypatch.setattr(AtlasUNet, "border_changes", lambda _self, logits, *_: torch.zeros_like(logits))
     assert not np.array_equal(segmenter.segment([volume]).voxels, whole)
+
+
+def test_what_does_not_belong_to_the_weights_is_refused(maps: Path, tmp_path: Path) -> None:
+    """Maps that the network has seen say nothing about its quality, and its prior is that of one grid."""
+    train_synthetic(maps, tmp_path / "network", QUICK)
+    heads = dataclasses.replace(QUICK, initial_weights=str(tmp_path / "network" / "weights.pt"), border_channels=8)
+    with pytest.raises(InputError, match=r"was trained on .*Repeat --seed and --validation-maps"):
+        train_synthetic(maps, tmp_path / "head", dataclasses.replace(heads, seed=6))
+    with pytest.raises(InputError, match="a network on another grid"):
+        train_synthetic(maps, tmp_path / "head", dataclasses.replace(heads, margin=30.0))
+    assert not (tmp_path / "head").exists()
+    train_synthetic(maps, tmp_path / "head", dataclasses.replace(heads, epochs=2))
+    other = tmp_path / "other.pt"
+    shutil.copy(tmp_path / "head" / "weights.pt", other)
+    again = dataclasses.replace(heads, resume=True, initial_weights=str(other))
+    with pytest.raises(InputError, match=r"did not start from .*other"):
+        train_synthetic(maps, tmp_path / "head", again)
 
 
 def test_a_border_head_needs_a_network(maps: Path, tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ class SynthesisOptions:
         gap: share of the distance between slices that no slice sees [P].
         coarse: share of images with large voxels along all axes, in mm; [S] has up to 4.
         coarse_voxel: share of images with large voxels along all axes, in mm; [S] has up to 4.
-        blur: standard deviation in voxels of the template's grid, of the head's motion and the reader's resampling
-            [M].
+        blur: standard deviation in voxels, which are half as large for a border head, of the head's motion and the
+            reader's resampling [M].
         noise: standard deviation, Rician as in magnitude images (Gudbjartsson and Patz 1995,
             doi:10.1002/mrm.1910340618) [P]; the span is [M].
         cut: share of images whose field of view ends within the grid, and the share of the grid that is lost [M].
