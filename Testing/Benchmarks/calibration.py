@@ -31,6 +31,7 @@ from damaged_heads import damaged, harmless, middle_of  # noqa: E402
 from LightSegLib.catalog.card import Calibration, Card  # noqa: E402
 from LightSegLib.catalog.card_file import read_card, write_card  # noqa: E402
 from LightSegLib.catalog.lookup import CARDS_FOLDER, find_card  # noqa: E402
+from LightSegLib.core.atomic_io import atomic_write  # noqa: E402
 from LightSegLib.core.errors import LightSegError  # noqa: E402
 from LightSegLib.evaluation.metrics import dice  # noqa: E402
 from LightSegLib.imaging.geometry import Geometry  # noqa: E402
@@ -136,9 +137,10 @@ def real(
     files = {path.name.split(".")[0]: path for path in sorted(heads.iterdir()) if "lesions" not in path.name}
     done = {(row["head"], row["form"]) for row in rows}
     for name, path in files.items():
-        if not (out / f"{name}.npy").exists():
+        if (name, "as it is") not in done or not (out / f"{name}.npy").exists():
             result = segmenter.segment([read_volume(path)])
-            np.save(out / f"{name}.npy", result.voxels)
+            with atomic_write(out / f"{name}.npy") as part:
+                np.save(part, result.voxels)
             if (name, "as it is") not in done:
                 yield {"head": name, "form": "as it is", "damaged": False} | facts_of(result)
     for damage, name in itertools.product(kinds, files):
@@ -169,7 +171,8 @@ def with_more(rows: list[dict[str, Any]], more: Iterator[dict[str, Any]], path: 
     """Return rows and more rows, written as soon as they are known."""
     for row in more:
         rows.append(row)
-        path.write_text(json.dumps(rows), encoding="utf-8")
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(rows), encoding="utf-8")
         print({name: value for name, value in row.items() if name not in ("soft", "dice", "ml")}, flush=True)
     return rows
 

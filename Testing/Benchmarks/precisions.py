@@ -19,7 +19,7 @@ from report import Report
 PATCH = (96, 128, 128)
 ROUNDS = 5
 LIMITS = ("", "AVX512_CORE_VNNI")  # of the instructions; "" for no limit
-INT8_FASTER = 3.0  # than OpenVINO's float32, on a processor with VNNI
+INT8_FASTER = {"AVX-512": 3.0, "AVX2": 2.0}  # than OpenVINO's float32; of AVX-512 with VNNI
 
 
 def precisions(report: Report) -> None:
@@ -38,7 +38,10 @@ def precisions(report: Report) -> None:
         print("| | Seconds | Beside OpenVINO's float32 |\n|---|---|---|")
         for name, value in seconds.items():
             print(f"| {name} | {value:.2f} | {seconds[OPENVINO32] / value:.2f} times as fast |", flush=True)
-        report.claim(what, seconds[OPENVINO32] / seconds[OPENVINO8], INT8_FASTER, "", at_least=True)
+        goal = next(goal for word, goal in INT8_FASTER.items() if word in found["processor"])
+        report.claim(what, seconds[OPENVINO32] / seconds[OPENVINO8], goal, "", at_least=True)
+        if "AVX-512" not in found["processor"]:  # there is nothing to leave out
+            return
 
 
 def main() -> None:

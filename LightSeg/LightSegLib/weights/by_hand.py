@@ -27,8 +27,8 @@ def nowhere(card: Card, weights: Path) -> ModelError:
     return ModelError(
         _(
             "The weights file {file} of {model} is missing, and the model card names no source for it. "
-            "Import the model again, or put the file into {folder}."
-        ).format(file=card.weights.file, model=card.title, folder=weights / card.id / card.weights.file)
+            "Import the model again, or save the file as {path}."
+        ).format(file=card.weights.file, model=card.title, path=weights / card.id / card.weights.file)
     )
 
 
