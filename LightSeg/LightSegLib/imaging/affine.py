@@ -16,6 +16,7 @@ from ..core.i18n import tr as _
 from .geometry import Geometry, to_sitk, triple
 
 LARGEST_MOVE = 0.3  # voxels, along any axis, by which snapping may move a voxel
+ROUNDED = 0.05  # of these, what rounded matrices explain; more is mentioned
 EXACT = 1e-6  # shear of float32 numbers, which is left as it is
 GROWTH = 8  # a straightened grid has at most so many times the voxels; more comes of a broken matrix
 

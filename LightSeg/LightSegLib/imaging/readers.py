@@ -14,7 +14,7 @@ from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.moment import Moment
-from .affine import shear_degrees, snapped, straightened
+from .affine import ROUNDED, shear_degrees, snapped, straightened
 from .dicom.files import is_dicom
 from .dicom_reader import dicom_moments, read_dicom
 from .frame_file import FrameFile, FrameLayout
@@ -155,6 +155,13 @@ def _volume(
             ).format(file=name, angle=angle, size=size, spacing=spacing),
         )
         reading["straightened_degrees"] = angle
+    elif (moved := reading.get("snapped_voxels", 0.0)) > ROUNDED:
+        notices += (
+            _(
+                "The axes of {file} deviate a little from right angles. The result has a grid with right angles, "
+                "whose voxels are up to {moved:.2g} of a voxel away from those of the file."
+            ).format(file=name, moved=moved),
+        )
     return Volume(voxels, geometry, name.split(".", maxsplit=1)[0] or "volume", reading, notices)
 
 

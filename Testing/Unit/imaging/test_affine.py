@@ -112,6 +112,17 @@ def test_shear_that_rounding_explains_leaves_every_voxel_as_it_is(tmp_path: Path
     assert 0 < volume.reading["snapped_voxels"] < 0.05
 
 
+def test_shear_that_is_more_than_rounding_is_mentioned(tmp_path: Path) -> None:
+    """The voxels stay as they are, but the grid is no more exactly that of the file."""
+    geometry = replace(sheared(0.004, spacing=(1.0, 1.0, 1.0)), shape=(6, 120, 120))
+    voxels = np.arange(6 * 120 * 120, dtype=np.float32).reshape(geometry.shape)
+    (notice,) = read_volume(write(tmp_path / "a.nii.gz", voxels, geometry)).notices
+    assert str(notice) == (
+        "The axes of a.nii.gz deviate a little from right angles. The result has a grid with right angles, "
+        "whose voxels are up to 0.12 of a voxel away from those of the file."
+    )
+
+
 @pytest.mark.parametrize("size", [40, 200, 500, 700])
 @pytest.mark.parametrize("shear", [0.0002, 0.001, 0.002, 0.004, 0.02])
 def test_snapping_moves_no_voxel_by_more_than_it_states(size: int, shear: float) -> None:
