@@ -92,6 +92,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         metavar="INPUT",
         help="image file or DICOM folder, one per channel (default: a generated image, or the sample that ships)",
     )
+    _add_frame(verify, "take this frame of a series over time, from 1")
     _add_reading(verify)
     _add_license(verify)
     _add_device(verify)
@@ -109,9 +110,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         help="ends in .seg.nrrd, .nrrd, .nii.gz, .nii or .dcm; with --all-frames a folder, or one 4D file",
     )
     frames = segment.add_mutually_exclusive_group()
-    frames.add_argument(
-        "--frame", type=values.count, metavar="N", help="segment this frame of a series over time, from 1"
-    )
+    _add_frame(frames, "segment this frame of a series over time, from 1")
     frames.add_argument(
         "--all-frames", action="store_true", help="segment every frame; run again, it goes on where it was stopped"
     )
@@ -148,6 +147,9 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
         "inputs", type=values.path, nargs="+", metavar="INPUT", help="what it was made of, as given to segment"
     )
     reproduce.add_argument("--model", default="", help="id or folder of the model (default: the id in RESULT)")
+    _add_frame(
+        reproduce, "take this frame of a series over time, from 1 (default: the one that RESULT states it was made of)"
+    )
     _add_reading(reproduce)
     _add_license(reproduce)
     reproduce.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -304,6 +306,11 @@ def _add_license(parser: argparse.ArgumentParser) -> None:
     text = "accept the license of a model that forbids commercial use; needed once"
     names = ("--accept-license", "--accept-licence")
     parser.add_argument(*names, action="store_true", dest="accept_license", help=text)
+
+
+def _add_frame(parser: argparse._ActionsContainer, text: str) -> None:
+    """Add the flag that chooses a frame of an image over time."""
+    parser.add_argument("--frame", type=values.count, metavar="N", help=text)
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:

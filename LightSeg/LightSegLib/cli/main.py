@@ -29,6 +29,7 @@ from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_opt
 from .arguments import build_parser, joined, options_of
 from .batch import BATCH_COMMANDS
 from .frames import segment_frames
+from .inputs import read_inputs
 from .models import MODEL_COMMANDS
 from .outputs import check_free, check_outputs, split_ending, volume_rows, write_more
 from .printing import ProgressLine, nested, say, silence_itk, table
@@ -128,7 +129,6 @@ def _check_current_folder() -> None:
 def _segment(arguments: argparse.Namespace) -> None:
     """Run `lightseg segment`."""
     from ..imaging.label_sources import region_of
-    from ..imaging.readers import read_volume
     from ..imaging.writers import check_holds, source_of, write_segmentation
     from ..inference.segmenter import Segmenter
 
@@ -138,7 +138,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     card, options = find_card(arguments.model), options_of(arguments)
     check_outputs(arguments, options.labels(card))
     out = Path(arguments.out) if arguments.out else None
-    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps, frame=arguments.frame) for path in arguments.inputs]
+    volumes = read_inputs(arguments)
     for file in (out, split_ending(arguments) if arguments.split else None):
         if file:
             check_holds(file, volumes[0].geometry)
@@ -170,12 +170,11 @@ def _segment(arguments: argparse.Namespace) -> None:
 
 def _reproduce(arguments: argparse.Namespace) -> None:
     """Run `lightseg reproduce`."""
-    from ..evaluation.reproduction import reproduce
-    from ..imaging.readers import read_volume
+    from ..evaluation.reproduction import frames_of, reproduce
 
     silence_itk()
     progress = ProgressLine(arguments.quiet)
-    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps) for path in arguments.inputs]
+    volumes = read_inputs(arguments, frames_of(arguments.result, arguments.inputs))
     try:
         found = reproduce(arguments.result, volumes, arguments.model, progress, arguments.accept_license)
     finally:

@@ -11,17 +11,17 @@ from ..core.errors import LightSegError
 from ..core.i18n import joined
 from ..core.i18n import tr as _
 from ..inference.options import InferenceOptions
+from .inputs import read_inputs
 from .printing import WIDTH, ProgressLine, say, silence_itk
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     """Run `lightseg verify`."""
     from ..evaluation.verification import verify_model
-    from ..imaging.readers import read_volume
 
     silence_itk()
     card = find_card(arguments.model)
-    volumes = [read_volume(path, allow_gaps=arguments.allow_gaps) for path in arguments.inputs]
+    volumes = read_inputs(arguments)
     options = InferenceOptions(arguments.device, accept_license=arguments.accept_license)
     progress = ProgressLine(arguments.quiet)
     try:

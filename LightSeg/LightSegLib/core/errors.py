@@ -31,6 +31,18 @@ class IncompleteFileError(InputError):
     """A file ends before its last byte."""
 
 
+class SeriesOverTimeError(InputError):
+    """An image has several frames over time where one is needed.
+
+    Attributes:
+        fact: the first sentence of the message, for a caller that knows how its user chooses a frame.
+    """
+
+    def __init__(self, message: Message, fact: Message | None = None) -> None:
+        super().__init__(message)
+        self.fact = message if fact is None else fact
+
+
 class NothingToAlignError(InputError):
     """The image does not show what a model's template shows, or not enough of it."""
 

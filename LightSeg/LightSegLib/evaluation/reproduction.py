@@ -16,7 +16,7 @@ from ..core.i18n import tr as _
 from ..core.json_file import parse_json
 from ..core.progress import ProgressCallback
 from ..core.schema import conform
-from ..imaging.readers import read_grid
+from ..imaging.readers import frame_moments, read_grid
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..imaging.writers import PROVENANCE
@@ -43,11 +43,13 @@ SETTINGS = {
     "region_lps": CORNERS,  # the same, in results of earlier versions
 }
 NEEDED = ("model", "version", "weights_sha256", "device", "computed_in", "settings", "lightseg")
+FRAME = {"type": "object", "required": ["number"], "properties": {"number": {"type": "integer", "minimum": 1}}}
 STATED = {
     **dict.fromkeys(NEEDED, TEXT),
     "settings": {"type": "object", "required": ["mirror", "largest_component"], "properties": SETTINGS},
     "processor": TEXT_OR_NONE,
     "libraries": {"type": ["object", "null"]},
+    "reading": {"type": "array", "items": {"type": "object", "properties": {"frame": FRAME}}},
 }
 PROVENANCE_SCHEMA = {"type": "object", "required": list(NEEDED), "properties": STATED}
 
@@ -94,6 +96,20 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
             ).format(file=path, reason=error)
         ) from error
     return provenance
+
+
+def frames_of(result: str | Path, inputs: Sequence[str | Path]) -> list[int | None]:
+    """Return the frame of each input, from 1, that a result states it was made of; None for a single volume.
+
+    Raises:
+        InputError: as `read_provenance` and `frame_moments`.
+    """
+    stated = [reading.get("frame") for reading in read_provenance(result).get("reading", ())]
+    stated += [None] * len(inputs)  # a result of one without inputs, or of single volumes, states less
+    return [
+        frame["number"] if frame and frame_moments(Path(path)) else None
+        for path, frame in zip(inputs, stated, strict=False)
+    ]
 
 
 def reproduce(

@@ -21,7 +21,7 @@ from .dicom.grid import Grid, grid_of
 from .dicom.pixels import Pixels
 from .dicom.series import Series, Stack, UnusedFrames, group
 from .geometry import Geometry, triple
-from .headers import no_such_frame, not_over_time
+from .headers import no_such_frame, not_over_time, over_time
 from .straighten import straighten
 from .volume import Volume
 
@@ -94,7 +94,10 @@ def dicom_moments(path: Path) -> tuple[Moment, ...]:
     found, _slice_of_series = _found(path)
     stacks = _only_series(path, group(found.frames), found).stacks
     moments = tuple(stack.moment for stack in stacks if stack.moment is not None)
-    return moments if len(moments) == len(stacks) else ()
+    if len(moments) < len(stacks):
+        return ()
+    _check_one_over_time(path, stacks)
+    return moments
 
 
 def _found(path: Path, files: Sequence[Path] = ()) -> tuple[DicomFiles, bool]:
@@ -185,19 +188,38 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
         return chosen[0]
     size = _("{volume} ({count} slices)")
     volumes = _first([size.format(volume=one.what or "1", count=len(one.frames)) for one in series.stacks], "; ")
-    if all(stack.moment for stack in series.stacks):
-        remedy = _("Choose a frame with --frame, or all with --all-frames.")
-    elif len({frame.path for frame in _frames(series)}) == 1:
+    listed = _("{file} contains {count} volumes in one series: {volumes}.").format(
+        file=path.name, count=len(series.stacks), volumes=volumes
+    )
+    if _are_frames(series.stacks):
+        raise over_time(listed)
+    if len({frame.path for frame in _frames(series)}) == 1:
         remedy = _("Use 'lightseg batch' to segment each of them.")
     else:
         remedy = _(
             "Put the files of one volume into a separate folder, or use 'lightseg batch' to segment each of them."
         )
-    raise InputError(
-        _("{file} contains {count} volumes in one series: {volumes}. {remedy}").format(
-            file=path.name, count=len(series.stacks), volumes=volumes, remedy=remedy
+    raise InputError(_("{volumes} {remedy}").format(volumes=listed, remedy=remedy))
+
+
+def _are_frames(stacks: Sequence[Stack]) -> bool:
+    """Return whether the volumes of a series are the frames of one image over time."""
+    return all(stack.moment for stack in stacks) and len({stack.group for stack in stacks}) == 1
+
+
+def _check_one_over_time(path: Path, stacks: Sequence[Stack]) -> None:
+    """Check that frames over time are those of one image, since each image counts its own.
+
+    Raises:
+        InputError: for several images in one series, such as cine images along different axes of the heart.
+    """
+    if not _are_frames(stacks):
+        raise InputError(
+            _(
+                "{file} contains {count} images over time in one DICOM series. "
+                "Put the files of one image into a separate folder, or use 'lightseg batch' to segment each of them."
+            ).format(file=path.name, count=len({stack.group for stack in stacks}))
         )
-    )
 
 
 def _stack_at(path: Path, series: Series, frame: int) -> Stack:
@@ -209,6 +231,7 @@ def _stack_at(path: Path, series: Series, frame: int) -> Stack:
     count = len(series.stacks)
     if not all(stack.moment for stack in series.stacks):
         raise not_over_time(path.name)
+    _check_one_over_time(path, series.stacks)
     if not 1 <= frame <= count:
         raise no_such_frame(path.name, frame, count)
     return series.stacks[frame - 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..core.errors import InputError
+from ..core.errors import InputError, SeriesOverTimeError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 
@@ -34,12 +34,7 @@ def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputErro
             ).format(file=name, components=components)
         )
     if dimensions == 4:
-        return InputError(
-            _(
-                "{file} has 4 dimensions, so it is a series over time. "
-                "Choose a frame with --frame, all with --all-frames, or a three-dimensional image."
-            ).format(file=name)
-        )
+        return over_time(_("{file} has 4 dimensions, so it is a series over time.").format(file=name))
     return InputError(
         _("{file} has {dimensions} dimensions. Choose a three-dimensional image.").format(
             file=name, dimensions=dimensions
@@ -47,11 +42,16 @@ def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputErro
     )
 
 
+def over_time(fact: Message) -> SeriesOverTimeError:
+    """Return the error for a series over time in place of one volume; fact: that it is one, as a sentence."""
+    return SeriesOverTimeError(
+        _("{fact} Choose one of its frames, or a three-dimensional image.").format(fact=fact), fact
+    )
+
+
 def not_over_time(name: str) -> InputError:
     """Return the error for a frame of an image that has none."""
-    return InputError(
-        _("{file} is not a series over time. Omit --frame and --all-frames, or choose another image.").format(file=name)
-    )
+    return InputError(_("{file} is not a series over time. Choose no frame of it, or another image.").format(file=name))
 
 
 def no_such_frame(name: str, frame: int, count: int) -> InputError:

@@ -28,12 +28,15 @@ class Stack:
         what: distinguishes it from the others of its series.
         moment: which frame of its series it is, where that is over time.
         problem: why it is no such frame, although the others are.
+        group: number of its frames' group, from 1, where a series has several of other sizes or directions; each
+            may be over time.
     """
 
     frames: tuple[Frame, ...]
     what: str = ""
     moment: Moment | None = None
     problem: str = ""
+    group: int = 1
 
     @property
     def study(self) -> Study:
@@ -109,7 +112,11 @@ def _divided(frames: list[Frame]) -> Series:
     most = max(map(len, groups))
     whole = [members for members in groups if len(members) >= 2 and len(members) >= FEW * most]
     original = [members for members in whole if members[0].study.origin == "ORIGINAL"]
-    stacks = [stack for members in original or whole for stack in _stacks(members)]
+    stacks = [
+        replace(stack, group=number)
+        for number, members in enumerate(original or whole, start=1)
+        for stack in _stacks(members)
+    ]
     if len(whole) > 1:
         stacks = [replace(stack, what=", ".join(filter(None, (_look(stack), stack.what)))) for stack in stacks]
     if not whole and len(images) > 1:
