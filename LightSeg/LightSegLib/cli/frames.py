@@ -45,7 +45,7 @@ def segment_frames(arguments: argparse.Namespace) -> None:
     from ..imaging.readers import case_name
     from ..imaging.writers import check_output
 
-    check_all_frames(arguments)
+    check_all_frames(arguments, ENDINGS)
     out, inputs = Path(arguments.out), [Path(path).absolute() for path in arguments.inputs]
     one_file = out.name.lower().endswith(ENDINGS)
     if out.name.lower().endswith(ONE_FRAME):

@@ -39,7 +39,7 @@ def check_outputs(arguments: argparse.Namespace, labels: Sequence[Label]) -> Non
 
     if not any(getattr(arguments, flag) for flag in FLAGS):
         raise InputError(_("No output was named. Add --out FILE, or --statistics, --preview or --split."))
-    inputs = [Path(path) for path in (*arguments.inputs, arguments.roi) if isinstance(path, (str, Path))]
+    inputs = _input_files(arguments)
     endings = {"out": writers.ENDINGS, "statistics": statistics.ENDINGS, "preview": (".png",)}
     for flag, allowed in endings.items():
         if path := getattr(arguments, flag):
@@ -60,16 +60,32 @@ def check_outputs(arguments: argparse.Namespace, labels: Sequence[Label]) -> Non
                     )
 
 
-def check_all_frames(arguments: argparse.Namespace) -> None:
-    """Check that of all frames of a series nothing is asked for but --out.
+def check_all_frames(arguments: argparse.Namespace, endings: Sequence[str]) -> None:
+    """Check that of all frames of a series nothing is asked for that is not done.
+
+    Args:
+        arguments: of the command.
+        endings: of --out, where it is one file.
 
     Raises:
-        InputError: for other outputs, or without it.
+        InputError: for other outputs than --out, without it, where it is an input, or with flags that mean nothing.
     """
     if not arguments.out or any(getattr(arguments, flag) for flag in FLAGS if flag != "out"):
         raise InputError(
             _("With --all-frames there is one output: give --out, without --statistics, --preview and --split.")
         )
+    if arguments.reproducible_uids:
+        raise InputError(
+            _("--reproducible-uids is for DICOM segmentations, which --all-frames does not write. Omit it.")
+        )
+    if arguments.overwrite and not arguments.out.lower().endswith(endings):
+        raise InputError(
+            _(
+                "--overwrite is for a single file, but {folder} is a folder: its frames are kept where the image is "
+                "the same, and replaced where it is another. Omit it."
+            ).format(folder=arguments.out)
+        )
+    _check_no_input(Path(arguments.out), _input_files(arguments))
 
 
 def check_free(path: Path, overwrite: bool, flag: str = "--out") -> None:
@@ -156,6 +172,11 @@ def _with_progress(quiet: bool, work: Callable[[Reporter], tuple[list[Path], int
 def _place(path: str | Path) -> str:
     """Return a text that is equal for files that some disk takes for the same, whether they are there or not."""
     return unicodedata.normalize("NFC", str(Path(path).parent.resolve() / Path(path).name)).casefold()
+
+
+def _input_files(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files and folders that a command reads, that of the region, too."""
+    return [Path(path) for path in (*arguments.inputs, arguments.roi) if isinstance(path, (str, Path))]
 
 
 def _check_no_input(out: Path, inputs: Sequence[Path]) -> None:
