@@ -73,14 +73,16 @@ class Case:
     Attributes:
         id: unique, and fit for a file name.
         channels: one source for each channel of the model.
-        series: name of the series over time of which the case is a frame, if any.
+        series: unique name of the series over time of which the case is a frame, if any.
         moment: which frame of it.
+        series_id: what identifies the series, where the hash of the case does not: its frames are files of their own.
     """
 
     id: str
     channels: tuple[Source, ...]
     series: str = ""
     moment: Moment | None = None
+    series_id: str = ""
 
     @property
     def where(self) -> str:
@@ -124,14 +126,15 @@ class Case:
         """Return the case as a JSON object."""
         channels = [asdict(source) | {"paths": list(map(str, source.paths))} for source in self.channels]
         moment = None if self.moment is None else asdict(self.moment)
-        return {"id": self.id, "channels": channels, "series": self.series, "moment": moment}
+        over_time = {"series": self.series, "moment": moment, "series_id": self.series_id}
+        return {"id": self.id, "channels": channels} | over_time
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Case:
         """Return the case of a JSON object that `to_json` made."""
         channels = tuple(Source(**one | {"paths": tuple(map(Path, one["paths"]))}) for one in data["channels"])
         moment = None if data["moment"] is None else Moment(**data["moment"])
-        return cls(data["id"], channels, data["series"], moment)
+        return cls(data["id"], channels, data["series"], moment, data["series_id"])
 
 
 def _check_ends(path: Path) -> None:

@@ -59,10 +59,17 @@ def _in_frames(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedI
 
 
 def _uniquely_named(found: Iterable[Case | SkippedInput]) -> Iterator[Case | SkippedInput]:
-    """Yield the cases under unique names of files."""
+    """Yield the cases under unique names of files, and the frames of one series under one name that no other has."""
     taken: set[bytes] = set()
+    taken_by_series: set[bytes] = set()
+    series: dict[tuple[str, str], str] = {}
     for one in found:
         if isinstance(one, SkippedInput):
             yield SkippedInput(printable(one.what), one.reason)
             continue
+        if one.moment is not None:
+            if (one.series, one.series_id) not in series:
+                series[one.series, one.series_id] = unique_file_name(one.series, taken_by_series)
+            name = series[one.series, one.series_id]
+            one = replace(one, series=name, id=frame_name(name, one.moment))
         yield replace(one, id=unique_file_name(one.id, taken))

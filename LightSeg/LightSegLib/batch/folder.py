@@ -48,12 +48,17 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
         if isinstance(one, StudySeries) and len(card.channels) > 1:
             series.append(one)  # the channels of a study are several series
         else:
-            yield Case(one.case, (one.source,), one.series, one.moment) if isinstance(one, StudySeries) else one
+            yield _case_of(one) if isinstance(one, StudySeries) else one
     yield from studies(series, card)
     yield from (
         SkippedInput(str(error.filename), _("cannot be read ({reason})").format(reason=error.strerror))
         for error in unreadable
     )
+
+
+def _case_of(one: StudySeries) -> Case:
+    """Return a volume of a series as a case of one channel."""
+    return Case(one.case, (one.source,), one.series, one.moment, one.series_id)
 
 
 def _unread(paths: Sequence[Path]) -> Iterator[SkippedInput]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,6 +26,7 @@ class StudySeries:
         patient: the name of a case that is the whole study; case: of the volume alone.
         series: the name of a series over time, if any.
         moment: which frame of it.
+        series_id: what identifies it, for two series may have one name.
     """
 
     study: str
@@ -34,6 +36,7 @@ class StudySeries:
     source: Source
     series: str = ""
     moment: Moment | None = None
+    series_id: str = ""
 
 
 def series_in(found: DicomFiles, card: Card, top: Path) -> Iterator[StudySeries | SkippedInput]:
@@ -69,8 +72,15 @@ def _series(stack: dicom.Stack, top: Path) -> StudySeries:
     description = " ".join(filter(None, (study.description, stack.what)))
     files = tuple(dict.fromkeys(frame.path for frame in stack.frames))
     part = stack.what if len(files) == 1 else ""  # files of their own say by themselves what they are
-    over_time = (series, stack.moment) if stack.moment is not None else ("", None)
+    over_time = (series, stack.moment, _series_id(stack)) if stack.moment is not None else ("", None, "")
     return StudySeries(study.study or patient, patient, case, description, Source(files, part), *over_time)
+
+
+def _series_id(stack: dicom.Stack) -> str:
+    """Return what identifies the series over time of a stack; one that has lost or got frames is another."""
+    study, count = stack.study, 0 if stack.moment is None else stack.moment.count
+    facts = (study.study, study.series, study.patient, str(stack.group), str(count))
+    return hashlib.sha256("\n".join(facts).encode("utf-8", "replace")).hexdigest()  # records name no patient by it
 
 
 def _what(study: Study, path: Path, part: str = "") -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import file_name, multiframe, noise, slices, write
+from dicom_series import ROOT, file_name, multiframe, noise, slices, write
 from LightSegLib.batch.case import Case, SkippedInput
 from LightSegLib.batch.cases import find_cases
 from LightSegLib.batch.settings import Settings
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import InputError
+from LightSegLib.imaging.readers import read_volume
 
 HIPPOCAMPUS = find_card("hippocampus-mr-lightmedseg")
 
@@ -46,6 +47,41 @@ def test_each_volume_of_a_series_is_a_case(tmp_path: Path) -> None:
         case = Case.from_json(cases[f"P1_20240101_{name}"].to_json())
         np.testing.assert_array_equal(case.channels[0].read().voxels, (noise() * factor).astype(int))
     assert len(cases) == 4
+
+
+def write_cine(folder: Path, series: str, first: int = 0, **tags: object) -> None:
+    """Two frames over time."""
+    for phase in (0, 1):
+        own = slices(noise() + phase, series=series, SeriesDescription="cine", TriggerTime=f"{30 * phase}", **tags)
+        write(folder, own, first=first + 100 * phase)
+
+
+def test_cine_series_of_two_anonymous_patients_are_two_series_over_time(tmp_path: Path) -> None:
+    """Whoever took their names away gave both the same one; dates are gone, and the scanner counts series alike."""
+    nameless = {"PatientID": "ANON", "StudyDate": None, "SeriesNumber": 5}
+    write_cine(tmp_path / "first", "11", StudyInstanceUID=f"{ROOT}.100", **nameless)
+    write_cine(tmp_path / "second", "12", StudyInstanceUID=f"{ROOT}.200", **nameless)
+    cases, skipped_inputs = found(tmp_path)
+    assert skipped_inputs == {} and found(tmp_path)[0] == cases
+    assert {name: (case.series, Path(case.where).name) for name, case in cases.items()} == {
+        "ANON_5_frame001": ("ANON_5", "first"),
+        "ANON_5_frame002": ("ANON_5", "first"),
+        "ANON_5 (2)_frame001": ("ANON_5 (2)", "second"),
+        "ANON_5 (2)_frame002": ("ANON_5 (2)", "second"),
+    }
+    assert len({case.series_id for case in cases.values()}) == 2
+
+
+def test_cine_images_along_two_axes_in_one_series_are_two_series_over_time(tmp_path: Path) -> None:
+    write_cine(tmp_path, "1")
+    write_cine(tmp_path, "1", first=1000, orientation=(0, 1, 0, 0, 0, 1), position=lambda k: (1.5 * k, 0, 0))
+    cases = found(tmp_path)[0]
+    assert sorted(cases) == [f"P1_20240101_5{again}_frame00{n}" for again in (" (2)", "") for n in (1, 2)]
+    assert {case.series for case in cases.values()} == {"P1_20240101_5", "P1_20240101_5 (2)"}
+    for name in ("P1_20240101_5_frame002", "P1_20240101_5 (2)_frame002"):
+        np.testing.assert_array_equal(cases[name].channels[0].read().voxels, noise() + 1)
+    with pytest.raises(InputError, match="contains 2 images over time in one DICOM series"):
+        read_volume(tmp_path, frame=2)
 
 
 def test_what_a_series_has_beside_its_volume_and_what_is_damaged_is_listed(tmp_path: Path) -> None:
