@@ -426,8 +426,8 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
         `progressCallback` is called with a `State` of the batch, whose `text()` describes it; `cancelCallback` is
         asked again and again, True stops the batch, and the next call goes on.
 
-        Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `skipped_inputs` (with reasons) and
-        `table` (a path).
+        Returns an `Outcome` with `state` (numbers of cases done, skipped, failed), `skipped_inputs` (with reasons),
+        `table` (a path) and `notices` (what became of earlier results).
 
         Args:
             inputPath: folder of volumes, CSV file (case, one column per channel) or tree of DICOM files.

@@ -7,6 +7,7 @@ the ball shrinks.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,9 @@ def voxels(frame: int, seed: int = 0) -> np.ndarray:
     return (image + np.random.default_rng(seed + frame).integers(-20, 21, SHAPE)).astype(np.int16)
 
 
-def write_beat(path: Path, damaged: int | None = None) -> Path:
-    """A 4D NIfTI file of one beat; damaged: a frame, from 0, of one value."""
-    frames = np.stack([voxels(frame) for frame in range(COUNT)])
+def write_beat(path: Path, damaged: int | None = None, phases: Sequence[int] = range(COUNT)) -> Path:
+    """A 4D NIfTI file of one beat; damaged: a frame, from 0, of one value; phases: frames of the beat that it has."""
+    frames = np.stack([voxels(frame) for frame in phases])
     if damaged is not None:
         frames[damaged] = 7
     image = nib.Nifti1Image(frames.T, AFFINE)

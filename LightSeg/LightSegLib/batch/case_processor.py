@@ -57,6 +57,7 @@ class CaseProcessor:
         try:
             input_sha256 = self._frames.sha256(case)
             if row := records.finished(case, batch, input_sha256):
+                row = records.renew_moment(row, case, batch)
                 return {"row": asdict(row), "skipped": row.run != batch.run}
             row = self._segment_case(case, batch, job["threads"], progress, input_sha256, started)
         except Exception as error:
@@ -90,7 +91,7 @@ class CaseProcessor:
         source = source_of(path, volumes[0])
         segmentation = _wait_for_space(lambda: self.segment(volumes, batch, threads, progress), progress)
         progress(Progress(_("Writing")))
-        _wait_for_space(lambda: records.begin(case.id, batch), progress)
+        _wait_for_space(lambda: records.begin(case, batch), progress)
         _wait_for_space(
             lambda: write_segmentation(segmentation, path, source, batch.settings.reproducible_uids), progress
         )

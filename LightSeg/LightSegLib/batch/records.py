@@ -50,6 +50,7 @@ class Row:
             not known; None in records of earlier versions.
         series: over time of which the case is a frame, with its number from 1, its time if that is known, and what
             this counts from (see `core.moment`).
+        series_id: as in `Case`.
     """
 
     case: str
@@ -77,6 +78,12 @@ class Row:
     time_ms: float | None = None
     time_kind: str = ""
     expected_dice: dict[str, float] | None = None
+    series_id: str = ""
+
+    @property
+    def image_id(self) -> str:
+        """What is the same for all frames of one image over time, and for no other; nothing where it is not known."""
+        return self.series_id or self.input_sha256
 
 
 def segmentation_path(batch: Batch, case: str) -> Path:
@@ -106,7 +113,25 @@ def over_time(case: Case) -> dict[str, Any]:
     if (moment := case.moment) is None:
         return {}
     kind = "" if moment.ms is None else moment.kind
-    return {"series": case.series, "frame": moment.number, "time_ms": moment.ms, "time_kind": kind}
+    return {
+        "series": case.series,
+        "series_id": case.series_id,
+        "frame": moment.number,
+        "time_ms": moment.ms,
+        "time_kind": kind,
+    }
+
+
+def renew_moment(row: Row, case: Case, batch: Batch) -> Row:
+    """Return the row of a case that is done, as the frame that it is now: files of other frames may have come or gone.
+
+    Raises:
+        OutputError: if the record cannot be written.
+    """
+    renewed = replace(row, **over_time(case))
+    if renewed != row:
+        _write(renewed, batch)
+    return renewed
 
 
 def outputs(batch: Batch, case: str) -> list[Path]:
@@ -114,15 +139,15 @@ def outputs(batch: Batch, case: str) -> list[Path]:
     return [segmentation_path(batch, case)] + ([picture_path(batch, case)] if batch.settings.picture else [])
 
 
-def begin(case: str, batch: Batch) -> None:
+def begin(case: Case, batch: Batch) -> None:
     """Record, before the files of a case are written, that they are the batch's and the case is not done.
 
     Raises:
         InputError: if one is not.
         OutputError: if the file or folder cannot be written.
     """
-    earlier = earlier_record(case, batch)
-    for path in outputs(batch, case):
+    earlier, paths = earlier_record(case.id, batch), outputs(batch, case.id)
+    for path in paths:
         if os.path.lexists(path) and not is_own(path, earlier, batch):
             raise InputError(
                 _(
@@ -130,9 +155,9 @@ def begin(case: str, batch: Batch) -> None:
                     "or choose another folder for the results."
                 ).format(file=path)
             )
-    files = _existing(earlier, batch) | {_name(path, batch): "" for path in outputs(batch, case)}
+    files = _existing(earlier, batch) | {_name(path, batch): "" for path in paths}
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
-    _write(Row(case, BEGUN, *known, run=batch.run, files=files), batch)
+    _write(Row(case.id, BEGUN, *known, run=batch.run, files=files, **over_time(case)), batch)
 
 
 def write_record(row: Row, batch: Batch) -> None:
@@ -153,6 +178,27 @@ def write_record(row: Row, batch: Batch) -> None:
                 with suppress(OSError):
                     path.unlink()
     _write(replace(row, files=_existing(earlier, batch) | files), batch)
+
+
+def remove_results(row: Row, batch: Batch) -> list[Path]:
+    """Remove the record of a case and the files that it names; return those that stay, since they were changed.
+
+    Raises:
+        OutputError: if the record cannot be removed.
+    """
+    stay = []
+    for path in (batch.out / name for name in _existing(row, batch)):
+        if not is_own(path, row, batch):
+            stay.append(path)
+            continue
+        with suppress(OSError):
+            path.unlink()
+    path = record_path(batch, row.case)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+    return stay
 
 
 def names_file(path: Path, record: Row | None, batch: Batch) -> bool:
@@ -222,6 +268,7 @@ def _is_sound(row: Row) -> bool:
         "error",
         "run",
         "series",
+        "series_id",
         "time_kind",
     )
     maybe_text = ("device", "computed_in", "processor")
@@ -271,11 +318,15 @@ def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
 
 def rows(batch: Batch) -> Iterator[Row]:
     """Yield the rows of all cases that are done with this model and settings, or failed in this run, by name."""
+    for row in all_rows(batch):
+        if _of(row, batch) and (row.status == DONE or (row.status == FAILED and row.run == batch.run)):
+            yield row
+
+
+def all_rows(batch: Batch) -> Iterator[Row]:
+    """Yield the rows of all records in the folder of results, of any model and settings, by name."""
     for path in sorted((batch.out / RECORDS).glob("[!.]*.json")):
-        row = read_record(path)
-        if row is None or not _of(row, batch):
-            continue
-        if row.status == DONE or (row.status == FAILED and row.run == batch.run):
+        if (row := read_record(path)) is not None:
             yield row
 
 

@@ -31,7 +31,7 @@ from . import volume_statistics
 from .case import SkippedInput
 from .records import DONE, PICTURES, TABLE, Row, format_libraries, picture_path
 from .settings import Batch, Settings
-from .time_courses import course_section, time_courses
+from .time_courses import TimeCourse, course_section, time_courses
 
 PAGE = "report.html"
 EMBEDDED = 20_000_000  # bytes of pictures, as files, that a page takes in: with more no mail takes the page
@@ -52,14 +52,14 @@ def write_report(
     """Write OUT/report.html, whole or not at all.
 
     Args:
-        rows: called twice, for what is usual must be known before the first row is written; only those shown are
-            kept.
+        rows: called several times, for what is usual must be known before the first row is written; only those
+            shown are kept.
         skipped_inputs: what was left out, with the reasons.
 
     Raises:
         OutputError: if the file or folder cannot be written.
     """
-    cohort, shown = _survey(card, rows()), _shown(rows())
+    cohort, shown = _survey(card, rows), _shown(rows())
     path = batch.out / PAGE
     with atomic_write(path) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
         for text in _page(card, weights_sha256, batch, cohort, shown, skipped_inputs):
@@ -74,6 +74,7 @@ class _Cohort:
     Attributes:
         ml: volumes of every label [cases].
         ways: what computed them.
+        courses: series over time with all their frames, whichever the table shows.
     """
 
     colors: dict[str, Sequence[int]]
@@ -84,6 +85,7 @@ class _Cohort:
     ways: set[str]
     done: int
     failed: int
+    courses: list[TimeCourse]
 
     @property
     def cases(self) -> int:
@@ -96,14 +98,16 @@ class _Cohort:
         return {name: side for name, side in found.items() if side}
 
 
-def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
-    """Collect what the page shows about all rows together, in one pass."""
+def _survey(card: Card, rows: Callable[[], Iterable[Row]]) -> _Cohort:
+    """Collect what the page shows about all rows together."""
     colors: dict[str, Sequence[int]] = {label.name: label.color for label in possible_labels(card)}
     found: dict[str, array[float]] = {}
     names: dict[str, list[str]] = {}
     ways: set[str] = set()
     done = failed = 0
-    for row in rows:
+    over_time = False
+    for row in rows():
+        over_time = over_time or bool(row.series)
         if row.computed_in:
             ways.add(f"{row.computed_in} on {row.device}, {row.processor} ({format_libraries(row.libraries)})")
         done, failed = done + (row.status == DONE), failed + (row.status != DONE)
@@ -119,7 +123,8 @@ def _survey(card: Card, rows: Iterable[Row]) -> _Cohort:
         for name, usual in usual_ranges.items()
     }
     unusual_cases = len({case for entries in outliers.values() for _, case in entries})
-    return _Cohort(colors, ml, usual_ranges, outliers, unusual_cases, ways, done, failed)
+    courses = time_courses(rows()) if over_time else []
+    return _Cohort(colors, ml, usual_ranges, outliers, unusual_cases, ways, done, failed, courses)
 
 
 def _shown(rows: Iterable[Row]) -> list[Row]:
@@ -169,7 +174,7 @@ def _page(
     yield from (f'<li class="{css if number else "none"}"><b>{number}</b>{text}</li>' for css, number, text in sums)
     yield "</ul></header><main>"
     yield from _charts(cohort, batch)
-    yield from _courses(card, shown, cohort)
+    yield from _courses(card, cohort)
     yield from _table(cohort, batch, shown)
     yield from _left_out(skipped_inputs)
     yield from _facts(card, weights_sha256, batch.settings, cohort.ways)
@@ -218,10 +223,9 @@ def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
     yield "</div>"
 
 
-def _courses(card: Card, shown: Sequence[Row], cohort: _Cohort) -> Iterator[str]:
+def _courses(card: Card, cohort: _Cohort) -> Iterator[str]:
     """Yield the curve of each series over time."""
-    courses = time_courses(shown)
-    if courses:
+    if courses := cohort.courses:
         yield "<h2>Volumes over time</h2>"
         if len(courses) > MOST_COURSES:
             yield f"<p>The first {MOST_COURSES} of {len(courses)} series are shown; {TABLE} has all.</p>"
@@ -236,7 +240,7 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
     yield f"<h2>Cases</h2>{TOOLS}"
     yield '<div class="wide" tabindex="0" role="region" aria-label="Cases"><table id="cases"><thead><tr>'
     heads = [("", "Case"), ("", "Status"), ("", "Error, notices, outliers")]
-    if any(row.series for row in shown):
+    if cohort.courses:
         heads.append(("n", "Time (ms)"))
     sure = set().union(*(row.expected_dice or {} for row in shown))
     for name in cohort.ml:
@@ -245,8 +249,7 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
     heads += [("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)")]
     yield "".join(f'<th scope="col" class="{css}">{text}</th>' for css, text in heads)
     yield '</tr></thead><tbody class="waiting">'
-    over_time = any(row.series for row in shown)
-    yield from (_line(row, cohort, batch, over_time) for row in shown)
+    yield from (_line(row, cohort, batch, bool(cohort.courses)) for row in shown)
     yield "</tbody></table></div>"
     if cohort.cases > len(shown):
         yield f"<p>The first {len(shown)} of {cohort.cases} cases are shown; {TABLE} has all.</p>"

@@ -25,13 +25,14 @@ from ..weights.store import WeightStore
 from . import cluster, local, records
 from .case import Case, SkippedInput
 from .cases import find_cases
+from .earlier_frames import remove_earlier_frames
 from .engine import DASK, Engine
 from .folder import RECORDS
 from .output_guard import OutputGuard, record_tables
 from .progress import BatchProgress, BatchState, Callbacks
 from .report import PAGE, write_report
 from .settings import Batch, Settings, model_sha256
-from .time_courses import heart_table, time_courses
+from .time_courses import heart_table, remove_heart_table, time_courses
 from .worker_limit import WorkerLimit
 
 SKIPPED_INPUTS = "skipped_inputs.csv"
@@ -67,12 +68,17 @@ def cases_in(listed: Path) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a batch: numbers of cases, skipped inputs, and the table, whose rows it reads again."""
+    """The result of a batch: numbers of cases, skipped inputs, and the table, whose rows it reads again.
+
+    Attributes:
+        notices: what became of earlier results.
+    """
 
     state: BatchState
     skipped_inputs: list[SkippedInput]
     table: Path
     batch: Batch
+    notices: list[Message] = field(default_factory=list)
 
     def rows(self) -> Iterator[records.Row]:
         """Yield the rows of the table."""
@@ -193,6 +199,8 @@ def segment_files(
         batch = replace(plan.batch, backend=records.earlier_backend(plan.batch))
         limit = WorkerLimit(engine.workers, engine.threads)
         batch_progress = BatchProgress(plan.count, callbacks.on_state)
+        present: dict[str, str] = {}  # what identifies the image of each series over time
+        notices: list[Message] = []
         with locked(batch.out / RECORDS / LOCK, callbacks.reporter, str(batch.out), wait=False):
             records.remove_parts(batch)
             record_tables(batch, TABLES)
@@ -200,10 +208,13 @@ def segment_files(
                 run = cluster.run if engine.name == DASK else local.run
                 with closing(run(plan.cases(), batch, engine, limit, batch_progress, callbacks.canceled)) as answers:
                     for answer in answers:
+                        if answer.row.series and answer.row.image_id:
+                            present[answer.row.series] = answer.row.image_id
                         batch_progress.finished(answer.row.status, answer.skipped, answer.row.seconds, limit.workers)
             finally:  # also of what was done until an interruption
+                notices += remove_earlier_frames(batch, present)
                 _report(plan)
-        return Outcome(batch_progress.state, plan.skipped_inputs, batch.out / records.TABLE, batch)
+        return Outcome(batch_progress.state, plan.skipped_inputs, batch.out / records.TABLE, batch, notices)
 
 
 def _columns(plan: BatchPlan) -> list[str]:
@@ -223,6 +234,8 @@ def _report(plan: BatchPlan) -> None:
     courses = time_courses(records.rows(plan.batch)) if plan.card.chambers else []
     if courses:
         write_table(heart_table(plan.card, courses), plan.batch.out / HEART)
+    else:
+        remove_heart_table(plan.batch.out / HEART)
     write_report(
         plan.card, WeightStore().sha256(plan.card), plan.batch, lambda: records.rows(plan.batch), plan.skipped_inputs
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 
 from ..catalog.card import Card
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.moment import TRIGGER, ms_text
 from ..evaluation.heart import HeartFunction, heart_function
@@ -38,12 +41,24 @@ class TimeCourse:
     Attributes:
         frames: number, ms and volumes in ml by label, of each frame that is done, in order.
         failed: how many have no result.
+        images: what identifies the images of which the frames are.
     """
 
     series: str
     kind: str = ""
     frames: list[tuple[int, float | None, Mapping[str, float]]] = field(default_factory=list)
     failed: int = 0
+    images: set[str] = field(default_factory=set)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the frames are of several images, so that nothing follows from them together."""
+        numbers = [number for number, _ms, _ml in self.frames]
+        return len(self.images) > 1 or len(set(numbers)) < len(numbers)
+
+    def heart(self, card: Card) -> tuple[HeartFunction, ...]:
+        """Return the function of the chambers that a card names; none of frames of several images."""
+        return () if self.is_mixed else heart_function(card, self.frames)
 
     @property
     def has_times(self) -> bool:
@@ -69,6 +84,7 @@ def time_courses(rows: Iterable[Row]) -> list[TimeCourse]:
             course.failed += 1
         else:
             course.kind = row.time_kind or course.kind
+            course.images.add(row.image_id)
             course.frames.append((row.frame, row.time_ms, row.ml))
     for course in found.values():
         course.frames.sort(key=lambda frame: frame[0])
@@ -79,7 +95,7 @@ def heart_table(card: Card, courses: Iterable[TimeCourse]) -> Iterator[Sequence[
     """Yield the header and a line for each chamber of each series."""
     yield HEADER
     for course in courses:
-        for one in heart_function(card, course.frames):
+        for one in course.heart(card):
             numbers = (one.diastole.ml, one.systole.ml, one.stroke_ml, one.ejection_percent, one.mass_g)
             phases = (one.diastole.frame, one.diastole.ms, one.systole.frame, one.systole.ms)
             line = [*("" if value is None else round(value, 3) for value in numbers)]
@@ -87,15 +103,35 @@ def heart_table(card: Card, courses: Iterable[TimeCourse]) -> Iterator[Sequence[
             yield (course.series, one.name, *line, len(course.frames), course.failed)
 
 
+def remove_heart_table(path: Path) -> None:
+    """Remove the table of earlier results, of which none count any more; another file of this name stays."""
+    with suppress(OSError, ValueError):
+        with path.open(encoding="utf-8") as stream:
+            is_own = stream.readline().strip() == ",".join(HEADER)
+        if is_own:
+            path.unlink()
+
+
 def course_section(card: Card, course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> Iterator[str]:
     """Yield the part of a page on one series: the curve, and the function of the heart."""
     yield f"<section><h3>{escape(course.series)}</h3>"
+    if course.is_mixed:
+        yield f"<p>{escape(mixed_text(course))}</p></section>"
+        return
     if course.failed:
         yield f"<p>{course.failed} of {course.failed + len(course.frames)} frames failed and are not in the curve.</p>"
     if len(course.frames) > 1:
         yield draw_course(course, colors)
-    yield from (f"<p>{escape(text)}</p>" for text in map(heart_text, heart_function(card, course.frames)))
+    yield from (f"<p>{escape(text)}</p>" for text in map(heart_text, course.heart(card)))
     yield "</section>"
+
+
+def mixed_text(course: TimeCourse) -> Message:
+    """Return why nothing is computed of the frames of several images."""
+    return _(
+        "The results of {series} are of frames of several images, so nothing is computed of them together. "
+        "Segment the image again, or each image into a folder of its own."
+    ).format(series=course.series)
 
 
 def heart_text(one: HeartFunction) -> str:

@@ -61,6 +61,8 @@ def _batch(arguments: argparse.Namespace) -> None:
         progress.clear()
     if not arguments.quiet:
         for model, outcome in found.items():
+            for notice in outcome.notices:
+                say(f"lightseg: {notice}", file=sys.stderr)
             for skipped_input in outcome.skipped_inputs:
                 say(f"lightseg: skipped: {skipped_input.what} {skipped_input.reason}", file=sys.stderr)
             say(f"{model}: {outcome.state.text()}" if model else f"{outcome.state.text()}; {table} written")

@@ -68,6 +68,8 @@ def segment_frames(arguments: argparse.Namespace) -> None:
     outcome = _run(arguments, inputs, folder, settings, series)
     rows = sorted((row for row in outcome.rows() if row.series == series), key=lambda row: row.frame or 0)
     if not arguments.quiet:
+        for notice in outcome.notices:
+            say(f"lightseg: {notice}", file=sys.stderr)
         _print(card, rows)
     if outcome.state.failed:
         raise LightSegError(
@@ -75,6 +77,12 @@ def segment_frames(arguments: argparse.Namespace) -> None:
                 "{failed} of {frames} frames failed. See {table} for the reasons; "
                 "run the same command again to retry them."
             ).format(failed=outcome.state.failed, frames=len(moments), table=outcome.table)
+        )
+    if [row.frame for row in rows] != [moment.number for moment in moments]:
+        raise InputError(
+            _("{file} was changed while its frames were segmented. Run the same command again.").format(
+                file=inputs[0].name
+            )
         )
     if one_file:
         check_free(out, arguments.overwrite)  # again: the computation took its time
@@ -134,7 +142,6 @@ def _run(
 def _print(card: Card, rows: Sequence[Row]) -> None:
     """Print the volumes of all frames, and what the heart does."""
     from ..batch.time_courses import heart_text, time_courses
-    from ..evaluation.heart import heart_function
 
     names = list(dict.fromkeys(name for row in rows for name in row.ml or {}))
     lines = [("FRAME", "MS", *(f"{name} (ML)" for name in names), "CONFIDENCE")]
@@ -146,7 +153,7 @@ def _print(card: Card, rows: Sequence[Row]) -> None:
             say(f"lightseg: frame {row.frame}: {notice}", file=sys.stderr)
     say(table(lines))
     for course in time_courses(rows):
-        for one in heart_function(card, course.frames):
+        for one in course.heart(card):
             say(heart_text(one))
 
 

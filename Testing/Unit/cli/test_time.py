@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -21,6 +23,10 @@ from beating_phantom import (
     write_beat,
     write_heart_model,
 )
+from LightSegLib.batch.case import Case
+from LightSegLib.batch.case_processor import CaseProcessor
+from LightSegLib.batch.settings import Batch
+from LightSegLib.batch.tasks import Answer
 from LightSegLib.cli.main import main
 from LightSegLib.core.moment import Moment
 from LightSegLib.imaging.frame_writer import write_label_frames
@@ -35,6 +41,37 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("models") / "beating-heart"
     write_heart_model(folder)
     return str(folder)
+
+
+class InThisProcess:
+    """A batch without worker processes, which take longer to start than small frames to segment.
+
+    Attributes:
+        stops_after: cases after which Ctrl+C is pressed, if at all.
+    """
+
+    stops_after: int | None = None
+
+    def run(self, cases: Iterable[Case], batch: Batch, *_engine: Any) -> Iterator[Answer]:
+        processor = CaseProcessor()
+        for number, case in enumerate(cases):
+            if number == self.stops_after:
+                raise KeyboardInterrupt
+            message = {"case": case.to_json(), "batch": batch.to_json(), "threads": 1}
+            yield Answer.of(processor(message, lambda _progress: None))
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> InThisProcess:
+    found = InThisProcess()
+    monkeypatch.setattr("LightSegLib.batch.local.run", found.run)
+    return found
+
+
+def ejection_percent(*phases: int) -> float:
+    """Of a ball with the radius that the phantom has, in percent."""
+    ml = [blood_ml(phase) for phase in phases]
+    return 100 * (max(ml) - min(ml)) / max(ml)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -126,6 +163,95 @@ def test_a_damaged_frame_leaves_the_others_and_a_second_run_does_what_is_missing
     assert set(after) == set(before)
     (heart,) = table(folder / "heart.csv")
     assert (heart["frames"], heart["failed_frames"]) == ("7", "1")
+
+
+def test_an_image_of_the_same_name_with_fewer_frames_takes_the_place_of_the_earlier_one(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_this_process: InThisProcess
+) -> None:
+    """Every patient's file is called cine.nii.gz, and the results of all go to one place."""
+    out, one_file = tmp_path / "out", tmp_path / "labels.nii.gz"
+    command = ["segment", str(tmp_path / "cine.nii.gz"), "--all-frames", "--model", model, *FLOAT, "--out"]
+    write_beat(tmp_path / "cine.nii.gz", phases=(0, 2, 4, 5))
+    assert main([*command, str(out)]) == main([*command, str(one_file)]) == 0
+    corrected = out / "cine_frame004.seg.nrrd"
+    corrected.write_bytes(corrected.read_bytes() + b"by hand")
+    capsys.readouterr()
+
+    write_beat(tmp_path / "cine.nii.gz", phases=(0, 1))
+    assert main([*command, str(out)]) == main([*command, str(one_file), "--overwrite"]) == 0
+    printed = capsys.readouterr()
+    for folder in (out, tmp_path / "labels_frames"):
+        assert [row["frame"] for row in table(folder / "results.csv")] == ["1", "2"]
+        (heart,) = table(folder / "heart.csv")
+        assert heart["frames"] == "2"
+        assert float(heart["ejection_fraction_percent"]) == pytest.approx(ejection_percent(0, 1), abs=1)
+        assert "2 frames" in (folder / "report.html").read_text(encoding="utf-8")
+    assert nib.load(one_file).shape[3] == 2
+    assert f"The results of 2 frames of earlier images with the same names were removed from {out}" in printed.err
+    assert "cine_frame004.seg.nrrd in" in printed.err and "stay, but are in no table" in printed.err
+    assert set(times(out)) == {"cine_frame001.seg.nrrd", "cine_frame002.seg.nrrd", corrected.name}
+    assert len(times(tmp_path / "labels_frames")) == 2
+
+
+def test_nothing_is_computed_of_two_images_when_the_second_one_is_interrupted(
+    model: str, tmp_path: Path, in_this_process: InThisProcess
+) -> None:
+    out = tmp_path / "out"
+    command = ["segment", str(tmp_path / "cine.nii.gz"), "--all-frames", "--model", model, *FLOAT, "--out", str(out)]
+    write_beat(tmp_path / "cine.nii.gz", phases=(0, 2, 4))
+    assert main(command) == 0
+    write_beat(tmp_path / "cine.nii.gz", phases=(3, 4, 5))
+    in_this_process.stops_after = 1
+    assert main(command) == 1
+    assert [row["frame"] for row in table(out / "results.csv")] == ["1"] and table(out / "heart.csv") == []
+    first = times(out)
+    in_this_process.stops_after = None
+    assert main(command) == 0
+    assert times(out).items() > first.items() and len(first) == 1
+    (heart,) = table(out / "heart.csv")
+    assert float(heart["ejection_fraction_percent"]) == pytest.approx(ejection_percent(3, 4), abs=1.5)
+
+
+def test_flags_that_mean_nothing_for_all_frames_are_refused_and_the_image_is_not_replaced(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_beat(tmp_path / "beat.nii.gz", phases=(0, 4))
+    before = path.read_bytes()
+    command = ["segment", str(path), "--all-frames", "--model", model, *FLOAT, "--out"]
+    for words, message in (
+        ((str(tmp_path / "out"), "--reproducible-uids"), "--all-frames does not write. Omit it."),
+        ((str(tmp_path / "out"), "--overwrite"), "--overwrite is for a single file"),
+        ((str(path), "--overwrite"), "is one of the inputs"),
+    ):
+        assert main([*command, *words]) == 2
+        assert message in capsys.readouterr().err
+    assert path.read_bytes() == before and [*tmp_path.iterdir()] == [path]
+
+
+def test_the_result_of_a_frame_is_reproduced_from_the_image_over_time(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_this_process: InThisProcess
+) -> None:
+    """Its record names the frame; --frame chooses another, and the frame may also be an image of its own by now."""
+    path, out = write_beat(tmp_path / "beat.nii.gz", phases=(0, 4)), tmp_path / "out"
+    assert main(["segment", str(path), "--all-frames", "--model", model, "--out", str(out), *FLOAT]) == 0
+    nib.save(nib.Nifti1Image(voxels(4).T, nib.load(path).affine), tmp_path / "alone.nii.gz")
+    command = ["reproduce", str(out / "beat_frame002.seg.nrrd"), "--model", model]
+    assert main([*command, str(path)]) == main([*command, str(tmp_path / "alone.nii.gz")]) == 0
+    assert capsys.readouterr().out.count("The labels are the same in all") == 2
+    assert main([*command, str(path), "--frame", "1"]) == 1
+    assert "voxels have a different label" in capsys.readouterr().err
+
+
+def test_the_advice_for_an_image_over_time_names_what_the_command_has(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_beat(tmp_path / "beat.nii.gz", phases=(0, 4)))
+    assert main(["verify", model, path]) == 2
+    assert "over time. Choose a frame with --frame, or a three-dimensional image." in capsys.readouterr().err
+    assert main(["verify", model, path, "--frame", "3"]) == 2
+    assert "has no frame 3" in capsys.readouterr().err
+    assert main(["evaluate", path, path]) == 2  # which has no such flag
+    assert "over time. Choose one of its frames, or a three-dimensional image." in capsys.readouterr().err
 
 
 def test_slicer_opens_labels_over_time_as_a_sequence(tmp_path: Path) -> None:

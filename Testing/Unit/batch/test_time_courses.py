@@ -1,0 +1,49 @@
+"""The frames of series over time together: what is computed of them, and what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from beating_phantom import write_heart_model
+from LightSegLib.batch import report
+from LightSegLib.batch.records import DONE, Row
+from LightSegLib.batch.settings import Batch, Settings
+from LightSegLib.batch.time_courses import course_section, heart_table, time_courses
+
+
+def frame(number: int, ml: float, image: str, case: str = "") -> Row:
+    """The row of a frame with this much blood."""
+    name = case or f"cine_frame{number:03d}"
+    return Row(name, DONE, "m", "", "", input_sha256=image, ml={"Left ventricle": ml}, series="cine", frame=number)
+
+
+def test_the_ejection_fraction_is_that_of_the_frames_of_one_image(tmp_path: Path) -> None:
+    card = write_heart_model(tmp_path / "model")
+    (course,) = time_courses([frame(2, 50, "a"), frame(1, 100, "a")])
+    _header, line = heart_table(card, [course])
+    assert line[:6] == ("cine", "Left ventricle", 100, 50, 50, 50)
+
+
+def test_a_page_that_shows_only_the_first_cases_still_has_the_whole_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = write_heart_model(tmp_path / "model")
+    rows = [frame(1, 80, "a"), frame(2, 60, "a"), frame(3, 20, "a")]
+    monkeypatch.setattr(report, "LARGEST", 2)
+    batch = Batch("m", "", tmp_path, Settings(picture=False))
+    page = report.write_report(card, None, batch, lambda: rows).read_text(encoding="utf-8")
+    assert "The first 2 of 3 cases are shown" in page and "ejection fraction 75.0 %" in page
+
+
+@pytest.mark.parametrize(
+    "second",
+    [frame(2, 20, "b"), frame(1, 20, "a", "cine_frame001 (2)")],
+    ids=["a frame of another image", "a frame twice"],
+)
+def test_nothing_is_computed_of_frames_of_several_hearts(tmp_path: Path, second: Row) -> None:
+    card = write_heart_model(tmp_path / "model")
+    (course,) = time_courses([frame(1, 100, "a"), second])
+    assert len(list(heart_table(card, [course]))) == 1  # the header
+    section = "".join(course_section(card, course, {"Left ventricle": (255, 0, 0)}))
+    assert "of frames of several images, so nothing is computed" in section and "ejection" not in section
