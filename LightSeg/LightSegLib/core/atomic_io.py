@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -15,6 +14,8 @@ from .errors import DiskFullError, OutputError
 from .i18n import tr as _
 from .leftovers import PART, part_name, remove_abandoned
 from .plain_text import cell
+
+OPEN_ELSEWHERE = (32, 33)  # errors of Windows: a file, or a part of it, is in use by another process
 
 
 @contextmanager
@@ -71,7 +72,17 @@ def write_table(rows: Iterable[Iterable[object]], path: str | Path) -> None:
     Raises:
         OutputError: as `atomic_write` does.
     """
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+    with atomic_write(path) as part:
+        write_rows(rows, part)
+
+
+def write_rows(rows: Iterable[Iterable[object]], path: Path) -> None:
+    """Write rows as CSV without formulas, into a file that is still on its way to its name.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         csv.writer(stream).writerows([cell(value) for value in row] for row in rows)
 
 
@@ -82,15 +93,25 @@ def check_folder(folder: Path) -> None:
         OutputError: for a folder that does not exist or cannot be written.
     """
     if not folder.is_dir():
-        raise OutputError(
-            _("The folder {folder} does not exist. Create it or choose another one.").format(folder=folder)
-        )
-    try:
-        # Asking the file system beats reading permissions: it also knows of read-only and network disks.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
+        raise _no_folder(folder)
+    if (error := refusal(folder)) is not None:
         raise output_error(folder / "file", error) from error
+
+
+def refusal(folder: Path) -> OSError | None:
+    """Return the error of the file system where a folder takes no new file, None where it takes one.
+
+    Asking the file system beats reading permissions: it also knows of read-only and network disks, and on Windows
+    nothing else tells.
+    """
+    probe = folder / part_name("")
+    try:
+        probe.touch(exist_ok=False)
+    except OSError as error:
+        return error
+    with suppress(OSError):
+        probe.unlink()
+    return None
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
@@ -111,8 +132,36 @@ def output_error(path: Path, error: OSError) -> OutputError:
                 "Check the disk or choose another folder."
             ).format(file=path.name, folder=path.parent)
         )
-    return OutputError(
-        _("The folder {folder} is not writable ({reason}). Choose another folder or change its permissions.").format(
-            folder=path.parent, reason=error.strerror or error
+    reason, refused = error.strerror or error, refusal(path.parent)
+    if isinstance(refused, FileNotFoundError | NotADirectoryError) and not path.parent.is_dir():
+        return _no_folder(path.parent)
+    if getattr(error, "winerror", None) in OPEN_ELSEWHERE or error.errno in (errno.EBUSY, errno.ETXTBSY):
+        return _open_elsewhere(path, reason)
+    if refused is not None:
+        return OutputError(
+            _(
+                "The folder {folder} is not writable ({reason}). Choose another folder or change its permissions."
+            ).format(folder=path.parent, reason=reason)
         )
+    if error.errno in (errno.EACCES, errno.EPERM):  # of the file alone: Windows calls it so when it is to be replaced
+        return _open_elsewhere(path, reason)
+    return OutputError(
+        _("{file} could not be written to {folder} ({reason}). Check this folder, or choose another one.").format(
+            file=path.name, folder=path.parent, reason=reason
+        )
+    )
+
+
+def _no_folder(folder: Path) -> OutputError:
+    """Return the error for a folder that is not there, or not any more."""
+    return OutputError(_("The folder {folder} does not exist. Create it or choose another one.").format(folder=folder))
+
+
+def _open_elsewhere(path: Path, reason: object) -> OutputError:
+    """Return the error for a file that another program does not let go."""
+    return OutputError(
+        _(
+            "{file} could not be written ({reason}), probably because it is open in another program. "
+            "Close it there and try again, or choose another folder."
+        ).format(file=path, reason=reason)
     )

@@ -196,20 +196,14 @@ def _exchange(aside: Path, new: Sequence[Path], old: Sequence[Path]) -> None:
 def _not_replaced(move: tuple[Path, Path], kept: Path, error: OSError) -> OutputError:
     """Return the error for a file that could not be moved, which names the old files that could not be put back."""
     source, target = move
-    file, reason = source if target.parent == kept else target, error.strerror or error
+    cause = output_error(source if target.parent == kept else target, error)
     if kept.exists():
         return OutputError(
-            _(
-                "{file} could not be replaced ({reason}), nor could all files be put back. "
-                "Close them in other programs, and move what is in {folder} back."
-            ).format(file=file, reason=reason, folder=kept)
+            _("{cause} Not all earlier files could be put back: move what is in {folder} back.").format(
+                cause=cause, folder=kept
+            )
         )
-    return OutputError(
-        _(
-            "{file} could not be replaced ({reason}); all files are as they were. "
-            "Close it in other programs and run again, or choose another folder for --split."
-        ).format(file=file, reason=reason)
-    )
+    return OutputError(_("{cause} All files are as they were.").format(cause=cause))
 
 
 def _check_earlier_run(folder: Path, overwrite: bool) -> None:

@@ -82,5 +82,5 @@ def test_a_folder_that_cannot_be_written_is_reported(unverified: Card, tmp_path:
     (folder / "final.pth").write_bytes(CONTENT)
     weights_folder().parent.mkdir(parents=True)
     weights_folder().write_text("a file")
-    with pytest.raises(OutputError, match="is not writable"):
+    with pytest.raises(OutputError, match="does not exist"):
         remember_verified(unverified)
