@@ -5,26 +5,22 @@ Looked at before anything is done, for a scan or an expert's label that is overw
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from ..core.atomic_io import atomic_write
 from ..core.errors import InputError
 from ..core.i18n import joined
 from ..core.i18n import tr as _
-from ..core.json_file import read_json
 from ..imaging.detached import voxel_files
 from . import records
 from .case import Case
 from .folder import RECORDS
 from .settings import Batch
+from .tables import is_own, recorded_tables
 
-TABLES = ".tables.json"  # among the records: the files in the folder of results that are of the whole batch
-FORMER_TABLES = {"misfits.csv"}  # names that earlier versions gave to a table of the batch
 LISTED = 5  # files in a message
 Key = tuple[int, int]  # what a file is, under whatever name: device and number
 
@@ -67,8 +63,7 @@ class OutputGuard:
             InputError: that names the files which are inputs or files of another program and would be overwritten.
         """
         written = [self._batch.out / name for name in self._tables]
-        own = self._own_tables()
-        foreign = [*self._foreign, *(path for path in written if os.path.lexists(path) and path.name not in own)]
+        foreign = [*self._foreign, *self._foreign_tables()]
         if self._inputs:
             foreign += [path for path in (*written, *self._written(cases)) if _key(path) in self._inputs]
         if names := [path.relative_to(self._batch.out).as_posix() for path in dict.fromkeys(foreign)]:
@@ -81,12 +76,15 @@ class OutputGuard:
                 ).format(folder=self._batch.out, files=joined(", ", [*names[:LISTED], *more]))
             )
 
-    def _own_tables(self) -> set[str]:
-        """Return the recorded names of tables, or all names where an earlier version recorded none."""
-        folder = self._batch.out / RECORDS
-        with suppress(OSError, ValueError, TypeError):
-            return _recorded_tables(self._batch)
-        return set(self._tables) if any(map(records.read_record, folder.glob("[!.]*.json"))) else set()
+    def _foreign_tables(self) -> Iterator[Path]:
+        """Yield what is in the way of the tables: of another program, or changed since the batch wrote it."""
+        out, recorded = self._batch.out, recorded_tables(self._batch.out)
+        if recorded is None:  # an earlier version recorded none
+            done = any(map(records.read_record, (out / RECORDS).glob("[!.]*.json")))
+            recorded = dict.fromkeys(self._tables) if done else {}
+        for name in self._tables:
+            if os.path.lexists(out / name) and not is_own(out / name, recorded.get(name, [])):
+                yield out / name
 
     def _is_own(self, path: Path, record: records.Row | None) -> bool:
         """Return whether a file is the batch's to write.
@@ -103,30 +101,6 @@ class OutputGuard:
         """Yield every file that the batch would write."""
         for case in cases:
             yield from (*records.outputs(self._batch, case.id), records.record_path(self._batch, case.id))
-
-
-def record_tables(batch: Batch, tables: Iterable[str]) -> None:
-    """Note that these files are the batch's, and remove its table of a former name.
-
-    Raises:
-        OutputError: if the file or folder cannot be written.
-    """
-    with suppress(OSError, ValueError, TypeError):
-        for name in FORMER_TABLES & _recorded_tables(batch):
-            (batch.out / name).unlink(missing_ok=True)
-    with atomic_write(batch.out / RECORDS / TABLES) as part:
-        part.write_text(json.dumps(sorted(tables)), encoding="utf-8")
-
-
-def _recorded_tables(batch: Batch) -> set[str]:
-    """Return the recorded names of the batch's tables.
-
-    Raises:
-        OSError: if there is no record.
-        ValueError: for a damaged record.
-        TypeError: for a damaged record.
-    """
-    return set(read_json(batch.out / RECORDS / TABLES))
 
 
 def _inputs(case: Case) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.atomic_io import atomic_write, output_error, write_table
+from ..core.atomic_io import atomic_write, output_error
 from ..core.errors import InputError
 from ..core.file_hash import sha256
 from ..core.i18n import tr as _
@@ -22,6 +22,7 @@ from ..core.leftovers import PART, remove_abandoned
 from .case import Case
 from .folder import RECORDS
 from .settings import Batch
+from .tables import write_batch_table
 
 TABLE, PICTURES = "results.csv", "pictures"
 RENAMED = {"form": "backend"}  # fields of records by the names that they once had
@@ -334,7 +335,7 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
     """Write the table of all rows.
 
     Raises:
-        OutputError: if the file or folder cannot be written.
+        OutputError: if the file or folder cannot be written, or the table was changed since it was written.
     """
     last = (
         "confidence",
@@ -367,7 +368,7 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
             of_frame = ("" if facts[name] is None else facts[name] for name in when)
             yield (row.case, row.status, *of_frame, *ml, *("" if (v := facts[name]) is None else v for name in last))
 
-    write_table(lines(), batch.out / TABLE)
+    write_batch_table(lines(), batch.out / TABLE)
 
 
 def format_libraries(libraries: dict[str, str] | None) -> str:

@@ -24,13 +24,13 @@ import numpy as np
 from .. import __version__
 from ..catalog.card import Card
 from ..catalog.sides import possible_labels
-from ..core.atomic_io import atomic_write
 from ..core.moment import ms_text
 from ..inference.options import AS_MODEL
 from . import volume_statistics
 from .case import SkippedInput
 from .records import DONE, PICTURES, TABLE, Row, format_libraries, picture_path
 from .settings import Batch, Settings
+from .tables import replace_table
 from .time_courses import TimeCourse, course_section, time_courses
 
 PAGE = "report.html"
@@ -57,11 +57,11 @@ def write_report(
         skipped_inputs: what was left out, with the reasons.
 
     Raises:
-        OutputError: if the file or folder cannot be written.
+        OutputError: if the file or folder cannot be written, or the page was changed since it was written.
     """
     cohort, shown = _survey(card, rows), _shown(rows())
     path = batch.out / PAGE
-    with atomic_write(path) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
+    with replace_table(path) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
         for text in _page(card, weights_sha256, batch, cohort, shown, skipped_inputs):
             page.write(text + "\n")
     return path

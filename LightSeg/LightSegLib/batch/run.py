@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +14,8 @@ from ..catalog.lookup import card_of, resolve_model
 from ..catalog.needed import needed_models
 from ..catalog.sides import possible_labels
 from ..catalog.structures import wanted_labels
-from ..core.atomic_io import write_table
-from ..core.errors import InputError
-from ..core.i18n import Message
+from ..core.errors import InputError, OutputError, ReportError
+from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
 from ..models.archived import ensure_all
@@ -28,11 +27,12 @@ from .cases import find_cases
 from .earlier_frames import remove_earlier_frames
 from .engine import DASK, Engine
 from .folder import RECORDS
-from .output_guard import OutputGuard, record_tables
+from .output_guard import OutputGuard
 from .progress import BatchProgress, BatchState, Callbacks
 from .report import PAGE, write_report
 from .settings import Batch, Settings, model_sha256
-from .time_courses import heart_table, remove_heart_table, time_courses
+from .tables import record_tables, remove_table, write_batch_table
+from .time_courses import heart_table, time_courses
 from .worker_limit import WorkerLimit
 
 SKIPPED_INPUTS = "skipped_inputs.csv"
@@ -191,6 +191,7 @@ def segment_files(
 
     Raises:
         LightSegError: for what keeps all cases from being done; a case that fails is reported in the table.
+        ReportError: for a table or page that cannot be written, when all that can be is done.
         Canceled: if `canceled` of the callbacks returns True.
     """
     engine, callbacks = engine or Engine(), callbacks or Callbacks()
@@ -203,7 +204,7 @@ def segment_files(
         notices: list[Message] = []
         with locked(batch.out / RECORDS / LOCK, callbacks.reporter, str(batch.out), wait=False):
             records.remove_parts(batch)
-            record_tables(batch, TABLES)
+            record_tables(batch.out, TABLES)
             try:
                 run = cluster.run if engine.name == DASK else local.run
                 with closing(run(plan.cases(), batch, engine, limit, batch_progress, callbacks.canceled)) as answers:
@@ -229,16 +230,33 @@ def _columns(plan: BatchPlan) -> list[str]:
 
 
 def _report(plan: BatchPlan) -> None:
-    """Write results table, page and table of skipped inputs."""
-    records.write_results(plan.batch, _columns(plan))
-    courses = time_courses(records.rows(plan.batch)) if plan.card.chambers else []
+    """Write results table, page and table of skipped inputs.
+
+    Raises:
+        ReportError: for those that cannot be written; the others are.
+    """
+    batch, skipped = plan.batch, plan.skipped_inputs
+    courses = time_courses(records.rows(batch)) if plan.card.chambers else []
+    reports: list[Callable[[], object]] = [
+        lambda: records.write_results(batch, _columns(plan)),
+        lambda: write_report(plan.card, WeightStore().sha256(plan.card), batch, lambda: records.rows(batch), skipped),
+        lambda: write_batch_table(
+            [("what", "reason"), *((one.what, one.reason) for one in skipped)], batch.out / SKIPPED_INPUTS
+        ),
+    ]
     if courses:
-        write_table(heart_table(plan.card, courses), plan.batch.out / HEART)
+        reports.append(lambda: write_batch_table(heart_table(plan.card, courses), batch.out / HEART))
     else:
-        remove_heart_table(plan.batch.out / HEART)
-    write_report(
-        plan.card, WeightStore().sha256(plan.card), plan.batch, lambda: records.rows(plan.batch), plan.skipped_inputs
-    )
-    write_table(
-        [("what", "reason"), *((one.what, one.reason) for one in plan.skipped_inputs)], plan.batch.out / SKIPPED_INPUTS
-    )
+        remove_table(batch.out / HEART)
+    failures: list[OutputError] = []
+    for report in reports:
+        try:
+            report()
+        except OutputError as error:
+            failures.append(error)
+    if failures:
+        raise ReportError(
+            _("{reasons} What was computed is kept: start the batch again, which then only writes the tables.").format(
+                reasons=joined(" ", dict.fromkeys(error.args[0] for error in failures))
+            )
+        ) from failures[0]

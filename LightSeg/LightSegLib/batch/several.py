@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..catalog.lookup import card_of, resolve_model
-from ..core.atomic_io import write_table
-from ..core.errors import InputError
+from ..core.errors import InputError, ReportError
 from ..core.file_names import file_name
 from ..core.i18n import tr as _
 from . import records
@@ -19,6 +18,7 @@ from .engine import Engine
 from .progress import Callbacks
 from .run import Outcome, check_other_folder, plan_batch, segment_files
 from .settings import Batch, Settings
+from .tables import is_own, record_tables, recorded_tables, write_batch_table
 
 TABLE = "all_models.csv"
 FIRST, LAST = ("case", "model", "status"), ("confidence", "seconds", "error")
@@ -73,6 +73,7 @@ def segment_with_models(
 
     Raises:
         LightSegError: as `segment_files`, and for a table of another program in the way.
+        ReportError: as `segment_files`, when all models are done.
         Canceled: if `canceled` of the callbacks returns True; the table has what was done until then.
     """
     folders, table = folders_of(models, out), Path(out).absolute() / TABLE
@@ -84,13 +85,20 @@ def segment_with_models(
         with plan_batch(input_path, model, folder, settings, callbacks) as plan:
             batches[folder.name] = plan.batch
     outcomes: dict[str, Outcome] = {}
-    Path(out).mkdir(parents=True, exist_ok=True)
+    record_tables(table.parent, [TABLE])
+    unwritten: list[ReportError] = []
     try:
         for model, folder in folders.items():
-            outcome = segment_files(input_path, model, folder, settings, engine, callbacks)
-            outcomes[folder.name], batches[folder.name] = outcome, outcome.batch
+            try:
+                outcome = segment_files(input_path, model, folder, settings, engine, callbacks)
+            except ReportError as error:  # costs the other models nothing
+                unwritten.append(error)
+            else:
+                outcomes[folder.name], batches[folder.name] = outcome, outcome.batch
     finally:  # also of what was done until an interruption
-        write_table(_lines(batches), table)
+        write_batch_table(_lines(batches), table)
+    if unwritten:
+        raise unwritten[0]
     return Outcomes(outcomes, table)
 
 
@@ -114,16 +122,22 @@ def _lines(batches: dict[str, Batch]) -> Iterator[Sequence[object]]:
 
 
 def _check_own(table: Path) -> None:
-    """Check that the table may be replaced: it is not there, or it begins as one of this program.
+    """Check that the table may be replaced: it is not there, or as it was written.
+
+    Earlier versions recorded nothing of it; then it begins as one of this program.
 
     Raises:
-        InputError: for a file of another program.
+        InputError: for a file of another program, or one that was changed.
     """
-    if not os.path.lexists(table):
+    written = (recorded_tables(table.parent) or {}).get(TABLE)
+    if not os.path.lexists(table) or (written is not None and is_own(table, written)):
         return
     with suppress(OSError, ValueError, csv.Error), table.open(newline="", encoding="utf-8") as stream:
-        if tuple(next(csv.reader(stream), ())[: len(FIRST)]) == FIRST:
+        if written is None and tuple(next(csv.reader(stream), ())[: len(FIRST)]) == FIRST:
             return
     raise InputError(
-        _("{file} was not written by LightSeg. Move it, or choose another folder for the results.").format(file=table)
+        _(
+            "{file} was not written by LightSeg, or was changed since. "
+            "Move it, or choose another folder for the results."
+        ).format(file=table)
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 
 from ..catalog.card import Card
 from ..core.i18n import Message
@@ -101,15 +99,6 @@ def heart_table(card: Card, courses: Iterable[TimeCourse]) -> Iterator[Sequence[
             line = [*("" if value is None else round(value, 3) for value in numbers)]
             line += ["" if value is None else value for value in phases]
             yield (course.series, one.name, *line, len(course.frames), course.failed)
-
-
-def remove_heart_table(path: Path) -> None:
-    """Remove the table of earlier results, of which none count any more; another file of this name stays."""
-    with suppress(OSError, ValueError):
-        with path.open(encoding="utf-8") as stream:
-            is_own = stream.readline().strip() == ",".join(HEADER)
-        if is_own:
-            path.unlink()
 
 
 def course_section(card: Card, course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> Iterator[str]:

@@ -67,6 +67,10 @@ class DiskFullError(OutputError):
     """The result cannot be written for now, since the disk is full."""
 
 
+class ReportError(OutputError):
+    """All results are there, but a table or page about them cannot be written."""
+
+
 class DeviceError(LightSegError):
     """The computation does not fit or does not run on any device of this machine."""
 

@@ -225,7 +225,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     with pytest.raises(OutputError, match="the disk is full"):
         write(card, batch, make_rows(card, 5))
     assert (batch.out / report.PAGE).read_bytes() == before
-    assert sorted(path.name for path in batch.out.iterdir()) == ["pictures", report.PAGE]
+    assert sorted(path.name for path in batch.out.iterdir()) == [".records", "pictures", report.PAGE]
 
 
 # --- in a browser ------------------------------------------------------------------------------

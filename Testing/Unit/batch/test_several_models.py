@@ -50,7 +50,7 @@ def test_each_case_and_model_has_a_row_and_only_what_changed_is_done_again(
     bright = (image.voxels > 100).sum() * 0.0015
     assert float(found["Fall 1", "bright"]["Bright (ml)"]) == pytest.approx(bright)
     assert found["Fall 1", "bright"]["Middle (ml)"] == "" != found["Fall 1", "two"]["Middle (ml)"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [TABLE, "bright", "two"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".records", TABLE, "bright", "two"]
     assert (tmp_path / "out" / "two" / "Fall 0.seg.nrrd").is_file() and (
         tmp_path / "out" / "two" / "results.csv"
     ).is_file()
