@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,14 +17,13 @@ from typing import Any, TypeVar
 from ..catalog.lookup import resolve_model
 from ..core import i18n, processes
 from ..core.atomic_io import output_error
-from ..core.errors import Canceled, DeviceError, LightSegError
-from ..core.i18n import tr as _
+from ..core.errors import Canceled
 from ..core.leftovers import new_folder
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..inference.options import InferenceOptions
-from . import messages
+from . import ending, messages
 
 IDLE_SECONDS = 300.0  # after which a worker with nothing to do ends
 LOG = "log.txt"
@@ -56,6 +54,7 @@ class Worker:
         self._handler = handler
         self._process: subprocess.Popen[str] | None = None
         self._session: Path | None = None  # the folder of all files of the process
+        self._ready = False  # whether the process has begun to wait for jobs
         self._changing = threading.Lock()  # a stop comes from another thread than the job
         self.log = ""
 
@@ -99,17 +98,21 @@ class Worker:
         `job` makes its message; both may use files in a folder until then.
 
         `canceled` is called in another thread, ten times a second; when it returns True the process ends at once.
-        Raises the errors of the work as they were raised there, DeviceError where the process ended by itself,
-        OutputError where the disk is full; `log` then has the end of what the process has written. One job at a time.
+        Raises the errors of the work as they were raised there, DeviceError where the process did not start or ended
+        by itself, OutputError where the disk is full; `log` then has the end of what the process has written. One job
+        at a time.
         """
         try:
             process, session = self._running()
         except OSError as error:
             raise output_error(Path(tempfile.gettempdir()) / LOG, error) from error
-        answered = False
+        answered, begun = False, _size(session / LOG)
         try:
             with _folder(session) as folder, self._watching(process, canceled):
                 for message in _conversation(process, job(folder)):
+                    if message == messages.READY:
+                        self._ready = True
+                        continue
                     answered = "progress" not in message
                     if "error" in message:
                         raise messages.error_of(message)
@@ -117,7 +120,7 @@ class Worker:
                         return read(message)
                     if progress is not None:
                         progress(Progress(**message["progress"]))
-                raise self._ended(process)
+                raise ending.ended(process.wait(), self._ready, _end_of(session / LOG, begun if self._ready else 0))
         except Exception:
             if process is not self._process:  # stopped: whatever failed, failed for that
                 raise Canceled from None
@@ -149,8 +152,13 @@ class Worker:
             self._end(process)  # it has ended, or is about to: it removes its folder first
         with self._changing:
             if self._process is None or self._session is None:
-                self._session = new_folder()
-                self._process = _start(self._python, self._session, self._idle_seconds, self._handler)
+                session, self._ready = new_folder(), False
+                try:
+                    self._process = _start(self._python, session, self._idle_seconds, self._handler)
+                except BaseException:
+                    shutil.rmtree(session, ignore_errors=True)
+                    raise
+                self._session = session
             return self._process, self._session
 
     @contextmanager
@@ -169,23 +177,6 @@ class Worker:
             yield
         finally:
             done.set()
-
-    def _ended(self, process: subprocess.Popen[str]) -> LightSegError:
-        """Return why the process is gone although it had a job."""
-        code = process.wait()
-        if sys.platform == "win32" or code in (-signal.SIGKILL, 1):  # Slicer's launcher returns 1 for any end
-            return DeviceError(
-                _(
-                    "The system ended the computation ({reason}), most likely because memory ran out. "
-                    "Close other programs or choose a smaller region of interest."
-                ).format(reason=_reason(code))
-            )
-        return DeviceError(
-            _(
-                "The computation ended unexpectedly ({reason}). Try again, "
-                "with the device CPU if a graphics card was used; the log has details."
-            ).format(reason=_reason(code))
-        )
 
 
 def _job(
@@ -226,15 +217,18 @@ def _start(python: str, session: Path, idle_seconds: float, handler: tuple[str, 
     # Its temporary files are in the session's folder, too, and are removed with it.
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(session))
     with (session / LOG).open("wb") as log:
-        return subprocess.Popen(
-            [python, "-u", "-c", script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            encoding="utf-8",
-            env=os.environ | places | {"PYTHONUTF8": "1"} | processes.safe_path(),
-            **processes.own_group(),
-        )
+        try:
+            return subprocess.Popen(
+                [python, "-u", "-c", script],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                encoding="utf-8",
+                env=os.environ | places | {"PYTHONUTF8": "1"} | processes.safe_path(),
+                **processes.own_group(),
+            )
+        except OSError as error:
+            raise ending.not_started(python, error) from error
 
 
 @contextmanager
@@ -251,19 +245,18 @@ def _folder(session: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end_of(log: Path) -> str:
-    """Return the end of the log."""
+def _size(log: Path) -> int:
+    """Return how many bytes a log has."""
+    with suppress(OSError):  # the folder is gone with a process that has ended just now
+        return log.stat().st_size
+    return 0
+
+
+def _end_of(log: Path, begun: int = 0) -> str:
+    """Return the end of the log, as far as it was written after its byte `begun`."""
     try:
         with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - LOG_BYTES))
+            stream.seek(max(begun, log.stat().st_size - LOG_BYTES))
             return stream.read().decode("utf-8", "replace")
     except OSError:  # the folder is gone with a stopped process
         return ""
-
-
-def _reason(code: int) -> str:
-    """Return an exit code as text, by its signal if there is one."""
-    with suppress(ValueError):
-        if code < 0:
-            return signal.Signals(-code).name
-    return f"exit code {code}"

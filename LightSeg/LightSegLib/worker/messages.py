@@ -2,7 +2,9 @@
 
 Client to server, one per job; for one that segments voxels:
     {"model", "volumes": [volume], "roi": [[x, y, z], ...] or null, "options": {...}, "folder"}
-Server to client, any number of the first, then one of the others:
+Server to client, once, when it waits for jobs:
+    {"ready": true}
+and for each job, any number of the first, then one of the others:
     {"progress": {...}}
     the answer, for voxels {"segmentation": {...}}
     {"error": class of `errors`, or null for a fault of the program, "message"}
@@ -26,6 +28,8 @@ from ..core.i18n import tr as _
 from ..core.plain_text import plain, without_secrets
 from ..imaging.geometry import Geometry
 from ..imaging.volume import Segmentation, Volume
+
+READY = {"ready": True}
 
 
 def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:

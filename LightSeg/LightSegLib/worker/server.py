@@ -33,6 +33,7 @@ def main(session: str, idle_seconds: float, handler: Handler) -> None:
         handler: from a job's message and a progress callback to the message that answers it.
     """
     answers = _private_output()
+    _say(answers, messages.READY, session)  # whatever ends the process from now on, all that it needs is there
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read, args=(jobs, session), daemon=True).start()
     while True:

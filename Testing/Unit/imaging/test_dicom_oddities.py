@@ -213,6 +213,13 @@ def test_a_decoder_that_hangs_or_crashes_costs_its_file_alone(
     assert decoding._process is None
 
 
+def test_a_decoder_that_cannot_be_started_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where Python was removed or updated while the program runs."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(DecodingError, match="its decoder could not be started"):
+        Decoder().decode(tmp_path / file_name(0))
+
+
 def test_the_decoder_runs_in_this_python() -> None:
     """Outside of Slicer, whose own Python is called PythonSlicer."""
     decoding = Decoder()

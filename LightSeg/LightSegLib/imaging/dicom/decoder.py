@@ -54,9 +54,14 @@ class Decoder:
         """Return the voxels of a DICOM file as GDCM reads them, [n, j, i] or [j, i].
 
         Raises:
-            DecodingError: if it cannot, ends, or takes longer than a minute and a second for each MB.
+            DecodingError: if it cannot, does not start, ends, or takes longer than a minute and a second for each MB.
         """
-        process = self._running()
+        try:
+            process = self._running()
+        except OSError as error:
+            raise DecodingError(
+                _("its decoder could not be started ({reason})").format(reason=error.strerror or error)
+            ) from error
         with tempfile.TemporaryDirectory(prefix="lightseg-") as folder:
             target = Path(folder, "voxels.npy")
             try:
