@@ -6,13 +6,13 @@ Slicer loads this file at start-up, so nothing heavy is imported at file scope a
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
 import vtk
+from LightSegLib.core.packages import has_torch
 from LightSegLib.slicer_app.parameters import (
     DEFAULT_MODEL,
     Device,
@@ -283,8 +283,8 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
 
 
 def torchInstalled() -> bool:
-    """Return whether torch can be imported, without importing it."""
-    return importlib.util.find_spec("torch") is not None
+    """Return whether a torch that is new enough can be imported, without importing it."""
+    return has_torch()
 
 
 def requireTorch() -> None:
@@ -296,7 +296,7 @@ def requireTorch() -> None:
     from LightSegLib.core.errors import LightSegError
 
     if not torchInstalled():
-        raise LightSegError(_("PyTorch is not installed. Install the extension PyTorch, then try again."))
+        raise LightSegError(_("PyTorch is not installed, or too old. Install the extension PyTorch, then try again."))
 
 
 def newRequest(

@@ -11,6 +11,7 @@ import types
 import pytest
 import slicer
 from http_server import PROXY_VARIABLES, nobody_listening
+from LightSegLib.core import packages
 from user_actions import choose, in_view, let_slices_cross_at, resize_panel, wait_until
 from waiting import gone
 from wheels import wheel_offered
@@ -137,6 +138,17 @@ def test_apply_installs_pytorch_beside_the_application_and_goes_on(
     assert ready.ui.statusLabel.text.startswith("Segmented in ")
 
 
+def test_a_pytorch_that_is_too_old_is_installed_anew(ready, extension, here, dialogs, monkeypatch):
+    """Another extension has brought it years ago."""
+    here.touch()
+    extension()
+    monkeypatch.setattr(packages, "recorded_version", lambda name: "2.2.2")
+    dialogs.answer("Cancel")
+    ready.ui.applyButton.click()
+    assert "needs PyTorch 2.6 or newer. Install it now?" in dialogs.take().text
+    assert not ready.run.running
+
+
 def test_the_installation_is_canceled(ready, extension, pip, here, dialogs, tmp_path, raised):
     extension()
     pip(TORCH, "file 1000000", f"wait {here}")
@@ -192,7 +204,8 @@ def test_pip_itself_is_understood(window, extension, dialogs, here, tmp_path, mo
         window.pytorch.ensure(lambda: None)
         window.installation._task.progress.connect(steps.append)
         dialogs.take()
-        wait_until(lambda: not window.installation.running)
+        wait_until(lambda: dialogs.shown)
+    assert "not found here. Restart Slicer" in dialogs.take().text, "the application does not search that folder"
     assert (tmp_path / "packages" / "torch" / "much").stat().st_size == 300_000
     texts = [step.step for step in steps]
     assert "Downloading torch" in texts and texts[-1] == "Putting the files in place"

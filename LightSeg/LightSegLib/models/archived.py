@@ -7,7 +7,6 @@ the card. A crash in between leaves the archive.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from ..catalog.lookup import as_shipped, weights_path
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
+from ..core.packages import has_torch
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..nnunet.dataset import DATASET_NAME
 from ..nnunet.plans import complete
@@ -46,7 +46,7 @@ def ensure_weights(
     """
     store = WeightStore()
     path = store.ensure(card, progress, canceled, accept_license, mirror)
-    if card.weights.archive is None or path.name != card.weights.file or not _has_torch():
+    if card.weights.archive is None or path.name != card.weights.file or not has_torch():
         return path
     if path == weights_path(card):
         raise ModelError(
@@ -103,7 +103,7 @@ def add_weights(
         ModelError: for one that does not fit the card.
     """
     store, file = WeightStore(), Path(file)
-    if card.weights.archive is None or not _has_torch() or not file.exists():
+    if card.weights.archive is None or not has_torch() or not file.exists():
         return store.add_file(card, file, progress, canceled, accept_license)
     write = partial(_from_folder if file.is_dir() else _from_archive, card)
     return store.put(card, file, write, Reporter(progress, canceled), accept_license)
@@ -202,8 +202,3 @@ def _results_folder(card: Card, files: Collection[PurePosixPath], source: str) -
 def _rule(card: Card) -> Archive:
     """Return what a card uses of its archive."""
     return card.weights.archive or Archive()
-
-
-def _has_torch() -> bool:
-    """Return whether PyTorch is there, which reads checkpoints; in Slicer it is installed later."""
-    return importlib.util.find_spec("torch") is not None

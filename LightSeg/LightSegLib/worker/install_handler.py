@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import re
 import shlex
 import subprocess
@@ -24,9 +25,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..core.atomic_io import refusal
 from ..core.errors import DiskFullError, DownloadError, LightSegError, OutputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
+from ..core.packages import installed_version, recorded_version
 from ..core.plain_text import public_address
 from ..core.progress import Progress, ProgressCallback
 
@@ -41,8 +44,10 @@ SETTINGS = {  # pip asks no one, and writes its lines at once
     "PYTHONUTF8": "1",
 }
 PLACEHOLDERS = [f"ScriptedLoadableModule{part}" for part in ("", "Widget", "Logic", "Test")]
+FAILED = "ERROR:"  # how the lines begin with which pip gives up; what it has warned of before may be over
 # Messages of pip and the libraries below it, in the order in which it decides.
 FULL = re.compile("No space left on device|Errno 28|not enough space", re.IGNORECASE)
+IN_USE = re.compile(r"\[WinError (5|32)\]|Errno 13\].*\.(dll|pyd)\b", re.IGNORECASE)  # files that Windows has loaded
 CLOSED = re.compile("Permission denied|Access is denied|Read-only file system|Errno 13|Errno 30", re.IGNORECASE)
 PROXY = re.compile("ProxyError|Cannot connect to proxy|Tunnel connection failed|407 Proxy", re.IGNORECASE)
 CERTIFICATE = re.compile("CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError", re.IGNORECASE)
@@ -51,6 +56,8 @@ NETWORK = re.compile(
     "ConnectTimeout|Network is unreachable",
     re.IGNORECASE,
 )
+NO_BUILD = re.compile(r"No matching distribution found|Could not find a version that satisfies", re.IGNORECASE)
+NO_LIST = "(from versions: none)"  # no server was reached, or it has nothing for this computer
 FILE = re.compile(r"Downloading \S*?([\w.]+)-[^/\s]*\.(?:whl|tar\.gz)\S*(?: \(([\d.]+) (bytes|[kMG]B)\))?")
 UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
@@ -62,14 +69,24 @@ class Package:
     Attributes:
         name: in messages.
         remedy: a sentence for a failure that nothing else is known of.
+        without: a sentence for a computer for which there is none.
     """
 
     name: str
     remedy: Message
+    without: Message
 
 
-PYTORCH = Package("PyTorch", _("Read the details, or install it with the module PyTorch Utils."))
-OPENVINO = Package("OpenVINO", _("Read the details, or go on without it: models run all the same, but slower."))
+PYTORCH = Package(
+    "PyTorch",
+    _("Read the details, or install it with the module PyTorch Utils."),
+    _("Use LightSeg on another computer or in a newer Slicer; there is none for Intel Macs."),
+)
+OPENVINO = Package(
+    "OpenVINO",
+    _("Read the details, or go on without it: models run all the same, but slower."),
+    _("Go on without it: models run all the same, but slower."),
+)
 # Without what it depends on: numpy, which stays Slicer's own, and its telemetry.
 OPENVINO_ARGUMENTS = ("install", "--no-deps", "openvino>=2025.0")
 
@@ -84,13 +101,15 @@ class InstallHandler:
         """Do a job and return the answer."""
         package = PYTORCH if "installer" in job else OPENVINO
         place = sysconfig.get_path("purelib")
-        if not os.access(place, os.W_OK):
+        if refusal(Path(place)) is not None:
             raise _closed(place, package)
         progress(Progress(LOOKING))
         pip = Pip(progress, package)
         if package is OPENVINO:
             pip.run("pip", OPENVINO_ARGUMENTS)
             return {"installed": True}
+        if installed_version("torch") is None and recorded_version("torch") is not None:
+            pip.run("pip", ["uninstall", "--yes", "torch"])  # pip would take what is left of it for installed
         try:
             _installer(job["installer"], pip).installTorch(torchVersionRequirement=job["requirement"])
         except LightSegError:
@@ -186,12 +205,22 @@ def _received() -> int:
 
 def failure(log: str, code: int, package: Package) -> LightSegError:
     """Return why pip failed, by what it wrote; code: its exit code."""
-    name = package.name
+    name, lines = package.name, log.splitlines()
+    given_up = [number for number, line in enumerate(lines) if line.startswith(FAILED)]
+    if given_up and NO_LIST not in log:  # else only the warnings tell whether a server was reached
+        log = "\n".join(lines[given_up[0] :])
     if FULL.search(log):
         return DiskFullError(
             _("{name} could not be installed because the disk is full. Free some space and try again.").format(
                 name=name
             )
+        )
+    if IN_USE.search(log) and refusal(Path(sysconfig.get_path("purelib"))) is None:
+        return OutputError(
+            _(
+                "{name} could not be installed because files of an earlier version are in use. "
+                "Close all other windows of Slicer, restart this one, and try again."
+            ).format(name=name)
         )
     if CLOSED.search(log):
         return _closed(sysconfig.get_path("purelib"), package)
@@ -216,6 +245,12 @@ def failure(log: str, code: int, package: Package) -> LightSegError:
                 "{name} could not be downloaded because its server cannot be reached. "
                 "Check the network connection and the proxy (HTTPS_PROXY), and try again."
             ).format(name=name)
+        )
+    if NO_BUILD.search(log):
+        return LightSegError(
+            _(
+                "{name} could not be installed because there is none for this computer with Python {version}. {remedy}"
+            ).format(name=name, version=platform.python_version(), remedy=package.without)
         )
     return LightSegError(
         _("{name} could not be installed (pip ended with {code}). {remedy}").format(

@@ -346,7 +346,7 @@ def test_where_pytorch_is_not_there_yet_the_archive_waits_for_the_first_use(
 ) -> None:
     card = publish(packed(trained, tmp_path / "w.zip"))
     with monkeypatch.context() as patch:
-        patch.setattr(archived, "_has_torch", lambda: False)
+        patch.setattr(archived, "has_torch", lambda: False)
         assert ensure_weights(card).name == "w.zip"
         WeightStore().remove(card)
         assert add_weights(card, tmp_path / "w.zip").name == "w.zip"

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import queue
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.leftovers import temporary_folder
+from ...core.packages import installed_version
 
 TELEMETRY = "openvino_telemetry"
 # In the text of torch's traces: "Float(1, 32, 48, strides=[...], device=cpu)", and numbers that tell classes apart.
@@ -31,12 +30,7 @@ HINTS = {"OpenVINO float32": "f32", "OpenVINO bfloat16": "bf16"}
 
 def installed() -> str | None:
     """OpenVINO's version; None where it is not installed."""
-    if importlib.util.find_spec("openvino") is None:
-        return None
-    try:
-        return version("openvino")
-    except PackageNotFoundError:  # a folder of that name
-        return None
+    return installed_version("openvino")
 
 
 def compiled(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from ...core.packages import installed_version
 from ...worker.install_handler import OPENVINO
 from .installation import Installation
 
@@ -35,7 +36,7 @@ class OpenVino:
     def refresh(self) -> None:
         """Show the box or the button."""
         importlib.invalidate_caches()
-        here = importlib.util.find_spec("openvino") is not None
+        here = installed_version("openvino") is not None
         self._ui.openvinoBox.setVisible(here)
         self._ui.installOpenvinoButton.setVisible(not here)
 

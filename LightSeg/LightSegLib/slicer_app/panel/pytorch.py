@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from ...core.packages import TORCH, has_torch
 from ...worker.install_handler import PYTORCH
 from .installation import Installation
 from .status import Status
 
 EXTENSION = "PyTorch"
-VERSION = ">=2.6"
+VERSION = ".".join(map(str, TORCH))
 
 
 class PyTorch:
@@ -31,9 +32,9 @@ class PyTorch:
 
     @staticmethod
     def installed() -> bool:
-        """Return whether it can be imported; does not import it."""
+        """Return whether one that is new enough can be imported; does not import it."""
         importlib.invalidate_caches()
-        return importlib.util.find_spec("torch") is not None
+        return has_torch()
 
     def ensure(self, then: Callable[[], object]) -> None:
         """Call `then` now where PyTorch is here, else when the user has agreed and it is installed."""
@@ -45,13 +46,22 @@ class PyTorch:
             _offerExtension(self._status)
             return
         question = _(
-            "LightSeg needs PyTorch. Install it now? The download may be several gigabytes where there is a graphics "
-            "card. Slicer stays usable meanwhile, and Cancel stops it."
-        )
+            "LightSeg needs PyTorch {version} or newer. Install it now? The download may be several gigabytes where "
+            "there is a graphics card. Slicer stays usable meanwhile, and Cancel stops it."
+        ).format(version=VERSION)
         if self.installation.running or not slicer.util.confirmOkCancelDisplay(question):
             return
-        job = {"installer": installer, "requirement": VERSION}
-        self.installation.begin(PYTORCH, job, lambda: self.installed() and then())
+        job = {"installer": installer, "requirement": f">={VERSION}"}
+        self.installation.begin(PYTORCH, job, lambda: self._goOn(then))
+
+    def _goOn(self, then: Callable[[], object]) -> None:
+        """Call `then`, unless the installation has not brought what it should."""
+        if self.installed():
+            then()
+            return
+        message = _("PyTorch was installed, but is not found here. Restart Slicer and press Apply again.")
+        self._status.keep(message)
+        slicer.util.errorDisplay(message)
 
 
 def _extensionFile() -> str | None:

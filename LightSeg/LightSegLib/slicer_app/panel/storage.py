@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
 from ... import __version__
+from ...core.packages import installed_version
 from ...core.paths import user_folder
 from ...weights.store import WeightStore
 from .facts import storedBytes
@@ -50,7 +50,7 @@ class Storage:
         for row in (self._ui.storedButtons, self._ui.importButtons):
             stack(row)
         self._onSelection()
-        openvino = importlib.util.find_spec("openvino") is not None
+        openvino = installed_version("openvino") is not None
         about = _("LightSeg {version}, Apache License 2.0. Not a medical device. OpenVINO: {openvino}.")
         self._ui.aboutLabel.setText(
             about.format(version=__version__, openvino=_("installed") if openvino else _("not installed"))
