@@ -5,6 +5,7 @@ The nodes and the logic of the module Sequences are Slicer's own.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import beating_phantom
@@ -91,6 +92,31 @@ def test_every_frame_is_segmented_and_plays_beside_the_volume(cine: Any, heart: 
     assert any(f"ejection fraction {fraction:.1f} %" in notice for notice in job.notices)
     hidden = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node is not volume]
     assert not hidden and len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+
+
+def test_frames_of_a_cine_under_a_transform_are_where_the_heart_is(
+    cine: Any, heart: str, warm_worker: None, make_transform: Any
+) -> None:
+    """A registration moves the cine, turns it and scales it: every frame lies on it, and its volumes are scaled."""
+    volume = cine()
+    to_world = np.array([[0, -1.25, 0, 10], [1, 0, 0, 20], [0, 0, 1, 30], [0, 0, 0, 1]])
+    volume.SetAndObserveTransformNodeID(make_transform(to_world).GetID())
+    job = start(volume, heart)
+    job.wait()
+    assert job.state == "done", job.error
+    browser, result = nodes.browser_of(volume), job.segmentationNode
+    for number in (3, 1, 0):
+        browser.SetSelectedItemNumber(number)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        found = np.zeros(6)
+        result.GetRASBounds(found)
+        index = np.argwhere(voxels(number) > 150)[:, ::-1]
+        corners = np.array(list(itertools.product(*zip(index.min(axis=0) - 0.5, index.max(axis=0) + 0.5, strict=True))))
+        placed = (np.c_[corners, np.ones(8)] @ (to_world @ AFFINE).T)[:, :3]
+        np.testing.assert_allclose(found[::2], placed.min(axis=0), atol=1e-3)
+        np.testing.assert_allclose(found[1::2], placed.max(axis=0), atol=1e-3)
+        assert blood(result) == pytest.approx(1.25 * expected(number))
+        assert job.tableNode.GetTable().GetColumn(2).GetValue(number) == pytest.approx(1.25 * expected(number))
 
 
 def test_cancel_leaves_the_finished_frames_and_the_next_run_goes_on(cine: Any, heart: str, warm_worker: None) -> None:

@@ -12,13 +12,19 @@ from .attributes import INPUT_ROLE, LABELMAP, SEGMENT_TAGS, provenance_of
 from .coordinates import array_of
 
 
-def segment_volumes(segmentationNode: Any) -> list[tuple[str, tuple[float, float, float], float]]:
+def segment_volumes(
+    segmentationNode: Any, transformNode: Any = None
+) -> list[tuple[str, tuple[float, float, float], float]]:
     """Return name, color and volume in ml of every segment that is stored as voxels.
 
     Transforms that scale count.
+
+    Args:
+        segmentationNode: segmentation.
+        transformNode: transform that it is under, where the node itself has none, as in a sequence.
     """
     segments, rows = segmentationNode.GetSegmentation(), []
-    parent, to_world = segmentationNode.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    parent, to_world = transformNode or segmentationNode.GetParentTransformNode(), vtk.vtkMatrix4x4()
     if parent is not None and parent.IsTransformToWorldLinear():
         parent.GetMatrixTransformToWorld(to_world)
     counts: dict[Any, np.ndarray] = {}  # segments share their images

@@ -139,6 +139,8 @@ class FrameNodes:
             return None
         if proxy.GetDisplayNode() is None:
             proxy.CreateDefaultDisplayNodes()
+        # The frames have the coordinates of the volume, and a sequence keeps no transforms.
+        proxy.SetAndObserveTransformNodeID(self.volumeNodes[0].GetTransformNodeID())
         set_attributes(proxy, attributes_of(provenance))
         for role in (REFERENCE_ROLE, INPUT_ROLE):
             proxy.SetNodeReferenceID(role, self.volumeNodes[0].GetID())
@@ -147,6 +149,7 @@ class FrameNodes:
     def course(self) -> list[tuple[int, float | None, dict[str, float]]]:
         """Return number from 1, ms and volumes in ml by segment, of every frame that has a segmentation."""
         found = []
+        transform = self.volumeNodes[0].GetParentTransformNode()  # which the frames in the sequence are not under
         factor = TO_MS.get((self._source.GetIndexUnit() or "").lower())
         for number in range(self.count):
             node = self.target.GetDataNodeAtValue(self._value(number)) if self.target is not None else None
@@ -156,7 +159,7 @@ class FrameNodes:
                 ms = None if factor is None else float(self._value(number)) * factor
             except ValueError:
                 ms = None
-            volumes = {name: ml for name, _color, ml in segment_volumes(node)}
+            volumes = {name: ml for name, _color, ml in segment_volumes(node, transform)}
             found.append((number + 1, ms, volumes))
         return found
 
