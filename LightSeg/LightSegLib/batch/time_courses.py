@@ -111,7 +111,7 @@ def course_section(card: Card, course: TimeCourse, colors: Mapping[str, Sequence
         yield f"<p>{course.failed} of {course.failed + len(course.frames)} frames failed and are not in the curve.</p>"
     if len(course.frames) > 1:
         yield draw_course(course, colors)
-    yield from (f"<p>{escape(text)}</p>" for text in map(heart_text, course.heart(card)))
+    yield from (f"<p>{escape(heart_text(one, course))}</p>" for one in course.heart(card))
     yield "</section>"
 
 
@@ -123,8 +123,8 @@ def mixed_text(course: TimeCourse) -> Message:
     ).format(series=course.series)
 
 
-def heart_text(one: HeartFunction) -> str:
-    """Return the function of a chamber as one line."""
+def heart_text(one: HeartFunction, course: TimeCourse) -> str:
+    """Return the function of a chamber as one line, which states from how many frames it is where some failed."""
     parts = [
         _("{chamber}: end-diastole {diastole}, end-systole {systole}, stroke volume {stroke:.1f} ml").format(
             chamber=one.name,
@@ -137,6 +137,9 @@ def heart_text(one: HeartFunction) -> str:
         parts.append(_("ejection fraction {percent:.1f} %").format(percent=one.ejection_percent))
     if one.mass_g is not None:
         parts.append(_("myocardial mass {mass:.1f} g").format(mass=one.mass_g))
+    if course.failed:
+        count = course.failed + len(course.frames)
+        parts.append(_("from {frames} of {count} frames").format(frames=one.frames, count=count))
     return ", ".join(parts)
 
 

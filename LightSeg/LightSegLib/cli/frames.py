@@ -154,7 +154,7 @@ def _print(card: Card, rows: Sequence[Row]) -> None:
     say(table(lines))
     for course in time_courses(rows):
         for one in course.heart(card):
-            say(heart_text(one))
+            say(heart_text(one, course))
 
 
 def _join(card: Card, folder: Path, out: Path, moments: Sequence[Moment], rows: Sequence[Row]) -> None:

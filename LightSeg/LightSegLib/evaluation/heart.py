@@ -31,12 +31,14 @@ class HeartFunction:
         name: of the cavity's label.
         diastole: the frame with the largest cavity.
         systole: the frame with the smallest.
+        frames: how many show the chamber; one that is missing may have been the largest or smallest.
         mass_g: of the myocardium at end-diastole, None where the card names none.
     """
 
     name: str
     diastole: Phase
     systole: Phase
+    frames: int
     mass_g: float | None = None
 
     @property
@@ -68,5 +70,6 @@ def heart_function(
         diastole, volumes = max(phases, key=lambda phase: phase[0].ml)
         systole, _volumes = min(phases, key=lambda phase: phase[0].ml)
         muscle = volumes.get(names[chamber.myocardium]) if chamber.myocardium is not None else None
-        found.append(HeartFunction(cavity, diastole, systole, None if muscle is None else DENSITY * muscle))
+        mass_g = None if muscle is None else DENSITY * muscle
+        found.append(HeartFunction(cavity, diastole, systole, len(phases), mass_g))
     return tuple(found)

@@ -151,6 +151,7 @@ def test_a_damaged_frame_leaves_the_others_and_a_second_run_does_what_is_missing
     command = ["segment", str(path), "--all-frames", "--model", model, "--out", str(out), *FLOAT]
     assert main(command) == 1
     printed = capsys.readouterr()
+    assert "ejection fraction" in printed.out and "from 7 of 8 frames" in printed.out
     assert "1 of 8 frames failed" in printed.err and "Frame 3 of beat.nii.gz is constant" in printed.err
     folder = tmp_path / "beat_frames"
     before = times(folder)
