@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import slicer
 from beating_phantom import AFFINE, COUNT, STEP_MS, voxels, write_heart_model
+from LightSegLib.core.errors import InputError
 from LightSegLib.core.paths import user_models_folder
 from LightSegLib.slicer_app import scene as nodes
 from run_options import PLAIN
@@ -89,7 +90,7 @@ def test_every_frame_is_segmented_and_plays_beside_the_volume(cine: Any, heart: 
     assert [table.GetColumn(n).GetName() for n in range(3)] == ["Trigger time (ms)", "Myocardium (ml)", f"{BLOOD} (ml)"]
     assert [table.GetColumn(0).GetValue(n) for n in range(FRAMES)] == [n * STEP_MS for n in range(FRAMES)]
     fraction = 100 * (1 - expected(3) / expected(0))
-    assert any(f"ejection fraction {fraction:.1f} %" in notice for notice in job.notices)
+    assert any(f"ejection fraction {fraction:.1f} %, from 4 of 4 frames." in notice for notice in job.notices)
     hidden = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node is not volume]
     assert not hidden and len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
 
@@ -141,21 +142,137 @@ def test_a_frame_that_fails_leaves_the_others(cine: Any, heart: str, warm_worker
     job.wait()
     assert job.state == "done" and list(job.failures) == [2]
     assert any("Frame 2 failed" in notice and "constant" in notice for notice in job.notices)
+    assert any("ejection fraction" in notice and "from 3 of 4 frames." in notice for notice in job.notices)
     assert job.frames.target.GetNumberOfDataNodes() == FRAMES - 1
+    browser = nodes.browser_of(volume)
+    browser.SetSelectedItemNumber(1)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    assert nodes.segment_volumes(job.segmentationNode) == [], "nothing is shown, least of all another frame's segments"
+
+
+def test_a_failed_frame_stays_without_segments_when_it_is_the_one_on_display(
+    cine: Any, heart: str, warm_worker: None
+) -> None:
+    """It is no copy of its neighbor, which would count as done and as a volume of the heart."""
+    flat = np.full(beating_phantom.SHAPE, 7, np.int16)
+    job = start(cine({0: flat}), heart)
+    job.wait()
+    assert job.state == "done" and list(job.failures) == [1] and job.framesLeft == 1
+    assert [job.tableNode.GetTable().GetColumn(0).GetValue(n) for n in range(3)] == [STEP_MS, 2 * STEP_MS, 3 * STEP_MS]
+    assert nodes.segment_volumes(job.segmentationNode) == []
+
+
+def test_each_frame_keeps_its_own_provenance_and_the_sequence_what_is_known_of_all(
+    cine: Any, heart: str, warm_worker: None
+) -> None:
+    volume = cine()
+    job = start(volume, heart)
+    job.wait()
+    browser, result = nodes.browser_of(volume), job.segmentationNode
+    seconds = []
+    for number in (2, 0, 1, 3):
+        browser.SetSelectedItemNumber(number)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        seconds.append(nodes.provenance_of(result)["seconds"])
+        assert any("ejection fraction" in notice for notice in nodes.notices_of(result))
+    assert sum(seconds) == pytest.approx(job.seconds)
+
+
+def when_frame_begins(job: Any, number: int, action: Any) -> None:
+    """Once, at the first report on a frame."""
+    done: list[int] = []
+
+    def react(progress: Any) -> None:
+        if progress.step.startswith(f"Frame {number} ") and not done:
+            done.append(number)
+            action()
+
+    job.progress.connect(react)
+
+
+REMOVED = {
+    "the volume": lambda volume: slicer.mrmlScene.RemoveNode(volume),
+    "the browser": lambda volume: slicer.mrmlScene.RemoveNode(nodes.browser_of(volume)),
+}
+
+
+@pytest.mark.parametrize("what", REMOVED)
+def test_what_makes_the_frames_play_is_removed_while_they_are_segmented(
+    what: str, cine: Any, heart: str, warm_worker: None
+) -> None:
+    """The user tidies up meanwhile: the job ends with a sentence, and the finished frames stay."""
+    volume = cine()
+    job = start(volume, heart)
+    ends = []
+    job.finished.connect(lambda ended: ends.append(ended.state))
+    when_frame_begins(job, 3, lambda: REMOVED[what](volume))
+    job.wait()
+    assert ends == [job.state] == ["failed"]
+    assert "was removed from the scene, so no more frames were segmented. Load" in str(job.error)
+    assert job.frames.target.GetNumberOfDataNodes() == 2 and job.tableNode is None
+
+
+def test_a_scene_that_is_closed_ends_the_segmentation_of_its_frames(cine: Any, heart: str, warm_worker: None) -> None:
+    job = start(cine(), heart)
+    ends = []
+    job.finished.connect(lambda ended: ends.append(ended.state))
+    when_frame_begins(job, 3, lambda: slicer.mrmlScene.Clear(0))
+    job.wait()
+    assert ends == [job.state] == ["canceled"] and job.framesLeft == FRAMES
+    left = ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLSequenceNode", "vtkMRMLTableNode")
+    assert not [node for kind in left for node in slicer.util.getNodesByClass(kind)]
+
+
+def test_the_segmentations_are_removed_while_more_are_made(cine: Any, heart: str, warm_worker: None) -> None:
+    """As with a single segmentation, a new one takes what comes; the next run makes the others again."""
+    volume = cine()
+    job = start(volume, heart)
+    when_frame_begins(job, 3, lambda: slicer.mrmlScene.RemoveNode(job.frames.target))
+    job.wait()
+    assert job.state == "done" and job.framesLeft == 2
+    assert job.segmentationNode.GetScene() is slicer.mrmlScene
+    assert any("from 2 of 4 frames" in notice for notice in job.notices)
+
+
+def test_a_fault_of_the_program_ends_the_job_all_the_same(
+    cine: Any, heart: str, warm_worker: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = start(cine(), heart)
+    ends = []
+    job.finished.connect(lambda ended: ends.append(ended.state))
+    monkeypatch.setattr(job.frames, "course", lambda: {}["nothing"])
+    job.wait()
+    assert ends == ["failed"] and "error in the program (KeyError" in str(job.error)
+    assert job.frames.target.GetNumberOfDataNodes() == FRAMES
+
+
+def test_a_sequence_without_frames_is_refused(cine: Any, heart: str) -> None:
+    volume = cine()
+    nodes.browser_of(volume).GetMasterSequenceNode().RemoveAllDataNodes()
+    with pytest.raises(InputError, match="shows a sequence without frames"):
+        start(volume, heart)
 
 
 def test_a_volume_that_shows_no_sequence_is_refused(make_volume: Any, heart: str) -> None:
-    from LightSegLib.core.errors import InputError
-
     with pytest.raises(InputError, match="T1 does not show a frame of a sequence"):
         start(make_volume(), heart)
 
 
-def test_the_window_offers_all_frames_of_a_sequence_alone(window: Any, cine: Any) -> None:
-    volume = cine()
-    write_heart_model(user_models_folder() / "beating")
+@pytest.fixture
+def heart_window(window: Any) -> Any:
+    """The window with the model of the heart, in the options of the tests."""
+    folder = user_models_folder() / "beating"
+    if not folder.exists():  # from the test before
+        write_heart_model(folder)
     window.refresh()
     window.logic.getParameterNode().modelId = "beating"
+    window.ui.openvinoBox.setChecked(False)
+    choose(window.ui.precisionBox, "float32")
+    return window
+
+
+def test_the_window_offers_all_frames_of_a_sequence_alone(heart_window: Any, cine: Any) -> None:
+    window, volume = heart_window, cine()
     slicer.util.addVolumeFromArray(voxels(0), name="Still")
     choose(window.ui.inputSelector1, "Still")
     assert not window.ui.framesBox.visible
@@ -163,12 +280,36 @@ def test_the_window_offers_all_frames_of_a_sequence_alone(window: Any, cine: Any
     assert window.ui.framesBox.visible and "only the displayed frame" in window.ui.inputHint.text
     window.ui.framesBox.setChecked(True)
     assert "all are segmented" in window.ui.inputHint.text
-    window.ui.openvinoBox.setChecked(False)
-    choose(window.ui.precisionBox, "float32")
     window.ui.applyButton.click()
     assert window.ui.applyButton.text == "Cancel"
     wait_until(lambda: not window.run.running)
-    assert window.ui.statusLabel.text.startswith("Segmented in ")
+    assert window.ui.statusLabel.text.startswith("Segmented 4 of 4 frames in ")
     result = window.logic.getParameterNode().result
     assert blood(result) == pytest.approx(expected(0)) and COUNT > FRAMES
     assert "ejection fraction" in window.ui.noticesLabel.text
+
+
+def test_the_window_names_the_frames_that_failed(heart_window: Any, cine: Any) -> None:
+    """No plain success: how many of how many, which not and why, in the seconds of all together."""
+    window, flat = heart_window, np.full(beating_phantom.SHAPE, 7, np.int16)
+    choose(window.ui.inputSelector1, cine({0: flat, 2: flat}).GetName())
+    window.ui.framesBox.setChecked(True)
+    window.ui.applyButton.click()
+    job = window.run._job
+    wait_until(lambda: not window.run.running)
+    text = window.status.text
+    assert text.startswith(f"Segmented 2 of 4 frames in {job.seconds:.1f} s on ") and text.endswith("again: 1, 3.")
+    frames = [job.frames.target.GetNthDataNode(number) for number in range(2)]
+    assert job.seconds == pytest.approx(sum(nodes.provenance_of(node)["seconds"] for node in frames))
+    assert window.ui.copyDetailsButton.visible
+    assert "from 2 of 4 frames" in window.ui.noticesLabel.text and "Frame 3 failed" in window.ui.noticesLabel.text
+
+
+def test_the_window_is_free_again_after_the_scene_was_closed(heart_window: Any, cine: Any) -> None:
+    window = heart_window
+    choose(window.ui.inputSelector1, cine().GetName())
+    window.ui.framesBox.setChecked(True)
+    window.ui.applyButton.click()
+    when_frame_begins(window.run._job, 3, lambda: slicer.mrmlScene.Clear(0))
+    wait_until(lambda: not window.run.running)
+    assert window.ui.applyButton.text == "Apply" and not window.ui.progressBar.visible

@@ -116,20 +116,23 @@ class Task:
             self.state = "done"
         except Canceled:
             self.state = "canceled"
-        except LightSegError as error:
-            self.state, self.error = "failed", error
         except BaseException as error:  # a fault of the program must not leave the window waiting
-            self.state = "failed"
-            self.error = LightSegError(
-                _(
-                    "LightSeg failed because of an error in the program ({kind}: {reason}). "
-                    "Report it together with the log."
-                ).format(kind=type(error).__name__, reason=error)
-            )
+            self.state, self.error = "failed", stated(error)
         self.finished.emit(self)
 
     def _complete(self) -> None:
         """Use the result, in the main thread."""
+
+
+def stated(error: BaseException) -> LightSegError:
+    """Return an error as a user meets it: a deliberate one as it is, any other as a fault of the program."""
+    if isinstance(error, LightSegError):
+        return error
+    return LightSegError(
+        _(
+            "LightSeg failed because of an error in the program ({kind}: {reason}). Report it together with the log."
+        ).format(kind=type(error).__name__, reason=error)
+    )
 
 
 class Job(Task):

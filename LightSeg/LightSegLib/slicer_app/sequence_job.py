@@ -18,7 +18,7 @@ from ..core.moment import TRIGGER
 from ..core.progress import Progress
 from ..evaluation.heart import heart_function
 from . import jobs
-from .jobs import Job, Signal
+from .jobs import Job, Signal, stated
 from .request import Request
 from .scene.sequences import FrameNodes, write_course
 
@@ -37,8 +37,10 @@ class SequenceJob:
     """Segments the frames that have no segmentation yet, in their order.
 
     Its signals, states and attributes are those of `jobs.Job`; `segmentationNode` plays beside the volume, `tableNode`
-    has the volumes over time, `failures` the frames, from 1, that have no result, with the reasons. A frame that fails,
-    and cancel, leave the others; the same job started again goes on with those that are missing.
+    has the volumes over time, `done` the frames, from 1, that this job has segmented, `seconds` what their computation
+    took, `failures` the frames that have no result, with the reasons. A frame that fails, and cancel, leave the others;
+    the same job started again goes on with those that are missing. The job fails where a volume or the browser of its
+    sequence is removed; the scene that is closed cancels it.
 
     Raises at once what `FrameNodes` raises, and where no frame can be read, why the first cannot.
     """
@@ -54,6 +56,8 @@ class SequenceJob:
         self.notices: list[str] = []
         self.lowConfidenceSlices: list[Any] = []
         self.failures: dict[int, LightSegError] = {}
+        self.done: list[int] = []
+        self.seconds = 0.0
         # A volume of the confidence would be one for each frame, beside no sequence.
         self._request = replace(
             request, segmentationNode=None, options=replace(request.options, confidence=False), _bent=[]
@@ -69,11 +73,11 @@ class SequenceJob:
         }
         self.frames = FrameNodes(request.volumeNodes, self._card.title, json.dumps(run, sort_keys=True))
         self._left = self.frames.missing()
-        self._done: list[int] = []
         self._job: Job | None = None
         self._opened = ExitStack()
         self._canceled = False
-        self._next()
+        if not self._next():
+            self._finish()
         if self.error is not None:  # of every frame, before anything was computed
             raise self.error
 
@@ -105,21 +109,28 @@ class SequenceJob:
                 self._job.wait()
             slicer.app.processEvents()
 
-    def _next(self) -> None:
-        """Begin the next frame that can be read, or end."""
+    def _next(self) -> bool:
+        """Begin the next frame that can be read, and return whether there was one.
+
+        Raises:
+            InputError: if a volume was removed meanwhile.
+        """
         while self._left and not self._canceled:
+            self.frames.check()
             number = self._left.pop(0)
             try:
                 volumes = self._opened.enter_context(self.frames.opened(number))
                 self._job = jobs.start(replace(self._request, volumeNodes=volumes, _bent=[]))
             except LightSegError as error:
-                self._opened.close()
                 self.failures[number + 1] = error
-                continue
-            self._job.progress.connect(functools.partial(self._report, number))
-            self._job.finished.connect(functools.partial(self._onFrame, number))
-            return
-        self._finish()
+            finally:
+                if self._job is None:
+                    self._opened.close()
+            if self._job is not None:
+                self._job.progress.connect(functools.partial(self._report, number))
+                self._job.finished.connect(functools.partial(self._onFrame, number))
+                return True
+        return False
 
     def _report(self, number: int, progress: Progress) -> None:
         """Pass on the progress of a frame."""
@@ -129,46 +140,72 @@ class SequenceJob:
         self.progress.emit(replace(progress, step=step))
 
     def _onFrame(self, number: int, job: Job) -> None:
-        """Keep the result of a frame, and begin the next."""
+        """Keep the result of a frame, and begin the next; whatever goes wrong in between, the job ends."""
         self._job = None
         try:
-            if job.state == "done":
-                self.frames.keep(number, job.segmentationNode)
-                self.provenance, self._done = job.provenance, [*self._done, number]
-                self.segmentationNode = self.frames.shown(self.provenance)
-            elif job.error is not None:
-                self.failures[number + 1] = job.error
-            else:
-                self._canceled = True
-        finally:
-            self._opened.close()
-        self._next()
+            with self._opened:
+                self._keep(number, job)
+            if self._next():
+                return
+        except Exception as error:
+            self.error = stated(error)
+        self._finish()
+
+    def _keep(self, number: int, job: Job) -> None:
+        """Keep what came of a frame.
+
+        Raises:
+            InputError: if a volume was removed meanwhile.
+        """
+        if job.state == "canceled":
+            self._canceled = True
+            return
+        self.frames.check()
+        if job.error is not None:
+            self.failures[number + 1] = job.error
+            return
+        self.frames.keep(number, job.segmentationNode)
+        self.provenance = job.provenance
+        self.done.append(number + 1)
+        self.seconds += job.provenance["seconds"]
+        self.segmentationNode = self.frames.shown()
 
     def _finish(self) -> None:
-        """State what came of it."""
-        if self._done:
-            self._summarize()
-        self.state = "canceled" if self._canceled else "done" if self._done or not self.failures else "failed"
-        if self.state == "failed":
-            self.error = next(iter(self.failures.values()))
+        """State what came of it; `finished` follows, whatever happens."""
+        try:
+            if self.done and self.error is None:
+                self._summarize()
+        except Exception as error:
+            self.error = stated(error)
+        if self.error is None and not self.done and not self._canceled:
+            self.error = next(iter(self.failures.values()), None)
+        self.state = "failed" if self.error is not None else "canceled" if self._canceled else "done"
         self.finished.emit(self)
 
     def _summarize(self) -> None:
-        """Write the table of volumes over time, and what the heart does."""
+        """Write the table of volumes over time, and what the heart does, beside what is still in the scene."""
+        self.segmentationNode = node = self.frames.shown()
+        if node is None:
+            return
         course = self.frames.course()
         known = all(ms is not None for _number, ms, _volumes in course)
         axis = _("Frame") if not known else _("Trigger time (ms)") if self.frames.kind == TRIGGER else _("Time (ms)")
-        node = self.segmentationNode
         self.tableNode = write_course(_("{name} over time").format(name=node.GetName()), course, axis, node.GetScene())
         self.notices = [*self.provenance.get("notices", [])]
         for one in heart_function(self._card, course):
             if one.ejection_percent is not None:
                 self.notices.append(
-                    _("{chamber}: stroke volume {stroke:.1f} ml, ejection fraction {percent:.1f} %.").format(
-                        chamber=one.name, stroke=one.stroke_ml, percent=one.ejection_percent
+                    _(
+                        "{chamber}: stroke volume {stroke:.1f} ml, ejection fraction {percent:.1f} %, "
+                        "from {frames} of {count} frames."
+                    ).format(
+                        chamber=one.name,
+                        stroke=one.stroke_ml,
+                        percent=one.ejection_percent,
+                        frames=one.frames,
+                        count=self.frames.count,
                     )
                 )
         for number, error in self.failures.items():
             self.notices.append(_("Frame {number} failed. {reason}").format(number=number, reason=error))
-        self.provenance = self.provenance | {"notices": self.notices}
-        self.frames.shown(self.provenance)
+        self.frames.note(self.notices)

@@ -94,7 +94,8 @@ class Result(VTKObservationMixin):  # type: ignore[misc]
         names = scene.names_of_last_run(node) if node is not None else []
         self._methods = methods_sentence(provenance, names) if provenance else ""
         self._ui.methodsLabel.setText(breakable(self._methods))
-        self._ui.noticesLabel.setText(breakable(" ".join(map(translated, provenance.get("notices", [])))))
+        notices = scene.notices_of(node) if node is not None else []
+        self._ui.noticesLabel.setText(breakable(" ".join(map(translated, notices))))
         self._ui.noticesLabel.setVisible(bool(self._ui.noticesLabel.text))
         for button in (self._ui.copyTableButton, self._ui.editButton):
             button.setEnabled(bool(rows))

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from ..jobs import Job
 from ..sequence_job import SequenceJob
+from ..translation import translated
 from .pytorch import PyTorch
 from .status import Status
 
@@ -113,21 +114,14 @@ class Run:
         self._finished(job)
         self.show()
         if job.state == "canceled":
-            done = job.frames.count - job.framesLeft if isinstance(job, SequenceJob) else 0
-            self._status.end(
-                _("Canceled. {done} of {count} frames are done; Apply goes on with the others.").format(
-                    done=done, count=job.frames.count
-                )
-                if isinstance(job, SequenceJob) and done
-                else _("Canceled. Nothing was changed.")
-            )
+            self._status.end(canceledText(job))
         if job.state == "done":
             how, memory = job.provenance["computed_in"], job.provenance["memory_estimate_mb"] / 1000
-            self._status.end(
-                _("Segmented in {seconds:.1f} s on {device}.").format(
-                    seconds=job.provenance["seconds"], device=job.provenance["device"]
-                )
-            )
+            if isinstance(job, SequenceJob) and job.failures:
+                reasons = [f"{number}: {translated(error)}" for number, error in job.failures.items()]
+                self._status.keep(doneText(job), "\n".join(reasons))
+            else:
+                self._status.end(doneText(job))
             self._ui.lastRunLabel.setText(
                 _("Last run: on {device} in {how}, {memory:.1f} GB of memory estimated.").format(
                     device=job.provenance["device"], how=how, memory=memory
@@ -135,3 +129,33 @@ class Run:
             )
         if job.state == "failed" and job.error is not None:
             self._status.fail(job.error, job.log)
+
+
+def canceledText(job: Job | SequenceJob) -> str:
+    """Return what is left of a job that was canceled."""
+    done = job.frames.count - job.framesLeft if isinstance(job, SequenceJob) else 0
+    if isinstance(job, SequenceJob) and done:
+        return _("Canceled. {done} of {count} frames are done; Apply goes on with the others.").format(
+            done=done, count=job.frames.count
+        )
+    return _("Canceled. Nothing was changed.")
+
+
+def doneText(job: Job | SequenceJob) -> str:
+    """Return what was done, how long it took and where; of a sequence also which frames failed."""
+    if not isinstance(job, SequenceJob):
+        return _("Segmented in {seconds:.1f} s on {device}.").format(
+            seconds=job.provenance["seconds"], device=job.provenance["device"]
+        )
+    done = _("Segmented {done} of {count} frames in {seconds:.1f} s on {device}.").format(
+        done=len(job.done),
+        count=len(job.done) + len(job.failures),
+        seconds=job.seconds,
+        device=job.provenance["device"],
+    )
+    if not job.failures:
+        return done
+    failed = _("The notices state why the others failed, and Apply tries them again: {frames}.").format(
+        frames=", ".join(map(str, job.failures))
+    )
+    return f"{done} {failed}"

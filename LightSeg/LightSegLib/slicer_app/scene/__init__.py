@@ -9,7 +9,7 @@ from .attributes import ATTRIBUTES, CONFIDENCE_ROLE, provenance_of
 from .coordinates import world_position
 from .results import expected_dice, input_volume, names_of_last_run, segment_volumes, total_volumes
 from .segmentations import check_output, segmentation_name, write_segmentation
-from .sequences import browser_of
+from .sequences import browser_of, notices_of
 from .sides import lacks_side, side_of_region
 from .volumes import is_too_large, roi_from_node, same_grid, volume_from_node, volumes_from_nodes
 
@@ -23,6 +23,7 @@ __all__ = [
     "is_too_large",
     "lacks_side",
     "names_of_last_run",
+    "notices_of",
     "provenance_of",
     "roi_from_node",
     "same_grid",

@@ -16,11 +16,12 @@ import slicer.util
 from ...core.errors import InputError
 from ...core.i18n import tr as _
 from ...core.moment import TIME, TRIGGER
-from .attributes import INPUT_ROLE, REFERENCE_ROLE, attributes_of, set_attributes
+from .attributes import INPUT_ROLE, REFERENCE_ROLE, attributes_of, provenance_of
 from .results import segment_volumes
 from .segmentations import segmentation_name
 
 RUN = "LightSeg.Run"  # attribute of a sequence: what it was computed with, so that another run goes on with it
+NOTICES = "LightSeg.Notices"
 TO_MS = {"s": 1000.0, "sec": 1000.0, "ms": 1.0, "msec": 1.0, "us": 0.001, "min": 60000.0}
 
 
@@ -30,6 +31,14 @@ def browser_of(volumeNode: Any) -> Any:
         if browser.IsProxyNodeID(volumeNode.GetID()):
             return browser
     return None
+
+
+def notices_of(segmentationNode: Any) -> list[Any]:
+    """Return the notices of a segmentation, where it plays a sequence those of all frames."""
+    browser = browser_of(segmentationNode)
+    sequence = browser.GetSequenceNode(segmentationNode) if browser is not None else None
+    of_all = sequence is not None and sequence.GetAttribute(NOTICES) is not None
+    return list(provenance_of(sequence if of_all else segmentationNode).get("notices", []))
 
 
 class FrameNodes:
@@ -54,6 +63,12 @@ class FrameNodes:
             )
         self._sequences = [self._browser.GetSequenceNode(node) for node in volumeNodes]
         self._source = self._sequences[0]
+        if not self.count:
+            raise InputError(
+                _("{name} shows a sequence without frames. Load the sequence again.").format(
+                    name=volumeNodes[0].GetName()
+                )
+            )
         self._title, self._run = title, run
         self.target = self._begun()
 
@@ -62,9 +77,23 @@ class FrameNodes:
         """Number of frames."""
         return int(self._source.GetNumberOfDataNodes())
 
+    def check(self) -> None:
+        """Check that the volumes, and what makes them show the sequence, are in the scene.
+
+        Raises:
+            InputError: for one that was removed.
+        """
+        if (removed := self._removed()) is not None:
+            raise InputError(
+                _(
+                    "{name} was removed from the scene, so no more frames were segmented. "
+                    "Load the sequence and segment it again."
+                ).format(name=removed.GetName())
+            )
+
     def missing(self) -> list[int]:
         """Return the frames, from 0, that have no segmentation yet."""
-        if self.target is None:
+        if not self._has_target():
             return list(range(self.count))
         return [n for n in range(self.count) if self.target.GetDataNodeAtValue(self._value(n)) is None]
 
@@ -104,12 +133,16 @@ class FrameNodes:
             yield tuple(volumes)
         finally:
             for copy in copies:
-                scene.RemoveNode(copy)
+                if copy.GetScene() is not None:  # it goes with a scene that is closed
+                    scene.RemoveNode(copy)
 
     def keep(self, number: int, segmentationNode: Any) -> None:
-        """Move the segmentation of a frame from the scene into the sequence of segmentations."""
+        """Move the segmentation of a frame from the scene into the sequence of segmentations.
+
+        A sequence that was removed from the scene gives way to a new one.
+        """
         scene = segmentationNode.GetScene()
-        if self.target is None:
+        if not self._has_target():
             self.target = self._new_target(scene)
         for role in (REFERENCE_ROLE, INPUT_ROLE):
             segmentationNode.SetNodeReferenceID(role, self.volumeNodes[0].GetID())
@@ -120,19 +153,16 @@ class FrameNodes:
         if display is not None:
             scene.RemoveNode(display)
 
-    def shown(self, provenance: dict[str, Any]) -> Any:
-        """Return the segmentation that plays beside the volume, or None while no frame has one.
-
-        Args:
-            provenance: that the window shows of it; each frame keeps its own in the sequence.
-        """
-        if self.target is None or not self.target.GetNumberOfDataNodes():
+    def shown(self) -> Any:
+        """Return the segmentation that plays beside the volume; None while no frame has one, or nothing can play."""
+        if self._removed() is not None or not self._has_target() or not self.target.GetNumberOfDataNodes():
             return None
         if not self._browser.IsSynchronizedSequenceNode(self.target):
             self._browser.AddSynchronizedSequenceNode(self.target)
+            # Nothing is shown where a frame failed; otherwise the sequence gets a copy of another frame's segments there
+            # as soon as changes are saved.
+            self._browser.SetMissingItemMode(self.target, self._browser.MissingItemSetToDefault)
             self._browser.SetSaveChanges(self.target, True)  # so that a frame can be corrected in the Segment Editor
-            if hasattr(self._browser, "MissingItemDisplayHidden"):  # not another frame's, where one failed
-                self._browser.SetMissingItemMode(self.target, self._browser.MissingItemDisplayHidden)
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
         proxy = self._browser.GetProxyNode(self.target)
         if proxy is None:
@@ -141,10 +171,14 @@ class FrameNodes:
             proxy.CreateDefaultDisplayNodes()
         # The frames have the coordinates of the volume, and a sequence keeps no transforms.
         proxy.SetAndObserveTransformNodeID(self.volumeNodes[0].GetTransformNodeID())
-        set_attributes(proxy, attributes_of(provenance))
         for role in (REFERENCE_ROLE, INPUT_ROLE):
             proxy.SetNodeReferenceID(role, self.volumeNodes[0].GetID())
         return proxy
+
+    def note(self, notices: list[Any]) -> None:
+        """Keep what is to be known of all frames; each keeps its own notices."""
+        self.target.SetAttribute(NOTICES, attributes_of({"notices": notices}).get(NOTICES))
+        self._browser.GetProxyNode(self.target).Modified()  # so that the window shows them
 
     def course(self) -> list[tuple[int, float | None, dict[str, float]]]:
         """Return number from 1, ms and volumes in ml by segment, of every frame that has a segmentation."""
@@ -152,7 +186,7 @@ class FrameNodes:
         transform = self.volumeNodes[0].GetParentTransformNode()  # which the frames in the sequence are not under
         factor = TO_MS.get((self._source.GetIndexUnit() or "").lower())
         for number in range(self.count):
-            node = self.target.GetDataNodeAtValue(self._value(number)) if self.target is not None else None
+            node = self.target.GetDataNodeAtValue(self._value(number)) if self._has_target() else None
             if node is None:
                 continue
             try:
@@ -167,6 +201,15 @@ class FrameNodes:
     def kind(self) -> str:
         """What the times count from, TIME or TRIGGER."""
         return TRIGGER if "trigger" in (self._source.GetIndexName() or "").lower() else TIME
+
+    def _removed(self) -> Any:
+        """Return what is in the scene no longer of volumes, their sequences and the browser; None if all are."""
+        needed = (*self.volumeNodes, self._browser, *self._sequences)
+        return next((node for node in needed if node is not None and node.GetScene() is None), None)
+
+    def _has_target(self) -> bool:
+        """Return whether there is a sequence for the segmentations: it can be removed at any time."""
+        return self.target is not None and self.target.GetScene() is not None
 
     def _value(self, number: int) -> str:
         """Return the index value of a frame, which the sequences have in common."""
