@@ -262,11 +262,11 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         if not self.pytorch.installed():
             self.pytorch.ensure(self.run.begin)
             return None
-        structures = self.structures.names
+        structures, confidence = self.structures.names, self.output.confidence()
         if card is None or not self.models.agreed(structures):
             return None
         # the question before a download shows the license
-        options = inferenceOptions(parameters, structures=structures, accept_license=True)
+        options = inferenceOptions(parameters, structures=structures, confidence=confidence, accept_license=True)
         if self.output.allFrames():
             return self.logic.startSequence(self.inputs.volumes(), card.id, parameters.roi, self.output.side(), options)
         return self.logic.start(
@@ -406,7 +406,7 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
         volumes over time. Started again after cancel or a failed frame, it goes on with the frames that are missing.
 
         Raises:
-            LightSegError: as `start`, and for a volume that shows no sequence.
+            LightSegError: as `start`, and for a volume that shows no sequence, or where a confidence is asked for.
         """
         from LightSegLib.slicer_app import sequence_job
 

@@ -6,6 +6,7 @@ The nodes and the logic of the module Sequences are Slicer's own.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import beating_phantom
@@ -154,8 +155,13 @@ def test_a_failed_frame_stays_without_segments_when_it_is_the_one_on_display(
     cine: Any, heart: str, warm_worker: None
 ) -> None:
     """It is no copy of its neighbor, which would count as done and as a volume of the heart."""
-    flat = np.full(beating_phantom.SHAPE, 7, np.int16)
-    job = start(cine({0: flat}), heart)
+    volume = cine({0: np.full(beating_phantom.SHAPE, 7, np.int16)})
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    roi.SetCenter((bounds[::2] + bounds[1::2]) / 2)
+    roi.SetSize(bounds[1::2] - bounds[::2])
+    job = LightSeg.LightSegLogic().startSequence(volume, heart, roi, options=PLAIN)
     job.wait()
     assert job.state == "done" and list(job.failures) == [1] and job.framesLeft == 1
     assert [job.tableNode.GetTable().GetColumn(0).GetValue(n) for n in range(3)] == [STEP_MS, 2 * STEP_MS, 3 * STEP_MS]
@@ -246,6 +252,11 @@ def test_a_fault_of_the_program_ends_the_job_all_the_same(
     assert job.frames.target.GetNumberOfDataNodes() == FRAMES
 
 
+def test_a_confidence_of_all_frames_is_refused(cine: Any, heart: str) -> None:
+    with pytest.raises(InputError, match="without a confidence"):
+        LightSeg.LightSegLogic().startSequence(cine(), heart, options=replace(PLAIN, confidence=True))
+
+
 def test_a_sequence_without_frames_is_refused(cine: Any, heart: str) -> None:
     volume = cine()
     nodes.browser_of(volume).GetMasterSequenceNode().RemoveAllDataNodes()
@@ -287,6 +298,27 @@ def test_the_window_offers_all_frames_of_a_sequence_alone(heart_window: Any, cin
     result = window.logic.getParameterNode().result
     assert blood(result) == pytest.approx(expected(0)) and COUNT > FRAMES
     assert "ejection fraction" in window.ui.noticesLabel.text
+
+
+def test_what_does_not_count_with_all_frames_cannot_be_chosen(heart_window: Any, cine: Any) -> None:
+    """Segmentation and confidence, with the reason; chosen before, they are left alone and count again later."""
+    window, ui = heart_window, heart_window.ui
+    chosen = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    choose(ui.inputSelector1, cine().GetName())
+    choose(ui.outputSelector, "Mine")
+    ui.confidenceBox.setChecked(True)
+    tips = [ui.outputSelector.toolTip, ui.confidenceBox.toolTip]
+    ui.framesBox.setChecked(True)
+    assert not ui.outputSelector.enabled and not ui.confidenceBox.enabled
+    assert ui.outputSelector.toolTip == ui.confidenceBox.toolTip
+    assert "new sequence, without a confidence" in ui.confidenceBox.toolTip
+    ui.applyButton.click()
+    job = window.run._job
+    wait_until(lambda: not window.run.running)
+    assert job.state == "done" and not chosen.GetSegmentation().GetNumberOfSegments()
+    ui.framesBox.setChecked(False)
+    assert ui.outputSelector.enabled and ui.confidenceBox.enabled and ui.confidenceBox.checked
+    assert [ui.outputSelector.toolTip, ui.confidenceBox.toolTip] == tips
 
 
 def test_the_window_names_the_frames_that_failed(heart_window: Any, cine: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import slicer
 
 from ..catalog.lookup import find_card
-from ..core.errors import LightSegError
+from ..core.errors import InputError, LightSegError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.moment import TRIGGER
@@ -20,6 +20,7 @@ from ..evaluation.heart import heart_function
 from . import jobs
 from .jobs import Job, Signal, stated
 from .request import Request
+from .scene import roi_from_node
 from .scene.sequences import FrameNodes, write_course
 
 
@@ -42,7 +43,8 @@ class SequenceJob:
     the same job started again goes on with those that are missing. The job fails where a volume or the browser of its
     sequence is removed; the scene that is closed cancels it.
 
-    Raises at once what `FrameNodes` raises, and where no frame can be read, why the first cannot.
+    Raises at once what `FrameNodes` raises, where no frame can be read, why the first cannot, and for a segmentation
+    or a confidence in the request.
     """
 
     def __init__(self, request: Request) -> None:
@@ -58,12 +60,16 @@ class SequenceJob:
         self.failures: dict[int, LightSegError] = {}
         self.done: list[int] = []
         self.seconds = 0.0
-        # A volume of the confidence would be one for each frame, beside no sequence.
-        self._request = replace(
-            request, segmentationNode=None, options=replace(request.options, confidence=False), _bent=[]
-        )
+        if request.options.confidence or request.segmentationNode is not None:
+            raise InputError(
+                _(
+                    "All frames of a sequence go to a new sequence of segmentations, without a confidence. "
+                    "Give no segmentation and no confidence, or segment a single frame."
+                )
+            )
+        self._request = request
         self._card = find_card(request.model)
-        roi = None if request.roiNode is None else request.read()[1]
+        roi = None if request.roiNode is None else roi_from_node(request.roiNode)
         run = {
             "model": request.model,
             "version": self._card.version,

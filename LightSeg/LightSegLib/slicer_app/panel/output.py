@@ -27,6 +27,7 @@ class Output:
         self._parameters = parameters
         self._volume = volume
         self._card: Card | None = None
+        self._tips = {box: box.toolTip for box in (ui.outputSelector, ui.confidenceBox)}
 
     def show(self, card: Card | None) -> None:
         """Show what a run would do if it began now."""
@@ -43,15 +44,26 @@ class Output:
         self._ui.outputSelector.baseName = (
             scene.segmentation_name(volume, card.title) if volume is not None and card is not None else "Segmentation"
         )
-        shared = self._otherSide()
+        all_frames = self.allFrames()
+        for box, tip in self._tips.items():
+            box.setEnabled(not all_frames)
+            box.setToolTip(
+                _("The segments of all frames go to a new sequence, without a confidence.") if all_frames else tip
+            )
+        shared = None if all_frames else self._otherSide()
         none = _("Add to {name}").format(name=shared.GetName()) if shared is not None else _("New segmentation")
         if self._ui.outputSelector.noneDisplay != none:
             self._ui.outputSelector.noneDisplay = none
 
     def allFrames(self) -> bool:
         """Return whether every frame of a sequence is to be segmented."""
-        volume = self._volume()
-        return bool(self._parameters().allFrames) and volume is not None and scene.browser_of(volume) is not None
+        parameters, volume = self._parameters(), self._volume()
+        chosen = parameters is not None and bool(parameters.allFrames)
+        return chosen and volume is not None and scene.browser_of(volume) is not None
+
+    def confidence(self) -> bool:
+        """Return whether a volume of the confidence is made; there is none of all frames."""
+        return bool(self._parameters().confidence) and not self.allFrames()
 
     def hasSide(self) -> bool:
         """Return whether what the chosen model segments has a left and a right side."""

@@ -159,8 +159,8 @@ class FrameNodes:
             return None
         if not self._browser.IsSynchronizedSequenceNode(self.target):
             self._browser.AddSynchronizedSequenceNode(self.target)
-            # Nothing is shown where a frame failed; otherwise the sequence gets a copy of another frame's segments there
-            # as soon as changes are saved.
+            # Nothing is shown where a frame failed; otherwise a copy of another frame's segments gets there as soon as
+            # changes are saved.
             self._browser.SetMissingItemMode(self.target, self._browser.MissingItemSetToDefault)
             self._browser.SetSaveChanges(self.target, True)  # so that a frame can be corrected in the Segment Editor
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
