@@ -116,9 +116,48 @@ def test_label_maps_are_not_offered(window):
 
 def test_a_volume_that_gets_its_voxels_later_can_be_segmented_then(window):
     node = add_volume("T1", shape=(1, 7, 8))
+    slicer.app.processEvents()
+    assert chosen(window) == [None], "it is not guessed as it is"
+    choose(window.ui.inputSelector1, "T1")
     wait_until(lambda: "is a single slice" in window.ui.applyButton.toolTip)
     slicer.util.updateVolumeFromArray(node, np.arange(504.0).reshape(9, 7, 8))
     assert window.ui.applyButton.enabled
+
+
+def test_a_volume_at_no_plausible_place_is_refused_with_the_reason(window):
+    far = add_volume("Far")
+    far.SetOrigin(2e7, 0, 0)
+    slicer.app.processEvents()
+    assert chosen(window) == [None], "it is not guessed"
+    choose(window.ui.inputSelector1, "Far")
+    assert "origin at -2e+07, 0, 0 mm" in window.ui.applyButton.toolTip and not window.ui.applyButton.enabled
+    far.SetOrigin(0, 0, 0)
+    assert window.ui.applyButton.enabled
+
+
+def test_a_transform_that_flattens_a_volume_is_refused_with_the_reason(window, make_transform):
+    """A registration that failed leaves no extent along one axis; Apply is free again once it is taken away."""
+    volume = add_volume("T1")
+    wait_until(lambda: chosen(window) == ["T1"])
+    volume.SetAndObserveTransformNodeID(make_transform(np.diag([1.0, 1.0, 0.0, 1.0])).GetID())
+    reason = "T1: T1 has no plausible place under its transform. Correct the transform"
+    assert window.ui.applyButton.toolTip.startswith(reason) and not window.ui.applyButton.enabled
+    volume.SetAndObserveTransformNodeID(None)
+    assert window.ui.applyButton.enabled
+
+
+def test_a_volume_without_voxels_is_refused_with_the_reason(window, model_without_finder):
+    """Also for a model of a small region, which looks at the size of the volume; a region finds no size in it."""
+    window.refresh()
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    window.logic.getParameterNode().modelId = model_without_finder
+    slicer.app.processEvents()
+    assert chosen(window) == [None], "it is not guessed"
+    choose(window.ui.inputSelector1, "Empty")
+    assert window.ui.applyButton.toolTip.endswith("Empty has no voxels: load it again")
+    assert not window.ui.applyButton.enabled
+    window.ui.roiVolumeButton.click()
+    assert min(window.logic.getParameterNode().roi.GetSize()) >= 0
 
 
 def test_a_model_of_more_channels_than_the_window_has_states_where_it_runs(window, make_model, tmp_path, monkeypatch):

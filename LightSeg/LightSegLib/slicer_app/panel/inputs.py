@@ -13,8 +13,10 @@ from slicer.util import VTKObservationMixin
 
 from ...catalog.card import Card
 from ...catalog.channels import matched
+from ...core.errors import InputError
 from ...core.paths import resources_folder
 from .. import scene
+from ..translation import translated
 from .fitting import breakable
 from .region import Region
 
@@ -95,7 +97,10 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
         return next((node for node in self.volumes() if node is not None), None)
 
     def guess(self) -> None:
-        """Fill selectors that are empty: by names where these are clear, a lone channel with the first volume."""
+        """Fill selectors that are empty: by names where these are clear, a lone channel with the first volume.
+
+        What could not be segmented is left to the user, who gets to know why.
+        """
         parameters, card = self._parameters(), self._card
         if parameters is None or card is None:
             return
@@ -105,6 +110,7 @@ class Inputs(VTKObservationMixin):  # type: ignore[misc]
             if node.GetClassName() == "vtkMRMLScalarVolumeNode"
             and not node.GetHideFromEditors()
             and not node.GetAttribute(scene.CONFIDENCE_ROLE)
+            and not unsuitable(node)
         ]
         matches = matched(card.channels, [node.GetName() or "" for node in nodes])
         if len(card.channels) == 1 and matches[0] is None and nodes:
@@ -167,6 +173,10 @@ def unsuitable(node: Any) -> str:
         ).format(name=node.GetName())
     if min(image.GetDimensions()) < 2:
         return _("{name} is a single slice: choose a volume").format(name=node.GetName())
+    try:
+        scene.check_place(node)
+    except InputError as error:
+        return translated(error)
     return ""
 
 

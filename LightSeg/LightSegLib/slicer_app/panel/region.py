@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from ...catalog.card import Card
@@ -114,10 +115,10 @@ class Region:
 
     def _fit(self, roi: Any) -> None:
         """As large as the volume, ready to be dragged."""
-        volume = self._volume()
+        volume, bounds = self._volume(), [0.0] * 6
         if volume is not None:
-            bounds = [0.0] * 6
             volume.GetRASBounds(bounds)
+        if volume is not None and vtk.vtkMath.AreBoundsInitialized(bounds):  # without voxels it has none
             roi.SetAndObserveTransformNodeID(None)
             roi.SetCenterWorld([(bounds[axis] + bounds[axis + 1]) / 2 for axis in (0, 2, 4)])
             roi.SetSize([bounds[axis + 1] - bounds[axis] for axis in (0, 2, 4)])

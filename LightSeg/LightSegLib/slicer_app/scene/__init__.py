@@ -11,13 +11,14 @@ from .results import expected_dice, input_volume, names_of_last_run, segment_vol
 from .segmentations import check_output, segmentation_name, write_segmentation
 from .sequences import browser_of, notices_of
 from .sides import lacks_side, side_of_region
-from .volumes import is_too_large, roi_from_node, same_grid, volume_from_node, volumes_from_nodes
+from .volumes import check_place, is_too_large, roi_from_node, same_grid, volume_from_node, volumes_from_nodes
 
 __all__ = [
     "ATTRIBUTES",
     "CONFIDENCE_ROLE",
     "browser_of",
     "check_output",
+    "check_place",
     "expected_dice",
     "input_volume",
     "is_too_large",

@@ -115,10 +115,28 @@ def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
 
 
 def is_too_large(volumeNode: Any, card: Card) -> bool:
-    """Return whether a volume is larger than what a model of a small region takes as a whole."""
+    """Return whether a volume is larger than what a model of a small region takes as a whole.
+
+    One without voxels or without a plausible place has no size.
+    """
     from ...inference.finding import is_too_large
 
-    return is_linear(volumeNode) and is_too_large(card, card.preprocessing, _geometry(volumeNode), None)
+    if volumeNode.GetImageData() is None or not is_linear(volumeNode):
+        return False
+    try:
+        geometry = _geometry(volumeNode)
+    except InputError:
+        return False
+    return is_too_large(card, card.preprocessing, geometry, None)
+
+
+def check_place(volumeNode: Any) -> None:
+    """Check that the voxels of a volume have plausible positions.
+
+    Raises:
+        InputError: for an origin, spacing or direction that no image has, of its own or by a transform.
+    """
+    _geometry(volumeNode)
 
 
 def same_grid(volumeNode: Any, other: Any) -> bool:
@@ -160,9 +178,23 @@ def roi_from_node(roiNode: Any) -> RegionOfInterest:
 
 
 def _geometry(volumeNode: Any) -> Geometry:
-    """Return the geometry of a volume node, in LPS mm of the world."""
+    """Return the geometry of a volume node, in LPS mm of the world, or local to it under a non-linear transform.
+
+    Raises:
+        InputError: for a place that is not plausible.
+    """
     i, j, k = volumeNode.GetImageData().GetDimensions()
-    return Geometry.from_index_to_world(RAS_TO_LPS @ index_to_ras(volumeNode), (k, j, i))
+    try:
+        return Geometry.from_index_to_world(RAS_TO_LPS @ index_to_ras(volumeNode), (k, j, i))
+    except InputError as error:
+        if volumeNode.GetParentTransformNode() is None:
+            raise
+        raise InputError(
+            _(
+                "{name} has no plausible place under its transform. "
+                "Correct the transform, or take the volume out of it."
+            ).format(name=volumeNode.GetName())
+        ) from error
 
 
 def _is_scalar_volume(node: Any) -> bool:
