@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 import slicer
 import vtk
 from known_boxes import BOXES, SHAPE
+from LightSegLib.core.errors import InputError
 from LightSegLib.slicer_app.scene import roi_from_node, volume_from_node
+from LightSegLib.slicer_app.scene.coordinates import moved, through
+from LightSegLib.slicer_app.scene.segmentations import _bent
 from scipy import ndimage
 
 NAMES = {1: "Anterior hippocampus", 2: "Posterior hippocampus"}
@@ -246,6 +250,50 @@ def test_a_bent_volume_into_a_straight_segmentation_of_the_user(grid, make_volum
         assert {tuple(point) for point in np.round(world[inside & ~tied], 3)} <= points
         assert points <= {tuple(point) for point in np.round(world[inside | tied], 3)}
         assert inside.sum() > 50
+
+
+def bent_at_once(voxels: np.ndarray, index_to_ras: np.ndarray, transform: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What `_bent` does slice by slice, with the positions of all voxels together."""
+    to_index = np.linalg.inv(index_to_ras)
+    index = moved(through(transform, moved(np.argwhere(voxels)[:, ::-1], index_to_ras)), to_index)
+    first, last = np.floor(index.min(axis=0)).astype(int) - 1, np.ceil(index.max(axis=0)).astype(int) + 1
+    shape = (last - first + 1)[::-1]
+    target = moved(np.indices(shape).reshape(3, -1).T[:, ::-1] + first, index_to_ras)
+    nearest = np.rint(moved(through(transform.GetInverse(), target), to_index)).astype(int)[:, ::-1]
+    inside = ((nearest >= 0) & (nearest < voxels.shape)).all(axis=1)
+    result = np.zeros(len(target), voxels.dtype)
+    result[inside] = voxels[tuple(nearest[inside].T)]
+    return result.reshape(shape), first
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_labels_are_bent_slice_by_slice_as_they_are_at_once(grid, bending_transform):
+    """Every voxel alike, in a small part of the memory that the positions of all of them take."""
+    voxels = np.zeros((96, 40, 32), np.uint8)
+    voxels[2:90, 5:33, 3:28] = np.random.default_rng(1).integers(0, 5, (88, 28, 25))
+    transform = bending_transform.GetTransformToParent()
+    tracemalloc.start()
+    found, first = _bent(voxels, GRIDS[grid], transform)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected, start = bent_at_once(voxels, GRIDS[grid], transform)
+
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(first, start)
+    assert found.any() and found.dtype == voxels.dtype
+    assert peak < 3 * 8 * found.size / 4, "a quarter of what the index of every voxel takes"
+
+
+def test_an_output_whose_transform_blows_the_labels_up_is_refused(
+    make_volume, bending_transform, make_transform, scene, segment
+):
+    """Its voxels would fill the memory of the application; the scene stays as it was."""
+    output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    output.GetSegmentation().AddEmptySegment("mine", "Mine")
+    output.SetAndObserveTransformNodeID(make_transform(np.diag([1e-3, 1e-3, 1e-3, 1])).GetID())
+    with pytest.raises(InputError, match="enlarges the labels to more than 8 times"):
+        segment(make_volume(GRIDS["upright"], bending_transform), output)
+    assert output.GetSegmentation().GetNumberOfSegments() == 1
 
 
 def test_the_network_sees_the_anatomy_as_it_is_in_the_world(make_volume, make_transform, segment, boxes):

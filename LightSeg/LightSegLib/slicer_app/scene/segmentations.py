@@ -19,6 +19,7 @@ from ...catalog.sides import sided
 from ...catalog.terminology import TAG, UNSPECIFIED, terminology_entry
 from ...core.errors import InputError
 from ...core.i18n import tr as _
+from ...imaging.affine import GROWTH
 from ...imaging.volume import Segmentation
 from .attributes import (
     CONFIDENCE_ROLE,
@@ -34,6 +35,7 @@ from .coordinates import array_of, moved, through, transform_between
 from .transaction import hierarchy_item, scene_transaction
 from .volumes import _described
 
+SMALL = 1_000_000  # voxels, up to which labels may grow from a smaller volume
 SCALARS = "ImageScalars"  # the name by which Slicer's DICOM export looks for the voxels of a segment
 
 
@@ -168,20 +170,40 @@ def _to_segmentation(volumeNode: Any, segmentationNode: Any) -> tuple[np.ndarray
 
 
 def _bent(voxels: np.ndarray, index_to_ras: np.ndarray, transform: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels moved by `transform` on their grid, and the index (i, j, k) of their first voxel."""
-    to_index = np.linalg.inv(index_to_ras)
-    labeled = moved(np.argwhere(voxels)[:, ::-1], index_to_ras)
-    if not len(labeled):
+    """Return labels moved by `transform` on their grid, and the index (i, j, k) of their first voxel.
+
+    Positions are in memory for one slice at a time, since they take a hundred times as much as the labels.
+
+    Raises:
+        InputError: if the labels would get far more voxels than the volume has.
+    """
+    to_index, back = np.linalg.inv(index_to_ras), transform.GetInverse()
+    ends = []
+    for k in np.flatnonzero(voxels.any(axis=(1, 2))):
+        j, i = np.nonzero(voxels[k])
+        labeled = moved(np.stack([i, j, np.full(len(i), k)], axis=1), index_to_ras)
+        index = moved(through(transform, labeled), to_index)
+        ends += [index.min(axis=0), index.max(axis=0)]
+    if not ends:
         return voxels, np.zeros(3, int)
-    index = moved(through(transform, labeled), to_index)
-    first, last = np.floor(index.min(axis=0)).astype(int) - 1, np.ceil(index.max(axis=0)).astype(int) + 1
-    shape = (last - first + 1)[::-1]
-    target = moved(np.indices(shape).reshape(3, -1).T[:, ::-1] + first, index_to_ras)
-    nearest = np.rint(moved(through(transform.GetInverse(), target), to_index)).astype(int)[:, ::-1]
-    inside = ((nearest >= 0) & (nearest < voxels.shape)).all(axis=1)
-    result = np.zeros(len(target), voxels.dtype)
-    result[inside] = voxels[tuple(nearest[inside].T)]
-    return result.reshape(shape), first
+    lower, upper = np.floor(np.min(ends, axis=0)) - 1, np.ceil(np.max(ends, axis=0)) + 1
+    if not np.prod(upper - lower + 1) <= GROWTH * max(voxels.size, SMALL):  # nor where it is not a number
+        raise InputError(
+            _(
+                "The transform between the volume and the output enlarges the labels "
+                "to more than {growth} times the size of the volume. "
+                "Correct the transform, or choose another output."
+            ).format(growth=GROWTH)
+        )
+    first = lower.astype(int)
+    result = np.zeros((upper - lower + 1).astype(int)[::-1], voxels.dtype)
+    j, i = np.indices(result.shape[1:]).reshape(2, -1)
+    for number, labels in enumerate(result):
+        target = moved(np.stack([i, j, np.full(len(i), number)], axis=1) + first, index_to_ras)
+        nearest = np.rint(moved(through(back, target), to_index)).astype(int)[:, ::-1]
+        inside = ((nearest >= 0) & (nearest < voxels.shape)).all(axis=1)
+        labels.reshape(-1)[inside] = voxels[tuple(nearest[inside].T)]
+    return result, first
 
 
 def _oriented_image(voxels: np.ndarray, first: np.ndarray, index_to_ras: np.ndarray) -> Any:
