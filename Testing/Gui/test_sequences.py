@@ -137,6 +137,29 @@ def test_cancel_leaves_the_finished_frames_and_the_next_run_goes_on(cine: Any, h
     assert set(seen) == {"Frame 3 of 4", "Frame 4 of 4"}
 
 
+def test_a_run_goes_on_with_its_own_volume_alone(cine: Any, heart: str, warm_worker: None) -> None:
+    """A browser plays two series, as of magnitude and phase: what was begun on one is not completed with the other."""
+    volume = cine()
+    browser = nodes.browser_of(volume)
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Other")
+    for number in range(FRAMES):
+        other.SetDataNodeAtValue(browser.GetMasterSequenceNode().GetNthDataNode(number), f"{number * STEP_MS:g}")
+    browser.AddSynchronizedSequenceNode(other)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    job = start(volume, heart)
+    when_frame_begins(job, 2, job.cancel)
+    job.wait()
+    assert job.framesLeft == FRAMES - 1
+    again = start(browser.GetProxyNode(other), heart)
+    again.cancel()
+    again.wait()
+    assert again.framesLeft == FRAMES
+    resumed = start(volume, heart)
+    resumed.cancel()
+    resumed.wait()
+    assert resumed.framesLeft == FRAMES - 1
+
+
 def test_a_frame_that_fails_leaves_the_others(cine: Any, heart: str, warm_worker: None) -> None:
     volume = cine({1: np.full(beating_phantom.SHAPE, 7, np.int16)})
     job = start(volume, heart)

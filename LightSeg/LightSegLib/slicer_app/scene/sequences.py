@@ -221,7 +221,9 @@ class FrameNodes:
             if sequence.GetAttribute(RUN) == self._run and 0 < sequence.GetNumberOfDataNodes() < self.count:
                 values = {self._value(n) for n in range(self.count)}
                 own = {str(sequence.GetNthIndexValue(n)) for n in range(sequence.GetNumberOfDataNodes())}
-                if own <= values and self._browser.IsSynchronizedSequenceNode(sequence):
+                of = [sequence.GetNthNodeReferenceID(INPUT_ROLE, n) for n in range(len(self.volumeNodes))]
+                same = of == [node.GetID() for node in self.volumeNodes]
+                if same and own <= values and self._browser.IsSynchronizedSequenceNode(sequence):
                     return sequence
         return None
 
@@ -233,6 +235,8 @@ class FrameNodes:
         target.SetIndexUnit(self._source.GetIndexUnit())
         target.SetIndexType(self._source.GetIndexType())
         target.SetAttribute(RUN, self._run)
+        for number, node in enumerate(self.volumeNodes):
+            target.SetNthNodeReferenceID(INPUT_ROLE, number, node.GetID())
         return target
 
 
