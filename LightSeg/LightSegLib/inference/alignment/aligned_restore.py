@@ -19,7 +19,6 @@ from .borders import Borders
 from .guided import Guide, Intensities
 
 POINTS = SLAB_BYTES // 64  # voxels whose places are computed at once
-UNSURE = 2.0  # logits between the first two labels, above which a border head is not asked: it changed one in 600 there
 BATCH = 1 << 14  # of those whose logits are, in each thread
 Each = Callable[[Callable[[Tensor], None], Iterable[Tensor]], Iterable[None]]  # calls a function for each item
 CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cell, z, y, x
@@ -157,12 +156,9 @@ class AlignedRestorer:
         image = torch.from_numpy(seen.astype(np.float32))
         change = self._intensities.evidence(image, coarse)
         if self._borders is not None:
-            both = logits + change
-            unsure = ((both > both.amax(1, keepdim=True) - UNSURE).sum(1) > 1).nonzero()[:, 0]
-            voxels = [place[unsure] + one.start for place, one in zip(at, part, strict=True)]
-            logits, evidence, on_left = logits[unsure].T, change[unsure].T, x[unsure] > (self._shape[2] - 1) / 2
-            changes = self._borders.changes(logits.contiguous(), evidence.contiguous(), voxels, on_left)
-            change = change.index_add(0, unsure, changes.T)
+            voxels = [place + one.start for place, one in zip(at, part, strict=True)]
+            logits, evidence = logits.T.contiguous(), change.T.contiguous()
+            change = change + self._borders.changes(logits, evidence, voxels, x > (self._shape[2] - 1) / 2).T
         return change
 
 
