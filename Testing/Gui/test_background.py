@@ -114,6 +114,7 @@ def test_wrong_choices_found_by_the_worker_are_its_errors_here(start):
     assert nodes() == before
 
 
+@pytest.mark.slow
 def test_a_volume_that_is_removed_meanwhile_gets_no_segmentation(start, volume):
     job = start()
     slicer.mrmlScene.RemoveNode(volume)

@@ -195,6 +195,7 @@ def test_what_is_in_the_way_is_reported_with_what_to_do(
     screenshot(f"first run {name}", SMALL)
 
 
+@pytest.mark.slow
 def test_pip_itself_is_understood(window, extension, dialogs, here, tmp_path, monkeypatch):
     """A wheel comes from a server on this computer, through the pip that is installed, into a folder of the test."""
     extension("pip_install('torch' + torchVersionRequirement)")

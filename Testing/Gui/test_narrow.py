@@ -60,7 +60,7 @@ def needed_width(window):
     ("language", "size"),
     [
         ("en", 100),
-        ("de", 150),
+        pytest.param("de", 150, marks=pytest.mark.slow),
         pytest.param("en", 150, marks=pytest.mark.slow),
         pytest.param("de", 100, marks=pytest.mark.slow),
         pytest.param("zh", 100, marks=pytest.mark.slow),

@@ -46,6 +46,7 @@ def test_one_button_installs_it_after_a_question_that_states_its_size(
     assert window.ui.applyButton.text == "Apply"
 
 
+@pytest.mark.slow
 def test_where_it_cannot_come_models_run_without_it(window, without_openvino, dialogs, tmp_path, monkeypatch):
     with wheel_offered("another", tmp_path, monkeypatch):
         dialogs.answer("Ok")

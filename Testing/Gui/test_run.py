@@ -275,6 +275,7 @@ def test_from_the_sample_to_both_sides_in_two_clicks(window):
     assert all(1.5 < float(volume) < 3.5 for _name, volume in table(window))
 
 
+@pytest.mark.slow
 def test_from_the_sample_to_a_result_in_three_clicks(window):
     window.ui.openvinoBox.setChecked(False)
     clicks = [window.ui.sampleButton, window.ui.roiSliceButton, window.ui.applyButton]

@@ -79,6 +79,7 @@ def test_an_error_before_the_job_is_shown_in_german(german, dialogs, raised):
     assert not window.run.running
 
 
+@pytest.mark.slow
 def test_notices_of_a_result_are_shown_in_german_also_when_the_scene_is_opened_again(german, model_without_finder):
     window, _asked = german
     window.refresh()

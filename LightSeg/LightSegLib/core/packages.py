@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from importlib.metadata import PackageNotFoundError, version
 
 TORCH = (2, 6)  # the oldest version that can be used
 
@@ -23,6 +22,8 @@ def installed_version(package: str) -> str | None:
 
 def recorded_version(package: str) -> str | None:
     """Return the version that pip takes for installed, whether or not its files are there; None without one."""
+    from importlib.metadata import PackageNotFoundError, version  # loads much, which Slicer's start should not
+
     try:
         return version(package) or None
     except (PackageNotFoundError, KeyError):

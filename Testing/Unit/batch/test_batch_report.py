@@ -314,6 +314,7 @@ def test_a_reader_sorts_filters_and_looks_at_cases(
     page.get_by_role("dialog", name="case 006").wait_for()
 
 
+@pytest.mark.slow
 def test_a_page_that_was_sent_alone_still_shows_the_pictures(
     card: Card, batch: Batch, open_page: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -63,7 +63,7 @@ from run_options import with_confidence
 from waiting import gone, wait_until
 
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
-BOTH_ENGINES = pytest.mark.parametrize("engine", ["local", "dask"])
+BOTH_ENGINES = pytest.mark.parametrize("engine", ["local", pytest.param("dask", marks=pytest.mark.slow)])
 
 
 @pytest.fixture
@@ -395,6 +395,7 @@ def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> Non
     assert failures[0].startswith("Another LightSeg process is using")
 
 
+@pytest.mark.slow
 def test_a_dicom_tree_gives_segmentations_on_the_grids_of_its_series(tmp_path: Path) -> None:
     """So that they can become DICOM segmentations: each slice is where its file states; what does not fit is listed."""
     tree, out = tmp_path / "export", tmp_path / "out"

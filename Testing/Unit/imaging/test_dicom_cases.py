@@ -123,7 +123,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "two echoes in a file": (
         lambda: [multiframe([(k, plane, echo) for k, plane in enumerate(noise()) for echo in (0, 1)])],
-        r"time point 1 \(12 slices\); time point 2 \(12 slices\)\. Choose a frame",
+        r"time point 1 \(12 slices\); time point 2 \(12 slices\)\. Choose one of its frames",
     ),
     "frames missing in a file": (
         lambda: [multiframe([(k, plane, 0) for k, plane in enumerate(noise()) if k not in (4, 5)])],

@@ -243,6 +243,7 @@ def test_a_finder_that_is_not_on_this_computer_is_downloaded(models: Path, monke
     assert any(step.received == len(content) and "Finding the place" in step.step for step in steps)
 
 
+@pytest.mark.slow
 def test_command_line_and_batch_find_it_too(models: Path, tmp_path: Path) -> None:
     import SimpleITK as sitk
 

@@ -131,7 +131,12 @@ def test_film_with_zero_weights_leaves_the_features_alone() -> None:
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 @pytest.mark.parametrize(
     ("samples", "size", "slab"),
-    [(1, (32, 48, 32), 1 << 20), (2, (16, 16, 16), 1), (1, (30, 41, 27), 1 << 12), (1, (64, 80, 64), 1 << 16)],
+    [
+        (1, (32, 48, 32), 1 << 20),
+        (2, (16, 16, 16), 1),
+        (1, (30, 41, 27), 1 << 12),
+        pytest.param(1, (64, 80, 64), 1 << 16, marks=pytest.mark.slow),
+    ],
 )
 def test_the_cpu_form_gives_the_logits_of_the_modules_in_float64(
     samples: int, size: tuple[int, int, int], slab: int, monkeypatch: pytest.MonkeyPatch

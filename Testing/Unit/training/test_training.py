@@ -148,6 +148,7 @@ def test_validation_runs_the_pipeline_that_users_run(raw_dataset: Path, tmp_path
         assert card.performance["labels"][label.name]["dice"]["mean"] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_last_training_on_all_cases_goes_on_from_weights_and_measures_no_quality(
     raw_dataset: Path, tmp_path: Path
 ) -> None:

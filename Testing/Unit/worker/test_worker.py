@@ -149,7 +149,8 @@ def test_a_cancel_before_the_process_has_begun_is_not_lost(worker: Worker, tiny_
 
 @NO_SIGNALS
 @pytest.mark.parametrize(
-    ("number", "words"), [("SIGKILL", "most likely because memory ran out"), ("SIGSEGV", "SIGSEGV")]
+    ("number", "words"),
+    [("SIGKILL", "most likely because memory ran out"), pytest.param("SIGSEGV", "SIGSEGV", marks=pytest.mark.slow)],
 )
 def test_a_process_that_dies_is_a_message_and_the_next_job_runs(
     worker: Worker, number: str, words: str, tiny_model: Path
@@ -186,6 +187,7 @@ def test_through_a_launcher_that_shows_nothing_of_the_end_memory_is_named(
     wait_until(lambda: gone(pid))  # the program behind the launcher ends with it
 
 
+@pytest.mark.slow
 @NO_SIGNALS
 def test_a_full_disk_in_the_worker_is_reported(places: Path, tmp_path: Path) -> None:
     """No file of the process may have more than 100 blocks, less than the labels need."""
@@ -290,6 +292,7 @@ def test_modules_in_the_current_folder_change_nothing(
     assert not (tmp_path / "was run").exists()
 
 
+@pytest.mark.slow
 def test_texts_of_the_worker_can_be_translated(worker: Worker) -> None:
     """Its progress and its errors keep what a window needs to show them in another language."""
     steps: list[Progress] = []
