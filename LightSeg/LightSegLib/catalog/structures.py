@@ -36,7 +36,7 @@ def chosen_labels(card: Card, structures: Iterable[str]) -> tuple[Label, ...]:
             closest = difflib.get_close_matches(word.casefold(), names, n=3, cutoff=0.3) or list(names)[:3]
             raise InputError(
                 _(
-                    "The model '{title}' has no structure '{word}'. Choose of the closest names ({closest}), "
+                    "The model '{title}' has no structure '{word}'. Choose one of the closest names ({closest}), "
                     "or see all with 'lightseg info {model}'."
                 ).format(title=card.title, word=word, closest=", ".join(names[one] for one in closest), model=card.id)
             )

@@ -185,7 +185,8 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     if found.different:
         different = _(
             "{different} of {voxels} voxels have a different label than in {result}. "
-            "Check that the input is the same, and that the result was computed on such a computer."
+            "Check that the input is the same, and that the result was computed on a computer with the same processor "
+            "and libraries."
         )
         if found.changes:
             different = _(

@@ -51,7 +51,9 @@ def over_time(fact: Message) -> SeriesOverTimeError:
 
 def not_over_time(name: str) -> InputError:
     """Return the error for a frame of an image that has none."""
-    return InputError(_("{file} is not a series over time. Choose no frame of it, or another image.").format(file=name))
+    return InputError(
+        _("{file} is not a series over time. Segment it without a frame, or choose another image.").format(file=name)
+    )
 
 
 def no_such_frame(name: str, frame: int, count: int) -> InputError:

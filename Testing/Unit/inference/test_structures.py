@@ -129,7 +129,7 @@ def test_what_the_rough_model_does_not_find_gives_an_empty_result_with_a_sentenc
 
 def test_a_word_that_names_nothing_is_refused_before_anything_runs(models: Path) -> None:
     steps: list[Progress] = []
-    with pytest.raises(InputError, match=r"'House' has no structure 'Catt'\. Choose of the closest names \(Cat"):
+    with pytest.raises(InputError, match=r"'House' has no structure 'Catt'\. Choose one of the closest names \(Cat"):
         segmenter("house", "Catt").segment([house()], progress=steps.append)
     assert not steps
 
