@@ -102,7 +102,7 @@ def refusal(folder: Path) -> OSError | None:
     """Return the error of the file system where a folder takes no new file, None where it takes one.
 
     Asking the file system beats reading permissions: it also knows of read-only and network disks, and on Windows
-    nothing else tells.
+    permissions do not show it.
     """
     probe = folder / part_name("")
     try:

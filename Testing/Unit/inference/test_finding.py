@@ -136,7 +136,7 @@ def test_a_side_that_is_not_there_is_said(models: Path) -> None:
     assert result.provenance["notices"] == ["Lamps found no Left lamp, so there is no result for it."]
 
 
-def test_a_part_that_is_missing_on_one_side_is_said(models: Path) -> None:
+def test_a_part_that_is_missing_on_one_side_is_reported(models: Path) -> None:
     """A lamp with a shell too dim, as a hippocampus of which a model for T1 finds one part alone in a T2 image."""
     volume = picture(("right",))
     volume.voxels[volume.voxels == 120] = 99
