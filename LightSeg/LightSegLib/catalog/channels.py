@@ -22,6 +22,11 @@ def matched(channels: Sequence[str], names: Sequence[str]) -> list[int | None]:
     return [spoken.index(channel) if spoken.count(channel) == 1 else None for channel in channels]
 
 
+def is_called(channel: str, name: str) -> bool:
+    """Return whether a channel is what a name in lower case means, or a synonym of it."""
+    return name in _names(channel.lower())
+
+
 def _channel_of(name: str, channels: Sequence[str]) -> str | None:
     """Return the channel with the longest synonym in a name, so that "T1 CE" does not count as T1."""
     words = re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", name.lower())

@@ -24,6 +24,7 @@ from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.geometry import Geometry
 from ..imaging.roi import RegionOfInterest, Slices
 from ..imaging.volume import Segmentation, Volume
+from .contrast import other_contrast
 from .other_segmenter import OtherSegmenter
 from .processing.orientation import axis_steps, turned
 from .processing.outer_resampling import drops_fractions
@@ -55,11 +56,13 @@ class Places:
         found: the boxes.
         missing: names of the finder's labels without a place.
         finder: its own result, on a coarse copy of the image or on all of it.
+        notices: what its result shows of the image.
     """
 
     found: tuple[Place, ...]
     missing: tuple[str, ...]
     finder: Segmentation
+    notices: tuple[Message, ...] = ()
 
 
 def is_too_large(card: Card, steps: Preprocessing, geometry: Geometry, roi: RegionOfInterest | None) -> bool:
@@ -141,7 +144,7 @@ def find_places(
         elif (seen_part := _both(box, limit)) is not None:
             region = RegionOfInterest.of_slices(seen_part, volumes[0].geometry)
             found.append(Place(side, region, seen_part == box))
-    return Places(tuple(found), tuple(missing), result)
+    return Places(tuple(found), tuple(missing), result, tuple(other_contrast(card, seen[0], result)))
 
 
 def coarsened(volume: Volume, spacing: float | None) -> Volume:
@@ -221,6 +224,7 @@ def joined(
 def _notices(places: Places, results: Sequence[Segmentation]) -> list[str]:
     """Return all notices of the results once each, and what was not found."""
     notices = [notice for result in results for notice in result.provenance["notices"] if notice != nothing_found()]
+    notices += places.notices
     notices += [
         _("{title} found no {name}, so there is no result for it.").format(
             title=places.finder.provenance["title"], name=name

@@ -21,6 +21,7 @@ from ..imaging.volume import Segmentation, Volume
 from ..weights.store import WeightStore
 from .backends.precisions import FLOAT32
 from .composite import CompositeModel
+from .contrast import other_contrast
 from .fit import HOUNSFIELD, check_volumes, input_notices
 from .options import InferenceOptions
 from .provenance import confidence_facts, model_facts, nothing_found, settings_facts
@@ -245,7 +246,7 @@ class Segmenter:
             provenance["postprocessing"] = finishing.facts(steps)
         if result.confidence is not None:
             provenance |= confidence_facts(result.labels, result.confidence)
-        return Segmentation(
+        segmentation = Segmentation(
             result.labels,
             volumes[0].geometry,
             self.card.result_labels if split else self.options.labels(self.card),
@@ -253,6 +254,8 @@ class Segmenter:
             result.confidence,
             self.card.totals,
         )
+        notices.extend(other_contrast(self.card, volumes[0], segmentation))
+        return segmentation
 
     def _split_sides(self, result: InferenceResult, geometry: Geometry) -> list[Message]:
         """Tell left and right apart in labels that hold both, in place; return notices."""

@@ -64,6 +64,7 @@ def test_both_hippocampi_are_found_where_they_are(tmp_path: Path, monkeypatch: p
     ("affine", "volume", "message"),
     [
         (SHIFT, head({}), "No hippocampus was found in head"),
+        (SHIFT, head({LEFT: 4.0}), "No hippocampus was found in head"),  # 0.3 ml, as in a T2-weighted head
         (UPSIDE_DOWN, head({LEFT: 8.0}), "does not lie as the directions in its header say"),
         (SHIFT, replace(head({LEFT: 8.0}), geometry=replace(GRID, spacing=(0.5,) * 3)), "No brain was found in head"),
     ],
