@@ -1,6 +1,6 @@
 """The brain model from end to end: whole heads synthesized from label maps that it was not trained on.
 
-    python Testing/Benchmarks/synthesized_heads.py LABELMAPS --out FILE.json [--model FOLDER] [--heads N]
+    python Testing/Benchmarks/synthesized_heads.py LABELMAPS --out FILE.json [--model FOLDER] [--heads N] [--kinds T1]
 
 Each head has voxels of 1 mm, is turned by up to 15 degrees about each axis and moved by up to 20 mm, and is segmented
 as a user would; labels are compared on its own grid. The registration's error is the mean distance, over places within
@@ -14,6 +14,7 @@ import itertools
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,12 @@ from LightSegLib.training.synthesis.generator import SampleRequest  # noqa: E402
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions  # noqa: E402
 
 MODEL = "brain-mr-atlas-unet"
-KINDS = {"T1, 1 mm": ("T1", 0.0), "T1, 5 mm": ("T1", 5.0), "T2, 1 mm": ("T2", 0.0), "T2, 5 mm": ("T2", 5.0)}
+CONTRASTS = {"T1": "T1", "T2": "T2", "FLAIR": "FLAIR", "random": "tissues"}
+KINDS = {
+    f"{name}, {'5 mm' if slices else '1 mm'}": (contrast, slices)
+    for name, contrast in CONTRASTS.items()
+    for slices in (0.0, 5.0)
+}
 TURN, SHIFT, MARGIN, NEAR = 15.0, 20.0, 32.0, 50.0  # degrees; mm
 SEED = 11
 
@@ -57,12 +63,28 @@ def registration_error(found: np.ndarray, true: np.ndarray) -> float:
     return float(np.linalg.norm((places @ (found - true).T)[:, :3], axis=1).mean())
 
 
+def table(facts: dict[str, list[dict[str, Any]]]) -> str:
+    """The mean Dice of each structure, both sides together, by kind, in Markdown."""
+    names = [name for name in facts[next(iter(facts))][0]["structures"] if not name.startswith("Right ")]
+    lines = [f"| Structure | {' | '.join(facts)} |", "|---" * (1 + len(facts)) + "|"]
+    for name in names:
+        both = {name, name.replace("Left ", "Right ")}
+        means = [np.nanmean([row["structures"][one] for row in rows for one in both]) for rows in facts.values()]
+        lines.append(f"| {name.removeprefix('Left ')} | {' | '.join(f'{mean:.2f}' for mean in means)} |")
+    for name, digits in (("dice", 3), ("error_mm", 1)):
+        means = [np.mean([row[name] for row in rows]) for rows in facts.values()]
+        title = {"dice": "mean", "error_mm": "registration error, mm"}[name]
+        lines.append(f"| {title} | {' | '.join(f'{mean:.{digits}f}' for mean in means)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Synthesize, segment, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("label_maps", type=Path)
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--heads", type=int, default=3, help="of each kind")
+    parser.add_argument("--kinds", nargs="+", choices=CONTRASTS, default=[*CONTRASTS], help="contrasts (default: all)")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     material = prepare(arguments.label_maps, SyntheticTrainingOptions(settings="brain"))
@@ -71,22 +93,26 @@ def main() -> None:
     plain = Geometry(grid.size, (grid.spacing,) * 3, grid.origin)
     segmenter = Segmenter(find_card(arguments.model), InferenceOptions(device="cpu"))
     random = np.random.default_rng(SEED)
-    facts: dict[str, list[dict[str, float]]] = {}
+    facts: dict[str, list[dict[str, Any]]] = {}
     for (kind, (contrast, slices)), head in itertools.product(KINDS.items(), range(arguments.heads)):
+        pose = random_pose(random)  # the same for a head of a kind, whichever kinds are asked for
+        if kind.split(",")[0] not in arguments.kinds:
+            continue
         request = SampleRequest(head % len(material.validation), contrast, slices, whole=True)
         sample = generator.sample(head, grid, ALIGNED, request)
-        pose = random_pose(random)
         geometry = Geometry.from_index_to_world(pose @ plain.index_to_world, grid.size)
         result = segmenter.segment([Volume(sample.image.numpy(), geometry, kind)])
         classes = sample.classes.numpy()
-        scores = [dice(result.voxels == label.value, classes == label.value) for label in segmenter.card.labels]
+        scores = {
+            label.name: round(dice(result.voxels == label.value, classes == label.value), 4)
+            for label in segmenter.card.labels
+        }
         found = np.array(result.provenance["alignment"]["template_to_image_lps"])
-        fact = {"dice": round(float(np.nanmean(scores)), 4), "error_mm": round(registration_error(found, pose), 2)}
-        facts.setdefault(kind, []).append(fact)
-        print(kind, sample.subject, fact, flush=True)
+        mean, error = round(float(np.nanmean([*scores.values()])), 4), round(registration_error(found, pose), 2)
+        facts.setdefault(kind, []).append({"dice": mean, "error_mm": error, "structures": scores})
+        print(kind, sample.subject, mean, f"{error} mm", flush=True)
         arguments.out.write_text(json.dumps(facts, indent=2), encoding="utf-8")
-    for kind, rows in facts.items():
-        print(kind, *(f"{name} {np.mean([row[name] for row in rows]):.3f}" for name in ("dice", "error_mm")))
+    print(table(facts))
 
 
 if __name__ == "__main__":

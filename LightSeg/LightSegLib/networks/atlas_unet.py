@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -61,6 +62,10 @@ class AtlasUNet(nn.Module):
         residual_blocks: more convolutions at every voxel, and as many at the U-Net's first level.
         prior_step: voxels of the grid to one of the stored prior.
         border_channels: of the head for places at the image's own resolution, 0 for none.
+
+    Attributes:
+        threads: that may compute the two halves of an image, on a CPU and without gradients; each half is computed in
+            one of them, so that the result does not depend on their number.
 
     Raises:
         ValueError: for arguments that do not fit together.
@@ -124,6 +129,7 @@ class AtlasUNet(nn.Module):
         for head in (self.coarse_head, self.fine_head):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        self.threads = 1
         self._atlas: Atlas | None = None
         self.register_load_state_dict_post_hook(_forget_atlas)
 
@@ -133,19 +139,21 @@ class AtlasUNet(nn.Module):
         return {f"coarse.decoder.{number}.conv.weight": 2 for number in range(1, len(self.coarse.decoder))}
 
     def pass_bytes(self, size: Sequence[int]) -> int:
-        """Return the bytes of the tensors that a pass of one image [k, j, i] holds at a time.
+        """Return the bytes of the tensors that a pass of one image [k, j, i] holds at a time, with both halves.
 
-        Most of them at a half's full resolution, where channels are joined; the U-Net's first level then has an
-        eighth of the voxels.
+        Most of them at a half's full resolution: where features are joined, while the U-Net's first level has an
+        eighth of the voxels, or at the end, where every class has an offset, what the coarse level adds, a logit and a
+        probability.
 
         Raises:
             ValueError: for another size than that of the grid.
         """
         if tuple(size) != self.size:
             raise ValueError(_("the size {size} is not that of the grid, {grid}").format(size=size, grid=self.size))
-        widths, fine = self.down.out_channels, self.fine_head.in_features
-        first_level = len(self.half_classes) + self.tissue_count + 3 + 2 * widths
-        return 4 * math.prod(self.half_size) * (self.tissue_count + 3 * fine + first_level // 8)
+        classes, fine = len(self.half_classes), self.fine_head.in_features
+        joining = self.tissue_count + 3 * fine + (classes + self.tissue_count + 3 + 2 * self.down.out_channels) // 8
+        at_end = 2 * self.tissue_count + fine + 4 * classes
+        return 4 * (2 if self.pairs else 1) * math.prod(self.half_size) * max(joining, at_end)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [B, classes, K, J, I] of aligned images [B, 1, K, J, I] of any intensities."""
@@ -155,12 +163,21 @@ class AtlasUNet(nn.Module):
         """Return the logits [classes, k, j, i] of one image [k, j, i]."""
         if not self.pairs:
             return self.half_logits(image).reshape(*self.size, self.classes).movedim(-1, 0)
-        first = self.size[2] - self.half_size[2]
-        left, right = (
-            self.half_logits(side[..., first:].contiguous()).softmax(1).T.reshape(-1, *self.half_size)
-            for side in (image, image.flip(-1))
-        )
-        return self._join(left, right.flip(-1))
+        left, right = self._of_both(image, image.flip(-1))
+        return self._join(left, right.flip(-1)).log_()
+
+    def _of_both(self, *images: Tensor) -> list[Tensor]:
+        """Return the probabilities [half classes, k, j, i] of the left half of each image [k, j, i]."""
+        if self.threads == 1 or torch.is_grad_enabled():
+            return [self._half(image) for image in images]
+        self._atlas = self.atlas  # made once, before both threads ask for it
+        with ThreadPoolExecutor(self.threads, initializer=lambda: torch.set_num_threads(1)) as workers:
+            return list(workers.map(torch.no_grad()(self._half), images))
+
+    def _half(self, image: Tensor) -> Tensor:
+        """Return the probabilities [half classes, k, j, i] of the left half of an image [k, j, i]."""
+        half = image[..., self.size[2] - self.half_size[2] :].contiguous()
+        return self.half_logits(half).softmax(1).T.reshape(-1, *self.half_size)
 
     def half_logits(self, image: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Return the logits [voxels, half classes] of one half [k, j, i].
@@ -226,7 +243,7 @@ class AtlasUNet(nn.Module):
         half = self.atlas.classes.reshape(-1, *self.half_size)
         if not self.pairs:
             return half / half.sum(0)
-        return self._join(half, half.flip(-1)).exp()
+        return self._join(half, half.flip(-1))
 
     @torch.no_grad()
     def inputs(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,9 +290,10 @@ class AtlasUNet(nn.Module):
         if chosen is not None:
             evidence, classes, others = evidence[:, chosen], classes[:, chosen], others[:, chosen]
         evidence = evidence.exp()
-        joint = classes * evidence[self.half_tissues]
-        joint[0] += (others * evidence).sum(0)
-        return (joint / joint.sum(0)).clamp(min=NEVER).log().T
+        joint = evidence[self.half_tissues].mul_(classes)
+        for other, of_tissue in zip(others, evidence, strict=True):
+            joint[0].addcmul_(other, of_tissue)
+        return joint.div_(joint.sum(0)).clamp_(min=NEVER).log_().T
 
     # --- what the network adds ---------------------------------------------------------------------
 
@@ -300,11 +318,12 @@ class AtlasUNet(nn.Module):
         fine, coarse = (t.squeeze(0).movedim(0, -1).flatten(0, 2) for t in (fine, coarse))
         if chosen is not None:
             fine, coarse = fine[chosen], coarse[chosen]
-        fine = F.linear(fine, self.fine_head.weight, self.fine_head.bias)
-        return fine.float() + coarse.float() + self.offset_scale.float() * offset
+        logits = F.linear(fine, self.fine_head.weight, self.fine_head.bias).float()
+        logits += coarse
+        return logits.addcmul_(self.offset_scale.float(), offset)
 
     def _join(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the logits [classes, K, J, I] of both halves' probabilities [half classes, k, j, i]."""
+        """Return the probabilities [classes, K, J, I] of those of both halves [half classes, k, j, i], none 0."""
         width = self.half_size[2]
         result = left.new_zeros(self.classes, *self.size)
         partner = dict(self.pairs)
@@ -320,8 +339,8 @@ class AtlasUNet(nn.Module):
                 result[label, ..., :width] += right[number]
                 result[label] /= share
         result[0] = 1 - result.sum(0)
-        result = result.clamp(min=UNLIKELY)
-        return (result / result.sum(0)).log()
+        result = result.clamp_(min=UNLIKELY)
+        return result.div_(result.sum(0))
 
 
 class Atlas:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 from LightSegLib.catalog.card import Normalization, Preprocessing
+from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core import system
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Volume
@@ -23,6 +24,7 @@ from LightSegLib.inference.sliding_window import TileSampler
 from LightSegLib.inference.threads import one_thread_each
 from LightSegLib.networks import build
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 LIBRARY = Path(__file__).resolve().parents[3] / "LightSeg"
 LINUX = "only Linux tells the memory of a process and of a container"
@@ -55,14 +57,32 @@ def test_a_small_patch_is_measured_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [{"pairs": [(1, 2)], "overlap": 16, "fine_channels": 16, "residual_blocks": 1}, {"widths": (8, 12, 16)}],
+    ("halves", "arguments"),
+    [
+        (2, {"pairs": [(1, 2)], "fine_channels": 16, "residual_blocks": 1}),
+        (1, {"widths": (8, 12, 16)}),
+    ],
 )
-def test_a_network_for_aligned_images_knows_what_its_layers_hold(arguments: dict[str, Any]) -> None:
-    """As counted in a pass, which for the brain takes longer than all else that is prepared."""
-    network = build("atlas_unet", {"classes": 4, "size": (32, 48, 64), "tissues": (0, 1, 1, 2), **arguments})
-    known, counted = activation_memory(network, (1, 1, 32, 48, 64)), _most_held(network, torch.zeros(1, 1, 32, 48, 64))
-    assert known == pytest.approx(counted, rel=0.1)
+def test_a_network_for_aligned_images_knows_what_its_layers_hold(halves: int, arguments: dict[str, Any]) -> None:
+    """As counted in a pass of a half, which for the brain takes longer than all else that is prepared."""
+    fixed = {"size": (32, 48, 64), "overlap": 16, "classes": 4, "tissues": (0, 1, 1, 2)}
+    network = build("atlas_unet", fixed | arguments)
+    network.forward = network._half
+    known, counted = activation_memory(network, (1, 1, 32, 48, 64)), _most_held(network, torch.zeros(32, 48, 64))
+    assert known == pytest.approx(halves * counted, rel=0.1)
+
+
+def test_a_network_with_many_classes_for_aligned_images_knows_what_its_logits_take() -> None:
+    """As torch's allocator counts it: most are not of its layers."""
+    card = find_card("brain-mr-atlas-unet")
+    network = build(card.network, card.network_arguments)
+    half = torch.rand(network.size)
+    network.atlas  # noqa: B018  made once
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        network._half(half)
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    assert activation_memory(network, (1, 1, *network.size)) == pytest.approx(2 * held.max(), rel=0.15)
 
 
 def test_a_network_for_one_size_alone_is_measured_by_shapes() -> None:

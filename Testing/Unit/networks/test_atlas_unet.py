@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from LightSegLib.core.errors import ModelError
 from LightSegLib.evaluation.metrics import dice
+from LightSegLib.inference.threads import one_thread_each
 from LightSegLib.models.matching import load_state
 from LightSegLib.networks import build
 from LightSegLib.networks.atlas_unet import AtlasUNet, Doubled
@@ -168,6 +171,15 @@ def test_voxels_that_are_chosen_have_the_logits_that_all_have() -> None:
     half, chosen = image()[0, 0, ..., 4:], torch.tensor([0, 17, 1500])
     with torch.no_grad():
         torch.testing.assert_close(made.half_logits(half, chosen), made.half_logits(half)[chosen])
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_both_halves_side_by_side_are_those_one_after_the_other(mode: Callable[[], AbstractContextManager]) -> None:
+    made = network(trained=True)
+    with one_thread_each(), mode():
+        one_by_one = made(image())
+        made.threads = 2
+        assert torch.equal(made(image()), one_by_one)
 
 
 def test_without_pairs_the_whole_grid_is_computed_at_once() -> None:

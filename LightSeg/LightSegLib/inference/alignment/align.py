@@ -26,7 +26,7 @@ from ..processing.orientation import axis_steps, oriented, turned
 from ..processing.preprocess import Spacing
 from ..processing.resample import Shape
 from ..processing.restore import Decision
-from .aligned_restore import BATCH, POINTS, AlignedRestorer, box, places
+from .aligned_restore import BATCH, POINT_BYTES, POINTS, AlignedRestorer, box, places
 from .borders import OFFSETS
 from .guided import Guide
 from .registration import Registration, register
@@ -122,11 +122,12 @@ class Aligned:
         return AlignedRestorer(self.shape, self.to_grid, labels, decision, confidence, guide)
 
     def bytes_to_restore(self, outputs: int) -> int:
-        """Return the memory that the restorer takes: the logits twice, and what it computes for some voxels.
+        """Return the memory that the restorer takes: the logits twice, and what each thread computes for some voxels.
 
         With a border head also the image, and the inputs of the head thrice.
         """
-        needed = 2 * 4 * outputs * math.prod(self.shape) + 3 * 4 * outputs * POINTS
+        needed = 2 * 4 * outputs * math.prod(self.shape)
+        needed += self.threads * (POINTS * POINT_BYTES + 3 * 4 * outputs * BATCH)
         if self.border_network is not None:
             head = 3 * self.threads * BATCH * (len(OFFSETS) * 3 + 4 * outputs)
             needed += 4 * (math.prod(self.channels[0].voxels.shape) + head)

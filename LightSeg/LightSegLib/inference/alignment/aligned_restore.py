@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -14,13 +13,13 @@ from torch import Tensor
 
 from ...imaging.roi import Slices
 from ..processing.resample import Shape
-from ..processing.restore import SLAB_BYTES, Decision
+from ..processing.restore import Decision
 from .borders import Borders
 from .guided import Guide, Intensities
 
-POINTS = SLAB_BYTES // 64  # voxels whose places are computed at once
-BATCH = 1 << 14  # of those whose logits are, in each thread
-Each = Callable[[Callable[[Tensor], None], Iterable[Tensor]], Iterable[None]]  # calls a function for each item
+POINTS = 1 << 17  # voxels whose places are computed at once, in each thread
+POINT_BYTES = 64  # of what is known of one
+BATCH = 1 << 14  # of those whose logits are
 CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cell, z, y, x
 
 
@@ -57,8 +56,9 @@ class AlignedRestorer:
         """The next rows [outputs, rows, J, I]; with the last, all labels are decided."""
         self._slabs.append(slab.cpu())
         if sum(part.shape[1] for part in self._slabs) == self._shape[0]:
-            self._decide(torch.cat(self._slabs, dim=1))
-            self._slabs.clear()
+            logits = torch.cat(self._slabs, dim=1)
+            self._slabs.clear()  # which is as much memory again
+            self._decide(logits)
 
     def _decide(self, logits: Tensor) -> None:
         """Write labels, and confidence if wanted, from all logits [outputs, k, j, i]."""
@@ -72,25 +72,28 @@ class AlignedRestorer:
             uniform = uniform_cells(labels.reshape(self._shape))
         known = (uniform & self._certain(logits)).flatten()
         if self._guide is not None:
-            probabilities = self._decision.probabilities(logits[None])[0]
-            self._intensities = Intensities(self._guide.coarse, probabilities)
-            if (network := self._guide.border_network) is not None:
-                self._borders = Borders(network, self._guide, self._to_grid, used, probabilities)
+            self._look_at(self._guide, used, self._decision.probabilities(logits[None])[0])
             logits = torch.cat((logits, self._guide.coarse[None]))  # which is interpolated with them
         logits = logits.flatten(1).T.contiguous()  # [voxels, outputs]: the values of one voxel are contiguous
         grid = labels, uniform.flatten(), known
         step = max(1, POINTS // (height * width))
         threads = self._guide.threads if self._guide is not None else 1
-        with ExitStack() as stack:
-            each: Each = map
-            if threads > 1:
-                workers = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
-                each = stack.enter_context(workers).map
-            for first in range(used[0].start, used[0].stop, step):
-                rows = slice(first, min(first + step, used[0].stop))
-                matrix = self._to_grid.copy()
-                matrix[:3, 3] = (matrix @ [used[2].start, used[1].start, rows.start, 1.0])[:3]
-                self._decide_part((rows, used[1], used[2]), matrix, grid, logits, each)
+
+        @torch.inference_mode()
+        def decide_from(first: int) -> None:
+            rows = slice(first, min(first + step, used[0].stop))
+            matrix = self._to_grid.copy()
+            matrix[:3, 3] = (matrix @ [used[2].start, used[1].start, rows.start, 1.0])[:3]
+            self._decide_part((rows, used[1], used[2]), matrix, grid, logits)
+
+        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as workers:
+            list(workers.map(decide_from, range(used[0].start, used[0].stop, step)))
+
+    def _look_at(self, guide: Guide, used: Slices, probabilities: Tensor) -> None:
+        """Learn what intensities mean; used: part of the labels, probabilities: on the grid, [classes, k, j, i]."""
+        self._intensities = Intensities(guide.coarse, probabilities)
+        if (network := guide.border_network) is not None:
+            self._borders = Borders(network, guide, self._to_grid, used, probabilities)
 
     def _certain(self, logits: Tensor) -> Tensor:
         """Return whether a voxel and its next neighbors are certain, if that is asked for."""
@@ -106,7 +109,6 @@ class AlignedRestorer:
         matrix: np.ndarray,
         grid: tuple[Tensor, Tensor, Tensor],
         logits: Tensor,
-        each: Each,
     ) -> None:
         """Labels of a part [k, j, i], whose first voxel `matrix` takes as index (0, 0, 0) to the grid.
 
@@ -123,8 +125,7 @@ class AlignedRestorer:
         corner, fractions = cells([place[chosen] for place in index], self._shape)
         found, sure = labels[corner], torch.full(corner.shape, 100, dtype=torch.uint8)
 
-        @torch.inference_mode()
-        def decide(some: Tensor) -> None:
+        for some in (~known[corner]).nonzero()[:, 0].split(BATCH):
             mean = interpolated(logits, self._shape, corner[some], [fraction[some] for fraction in fractions])
             if self._guide is not None:
                 at_borders = (~uniform[corner[some]]).nonzero()[:, 0]
@@ -136,7 +137,6 @@ class AlignedRestorer:
             if self._confidence is not None:
                 sure[some] = self._decision.percent(mean)
 
-        list(each(decide, (~known[corner]).nonzero()[:, 0].split(BATCH)))
         self._labels[part] = _spread(found, chosen, shape)
         if self._confidence is not None:
             self._confidence[part] = _spread(sure, chosen, shape)
@@ -190,14 +190,18 @@ def cells(index: Sequence[Tensor], shape: Shape) -> tuple[Tensor, list[Tensor]]:
 
 def interpolated(values: Tensor, shape: Shape, corner: Tensor, fractions: Sequence[Tensor]) -> Tensor:
     """Return the values [n, outputs] at places in `cells` of a grid, from those of its voxels, [voxels, outputs]."""
-    _, height, width = shape
     mean = torch.zeros(len(corner), values.shape[1])
-    for z, y, x in CORNERS:
-        weight = torch.ones(len(corner))
-        for step, fraction in zip((x, y, z), fractions, strict=True):
-            weight *= fraction if step else 1 - fraction
-        mean.addcmul_(values[corner + (z * height + y) * width + x], weight[:, None])
+    for offset, weight in weighted_corners(shape, fractions):
+        mean.addcmul_(values[corner + offset], weight[:, None])
     return mean
+
+
+def weighted_corners(shape: Shape, fractions: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    """Yield each corner of `cells`: how far it is from the lower one in the flat grid, and its weights [n]."""
+    _, height, width = shape
+    for z, y, x in CORNERS:
+        a, b, c = (fraction if step else 1 - fraction for step, fraction in zip((x, y, z), fractions, strict=True))
+        yield (z * height + y) * width + x, a * b * c
 
 
 def _corners(grid: Tensor) -> list[Tensor]:

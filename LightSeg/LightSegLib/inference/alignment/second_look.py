@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...catalog.card import Alignment
+from ..processing.resample import Shape
 from .align import Aligned
+from .aligned_restore import cells, weighted_corners
 
 POINTS = 6_000  # that are not certain to be background; a regular lattice would favor shifts by whole voxels
 DRAWN = 15_000  # points, to find that many
@@ -76,12 +78,13 @@ def fitted(probabilities: Tensor, prior: Tensor, least: float = 0.0) -> np.ndarr
     if len(unsure) == 0:
         return np.eye(4)
     found, places = found[unsure], points[unsure] * size / 2  # voxels from the middle
+    shape, values = (prior.shape[2], prior.shape[3], prior.shape[4]), prior[0].flatten(1).T.contiguous()
     change, mean, square = torch.zeros(3, 4, requires_grad=True), torch.zeros(3, 4), torch.zeros(3, 4)
     for step in range(STEPS):
         if step == TRIAL and displacement(_as_matrix(change, size), probabilities.shape[1:]) < least / 2:
             break
         moved = places + places @ change[:, :3].T / TURNED + change[:, 3]
-        (gradient,) = torch.autograd.grad(-(found * _at(moved / (size / 2), prior)).sum(1).mean(), change)
+        (gradient,) = torch.autograd.grad(_cross_entropy(moved / size + 0.5, found, shape, values), change)
         # Adam, written out: torch's own would load torch's compiler, which takes longer than all of this
         mean.lerp_(gradient, 1 - MEAN_DECAY)
         square.lerp_(gradient**2, 1 - SQUARE_DECAY)
@@ -90,6 +93,25 @@ def fitted(probabilities: Tensor, prior: Tensor, least: float = 0.0) -> np.ndarr
         with torch.no_grad():
             change -= rate * mean / typical
     return _as_matrix(change, size)
+
+
+def _cross_entropy(places: Tensor, found: Tensor, shape: Shape, values: Tensor) -> Tensor:
+    """Return the mean over places of the cross entropy of what was found there and the prior, interpolated linearly.
+
+    The sum over the classes comes before that over the corners of a cell, since its gradient is not needed.
+
+    Args:
+        places: [n, 3] (x, y, z), 0 to 1 from face to face.
+        found: probabilities, [n, classes].
+        shape: of the prior, [k, j, i].
+        values: its logarithm, [voxels, classes].
+    """
+    lengths = torch.tensor(shape[::-1])
+    corner, fractions = cells((places * lengths - 0.5).T.unbind(), shape)
+    total = torch.zeros(())
+    for offset, weight in weighted_corners(shape, fractions):
+        total = total - (weight * (values[corner + offset] * found).sum(1)).mean()
+    return total
 
 
 def _as_matrix(change: Tensor, size: Tensor) -> np.ndarray:

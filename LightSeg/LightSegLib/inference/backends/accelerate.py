@@ -165,7 +165,7 @@ def _bring_back(model: Model) -> None:
 def _made(model: Model, backend: str, patch: Sequence[int], threads: int, kept: bool = True) -> Runner:
     """Return the runner of a model for a backend on the CPU; kept: on the disk, for the next time."""
     if backend in (FLOAT32, BFLOAT16):
-        return _torch(model.networks, backend)
+        return _torch(model.networks, backend, threads)
     folder, name = kept_as(model, backend, patch)
     place = folder if kept else None
     compiled = [
@@ -180,12 +180,15 @@ def kept_as(model: Model, backend: str, patch: Sequence[int]) -> tuple[Path, str
     return _folder(model), f"{_key(model, backend)}-{'x'.join(map(str, patch))}"
 
 
-def _torch(networks: Sequence[nn.Module], backend: str) -> Runner:
+def _torch(networks: Sequence[nn.Module], backend: str, threads: int) -> Runner:
     """Return a runner that computes in PyTorch on the CPU."""
     dtype = torch.bfloat16 if backend == BFLOAT16 else torch.float32
 
     def run(network: nn.Module) -> Network:
-        faster = _channels_last(fuse_modules(_channels_last(network), dtype))  # in this order they share their memory
+        # in this order they share their memory
+        faster: Any = _channels_last(fuse_modules(_channels_last(network), dtype))
+        if hasattr(faster, "threads"):  # of a network that divides a tile among them
+            faster.threads = threads
         return lambda tiles: faster(tiles.to(dtype).contiguous(memory_format=torch.channels_last_3d)).float()
 
     return Runner(backend, [run(network) for network in networks])
