@@ -121,6 +121,93 @@ def test_frames_of_a_cine_under_a_transform_are_where_the_heart_is(
         assert job.tableNode.GetTable().GetColumn(2).GetValue(number) == pytest.approx(1.25 * expected(number))
 
 
+def play(volume: Any, kind: str, values: list[Any], browser: Any = None) -> Any:
+    """Let a node change with the frames of a volume: it takes the content of each of `values`."""
+    scene, browser = slicer.mrmlScene, browser or nodes.browser_of(volume)
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", kind)
+    for number, value in enumerate(values):
+        sequence.SetDataNodeAtValue(value, f"{number * STEP_MS:g}")
+    if browser.GetMasterSequenceNode() is None:
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    else:
+        browser.AddSynchronizedSequenceNode(sequence)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    return browser.GetProxyNode(sequence)
+
+
+def corrections() -> list[Any]:
+    """A transform for each frame: it shifts by 100 mm and stretches by a quarter more than in the frame before."""
+    found = []
+    for number in range(FRAMES):
+        node = slicer.vtkMRMLLinearTransformNode()
+        matrix = np.diag([1 + number / 4, 1, 1, 1])
+        matrix[:3, 3] = 100 * number
+        node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+        found.append(node)
+    return found
+
+
+def test_each_frame_is_segmented_under_its_own_transform(cine: Any, heart: str, warm_worker: None) -> None:
+    """A registration of the frames plays beside the cine, above it a transform that stays; the region is on frame 3."""
+    volume = cine()
+    still = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Still")
+    moving = play(volume, "Registration", corrections())
+    volume.SetAndObserveTransformNodeID(still.GetID())
+    still.SetAndObserveTransformNodeID(moving.GetID())
+    browser = nodes.browser_of(volume)
+    browser.SetSelectedItemNumber(2)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetCenter((bounds[::2] + bounds[1::2]) / 2)
+    roi.SetSize(bounds[1::2] - bounds[::2])
+    job = LightSeg.LightSegLogic().startSequence(volume, heart, roi, options=PLAIN)
+    job.wait()
+    assert job.state == "done" and 3 in job.done, job.error
+    assert 1 in job.failures and "region" in str(job.failures[1]), "frame 1 is 200 mm away"
+    browser.SetSelectedItemNumber(0)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    again = start(volume, heart)
+    again.wait()
+    assert again.state == "done" and again.done == [1, 2, 3, 4]
+    column = again.tableNode.GetTable().GetColumn(2)
+    stretched = [(1 + number / 4) * expected(number) for number in range(FRAMES)]
+    assert [column.GetValue(number) for number in range(FRAMES)] == pytest.approx(stretched)
+    assert again.segmentationNode.GetParentTransformNode() is still
+    kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLLinearTransformNode")
+    assert [len(slicer.util.getNodesByClass(kind)) for kind in kinds] == [1, 2], "no copy is left"
+
+
+def test_a_frame_without_a_transform_of_its_own_fails(cine: Any, heart: str, warm_worker: None) -> None:
+    volume = cine()
+    moving = play(volume, "Registration", corrections()[:2])
+    volume.SetAndObserveTransformNodeID(moving.GetID())
+    job = start(volume, heart)
+    job.wait()
+    assert job.done == [1, 2] and list(job.failures) == [3, 4]
+    assert "Registration has no transform at frame 3. Add it" in str(job.failures[3])
+
+
+def test_a_transform_that_another_browser_plays_is_refused(cine: Any, heart: str) -> None:
+    """Nobody knows which of its states goes with which frame."""
+    volume = cine()
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Tracking")
+    volume.SetAndObserveTransformNodeID(play(volume, "Probe", corrections(), other).GetID())
+    with pytest.raises(InputError, match="Probe is played by Tracking, so what it is in each frame of Cine browser"):
+        start(volume, heart)
+
+
+def test_a_region_that_moves_with_the_frames_is_refused(cine: Any, heart: str) -> None:
+    volume = cine()
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Around the heart")
+    roi.SetCenter((0, 0, 0))
+    roi.SetSize((50, 50, 50))
+    roi.SetAndObserveTransformNodeID(play(volume, "Registration", corrections()).GetID())
+    with pytest.raises(InputError, match="Around the heart changes with the frame that is shown"):
+        LightSeg.LightSegLogic().startSequence(volume, heart, roi, options=PLAIN)
+
+
 def test_cancel_leaves_the_finished_frames_and_the_next_run_goes_on(cine: Any, heart: str, warm_worker: None) -> None:
     volume = cine()
     job = start(volume, heart)

@@ -21,7 +21,7 @@ from . import jobs
 from .jobs import Job, Signal, stated
 from .request import Request
 from .scene import roi_from_node
-from .scene.sequences import FrameNodes, write_course
+from .scene.sequences import FrameNodes, check_still, write_course
 
 
 def start(request: Request) -> SequenceJob:
@@ -43,8 +43,8 @@ class SequenceJob:
     the same job started again goes on with those that are missing. The job fails where a volume or the browser of its
     sequence is removed; the scene that is closed cancels it.
 
-    Raises at once what `FrameNodes` raises, where no frame can be read, why the first cannot, and for a segmentation
-    or a confidence in the request.
+    Raises at once what `FrameNodes` raises, where no frame can be read, why the first cannot, and for a segmentation,
+    a confidence or a region that moves in the request.
     """
 
     def __init__(self, request: Request) -> None:
@@ -70,6 +70,8 @@ class SequenceJob:
         self._request = request
         self._card = find_card(request.model)
         roi = None if request.roiNode is None else roi_from_node(request.roiNode)
+        if roi is not None:
+            check_still(request.roiNode)
         run = {
             "model": request.model,
             "version": self._card.version,

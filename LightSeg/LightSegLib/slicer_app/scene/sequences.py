@@ -6,7 +6,7 @@ nodes that show the current frame, `vtkSlicerSequencesLogic`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,11 +41,30 @@ def notices_of(segmentationNode: Any) -> list[Any]:
     return list(provenance_of(sequence if of_all else segmentationNode).get("notices", []))
 
 
+def check_still(node: Any) -> None:
+    """Check that a node is the same, and at the same place, in all frames.
+
+    Raises:
+        InputError: if a sequence plays it, or a transform above it.
+    """
+    above = node
+    while above is not None:
+        if browser_of(above) is not None:
+            raise InputError(
+                _(
+                    "{name} changes with the frame that is shown, so one place of it would not fit all frames. "
+                    "Choose one that stays at its place."
+                ).format(name=node.GetName())
+            )
+        above = above.GetParentTransformNode()
+
+
 class FrameNodes:
     """The frames of the sequence that a volume shows, and the sequence that takes their segmentations.
 
     Args:
-        volumeNodes: one for each channel; those that show a sequence are taken frame by frame, the others as they are.
+        volumeNodes: one for each channel; those that show a sequence are taken frame by frame, and so are the
+            transforms above them; the others as they are.
         title: of the model; run: what distinguishes runs that may continue each other.
 
     Raises:
@@ -99,42 +118,80 @@ class FrameNodes:
 
     @contextmanager
     def opened(self, number: int) -> Iterator[tuple[Any, ...]]:
-        """Give volumes of one frame, from 0: hidden copies under the transforms of the volumes; they go afterwards.
+        """Give volumes of one frame, from 0: hidden copies under the transforms of that frame; they go afterwards.
 
         The frame that is shown stays.
 
         Raises:
-            InputError: if a sequence has no volume for this frame.
+            InputError: if a sequence has nothing for this frame, or another browser plays a volume or a transform.
         """
-        scene, copies = self.volumeNodes[0].GetScene(), []
+        with self._copies(number) as of_frame:
+            yield tuple(of_frame(node) for node in self.volumeNodes)
+
+    @contextmanager
+    def _copies(self, number: int) -> Iterator[Callable[[Any], Any]]:
+        """Give a function from a node to what it is in one frame, under what is above it there; copies go afterwards.
+
+        A node that no frame changes is itself.
+        """
+        scene = self.volumeNodes[0].GetScene()
+        found: dict[Any, Any] = {None: None}
+
+        def of_frame(node: Any) -> Any:
+            if node not in found:
+                above = of_frame(node.GetParentTransformNode())
+                own = self._in_frame(node, number)
+                if own is node and above is node.GetParentTransformNode():
+                    found[node] = node
+                else:
+                    copy = scene.CreateNodeByClass(node.GetClassName())
+                    copy.UnRegister(None)
+                    copy.CopyContent(own)
+                    copy.SetName(node.GetName())
+                    copy.HideFromEditorsOn()
+                    copy.SaveWithSceneOff()
+                    found[node] = scene.AddNode(copy)
+                    copy.SetAndObserveTransformNodeID(above.GetID() if above is not None else None)
+            return found[node]
+
         try:
-            volumes = []
-            for node, sequence in zip(self.volumeNodes, self._sequences, strict=True):
-                if sequence is None:
-                    volumes.append(node)
-                    continue
-                frame = sequence.GetDataNodeAtValue(self._value(number))
-                if frame is None:
-                    raise InputError(
-                        _("{name} has no volume at frame {number}. Load the sequence again.").format(
-                            name=node.GetName(), number=number + 1
-                        )
-                    )
-                copy = scene.CreateNodeByClass(node.GetClassName())
-                copy.UnRegister(None)
-                copy.CopyContent(frame)
-                copy.SetName(node.GetName())
-                copy.HideFromEditorsOn()
-                copy.SaveWithSceneOff()
-                scene.AddNode(copy)
-                copies.append(copy)
-                copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
-                volumes.append(copy)
-            yield tuple(volumes)
+            yield of_frame
         finally:
-            for copy in copies:
-                if copy.GetScene() is not None:  # it goes with a scene that is closed
+            for node, copy in reversed(found.items()):
+                if copy is not node and copy.GetScene() is not None:  # it goes with a scene that is closed
                     scene.RemoveNode(copy)
+
+    def _in_frame(self, node: Any, number: int) -> Any:
+        """Return what the sequence of a node has for a frame; of a node without a sequence itself.
+
+        Raises:
+            InputError: if the sequence has nothing for this frame, or another browser plays it.
+        """
+        sequence = self._browser.GetSequenceNode(node)
+        if sequence is None:
+            if (other := browser_of(node)) is not None:
+                raise InputError(
+                    _(
+                        "{name} is played by {other}, so what it is in each frame of {own} is not known. "
+                        "Put its sequence into {own} in the Sequences module."
+                    ).format(name=node.GetName(), other=other.GetName(), own=self._browser.GetName())
+                )
+            return node
+        own = sequence.GetDataNodeAtValue(self._value(number))
+        if own is None and node in self.volumeNodes:
+            raise InputError(
+                _("{name} has no volume at frame {number}. Load the sequence again.").format(
+                    name=node.GetName(), number=number + 1
+                )
+            )
+        if own is None:
+            raise InputError(
+                _(
+                    "{name} has no transform at frame {number}. "
+                    "Add it to its sequence, or take the volume out of the transform."
+                ).format(name=node.GetName(), number=number + 1)
+            )
+        return own
 
     def keep(self, number: int, segmentationNode: Any) -> None:
         """Move the segmentation of a frame from the scene into the sequence of segmentations.
@@ -193,7 +250,8 @@ class FrameNodes:
                 ms = None if factor is None else float(self._value(number)) * factor
             except ValueError:
                 ms = None
-            volumes = {name: ml for name, _color, ml in segment_volumes(node, transform)}
+            with self._copies(number) as of_frame:
+                volumes = {name: ml for name, _color, ml in segment_volumes(node, of_frame(transform))}
             found.append((number + 1, ms, volumes))
         return found
 
