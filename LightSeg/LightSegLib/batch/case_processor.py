@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..core import system
 from ..core.errors import DiskFullError, LightSegError, ModelError
 from ..core.i18n import tr as _
+from ..core.packages import torch_failure
 from ..core.progress import Progress, ProgressCallback
 from ..worker.segment_handler import SegmenterCache
 from . import records
@@ -63,8 +64,9 @@ class CaseProcessor:
         except Exception as error:
             with suppress(OSError):
                 traceback.print_exc()
-            words = str(error)
-            if not isinstance(error, LightSegError):
+            stated = torch_failure(error) or error
+            words = str(stated)
+            if not isinstance(stated, LightSegError):
                 fault = _("The computation failed because of an error in LightSeg ({kind}: {reason}). Report it.")
                 words = fault.format(kind=type(error).__name__, reason=error)
             row = records.failed(case, batch, words, input_sha256=input_sha256, **_cost(started))

@@ -22,6 +22,7 @@ from ..catalog.lookup import find_card
 from ..catalog.sides import possible_labels
 from ..core.errors import InputError, LightSegError, OutputError
 from ..core.i18n import tr as _
+from ..core.packages import torch_failure
 from ..core.plain_text import without_secrets
 from ..core.system import lower_priority
 from ..training.options import TrainingOptions
@@ -76,6 +77,9 @@ def _run(job: Callable[[], None]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
+        if (failure := torch_failure(error)) is not None:
+            say(f"lightseg: {failure}", file=sys.stderr)
+            return failure.exit_code
         if isinstance(error, OSError) and error.filename:  # the system states what is wrong, and with which file
             say(
                 f"lightseg: {error.filename} cannot be used ({error.strerror}). "

@@ -24,6 +24,7 @@ import slicer
 
 from ..core.errors import Canceled, InputError, LightSegError
 from ..core.i18n import tr as _
+from ..core.packages import torch_failure
 from ..core.progress import CancelCallback, Progress, ProgressCallback
 from ..imaging.volume import Segmentation
 from ..worker.client import Worker
@@ -126,8 +127,9 @@ class Task:
 
 def stated(error: BaseException) -> LightSegError:
     """Return an error as a user meets it: a deliberate one as it is, any other as a fault of the program."""
-    if isinstance(error, LightSegError):
-        return error
+    deliberate = torch_failure(error) or error
+    if isinstance(deliberate, LightSegError):
+        return deliberate
     return LightSegError(
         _(
             "LightSeg failed because of an error in the program ({kind}: {reason}). Report it together with the log."

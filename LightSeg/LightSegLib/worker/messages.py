@@ -25,6 +25,7 @@ from ..core import errors
 from ..core.atomic_io import output_error
 from ..core.errors import LightSegError
 from ..core.i18n import tr as _
+from ..core.packages import torch_failure
 from ..core.plain_text import plain, without_secrets
 from ..imaging.geometry import Geometry
 from ..imaging.volume import Segmentation, Volume
@@ -84,6 +85,7 @@ def error_message(error: BaseException) -> dict[str, Any]:
 
     A fault of the program is reported as one; the details are in the log.
     """
+    error = torch_failure(error) or error
     known = isinstance(error, LightSegError)
     text = error.args[0] if known else plain(without_secrets(str(error)))
     return {"error": type(error).__name__ if known else None, "message": text or type(error).__name__}

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from batch_cases import MODEL, write_volume
+from LightSegLib.batch.case import Case, Source
+from LightSegLib.batch.records import FAILED, make_folders
+from LightSegLib.batch.settings import Batch, Settings, model_sha256
+from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import DeviceError, LightSegError
-from LightSegLib.worker.client import Worker
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Volume
+from LightSegLib.worker.client import PACKAGE, Worker
 from LightSegLib.worker.ending import ended
 
 MEMORY = "most likely because memory ran out"
@@ -109,3 +120,46 @@ def test_the_traceback_of_an_earlier_job_does_not_explain_a_later_end(
     with pytest.raises(DeviceError, match=MEMORY):
         worker.request(lambda _folder: {"end": True}, dict)
     assert "spoiled image" in worker.log
+
+
+@pytest.fixture
+def unloadable_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PyTorch for new processes whose library the system does not load, as on a Windows without the runtime."""
+    folder = tmp_path / "packages" / "torch"
+    folder.mkdir(parents=True)
+    reason = '[WinError 126] The specified module could not be found. Error loading "c10.dll" or one of its dependencies.'
+    (folder / "__init__.py").write_text(f"raise OSError({reason!r})\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder.parent), str(PACKAGE.parent)]))
+
+
+CANNOT_LOAD = r"^PyTorch cannot be loaded \(.*c10\.dll.*\)\. Restart the program; .* Visual C\+\+ Redistributable\.$"
+
+
+def test_a_pytorch_that_cannot_be_loaded_is_named_with_what_helps(unloadable_torch: None) -> None:
+    """Also at the second attempt, in the same process."""
+    volume = Volume(np.zeros((4, 4, 4), np.int16), Geometry((4, 4, 4)), "T1")
+    worker = Worker()
+    for _attempt in range(2):
+        with pytest.raises(DeviceError, match=CANNOT_LOAD):
+            worker.segment(MODEL, [volume])
+    worker.stop()
+
+
+def test_a_batch_names_a_pytorch_that_cannot_be_loaded(unloadable_torch: None, tmp_path: Path) -> None:
+    """At once where the backend is chosen, and in the row of a case."""
+    case = Case("head", (Source((write_volume(tmp_path / "head.nii.gz"),)),))
+    batch = Batch(MODEL, model_sha256(find_card(MODEL)), tmp_path / "out", Settings(), "run")
+    make_folders(batch)
+    worker = Worker(handler=("LightSegLib.batch.case_processor", "CaseProcessor"))
+    with pytest.raises(DeviceError, match=CANNOT_LOAD):
+        worker.request(lambda _folder: {"batch": batch.to_json()}, dict)
+    row = worker.request(lambda _folder: {"batch": batch.to_json(), "case": case.to_json(), "threads": 1}, dict)["row"]
+    assert row["status"] == FAILED and re.match(CANNOT_LOAD, row["error"])
+    worker.stop()
+
+
+def test_the_command_line_names_a_pytorch_that_cannot_be_loaded(unloadable_torch: None, tmp_path: Path) -> None:
+    head, out = str(write_volume(tmp_path / "head.nii.gz")), str(tmp_path / "out.nrrd")
+    command = [sys.executable, "-m", "LightSegLib.cli", "segment", head, "--model", MODEL, "--out", out]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ended.returncode == 1 and re.match(CANNOT_LOAD.replace("^", "^lightseg: "), ended.stderr), ended.stderr
