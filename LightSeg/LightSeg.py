@@ -5,7 +5,6 @@ Slicer loads this file at start-up, so nothing heavy is imported at file scope a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from LightSegLib.core.progress import CancelCallback
     from LightSegLib.inference.options import InferenceOptions
     from LightSegLib.slicer_app.jobs import Job
-    from LightSegLib.slicer_app.request import Request
     from LightSegLib.slicer_app.sequence_job import SequenceJob
 
 ITEM_FLAGS_ROLE = 255  # Qt::UserRole - 1, where the entries of a combo box keep their flags; 0 disables
@@ -299,22 +297,6 @@ def requireTorch() -> None:
         raise LightSegError(_("PyTorch is not installed, or too old. Install the extension PyTorch, then try again."))
 
 
-def newRequest(
-    volumeNode: Any,
-    model: str,
-    segmentationNode: Any,
-    roiNode: Any,
-    side: str | None,
-    options: InferenceOptions | None,
-) -> Request:
-    """Return the request for a segmentation; volumeNode may be one node or a list of them."""
-    from LightSegLib.slicer_app.request import Request
-
-    volumeNodes = tuple(volumeNode) if isinstance(volumeNode, (list, tuple)) else (volumeNode,)
-    options = options or LightSegLogic.options()
-    return Request(str(model), volumeNodes, segmentationNode, roiNode, side, options)
-
-
 class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
     """The functions of the module, for the window and for the Python console."""
 
@@ -360,8 +342,9 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
         """
         from LightSegLib.catalog.lookup import find_card
         from LightSegLib.inference.segmenter import Segmenter
+        from LightSegLib.slicer_app.request import Request
 
-        request = newRequest(volumeNode, model, segmentationNode, roiNode, side, options)
+        request = Request.of(volumeNode, model, segmentationNode, roiNode, side, options)
         card = find_card(request.model)
         volumes, roi = request.read()
         requireTorch()
@@ -388,9 +371,10 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
                 job's `error`.
         """
         from LightSegLib.slicer_app import jobs
+        from LightSegLib.slicer_app.request import Request
 
         requireTorch()
-        return jobs.start(newRequest(volumeNode, model, segmentationNode, roiNode, side, options))
+        return jobs.start(Request.of(volumeNode, model, segmentationNode, roiNode, side, options))
 
     def startSequence(
         self,
@@ -409,9 +393,10 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
             LightSegError: as `start`, and for a volume that shows no sequence, or where a confidence is asked for.
         """
         from LightSegLib.slicer_app import sequence_job
+        from LightSegLib.slicer_app.request import Request
 
         requireTorch()
-        return sequence_job.start(newRequest(volumeNode, model, None, roiNode, side, options))
+        return sequence_job.start(Request.of(volumeNode, model, None, roiNode, side, options))
 
     def segmentFiles(
         self,
@@ -439,29 +424,12 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
         Raises:
             LightSegError: for what keeps all cases from being done; a case that fails is reported in the table.
         """
-        from LightSegLib.batch.engine import Engine
         from LightSegLib.batch.progress import Callbacks
-        from LightSegLib.batch.run import segment_files
-        from LightSegLib.core.errors import Canceled
-        from LightSegLib.slicer_app import jobs
+        from LightSegLib.slicer_app import files_job
 
         requireTorch()
-        engine = dataclasses.replace(engine or Engine(), python=jobs.interpreter())
-        asked = self.cancelCallback or (lambda: False)
-
-        def work(report: Callable[[Any], None], stopped: CancelCallback) -> Outcome:
-            callbacks = Callbacks(on_state=report, canceled=lambda: stopped() or asked())
-            return segment_files(inputPath, model, outputFolder, settings, engine, callbacks)
-
-        task = jobs.Task(work)
-        if self.progressCallback is not None:
-            task.progress.connect(self.progressCallback)
-        task.wait()
-        if task.state == "canceled":
-            raise Canceled
-        if task.error is not None:
-            raise task.error
-        return task.result
+        callbacks = Callbacks(on_state=self.progressCallback, canceled=self.cancelCallback)
+        return files_job.run(inputPath, model, outputFolder, settings, engine, callbacks)
 
     @staticmethod
     def stopWorker() -> None:

@@ -47,6 +47,8 @@ def several_components():
 
 INPUTS = {
     "nothing": (lambda: None, "No input volume is chosen"),
+    "an empty list": (list, "No input volume is chosen"),
+    "nothing for a channel": (lambda: [add(NOISE), None], "No input volume is chosen"),
     "a name": (lambda: "T1", "'T1'.*is not a scalar volume"),
     "a model": (lambda: slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "Mesh"), "Mesh, vtkMRMLModelNode"),
     "a label map": (lambda: add((NOISE > 0).astype(np.uint8), "vtkMRMLLabelMapVolumeNode"), "is a label map"),
@@ -72,6 +74,58 @@ def test_an_input_that_cannot_be_segmented(kind, scene, segment, boxes, fingerpr
 
     assert str(raised.value).count(". ") >= 1, "a second sentence says what to do"
     assert not boxes.volumes and fingerprint() == before
+
+
+def logic_methods():
+    import LightSeg
+
+    logic = LightSeg.LightSegLogic()
+    return {"segment": logic.segment, "start": logic.start, "startSequence": logic.startSequence}
+
+
+@pytest.mark.parametrize("method", ["segment", "start", "startSequence"])
+@pytest.mark.parametrize(
+    "kind", ["nothing", "an empty list", "nothing for a channel", "a name", "a model", "not in the scene"]
+)
+def test_every_method_refuses_what_is_no_volume(method, kind, scene, model, fingerprint):
+    make, message = INPUTS[kind]
+    node = make()
+    before = fingerprint()
+
+    with pytest.raises(InputError, match=message):
+        logic_methods()[method](node, model)
+
+    assert fingerprint() == before
+
+
+@pytest.mark.parametrize("method", ["segment", "start", "startSequence"])
+def test_options_that_are_none_of_the_logic(method, make_volume, model, fingerprint):
+    volume = make_volume()
+    before = fingerprint()
+
+    with pytest.raises(InputError, match=r"\{'device': 'cpu'\} cannot be used as options. Make them with"):
+        logic_methods()[method](volume, model, options={"device": "cpu"})
+
+    assert fingerprint() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((None, "out"), "None cannot be used as inputPath"),
+        (("in", None), "None cannot be used as outputFolder"),
+        (("in", "out", {"format": "nrrd"}), "{'format': 'nrrd'} cannot be used as settings"),
+        (("in", "out", None, 4), "4 cannot be used as engine"),
+    ],
+)
+def test_files_that_are_none(arguments, name):
+    import LightSeg
+
+    folder, out, *others = arguments
+    with pytest.raises(InputError) as raised:
+        LightSeg.LightSegLogic().segmentFiles(folder, "hippocampus-mr-lightmedseg", out, *others)
+
+    assert str(raised.value).startswith(f"{name}. help(LightSegLogic.segmentFiles) describes")
 
 
 def empty_roi():

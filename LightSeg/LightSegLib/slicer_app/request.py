@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.errors import InputError
+from ..core.i18n import tr as _
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..inference.options import InferenceOptions
@@ -30,6 +32,31 @@ class Request:
     side: str | None = None
     options: InferenceOptions = field(default_factory=InferenceOptions)
     _bent: list[Any] = field(default_factory=list, compare=False, repr=False)  # what was straightened to be read
+
+    @classmethod
+    def of(
+        cls,
+        volumeNode: Any,
+        model: str,
+        segmentationNode: Any,
+        roiNode: Any,
+        side: str | None,
+        options: InferenceOptions | None,
+    ) -> Request:
+        """Return the request for a segmentation as the console gives it: volumeNode may be one node or a list of them.
+
+        Raises:
+            InputError: for volumes that are none, and for other options than those of the logic.
+        """
+        volumeNodes = tuple(volumeNode) if isinstance(volumeNode, (list, tuple)) else (volumeNode,)
+        scene.check_volume_nodes(volumeNodes)
+        if not isinstance(options, InferenceOptions | None):
+            raise InputError(
+                _("{options} cannot be used as options. Make them with logic.options(...), or give none.").format(
+                    options=repr(options)
+                )
+            )
+        return cls(str(model), volumeNodes, segmentationNode, roiNode, side, options or InferenceOptions())
 
     def read(self) -> tuple[list[Volume], RegionOfInterest | None]:
         """Return the volumes and the region.

@@ -127,7 +127,9 @@ def unloadable_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PyTorch for new processes whose library the system does not load, as on a Windows without the runtime."""
     folder = tmp_path / "packages" / "torch"
     folder.mkdir(parents=True)
-    reason = '[WinError 126] The specified module could not be found. Error loading "c10.dll" or one of its dependencies.'
+    reason = (
+        '[WinError 126] The specified module could not be found. Error loading "c10.dll" or one of its dependencies.'
+    )
     (folder / "__init__.py").write_text(f"raise OSError({reason!r})\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder.parent), str(PACKAGE.parent)]))
 

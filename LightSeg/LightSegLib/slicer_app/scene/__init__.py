@@ -11,7 +11,15 @@ from .results import expected_dice, input_volume, names_of_last_run, segment_vol
 from .segmentations import check_output, segmentation_name, write_segmentation
 from .sequences import browser_of, notices_of
 from .sides import lacks_side, side_of_region
-from .volumes import check_place, is_too_large, roi_from_node, same_grid, volume_from_node, volumes_from_nodes
+from .volumes import (
+    check_place,
+    check_volume_nodes,
+    is_too_large,
+    roi_from_node,
+    same_grid,
+    volume_from_node,
+    volumes_from_nodes,
+)
 
 __all__ = [
     "ATTRIBUTES",
@@ -19,6 +27,7 @@ __all__ = [
     "browser_of",
     "check_output",
     "check_place",
+    "check_volume_nodes",
     "expected_dice",
     "input_volume",
     "is_too_large",

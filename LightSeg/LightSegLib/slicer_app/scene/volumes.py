@@ -45,11 +45,9 @@ def volumes_from_nodes(volumeNodes: Sequence[Any]) -> Inputs:
         InputError: as `volume_from_node` does, for nodes of no scene, and where a non-linear transform would bend
             one channel against another.
     """
-    for node in volumeNodes:
-        if _is_scalar_volume(node) and node.GetScene() is None:
-            raise InputError(_("{name} is not in the scene. Add it to the scene first.").format(name=node.GetName()))
-    bent = [node for node in volumeNodes if _is_scalar_volume(node) and not is_linear(node)]
-    if bent and len({node.GetTransformNodeID() for node in volumeNodes if _is_scalar_volume(node)}) > 1:
+    check_volume_nodes(volumeNodes)
+    bent = [node for node in volumeNodes if not is_linear(node)]
+    if bent and len({node.GetTransformNodeID() for node in volumeNodes}) > 1:
         raise InputError(
             _(
                 "{name} has a non-linear transform that the other volumes do not have. "
@@ -57,7 +55,26 @@ def volumes_from_nodes(volumeNodes: Sequence[Any]) -> Inputs:
             ).format(name=bent[0].GetName())
         )
     found = [_read(node) for node in volumeNodes]
-    return Inputs([volume for volume, _bent in found], found[0][1] if found else None)
+    return Inputs([volume for volume, _bent in found], found[0][1])
+
+
+def check_volume_nodes(volumeNodes: Sequence[Any]) -> None:
+    """Check that there are nodes, and that they are scalar volumes of a scene.
+
+    Raises:
+        InputError: if not.
+    """
+    for node in volumeNodes or [None]:
+        if node is None:
+            raise InputError(_("No input volume is chosen. Choose the volume to segment."))
+        if not _is_scalar_volume(node):
+            raise InputError(
+                _("The input ({node}) is not a scalar volume. Choose a volume in the scene.").format(
+                    node=_described(node)
+                )
+            )
+        if node.GetScene() is None:
+            raise InputError(_("{name} is not in the scene. Add it to the scene first.").format(name=node.GetName()))
 
 
 def volume_from_node(volumeNode: Any) -> Volume:
@@ -69,6 +86,7 @@ def volume_from_node(volumeNode: Any) -> Volume:
         InputError: for anything but a scalar volume (label map, color, tensor, no voxels) and for voxels that
             `check_voxels` refuses.
     """
+    check_volume_nodes([volumeNode])
     return _read(volumeNode)[0]
 
 
@@ -78,14 +96,6 @@ def _read(volumeNode: Any) -> tuple[Volume, BentVolume | None]:
     Raises:
         InputError: if it cannot be segmented.
     """
-    if volumeNode is None:
-        raise InputError(_("No input volume is chosen. Choose the volume to segment."))
-    if not _is_scalar_volume(volumeNode):
-        raise InputError(
-            _("The input ({node}) is not a scalar volume. Choose a volume in the scene.").format(
-                node=_described(volumeNode)
-            )
-        )
     name = volumeNode.GetName() or volumeNode.GetID() or "The volume"
     if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
         raise InputError(
