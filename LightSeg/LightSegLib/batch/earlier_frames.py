@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..core.errors import OutputError
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from . import records
@@ -22,15 +23,22 @@ def remove_earlier_frames(batch: Batch, present: Mapping[str, str]) -> list[Mess
         present: names of the series of this run, with the `Row.image_id` that their frames have now.
 
     Raises:
-        OutputError: if a record cannot be removed.
+        OutputError: if a record cannot be removed; the others are.
     """
     removed, changed = 0, []
+    failures: list[OutputError] = []
     for row in records.all_rows(batch) if present else ():
         of_this_run = not row.image_id and row.run == batch.run  # its input is out of reach
         if row.series not in present or row.image_id == present[row.series] or of_this_run:
             continue
-        changed += records.remove_results(row, batch)
-        removed += 1
+        try:
+            changed += records.remove_results(row, batch)
+        except OutputError as error:
+            failures.append(error)
+        else:
+            removed += 1
+    if failures:
+        raise failures[0]
     notices = []
     if removed:
         notices.append(

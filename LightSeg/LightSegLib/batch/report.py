@@ -31,7 +31,7 @@ from .case import SkippedInput
 from .records import DONE, PICTURES, TABLE, Row, format_libraries, picture_path
 from .settings import Batch, Settings
 from .tables import replace_table
-from .time_courses import TimeCourse, course_section, time_courses
+from .time_courses import TimeCourse, course_section
 
 PAGE = "report.html"
 EMBEDDED = 20_000_000  # bytes of pictures, as files, that a page takes in: with more no mail takes the page
@@ -48,18 +48,20 @@ def write_report(
     batch: Batch,
     rows: Callable[[], Iterable[Row]],
     skipped_inputs: Sequence[SkippedInput] = (),
+    courses: Sequence[TimeCourse] = (),
 ) -> Path:
     """Write OUT/report.html, whole or not at all.
 
     Args:
-        rows: called several times, for what is usual must be known before the first row is written; only those
+        rows: called twice, for what is usual must be known before the first row is written; only those
             shown are kept.
         skipped_inputs: what was left out, with the reasons.
+        courses: series over time with all their frames, whichever the table shows.
 
     Raises:
         OutputError: if the file or folder cannot be written, or the page was changed since it was written.
     """
-    cohort, shown = _survey(card, rows), _shown(rows())
+    cohort, shown = _survey(card, rows(), courses), _shown(rows())
     path = batch.out / PAGE
     with replace_table(path) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
         for text in _page(card, weights_sha256, batch, cohort, shown, skipped_inputs):
@@ -85,7 +87,7 @@ class _Cohort:
     ways: set[str]
     done: int
     failed: int
-    courses: list[TimeCourse]
+    courses: Sequence[TimeCourse]
 
     @property
     def cases(self) -> int:
@@ -98,16 +100,14 @@ class _Cohort:
         return {name: side for name, side in found.items() if side}
 
 
-def _survey(card: Card, rows: Callable[[], Iterable[Row]]) -> _Cohort:
+def _survey(card: Card, rows: Iterable[Row], courses: Sequence[TimeCourse]) -> _Cohort:
     """Collect what the page shows about all rows together."""
     colors: dict[str, Sequence[int]] = {label.name: label.color for label in possible_labels(card)}
     found: dict[str, array[float]] = {}
     names: dict[str, list[str]] = {}
     ways: set[str] = set()
     done = failed = 0
-    over_time = False
-    for row in rows():
-        over_time = over_time or bool(row.series)
+    for row in rows:
         if row.computed_in:
             ways.add(f"{row.computed_in} on {row.device}, {row.processor} ({format_libraries(row.libraries)})")
         done, failed = done + (row.status == DONE), failed + (row.status != DONE)
@@ -123,7 +123,6 @@ def _survey(card: Card, rows: Callable[[], Iterable[Row]]) -> _Cohort:
         for name, usual in usual_ranges.items()
     }
     unusual_cases = len({case for entries in outliers.values() for _, case in entries})
-    courses = time_courses(rows()) if over_time else []
     return _Cohort(colors, ml, usual_ranges, outliers, unusual_cases, ways, done, failed, courses)
 
 

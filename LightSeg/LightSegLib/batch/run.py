@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -213,15 +213,18 @@ def segment_files(
                             present[answer.row.series] = answer.row.image_id
                         batch_progress.finished(answer.row.status, answer.skipped, answer.row.seconds, limit.workers)
             finally:  # also of what was done until an interruption
-                notices += remove_earlier_frames(batch, present)
-                _report(plan)
+                failures: list[OutputError] = []
+                try:
+                    notices += remove_earlier_frames(batch, present)
+                except OutputError as error:
+                    failures.append(error)
+                _report(plan, failures)
         return Outcome(batch_progress.state, plan.skipped_inputs, batch.out / records.TABLE, batch, notices)
 
 
-def _columns(plan: BatchPlan) -> list[str]:
+def _columns(plan: BatchPlan, found: Collection[str]) -> list[str]:
     """Return the names of the volumes in the table: of the labels that cases have, or else of the model's own."""
     card = plan.card
-    found = {name for row in records.rows(plan.batch) for name in row.ml or {}}
     names = [label.name for label in possible_labels(card) if label.name in found]
     wanted = wanted_labels(card, card.result_labels, plan.batch.settings.options.structures)
     values = {label.value for label in wanted}
@@ -229,26 +232,36 @@ def _columns(plan: BatchPlan) -> list[str]:
     return (names or [label.name for label in wanted]) + totals
 
 
-def _report(plan: BatchPlan) -> None:
+def _report(plan: BatchPlan, failures: list[OutputError]) -> None:
     """Write results table, page and table of skipped inputs.
 
+    Args:
+        failures: what went wrong before.
+
     Raises:
-        ReportError: for those that cannot be written; the others are.
+        ReportError: for that, and for those that cannot be written; the others are.
     """
     batch, skipped = plan.batch, plan.skipped_inputs
-    courses = time_courses(records.rows(batch)) if plan.card.chambers else []
+    found: set[str] = set()  # labels that cases have
+
+    def surveyed() -> Iterator[records.Row]:
+        for row in records.rows(batch):
+            found.update(row.ml or {})
+            yield row
+
+    courses = time_courses(surveyed())
+    weights = WeightStore().sha256(plan.card)
     reports: list[Callable[[], object]] = [
-        lambda: records.write_results(batch, _columns(plan)),
-        lambda: write_report(plan.card, WeightStore().sha256(plan.card), batch, lambda: records.rows(batch), skipped),
+        lambda: records.write_results(batch, _columns(plan, found)),
+        lambda: write_report(plan.card, weights, batch, lambda: records.rows(batch), skipped, courses),
         lambda: write_batch_table(
             [("what", "reason"), *((one.what, one.reason) for one in skipped)], batch.out / SKIPPED_INPUTS
         ),
     ]
-    if courses:
+    if courses and plan.card.chambers:
         reports.append(lambda: write_batch_table(heart_table(plan.card, courses), batch.out / HEART))
     else:
         remove_table(batch.out / HEART)
-    failures: list[OutputError] = []
     for report in reports:
         try:
             report()

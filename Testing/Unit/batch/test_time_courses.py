@@ -32,7 +32,7 @@ def test_a_page_that_shows_only_the_first_cases_still_has_the_whole_curve(
     rows = [frame(1, 80, "a"), frame(2, 60, "a"), frame(3, 20, "a")]
     monkeypatch.setattr(report, "LARGEST", 2)
     batch = Batch("m", "", tmp_path, Settings(picture=False))
-    page = report.write_report(card, None, batch, lambda: rows).read_text(encoding="utf-8")
+    page = report.write_report(card, None, batch, lambda: rows, (), time_courses(rows)).read_text(encoding="utf-8")
     assert "The first 2 of 3 cases are shown" in page and "ejection fraction 75.0 %" in page
 
 

@@ -23,6 +23,7 @@ from beating_phantom import (
     write_beat,
     write_heart_model,
 )
+from LightSegLib.batch import records
 from LightSegLib.batch.case import Case
 from LightSegLib.batch.case_processor import CaseProcessor
 from LightSegLib.batch.settings import Batch
@@ -106,6 +107,19 @@ def test_frames_are_asked_for_and_must_be_there(model: str, tmp_path: Path, caps
     assert main(["segment", path, "--all-frames", "--model", model, "--out", "a.seg.nrrd", *FLOAT]) == 2
     assert "a.seg.nrrd would be a segmentation of one frame" in capsys.readouterr().err
     assert not [*tmp_path.glob("out*")]
+
+
+def test_records_of_frames_are_read_as_often_as_those_of_other_cases(
+    model: str, tmp_path: Path, in_this_process: InThisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cohort has many: their curves come of the survey that finds the columns of the table."""
+    reading, passes = records.rows, []
+    monkeypatch.setattr(records, "rows", lambda batch: passes.append("") or reading(batch))
+    source = write_beat(tmp_path / "cine.nii.gz", phases=(0, 1))
+    assert main(["segment", str(source), "--all-frames", "--model", model, *FLOAT, "--out", str(tmp_path / "out")]) == 0
+    before, survey, table_of_results, page, printed = 1, 1, 3, 2, 1
+    assert len(passes) == before + survey + table_of_results + page + printed
+    assert "ejection fraction" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -192,6 +206,35 @@ def test_an_image_of_the_same_name_with_fewer_frames_takes_the_place_of_the_earl
     assert "cine_frame004.seg.nrrd in" in printed.err and "stay, but are in no table" in printed.err
     assert set(times(out)) == {"cine_frame001.seg.nrrd", "cine_frame002.seg.nrrd", corrected.name}
     assert len(times(tmp_path / "labels_frames")) == 2
+
+
+def test_a_record_that_cannot_be_removed_costs_no_table(
+    model: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    in_this_process: InThisProcess,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That of a frame which the image of now lacks is open elsewhere; the other's goes, and the next run takes it."""
+    out, unlink = tmp_path / "out", Path.unlink
+    command = ["segment", str(tmp_path / "cine.nii.gz"), "--all-frames", "--model", model, *FLOAT, "--out", str(out)]
+    write_beat(tmp_path / "cine.nii.gz", phases=(0, 2, 4, 5))
+    assert main(command) == 0
+    write_beat(tmp_path / "cine.nii.gz", phases=(0, 1))
+
+    def held(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "cine_frame003.json":
+            raise PermissionError(13, "Access is denied", str(path))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", held)
+        assert main(command) == 2
+    assert "cine_frame003.json could not be written (Access is denied)" in capsys.readouterr().err
+    assert [row["frame"] for row in table(out / "results.csv")] == ["1", "2", "3"]
+    assert "several images, so nothing is computed" in (out / "report.html").read_text(encoding="utf-8")
+    assert main(command) == 0
+    assert [row["frame"] for row in table(out / "results.csv")] == ["1", "2"]
 
 
 def test_nothing_is_computed_of_two_images_when_the_second_one_is_interrupted(
