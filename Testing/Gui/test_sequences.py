@@ -324,8 +324,35 @@ def test_what_makes_the_frames_play_is_removed_while_they_are_segmented(
     when_frame_begins(job, 3, lambda: REMOVED[what](volume))
     job.wait()
     assert ends == [job.state] == ["failed"]
-    assert "was removed from the scene, so no more frames were segmented. Load" in str(job.error)
-    assert job.frames.target.GetNumberOfDataNodes() == 2 and job.tableNode is None
+    assert "was removed from the scene, so no more frames were segmented" in str(job.error)
+    assert job.frames.target.GetNumberOfDataNodes() == 3 and job.tableNode is None
+    shown = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert shown == [job.segmentationNode], "the frame that was computed meanwhile is with the others"
+
+
+def test_frames_that_lost_their_browser_play_in_a_new_one_and_the_others_follow(
+    cine: Any, heart: str, warm_worker: None
+) -> None:
+    """As the message advises: nothing that was computed is computed again."""
+    volume = cine()
+    old = nodes.browser_of(volume)
+    source = old.GetMasterSequenceNode()
+    job = start(volume, heart)
+    when_frame_begins(job, 2, lambda: slicer.mrmlScene.RemoveNode(old))
+    job.wait()
+    assert "those that are done stay in the sequence Cine" in str(job.error) and "Put Cine into a browser" in str(
+        job.error
+    )
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "New browser")
+    browser.SetAndObserveMasterSequenceNodeID(source.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    again = start(browser.GetProxyNode(source), heart)
+    again.wait()
+    assert again.state == "done" and again.done == [3, 4] and again.frames.target is job.frames.target
+    for number in range(FRAMES):
+        browser.SetSelectedItemNumber(number)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        assert blood(again.segmentationNode) == pytest.approx(expected(number))
 
 
 def test_a_scene_that_is_closed_ends_the_segmentation_of_its_frames(cine: Any, heart: str, warm_worker: None) -> None:

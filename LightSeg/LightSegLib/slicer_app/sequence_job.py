@@ -168,15 +168,16 @@ class SequenceJob:
         if job.state == "canceled":
             self._canceled = True
             return
-        self.frames.check()
         if job.error is not None:
             self.failures[number + 1] = job.error
-            return
-        self.frames.keep(number, job.segmentationNode)
-        self.provenance = job.provenance
-        self.done.append(number + 1)
-        self.seconds += job.provenance["seconds"]
-        self.segmentationNode = self.frames.shown()
+        else:
+            self.frames.keep(number, job.segmentationNode)
+            self.provenance = job.provenance
+            self.done.append(number + 1)
+            self.seconds += job.provenance["seconds"]
+        self.frames.check()  # afterwards, so that what is computed is not lost
+        if job.error is None:
+            self.segmentationNode = self.frames.shown()
 
     def _finish(self) -> None:
         """State what came of it; `finished` follows, whatever happens."""

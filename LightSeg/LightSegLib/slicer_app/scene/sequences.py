@@ -102,13 +102,22 @@ class FrameNodes:
         Raises:
             InputError: for one that was removed.
         """
-        if (removed := self._removed()) is not None:
+        if (removed := self._removed()) is None:
+            return
+        if removed is self._browser and self._has_target():
             raise InputError(
                 _(
-                    "{name} was removed from the scene, so no more frames were segmented. "
-                    "Load the sequence and segment it again."
-                ).format(name=removed.GetName())
+                    "{name} was removed from the scene, so no more frames were segmented; those that are done stay in "
+                    "the sequence {target}. Put {source} into a browser in the Sequences module, and segment the "
+                    "volume that it shows: it goes on, and all frames play there."
+                ).format(name=removed.GetName(), target=self.target.GetName(), source=self._source.GetName())
             )
+        raise InputError(
+            _(
+                "{name} was removed from the scene, so no more frames were segmented. "
+                "Load the sequence and segment it again."
+            ).format(name=removed.GetName())
+        )
 
     def missing(self) -> list[int]:
         """Return the frames, from 0, that have no segmentation yet."""
@@ -274,16 +283,26 @@ class FrameNodes:
         return str(self._source.GetNthIndexValue(number))
 
     def _begun(self) -> Any:
-        """Return the sequence of an earlier run like this one that has not all frames, or None."""
+        """Return the sequence of an earlier run like this one that has not all frames, or None.
+
+        It is of the same volumes, or, where another browser shows them now, of the same sequences.
+        """
+        known = [[node.GetID() for node in nodes] for nodes in (self.volumeNodes, self._sources())]
         for sequence in slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
             if sequence.GetAttribute(RUN) == self._run and 0 < sequence.GetNumberOfDataNodes() < self.count:
                 values = {self._value(n) for n in range(self.count)}
                 own = {str(sequence.GetNthIndexValue(n)) for n in range(sequence.GetNumberOfDataNodes())}
                 of = [sequence.GetNthNodeReferenceID(INPUT_ROLE, n) for n in range(len(self.volumeNodes))]
-                same = of == [node.GetID() for node in self.volumeNodes]
-                if same and own <= values and self._browser.IsSynchronizedSequenceNode(sequence):
+                if of in known and own <= values:
                     return sequence
         return None
+
+    def _sources(self) -> list[Any]:
+        """Return the sequence of each volume; of one without a sequence the volume itself."""
+        return [
+            node if sequence is None else sequence
+            for node, sequence in zip(self.volumeNodes, self._sequences, strict=True)
+        ]
 
     def _new_target(self, scene: Any) -> Any:
         """Return a new sequence for segmentations, with the index of the volumes' sequence."""
@@ -293,7 +312,7 @@ class FrameNodes:
         target.SetIndexUnit(self._source.GetIndexUnit())
         target.SetIndexType(self._source.GetIndexType())
         target.SetAttribute(RUN, self._run)
-        for number, node in enumerate(self.volumeNodes):
+        for number, node in enumerate(self._sources()):
             target.SetNthNodeReferenceID(INPUT_ROLE, number, node.GetID())
         return target
 
