@@ -215,7 +215,7 @@ def test_the_page_of_a_model_of_several_names_its_parts_its_family_and_how_to_ci
     page = window.ui.modelDetails.plainText
     for part in find_card(TOTAL).parts:
         own = find_card(part.model)
-        assert f"{own.title}: {own.weights.size / 1e6:.0f} MB to download *" in page
+        assert f"{own.title}: {own.weights.size / 1e6:.0f} MB, to download *" in page
     for fact in (
         "Family: TotalSegmentator",
         "License: Apache-2.0",
@@ -226,7 +226,7 @@ def test_the_page_of_a_model_of_several_names_its_parts_its_family_and_how_to_ci
     window.logic.getParameterNode().modelId = "lung-vessels-ct"
     finder = find_card(FAST)
     page = window.ui.modelDetails.plainText
-    assert f"Finds its place with: \n{finder.title}: 135 MB to download *" in page and "Parts" not in page
+    assert f"Finds its place with: \n{finder.title}: 135 MB, to download *" in page and "Parts" not in page
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_a_family_is_found_downloaded_run_in_part_and_removed(machine, skies, di
     assert window.models.card.id == "quick", "the fast one, on a machine without a GPU"
     choose(ui.qualityBox, next(text for text in shown_in(ui.qualityBox) if text.startswith("normal")))
     assert window.models.card.id == "sky" and not ui.useFileButton.enabled
-    assert "Dim: 0.0 MB to download" in ui.modelDetails.plainText
+    assert "Dim: 0.0 MB, to download" in ui.modelDetails.plainText
     wait_until(lambda: window.logic.getParameterNode().input1 is node)
 
     ui.structuresButton.click()
@@ -309,7 +309,7 @@ def test_a_family_is_found_downloaded_run_in_part_and_removed(machine, skies, di
     result = window.logic.getParameterNode().result.GetSegmentation()
     assert [result.GetNthSegment(n).GetName() for n in range(result.GetNumberOfSegments())] == ["Twilight"]
     assert "Dim: 0.0 MB, downloaded" in ui.modelDetails.plainText
-    assert "Bright: 0.0 MB to download" in ui.modelDetails.plainText
+    assert "Bright: 0.0 MB, to download" in ui.modelDetails.plainText
 
     dialogs.answer("Ok")
     reports.clear()

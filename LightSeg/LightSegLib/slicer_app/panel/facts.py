@@ -152,9 +152,9 @@ def _listed(models: Iterable[Listed]) -> str:
     """Return models with the sizes of their own weights and where these are, as lines."""
     lines = []
     for model in models:
-        model = replace(model, size=model.card.weights.size)
-        known = megabytes(model.size) if model.size and model.state != "available" else ""
-        facts = ", ".join(filter(None, (known, stateText(model))))
+        own = megabytes(model.card.weights.size) if model.card.weights.size else ""
+        state = stateText(replace(model, size=None))  # that of its row is of all that its download would bring
+        facts = ", ".join(filter(None, (own, state)))
         lines.append(f"<br>{html.escape(model.card.title)}: {html.escape(facts)}")
     return "".join(lines)
 
