@@ -209,8 +209,11 @@ def own_models(card: Card, cards: Cards | None = None) -> tuple[Card, ...]:
 
 
 def size_of(models: Iterable[Card]) -> int | None:
-    """Return how many bytes the weights of models have together; None where that of one is not known."""
-    sizes = [model.weights.size for model in models]
+    """Return how many bytes the weights of models have together; None where that of one is not known.
+
+    What several of them have in common counts once.
+    """
+    sizes = {model.weights.sha256 or model.id: model.weights.size for model in models}.values()
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 

@@ -2,17 +2,19 @@
 
 That is made when a download ends, or at the first use where PyTorch was not there yet. Of the archive nothing is
 unpacked but plans.json, dataset.json and one checkpoint of each fold in use; it goes once the copy is complete and fits
-the card. A crash in between leaves the archive.
+the card. A crash in between leaves the archive. Other models of the same archive, such as a fast one that uses a single
+fold, get their copies of it, too, so that it is downloaded once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..catalog.card import Archive, Card
-from ..catalog.lookup import as_shipped, weights_path
+from ..catalog.lookup import all_cards, as_shipped, weights_path
 from ..core.errors import InputError, ModelError, OutputError
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
@@ -55,8 +57,12 @@ def ensure_weights(
                 "Move it elsewhere and add it with 'lightseg weights add {model} FILE'."
             ).format(file=path, model=card.id)
         )
+    reporter = Reporter(progress, canceled)
+    for other in _others_of(card, store):
+        with suppress(InputError, ModelError):  # it can be downloaded by itself, as where there is no room for both
+            store.put(other, path, partial(_from_archive, other), reporter)
     try:
-        return store.convert(card, partial(_from_archive, card), Reporter(progress, canceled))
+        return store.convert(card, partial(_from_archive, card), reporter)
     except OutputError:  # the archive is not to blame
         raise
     except (InputError, ModelError) as error:
@@ -121,6 +127,13 @@ def with_remedy(error: Exception, card: Card) -> ModelError:
             reason=error, model=card.id
         )
     )
+
+
+def _others_of(card: Card, store: WeightStore) -> list[Card]:
+    """Return the models that use other folds or folders of the same archive and would download it again."""
+    digest = card.weights.sha256
+    same = [one for one in all_cards() if digest and one.weights.sha256 == digest and one.weights.archive is not None]
+    return [one for one in store.to_download(same) if one.id != card.id]
 
 
 def _from_archive(card: Card, archive: Path, target: Path, reporter: Reporter) -> None:

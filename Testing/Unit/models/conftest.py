@@ -74,13 +74,13 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 def publish(server: Server, trained: Path) -> Callable[..., Card]:
     """Puts an archive on the server; returns the card of a model in it that leaves the rest to its weights."""
 
-    def card_of(archive: Path, rule: Archive | None = None, **weights: object) -> Card:
+    def card_of(archive: Path, rule: Archive | None = None, model: str = "liver-ct", **weights: object) -> Card:
         server.answers[f"/{archive.name}"] = Answer(archive.read_bytes(), etag='"1"')
         described = describe(read_checkpoint(trained / "fold_0" / "checkpoint_final.pth"))
         known = {"size": archive.stat().st_size, "sources": (Source("url", url=f"{server.url}/{archive.name}"),)}
         card = replace(
             described,
-            id="liver-ct",
+            id=model,
             title="Liver",
             network_arguments={},
             preprocessing=Preprocessing("RAS", normalization=(Normalization("unknown"),)),

@@ -17,6 +17,7 @@ from http_server import Answer, Server
 from imported_models import packed, weights_of
 from LightSegLib.catalog.card import Archive, Card, OuterResampling, Preprocessing
 from LightSegLib.catalog.lookup import find_card
+from LightSegLib.catalog.needed import size_of
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import Canceled, DownloadError, InputError, ModelError, OutputError
 from LightSegLib.core.paths import user_models_folder, weights_folder
@@ -109,6 +110,38 @@ def test_another_choice_of_the_card_is_not_served_by_the_old_copy(
     assert WeightStore().state(card) == "available"
     assert_uses(ensure_weights(card), trained, 0)
     assert len(stored(card)) == 1
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_archive_of_two_models_is_downloaded_once(
+    publish: Callable[..., Card], trained: Path, server: Server, tmp_path: Path, first: int
+) -> None:
+    """The fast one uses a single fold of it; whichever comes first, the other is there, too, and each goes alone."""
+    archive = packed(trained, tmp_path / "w.zip")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    normal = publish(archive, sha256=digest)
+    fast = publish(archive, Archive(folds=("0",)), model="liver-ct-fast", sha256=digest)
+    store, folds = WeightStore(), {normal.id: (0, 1), fast.id: (0,)}
+    assert size_of(store.to_download((normal, fast))) == archive.stat().st_size
+    for card in (normal, fast) if first == 0 else (fast, normal):
+        assert_uses(ensure_weights(card), trained, *folds[card.id])
+        assert store.to_download((normal, fast)) == ()
+    assert [request.path for request in server.asked].count("/w.zip") == 1
+    for card in (normal, fast):
+        assert stored(card) == [store.path(card).name] and store.sha256(card) == digest
+        store.verify(card)
+    store.remove(normal)
+    assert store.to_download((normal, fast)) == (normal,)
+
+
+def test_a_model_of_an_archive_that_does_not_fit_leaves_the_other(
+    publish: Callable[..., Card], trained: Path, tmp_path: Path
+) -> None:
+    archive = packed(trained, tmp_path / "w.zip")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    other = publish(archive, Archive(folds=("4",)), model="liver-ct-other", sha256=digest)
+    assert_uses(ensure_weights(publish(archive, sha256=digest)), trained, 0, 1)
+    assert WeightStore().state(other) == "available" and stored(other) == []
 
 
 def test_an_interrupted_download_goes_on(
