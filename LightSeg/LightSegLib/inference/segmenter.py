@@ -18,7 +18,6 @@ from ..core.progress import CancelCallback, ProgressCallback, Reporter, Shares
 from ..imaging.geometry import Geometry
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
-from ..weights.store import WeightStore
 from .backends.precisions import FLOAT32
 from .composite import CompositeModel
 from .contrast import other_contrast
@@ -162,6 +161,7 @@ class Segmenter:
         canceled: CancelCallback | None,
     ) -> Segmentation:
         """Segment where another model's labels show the places; card: with the rule for this run."""
+        from ..models.archived import ensure_all
         from . import finding
         from .finishing import finish
 
@@ -177,8 +177,8 @@ class Segmenter:
                 ).format(volume=image.name, title=self.card.title)
             )
         if card.parts:
-            WeightStore().check_obtainable(needed_models(self.card, self.options.structures))
-            self._model.load(self.options, progress, canceled)
+            needed = needed_models(self.card, self.options.structures)
+            ensure_all(needed, progress, canceled, self.options.accept_license)
         other = finding.finder_card(card)
         if self._finder is None or self._finder_card != other:
             self._finder, self._finder_card = Segmenter(other), other
