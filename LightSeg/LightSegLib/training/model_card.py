@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
+from ..catalog.condensed import condensed
 from ..catalog.lookup import find_card
 from ..core.errors import InputError
 from ..core.i18n import tr as _
@@ -46,7 +47,9 @@ def starting_card(dataset: Dataset, loaded: Sequence[LoadedCase], out: Path, opt
     return dataclasses.replace(
         card,
         id=model_id(out),
-        inference=dataclasses.replace(card.inference, mirror_axes=options.flip_axes),  # no flip that was not trained
+        # no flip that was not trained, and no expectation that was measured with other weights
+        inference=dataclasses.replace(card.inference, mirror_axes=options.flip_axes, calibration=None),
+        measured=None,
         network_arguments={**card.network_arguments, "in_channels": len(card.channels), "classes": card.classes},
         folder=out,
     )
@@ -58,8 +61,19 @@ def model_id(out: Path) -> str:
 
 
 def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
-    """Return the chosen card; what it states about other training data is dropped."""
+    """Return the chosen card; what it states about a model of other training data is dropped.
+
+    Raises:
+        InputError: for one that does not fit the training set, or does not name its network.
+    """
     card = find_card(options.card)
+    if not card.network or card.metadata_in_weights:
+        raise InputError(
+            _(
+                "The card '{model}' leaves its network to its weights or its parts, so no training can start from it. "
+                "Choose another card or omit it."
+            ).format(model=card.id)
+        )
     if len(card.channels) != len(dataset.channels):
         raise InputError(
             _(
@@ -67,15 +81,24 @@ def _given_card(dataset: Dataset, options: TrainingOptions) -> Card:
                 "Choose another card or omit it."
             ).format(model=card.id, card=len(card.channels), given=len(dataset.channels))
         )
-    if card.training.get("dataset") in (None, dataset.name):
+    trained = card.weights.sha256 or card.weights.git_blob or card.weights.size or card.weights.sources
+    if card.training.get("dataset") == dataset.name or not (card.training or trained):
         return card
     return dataclasses.replace(
         card,
         title=f"{card.title}, trained on {dataset.name}",
+        version="1.0",
+        description=f"{', '.join(condensed(label.name for label in card.labels))}; trained on {dataset.name}, "
+        f"with the network and the preprocessing of {card.id}.",
         license=NOT_STATED,
         citation=NOT_STATED,
         limitations=NOT_STATED,
         sample="",
+        homepage="",
+        assumptions=(),
+        family="",
+        task="",
+        quality="normal",
     )
 
 

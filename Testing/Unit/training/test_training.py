@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from LightSegLib.catalog.card_file import read_card
+from LightSegLib.catalog.card import Calibration, Weights
+from LightSegLib.catalog.card_file import read_card, write_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import Canceled, InputError, ModelError, OutputError
@@ -396,6 +397,47 @@ def test_a_card_trained_on_other_data_drops_what_it_stated_of_its_own(raw_datase
     card = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "balls", options)
     assert card.id == "balls" and card.title.endswith("trained on Balls")
     assert "CC-BY" not in card.license and "Decathlon" not in card.citation
+    assert card.description == (
+        "Anterior hippocampus, Posterior hippocampus; trained on Balls, with the network and the preprocessing of "
+        "hippocampus-mr-lightmedseg."
+    )
+    assert card.measured is None and card.homepage == ""
+
+
+def test_a_published_card_without_its_data_set_is_of_other_data_and_one_written_by_hand_is_kept(
+    raw_dataset: Path, tmp_path: Path
+) -> None:
+    dataset = read_dataset(raw_dataset)
+    loaded = [case.load() for case in dataset.cases]
+    base = find_card("brain-tissue")
+    own = dataclasses.replace(base, id="mine", title="Mine", description="As I wrote it.", training={})
+    written = dataclasses.replace(own, weights=Weights("weights.pt"))
+    for card, kept in ((own, False), (written, True)):
+        write_card(card, tmp_path / "card.json")
+        options = TrainingOptions(card=str(tmp_path / "card.json"))
+        started = starting_card(dataset, loaded, tmp_path / "balls", options)
+        assert (started.title == "Mine") is kept and (started.description == "As I wrote it.") is kept
+
+
+def test_the_expected_dice_of_other_weights_is_not_that_of_the_trained_ones(raw_dataset: Path, tmp_path: Path) -> None:
+    """Also where the data set is the same: the relation was measured with what the weights were."""
+    dataset = read_dataset(raw_dataset)
+    base = find_card("hippocampus-mr-lightmedseg")
+    calibration = Calibration((0.5, 0.9), (0.4, 0.9), (1,), 0.3)
+    inference = dataclasses.replace(base.inference, calibration=calibration)
+    calibrated = dataclasses.replace(base, training={"dataset": dataset.name}, inference=inference)
+    write_card(calibrated, tmp_path / "card.json")
+    options = TrainingOptions(card=str(tmp_path / "card.json"))
+    started = starting_card(dataset, [case.load() for case in dataset.cases], tmp_path / "balls", options)
+    assert started.title == base.title and started.inference.calibration is None
+
+
+@pytest.mark.parametrize("model", ["total-ct", "total-ct-fast"])
+def test_a_card_without_a_network_of_its_own_is_no_beginning(raw_dataset: Path, tmp_path: Path, model: str) -> None:
+    dataset = read_dataset(raw_dataset)
+    loaded = [case.load() for case in dataset.cases]
+    with pytest.raises(InputError, match=r"leaves its network to its weights or its parts, .* Choose another card"):
+        starting_card(dataset, loaded, tmp_path / "balls", TrainingOptions(card=model))
 
 
 @pytest.mark.parametrize(
