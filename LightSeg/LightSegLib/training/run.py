@@ -7,6 +7,7 @@ epoch) and `checkpoint.pt`, from which an interrupted run goes on with the same 
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import time
@@ -29,6 +30,7 @@ from ..models.matching import load_state
 from ..weights.checkpoint import read_checkpoint
 from ..weights.files import save_torch
 from ..weights.safe_load import first_line
+from .earlier_runs import earlier_runs
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "training.csv"
@@ -107,6 +109,7 @@ class Run(ABC):
         self.best = copy.deepcopy(self.average.state_dict())
         self.best_dice, self.best_epoch = -1.0, 0
         self.initial_sha256 = ""  # of the weights file that the run started from
+        self.earlier_runs: list[dict[str, Any]] = []  # that led to it
         self.scores: dict[str, dict[str, float]] = {}  # of the last validation, in more detail where there is any
         self.best_scores: dict[str, dict[str, float]] = {}
         self.optimizer = torch.optim.AdamW(
@@ -242,6 +245,8 @@ class Run(ABC):
                         "started from, or choose another folder."
                     ).format(folder=self.out, file=initial_weights)
                 )
+            if initial_weights.is_file() and not self.earlier_runs:  # of a version that did not keep them
+                self.earlier_runs = earlier_runs(initial_weights, self.initial_sha256)
         else:
             self._make_room()
 
@@ -249,11 +254,19 @@ class Run(ABC):
         """Return the tensors of a weights file as the network takes them; all of them must fit as they are."""
         return state
 
+    @abstractmethod
+    def check_origin(self, weights: Path) -> None:
+        """Check, where a card lies beside the weights, that they have not seen what this run validates with.
+
+        Raises:
+            InputError: if they have.
+        """
+
     def _load(self, path: Path) -> None:
         """Start from a weights file.
 
         Raises:
-            InputError: if it is not there.
+            InputError: if it is not there, or this run may not start from it.
             ModelError: for one that does not fit.
         """
         if not path.is_file():
@@ -262,10 +275,12 @@ class Run(ABC):
                     file=path
                 )
             )
+        self.check_origin(path)
         state = self.initial_state(read_checkpoint(path).state)
         for network in (self.network, self.average):
             load_state(network, state, path.name)
         self.initial_sha256 = sha256(path)
+        self.earlier_runs = earlier_runs(path, self.initial_sha256)
 
     def _resume(self, checkpoint: Path) -> None:
         """Take over the state in a file. Raises InputError for a file that is damaged, or of another run."""
@@ -315,6 +330,7 @@ class Run(ABC):
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "initial_sha256": self.initial_sha256,
+            "earlier_runs": json.dumps(self.earlier_runs),
             "best_dice": self.best_dice,
             "best_scores": self.best_scores,
             "best_epoch": self.best_epoch,
@@ -347,6 +363,7 @@ class Run(ABC):
         self.scaler.load_state_dict(state["scaler"])
         self.best, self.best_scores = state["best"], state.get("best_scores", {})
         self.initial_sha256 = state.get("initial_sha256", "")
+        self.earlier_runs = json.loads(state.get("earlier_runs", "[]"))
         self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
         self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
 

@@ -16,6 +16,7 @@ from ..core.file_hash import sha256
 from ..imaging.geometry import Geometry
 from ..inference.alignment.template import Template, write_template
 from ..weights.files import save_weights
+from .earlier_runs import IMAGES, with_earlier
 from .material import Material, network_arguments
 from .model_card import NOT_STATED, model_id
 from .run import Run
@@ -99,16 +100,19 @@ def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origi
         license=settings.license or NOT_STATED,
         citation=settings.citation or NOT_STATED,
         limitations="Trained on synthesized images alone. Check every result.",
-        training={
-            **({"initial_weights_sha256": run.initial_sha256} if run.initial_sha256 else {}),
-            "command": origin.command,
-            "label_maps": names,
-            "validation_maps": [material.maps[n].name for n in material.validation],
-            "images": run.best_epoch * options.images_per_epoch,
-            "seed": options.seed,
-            "device": run.device.type,
-            "torch": torch.__version__,
-        },
+        training=with_earlier(
+            {
+                "command": origin.command,
+                "label_maps": names,
+                "validation_maps": [material.maps[n].name for n in material.validation],
+                IMAGES: run.best_epoch * options.images_per_epoch,
+                "seed": options.seed,
+                "device": run.device.type,
+                "torch": torch.__version__,
+            },
+            run.initial_sha256,
+            run.earlier_runs,
+        ),
         performance=_performance(run.best_scores, len(material.validation)),
         totals=tuple(Total(name, tuple(classes[value] for value in values)) for name, values in settings.totals),
     )

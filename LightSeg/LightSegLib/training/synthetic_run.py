@@ -14,9 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..catalog.card import Card
-from ..catalog.card_file import read_card
-from ..catalog.lookup import CARD_NAME
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..evaluation.metrics import dice
@@ -25,6 +22,7 @@ from ..inference.backends.devices import choose_device
 from ..inference.backends.precisions import BFLOAT16
 from ..networks import build
 from ..networks.atlas_unet import AtlasUNet
+from .earlier_runs import seen
 from .loss import drawn_loss, drawn_voxels
 from .material import Material, network_arguments
 from .run import Run
@@ -71,21 +69,14 @@ class SyntheticRun(Run):
         """Return the tensors of this network, or of one with fewer channels and blocks, which is widened."""
         return widened(state, self.network)
 
-    def _load(self, path: Path) -> None:
-        """Start from a weights file that this run may go on from; see `check_origin`."""
-        self.check_origin(path)
-        super()._load(path)
-
     def check_origin(self, weights: Path) -> None:
         """Check, where a card lies beside the weights, that they have not seen what this run validates with.
 
         Raises:
             InputError: if they have.
         """
-        card = self.card_beside(weights)
-        seen = None if card is None else card.training.get("label_maps")
-        validation = {self.material.maps[n].name for n in self.material.validation}
-        if isinstance(seen, list) and (known := sorted(validation & set(map(str, seen)))):
+        validation = [self.material.maps[n].name for n in self.material.validation]
+        if known := seen(weights, "label_maps", validation):
             raise InputError(
                 _(
                     "{file} was trained on {maps}, which this training sets aside for validation. Repeat --seed and "
@@ -93,12 +84,6 @@ class SyntheticRun(Run):
                     "weights to a folder without a model card."
                 ).format(file=weights, maps=", ".join(known))
             )
-
-    @staticmethod
-    def card_beside(weights: Path) -> Card | None:
-        """Return the card of the model that a weights file is of; None where there is none beside it."""
-        path = weights.with_name(CARD_NAME)
-        return read_card(path) if path.is_file() else None
 
     def count_prior(self) -> None:
         """The prior of these label maps, whatever was in the weights."""

@@ -33,10 +33,13 @@ from ..networks import build
 from ..weights.files import save_weights
 from .augment import Augmentation, random_patch
 from .dataset import Case, Dataset, read_dataset
+from .earlier_runs import seen, with_earlier
 from .loss import SegmentationLoss
 from .model_card import starting_card
 from .options import TrainingOptions, training_command
 from .run import EpochReport, Run
+
+TRAINED_ON = "trained_on"  # among the training facts of a card: the names of the cases
 
 
 def train(
@@ -171,6 +174,21 @@ class _Run(Run):
         later += " from weights" if options.initial_weights else ""
         return f"{options} {[case.name for case in self.training]}{later}"
 
+    def check_origin(self, weights: Path) -> None:
+        """Check, where a card lies beside the weights, that they have not seen what this run validates with.
+
+        Raises:
+            InputError: if they have.
+        """
+        if known := seen(weights, TRAINED_ON, [case.name for case in self.validation]):
+            raise InputError(
+                _(
+                    "{file} was trained on {cases}, which this training sets aside for validation. Repeat --seed and "
+                    "--validation-fraction of its training; if these are other cases of the same name, move the "
+                    "weights to a folder without a model card."
+                ).format(file=weights, cases=", ".join(known))
+            )
+
     def finish(self, dataset: str, command: str) -> Card:
         """Write the best weights and the card with their measured quality."""
         from .report import measure_performance
@@ -186,16 +204,17 @@ class _Run(Run):
             "dataset": dataset,
             "seed": self.options.seed,
             "training_cases": len(self.training),
+            TRAINED_ON: [case.name for case in self.training],
             "validation_cases": [case.name for case in self.validation],
             "epochs": self.options.epochs,
             "best_epoch": self.best_epoch,
             "device": self.device.type,
             "torch": torch.__version__,
         }
-        if self.initial_sha256:
-            training["initial_weights_sha256"] = self.initial_sha256
         card = dataclasses.replace(
-            card, training=training, performance=measure_performance(card, cases, str(self.device)) if cases else {}
+            card,
+            training=with_earlier(training, self.initial_sha256, self.earlier_runs),
+            performance=measure_performance(card, cases, str(self.device)) if cases else {},
         )
         write_card(card, self.out / CARD_NAME)
         return card

@@ -248,6 +248,11 @@ def test_a_border_head_is_trained_and_nothing_else(maps: Path, tmp_path: Path) -
         train_synthetic(maps, tmp_path / "parts", heads, on_epoch=done.append, canceled=lambda: len(done) == 3)
     resumed = train_synthetic(maps, tmp_path / "parts", dataclasses.replace(heads, resume=True))
     assert resumed is not None and resumed.weights.sha256 == card.weights.sha256
+    network = read_card(tmp_path / "network" / CARD_NAME)
+    for of_head in (card, resumed):
+        assert of_head.training["earlier_runs"] == [network.training | {"weights_sha256": network.weights.sha256}]
+        images = [run["images"] for run in (network.training, of_head.training)]
+        assert min(images) > 0 and of_head.training["images_of_all_runs"] == sum(images)
 
 
 def test_a_network_is_trained_together_with_its_border_head(maps: Path, tmp_path: Path) -> None:

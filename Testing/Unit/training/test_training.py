@@ -168,6 +168,19 @@ def test_a_last_training_on_all_cases_goes_on_from_weights_and_measures_no_quali
     )
 
 
+def test_cases_that_the_first_weights_have_seen_do_not_validate(raw_dataset: Path, tmp_path: Path) -> None:
+    """Another seed sets others aside, whose Dice would be that of a training set."""
+    first = train(raw_dataset, tmp_path / "first", dataclasses.replace(QUICK, epochs=1))
+    again = dataclasses.replace(QUICK, epochs=1, initial_weights=str(tmp_path / "first" / first.weights.file))
+    with pytest.raises(InputError, match=r"was trained on case_\d, which this training sets aside .* Repeat --seed"):
+        train(raw_dataset, tmp_path / "second", dataclasses.replace(again, seed=4))
+    assert not (tmp_path / "second").exists()
+    second = train(raw_dataset, tmp_path / "second", again)
+    (run,) = second.training["earlier_runs"]
+    assert run["trained_on"] == second.training["trained_on"] and len(run["trained_on"]) == 5
+    assert run["weights_sha256"] == first.weights.sha256
+
+
 def test_initial_weights_that_do_not_fit_are_refused_before_anything_is_written(
     raw_dataset: Path, tmp_path: Path
 ) -> None:
