@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .synthesis.dilation import dilated
-
 
 class SegmentationLoss(nn.Module):
     """Loss of logits [B, C, D, H, W] against labels [B, D, H, W].
@@ -60,7 +58,8 @@ class SegmentationLoss(nn.Module):
 
 def boundary_region(target: Tensor, dilation: int) -> Tensor:
     """Return the voxels [B, 1, ...] (0 or 1) with more than one class within `dilation` voxels in the maximum norm."""
-    return (dilated(target, dilation).sum(dim=1, keepdim=True) > 1).to(target.dtype)
+    dilated = F.max_pool3d(target, 2 * dilation + 1, stride=1, padding=dilation)
+    return (dilated.sum(dim=1, keepdim=True) > 1).to(target.dtype)
 
 
 def drawn_voxels(labels: Tensor, classes: int, each: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
