@@ -166,6 +166,35 @@ def test_sides_that_a_model_adds_can_be_chosen_or_left_open(models: Path) -> Non
     check(("Right core", "2"), {"Left core", "Right core"})
 
 
+@pytest.mark.parametrize(
+    ("words", "notices"),
+    [
+        (
+            ("left shell",),
+            ["Left shell was asked for, but the side of what was found is not known, so Shell of either"],
+        ),
+        (("Left shell", "right core"), ["Left shell was asked for", "Right core was asked for"]),
+        (("Left shell", "Right shell"), []),
+        (("Left shell", "shell"), []),
+        (("Shell",), []),
+    ],
+)
+def test_a_side_that_a_crop_does_not_show_is_not_promised(
+    models: Path, words: tuple[str, ...], notices: list[str]
+) -> None:
+    """A box around one lamp is small enough to be segmented as it is, and nobody looks which one it is."""
+    rule = RegionFrom("lamps", (1, 2), 3.0, by_side=True)
+    write_threshold_model(models / "lamps", ["Right lamp", "Left lamp"], [120, 220])
+    write_threshold_model(models / "parts", ["Shell", "Core"], [50, 100], region_from=rule, roi_mm=(20.0, 20.0, 20.0))
+    voxels = np.zeros((20, 20, 20), np.float32)
+    voxels[6:14, 6:14, 6:14] = 75
+    voxels[8:12, 8:12, 8:12] = 250
+    result = segmenter("parts", *words).segment([Volume(voxels, Geometry((20, 20, 20)), "corner")])
+    found = [notice for notice in result.provenance["notices"] if "asked for" in notice]
+    assert len(found) == len(notices) and all(map(str.startswith, found, notices))
+    assert result.voxels.any()
+
+
 def test_the_weights_of_a_run_are_those_that_it_needs(models: Path) -> None:
     card = find_card("house")
     names: Callable[..., list[str]] = lambda *words: [one.id for one in needed_models(card, words)]  # noqa: E731
