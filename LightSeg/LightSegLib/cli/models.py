@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..catalog.card import Card, Preprocessing, Resampling, Weights
 from ..catalog.card_file import card_to_dict
@@ -83,8 +85,32 @@ def _info(arguments: argparse.Namespace) -> None:
                 for sentence in card.assumptions
             )
         )
+    if card.training:
+        say("\n".join(["  Training:", *_lines(card.training)]))
     if card.performance:
         say(nested({"Performance": card.performance}))
+
+
+def _lines(facts: Mapping[str, Any], indent: str = "    ") -> Iterator[str]:
+    """Yield the facts of a training, one below the other; of long lists, such as of its cases, how long they are."""
+    for name, value in facts.items():
+        title, listed = f"{indent}{name.replace('_', ' ')}:", value if isinstance(value, list) else []
+        if isinstance(value, Mapping):
+            yield title
+            yield from _lines(value, indent + "  ")
+        elif any(isinstance(one, Mapping) for one in listed):  # one run after the other
+            yield from _lines({f"{name} {number}": one for number, one in enumerate(listed, start=1)}, indent)
+        else:
+            text = ", ".join(map(str, listed)) or "none" if isinstance(value, list) else str(value)
+            text = text if not listed or len(text) <= WIDTH else f"{len(listed)} (--json lists them)"
+            yield textwrap.fill(
+                text,
+                WIDTH,
+                initial_indent=f"{title} ",
+                subsequent_indent=f"{indent}  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
 
 
 def _labels(card: Card) -> str:

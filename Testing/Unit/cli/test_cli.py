@@ -140,6 +140,38 @@ def test_info_describes_a_model(run: Run, tiny_model: Path) -> None:
     assert json.loads(out) == json.loads((tiny_model / "model.json").read_text(encoding="utf-8"))
 
 
+def test_info_states_what_a_model_was_trained_on(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    """Data, how many cases, and the runs before; of names as many as a line holds."""
+    folder = shutil.copytree(tiny_model, tmp_path / "own")
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    card["training"] = {
+        "dataset": "Balls of Bern",
+        "training_cases": 200,
+        "trained_on": [f"case_{number:03d}" for number in range(200)],
+        "validation_cases": ["case_201", "case_202"],
+        "earlier_runs": [{"dataset": "Balls of Zurich", "images": 7}, {"images": 9, "validation_cases": []}],
+    }
+    (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    code, out, _ = run("info", folder)
+    assert code == 0
+    told = out[out.index("  Training:") :].splitlines()
+    assert told[:5] == [
+        "  Training:",
+        "    dataset: Balls of Bern",
+        "    training cases: 200",
+        "    trained on: 200 (--json lists them)",
+        "    validation cases: case_201, case_202",
+    ]
+    assert told[5:11] == [
+        "    earlier runs 1:",
+        "      dataset: Balls of Zurich",
+        "      images: 7",
+        "    earlier runs 2:",
+        "      images: 9",
+        "      validation cases: none",
+    ]
+
+
 # --- segment -----------------------------------------------------------------------------------
 
 
