@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import run_options
 import SimpleITK as sitk
 from LightSegLib.batch.case_processor import CaseProcessor
@@ -32,6 +33,8 @@ QUICK, MORTAL = ("batch_cases", "QuickProcessor"), ("batch_cases", "MortalProces
 BFLOAT, UNABLE = ("batch_cases", "BfloatWork"), ("batch_cases", "UnableWork")
 MIXED = ("batch_cases", "MixedWork")
 SHAPE = (32, 48, 32)
+NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+BOTH_ENGINES = pytest.mark.parametrize("engine", ["local", pytest.param("dask", marks=pytest.mark.slow)])
 DEADLY = 666  # in the first voxel: the worker that reads it dies
 DEADLIER = 667  # and this one takes along who started the worker
 SLOW = 1000  # in the first voxel: the worker computes until the test lets it go on

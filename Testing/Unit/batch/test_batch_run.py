@@ -1,19 +1,15 @@
-"""A batch with real processes: everything is done exactly once, whatever dies, fills up or is interrupted meanwhile."""
+"""A batch with real processes: what it gives, what of it is done again, and what it shows meanwhile."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import os
 import re
 import shutil
-import signal
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -21,56 +17,36 @@ import pytest
 import SimpleITK as sitk
 from batch_cases import (
     BFLOAT,
-    DEADLY,
+    BOTH_ENGINES,
     MODEL,
     MORTAL,
     PLAIN,
     QUICK,
     SLOW,
-    TESTING,
     UNABLE,
     QuickProcessor,
-    computing,
     counts,
-    half_file,
-    kill_a_client,
     let_go,
     records,
     run_batch,
     table,
-    worker_pids,
-    write_cohort,
     write_series,
     write_volume,
 )
 from LightSegLib.batch.progress import BatchProgress, BatchState
 from LightSegLib.batch.records import Row, make_folders
 from LightSegLib.batch.run import plan_batch
-from LightSegLib.batch.settings import Batch, Settings
+from LightSegLib.batch.settings import Settings
 from LightSegLib.batch.tasks import Answer, Task
 from LightSegLib.batch.worker_limit import WorkerLimit
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli import main as cli
 from LightSegLib.core import system
-from LightSegLib.core.errors import Canceled, DeviceError, InputError
-from LightSegLib.core.leftovers import part_name
-from LightSegLib.core.progress import Progress
+from LightSegLib.core.errors import DeviceError, InputError
 from LightSegLib.imaging.readers import read_volume
-from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from run_options import with_confidence
-from waiting import gone, wait_until
-
-NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
-BOTH_ENGINES = pytest.mark.parametrize("engine", ["local", pytest.param("dask", marks=pytest.mark.slow)])
-
-
-@pytest.fixture
-def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of three cases; workers find the tests' own kinds of work."""
-    monkeypatch.setenv("PYTHONPATH", str(TESTING))
-    return write_cohort(tmp_path / "Kohorte äöü")
 
 
 def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_done_again(
@@ -175,19 +151,6 @@ def test_another_version_of_the_model_does_all_cases_again(cohort: Path, tmp_pat
     assert run() == (3, 0, 0)
 
 
-def test_an_input_that_is_out_of_reach_for_the_moment_costs_no_segmentation(cohort: Path, tmp_path: Path) -> None:
-    """As on a network disk; what is wrong with an input that can be read is another matter."""
-    out = tmp_path / "out"
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (3, 0, 0)
-    with plan_batch(cohort, MODEL, out, PLAIN) as plan:
-        (cohort / "Fall 1.nii.gz").rename(tmp_path / "away.nii.gz")
-        (case,) = (case for case in plan.cases() if case.id == "Fall 1")
-        answer = QuickProcessor()(Task(case).message(plan.batch, 1), lambda progress: None)
-    assert answer["row"]["status"] == "failed" and (out / "Fall 1.seg.nrrd").exists()
-    (tmp_path / "away.nii.gz").rename(cohort / "Fall 1.nii.gz")
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 2, 0)
-
-
 def test_a_worker_whose_model_is_another_computes_nothing(cohort: Path, tmp_path: Path) -> None:
     """As on a computer of a cluster that has an older version of it."""
     with plan_batch(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
@@ -206,29 +169,6 @@ def test_the_memory_of_a_case_is_not_that_of_an_earlier_one(cohort: Path, tmp_pa
         make_folders(plan.batch)
         answer = QuickProcessor()(Task(next(plan.cases())).message(plan.batch, 1), lambda progress: None)
     assert before is not None and answer["row"]["peak_mb"] < before / 1e6 - 300
-
-
-@pytest.mark.slow
-def test_a_stop_between_a_segmentation_and_its_record_does_not_pass_for_done(
-    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The input changed, and then came back as it had been."""
-    out, input_path = tmp_path / "out", cohort / "Fall 1.nii.gz"
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (3, 0, 0)
-    first = input_path.read_bytes()
-    write_volume(input_path, 9)
-
-    def killed(row: Row, batch: Batch) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, plan_batch(cohort, MODEL, out, PLAIN) as plan:
-        patch.setattr("LightSegLib.batch.records.write_record", killed)
-        (case,) = (case for case in plan.cases() if case.id == "Fall 1")
-        with pytest.raises(KeyboardInterrupt):
-            QuickProcessor()(Task(case).message(plan.batch, 1), lambda progress: None)
-    input_path.write_bytes(first)
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 2, 0)
-    table(out)
 
 
 def test_a_case_that_fails_now_keeps_no_segmentation_of_its_earlier_input(cohort: Path, tmp_path: Path) -> None:
@@ -256,143 +196,6 @@ def test_a_name_that_is_not_a_text_stops_no_other_case(cohort: Path, tmp_path: P
     rows = table(tmp_path / "out")
     assert {case: row["status"] for case, row in rows.items() if "_" in case} == {"caf_": "done", "t_te": "done"}
     assert rows["caf_"]["input"].endswith("caf\\udce9.nrrd")
-
-
-def test_temporary_files_wait_for_room_too(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("LightSegLib.batch.case_processor.RETRY_SECONDS", 0.0)
-    reported: list[Progress] = []
-
-    class Full(QuickProcessor):
-        def segment(self, *given: Any) -> Segmentation:
-            if Progress("Waiting for free disk space") not in reported:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().segment(*given)
-
-    with plan_batch(cohort, MODEL, tmp_path / "out", PLAIN) as plan:
-        make_folders(plan.batch)
-        answer = Full()(Task(next(plan.cases())).message(plan.batch, 1), reported.append)
-    assert answer["row"]["status"] == "done"
-
-
-@BOTH_ENGINES
-@NO_SIGNALS
-def test_a_worker_that_is_killed_costs_no_case(cohort: Path, tmp_path: Path, engine: str) -> None:
-    """As by the system when memory is short: SIGKILL while it computes."""
-    out = tmp_path / "out"
-    write_volume(cohort / "Fall 1.nii.gz", 1, SLOW)
-
-    def kill() -> None:
-        wait_until(lambda: computing(out, "Fall 1"))
-        (pid,) = worker_pids(out)
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: gone(pid))
-        let_go(out, "Fall 1")  # for the next worker
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, handler=MORTAL, name=engine)
-    killer.join()
-    assert counts(outcome) == (3, 0, 0)
-    assert len(worker_pids(out)) == 2, "another worker took its place"
-    assert len(table(out)) == 3
-
-
-@BOTH_ENGINES
-@NO_SIGNALS
-def test_a_case_that_kills_its_workers_is_given_up_and_the_others_are_done(
-    cohort: Path, tmp_path: Path, engine: str
-) -> None:
-    out = tmp_path / "out"
-    write_volume(cohort / "Fall 0.nii.gz", 1, DEADLY)
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, handler=MORTAL, name=engine)
-    assert counts(outcome) == (2, 0, 1)
-    assert len(worker_pids(out)) == 3, "the second did the others before it was killed, too"
-    error = table(out)["Fall 0"]["error"]
-    assert error.startswith("Given up after 3 tries. The system ended the computation")
-
-
-@NO_SIGNALS
-def test_an_interrupted_batch_goes_on_where_it_was(cohort: Path, tmp_path: Path) -> None:
-    """The client is killed in mid-case, and started again."""
-    out = tmp_path / "out"
-    write_volume(cohort / "Fall 2.nii.gz", 2, SLOW)
-    kill_a_client(cohort, out, "Fall 2", "workers=1")
-    before = records(out)
-    assert len(before) == 2 and not (out / "Fall 2.seg.nrrd").exists()
-    half_file(out)  # as if it had been killed while writing
-
-    outcome = run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
-
-    assert counts(outcome) == (1, 2, 0)
-    assert {case: records(out)[case] for case in before} == before, "none is done twice"
-    assert len(table(out)) == 3
-
-
-@pytest.mark.slow
-@BOTH_ENGINES
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
-def test_a_disk_that_is_full_for_a_while_holds_the_batch_up_and_costs_nothing(
-    cohort: Path, tmp_path: Path, engine: str
-) -> None:
-    """No file of the worker may grow beyond 100 bytes until it waits for room."""
-    import resource
-
-    out = tmp_path / "out"
-    write_volume(cohort / "Fall 1.nii.gz", 1, SLOW)
-    waited, limited = threading.Event(), threading.Event()
-
-    def limit(size: int) -> None:
-        for pid in worker_pids(out):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    def on_state(state: BatchState) -> None:
-        for case, progress in state.working.values():
-            if case == "Fall 1" and not limited.is_set() and computing(out, case):
-                limited.set()
-                limit(100)
-                let_go(out, case)
-            if progress == Progress("Waiting for free disk space"):
-                waited.set()
-                limit(resource.RLIM_INFINITY)
-
-    outcome = run_batch(cohort, MODEL, out, PLAIN, workers=1, on_state=on_state, handler=MORTAL, name=engine)
-    assert waited.is_set()
-    assert counts(outcome) == (3, 0, 0)
-    assert len(table(out)) == 3
-
-
-@BOTH_ENGINES
-@NO_SIGNALS
-def test_cancel_ends_the_workers_and_leaves_what_is_done(cohort: Path, tmp_path: Path, engine: str) -> None:
-    out = tmp_path / "out"
-    for number in (1, 2):
-        write_volume(cohort / f"Fall {number}.nii.gz", number, SLOW)
-    record = out / ".records" / "Fall 0.json"
-
-    def one_is_done() -> bool:
-        return record.is_file() and json.loads(record.read_text(encoding="utf-8"))["status"] == "done"
-
-    with pytest.raises(Canceled):
-        run_batch(cohort, MODEL, out, PLAIN, canceled=one_is_done, handler=MORTAL, name=engine)
-    assert worker_pids(out) and all(gone(pid) for pid in worker_pids(out))
-    assert set(table(out)) == set(records(out)) == {"Fall 0"}
-
-
-def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    failures = []
-
-    def meanwhile(state: BatchState) -> None:
-        if not failures:
-            part = out / part_name(".seg.nrrd")
-            part.write_bytes(b"half")
-            with pytest.raises(InputError) as caught:
-                run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
-            failures.append(str(caught.value))
-            assert part.exists(), "it is the other's"
-
-    run_batch(cohort, MODEL, out, PLAIN, on_state=meanwhile, handler=QUICK)
-    assert failures[0].startswith("Another LightSeg process is using")
 
 
 @pytest.mark.slow
