@@ -19,8 +19,9 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # runs beside others: their threa
 
 # ruff: noqa: E402 (the path must be set first)
 from allowed_skips import OnlyAllowedSkips
-from LightSegLib.catalog.card import Card, Code, Inference, Label, Normalization, Preprocessing, Terminology, Weights
+from LightSegLib.catalog.card import Card, Inference, Label, Normalization, Preprocessing, Weights
 from LightSegLib.catalog.card_file import write_card
+from LightSegLib.catalog.terminology import Code, Terminology
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.volume import Volume
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from LightSegLib.catalog.card import Code, Label, Terminology
+from LightSegLib.catalog.card import Label
+from LightSegLib.catalog.terminology import Code, Terminology
 
 SHAPE = (12, 14, 16)  # k, j, i
 BOXES = {1: ((2, 5), (3, 9), (4, 12)), 2: ((6, 10), (1, 4), (0, 16))}  # label: first and one past last of k, j, i

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from LightSegLib.catalog.card import Code
+from LightSegLib.catalog.terminology import Code
 
 
 def is_snomed(code: Code) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from .card import Code, Terminology
+from .terminology import Code, Terminology
 
 Color = tuple[int, int, int]
 Key = frozenset[str]

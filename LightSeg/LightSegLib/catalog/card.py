@@ -11,25 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Code:
-    """A coded concept as DICOM writes it, for example ("SCT", "5366008", "Hippocampus")."""
-
-    scheme: str
-    value: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Terminology:
-    """A label in standard terms: DICOM segmentation category and type, with modifier and region."""
-
-    category: Code
-    type: Code
-    modifier: Code | None = None
-    region: Code | None = None
-    region_modifier: Code | None = None
+from .terminology import Terminology
 
 
 @dataclass(frozen=True)

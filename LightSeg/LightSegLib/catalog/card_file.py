@@ -26,7 +26,6 @@ from .card import (
     Calibration,
     Card,
     Chamber,
-    Code,
     Inference,
     Label,
     Measured,
@@ -40,10 +39,10 @@ from .card import (
     Rough,
     Source,
     Step,
-    Terminology,
     Total,
     Weights,
 )
+from .terminology import Code, Terminology
 
 SCHEMA_VERSION = 1
 PARTS = "parts"  # in place of the name of a weights file, where a model consists of others

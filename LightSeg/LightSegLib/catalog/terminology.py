@@ -1,8 +1,29 @@
-"""A label's standard terms as the one string that 3D Slicer keeps with a segment."""
+"""A label's standard terms, and the one string that 3D Slicer keeps of them with a segment."""
 
 from __future__ import annotations
 
-from .card import Code, Terminology
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept as DICOM writes it, for example ("SCT", "5366008", "Hippocampus")."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """A label in standard terms: DICOM segmentation category and type, with modifier and region."""
+
+    category: Code
+    type: Code
+    modifier: Code | None = None
+    region: Code | None = None
+    region_modifier: Code | None = None
+
 
 CATEGORY_CONTEXT = "Segmentation category and type - DICOM master list"
 REGION_CONTEXT = "Anatomic codes - DICOM master list"

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..catalog.card import Code, Label
-from ..catalog.terminology import UNSPECIFIED
+from ..catalog.card import Label
+from ..catalog.terminology import UNSPECIFIED, Code
 from ..core.errors import InputError, OutputError
 from ..core.i18n import tr as _
 from .dicom.attributes import text

@@ -23,10 +23,10 @@ import numpy as np
 import pytest
 from LightSegLib.catalog import anatomy
 from LightSegLib.catalog.anatomy import Color, Structure, generic_color, look_up, may_have_side, structures
-from LightSegLib.catalog.card import Code, Label, Terminology
+from LightSegLib.catalog.card import Label
 from LightSegLib.catalog.families import family_cards
 from LightSegLib.catalog.sides import sided
-from LightSegLib.catalog.terminology import terminology_entry
+from LightSegLib.catalog.terminology import Code, Terminology, terminology_entry
 from pydicom.sr.codedict import codes as dicom
 from snomed import is_snomed
 

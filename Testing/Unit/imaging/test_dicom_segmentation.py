@@ -14,7 +14,8 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_series import STEP, above, image, multiframe, noise, slices, text, world, write
-from LightSegLib.catalog.card import Code, Label, Terminology
+from LightSegLib.catalog.card import Label
+from LightSegLib.catalog.terminology import Code, Terminology
 from LightSegLib.core.errors import InputError, OutputError
 from LightSegLib.imaging.dicom_segmentation_reader import read_dicom_segmentation
 from LightSegLib.imaging.dicom_segmentation_writer import check_writable

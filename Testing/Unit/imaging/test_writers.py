@@ -13,8 +13,8 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from LightSegLib.catalog.card import Code, Label, Terminology
-from LightSegLib.catalog.terminology import terminology_entry
+from LightSegLib.catalog.card import Label
+from LightSegLib.catalog.terminology import Code, Terminology, terminology_entry
 from LightSegLib.core.errors import InputError, OutputError
 from LightSegLib.imaging import writers
 from LightSegLib.imaging.geometry import Geometry
