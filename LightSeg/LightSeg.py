@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 import slicer
 import vtk
-from LightSegLib.core.packages import has_torch
+from LightSegLib.core.packages import has_torch, torch_failure
 from LightSegLib.slicer_app.parameters import (
     DEFAULT_MODEL,
     Device,
@@ -349,7 +349,12 @@ class LightSegLogic(ScriptedLoadableModuleLogic):  # type: ignore[misc]
         volumes, roi = request.read()
         requireTorch()
         segmenter = Segmenter(card, request.options)
-        segmentation = segmenter.segment(volumes, roi, self.progressCallback, self.cancelCallback)
+        try:
+            segmentation = segmenter.segment(volumes, roi, self.progressCallback, self.cancelCallback)
+        except Exception as error:
+            if failure := torch_failure(error):
+                raise failure from error
+            raise
         return request.write(request.on_volume(segmentation))
 
     def start(

@@ -109,6 +109,24 @@ def test_options_that_are_none_of_the_logic(method, make_volume, model, fingerpr
     assert fingerprint() == before
 
 
+def test_a_pytorch_that_cannot_be_loaded_is_named(make_volume, segment, boxes, fingerprint):
+    """In this process, as in that of a job; any other error of the program stays what it is."""
+    volume = make_volume()
+    before = fingerprint()
+    try:
+        exec(compile("raise OSError('c10.dll')", "__init__.py", "exec"), {"__name__": "torch"})
+    except OSError as error:
+        boxes.fail = error
+
+    with pytest.raises(LightSegError, match=r"PyTorch cannot be loaded \(c10.dll\)\. Restart the program"):
+        segment(volume)
+    boxes.fail = OSError("another file")
+    with pytest.raises(OSError, match="another file"):
+        segment(volume)
+
+    assert fingerprint() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
