@@ -21,7 +21,6 @@ from LightSegLib.core.schema import FieldError, conform
 
 Change = Callable[[dict[str, Any]], object]
 
-
 # Every field once; no fact in it is true.
 COMPLETE: dict[str, Any] = {
     "schema": 1,
