@@ -15,8 +15,9 @@ GERMAN = {
     "the whole volume.": "Die Region liegt außerhalb des Volumens. Verschieben Sie sie über die Struktur.",
     "The region of interest {name} is empty. Place it over the structure to segment, or choose none to segment the "
     "whole volume.": "Die Region {name} ist leer. Setzen Sie sie auf die Struktur.",
-    "This model was made for a region of {size} mm, so the result is probably wrong. Set a region of interest around "
-    "the structure.": "Dieses Modell wurde für eine Region von {size} mm gemacht. Wählen Sie eine Region.",
+    "The region of interest measures {seen} mm, but this model was made for one of {size} mm, so the result is "
+    "probably wrong. Set a smaller region around the structure.": "Die Region misst {seen} mm, das Modell wurde für "
+    "{size} mm gemacht. Wählen Sie eine kleinere.",
 }
 
 
@@ -87,7 +88,7 @@ def test_notices_of_a_result_are_shown_in_german_also_when_the_scene_is_opened_a
     place_region(window, (25, -25, -12), (130, 60, 40))
     window.ui.applyButton.click()
     wait_until(lambda: not window.run.running)
-    notice = "Dieses Modell wurde für eine Region von"
+    notice = "Die Region misst 130 x 60 x 40 mm, das Modell wurde für"
 
     assert notice in window.ui.noticesLabel.text
     node = window.logic.getParameterNode().result

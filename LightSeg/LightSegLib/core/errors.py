@@ -31,11 +31,11 @@ class IncompleteFileError(InputError):
     """A file ends before its last byte."""
 
 
-class SeriesOverTimeError(InputError):
-    """An image has several frames over time where one is needed.
+class InputErrorWithFact(InputError):
+    """An input cannot be used, and a caller may know better than the message what to do about it.
 
     Attributes:
-        fact: the first sentence of the message, for a caller that knows how its user chooses a frame.
+        fact: the first sentence of the message: what is wrong.
     """
 
     def __init__(self, message: Message, fact: Message | None = None) -> None:
@@ -43,7 +43,11 @@ class SeriesOverTimeError(InputError):
         self.fact = message if fact is None else fact
 
 
-class NothingToAlignError(InputError):
+class SeriesOverTimeError(InputErrorWithFact):
+    """An image has several frames over time where one is needed."""
+
+
+class NothingToAlignError(InputErrorWithFact):
     """The image does not show what a model's template shows, or not enough of it."""
 
 

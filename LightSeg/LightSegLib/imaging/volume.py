@@ -181,6 +181,15 @@ def check_labels(voxels: np.ndarray, name: str) -> None:
         raise InputError(_("{name} is an image, not a label map. Choose the file with the labels.").format(name=name))
 
 
+def is_label_map(voxels: np.ndarray) -> bool:
+    """Return whether [k, j, i] voxels are those of a label map, as `check_labels` distinguishes it from an image."""
+    try:
+        check_labels(voxels, "")
+    except InputError:
+        return False
+    return True
+
+
 def _alike(voxels: np.ndarray) -> float:
     """Return the share of labeled neighbors within slices, [k, j, i], that have one value, along the better axis.
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog.card import Card, Preprocessing
+from ..catalog.card import Card
 from ..catalog.needed import finder_of
 from ..catalog.sides import SIDES, labels_of_sides, side_of, value_shift
-from ..core.errors import DownloadError, ModelError, NothingToAlignError
+from ..core.errors import DownloadError, ModelError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, Progress, ProgressCallback
@@ -29,8 +29,6 @@ from .other_segmenter import OtherSegmenter
 from .processing.orientation import axis_steps, turned
 from .processing.outer_resampling import drops_fractions
 from .provenance import confidence_facts, nothing_found
-
-TOO_LARGE = 2.0  # times a model's region, along any axis
 
 
 @dataclass(frozen=True)
@@ -63,20 +61,6 @@ class Places:
     missing: tuple[str, ...]
     finder: Segmentation
     notices: tuple[Message, ...] = ()
-
-
-def is_too_large(card: Card, steps: Preprocessing, geometry: Geometry, roi: RegionOfInterest | None) -> bool:
-    """Return whether what is looked at is more than `TOO_LARGE` times as long, along any axis, as the card's region.
-
-    Without a size in its card a model that has a finder was made for what this finds, unless a region is given.
-    """
-    if card.roi_mm is None:
-        return card.region_from is not None and roi is None
-    used = [slice(0, length) for length in geometry.shape] if roi is None else roi.slices(geometry)
-    extent = [(part.stop - part.start) * mm for part, mm in zip(used, geometry.spacing[::-1], strict=True)]
-    order, _flips = axis_steps(geometry, steps)
-    lengths = [extent[axis] for axis in order]
-    return any(length > TOO_LARGE * mm for length, mm in zip(lengths, card.roi_mm[::-1], strict=True))
 
 
 def find_places(
@@ -120,13 +104,6 @@ def find_places(
             _("The model '{title}' finds its place with the model '{finder}'. {reason}").format(
                 title=card.title, finder=finder.card.title, reason=error
             )
-        ) from error
-    except NothingToAlignError as error:
-        raise NothingToAlignError(
-            _(
-                "{what} The model '{title}' looks there for its place: "
-                "if the structure is in the image, set a region of interest around it."
-            ).format(what=error, title=card.title)
         ) from error
     chosen = [label for label in finder.card.labels if label.value in rule.labels]
     groups: dict[str | None, list[int]] = {}

@@ -11,7 +11,7 @@ from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..imaging.roi import RegionOfInterest
-from ..imaging.volume import Volume, check_voxels
+from ..imaging.volume import Volume, check_voxels, is_label_map
 from ..weights.verified import is_unverified
 from .options import InferenceOptions
 
@@ -95,9 +95,32 @@ def other_modality(card: Card, volume: Volume) -> Message | None:
             "but this model was made for {needed}. The result is probably wrong: "
             "choose a model for {stated}."
         ).format(volume=volume.name, stated=stated, needed=card.modality)
-    if card.modality == "MR" and volume.voxels.min() < HOUNSFIELD:
+    if card.modality == "MR" and is_ct(volume):
         return _(
             "{volume} has voxels far below 0, as a CT in Hounsfield units has, "
             "but this model was made for MR. The result is probably wrong unless it is an MR image."
         ).format(volume=volume.name)
+    return None
+
+
+def is_ct(volume: Volume) -> bool:
+    """Return whether a volume is a CT by its attributes or its values."""
+    return bool(volume.reading.get("modality") == "CT" or volume.voxels.min() < HOUNSFIELD)
+
+
+def likely_cause(card: Card, volume: Volume) -> Message | None:
+    """Return why a model probably does not find its subject in a volume, and what to do; None where nothing shows it.
+
+    Looks at every voxel, which takes a moment: for an error that is reported anyway.
+    """
+    if card.modality == "MR" and is_ct(volume):
+        return _(
+            "It is a CT by its attributes or its values, in Hounsfield units, but the model was made for MR: "
+            "choose an MR volume, or a model for CT."
+        )
+    if is_label_map(volume.voxels):
+        return _(
+            "Its voxels are whole numbers in pieces of one value each, as those of a label map: "
+            "choose the image from which the labels were made."
+        )
     return None

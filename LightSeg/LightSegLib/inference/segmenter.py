@@ -11,7 +11,7 @@ from ..catalog.card import Card
 from ..catalog.needed import needed_models, place_rule
 from ..catalog.sides import right_step
 from ..catalog.structures import chosen_labels
-from ..core.errors import InputError, ModelError
+from ..core.errors import InputError, ModelError, NothingToAlignError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback, Reporter, Shares
@@ -21,7 +21,7 @@ from ..imaging.volume import Segmentation, Volume
 from .backends.precisions import FLOAT32
 from .composite import CompositeModel
 from .contrast import other_contrast
-from .fit import HOUNSFIELD, check_volumes, input_notices
+from .fit import check_volumes, input_notices, is_ct
 from .options import InferenceOptions
 from .provenance import confidence_facts, model_facts, nothing_found, settings_facts
 from .single import SingleModel
@@ -125,8 +125,8 @@ class Segmenter:
         canceled: CancelCallback | None,
     ) -> Segmentation:
         """Segment where the place may have to be found; see `segment`."""
-        from .finding import is_too_large
         from .finishing import finish
+        from .region_size import is_too_large, too_large
 
         if self.card.metadata_in_weights:  # then the weights file states what must be checked and prepared
             self._model.load(self.options, progress, canceled)
@@ -135,22 +135,16 @@ class Segmenter:
         card = self.card
         if roi is None and not self._placed:
             card = replace(card, region_from=place_rule(card, self.options.structures))
-        if self._placed or not is_too_large(card, self.options.preprocessing(card), volumes[0].geometry, roi):
+        seen = self.options.preprocessing(card), volumes[0].geometry, roi
+        if self._placed or not is_too_large(card, *seen):
             return finish(self.card, self._segment_here(volumes, roi, progress, canceled))
         if card.region_from is not None:
             return self._find_and_segment(card, volumes, roi, progress, canceled)
         if roi is None:
-            raise InputError(self._too_large())
+            raise InputError(too_large(card, *seen))
         result = finish(self.card, self._segment_here(volumes, roi, progress, canceled))
-        result.provenance["notices"].append(self._too_large())
+        result.provenance["notices"].append(too_large(card, *seen))
         return result
-
-    def _too_large(self) -> Message:
-        """Return the message about an image or a region that is larger than the model was made for."""
-        return _(
-            "This model was made for a region of {size} mm, so the result is probably wrong. "
-            "Set a region of interest around the structure."
-        ).format(size=" x ".join(f"{mm:.4g}" for mm in self.card.roi_mm or ()))
 
     def _find_and_segment(
         self,
@@ -164,18 +158,13 @@ class Segmenter:
         from ..models.archived import ensure_all
         from . import finding
         from .finishing import finish
+        from .region_size import no_place, no_place_in_ct
 
         started = time.perf_counter()
-        image = volumes[0]
-        is_ct = image.reading.get("modality") == "CT" or image.voxels.min() < HOUNSFIELD
-        if is_ct and self.card.modality == "MR" and self.card.region_from is not None:
+        image, steps = volumes[0], self.options.preprocessing(self.card)
+        if is_ct(image) and self.card.modality == "MR" and self.card.region_from is not None:
             # A head CT is much like a head, but its labels would be wrong.
-            raise InputError(
-                _(
-                    "{volume} is a CT by its attributes or its values, in which '{title}' cannot find its place. "
-                    "Choose an MR image, or set a region of interest around the structure."
-                ).format(volume=image.name, title=self.card.title)
-            )
+            raise InputError(no_place_in_ct(self.card, steps, image, roi))
         if card.parts:
             needed = needed_models(self.card, self.options.structures)
             ensure_all(needed, progress, canceled, self.options.accept_license)
@@ -187,7 +176,10 @@ class Segmenter:
         )
         jobs = max(1, len(card.parts))
         shares = Shares(progress, 1 + jobs)
-        places = finding.find_places(self._finder, card, volumes, roi, shares.of(0), canceled)
+        try:
+            places = finding.find_places(self._finder, card, volumes, roi, shares.of(0), canceled)
+        except NothingToAlignError as error:
+            raise NothingToAlignError(no_place(error, other, card, steps, image, roi)) from error
         if card.parts:  # of which only one model shall be in memory
             self._finder = None
         each = Shares(shares.of(1, count=jobs), len(places.found))

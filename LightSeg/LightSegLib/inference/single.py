@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.card import Card
-from ..core.errors import DeviceError, InputError, ModelError
-from ..core.i18n import Message
+from ..core.errors import DeviceError, InputError, ModelError, NothingToAlignError
+from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from ..core.progress import CancelCallback, ProgressCallback, Reporter
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Volume
 from .backends.precisions import FLOAT16, FLOAT32, INT8, OPENVINO8
 from .expected_dice import doubts, expected_dice, expected_dice_facts
-from .fit import other_modality
+from .fit import likely_cause, other_modality
 from .options import InferenceOptions
 
 if TYPE_CHECKING:
@@ -170,7 +170,12 @@ class SingleModel:
             self._template = open_template(self.card)
         reporter.step(_("Finding the {subject}").format(subject=rules.subject))
         with pool(min(threads, MOST_SEARCHES)) as workers:
-            return align(volumes, steps, self._template, roi, reporter.check_canceled, workers)
+            try:
+                return align(volumes, steps, self._template, roi, reporter.check_canceled, workers)
+            except NothingToAlignError as error:
+                if cause := likely_cause(self.card, volumes[0]):
+                    raise NothingToAlignError(joined(" ", (error.fact, cause)), error.fact) from error
+                raise
 
     def _sees_whole_image(self) -> bool:
         """Return whether the model takes an image in a way of its own, without tiles."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...catalog.card import Alignment, Inference, Preprocessing
 from ...core.errors import InputError, NothingToAlignError
-from ...core.i18n import Message
+from ...core.i18n import Message, joined
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry, triple
 from ...imaging.roi import RegionOfInterest, Slices
@@ -192,12 +192,11 @@ def align(
     volumes = [replace(volume, geometry=about_middle) for volume in volumes]
     registration = register(volumes[0], template, check, workers)
     if not registration.credible:
-        raise NothingToAlignError(
-            _(
-                "No {subject} was found in {volume}, or only a small part of one. "
-                "Choose a volume that shows a {subject}, or another model."
-            ).format(subject=rules.subject, volume=volumes[0].name)
+        fact = _("No {subject} was found in {volume}, or only a small part of one.").format(
+            subject=rules.subject, volume=volumes[0].name
         )
+        todo = _("Choose a volume that shows a {subject}, or another model.").format(subject=rules.subject)
+        raise NothingToAlignError(joined(" ", (fact, todo)), fact)
     grid = _grid(rules)
     to_image = registration.matrix @ grid.index_to_world
     registration = replace(registration, matrix=middle @ registration.matrix)

@@ -129,7 +129,7 @@ def is_too_large(volumeNode: Any, card: Card) -> bool:
 
     One without voxels or without a plausible place has no size.
     """
-    from ...inference.finding import is_too_large
+    from ...inference.region_size import is_too_large
 
     if volumeNode.GetImageData() is None or not is_linear(volumeNode):
         return False
