@@ -34,6 +34,7 @@ from .inputs import read_inputs
 from .models import MODEL_COMMANDS
 from .outputs import check_free, check_outputs, split_ending, volume_rows, write_more
 from .printing import ProgressLine, nested, say, silence_itk, table
+from .reproduce import REPRODUCE_COMMANDS
 from .signals import ends_as_by_ctrl_c
 from .streams import drop, flush_errors, flush_output, open_standard_streams
 from .verify import VERIFY_COMMANDS
@@ -170,36 +171,6 @@ def _segment(arguments: argparse.Namespace) -> None:
     memory = f"about {provenance['memory_estimate_mb'] / 1000:.1f} GB of memory by the estimate"
     say(f"{', '.join(written)} written ({how}, {memory})")
     return None
-
-
-def _reproduce(arguments: argparse.Namespace) -> None:
-    """Run `lightseg reproduce`."""
-    from ..evaluation.reproduction import frames_of, reproduce
-
-    silence_itk()
-    progress = ProgressLine(arguments.quiet)
-    volumes = read_inputs(arguments, frames_of(arguments.result, arguments.inputs))
-    try:
-        found = reproduce(arguments.result, volumes, arguments.model, progress, arguments.accept_license)
-    finally:
-        progress.clear()
-    if not arguments.quiet:
-        for change in found.changes:
-            say(f"lightseg: different from the original run: {change}", file=sys.stderr)
-    if found.different:
-        different = _(
-            "{different} of {voxels} voxels have a different label than in {result}. "
-            "Check that the input is the same, and that the result was computed on a computer with the same processor "
-            "and libraries."
-        )
-        if found.changes:
-            different = _(
-                "{different} of {voxels} voxels have a different label than in {result}. "
-                "See the differences listed above."
-            )
-        raise LightSegError(different.format(different=found.different, voxels=found.voxels, result=arguments.result))
-    if not arguments.quiet:
-        say(f"The labels are the same in all {found.voxels} voxels ({found.segmentation.provenance['computed_in']}).")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -345,9 +316,9 @@ COMMANDS = (
     MODEL_COMMANDS
     | BATCH_COMMANDS
     | VERIFY_COMMANDS
+    | REPRODUCE_COMMANDS
     | {
         "segment": _segment,
-        "reproduce": _reproduce,
         "train": _train,
         "evaluate": _evaluate,
         "benchmark": _benchmark,

@@ -49,8 +49,9 @@ STATED = {
     "settings": {"type": "object", "required": ["mirror", "largest_component"], "properties": SETTINGS},
     "processor": TEXT_OR_NONE,
     "libraries": {"type": ["object", "null"]},
-    "reading": {"type": "array", "items": {"type": "object", "properties": {"frame": FRAME}}},
+    "reading": {"type": "array", "items": {"type": "object", "properties": {"frame": FRAME, "voxels_sha256": TEXT}}},
 }
+DIGITS = 12  # of a SHA-256 in words
 PROVENANCE_SCHEMA = {"type": "object", "required": list(NEEDED), "properties": STATED}
 
 
@@ -62,12 +63,16 @@ class Reproduction:
         segmentation: computed now.
         voxels: of the grid.
         different: voxels with another label than in the file.
-        changes: what is not as it was when the file was written, in words: software, model, processor.
+        input_known: the file states of which voxels it was made.
+        other_input: what shows, in words, that the volumes are not those of which the file was made.
+        changes: what else is not as it was when the file was written, in words: software, model, processor.
     """
 
     segmentation: Segmentation
     voxels: int
     different: int
+    input_known: bool
+    other_input: list[str]
     changes: list[str]
 
 
@@ -157,7 +162,9 @@ def reproduce(
     roi = None if corners is None else RegionOfInterest(np.array(corners, float))
     segmentation = segmenter.segment(volumes, roi, progress)
     different = int(np.count_nonzero(segmentation.voxels != expected))
-    return Reproduction(segmentation, expected.size, different, list(_changes(provenance, segmentation.provenance)))
+    then, now = provenance, segmentation.provenance
+    known = any("voxels_sha256" in one for one in then.get("reading", ()))
+    return Reproduction(segmentation, expected.size, different, known, _other_input(then, now), _changes(then, now))
 
 
 def _precision(computed_in: str, settings: Mapping[str, Any], has_parts: bool) -> str:
@@ -165,6 +172,18 @@ def _precision(computed_in: str, settings: Mapping[str, Any], has_parts: bool) -
     if not has_parts or computed_in in BACKENDS:
         return computed_in
     return INT8 if settings.get("precision") in (INT8, OPENVINO8) else AUTO
+
+
+def _other_input(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between the volumes of a file and those of today's run; versions to 0.2.0 noted no voxels."""
+    facts = []
+    for number, (old, new) in enumerate(zip(then.get("reading", ()), now.get("reading", ()), strict=False), start=1):
+        of_input = f" of input {number}" if len(then["reading"]) > 1 else ""
+        frames = [str((one.get("frame") or {}).get("number", "")) for one in (old, new)]
+        facts.append((f"frame{of_input}", *(frames if all(frames) else ("", ""))))
+        voxels = [one.get("voxels_sha256", "")[:DIGITS] for one in (old, new)]
+        facts.append((f"SHA-256 of the voxels{of_input}", *(voxels if all(voxels) else ("", ""))))
+    return _different(facts)
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -181,4 +200,9 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     facts.append(("weights of the finder", finder_then.get("weights_sha256"), finder_now.get("weights_sha256")))
     earlier = then.get("libraries") or {}
     facts += [(name, earlier.get(name), now["libraries"].get(name)) for name in {**earlier, **now["libraries"]}]
+    return _different(facts)
+
+
+def _different(facts: Sequence[tuple[str, str | None, str | None]]) -> list[str]:
+    """Return in words which facts, each a name with its value then and now, are not the same."""
     return [f"{name}: {old or 'none'} then, {new or 'none'} now" for name, old, new in facts if old != new]

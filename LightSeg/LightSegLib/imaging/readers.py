@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from .nifti import ENDINGS as NIFTI_ENDINGS
 from .nifti import nifti_frames, read_nifti
 from .nrrd import nrrd_frames, read_nrrd
 from .segmentation_file import on_reference
-from .volume import Volume, check_voxels, few_values
+from .volume import Volume, check_voxels, few_values, voxels_sha256
 
 IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 
@@ -63,7 +64,7 @@ def read_volume(
     if _holds_dicom(path):
         volume = read_dicom(path, series, part, allow_gaps, frame)
         check_voxels(volume.voxels, path.name)
-        return volume
+        return replace(volume, reading=volume.reading | _identity(volume.voxels))
     if frame is not None:
         with open_frames(path) as frames:
             return read_frame(frames, frame)
@@ -136,6 +137,7 @@ def _volume(
             _("{file} is a {kind}, not an image. Choose the image on which it was drawn.").format(file=name, kind=kind)
         )
     check_voxels(voxels, name)
+    reading = reading | _identity(voxels)
     if few := few_values(voxels):
         notices += (
             _(
@@ -163,6 +165,11 @@ def _volume(
             ).format(file=name, moved=moved),
         )
     return Volume(voxels, geometry, name.split(".", maxsplit=1)[0] or "volume", reading, notices)
+
+
+def _identity(voxels: np.ndarray) -> dict[str, str]:
+    """Return what identifies an image in the provenance of its results."""
+    return {"voxels_sha256": voxels_sha256(voxels)}
 
 
 def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,14 @@ class Segmentation:
         ml = counts * self.geometry.voxel_volume_ml
         single = {label.name: float(ml[label.value]) for label in self.labels}
         return single | {total.name: float(ml[list(total.labels)].sum()) for total in self.totals}
+
+
+def voxels_sha256(voxels: np.ndarray) -> str:
+    """Return the SHA-256 of [k, j, i] voxels as 32-bit floats: the same for an image in another file or data type."""
+    digest = hashlib.sha256()
+    for plane in voxels:  # one by one, for the copy
+        digest.update(np.ascontiguousarray(plane, "<f4").data)
+    return digest.hexdigest()
 
 
 def check_voxels(voxels: np.ndarray, name: str) -> None:

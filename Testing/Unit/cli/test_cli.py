@@ -28,18 +28,6 @@ Run = Callable[..., tuple[int, str, str]]
 FLOAT32 = ("--device", "cpu", "--precision", "float32")  # the same numbers, and no notice, on every processor
 
 
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs one command line in this process: exit code, standard output, standard error."""
-
-    def lightseg(*words: object) -> tuple[int, str, str]:
-        code = cli.main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return lightseg
-
-
 # --- models and info ---------------------------------------------------------------------------
 
 
@@ -278,87 +266,6 @@ def test_damaged_weights_are_not_bad_input(
     code, _, err = run("segment", write_image(), "--model", tmp_path / "model", "--out", tmp_path / "out.nrrd")
     assert code == 1
     assert "is damaged or was replaced" in err and "Install the model again" in err
-
-
-# --- reproduce ---------------------------------------------------------------------------------
-
-
-def test_a_result_is_computed_again_as_it_states_and_found_the_same(
-    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the flips, the box and the precision of the first time, which the second command does not repeat."""
-    image, out = write_image(), tmp_path / "Ergebnis ü.seg.nrrd"
-    monkeypatch.setenv("LIGHTSEG_MODELS", str(tiny_model.parent))
-    words = ("--mirror", "--largest-component", "--precision", "float32", "--roi", "-2,-3,2,-12,-17,9")
-    assert run("segment", image, "--model", tiny_model, "--out", out, *words, "--quiet") == (0, "", "")
-    code, printed, problems = run("reproduce", out, image)
-    assert (code, problems) == (0, "")
-    assert printed == "The labels are the same in all 3840 voxels (float32).\n"
-    earlier = sitk.ReadImage(str(out))  # as a version wrote it that called the region of interest otherwise
-    provenance = earlier.GetMetaData("LightSeg_Provenance")
-    earlier.SetMetaData("LightSeg_Provenance", provenance.replace('"roi_lps"', '"region_lps"'))
-    assert '"region_lps": [' in earlier.GetMetaData("LightSeg_Provenance")
-    sitk.WriteImage(earlier, str(out))
-    assert run("reproduce", out, image)[0] == 0
-
-
-def test_a_result_that_was_edited_or_made_of_another_image_is_distinguished_from_one_that_was_not(
-    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image, out = write_image(), tmp_path / "out.seg.nrrd"
-    monkeypatch.setenv("LIGHTSEG_MODELS", str(tiny_model.parent))
-    assert run("segment", image, "--model", tiny_model, "--out", out, "--quiet")[0] == 0
-    edited = sitk.ReadImage(str(out))
-    edited[3, 4, 5] = 2 if edited[3, 4, 5] != 2 else 0
-    edited.SetMetaData("LightSeg_Provenance", edited.GetMetaData("LightSeg_Provenance").replace("torch", "tarch"))
-    sitk.WriteImage(edited, str(out))
-    code, _, problems = run("reproduce", out, image)
-    assert code == 1
-    assert "1 of 3840 voxels have a different label" in problems and "torch: none then" in problems
-
-    smaller = write_image("other.nii.gz", np.eye(8, dtype=np.float32)[None] * np.ones((8, 1, 1), np.float32))
-    code, _, problems = run("reproduce", out, smaller)
-    assert code == 2 and "do not have the same grid" in problems
-    code, _, problems = run("reproduce", image, image)
-    assert code == 2 and "does not contain how it was computed" in problems
-
-
-@pytest.mark.parametrize(
-    ("written", "words"),
-    [
-        ("[" * 5000, "nested too deeply"),
-        ("[]", "must be a JSON object"),
-        ('{"settings": 3}', "settings must be a JSON object"),
-        ('{"settings": {}}', "settings.mirror is missing"),
-        ('{"settings": {"mirror": false, "largest_component": []}}', "largest_component must be text"),
-        (
-            '{"settings": {"mirror": false, "largest_component": "model", "region_lps": [[1, 2]]}}',
-            "must have 8 entries",
-        ),
-        ('{"settings": {"mirror": false, "largest_component": "model", "region_lps": 5}}', "must be a list"),
-        ('{"settings": {"mirror": false, "largest_component": "model", "roi_lps": 5}}', "must be a list"),
-        ('{"libraries": "torch"}', "libraries must be a JSON object"),
-        ('{"device": null}', "device must be text"),
-        ('{"computed_in": "float7"}', "precision cannot be"),
-    ],
-)
-def test_a_result_that_states_nonsense_of_itself_is_refused(
-    run: Run, tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, written: str, words: str
-) -> None:
-    sound = {
-        "model": str(tiny_model),
-        "version": "1",
-        "weights_sha256": "0",
-        "device": "cpu",
-        "computed_in": "float32",
-        "settings": {"mirror": False, "largest_component": "model"},
-        "lightseg": "1",
-    }
-    labels = sitk.Cast(sitk.ReadImage(str(image := write_image())) > 100, sitk.sitkUInt8)
-    labels.SetMetaData("LightSeg_Provenance", json.dumps(sound | json.loads(written)) if written[0] == "{" else written)
-    sitk.WriteImage(labels, str(tmp_path / "out.seg.nrrd"))
-    code, _, problems = run("reproduce", tmp_path / "out.seg.nrrd", image)
-    assert code == 2 and words in problems
 
 
 # --- evaluate and train ------------------------------------------------------------------------

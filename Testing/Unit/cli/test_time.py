@@ -283,7 +283,9 @@ def test_the_result_of_a_frame_is_reproduced_from_the_image_over_time(
     assert main([*command, str(path)]) == main([*command, str(tmp_path / "alone.nii.gz")]) == 0
     assert capsys.readouterr().out.count("The labels are the same in all") == 2
     assert main([*command, str(path), "--frame", "1"]) == 1
-    assert "voxels have a different label" in capsys.readouterr().err
+    problem = capsys.readouterr().err
+    assert "voxels have a different label" in problem
+    assert "another one than in the original run (frame: 2 then, 1 now; SHA-256 of the voxels: " in problem
 
 
 def test_the_advice_for_an_image_over_time_names_what_the_command_has(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
 import struct
 from pathlib import Path
@@ -119,7 +120,8 @@ def test_a_notice_states_how_far_apart_sform_and_qform_are(tmp_path: Path) -> No
     volume = read_volume(save(tmp_path / "a.nii", 2, 1, other=moved))
     (notice,) = volume.notices
     assert "sform and the qform of a.nii place its voxels up to 20 mm apart. The sform was used" in notice
-    assert volume.reading == {"matrix": "sform", "sform_code": 2, "qform_code": 1, "qform_apart_mm": 20.0}
+    known = {"matrix": "sform", "sform_code": 2, "qform_code": 1, "qform_apart_mm": 20.0}
+    assert volume.reading == known | {"voxels_sha256": hashlib.sha256(VOXELS.T.astype("<f4").tobytes()).hexdigest()}
 
 
 def test_a_notice_states_how_far_the_spacing_is_from_the_only_matrix(tmp_path: Path) -> None:
