@@ -471,7 +471,7 @@ def test_the_window_names_the_frames_that_failed(heart_window: Any, cine: Any) -
     frames = [job.frames.target.GetNthDataNode(number) for number in range(2)]
     assert job.seconds == pytest.approx(sum(nodes.provenance_of(node)["seconds"] for node in frames))
     assert window.ui.copyDetailsButton.visible
-    assert "from 2 of 4 frames" in window.ui.noticesLabel.text and "Frame 3 failed" in window.ui.noticesLabel.text
+    assert "from 2 of 4 frames" in window.ui.noticesLabel.text and "Frames 1, 3 failed" in window.ui.noticesLabel.text
 
 
 def test_the_window_is_free_again_after_the_scene_was_closed(heart_window: Any, cine: Any) -> None:

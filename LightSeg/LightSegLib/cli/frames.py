@@ -19,7 +19,7 @@ from ..core.errors import InputError, LightSegError, OutputError
 from ..core.file_names import file_name
 from ..core.i18n import tr as _
 from ..core.leftovers import temporary_folder
-from ..core.moment import Moment, ms_text
+from ..core.moment import Moment, grouped, ms_text, numbers_text
 from .arguments import options_of
 from .batch import StatePrinter
 from .outputs import check_all_frames, check_free
@@ -149,8 +149,9 @@ def _print(card: Card, rows: Sequence[Row]) -> None:
         ml = [f"{row.ml[name]:.3f}" if row.ml and name in row.ml else "-" for name in names]
         known = "-" if row.confidence is None else f"{row.confidence:.3f}"
         lines.append((str(row.frame), "-" if row.time_ms is None else ms_text(row.time_ms), *ml, known))
-        for notice in [row.error] if row.error else row.notices or []:
-            say(f"lightseg: frame {row.frame}: {notice}", file=sys.stderr)
+    remarks = ((row.frame or 0, text) for row in rows for text in ([row.error] if row.error else row.notices or []))
+    for text, numbers, _first in grouped(remarks):
+        say(f"lightseg: frame{'s' * (len(numbers) > 1)} {numbers_text(numbers)}: {text}", file=sys.stderr)
     say(table(lines))
     for course in time_courses(rows):
         for one in course.heart(card):

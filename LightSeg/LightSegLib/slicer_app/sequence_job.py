@@ -14,7 +14,7 @@ from ..catalog.lookup import find_card
 from ..core.errors import InputError, LightSegError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
-from ..core.moment import TRIGGER
+from ..core.moment import TRIGGER, grouped, numbers_text
 from ..core.progress import Progress
 from ..evaluation.heart import heart_function
 from . import jobs
@@ -215,6 +215,9 @@ class SequenceJob:
                         count=self.frames.count,
                     )
                 )
-        for number, error in self.failures.items():
-            self.notices.append(_("Frame {number} failed. {reason}").format(number=number, reason=error))
+        for _text, numbers, error in grouped(sorted(self.failures.items())):
+            failed = _("Frame {number} failed. {reason}").format(number=numbers[0], reason=error)
+            if len(numbers) > 1:
+                failed = _("Frames {numbers} failed. {reason}").format(numbers=numbers_text(numbers), reason=error)
+            self.notices.append(failed)
         self.frames.note(self.notices)

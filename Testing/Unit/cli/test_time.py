@@ -237,6 +237,21 @@ def test_a_record_that_cannot_be_removed_costs_no_table(
     assert [row["frame"] for row in table(out / "results.csv")] == ["1", "2"]
 
 
+def test_frames_that_all_fail_in_the_same_way_are_reported_in_one_line(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_this_process: InThisProcess
+) -> None:
+    """An export that went wrong: all frames but the second and the last are blank."""
+    frames = np.zeros((8, 8, 8, 6), np.int16)
+    frames[2:6, 2:6, 2:6, [1, 5]] = 300
+    nib.save(nib.Nifti1Image(frames, np.diag([3, 3, 3, 1])), tmp_path / "blank.nii.gz")
+    command = ["segment", str(tmp_path / "blank.nii.gz"), "--all-frames", "--model", model, "--out"]
+    assert main([*command, str(tmp_path / "out"), *FLOAT]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lightseg: frame")]
+    assert len(lines) == 2
+    assert lines[0].startswith("lightseg: frames 1, 3 to 5: Each frame of blank.nii.gz is constant: every voxel has")
+    assert lines[1].startswith("lightseg: frames 2, 6: Each frame of blank.nii.gz has only 2 different values")
+
+
 def test_nothing_is_computed_of_two_images_when_the_second_one_is_interrupted(
     model: str, tmp_path: Path, in_this_process: InThisProcess
 ) -> None:

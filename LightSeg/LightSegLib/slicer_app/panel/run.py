@@ -7,6 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ...core.moment import grouped, numbers_text
 from ..jobs import Job
 from ..sequence_job import SequenceJob
 from ..translation import translated
@@ -118,7 +119,10 @@ class Run:
         if job.state == "done":
             how, memory = job.provenance["computed_in"], job.provenance["memory_estimate_mb"] / 1000
             if isinstance(job, SequenceJob) and job.failures:
-                reasons = [f"{number}: {translated(error)}" for number, error in job.failures.items()]
+                reasons = [
+                    f"{translated(numbers_text(numbers))}: {translated(error)}"
+                    for _text, numbers, error in grouped(sorted(job.failures.items()))
+                ]
                 self._status.keep(doneText(job), "\n".join(reasons))
             else:
                 self._status.end(doneText(job))
@@ -156,6 +160,6 @@ def doneText(job: Job | SequenceJob) -> str:
     if not job.failures:
         return done
     failed = _("The notices state why the others failed, and Apply tries them again: {frames}.").format(
-        frames=", ".join(map(str, job.failures))
+        frames=translated(numbers_text(sorted(job.failures)))
     )
     return f"{done} {failed}"
