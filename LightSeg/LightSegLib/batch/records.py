@@ -150,12 +150,10 @@ def begin(case: Case, batch: Batch) -> None:
     earlier, paths = earlier_record(case.id, batch), outputs(batch, case.id)
     for path in paths:
         if os.path.lexists(path) and not is_own(path, earlier, batch):
-            raise InputError(
-                _(
-                    "{file} was not written by this batch, or was changed since. Move it, "
-                    "or choose another folder for the results."
-                ).format(file=path)
-            )
+            kept = _("{file} was not written by this batch. Move it, or choose another folder for the results.")
+            if names_file(path, earlier, batch):
+                kept = _("{file} was changed after the batch wrote it. Move it, or choose another folder.")
+            raise InputError(kept.format(file=path))
     files = _existing(earlier, batch) | {_name(path, batch): "" for path in paths}
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
     _write(Row(case.id, BEGUN, *known, run=batch.run, files=files, **over_time(case)), batch)

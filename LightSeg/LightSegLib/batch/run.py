@@ -46,6 +46,9 @@ class BatchPlan:
     """The cases of a batch, with model and settings.
 
     The cases are kept in a file, since there may be many.
+
+    Attributes:
+        refusal: why it must not be run, where only a preview is asked for.
     """
 
     card: Card
@@ -53,6 +56,7 @@ class BatchPlan:
     listed: Path
     count: int
     skipped_inputs: list[SkippedInput] = field(default_factory=list)
+    refusal: Message | None = None
 
     def cases(self) -> Iterator[Case]:
         """Yield the cases of the batch."""
@@ -130,10 +134,19 @@ def plan_batch(
     out: str | Path,
     settings: Settings,
     callbacks: Callbacks | None = None,
+    preview: bool = False,
 ) -> Iterator[BatchPlan]:
     """Find the cases, and fetch the weights where they are not here.
 
     Also raises what `ensure_all` raises.
+
+    Args:
+        input_path: folder, CSV file or DICOM tree.
+        model: id, or path of a model folder.
+        out: folder of the results.
+        settings: options, file format and picture.
+        callbacks: take progress, and may cancel.
+        preview: nothing will be written, so files in the way of the results are reported, not refused.
 
     Raises:
         InputError: of the input and for files in the way of the results (see `OutputGuard`).
@@ -160,12 +173,17 @@ def plan_batch(
                     reporter.step(_("Searching, {count} cases found").format(count=count))
         if count == 0:
             raise InputError(_no_case(input_path, card, skipped_inputs))
-        guard.refuse(cases_in(listed))
+        refusal = guard.refusal(cases_in(listed))
+        if refusal and not preview:
+            raise InputError(refusal)
         options = settings.options
         needed = needed_models(card, options.structures)
         ensure_all(needed, callbacks.progress, callbacks.canceled, options.accept_license)
         batch = replace(batch, model_sha256=model_sha256(card, options.structures))
-        yield BatchPlan(card, batch, listed, count, skipped_inputs)
+        refusal = refusal or guard.refusal_of_model(batch.model_sha256)
+        if refusal and not preview:
+            raise InputError(refusal)
+        yield BatchPlan(card, batch, listed, count, skipped_inputs, refusal)
 
 
 def segment_files(
@@ -200,7 +218,7 @@ def segment_files(
         batch = replace(plan.batch, backend=records.earlier_backend(plan.batch))
         limit = WorkerLimit(engine.workers, engine.threads)
         batch_progress = BatchProgress(plan.count, callbacks.on_state)
-        present: dict[str, str] = {}  # what identifies the image of each series over time
+        present: dict[str, records.Row] = {}  # of each series over time one frame of its image
         notices: list[Message] = []
         with locked(batch.out / RECORDS / LOCK, callbacks.reporter, str(batch.out), wait=False):
             records.remove_parts(batch)
@@ -210,7 +228,7 @@ def segment_files(
                 with closing(run(plan.cases(), batch, engine, limit, batch_progress, callbacks.canceled)) as answers:
                     for answer in answers:
                         if answer.row.series and answer.row.image_id:
-                            present[answer.row.series] = answer.row.image_id
+                            present[answer.row.series] = answer.row
                         batch_progress.finished(answer.row.status, answer.skipped, answer.row.seconds, limit.workers)
             finally:  # also of what was done until an interruption
                 failures: list[OutputError] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..catalog.lookup import card_of, resolve_model
 from ..core.errors import InputError, ReportError
 from ..core.file_names import file_name
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from . import records
 from .engine import Engine
@@ -79,7 +80,8 @@ def segment_with_models(
     folders, table = folders_of(models, out), Path(out).absolute() / TABLE
     settings, callbacks = settings or Settings(), callbacks or Callbacks()
     check_other_folder(Path(input_path).absolute(), Path(out).absolute())
-    _check_own(table)
+    if refusal := refusal_of_table(out):
+        raise InputError(refusal)
     batches: dict[str, Batch] = {}
     for model, folder in folders.items():
         with plan_batch(input_path, model, folder, settings, callbacks) as plan:
@@ -121,23 +123,19 @@ def _lines(batches: dict[str, Batch]) -> Iterator[Sequence[object]]:
             yield (case, model, row.status, *ml, *last)
 
 
-def _check_own(table: Path) -> None:
-    """Check that the table may be replaced: it is not there, or as it was written.
+def refusal_of_table(out: str | Path) -> Message | None:
+    """Return why the table in a folder must not be replaced; None where it is not there, or as it was written.
 
     Earlier versions recorded nothing of it; then it begins as one of this program.
-
-    Raises:
-        InputError: for a file of another program, or one that was changed.
     """
+    table = Path(out).absolute() / TABLE
     written = (recorded_tables(table.parent) or {}).get(TABLE)
     if not os.path.lexists(table) or (written is not None and is_own(table, written)):
-        return
+        return None
     with suppress(OSError, ValueError, csv.Error), table.open(newline="", encoding="utf-8") as stream:
         if written is None and tuple(next(csv.reader(stream), ())[: len(FIRST)]) == FIRST:
-            return
-    raise InputError(
-        _(
-            "{file} was not written by LightSeg, or was changed since. "
-            "Move it, or choose another folder for the results."
-        ).format(file=table)
-    )
+            return None
+    kept = _("{file} was not written by LightSeg. Move it, or choose another folder for the results.")
+    if written:
+        kept = _("{file} was changed after LightSeg wrote it. Move it, or choose another folder for the results.")
+    return kept.format(file=table)

@@ -71,12 +71,10 @@ def replace_table(table: Path) -> Iterator[Path]:
         yield part
         recorded = recorded_tables(table.parent) or {}
         if os.path.lexists(table) and not is_own(table, recorded.get(table.name, [])):
-            raise OutputError(
-                _(
-                    "{file} was changed since the batch wrote it, or is of another program, so it was not replaced. "
-                    "Move it, or save it under another name."
-                ).format(file=table)
-            )
+            kept = _("{file} was not written by the batch, so it was not replaced. Move it, or rename it.")
+            if recorded.get(table.name):
+                kept = _("{file} was changed after the batch wrote it, so it was not replaced. Move it, or rename it.")
+            raise OutputError(kept.format(file=table))
         # Before it gets its name: whenever the program is killed, the file is one of the two.
         _record(table.parent, recorded | {table.name: [*_hashes(table), sha256(part)]})
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import LightSegError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .arguments import options_of
 from .printing import ProgressLine, say, silence_itk
@@ -28,7 +29,7 @@ def _batch(arguments: argparse.Namespace) -> None:
     from ..batch.progress import Callbacks
     from ..batch.run import segment_files
     from ..batch.settings import Settings
-    from ..batch.several import folders_of, segment_with_models
+    from ..batch.several import folders_of, refusal_of_table, segment_with_models
 
     silence_itk()
     settings = Settings(
@@ -46,6 +47,8 @@ def _batch(arguments: argparse.Namespace) -> None:
         folders = folders_of(arguments.models, arguments.out)
         for model, folder in folders.items() if several else [(arguments.models[0], arguments.out)]:
             _preview(arguments, model, folder, settings, engine)
+        if several:
+            _say_refusal(refusal_of_table(arguments.out))
         return
     callbacks = Callbacks(progress, StatePrinter(progress))
     try:
@@ -102,7 +105,7 @@ def _preview(arguments: argparse.Namespace, model: str, out: str | Path, setting
     from ..batch.run import plan_batch
 
     progress = ProgressLine(arguments.quiet)
-    with plan_batch(arguments.input, model, out, settings, Callbacks(progress)) as plan:
+    with plan_batch(arguments.input, model, out, settings, Callbacks(progress), preview=True) as plan:
         progress.clear()
         if len(arguments.models) > 1:
             say(f"{plan.card.id}:")
@@ -127,6 +130,13 @@ def _preview(arguments: argparse.Namespace, model: str, out: str | Path, setting
                 time = f"about {duration(found.of(to_do))} (workers: {found.workers})"
                 line += f"; {time}, estimated from {source} ({found.seconds:.1f} s per case)"
         say(line)
+        _say_refusal(plan.refusal)
+
+
+def _say_refusal(refusal: Message | None) -> None:
+    """Print why a batch would be refused, if it would."""
+    if refusal:
+        say(f"lightseg: Run as it is, the batch would be refused: {refusal}", file=sys.stderr)
 
 
 BATCH_COMMANDS = {"batch": _batch}

@@ -60,7 +60,7 @@ def test_an_experts_label_in_the_folder_of_results_is_not_written_over(cohort: P
     labels = tmp_path / "labels"
     write_volume(labels / "Fall 1.nii.gz", 7)
     response = refused(cohort, labels, NIFTI)
-    assert "were not written by it or were changed since: Fall 1.nii.gz. Choose another folder" in response
+    assert "(not written by it: Fall 1.nii.gz). Choose another folder" in response
     assert counts(run_batch(cohort, MODEL, labels, PLAIN, handler=QUICK)) == (3, 0, 0), (
         "nothing is in the way of .seg.nrrd"
     )
@@ -71,7 +71,9 @@ def test_a_scan_is_not_a_result_even_where_the_results_are_beside_it(cohort: Pat
     (cohort / "Fall 2.nii.gz").write_bytes(b"not an image")
     manifest = tmp_path / "list.csv"
     manifest.write_text("case,T1\n" + "".join(f"Fall {n},scans/Fall {n}.nii.gz\n" for n in range(3)), encoding="utf-8")
-    assert "Fall 0.nii.gz, Fall 1.nii.gz, Fall 2.nii.gz. Choose" in refused(manifest, cohort, NIFTI)
+    assert "(inputs of the batch: Fall 0.nii.gz, Fall 1.nii.gz, Fall 2.nii.gz). Choose" in refused(
+        manifest, cohort, NIFTI
+    )
     assert counts(run_batch(manifest, MODEL, cohort, NRRD, handler=QUICK)) == (2, 0, 1)
     assert {"Fall 0.nii.gz", "Fall 1.nii.gz", "Fall 2.nii.gz"} <= set(content(cohort))
 
@@ -83,7 +85,7 @@ def test_a_result_that_is_an_input_of_the_next_batch_is_not_written_over(cohort:
     again.mkdir()
     manifest = again / "list.csv"
     manifest.write_text("case,T1\nFall 0,../out/Fall 1.nrrd\nFall 1,../scans/Fall 1.nii.gz\n", encoding="utf-8")
-    assert "Fall 1.nrrd. Choose another folder" in refused(manifest, out, NRRD)
+    assert "(inputs of the batch: Fall 1.nrrd). Choose another folder" in refused(manifest, out, NRRD)
 
 
 def test_voxels_that_an_input_names_in_its_header_are_inputs_too(cohort: Path, tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_voxels_that_an_input_names_in_its_header_are_inputs_too(cohort: Path, t
     shutil.copy(folder / "a.raw", out / "Fall 0.nrrd")
     header.write_text(header.read_text("utf-8").replace("a.raw", "../out/Fall 0.nrrd"), encoding="utf-8")
     (folder / "list.csv").write_text("case,T1\nFall 0,a.mhd\n", encoding="utf-8")
-    assert "Fall 0.nrrd. Choose another folder" in refused(folder / "list.csv", out, NRRD)
+    assert "(inputs of the batch: Fall 0.nrrd). Choose another folder" in refused(folder / "list.csv", out, NRRD)
 
 
 def test_tables_and_pictures_of_the_user_stay(cohort: Path, tmp_path: Path) -> None:
@@ -110,27 +112,31 @@ def test_the_list_of_the_cases_is_not_written_over_by_the_table(cohort: Path, tm
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (out / "results.csv").write_text("case,T1\nFall 0,../scans/Fall 0.nii.gz\n", encoding="utf-8")
-    assert "results.csv. Choose another folder" in refused(out / "results.csv", out)
+    assert "(inputs of the batch: results.csv). Choose another folder" in refused(out / "results.csv", out)
 
 
 def test_many_files_in_the_way_are_counted(tmp_path: Path, cohort: Path) -> None:
     for number in range(3, 9):
         shutil.copy(cohort / "Fall 0.nii.gz", cohort / f"Fall {number}.nii.gz")
     shutil.copytree(cohort, tmp_path / "labels")
-    assert "Fall 3.nii.gz, Fall 4.nii.gz, and 4 more. Choose" in refused(cohort, tmp_path / "labels", NIFTI)
+    assert "Fall 3.nii.gz, Fall 4.nii.gz, and 4 more). Choose" in refused(cohort, tmp_path / "labels", NIFTI)
 
 
 def test_a_corrected_result_is_kept(cohort: Path, tmp_path: Path) -> None:
-    """An expert edits a segmentation in place; the batch goes on, but for that case when its scan changes."""
+    """An expert edits a segmentation in place; the batch goes on, until its scan changes."""
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (out / "Fall 1.seg.nrrd").write_bytes(b"corrected")
     write_volume(cohort / "Fall 3.nii.gz", 3)
     assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 3, 0)
-    write_volume(cohort / "Fall 1.nii.gz", 9)
-    assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (0, 3, 1)
-    assert (out / "Fall 1.seg.nrrd").read_bytes() == b"corrected"
-    assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out)
+    scan = write_volume(cohort / "Fall 1.nii.gz", 9)
+    assert (
+        f"(changed after it wrote them: Fall 1.seg.nrrd). They are results of {scan} as it was before. Choose another"
+    ) in refused(cohort, out)
+    (tmp_path / "other").mkdir()
+    other = scan.rename(tmp_path / "other" / "Fall 1.nii.gz")
+    assert f"They are results of {scan}, and the image of this name is now {other}. " in refused(other.parent, out)
+    other.rename(scan)
     (out / "Fall 1.seg.nrrd").unlink()
     assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 3, 0)
 
@@ -139,7 +145,19 @@ def test_a_corrected_result_is_in_the_way_of_other_settings(cohort: Path, tmp_pa
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
     (out / "Fall 1.seg.nrrd").write_bytes(b"corrected")
-    assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out, replace(PLAIN, options=MIRRORED))
+    response = refused(cohort, out, replace(PLAIN, options=MIRRORED))
+    assert "(changed after it wrote them: Fall 1.seg.nrrd). Choose another folder" in response
+
+
+def test_a_corrected_result_is_in_the_way_of_another_version_of_the_model(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which would segment every case again, and find the corrected one only then."""
+    out = tmp_path / "out"
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
+    (out / "Fall 1.seg.nrrd").write_bytes(b"corrected")
+    monkeypatch.setattr("LightSegLib.batch.run.model_sha256", lambda *_: "of another version")
+    assert "(changed after it wrote them: Fall 1.seg.nrrd). Choose another folder" in refused(cohort, out)
 
 
 def test_a_try_with_other_settings_that_fails_costs_no_result(cohort: Path, tmp_path: Path) -> None:
@@ -211,7 +229,7 @@ def test_a_label_drawn_by_hand_for_a_case_that_failed_stays(cohort: Path, tmp_pa
     assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (0, 2, 1)
     assert not (out / "Fall 1.seg.nrrd").exists(), "it was of another image"
     (out / "Fall 1.seg.nrrd").write_bytes(b"by hand")
-    assert "Fall 1.seg.nrrd. Choose another folder" in refused(cohort, out)
+    assert "Fall 1.seg.nrrd). Choose another folder" in refused(cohort, out)
 
 
 @pytest.mark.slow

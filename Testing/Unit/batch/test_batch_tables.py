@@ -10,6 +10,7 @@ from batch_cases import MODEL, PLAIN, QUICK, TESTING, counts, run_batch, table, 
 from LightSegLib.batch.engine import Engine
 from LightSegLib.batch.several import TABLE, segment_with_models
 from LightSegLib.batch.tables import record_tables, write_batch_table
+from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError, OutputError, ReportError
 from threshold_models import write_threshold_model
 
@@ -54,7 +55,7 @@ def test_notes_in_a_table_are_not_written_over(again: Callable[..., object], tmp
     out = tmp_path / "out"
     assert again() == (2, 0, 0)
     noted = {name: annotate(out / name) for name in ("results.csv", "report.html", "skipped_inputs.csv")}
-    with pytest.raises(InputError, match=rf"were changed since: {', '.join(noted)}\. Choose another folder"):
+    with pytest.raises(InputError, match=rf"changed after it wrote them: {', '.join(noted)}\)\. Choose another"):
         again()
     for name, content in noted.items():
         assert (out / name).read_bytes() == content
@@ -63,13 +64,28 @@ def test_notes_in_a_table_are_not_written_over(again: Callable[..., object], tmp
     assert not [name for name in noted if NOTE in (out / name).read_text(encoding="utf-8")]
 
 
+def test_a_preview_names_what_is_in_the_way_and_shows_the_cases(
+    again: Callable[..., object], cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It writes nothing, so there is nothing to refuse."""
+    again()
+    noted = annotate(tmp_path / "out" / "results.csv")
+    line = ["batch", str(cohort), "--model", MODEL, "--out", str(tmp_path / "out"), "--no-pictures", "--device", "cpu"]
+    assert main([*line, "--precision", "float32", "--no-openvino", "--dry-run"]) == 0
+    printed = capfd.readouterr()
+    assert "0 of 2 cases to do" in printed.out and printed.out.count("done before") == 2
+    assert "the batch would be refused: " in printed.err
+    assert "(changed after it wrote them: results.csv). Choose another folder" in printed.err
+    assert (tmp_path / "out" / "results.csv").read_bytes() == noted
+
+
 def test_notes_that_are_saved_while_the_batch_runs_stay_too(
     again: Callable[..., object], cohort: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     again()
     write_cohort(cohort, cases=3)
-    with pytest.raises(ReportError, match=r"results\.csv was changed since .* What was computed is kept"):
+    with pytest.raises(ReportError, match=r"results\.csv was changed after .* What was computed is kept"):
         again(on_state=lambda state: NOTE in (out / "results.csv").read_text() or annotate(out / "results.csv"))
     assert NOTE in (out / "results.csv").read_text() and "Fall 2" in (out / "report.html").read_text("utf-8")
     (out / "results.csv").unlink()
@@ -103,7 +119,7 @@ def test_a_table_is_the_batchs_own_whenever_it_was_killed(tmp_path: Path, monkey
     for _run in range(2):
         write_batch_table([["case"], ["a"], ["b"]], file)
     annotate(file)
-    with pytest.raises(OutputError, match="was changed since"):
+    with pytest.raises(OutputError, match="was changed after the batch wrote it"):
         write_batch_table([["case"], ["a"], ["b"]], file)
 
 
@@ -116,7 +132,7 @@ def test_tables_of_a_version_that_recorded_their_names_alone_are_gone_on_with(tm
     record_tables(tmp_path, [file.name])
     write_batch_table([["case"], ["a"]], file)
     annotate(file)
-    with pytest.raises(OutputError, match="was changed since"):
+    with pytest.raises(OutputError, match="was changed after the batch wrote it"):
         write_batch_table([["case"], ["b"]], file)
 
 
@@ -138,6 +154,6 @@ def test_the_table_of_several_models_is_kept_and_an_open_one_stops_no_other_mode
             segment()
     assert (out / "two" / "Fall 1.seg.nrrd").is_file() and (out / TABLE).read_text().count("Fall 1,") == 2
     noted = annotate(out / TABLE)
-    with pytest.raises(InputError, match="or was changed since"):
+    with pytest.raises(InputError, match="was changed after LightSeg wrote it"):
         segment()
     assert (out / TABLE).read_bytes() == noted

@@ -63,6 +63,10 @@ def test_each_case_and_model_has_a_row_and_only_what_changed_is_done_again(
     assert batch("--dry-run") == 0
     out = capsys.readouterr().out
     assert out.index("bright:") < out.index("two:") and out.count("done before\t") == 4
+    (tmp_path / "out" / TABLE).write_text("with a note")
+    assert batch("--dry-run") == 0
+    refusal = f"would be refused: {tmp_path / 'out' / TABLE} was changed after LightSeg wrote it."
+    assert refusal in capsys.readouterr().err
 
 
 def test_a_stop_leaves_a_table_of_what_was_done(models: None, tmp_path: Path) -> None:

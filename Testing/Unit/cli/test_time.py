@@ -35,6 +35,7 @@ from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.readers import open_frames
 
 FLOAT = ("--precision", "float32")
+PATIENTS = {"one": (0, 2, 4), "two": (1, 3)}  # frames of the beat
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +203,11 @@ def test_an_image_of_the_same_name_with_fewer_frames_takes_the_place_of_the_earl
         assert float(heart["ejection_fraction_percent"]) == pytest.approx(ejection_percent(0, 1), abs=1)
         assert "2 frames" in (folder / "report.html").read_text(encoding="utf-8")
     assert nib.load(one_file).shape[3] == 2
-    assert f"The results of 2 frames of earlier images with the same names were removed from {out}" in printed.err
-    assert "cine_frame004.seg.nrrd in" in printed.err and "stay, but are in no table" in printed.err
+    assert (
+        f"The results of 2 frames of an earlier image with the same name were removed from {out}, "
+        f"where those of {tmp_path / 'cine.nii.gz'} are now."
+    ) in printed.err
+    assert "cine_frame004.seg.nrrd in" in printed.err and "but are in no table" in printed.err
     assert set(times(out)) == {"cine_frame001.seg.nrrd", "cine_frame002.seg.nrrd", corrected.name}
     assert len(times(tmp_path / "labels_frames")) == 2
 
@@ -235,6 +239,27 @@ def test_a_record_that_cannot_be_removed_costs_no_table(
     assert "several images, so nothing is computed" in (out / "report.html").read_text(encoding="utf-8")
     assert main(command) == 0
     assert [row["frame"] for row in table(out / "results.csv")] == ["1", "2"]
+
+
+def test_a_frame_that_was_corrected_by_hand_stops_another_image_before_it_is_computed(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_this_process: InThisProcess
+) -> None:
+    """Two patients' cines, each in a folder of its own, and one folder of results."""
+    one, two = (write_beat(tmp_path / name / "cine.nii.gz", phases=phases) for name, phases in PATIENTS.items())
+    command = ["segment", "--all-frames", "--model", model, *FLOAT, "--out", str(tmp_path / "out")]
+    assert main([*command, str(one)]) == 0
+    corrected = tmp_path / "out" / "cine_frame002.seg.nrrd"
+    corrected.write_bytes(corrected.read_bytes() + b"by hand")
+    assert main([*command, str(one)]) == 0
+    before = times(tmp_path / "out")
+    capsys.readouterr()
+
+    in_this_process.stops_after = 0  # as soon as anything would be computed
+    assert main([*command, str(two)]) == 2
+    problem = capsys.readouterr().err
+    assert "(changed after it wrote them: cine_frame002.seg.nrrd)" in problem
+    assert f"They are results of {one}, and the image of this name is now {two}. Choose another folder" in problem
+    assert times(tmp_path / "out") == before
 
 
 def test_frames_that_all_fail_in_the_same_way_are_reported_in_one_line(
