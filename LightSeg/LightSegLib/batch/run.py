@@ -84,9 +84,18 @@ class Outcome:
     batch: Batch
     notices: list[Message] = field(default_factory=list)
 
+    @property
+    def page(self) -> Path:
+        """The page with the same rows."""
+        return self.table.with_name(PAGE)
+
     def rows(self) -> Iterator[records.Row]:
         """Yield the rows of the table."""
         return records.rows(self.batch)
+
+    def count_earlier(self) -> int:
+        """Return how many rows are of cases that this input does not have: of earlier runs, of the same settings."""
+        return max(0, sum(1 for _row in self.rows()) - self.state.finished)
 
 
 def _no_case(input_path: Path, card: Card, skipped_inputs: list[SkippedInput]) -> Message:

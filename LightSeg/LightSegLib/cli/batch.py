@@ -18,6 +18,7 @@ from .printing import ProgressLine, say, silence_itk
 if TYPE_CHECKING:
     from ..batch.engine import Engine
     from ..batch.progress import BatchState
+    from ..batch.run import Outcome
     from ..batch.settings import Settings
 
 MINUTE = 60.0
@@ -68,7 +69,7 @@ def _batch(arguments: argparse.Namespace) -> None:
                 say(f"lightseg: {notice}", file=sys.stderr)
             for skipped_input in outcome.skipped_inputs:
                 say(f"lightseg: skipped: {skipped_input.what} {skipped_input.reason}", file=sys.stderr)
-            say(f"{model}: {outcome.state.text()}" if model else f"{outcome.state.text()}; {table} written")
+            say(f"{model}: {_summary(outcome)}" if model else _summary(outcome))
         if several:
             say(f"{table} written")
     failed = sum(outcome.state.failed for outcome in found.values())
@@ -79,6 +80,13 @@ def _batch(arguments: argparse.Namespace) -> None:
                 "run the same command again to retry them."
             ).format(failed=failed, cases=sum(outcome.state.cases for outcome in found.values()), table=table)
         )
+
+
+def _summary(outcome: Outcome) -> str:
+    """Return what was done and written, in one line."""
+    earlier = outcome.count_earlier()
+    rows = f" (with {earlier} {'case' if earlier == 1 else 'cases'} of earlier runs)" if earlier else ""
+    return f"{outcome.state.text()}; {outcome.table} and {outcome.page.name} written{rows}"
 
 
 class StatePrinter:

@@ -88,7 +88,7 @@ def segment_frames(arguments: argparse.Namespace) -> None:
         check_free(out, arguments.overwrite)  # again: the computation took its time
         _join(card, folder, out, moments, rows)
     if not arguments.quiet:
-        say(f"{out} written ({len(moments)} frames); {outcome.table} and {outcome.table.with_name('report.html')} too")
+        say(f"{out} written ({len(moments)} frames); {outcome.table} and {outcome.page} too")
 
 
 def _moments(inputs: Sequence[Path]) -> tuple[Moment, ...]:
