@@ -6,6 +6,7 @@ import difflib
 import functools
 import logging
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from .families import FAMILIES_FOLDER, family_cards, not_offered
 
 CARDS_FOLDER = Path(__file__).parent / "cards"
 CARD_NAME = "model.json"  # in a model folder, beside the weights
+SUGGESTED = 3  # ids in the message about one that does not exist
 
 
 def all_cards() -> list[Card]:
@@ -160,13 +162,31 @@ def card_of(model: str) -> Card:
                     "{model} of {family} is not offered. {reason} Choose another model; 'lightseg models' lists all."
                 ).format(model=model, family=other.family, reason=other.reason)
             )
-    closest = difflib.get_close_matches(model, cards, n=3, cutoff=0.3) or sorted(cards)[:3]
     raise UnknownModelError(
         _(
             "There is no model '{model}'. "
             "Choose one of the closest names ({closest}) or see all with 'lightseg models'."
-        ).format(model=model, closest=", ".join(closest))
+        ).format(model=model, closest=", ".join(_closest(model, cards)))
     )
+
+
+def _closest(model: str, cards: Mapping[str, Card]) -> list[str]:
+    """Return the ids that are probably meant: a misspelled one, then what can be used at once before what cannot."""
+    word = model.casefold()
+    misspelled = difflib.get_close_matches(word, cards, n=1, cutoff=0.8)
+    within = [name for name in cards if word in name]
+    alike = difflib.get_close_matches(word, cards, n=SUGGESTED, cutoff=0.3)
+    ready = [sorted(names, key=lambda name: _effort(cards[name], cards)) for names in (within, alike, cards)]
+    return list(dict.fromkeys([*misspelled, *ready[0], *ready[1], *(() if alike else ready[2])]))[:SUGGESTED]
+
+
+def _effort(card: Card, cards: Mapping[str, Card]) -> int:
+    """Return what a model's first use needs: 0 nothing, its weights are here, 1 a download, 2 a person."""
+    if card.parts:
+        return max((_effort(cards[part.model], cards) if part.model in cards else 2) for part in card.parts)
+    if weights_path(card).is_file() or (weights_folder() / card.id / card.weights.file).is_file():
+        return 0
+    return 1 if any(source.kind != "page" for file in card.weights.published for source in file.sources) else 2
 
 
 def remove_model(card: Card) -> None:

@@ -38,3 +38,18 @@ def test_parts_are_left_out_where_what_they_are_of_is_there() -> None:
 def test_a_model_that_is_not_offered_is_refused_with_the_reason() -> None:
     with pytest.raises(UnknownModelError, match="tissue_types of TotalSegmentator is not offered"):
         find_card("tissue_types")
+
+
+@pytest.mark.parametrize(
+    ("typed", "suggested"),
+    [
+        ("hippocampus", "hippocampus-mr-lightmedseg, hippodeep"),  # bundled, before what must be downloaded
+        ("Brain", "brain-mr-atlas-unet, "),
+        ("hippodeeb", "hippodeep, hippocampus-mr-lightmedseg"),  # a slip of a finger
+        ("lung-tumor", "lung-tumor-ct-unetrpp, "),  # by hand alone, but nothing else has that name
+        ("xyzzy", "brain-mr-atlas-unet, hippocampus-mr-lightmedseg, "),
+    ],
+)
+def test_what_can_be_used_at_once_is_suggested_first(typed: str, suggested: str) -> None:
+    with pytest.raises(UnknownModelError, match=rf"closest names \({suggested}"):
+        find_card(typed)
