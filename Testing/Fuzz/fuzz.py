@@ -55,8 +55,6 @@ def fault(ending: Ending) -> str:
         return f"memory: {ending.grown / 1e9:.1f} GB"
     if any(sign != "\r" for sign in ACTING.findall(text)):
         return f"speaks to the terminal: {_last(text)!r}"
-    if re.search(r"^usage: .*^lightseg.*: error: ", ending.err, re.DOTALL | re.MULTILINE):
-        return ""  # argparse's: how the command is called, and what of that was not followed
     if len(ending.err.splitlines()) > MOST_LINES or "weights_only" in text:
         return f"words of another program: {_last(ending.err)}"
     sentence = ending.err.rpartition("lightseg: ")[2].strip()

@@ -118,6 +118,13 @@ def bad_cards() -> dict[str, str]:
     return bad
 
 
+def bundled_models() -> list[str]:
+    """Return the ids of the models whose weights come with LightSeg."""
+    models = resources_folder() / "Models"
+    cards = map(_read, sorted(CARDS_FOLDER.glob("*.json")))
+    return [card.id for card in cards if (models / card.weights.file).is_file()]
+
+
 def find_card(model: str) -> Card:
     """Return the card of a model.
 

@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..batch.settings import FORMATS
+from ..catalog.lookup import bundled_models
 from ..core.plain_text import plain
 from ..inference.options import PIECES, InferenceOptions
 from . import values
@@ -18,13 +19,22 @@ from .training_arguments import add_training_arguments
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports if its output cannot be written, as all of the command line does."""
+    """Reports what is wrong in a sentence, and if its output cannot be written, as all of the command line does."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong and what to do, without the list of all options, which would hide it."""
+        remedy = f"'{self.prog} --help' shows what it takes."
+        if message.startswith(REQUIRED) and "--model" in message:
+            bundled = " and ".join(bundled_models())
+            remedy = f"Name a model: {bundled} come with LightSeg, and 'lightseg models' lists all of them."
+        self.exit(2, f"lightseg: {message[:1].upper()}{message[1:].rstrip('.')}. {remedy}\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:
             write_text(plain(message), file or sys.stderr)
 
 
+REQUIRED = "the following arguments are required"  # argparse's words
 PIECE_FLAG = "--largest-component"
 Job = Callable[[argparse.Namespace], None]
 

@@ -28,6 +28,26 @@ Run = Callable[..., tuple[int, str, str]]
 FLOAT32 = ("--device", "cpu", "--precision", "float32")  # the same numbers, and no notice, on every processor
 
 
+# --- what is wrong with a command line ---------------------------------------------------------
+
+
+def test_without_a_model_the_bundled_ones_are_named(run: Run) -> None:
+    for words in (("segment", "head.nii.gz"), ("batch", "heads", "--out", "results")):
+        code, out, problem = run(*words)
+        assert (code, out) == (2, "") and problem == (
+            "lightseg: The following arguments are required: --model. Name a model: brain-mr-atlas-unet and "
+            "hippocampus-mr-lightmedseg come with LightSeg, and 'lightseg models' lists all of them.\n"
+        )
+
+
+def test_a_wrong_argument_is_reported_in_a_line_without_the_list_of_all(run: Run) -> None:
+    code, out, problem = run("segment", "head.nii.gz", "--model", "a", "--roi", "1,2")
+    assert (code, out) == (2, "") and problem == (
+        "lightseg: Argument --roi: '1,2' is neither six numbers R,A,S,R,A,S in mm, joined by commas, nor a file. "
+        "'lightseg segment --help' shows what it takes.\n"
+    )
+
+
 # --- models and info ---------------------------------------------------------------------------
 
 
