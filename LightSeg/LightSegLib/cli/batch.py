@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import LightSegError
+from ..core.errors import InputError, LightSegError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .arguments import options_of
@@ -29,10 +29,17 @@ def _batch(arguments: argparse.Namespace) -> None:
     from ..batch.engine import DASK, Engine
     from ..batch.progress import Callbacks
     from ..batch.run import segment_files
-    from ..batch.settings import Settings
+    from ..batch.settings import DICOM, Settings
     from ..batch.several import folders_of, refusal_of_table, segment_with_models
 
     silence_itk()
+    if arguments.reproducible_uids and arguments.format != DICOM:
+        raise InputError(
+            _(
+                "--reproducible-uids is for DICOM segmentations, and none are to be written. "
+                "Omit it, or add --format {format}."
+            ).format(format=DICOM)
+        )
     settings = Settings(
         options_of(arguments),
         arguments.format,

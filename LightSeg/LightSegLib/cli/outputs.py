@@ -39,6 +39,13 @@ def check_outputs(arguments: argparse.Namespace, labels: Sequence[Label]) -> Non
 
     if not any(getattr(arguments, flag) for flag in FLAGS):
         raise InputError(_("No output was named. Add --out FILE, or --statistics, --preview or --split."))
+    if arguments.reproducible_uids and not (arguments.out or "").lower().endswith(writers.DICOM_ENDING):
+        raise InputError(
+            _(
+                "--reproducible-uids is for a DICOM segmentation, and none is to be written. "
+                "Omit it, or give --out a name that ends in {ending}."
+            ).format(ending=writers.DICOM_ENDING)
+        )
     inputs = _input_files(arguments)
     endings = {"out": writers.ENDINGS, "statistics": statistics.ENDINGS, "preview": (".png",)}
     for flag, allowed in endings.items():

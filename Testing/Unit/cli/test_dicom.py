@@ -66,3 +66,17 @@ def test_dicom_in_and_dicom_out(tiny_model: Path, tmp_path: Path, capfd: pytest.
     assert cli.main(refused) == 2
     assert "refers to the slices of a DICOM series" in capfd.readouterr().err
     assert not (tmp_path / "new.dcm").exists()
+
+
+def test_reproducible_uids_are_refused_where_no_dicom_file_is_written(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image, model = str(tmp_path / "head.nii.gz"), ["--model", str(tiny_model), "--reproducible-uids"]
+    for words, remedy in (
+        (["segment", image, *model, "--out", str(tmp_path / "out.seg.nrrd")], "a name that ends in .dcm."),
+        (["segment", image, *model, "--statistics", str(tmp_path / "out.csv")], "a name that ends in .dcm."),
+        (["batch", str(tmp_path), *model, "--out", str(tmp_path / "out")], "add --format dicom."),
+    ):
+        assert cli.main(words) == 2
+        problem = capfd.readouterr().err
+        assert problem.startswith("lightseg: --reproducible-uids is for") and problem.endswith(f"{remedy}\n")
