@@ -1,7 +1,8 @@
 """The command `lightseg`: the library's jobs without a window.
 
-Results go to standard output, progress to standard error where that is a terminal. Exit code: 0 done,
-2 what was handed over cannot be used, 1 anything else. Nothing heavy is imported before it is needed.
+Results go to standard output, progress to standard error: a line that changes on a terminal, elsewhere a few that stay.
+Exit code: 0 done, 2 what was handed over cannot be used, 1 anything else. Nothing heavy is imported before it is
+needed.
 """
 
 from __future__ import annotations

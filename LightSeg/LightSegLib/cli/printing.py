@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
@@ -13,6 +14,7 @@ from ..core.progress import Progress
 from .streams import flush_errors, write_text
 
 WIDTH = 120  # columns for running text
+LOG_SECONDS = 5.0  # between two lines of progress that stay
 
 
 def say(*texts: object, sep: str = " ", file: TextIO | None = None) -> None:
@@ -21,17 +23,28 @@ def say(*texts: object, sep: str = " ", file: TextIO | None = None) -> None:
 
 
 class ProgressLine:
-    """One or more lines on standard error, overwritten by the next; silent unless it is a terminal."""
+    """One or more lines on standard error, overwritten by the next; where it is no terminal, a few that stay."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._shown = not quiet and sys.stderr.isatty()
         self._logged = not quiet and not self._shown
         self._lines = 1
+        self._tenth = 0  # done when the last line was written that stays, or when the work began
+        self._since: float | None = None  # when that was
 
     def __call__(self, progress: Progress) -> None:
-        """Show a progress report."""
+        """Show a progress report, or where lines stay, one after each tenth that takes a while."""
         if self._shown:
             self.show(progress.text())
+        done, of = (progress.received, progress.size) if progress.received else (progress.tile, progress.tiles)
+        if not self._logged or not of:
+            return
+        tenth, now = 10 * done // of, time.monotonic()
+        if self._since is None or tenth < self._tenth:  # something begins, such as the tiles after a download
+            self._tenth, self._since = tenth, now
+        elif tenth > self._tenth and now >= self._since + LOG_SECONDS:
+            self._tenth, self._since = tenth, now
+            self.log(f"lightseg: {10 * tenth} %, {progress.text()}")
 
     def show(self, *lines: str) -> None:
         """Overwrite what was shown before with these lines."""
