@@ -159,12 +159,20 @@ def input_names(inputs: Sequence[str]) -> str:
 
 
 def volume_rows(segmentation: Segmentation) -> list[tuple[str, ...]]:
-    """Return the printed table of volumes, with the expected Dice where the model states it."""
-    expected = segmentation.expected_dice
-    rows: list[tuple[str, ...]] = [("LABEL", "ML", "EXPECTED DICE")]
-    for name, ml in segmentation.volumes_ml().items():
-        rows.append((name, f"{ml:.3f}", f"{expected[name]:.2f}" if name in expected else ""))
-    return rows if expected else [row[:2] for row in rows]
+    """Return the printed table of volumes.
+
+    With the expected Dice where the model states it, and where there are any, which structures reach the border of the
+    image, so that a part of them may be missing.
+    """
+    from ..imaging.statistics import structure_statistics
+
+    found = structure_statistics(segmentation, {})
+    columns = {"LABEL": [one.name for one in found], "ML": [f"{one.volume_ml:.3f}" for one in found]}
+    if any(one.expected_dice is not None for one in found):
+        columns["EXPECTED DICE"] = ["" if one.expected_dice is None else f"{one.expected_dice:.2f}" for one in found]
+    if any(one.cut_off for one in found):
+        columns["CUT OFF"] = ["at the border" if one.cut_off else "" for one in found]
+    return [tuple(columns), *zip(*columns.values(), strict=True)]
 
 
 def _with_progress(quiet: bool, work: Callable[[Reporter], tuple[list[Path], int]]) -> tuple[list[Path], int]:

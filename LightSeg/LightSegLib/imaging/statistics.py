@@ -13,6 +13,7 @@ from ..core.atomic_io import atomic_write, write_table
 from .volume import Segmentation, Volume
 
 ENDINGS = (".json", ".csv")
+MEAN = "mean_intensity"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
     rows, path = structure_statistics(segmentation, channels), Path(path)
     expected = any(row.expected_dice is not None for row in rows)
     if path.name.lower().endswith(".csv"):
-        header = ("structure", "volume_ml", *(f"mean ({name})" for name in channels), "cut_off", "labels")
+        # the channel of a model that takes one image, such as "Any contrast", would distinguish nothing
+        means = [f"{MEAN} ({name})" for name in channels] if len(channels) > 1 else [MEAN]
+        header = ("structure", "volume_ml", *means, "cut_off", "labels")
         header += ("expected_dice",) if expected else ()
         lines = [
             (

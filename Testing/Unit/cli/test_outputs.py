@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from LightSegLib.catalog.card import Label
 from LightSegLib.cli.main import main
-from LightSegLib.cli.outputs import input_names
+from LightSegLib.cli.outputs import input_names, volume_rows
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.rendering import result
 from PIL import Image
@@ -56,7 +59,28 @@ def test_the_picture_names_the_model_and_the_input(
 def test_single_structures_and_statistics_need_no_file_of_all(words: list[str], tmp_path: Path) -> None:
     assert main([*words, "--split", str(tmp_path / "masks"), "--statistics", str(tmp_path / "s.csv")]) == 0
     assert sorted(path.name for path in (tmp_path / "masks").glob("[!.]*")) == ["Front.nii.gz", "Rück.nii.gz"]
-    assert (tmp_path / "s.csv").read_text(encoding="utf-8").startswith("structure,volume_ml,mean (")
+    assert (
+        (tmp_path / "s.csv")
+        .read_text(encoding="utf-8")
+        .startswith("structure,volume_ml,mean_intensity,cut_off,labels\n")
+    )
+
+
+def test_the_screen_shows_which_structures_reach_the_border() -> None:
+    """The column is there where it states something."""
+    geometry, labels = (
+        Geometry((4, 5, 6), (10.0, 10.0, 10.0)),
+        (Label(1, "Liver", (9, 9, 9)), Label(2, "Lung", (9,) * 3)),
+    )
+    voxels = np.zeros(geometry.shape, np.uint8)
+    voxels[1:3, 2, 2], voxels[2, 1, 4] = 1, 2
+    assert volume_rows(Segmentation(voxels, geometry, labels))[0] == ("LABEL", "ML")
+    voxels[2, 1, 5] = 2
+    assert volume_rows(Segmentation(voxels, geometry, labels)) == [
+        ("LABEL", "ML", "CUT OFF"),
+        ("Liver", "2.000", ""),
+        ("Lung", "2.000", "at the border"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,18 @@ def test_json_and_csv_hold_the_same_numbers(
     assert content["structures"]["Spleen"] == spleen and content["structures"]["=Tumor"]["mean"] == {"CT": None}
     with (tmp_path / "ä.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
-    assert rows[0] == ["structure", "volume_ml", "mean (CT)", "cut_off", "labels"]
+    assert rows[0] == ["structure", "volume_ml", "mean_intensity", "cut_off", "labels"]
     assert rows[1:3] == [["Liver", "0.08", "45.0", "no", "1"], ["Spleen", "0.02", "-100.5", "yes", "2"]]
     assert rows[3][0] == "'=Tumor" and rows[3][2] == ""  # which no spreadsheet computes
     assert rows[4][4] == "1 2"
+
+
+def test_means_of_several_images_are_named_by_their_channels(
+    segmentation: Segmentation, channels: dict[str, Volume], tmp_path: Path
+) -> None:
+    write_statistics(segmentation, {"T1": channels["CT"], "FLAIR": channels["CT"]}, tmp_path / "a.csv")
+    header = (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "structure,volume_ml,mean_intensity (T1),mean_intensity (FLAIR),cut_off,labels"
 
 
 def test_a_folder_that_is_not_there_is_an_error(
