@@ -220,9 +220,7 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     evaluate.add_argument(
         "labels", type=values.path, metavar="LABELS", help="folder with the expert's files of the same names, or one"
     )
-    evaluate.add_argument(
-        "--out", type=values.path, metavar="CSV", help="table (default: evaluation.csv beside the predictions)"
-    )
+    evaluate.add_argument("--out", type=values.path, metavar="CSV", help="write the table to this file, too")
     evaluate.add_argument("--overwrite", action="store_true", help="replace CSV if it exists already")
     evaluate.add_argument("--model", help="model whose label names are shown where the files have none")
 

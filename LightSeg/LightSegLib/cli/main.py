@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..catalog.lookup import find_card
-from ..catalog.sides import possible_labels
 from ..core.errors import InputError, LightSegError, OutputError
 from ..core.i18n import tr as _
 from ..core.packages import torch_failure
@@ -30,6 +29,7 @@ from ..training.options import TrainingOptions
 from ..training.synthetic_options import SyntheticTrainingOptions, synthesis_options
 from .arguments import build_parser, joined, options_of
 from .batch import BATCH_COMMANDS
+from .evaluate import EVALUATE_COMMANDS
 from .frames import segment_frames
 from .inputs import read_inputs
 from .models import MODEL_COMMANDS
@@ -257,55 +257,6 @@ def _preview(arguments: argparse.Namespace) -> None:
     say(f"{out / 'preview.png'} shows images as the training uses them, from its beginning to its end")
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
-    """Run `lightseg evaluate`."""
-    from ..core.atomic_io import write_table
-    from ..evaluation.metrics import (
-        MEASURES,
-        Row,
-        evaluate_folders,
-        nothing_in_common,
-        summarize,
-        without_prediction,
-    )
-    from ..imaging.writers import check_output
-
-    silence_itk()
-    predictions = Path(arguments.predictions)
-    folder = predictions if predictions.is_dir() else predictions.parent
-    out = Path(arguments.out) if arguments.out else folder / "evaluation.csv"
-    if folder.is_dir():  # a missing one is reported as such below
-        check_output(out, (".csv",))
-        check_free(out, arguments.overwrite)
-    card = find_card(arguments.model) if arguments.model else None
-    names = None if card is None else {label.value: label.name for label in (*card.labels, *possible_labels(card))}
-    rows = evaluate_folders(arguments.predictions, arguments.labels, names)
-    if not rows:
-        raise InputError(
-            _("None of the files contains a label, so there is nothing to compare. Check that these are label maps.")
-        )
-    header = Row.__annotations__
-    check_free(out, arguments.overwrite)  # again: the comparison took its time
-    write_table([header, *([_rounded(getattr(row, name)) for name in header] for row in rows)], out)
-    lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
-    lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]
-    for summary in summarize(rows):
-        spread = (f"{summary.mean[name]:.3f} +- {summary.std[name]:.3f}" for name in MEASURES)
-        missed = f", {summary.missed} missed" if summary.missed else ""
-        lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
-    say(table(lines))
-    if left_out := without_prediction(arguments.predictions, arguments.labels):
-        say(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
-    if nothing_in_common(rows):
-        say("lightseg: the files have no label in common; they may be of different models.", file=sys.stderr)
-    say(f"{out} written")
-
-
-def _rounded(value: object) -> object:
-    """Return a number with seven digits, more than any of them means, and anything else as it is."""
-    return float(f"{value:.7g}") if isinstance(value, float) else value
-
-
 def _benchmark(arguments: argparse.Namespace) -> None:
     """Run `lightseg benchmark`."""
     from ..evaluation.benchmark import benchmark_model
@@ -318,10 +269,10 @@ COMMANDS = (
     | BATCH_COMMANDS
     | VERIFY_COMMANDS
     | REPRODUCE_COMMANDS
+    | EVALUATE_COMMANDS
     | {
         "segment": _segment,
         "train": _train,
-        "evaluate": _evaluate,
         "benchmark": _benchmark,
     }
 )

@@ -291,7 +291,7 @@ def test_damaged_weights_are_not_bad_input(
 # --- evaluate and train ------------------------------------------------------------------------
 
 
-def test_evaluate_prints_and_writes_a_table(
+def test_evaluate_prints_a_table_and_writes_it_where_it_is_asked_to(
     run: Run, write_image: Callable[..., Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     expected = np.zeros((12, 12, 12), np.uint8)
@@ -300,9 +300,10 @@ def test_evaluate_prints_and_writes_a_table(
     predicted[6, 2:8, 2:8] = 1
     write_image("expert/case.nii.gz", expected)
     write_image("mine/case.nii.gz", predicted)
-    table = tmp_path / "mine" / "evaluation.csv"
-    code, out, _ = run("evaluate", tmp_path / "mine", tmp_path / "expert", "--model", tiny_model)
-    assert code == 0
+    table, words = tmp_path / "table.csv", ("evaluate", tmp_path / "mine", tmp_path / "expert", "--model", tiny_model)
+    code, out, _ = run(*words)
+    assert code == 0 and not [*tmp_path.rglob("*.csv")] and "written" not in out
+    assert run(*words, "--out", table) == (0, f"{out}{table} written\n", "")
     case, mean = out.splitlines()[1:3]
     assert case.split() == ["case", "Front", f"{2 * 144 / 324:.3f}", "1.000", "1.000", "0.036"]
     assert mean.startswith("mean of 1  Front  0.889 +- 0.000")
@@ -311,7 +312,7 @@ def test_evaluate_prints_and_writes_a_table(
     assert (row["case"], row["label"], row["name"]) == ("case", "1", "Front")
     assert float(row["dice"]) == pytest.approx(2 * 144 / 324)
     assert float(row["volume_ml"]) == pytest.approx(0.144)
-    elsewhere = tmp_path / "table.csv"
+    elsewhere = tmp_path / "elsewhere.csv"
     write_image("expert/later.nii.gz", expected)
     code, _, notice = run("evaluate", tmp_path / "mine", tmp_path / "expert", "--out", elsewhere)
     assert code == 0 and "1 label files have no prediction (later" in notice
@@ -323,13 +324,15 @@ def test_evaluate_replaces_no_table_unless_asked(run: Run, write_image: Callable
     labels = np.zeros((6, 6, 6), np.uint8)
     labels[2:4, 2:4, 2:4] = 1
     mine, expert = (write_image(f"{folder}/case.nii.gz", labels).parent for folder in ("mine", "expert"))
-    for table, words in ((mine / "evaluation.csv", ()), (mine / "results.csv", ("--out", mine / "results.csv"))):
-        table.write_text("an older table", encoding="utf-8")
-        code, _, problem = run("evaluate", mine, expert, *words)
-        assert code == 2 and "already exists" in problem and "--overwrite" in problem
-        assert table.read_text(encoding="utf-8") == "an older table"
-        assert run("evaluate", mine, expert, *words, "--overwrite")[0] == 0
-        assert table.read_text(encoding="utf-8").startswith("case,label,name,dice")
+    table = mine / "results.csv"
+    table.write_text("an older table", encoding="utf-8")
+    code, _, problem = run("evaluate", mine, expert, "--out", table)
+    assert code == 2 and "already exists" in problem and "--overwrite" in problem
+    code, _, problem = run("evaluate", mine, expert, "--overwrite")
+    assert code == 2 and "Add --out CSV, or omit it." in problem
+    assert table.read_text(encoding="utf-8") == "an older table"
+    assert run("evaluate", mine, expert, "--out", table, "--overwrite")[0] == 0
+    assert table.read_text(encoding="utf-8").startswith("case,label,name,dice")
 
 
 def test_evaluate_names_sides_rounds_and_says_where_nothing_is_common(
@@ -339,14 +342,15 @@ def test_evaluate_names_sides_rounds_and_says_where_nothing_is_common(
     mine[2:6, 2:6, 2:6], expert[2:6, 2:6, 2:7] = 3, 1
     spacing = {"spacing": (0.7, 0.7, 1.1)}
     files = [write_image(f"{name}.nii.gz", v, **spacing) for name, v in (("mine", mine), ("expert", expert))]
-    code, out, notice = run("evaluate", *files, "--model", "hippocampus-mr-lightmedseg")
+    written = ("--out", tmp_path / "evaluation.csv")
+    code, out, notice = run("evaluate", *files, "--model", "hippocampus-mr-lightmedseg", *written)
     assert code == 0 and "Left " in out and "Anterior hippocampus" in out and "label 3" not in out
     assert "no label in common; they may be of different models" in notice
     text = (tmp_path / "evaluation.csv").read_text(encoding="utf-8")
     assert max(len(number) for number in re.findall(r"\d+\.\d+", text)) <= 9
-    assert "no label" not in run("evaluate", files[0], files[0], "--overwrite")[2]
+    assert "no label" not in run("evaluate", files[0], files[0])[2]
     write_image("nothing.nii.gz", np.zeros_like(mine), **spacing)
-    assert "no label" not in run("evaluate", tmp_path / "nothing.nii.gz", files[0], "--overwrite")[2]
+    assert "no label" not in run("evaluate", tmp_path / "nothing.nii.gz", files[0])[2]
 
 
 def test_evaluate_wants_two_files_or_two_folders(run: Run, write_image: Callable[..., Path]) -> None:

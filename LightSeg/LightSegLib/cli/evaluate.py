@@ -1,0 +1,69 @@
+"""The command `lightseg evaluate`: segmentations beside expert labels, as a table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..catalog.lookup import find_card
+from ..catalog.sides import possible_labels
+from ..core.errors import InputError
+from ..core.i18n import tr as _
+from .outputs import check_free
+from .printing import say, silence_itk, table
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    """Run `lightseg evaluate`."""
+    from ..core.atomic_io import write_table
+    from ..evaluation.metrics import (
+        MEASURES,
+        Row,
+        evaluate_folders,
+        nothing_in_common,
+        summarize,
+        without_prediction,
+    )
+    from ..imaging.writers import check_output
+
+    silence_itk()
+    out = Path(arguments.out) if arguments.out else None
+    if out:
+        check_output(out, (".csv",))
+        check_free(out, arguments.overwrite)
+    elif arguments.overwrite:
+        raise InputError(_("--overwrite is for the table of --out, which was not given. Add --out CSV, or omit it."))
+    card = find_card(arguments.model) if arguments.model else None
+    names = None if card is None else {label.value: label.name for label in (*card.labels, *possible_labels(card))}
+    rows = evaluate_folders(arguments.predictions, arguments.labels, names)
+    if not rows:
+        raise InputError(
+            _("None of the files contains a label, so there is nothing to compare. Check that these are label maps.")
+        )
+    if out:
+        header = Row.__annotations__
+        check_free(out, arguments.overwrite)  # again: the comparison took its time
+        write_table([header, *([_rounded(getattr(row, name)) for name in header] for row in rows)], out)
+    lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
+    lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]
+    for summary in summarize(rows):
+        spread = (f"{summary.mean[name]:.3f} +- {summary.std[name]:.3f}" for name in MEASURES)
+        missed = f", {summary.missed} missed" if summary.missed else ""
+        lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
+    say(table(lines))
+    if left_out := without_prediction(arguments.predictions, arguments.labels):
+        say(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
+    if nothing_in_common(rows):
+        say("lightseg: the files have no label in common; they may be of different models.", file=sys.stderr)
+    if out:
+        say(f"{out} written")
+
+
+def _rounded(value: object) -> object:
+    """Return a number with seven digits, more than any of them means, and anything else as it is."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+EVALUATE_COMMANDS = {"evaluate": _evaluate}
