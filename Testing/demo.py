@@ -49,10 +49,6 @@ import LightSeg
 
 BRAIN, HIPPOCAMPI = "brain-mr-atlas-unet", "hippocampus-mr-lightmedseg"
 TITLE = "Brain and hippocampi of the ICBM152 2009a template"
-COVERS = {"Cerebrospinal fluid"} | {
-    f"{side} cerebral {layer}" for side in ("Left", "Right") for layer in ("cortex", "white matter")
-}  # what hides the rest of the brain
-
 PLAUSIBLE_ML = (2.0, 5.0)  # volume of one hippocampus of an adult
 # Percent of the brain, without fluid, that both sides together have: lowest and highest of 16 adults, the label maps of
 # SynthSeg (Billot et al. 2023, doi:10.1016/j.media.2023.102789). The template is larger than most heads, so its
@@ -114,7 +110,7 @@ def run(folder: Path) -> list[Segmentation]:
         provenance = read_provenance(node) | {"title": find_card(model).title}
         results.append(to_segmentation(node, labelmap_node, volume_node, provenance))
     with step("Draw the picture"):
-        notice = draw_result(volume_from_node(volume_node), results, picture, TITLE, COVERS)
+        notice = draw_result(volume_from_node(volume_node), results, picture, TITLE)
     rows = [(one.provenance["title"], *row) for one in results for row in one.volumes_ml().items()]
     write_table([("model", "segment", "volume_ml"), *((*row, f"{ml:.3f}") for *row, ml in rows)], table)
     print(f"{'All of it':36}{time.perf_counter() - began:6.1f} s")

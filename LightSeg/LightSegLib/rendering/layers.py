@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scipy import ndimage
 
 from ..catalog.card import Label
+from ..imaging.roi import Slices
 from ..imaging.volume import Segmentation
 
 
@@ -21,7 +22,7 @@ class Layer:
 
     segmentation: Segmentation
     label: Label
-    box: tuple[slice, slice, slice] | None
+    box: Slices | None
     volume_ml: float
 
 

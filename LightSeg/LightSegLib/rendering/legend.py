@@ -25,7 +25,12 @@ class Entry:
 
     name: str
     color: Color
-    volumes: tuple[float, ...]
+    layers: tuple[Layer, ...]
+
+    @property
+    def volumes(self) -> tuple[float, ...]:
+        """Volume of each side in ml."""
+        return tuple(layer.volume_ml for layer in self.layers)
 
 
 def list_entries(layers: Sequence[Layer]) -> list[Entry]:
@@ -39,10 +44,10 @@ def list_entries(layers: Sequence[Layer]) -> list[Entry]:
         rest = label.name.removeprefix(SIDES[0])
         other = right.get((SIDES[1] + rest, label.color)) if rest != label.name else None
         if other is None:
-            entries.append(Entry(label.name, label.color, (layer.volume_ml,)))
+            entries.append(Entry(label.name, label.color, (layer,)))
         else:
             listed.add(other.label.name)
-            entries.append(Entry(rest[:1].upper() + rest[1:], label.color, (layer.volume_ml, other.volume_ml)))
+            entries.append(Entry(rest[:1].upper() + rest[1:], label.color, (layer, other)))
     return entries
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from PIL import Image, ImageDraw
 
 from ..imaging.volume import Segmentation, Volume
 from . import palette
+from .covers import find_covers
 from .framing import frame, index_to_ras
 from .layers import Layer, list_layers
 from .legend import draw_legend
 from .marks import caption_slice, mark_slice
-from .palette import BACKGROUND, BRIGHT, PANEL, TEXT
+from .palette import BACKGROUND, BRIGHT, FAINT, PANEL, TEXT
 from .png import save_png
 from .slices import CORONAL, PLANES, SAGITTAL, draw_slices
 from .surface import opengl_works, render_surface
@@ -40,18 +41,17 @@ def draw_result(
     result: Segmentation | Sequence[Segmentation],
     path: str | Path,
     title: str | None = None,
-    covers: Collection[str] = (),
 ) -> str | None:
     """Write a PNG with a row for each result: coronal and sagittal overlay, the 3D surface and all volumes.
 
-    Where the last result is a detail of others, all are cut where most of it is seen.
+    Where the last result is a detail of others, all are cut where most of it is seen. The surface leaves out what
+    would hide most of it (see `covers`), and names that.
 
     Args:
         volume: what was segmented.
         result: one segmentation or several, on grids of their own.
         path: of the PNG.
         title: the volume's name where none is given.
-        covers: names of labels that the surfaces leave out, since they would hide all others.
 
     Returns:
         None, or one sentence on what the picture lacks.
@@ -75,7 +75,7 @@ def draw_result(
         framing = frame(volume, layers, width, height)
         if _is_labeled(segmentation, detail.focus):
             framing = replace(framing, focus=detail.focus)
-        surface, notice = _draw_surface([layer for layer in layers if layer.label.name not in covers])
+        surface, notice = _draw_surface(layers)
         notices.append(notice)
         pictures = dict(zip(PLANES, draw_slices(volume, layers, framing, width, height), strict=True))
         for plane in SHOWN:
@@ -104,6 +104,9 @@ def _draw_surface(layers: Sequence[Layer]) -> tuple[Image.Image, str | None]:
     """Return the surface with its title and axes, or the words why there is none; these words are returned, too."""
     width, height = PANEL_SIZE
     notice = None
+    covers = find_covers(layers)
+    covered = {layer.label.value for entry in covers for layer in entry.layers}
+    layers = [layer for layer in layers if layer.label.value not in covered]
     if not any(layer.box for layer in layers):
         notice = NOTHING
     elif not opengl_works():
@@ -115,6 +118,9 @@ def _draw_surface(layers: Sequence[Layer]) -> tuple[Image.Image, str | None]:
     else:
         panel, axes = render_surface(layers, width, height)
         _draw_axes(panel, axes, 0, height - CROSS)
+        hidden = f"without {', '.join(entry.name for entry in covers)}" if covers else ""
+        for line, text in enumerate(wrap(hidden, width - 28, 15)):
+            write(panel, text, (14, 50 + 20 * line), Style(15, FAINT))
     write(panel, "Surface", (14, 22), Style(22, BRIGHT, bold=True))
     return panel, notice
 

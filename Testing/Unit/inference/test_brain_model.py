@@ -14,6 +14,8 @@ from LightSegLib.imaging.readers import read_grid, read_volume
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.rendering.covers import find_covers
+from LightSegLib.rendering.layers import list_layers
 
 MODEL = "brain-mr-atlas-unet"
 UNSURE = "The model is unsure of"
@@ -64,6 +66,8 @@ def test_the_bundled_head_is_found_and_left_is_left(segmenter: Segmenter) -> Non
     assert list(result.expected_dice) == [label.name for label in result.labels]
     assert min(result.expected_dice.values()) > 0.3 and max(result.expected_dice.values()) < 1
     assert not any(UNSURE in notice for notice in result.provenance["notices"])
+    covers = [entry.name for entry in find_covers(list_layers([result]))]
+    assert covers == ["Cerebral white matter", "Cerebral cortex", "Cerebrospinal fluid"]  # of its picture in 3D
 
 
 @pytest.mark.slow
