@@ -16,7 +16,7 @@ from .framing import frame, index_to_ras
 from .layers import Layer, list_layers
 from .legend import draw_legend
 from .marks import caption_slice, mark_slice
-from .palette import BACKGROUND, BRIGHT, FAINT, PANEL, TEXT
+from .palette import BACKGROUND, BRIGHT, PANEL, TEXT
 from .png import save_png
 from .slices import CORONAL, PLANES, SAGITTAL, draw_slices
 from .surface import opengl_works, render_surface
@@ -120,7 +120,7 @@ def _draw_surface(layers: Sequence[Layer]) -> tuple[Image.Image, str | None]:
         _draw_axes(panel, axes, 0, height - CROSS)
         hidden = f"without {', '.join(entry.name for entry in covers)}" if covers else ""
         for line, text in enumerate(wrap(hidden, width - 28, 15)):
-            write(panel, text, (14, 50 + 20 * line), Style(15, FAINT))
+            write(panel, text, (14, 50 + 20 * line), Style(15, TEXT))
     write(panel, "Surface", (14, 22), Style(22, BRIGHT, bold=True))
     return panel, notice
 
