@@ -15,9 +15,9 @@ GERMAN = {
     "the whole volume.": "Die Region liegt außerhalb des Volumens. Verschieben Sie sie über die Struktur.",
     "The region of interest {name} is empty. Place it over the structure to segment, or choose none to segment the "
     "whole volume.": "Die Region {name} ist leer. Setzen Sie sie auf die Struktur.",
-    "The region of interest measures {seen} mm, but this model was made for one of {size} mm, so the result is "
-    "probably wrong. Set a smaller region around the structure.": "Die Region misst {seen} mm, das Modell wurde für "
-    "{size} mm gemacht. Wählen Sie eine kleinere.",
+    "The region of interest covers {seen} mm of the image, but this model was made for one of {size} mm, so the "
+    "result is probably wrong. Set a smaller region around the structure.": "Die Region umfasst {seen} mm, das Modell "
+    "wurde für {size} mm gemacht. Wählen Sie eine kleinere.",
 }
 
 
@@ -88,7 +88,7 @@ def test_notices_of_a_result_are_shown_in_german_also_when_the_scene_is_opened_a
     place_region(window, (25, -25, -12), (130, 60, 40))
     window.ui.applyButton.click()
     wait_until(lambda: not window.run.running)
-    notice = "Die Region misst 130 x 60 x 40 mm, das Modell wurde für"
+    notice = "Die Region umfasst 117 x 61 x 41 mm, das Modell wurde für 35 x 50 x 40 mm"
 
     assert notice in window.ui.noticesLabel.text
     node = window.logic.getParameterNode().result

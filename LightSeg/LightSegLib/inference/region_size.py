@@ -42,11 +42,11 @@ def too_large(card: Card, steps: Preprocessing, geometry: Geometry, roi: RegionO
     sizes = _sizes(card, steps, geometry, roi)
     if roi is None:
         return _(
-            "The image measures {seen} mm, but this model was made for a region of {size} mm. "
+            "The image shows {seen} mm, but this model was made for a region of {size} mm. "
             "Set a region of interest around the structure."
         ).format(seen=sizes.seen, size=sizes.made_for)
     return _(
-        "The region of interest measures {seen} mm, but this model was made for one of {size} mm, "
+        "The region of interest covers {seen} mm of the image, but this model was made for one of {size} mm, "
         "so the result is probably wrong. Set a smaller region around the structure."
     ).format(seen=sizes.seen, size=sizes.made_for)
 
@@ -78,7 +78,7 @@ def no_place(
         ).format(what=error, title=card.title)
     sizes = _sizes(card, steps, image.geometry, roi)
     return _(
-        "The region of interest measures {seen} mm, but the model '{title}' was made for one of {size} mm "
+        "The region of interest covers {seen} mm of the image, but the model '{title}' was made for one of {size} mm "
         "and takes at most {largest} mm, so it looked for its place in the whole image. {what} "
         "If the structure is in the image, set a smaller region around it."
     ).format(title=card.title, what=error.fact, seen=sizes.seen, size=sizes.made_for, largest=sizes.largest)
@@ -94,7 +94,7 @@ def no_place_in_ct(card: Card, steps: Preprocessing, image: Volume, roi: RegionO
     sizes = _sizes(card, steps, image.geometry, roi)
     return _(
         "{volume} is a CT by its attributes or its values, in which '{title}' cannot find its place, "
-        "and the region of interest measures {seen} mm. "
+        "and the region of interest covers {seen} mm of the image. "
         "Choose an MR image, or set a region of at most {largest} mm around the structure."
     ).format(volume=image.name, title=card.title, seen=sizes.seen, largest=sizes.largest)
 

@@ -86,23 +86,6 @@ def test_a_folder_becomes_segmentations_and_a_table_and_only_what_changed_is_don
     assert len(table(out)) == 3
 
 
-def test_the_summary_counts_what_the_tables_have_of_earlier_inputs(
-    cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Last week's scans, and today's in a folder of their own."""
-    out, today = tmp_path / "out", tmp_path / "today"
-    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
-    write_volume(today / "Fall 9.nii.gz", 9)
-    (cohort / "Fall 2.nii.gz").rename(today / "Fall 2.nii.gz")
-    assert run_batch(today, MODEL, out, PLAIN, handler=QUICK).count_earlier() == 2
-    assert len(table(out)) == 4
-    line = ["batch", str(today), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino"]
-    assert cli.main([*line, "--precision", "float32", "--device", "cpu"]) == 0
-    printed = capfd.readouterr().out
-    assert "2 of 2 cases, 2 done before; " in printed
-    assert printed.endswith("results.csv and report.html written (with 2 cases of earlier runs)\n")
-
-
 def test_a_batch_keeps_the_form_in_which_it_was_begun_or_refuses(cohort: Path, tmp_path: Path) -> None:
     """Begun on a processor with bfloat16, continued on one without, where new cases would be computed otherwise."""
     out = tmp_path / "out"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from batch_cases import MODEL, PLAIN, QUICK, TESTING, counts, run_batch, table, write_cohort
+from batch_cases import MODEL, PLAIN, QUICK, TESTING, counts, run_batch, table, write_cohort, write_volume
 from LightSegLib.batch.engine import Engine
 from LightSegLib.batch.several import TABLE, segment_with_models
 from LightSegLib.batch.tables import record_tables, write_batch_table
@@ -49,6 +49,23 @@ def cannot_be_replaced(monkeypatch: pytest.MonkeyPatch, error: BaseException, na
         return move(path, target)
 
     monkeypatch.setattr(Path, "replace", replace)
+
+
+def test_the_summary_counts_what_the_tables_have_of_earlier_inputs(
+    cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Last week's scans, and today's in a folder of their own."""
+    out, today = tmp_path / "out", tmp_path / "today"
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
+    write_volume(today / "Fall 9.nii.gz", 9)
+    (cohort / "Fall 1.nii.gz").rename(today / "Fall 1.nii.gz")
+    assert run_batch(today, MODEL, out, PLAIN, handler=QUICK).count_earlier() == 1
+    assert len(table(out)) == 3
+    line = ["batch", str(today), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino"]
+    assert main([*line, "--precision", "float32", "--device", "cpu"]) == 0
+    printed = capfd.readouterr().out
+    assert "2 of 2 cases, 2 done before; " in printed
+    assert printed.endswith("results.csv and report.html written (with 1 case of earlier runs)\n")
 
 
 def test_notes_in_a_table_are_not_written_over(again: Callable[..., object], tmp_path: Path) -> None:

@@ -162,13 +162,13 @@ def test_a_region_that_is_too_large_is_named_as_such(card: Card) -> None:
     with pytest.raises(NothingToAlignError) as refused:
         alone.segment([small], roi=box)
     assert str(refused.value) == (
-        f"The region of interest measures 48 x 40 x 88 mm, but the model '{card.title}' was made for one of "
+        f"The region of interest covers 48 x 40 x 88 mm of the image, but the model '{card.title}' was made for one of "
         "35 x 50 x 40 mm and takes at most 70 x 100 x 80 mm, so it looked for its place in the whole image. "
         "No head was found in knee, or only a small part of one. "
         "If the structure is in the image, set a smaller region around it."
     )
     ct = replace(small, voxels=small.voxels - 1000)
-    with pytest.raises(InputError, match=r"is a CT .* measures 48 x 40 x 88 mm\. .* at most 70 x 100 x 80 mm around"):
+    with pytest.raises(InputError, match=r"is a CT .* covers 48 x 40 x 88 mm .* at most 70 x 100 x 80 mm around"):
         alone.segment([ct], roi=box)
 
 
@@ -179,7 +179,7 @@ def test_without_a_finder_a_region_that_is_too_large_gets_a_notice_and_an_image_
         alone.segment([small])
     everything = RegionOfInterest.of_slices((slice(0, 16), slice(0, 6), slice(0, 6)), small.geometry)
     notices = alone.segment([small], roi=everything).provenance["notices"]
-    assert "measures 48 x 48 x 128 mm" in notices[-1] and "35 x 50 x 40 mm" in notices[-1]
+    assert "covers 48 x 48 x 128 mm of the image" in notices[-1] and "35 x 50 x 40 mm" in notices[-1]
     assert "Set a smaller region" in notices[-1]
 
 
