@@ -14,7 +14,8 @@ from LightSegLib.evaluation.metrics import dice
 from LightSegLib.inference.threads import one_thread_each
 from LightSegLib.models.matching import load_state
 from LightSegLib.networks import build
-from LightSegLib.networks.atlas_unet import AtlasUNet, Doubled
+from LightSegLib.networks.atlas_layers import Doubled
+from LightSegLib.networks.atlas_unet import AtlasUNet
 from LightSegLib.training.widening import widened
 from LightSegLib.weights.checkpoint import read_checkpoint
 from LightSegLib.weights.files import save_weights
