@@ -15,10 +15,11 @@ from ..core.i18n import tr as _
 from .dicom.attributes import text, texts
 from .dicom.frames import number
 from .geometry import Geometry
-from .label_planes import NEAR
+from .label_planes import NEAR, SAME, smallest_step
 from .volume import LARGEST_LABEL
 
 STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+JUST_LESS_THAN_HALF = 0.49  # of a step: a slice midway between two with contours is not gained by rounding
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 
@@ -36,9 +37,19 @@ class Structures:
     contours: dict[int, list[np.ndarray]]
     names: dict[int, str]
 
-    def points(self) -> np.ndarray:
-        """Return the LPS positions [n, 3] of all contours."""
-        return np.concatenate([np.zeros((0, 3)), *(one for contours in self.contours.values() for one in contours)])
+    @property
+    def axes(self) -> np.ndarray:
+        """Unit vectors [3, 3] along which the box around the structures is taken: those of the patient."""
+        return np.eye(3)
+
+    def outline(self) -> np.ndarray:
+        """Return LPS positions [n, 3] around all contours: half a step across, else as far as rounding moves them."""
+        contours = [one for contours in self.contours.values() for one in contours]
+        normal = _extents(max(contours, key=lambda points: _extents(points)[0][1]))[1][2]
+        step = smallest_step(np.array([points.mean(axis=0) @ normal for points in contours]))
+        reach = np.maximum(np.abs(normal) * step * JUST_LESS_THAN_HALF, SAME)
+        points = np.concatenate(contours)
+        return np.concatenate([points - reach, points + reach])
 
     def on_grid(self, geometry: Geometry, other: str) -> np.ndarray:
         """Return the numbers [k, j, i] of the structures that hold the voxels' centers; holes are contours inside.
@@ -51,12 +62,16 @@ class Structures:
             InputError: for a contour that is on no slice of the image, and for structures that overlap.
         """
         to_index = np.linalg.inv(geometry.index_to_world)
+
+        def indices(points: np.ndarray) -> np.ndarray:
+            return np.asarray(points @ to_index[:3, :3].T + to_index[:3, 3])
+
+        thickness = sum(np.ptp(indices(points), axis=0) for contours in self.contours.values() for points in contours)
+        across = int(np.argmin(thickness))  # the axis along which all are on one slice each
         found = np.zeros(geometry.shape, np.uint16)
         for value, contours in self.contours.items():
             inside = np.zeros(geometry.shape, bool)
-            for points in contours:
-                index = points @ to_index[:3, :3].T + to_index[:3, 3]
-                across = int(np.ptp(index, axis=0).argmin())  # the axis along which they are on one slice
+            for index in map(indices, contours):
                 place = np.rint(index[:, across].mean())
                 on_slice = np.abs(index[:, across] - place).max() <= NEAR
                 if not on_slice or not 0 <= place < geometry.shape[::-1][across]:
@@ -121,10 +136,13 @@ def read_structures(path: Path) -> Structures:
 def _contours(data: Any) -> dict[int, list[np.ndarray]]:
     """Return the contours by number.
 
+    Contours without an area, such as the single points that planning systems leave behind, have no inside; one that is
+    given twice would be a hole in itself.
+
     Raises:
         ValueError: for coordinates that are no points.
     """
-    found: dict[int, list[np.ndarray]] = {}
+    found: dict[int, dict[bytes, np.ndarray]] = {}
     for one in data.ROIContourSequence:
         for contour in one.get("ContourSequence") or ():
             if text(contour, "ContourGeometricType") not in CLOSED:
@@ -132,8 +150,16 @@ def _contours(data: Any) -> dict[int, list[np.ndarray]]:
             points = np.array([number(word) for word in texts(contour, "ContourData")], float).reshape(-1, 3)
             if not np.isfinite(points).all():
                 raise ValueError
-            found.setdefault(int(one.ReferencedROINumber), []).append(points)
-    return found
+            distinct = np.unique(points, axis=0)
+            if len(distinct) >= 3 and _extents(distinct)[0][1] > SAME:
+                found.setdefault(int(one.ReferencedROINumber), {}).setdefault(distinct.tobytes(), points)
+    return {value: list(contours.values()) for value, contours in found.items()}
+
+
+def _extents(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far points [n, 3], at least three, spread along three axes, and these, the farthest first."""
+    _each, far, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    return far, axes
 
 
 def _unusable(path: Path, reason: Message) -> InputError:

@@ -56,6 +56,12 @@ class LabelPlanes:
         plane, j, i = np.nonzero(self.labels)
         return np.asarray(self.positions[plane] + np.c_[i, j] * self.spacing @ self.axes[:, :2].T)
 
+    def outline(self) -> np.ndarray:
+        """Return LPS positions [n, 3] around all labeled voxels: opposite corners of each."""
+        step = self.step or smallest_step(self.positions @ self.axes[:, 2])
+        half = self.axes @ [*self.spacing, step] / 2
+        return np.concatenate([self.points() - half, self.points() + half])
+
     def on_grid(self, geometry: Geometry, other: str) -> np.ndarray:
         """Return the labels [k, j, i] on a grid that has all of these voxels.
 
@@ -99,8 +105,7 @@ class LabelPlanes:
         heights = np.sort(local[:, 2])
         steps = np.diff(heights)
         steps = steps[steps > SAME]
-        step = self.step or (float(steps.min()) if len(steps) else None)
-        if step is None:
+        if not (step := self.step or smallest_step(heights)):
             raise InputError(
                 _(
                     "{file} has a single slice and does not state its distance to others. "
@@ -119,3 +124,9 @@ class LabelPlanes:
         origin = self.positions[0] + heights[0] * self.axes[:, 2]
         shape = (round(float(heights[-1] - heights[0]) / step) + 1, *self.labels.shape[1:])
         return Geometry(shape, (*self.spacing, step), triple(origin), tuple(map(float, self.axes.ravel())))
+
+
+def smallest_step(heights: np.ndarray) -> float:
+    """Return the smallest distance in mm between planes at these heights [n]; 0 where there is one plane alone."""
+    steps = np.diff(np.sort(heights))
+    return float(steps[steps > SAME].min()) if (steps > SAME).any() else 0.0

@@ -70,7 +70,7 @@ def read_label_pair(first: Path, second: Path) -> LabelPair:
 
 
 def region_of(path: Path) -> RegionOfInterest:
-    """Return the box around all labels of a file.
+    """Return the box around all labels of a file, with all that their voxels cover; contours cover half a step across.
 
     Raises:
         InputError: for a file that has none.
@@ -80,13 +80,11 @@ def region_of(path: Path) -> RegionOfInterest:
         labeled = [np.flatnonzero(found[0].any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
         if len(labeled[0]):
             k, j, i = (slice(int(one[0]), int(one[-1]) + 1) for one in labeled)
-            return RegionOfInterest.of_slices((k, j, i), found[1])
-    elif len(points := found.points()):
-        axes = found.axes if isinstance(found, LabelPlanes) else np.eye(3)
-        local = points @ axes
+            return RegionOfInterest.around_voxels((k, j, i), found[1])
+    elif len(local := found.outline() @ found.axes):
         low, high = local.min(axis=0), local.max(axis=0)
         corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
-        return RegionOfInterest(corners @ axes.T)
+        return RegionOfInterest(corners @ found.axes.T)
     raise InputError(
         _("{file} has no labels, so it is not a region. Choose a file with labels.").format(file=path.name)
     )

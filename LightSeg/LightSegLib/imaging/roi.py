@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from .geometry import Geometry
 from .ras import ras_to_lps
 
 Slices = tuple[slice, slice, slice]
+ROUNDED = 1e-3  # voxels, by which a file that holds float32 may move a position, hundreds of mm from the origin
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,16 @@ class RegionOfInterest:
     @classmethod
     def of_slices(cls, slices: Slices, geometry: Geometry) -> RegionOfInterest:
         """Return the box of the voxels [k, j, i] of a grid, from center to center."""
-        bounds = [(part.start, part.stop - 1) for part in slices[::-1]]
+        return cls._between([(part.start, part.stop - 1) for part in slices[::-1]], geometry)
+
+    @classmethod
+    def around_voxels(cls, slices: Slices, geometry: Geometry) -> RegionOfInterest:
+        """Return the box of the voxels [k, j, i] of a grid with all that they cover, from outer face to outer face."""
+        return cls._between([(part.start - 0.5, part.stop - 0.5) for part in slices[::-1]], geometry)
+
+    @classmethod
+    def _between(cls, bounds: Sequence[tuple[float, float]], geometry: Geometry) -> RegionOfInterest:
+        """Return the box between two indices, of voxels or parts of them, along i, j and k of a grid."""
         index = np.array([[*corner, 1] for corner in itertools.product(*bounds)], float)
         return cls((index @ geometry.index_to_world.T)[:, :3])
 
@@ -44,13 +55,21 @@ class RegionOfInterest:
         """Return the array slices [k, j, i] of the voxels whose centers are within the box's bounds.
 
         Raises:
-            InputError: if the box has no voxel of the volume inside.
+            InputError: if the box has no voxel center of the volume inside.
         """
         homogeneous = np.c_[self.corners, np.ones(len(self.corners))].T
         index = (np.linalg.inv(geometry.index_to_world) @ homogeneous)[2::-1]  # rows k, j, i
-        lower = np.maximum(np.ceil(index.min(axis=1) - 1e-6), 0).astype(int)
-        upper = np.minimum(np.floor(index.max(axis=1) + 1e-6) + 1, geometry.shape).astype(int)
+        low, high = index.min(axis=1), index.max(axis=1)
+        lower = np.maximum(np.ceil(low - ROUNDED), 0).astype(int)
+        upper = np.minimum(np.floor(high + ROUNDED) + 1, geometry.shape).astype(int)
         if (upper <= lower).any():
+            if (high > -0.5).all() and (low < np.array(geometry.shape) - 0.5).all():
+                raise InputError(
+                    _(
+                        "The region of interest is thinner than a voxel and has no voxel's center inside. "
+                        "Enlarge it, or omit it to segment the whole volume."
+                    )
+                )
             raise InputError(
                 _(
                     "The region of interest is outside the volume. Move it over the structure to segment, "

@@ -13,12 +13,13 @@ from LightSegLib.cli import main as cli
 from LightSegLib.core.errors import InputError
 from LightSegLib.evaluation.metrics import evaluate_folders
 from LightSegLib.imaging.dicom_structures import within
-from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.geometry import Geometry, triple
 from LightSegLib.imaging.label_sources import read_label_pair, region_of
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.imaging.writers import source_of, write_segmentation
 from pydicom.dataset import Dataset, FileDataset
+from scipy.spatial.transform import Rotation
 
 LABELS = (Label(3, "Liver", (1, 2, 3)), Label(9, "Spleen", (4, 5, 6)))
 
@@ -54,7 +55,7 @@ def structures(folder: Path, contours: dict[str, list[np.ndarray]]) -> Path:
         for points in polygons:
             contour = Dataset()
             contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
-            contour.ContourData = [f"{value:.6g}" for value in points.ravel()]
+            contour.ContourData = [f"{value:.8g}" for value in points.ravel()]
             drawn.ContourSequence.append(contour)
         data.StructureSetROISequence.append(roi)
         data.ROIContourSequence.append(drawn)
@@ -200,6 +201,37 @@ def test_structures_that_do_not_fit(volume: Volume, tmp_path: Path) -> None:
         region_of(structures(tmp_path, {}))
 
 
+def test_contours_without_an_area_and_contours_given_twice_change_nothing(volume: Volume, tmp_path: Path) -> None:
+    """Planning systems leave single points and lines behind, also where one structure was edited twice."""
+    liver = [square(3, 1.5, 9.5), square(4, 1.5, 9.5)]
+    labels = save(tmp_path / "labels.nrrd", labels_of(volume), volume)
+    expected = read_label_pair(structures(tmp_path, {"Liver": liver}), labels).first.copy()
+    assert np.count_nonzero(expected) == 2 * 8 * 8
+    for extra in (
+        liver[0][:1] + 0.37,
+        liver[0][:2] + 0.37,
+        liver[0][[0, 1, 0]] + 0.37,
+        liver[0],
+        liver[1][[2, 1, 0, 3]],
+    ):
+        found = read_label_pair(structures(tmp_path, {"Liver": [*liver, extra]}), labels).first
+        np.testing.assert_array_equal(found, expected)
+    far_away = structures(tmp_path, {"Liver": [*liver, liver[0][:1] + 50]})
+    assert region_of(far_away).slices(volume.geometry)[0] == slice(3, 5)
+    with pytest.raises(InputError, match="it has no closed contours"):
+        region_of(structures(tmp_path, {"Liver": [liver[0][:2]]}))
+
+
+def test_a_narrow_contour_is_on_the_slice_of_the_others(volume: Volume, tmp_path: Path) -> None:
+    """Less wide than the slices' rounding, it would otherwise be taken for one along another axis."""
+    narrow = square(4, 3, 8.6)
+    narrow[:, 0] = narrow[:, 0].mean() + 0.02 * np.sign(narrow[:, 0] - narrow[:, 0].mean())
+    narrow[0, 2] += 0.1  # mm, a fifteenth of a slice
+    labels = save(tmp_path / "labels.nrrd", labels_of(volume), volume)
+    found = read_label_pair(structures(tmp_path, {"Liver": [square(3, 1.5, 9.5), narrow]}), labels).first
+    assert np.count_nonzero(found[3]) == 64 and np.count_nonzero(found) == 64  # it has no voxel's center inside
+
+
 def test_pixels_in_a_polygon_are_those_that_matplotlib_finds() -> None:
     from matplotlib.path import Path as Outline
 
@@ -237,6 +269,52 @@ def test_a_region_is_the_box_around_the_labels(volume: Volume, tmp_path: Path, n
 def test_a_region_of_structures(volume: Volume, tmp_path: Path) -> None:
     path = structures(tmp_path, {"Liver": [square(3, 2, 9), square(5, 3, 7)]})
     assert region_of(path).slices(volume.geometry) == (slice(3, 6), slice(2, 10), slice(2, 10))
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.seg.nrrd"])
+def test_a_region_of_labels_of_the_same_image_is_exact_whatever_its_grid(tmp_path: Path, name: str) -> None:
+    """NIfTI holds positions as float32, so that they are a little beside those of the image."""
+    box = (slice(10, 20), slice(15, 30), slice(20, 45))
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        turned = Rotation.from_euler("xyz", random.uniform(-15, 15, 3), degrees=True).as_matrix()
+        spacing, origin = triple(random.uniform(0.4, 3, 3)), triple(random.uniform(-250, 250, 3))
+        geometry = Geometry((24, 31, 46), spacing, origin, tuple(map(float, turned.ravel())))
+        voxels = np.zeros(geometry.shape, np.uint8)
+        voxels[box] = 3
+        save_plain(tmp_path / name, voxels, geometry)
+        assert region_of(tmp_path / name).slices(geometry) == box
+
+
+def test_a_region_of_thick_slices_covers_all_of_them(tmp_path: Path) -> None:
+    """Slices of 5 mm, numbered from 0 at 0 mm: slice 5 covers 22.5 to 27.5 mm, slices 5 to 7 cover 22.5 to 37.5 mm."""
+    axial = (slice(0, 40), slice(0, 40))
+    for last, fine, thick in ((5, slice(23, 28), slice(8, 10)), (7, slice(23, 38), slice(8, 13))):
+        voxels = np.zeros((20, 40, 40), np.uint8)
+        voxels[5 : last + 1] = 3
+        save_plain(tmp_path / "a.nrrd", voxels, Geometry(voxels.shape, (1, 1, 5)))
+        region = region_of(tmp_path / "a.nrrd")
+        assert region.slices(Geometry((100, 40, 40))) == (fine, *axial)
+        assert region.slices(Geometry((34, 40, 40), (1, 1, 3))) == (thick, *axial)
+
+
+def test_a_region_between_two_slices_is_not_called_outside(tmp_path: Path) -> None:
+    voxels = np.zeros((20, 40, 40), np.uint8)
+    voxels[3] = 3
+    save_plain(tmp_path / "a.nrrd", voxels, Geometry(voxels.shape))
+    with pytest.raises(InputError, match="is thinner than a voxel and has no voxel's center inside"):
+        region_of(tmp_path / "a.nrrd").slices(Geometry((10, 40, 40), (1, 1, 5)))
+    with pytest.raises(InputError, match="is outside the volume"):
+        region_of(tmp_path / "a.nrrd").slices(Geometry((10, 40, 40), (1, 1, 5), (0, 0, 50)))
+
+
+def test_a_region_of_contours_with_rounded_coordinates_has_all_their_slices(tmp_path: Path) -> None:
+    """Planning systems write two decimals; the slices are at -312.345, -311.095, ... mm."""
+    heights = -312.345 + 1.25 * np.arange(12)
+    volume = read_volume(write(tmp_path / "series", slices(position=lambda k: (0, 0, heights[k]))))
+    corners = [(1.0, 2.0), (9.0, 2.0), (9.0, 8.0), (1.0, 8.0)]
+    drawn = [np.array([(x, y, z) for x, y in corners]).round(2) for z in heights[3:9]]
+    assert region_of(structures(tmp_path, {"Liver": drawn})).slices(volume.geometry)[0] == slice(3, 9)
 
 
 def test_a_region_from_a_file_on_the_command_line(
