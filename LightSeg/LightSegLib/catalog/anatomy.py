@@ -14,7 +14,7 @@ import csv
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -121,6 +121,11 @@ def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
     if line is not None and line.sides and len(side) == 1:
         return with_side(_terms(line), SIDE_CODES[next(iter(side))]), line.rgb
     return None, generic_color(value)
+
+
+def structure_key(name: str) -> Hashable:
+    """Return what the names of one structure have in common: its terms, else the important words."""
+    return look_up(name)[0] or _key(name) or name.casefold()
 
 
 def may_have_side(name: str, terminology: Terminology | None) -> bool:

@@ -37,7 +37,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise InputError(_("--overwrite is for the table of --out, which was not given. Add --out CSV, or omit it."))
     card = find_card(arguments.model) if arguments.model else None
     names = None if card is None else {label.value: label.name for label in (*card.labels, *possible_labels(card))}
-    rows = evaluate_folders(arguments.predictions, arguments.labels, names)
+    notices: dict[str, list[str]] = {}  # with the cases that they are about
+    rows = evaluate_folders(
+        arguments.predictions,
+        arguments.labels,
+        names,
+        lambda case, notice: notices.setdefault(str(notice), []).append(case),
+    )
     if not rows:
         raise InputError(
             _("None of the files contains a label, so there is nothing to compare. Check that these are label maps.")
@@ -53,6 +59,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         missed = f", {summary.missed} missed" if summary.missed else ""
         lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
     say(table(lines))
+    for notice, cases in notices.items():
+        more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
+        say(f"lightseg: {cases[0]}{more}: {notice}", file=sys.stderr)
     if left_out := without_prediction(arguments.predictions, arguments.labels):
         say(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
     if nothing_in_common(rows):

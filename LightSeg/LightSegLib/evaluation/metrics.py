@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..imaging.geometry import Geometry
 from ..imaging.label_sources import is_label_file, read_label_pair
@@ -63,19 +64,29 @@ class Summary:
 
 
 def evaluate_folders(
-    predictions: str | Path, labels: str | Path, label_names: Mapping[int, str] | None = None
+    predictions: str | Path,
+    labels: str | Path,
+    label_names: Mapping[int, str] | None = None,
+    on_notice: Callable[[str, Message], None] | None = None,
 ) -> list[Row]:
     """Compare every label map in `predictions` with the file of the same case name in `labels`.
 
     Label maps may be DICOM segmentations or structures (RTSTRUCT). Both may also be single files. Expert files without
-    a prediction are not compared. Names are those of the files, the prediction's first, else those of `label_names`.
+    a prediction are not compared. Labels are compared by their names where both sides have them, else by their values
+    (see `label_pairing.paired`). Names are those of the files, the prediction's first, else those of `label_names`.
+
+    Args:
+        predictions: folder or file.
+        labels: folder or file, the expert's.
+        label_names: of the predictions' values, where their files do not name them.
+        on_notice: is called with a case and what a user should know about how its labels were paired.
 
     Raises:
         InputError: for a missing folder or partner, and for grids or voxels that do not compare.
     """
     rows: list[Row] = []
     for case, prediction, label in _pairs(Path(predictions), Path(labels)):
-        rows += evaluate_case(case, prediction, label, label_names or {})
+        rows += evaluate_case(case, prediction, label, label_names or {}, on_notice)
     return rows
 
 
@@ -87,14 +98,23 @@ def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]
     return [case_name(path) for path in image_files(Path(labels)) if case_name(path) not in predicted]
 
 
-def evaluate_case(case: str, prediction: Path, label: Path, label_names: Mapping[int, str]) -> list[Row]:
-    """Return the rows of one pair of files.
+def evaluate_case(
+    case: str,
+    prediction: Path,
+    label: Path,
+    label_names: Mapping[int, str],
+    on_notice: Callable[[str, Message], None] | None = None,
+) -> list[Row]:
+    """Return the rows of one pair of files; arguments as of `evaluate_folders`.
 
     Raises:
         InputError: if they do not compare.
     """
-    pair = read_label_pair(prediction, label)
-    return compare_labels(case, pair.first, pair.second, pair.geometry, {**label_names, **pair.names})
+    pair = read_label_pair(prediction, label, label_names)
+    if on_notice is not None:
+        for notice in pair.notices:
+            on_notice(case, notice)
+    return compare_labels(case, pair.first, pair.second, pair.geometry, pair.names)
 
 
 def compare_labels(
@@ -121,20 +141,20 @@ def nothing_in_common(rows: Sequence[Row]) -> bool:
 
 
 def summarize(rows: Sequence[Row]) -> list[Summary]:
-    """Return one summary per label, in the order of the label values."""
+    """Return one summary per label, in the order of the label values; other names of a value are other labels."""
     summaries = []
-    for value in sorted({row.label for row in rows}):
-        own = [row for row in rows if row.label == value]
-        numbers = {name: np.array([getattr(row, name) for row in own]) for name in MEASURES}
-        finite = {name: array[np.isfinite(array)] for name, array in numbers.items()}
+    for value, name in sorted({(row.label, row.name) for row in rows}):
+        own = [row for row in rows if (row.label, row.name) == (value, name)]
+        numbers = {measure: np.array([getattr(row, measure) for row in own]) for measure in MEASURES}
+        finite = {measure: array[np.isfinite(array)] for measure, array in numbers.items()}
         summaries.append(
             Summary(
                 value,
-                own[0].name,
+                name,
                 len(own),
                 sum(math.isinf(row.hd95_mm) for row in own),
-                {name: float(array.mean()) if array.size else math.nan for name, array in finite.items()},
-                {name: float(array.std()) if array.size else math.nan for name, array in finite.items()},
+                {measure: float(array.mean()) if array.size else math.nan for measure, array in finite.items()},
+                {measure: float(array.std()) if array.size else math.nan for measure, array in finite.items()},
             )
         )
     return summaries
@@ -250,8 +270,8 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
                     file=file, folder=folder
                 )
             )
-    experts = {case_name(path): path for path in image_files(labels)}
-    pairs = [(case_name(path), path, experts.get(case_name(path))) for path in image_files(predictions)]
+    experts = _by_case(labels)
+    pairs = [(case, path, experts.get(case)) for case, path in _by_case(predictions).items()]
     if lonely := [case for case, _, expert in pairs if expert is None]:
         raise InputError(
             _(
@@ -260,3 +280,20 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
             ).format(count=len(lonely), first=lonely[0], folder=labels)
         )
     return [(case, path, expert) for case, path, expert in pairs if expert is not None]
+
+
+def _by_case(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by the names of their cases.
+
+    Raises:
+        InputError: for two files of one case.
+    """
+    found: dict[str, Path] = {}
+    for path in image_files(folder):
+        if found.setdefault(case_name(path), path) != path:
+            raise InputError(
+                _("{folder} has two files of the case {case}, {first} and {second}. Keep the one that counts.").format(
+                    folder=folder, case=case_name(path), first=found[case_name(path)].name, second=path.name
+                )
+            )
+    return found

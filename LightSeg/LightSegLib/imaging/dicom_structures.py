@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ class Structures:
         points = np.concatenate(contours)
         return np.concatenate([points - reach, points + reach])
 
+    def only(self, numbers: Collection[int]) -> Structures:
+        """Return the structures of these numbers."""
+        return replace(self, contours={number: one for number, one in self.contours.items() if number in numbers})
+
     def on_grid(self, geometry: Geometry, other: str) -> np.ndarray:
         """Return the numbers [k, j, i] of the structures that hold the voxels' centers; holes are contours inside.
 
@@ -66,7 +71,7 @@ class Structures:
         def indices(points: np.ndarray) -> np.ndarray:
             return np.asarray(points @ to_index[:3, :3].T + to_index[:3, 3])
 
-        thickness = sum(np.ptp(indices(points), axis=0) for contours in self.contours.values() for points in contours)
+        thickness = sum((np.ptp(indices(one), axis=0) for ones in self.contours.values() for one in ones), np.zeros(3))
         across = int(np.argmin(thickness))  # the axis along which all are on one slice each
         found = np.zeros(geometry.shape, np.uint16)
         for value, contours in self.contours.items():

@@ -89,12 +89,19 @@ class Geometry:
 
     def matches(self, other: Geometry, tolerance_voxels: float = 0.01) -> bool:
         """Return whether both grids have their corners at the same positions, within a share of a voxel."""
-        if self.shape != other.shape:
-            return False
+        return self.shape == other.shape and bool(
+            np.abs(self._apart(other)).max() <= tolerance_voxels * min(self.spacing)
+        )
+
+    def farthest_apart(self, other: Geometry) -> float:
+        """Return how far apart two grids of one shape place a corner, at most, in mm."""
+        return float(np.linalg.norm(self._apart(other), axis=0).max())
+
+    def _apart(self, other: Geometry) -> np.ndarray:
+        """Return the differences [3, 8], in mm, of where two grids of one shape place their corners."""
         k, j, i = self.shape
         corners = np.array([[x, y, z, 1] for x in (0, i) for y in (0, j) for z in (0, k)], float).T
-        apart = (self.index_to_world @ corners - other.index_to_world @ corners)[:3]
-        return bool(np.abs(apart).max() <= tolerance_voxels * min(self.spacing))
+        return np.asarray((self.index_to_world @ corners - other.index_to_world @ corners)[:3])
 
 
 def to_sitk(voxels: np.ndarray, geometry: Geometry) -> Any:

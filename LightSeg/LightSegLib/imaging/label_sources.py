@@ -9,58 +9,89 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .dicom.attributes import text
 from .dicom.files import is_dicom
 from .dicom_segmentation_reader import LABEL_MAP, SEGMENTATION, read_dicom_segmentation
 from .dicom_structures import STRUCTURE_SET, Structures, read_structures
 from .geometry import Geometry
+from .label_pairing import Side, paired, renumbered, values_of
 from .label_planes import LabelPlanes
 from .nrrd import nrrd_segment_names
 from .readers import read_labels
 from .roi import RegionOfInterest
 from .volume import check_labels
 
+Labels = tuple[np.ndarray, Geometry] | LabelPlanes | Structures  # on a grid, on planes, or as contours
+
 
 @dataclass(frozen=True)
 class LabelPair:
-    """Labels [k, j, i] of two files on one grid, and the names that the files give them."""
+    """Labels [k, j, i] of two files on one grid, of which equal values are compared.
+
+    Attributes:
+        names: of the values.
+        notices: what a user should know about how labels were paired.
+    """
 
     first: np.ndarray
     second: np.ndarray
     geometry: Geometry
     names: Mapping[int, str]
+    notices: tuple[Message, ...] = ()
 
 
-def read_label_pair(first: Path, second: Path) -> LabelPair:
-    """Read two files onto one grid.
+def read_label_pair(first: Path, second: Path, label_names: Mapping[int, str] | None = None) -> LabelPair:
+    """Read two files onto one grid, labels of one structure with one value (see `label_pairing.paired`).
 
     A label map has the grid of its file. A DICOM segmentation has its slices alone, and structures have none: they are
     put onto the grid of the other file.
+
+    Args:
+        first: file with the prediction.
+        second: file with the expert's labels.
+        label_names: of the prediction's values that its file does not name.
 
     Raises:
         InputError: for files that are not labels or not of one grid.
     """
     one, other = _read(first), _read(second)
-    names = _names(second, other) | _names(first, one)
+    names = label_names or {}
+    found = _names(first, one)
+    pairing = paired(_side(one, found or names), _side(other, _names(second, other)))
+    if isinstance(one, Structures):
+        one = one.only(pairing.first)
+    if isinstance(other, Structures):
+        other = other.only(pairing.second)
+    voxels, expected, geometry = _on_one_grid(first, one, second, other)
+    return LabelPair(
+        voxels, renumbered(expected, pairing.second), geometry, {**names, **pairing.names}, pairing.notices
+    )
+
+
+def _on_one_grid(first: Path, one: Labels, second: Path, other: Labels) -> tuple[np.ndarray, np.ndarray, Geometry]:
+    """Return the labels of two files on a grid that both have.
+
+    Raises:
+        InputError: if there is none.
+    """
     if isinstance(one, tuple) and isinstance(other, tuple):
         if not one[1].matches(other[1]):
             raise InputError(
                 _(
-                    "{prediction} and {label} do not have the same grid ({grid} and {other}). "
+                    "{prediction} and {label} do not have the same grid ({difference}). "
                     "Segment the image on which the label map was drawn, or resample one to the other."
-                ).format(
-                    prediction=first.name, label=second.name, grid=_size(one[1].shape), other=_size(other[1].shape)
-                )
+                ).format(prediction=first.name, label=second.name, difference=_difference(one[1], other[1]))
             )
-        return LabelPair(one[0], other[0], one[1], names)
+        return one[0], other[0], one[1]
     if isinstance(one, tuple) and not isinstance(other, tuple):
-        return LabelPair(one[0], other.on_grid(one[1], first.name), one[1], names)
+        return one[0], other.on_grid(one[1], first.name), one[1]
     if isinstance(other, tuple) and not isinstance(one, tuple):
-        return LabelPair(one.on_grid(other[1], second.name), other[0], other[1], names)
+        return one.on_grid(other[1], second.name), other[0], other[1]
     if isinstance(one, LabelPlanes) and isinstance(other, LabelPlanes):
         geometry = one.geometry(other)
-        return LabelPair(one.on_grid(geometry, second.name), other.on_grid(geometry, first.name), geometry, names)
+        return one.on_grid(geometry, second.name), other.on_grid(geometry, first.name), geometry
     raise InputError(
         _(
             "{first} and {second} have no grid of a whole image in common. "
@@ -95,7 +126,7 @@ def is_label_file(path: Path) -> bool:
     return _kind(path) in (SEGMENTATION, LABEL_MAP, STRUCTURE_SET)
 
 
-def _read(path: Path) -> tuple[np.ndarray, Geometry] | LabelPlanes | Structures:
+def _read(path: Path) -> Labels:
     """Return the labels of a file: on its grid, on planes, or as contours.
 
     Raises:
@@ -111,11 +142,18 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry] | LabelPlanes | Structures:
     return voxels, geometry
 
 
-def _names(path: Path, found: tuple[np.ndarray, Geometry] | LabelPlanes | Structures) -> dict[int, str]:
+def _names(path: Path, found: Labels) -> dict[int, str]:
     """Return the names that a file, of which these labels were read, gives their values."""
     if not isinstance(found, tuple):
         return dict(found.names)
     return nrrd_segment_names(path) if path.name.lower().endswith((".nrrd", ".nhdr")) else {}
+
+
+def _side(found: Labels, names: Mapping[int, str]) -> Side:
+    """Return which values labels have, with their names."""
+    if isinstance(found, Structures):
+        return Side(frozenset(found.contours), names, is_contours=True)
+    return Side(values_of(found[0] if isinstance(found, tuple) else found.labels), names)
 
 
 def _kind(path: Path) -> str:
@@ -130,6 +168,12 @@ def _kind(path: Path) -> str:
         return ""
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    """Return a shape [k, j, i] as text, i first."""
-    return " x ".join(map(str, shape[::-1]))
+def _difference(one: Geometry, other: Geometry) -> Message:
+    """Return in what two grids differ: their sizes, else how far apart they place a voxel."""
+    if one.shape != other.shape:
+        sizes = [" x ".join(map(str, grid.shape[::-1])) for grid in (one, other)]
+        return _("{grid} and {other} voxels").format(grid=sizes[0], other=sizes[1])
+    first = float(np.linalg.norm(np.subtract(one.origin, other.origin)))
+    return _("{size} voxels each, of which the first are {first:.3g} mm apart and the farthest {apart:.3g} mm").format(
+        size=" x ".join(map(str, one.shape[::-1])), first=first, apart=one.farthest_apart(other)
+    )

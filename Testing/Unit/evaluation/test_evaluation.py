@@ -168,6 +168,33 @@ def test_a_prediction_without_an_expert_is_refused(folders: tuple[Path, Path]) -
         evaluate_folders(*folders)
 
 
+def test_two_files_of_one_case_are_refused_on_either_side(folders: tuple[Path, Path]) -> None:
+    """Which of them counts is not known: one would be lost, or the case counted twice."""
+    for folder, name, words in (
+        (folders[0], "b.nii.gz", r"predictions has two files of the case b, b\.nii\.gz and b\.nrrd\. Keep"),
+        (folders[1], "a.nrrd", r"labels has two files of the case a, a\.nii\.gz and a\.nrrd\. Keep"),
+    ):
+        (folder / name).write_bytes(b"")
+        with pytest.raises(InputError, match=words):
+            evaluate_folders(*folders)
+        (folder / name).unlink()
+
+
+def test_grids_of_one_size_differ_in_their_place(write_image: Callable[..., Path]) -> None:
+    """Moved by 3 and 4 mm; with slices of 5 in place of 4 mm, ten of which are 10 mm higher."""
+    voxels = np.zeros((10, 10, 20), np.uint8)
+    voxels[2:5] = 1
+    first = write_image("first.nii.gz", voxels, spacing=(4, 4, 4))
+    moved = write_image("moved.nii.gz", voxels, spacing=(4, 4, 4), origin=(3, 4, 0))
+    with pytest.raises(
+        InputError, match="20 x 10 x 10 voxels each, of which the first are 5 mm apart and the farthest 5"
+    ):
+        evaluate_folders(moved, first)
+    thick = write_image("thick.nii.gz", voxels, spacing=(4, 4, 5))
+    with pytest.raises(InputError, match="the first are 0 mm apart and the farthest 10 mm"):
+        evaluate_folders(thick, first)
+
+
 def test_files_that_do_not_compare_are_refused(
     folders: tuple[Path, Path], write_image: Callable[..., Path], tmp_path: Path
 ) -> None:

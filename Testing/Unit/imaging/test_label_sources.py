@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import image, slices, world, write
+from dicom_series import slices, world, write
 from LightSegLib.catalog.card import Label
 from LightSegLib.cli import main as cli
 from LightSegLib.core.errors import InputError
@@ -18,7 +18,7 @@ from LightSegLib.imaging.label_sources import read_label_pair, region_of
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.imaging.writers import source_of, write_segmentation
-from pydicom.dataset import Dataset, FileDataset
+from rt_structures import structures
 from scipy.spatial.transform import Rotation
 
 LABELS = (Label(3, "Liver", (1, 2, 3)), Label(9, "Spleen", (4, 5, 6)))
@@ -39,28 +39,6 @@ def labels_of(volume: Volume) -> np.ndarray:
 def save(path: Path, voxels: np.ndarray, volume: Volume) -> Path:
     write_segmentation(Segmentation(voxels, volume.geometry, LABELS), path, source_of(path, volume))
     return path
-
-
-def structures(folder: Path, contours: dict[str, list[np.ndarray]]) -> Path:
-    """An RT Structure Set as radiotherapy writes it."""
-    data: FileDataset = image(np.zeros((2, 2), np.int16), Modality="RTSTRUCT")
-    for name in ("Rows", "Columns", "PixelData"):
-        delattr(data, name)
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
-    data.StructureSetROISequence, data.ROIContourSequence = [], []
-    for number, (name, polygons) in enumerate(contours.items(), 1):
-        roi, drawn = Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName = number, name
-        drawn.ReferencedROINumber, drawn.ContourSequence = number, []
-        for points in polygons:
-            contour = Dataset()
-            contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
-            contour.ContourData = [f"{value:.8g}" for value in points.ravel()]
-            drawn.ContourSequence.append(contour)
-        data.StructureSetROISequence.append(roi)
-        data.ROIContourSequence.append(drawn)
-    data.save_as(folder / "structures.dcm", enforce_file_format=True)
-    return folder / "structures.dcm"
 
 
 def square(k: int, low: float, high: float) -> np.ndarray:
@@ -188,11 +166,11 @@ def test_structures_are_compared_with_a_label_map(volume: Volume, tmp_path: Path
 
 
 def test_structures_that_do_not_fit(volume: Volume, tmp_path: Path) -> None:
-    plain = save(tmp_path / "labels.nrrd", labels_of(volume), volume)
+    plain = save(tmp_path / "labels.seg.nrrd", labels_of(volume), volume)
     off = square(3, 1.5, 9.5) + np.array([0, 0, 0.7])
     with pytest.raises(InputError, match="has contours on slices that labels"):
         read_label_pair(plain, structures(tmp_path, {"Liver": [off]}))
-    both = {"Liver": [square(3, 1.5, 9.5)], "Body": [square(3, 0.5, 12.5)]}
+    both = {"Liver": [square(3, 1.5, 9.5)], "Spleen": [square(3, 0.5, 12.5)]}
     with pytest.raises(InputError, match="has structures that overlap"):
         read_label_pair(plain, structures(tmp_path, both))
     with pytest.raises(InputError, match="have no grid of a whole image in common"):
@@ -204,7 +182,7 @@ def test_structures_that_do_not_fit(volume: Volume, tmp_path: Path) -> None:
 def test_contours_without_an_area_and_contours_given_twice_change_nothing(volume: Volume, tmp_path: Path) -> None:
     """Planning systems leave single points and lines behind, also where one structure was edited twice."""
     liver = [square(3, 1.5, 9.5), square(4, 1.5, 9.5)]
-    labels = save(tmp_path / "labels.nrrd", labels_of(volume), volume)
+    labels = save(tmp_path / "labels.seg.nrrd", labels_of(volume), volume)
     expected = read_label_pair(structures(tmp_path, {"Liver": liver}), labels).first.copy()
     assert np.count_nonzero(expected) == 2 * 8 * 8
     for extra in (
@@ -227,7 +205,7 @@ def test_a_narrow_contour_is_on_the_slice_of_the_others(volume: Volume, tmp_path
     narrow = square(4, 3, 8.6)
     narrow[:, 0] = narrow[:, 0].mean() + 0.02 * np.sign(narrow[:, 0] - narrow[:, 0].mean())
     narrow[0, 2] += 0.1  # mm, a fifteenth of a slice
-    labels = save(tmp_path / "labels.nrrd", labels_of(volume), volume)
+    labels = save(tmp_path / "labels.seg.nrrd", labels_of(volume), volume)
     found = read_label_pair(structures(tmp_path, {"Liver": [square(3, 1.5, 9.5), narrow]}), labels).first
     assert np.count_nonzero(found[3]) == 64 and np.count_nonzero(found) == 64  # it has no voxel's center inside
 

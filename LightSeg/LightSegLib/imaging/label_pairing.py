@@ -1,0 +1,142 @@
+"""Which labels of two files are of one structure: those of one name, else those of one value."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..catalog.anatomy import structure_key
+from ..core.i18n import Message
+from ..core.i18n import tr as _
+from .volume import LARGEST_LABEL
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one of two files has.
+
+    Attributes:
+        values: of its labels.
+        names: of values, where the file or its model states them.
+        is_contours: whether these are contours, which are numbered as they were drawn and may overlap.
+    """
+
+    values: frozenset[int]
+    names: Mapping[int, str]
+    is_contours: bool = False
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How the labels of two files are compared.
+
+    Attributes:
+        first: values of the first file that are compared.
+        second: values of the second file that are compared, with those that they get.
+        names: of all of these values.
+        notices: what a user should know about that.
+    """
+
+    first: frozenset[int]
+    second: Mapping[int, int]
+    names: Mapping[int, str]
+    notices: tuple[Message, ...]
+
+
+def paired(first: Side, second: Side) -> Pairing:
+    """Return how the labels of a prediction and of an expert are compared.
+
+    Labels of one name are compared, whatever their values. Others are by their value, where the two files do not name
+    it after structures that both have. Of contours only those that have a counterpart are compared: sets of them hold
+    the outline of the body and targets, which overlap all else.
+    """
+    same = same_names(first.names, second.names)
+    kept, others = first.values, second.values
+    if first.is_contours:
+        kept &= frozenset(same.values()) if same else second.values | second.names.keys()
+    if second.is_contours:
+        others &= same.keys() if same else first.values | first.names.keys()
+    named = {value: name for value, name in first.names.items() if value in kept or not first.is_contours}
+    meant = set(same.values())  # by names: another label of such a value gets one of its own
+    free = itertools.count(max(kept | named.keys() | meant | others, default=0) + 1)
+    values = {value: same.get(value) or (next(free) if value in meant else value) for value in sorted(others)}
+    names = {values[value]: second.names[value] for value in others if value in second.names} | named
+    notices = [
+        _by_value(value, named[value], second.names[value])
+        for value in sorted(others - same.keys())
+        if values[value] == value in named and not _alike(named[value], second.names.get(value, named[value]))
+    ]
+    for side, compared in ((first, kept), (second, others)):
+        if left_out := side.values - compared:
+            notices.append(_left_out([side.names.get(value, str(value)) for value in sorted(left_out)]))
+    return Pairing(kept, values, names, tuple(notices))
+
+
+def same_names(first: Mapping[int, str], second: Mapping[int, str]) -> dict[int, int]:
+    """Return the values of `second` whose names `first` has, too, with the values there.
+
+    Names are compared as they are written, then as names of structures ("Left kidney" is "kidney_l"). One that a file
+    gives to several values decides nothing.
+    """
+    found: dict[int, int] = {}
+    for key in (_written, structure_key):
+        here = _unique({value: name for value, name in first.items() if value not in found.values()}, key)
+        there = _unique({value: name for value, name in second.items() if value not in found}, key)
+        found |= {there[one]: here[one] for one in there.keys() & here.keys()}
+    return found
+
+
+def values_of(labels: np.ndarray) -> frozenset[int]:
+    """Return the values above 0 of labels [k, j, i]."""
+    seen = np.zeros(LARGEST_LABEL + 1, bool)
+    for part in labels:
+        seen[part.astype(np.intp)] = True
+    return frozenset(np.flatnonzero(seen).tolist()) - {0}
+
+
+def renumbered(labels: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
+    """Return labels [k, j, i] with other values; those that `values` does not have become background."""
+    table = np.zeros(max(values, default=0) + 1, np.uint16)
+    for value, other in values.items():
+        table[value] = other
+    found = np.empty(labels.shape, np.uint16)
+    for part, new in zip(labels, found, strict=True):  # a slice at a time, since an index takes 8 bytes a voxel
+        new[...] = table[part.astype(np.intp)]
+    return found
+
+
+def _written(name: str) -> Hashable:
+    """Return a name as it is compared with others, in whatever case."""
+    return name.strip().casefold()
+
+
+def _alike(name: str, other: str) -> bool:
+    """Return whether two names are those of one structure."""
+    return _written(name) == _written(other) or structure_key(name) == structure_key(other)
+
+
+def _unique(names: Mapping[int, str], key: Callable[[str], Hashable]) -> dict[Hashable, int]:
+    """Return the values by the keys of their names, where one value alone has it."""
+    keys = {value: key(name) for value, name in names.items()}
+    often = Counter(keys.values())
+    return {one: value for value, one in keys.items() if often[one] == 1}
+
+
+def _by_value(value: int, name: str, other: str) -> Message:
+    """Return the notice about labels of different names that are compared."""
+    return _(
+        "Label {value} is '{name}' in the prediction and '{other}' in the expert's file. "
+        "They were compared because neither file has the other's name: check that they are one structure."
+    ).format(value=value, name=name, other=other)
+
+
+def _left_out(names: Iterable[str]) -> Message:
+    """Return the notice about contours that are compared with nothing."""
+    return _(
+        "Contours without a label of the same structure in the other file were not compared: {names}. "
+        "If one should be, give it the same name in both files."
+    ).format(names=", ".join(names))

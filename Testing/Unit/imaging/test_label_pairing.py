@@ -1,0 +1,130 @@
+"""Which labels of a prediction and an expert are compared: those of one name, whatever their values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from LightSegLib.catalog.card import Label
+from LightSegLib.cli import main as cli
+from LightSegLib.core.i18n import Message
+from LightSegLib.evaluation.metrics import Row, evaluate_folders, summarize
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.label_pairing import same_names
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.imaging.writers import write_segmentation
+from rt_structures import structures
+
+GEOMETRY = Geometry((12, 20, 20), (1, 1, 3))
+PARTS = (slice(0, 5), slice(5, 8), slice(8, 12))  # rows of three structures, each of another size
+
+
+def save(path: Path, names: dict[int, str], *values: int) -> Path:
+    """Save labels of `values` in the three parts; names: of values."""
+    voxels = np.zeros(GEOMETRY.shape, np.uint8)
+    for rows, value in zip(PARTS, values, strict=False):
+        voxels[3:8, rows, 4:12] = value
+    labels = tuple(Label(value, name, (value, 0, 0)) for value, name in names.items())
+    path.parent.mkdir(exist_ok=True)
+    write_segmentation(Segmentation(voxels, GEOMETRY, labels), path)
+    return path
+
+
+def box(rows: slice, k: int, wider: float = 0) -> np.ndarray:
+    """A contour on slice k around the rows of a structure."""
+    low, high = (3.5 - wider, rows.start - 0.5 - wider), (11.5 + wider, rows.stop - 0.5 + wider)
+    return np.array([(x, y, 3.0 * k) for x, y in (low, (high[0], low[1]), high, (low[0], high[1]))])
+
+
+def compare(prediction: Path, expert: Path, names: dict[int, str] | None = None) -> tuple[list[Row], list[Message]]:
+    notices: list[Message] = []
+    return evaluate_folders(prediction, expert, names, lambda _case, notice: notices.append(notice)), notices
+
+
+def test_an_expert_who_drew_the_structures_in_another_order_agrees(tmp_path: Path) -> None:
+    prediction = save(tmp_path / "a.seg.nrrd", {1: "Anterior hippocampus", 2: "Posterior hippocampus"}, 1, 2)
+    expert = save(tmp_path / "b.seg.nrrd", {1: "posterior hippocampus", 2: "anterior hippocampus"}, 2, 1)
+    rows, notices = compare(prediction, expert)
+    assert [(row.label, row.name, row.dice) for row in rows] == [
+        (1, "Anterior hippocampus", 1),
+        (2, "Posterior hippocampus", 1),
+    ]
+    assert rows[0].volume_ml == pytest.approx(5 * 5 * 8 * 0.003) and not notices
+
+
+def test_names_of_one_structure_are_written_in_many_ways() -> None:
+    first = {1: "Left kidney", 2: "Right kidney", 3: "Third rib", 4: "Gallbladder"}
+    assert same_names(first, {7: "kidney_right", 8: "Kidney L", 9: "rib_3", 4: "Lesion"}) == {8: 1, 7: 2, 9: 3}
+    assert same_names({1: "Lesion", 2: "Lesion"}, {2: "Lesion"}) == {}  # which of them is not known
+    assert same_names({1: "lesion", 2: "Lesions"}, {5: "Lesions", 6: "Lesion"}) == {5: 2, 6: 1}  # as written, first
+
+
+def test_labels_of_different_names_are_compared_by_value_with_a_notice(tmp_path: Path) -> None:
+    prediction = save(tmp_path / "a.seg.nrrd", {1: "Spleen", 2: "Tumor"}, 1, 2)
+    rows, notices = compare(prediction, save(tmp_path / "b.seg.nrrd", {1: "Spleen", 2: "Lesion"}, 1, 2))
+    assert [(row.name, row.dice) for row in rows] == [("Spleen", 1), ("Tumor", 1)]
+    (notice,) = notices
+    assert "Label 2 is 'Tumor' in the prediction and 'Lesion' in the expert's file" in notice
+
+
+def test_a_label_whose_value_means_another_structure_is_not_compared_with_it(tmp_path: Path) -> None:
+    """The expert's 2 is a vessel, the prediction's 2 the liver, which the expert has as 1."""
+    prediction = save(tmp_path / "a.seg.nrrd", {2: "Liver"}, 2)
+    rows, notices = compare(prediction, save(tmp_path / "b.seg.nrrd", {1: "Liver", 2: "Portal vein"}, 1, 2))
+    assert [(row.name, row.dice) for row in rows] == [("Liver", 1), ("Portal vein", 0)]
+    assert len({row.label for row in rows}) == 2 and not notices
+
+
+def test_files_without_names_are_compared_by_value(tmp_path: Path) -> None:
+    named = {1: "Spleen", 5: "Liver"}
+    without = save(tmp_path / "a.nii.gz", named, 1, 5)
+    expert = save(tmp_path / "b.seg.nrrd", {1: "Liver", 5: "Spleen"}, 5, 1)
+    assert [(row.name, row.dice) for row in compare(without, without)[0]] == [("label 1", 1), ("label 5", 1)]
+    assert [row.dice for row in compare(without, expert)[0]] == [0, 0]
+    with_model = compare(without, expert, named)[0]  # which knows what the values of its results are
+    assert [(row.name, row.dice) for row in with_model] == [("Spleen", 1), ("Liver", 1)]
+
+
+@pytest.mark.parametrize("name", ["a.seg.nrrd", "a.nii.gz"])
+def test_contours_are_found_by_name_and_the_outline_of_the_body_is_left_out(tmp_path: Path, name: str) -> None:
+    """Planning systems number structures as they were drawn; the body overlaps all of them."""
+    names = {1: "spleen", 5: "liver", 6: "left kidney"}
+    prediction = save(tmp_path / name, names, 5, 1)
+    drawn = {
+        "BODY": [box(slice(0, 19), k, wider=1) for k in range(12)],
+        "Liver": [box(PARTS[0], k) for k in range(3, 8)],
+        "PTV": [box(PARTS[0], 4, wider=1)],
+        "Spleen": [box(PARTS[1], k) for k in range(3, 8)],
+        "Kidney_L": [box(PARTS[2], k) for k in range(3, 8)],
+    }
+    expert = structures(tmp_path, drawn)
+    rows, notices = compare(prediction, expert, names)
+    assert [(row.label, row.name, row.dice) for row in rows] == [
+        (1, "spleen", 1),
+        (5, "liver", 1),
+        (6, "left kidney", 0),
+    ]
+    (notice,) = notices
+    assert "were not compared: BODY, PTV." in notice
+    back, _notices = compare(expert, save(tmp_path / "named.seg.nrrd", names, 5, 1))
+    assert [(row.name, row.dice) for row in back] == [("Liver", 1), ("Spleen", 1), ("Kidney_L", 0)]
+
+
+def test_cases_in_which_a_value_means_something_else_have_a_mean_each(tmp_path: Path) -> None:
+    for case, names in (("a", {1: "Liver"}), ("b", {1: "Liver"}), ("c", {1: "Spleen"})):
+        for folder in ("predictions", "labels"):
+            save(tmp_path / folder / f"{case}.seg.nrrd", names, 1)
+    rows, _notices = compare(tmp_path / "predictions", tmp_path / "labels")
+    assert [(one.label, one.name, one.cases) for one in summarize(rows)] == [(1, "Liver", 2), (1, "Spleen", 1)]
+
+
+def test_the_command_line_states_once_what_holds_for_many_cases(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case in "abc":
+        save(tmp_path / "predictions" / f"{case}.seg.nrrd", {1: "Tumor"}, 1)
+        save(tmp_path / "labels" / f"{case}.seg.nrrd", {1: "Lesion"}, 1)
+    assert cli.main(["evaluate", str(tmp_path / "predictions"), str(tmp_path / "labels")]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "Lesion" in line]
+    assert line.startswith("lightseg: a and 2 more: Label 1 is 'Tumor' in the prediction and 'Lesion'")
