@@ -11,6 +11,7 @@ import csv
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ def segment_frames(arguments: argparse.Namespace) -> None:
         )
     if one_file:
         check_free(out, arguments.overwrite)  # again: the computation took its time
-        _join(card, folder, out, moments, rows)
+        _join(card, folder, out, moments, rows, inputs[0])
     if not arguments.quiet:
         say(f"{out} written ({len(moments)} frames); {outcome.table} and {outcome.page} too")
 
@@ -158,22 +159,24 @@ def _print(card: Card, rows: Sequence[Row]) -> None:
             say(heart_text(one, course))
 
 
-def _join(card: Card, folder: Path, out: Path, moments: Sequence[Moment], rows: Sequence[Row]) -> None:
-    """Write one file of all frames."""
+def _join(card: Card, folder: Path, out: Path, moments: Sequence[Moment], rows: Sequence[Row], source: Path) -> None:
+    """Write one file of all frames of the image `source`."""
     import numpy as np
 
     from ..catalog.sides import possible_labels
     from ..imaging.frame_writer import write_label_frames
-    from ..imaging.readers import read_labels
+    from ..imaging.nifti import ENDINGS as NIFTI_ENDINGS
+    from ..imaging.readers import open_frames, read_labels
     from ..imaging.writers import check_holds
 
     largest = max(label.value for label in possible_labels(card))
+    forms = open_frames(source).layout.geometry.nifti if source.name.lower().endswith(NIFTI_ENDINGS) else None
 
     def frames() -> Iterator[tuple[np.ndarray, Geometry]]:
         for row in rows:
             voxels, geometry = read_labels(folder / f"{row.case}{ONE_FRAME}")
             check_holds(out, geometry)
-            yield voxels, geometry
+            yield voxels, replace(geometry, nifti=forms)
 
     try:
         write_label_frames(out, frames(), moments, np.uint8 if largest <= 255 else np.uint16)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
+
+if TYPE_CHECKING:
+    from .nifti_forms import NiftiForms
 
 SMALLEST_STEP, LARGEST_STEP = 1e-6, 1e4  # mm between voxels: from below what microscopes see to beyond any body
 FARTHEST = 1e7  # mm from the origin
@@ -24,12 +27,14 @@ class Geometry:
         origin: 3 numbers in x, y, z (i, j, k) order.
         direction: 3x3, its columns are the unit vectors of the i, j and k axes.
         shape: array order [k, j, i].
+        nifti: what the NIfTI file that this is from states about its place; None for any other source.
     """
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    nifti: NiftiForms | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not all(np.isfinite(self.spacing)) or min(self.spacing) <= 0:

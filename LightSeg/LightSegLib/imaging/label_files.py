@@ -14,14 +14,14 @@ from typing import IO, cast
 
 import numpy as np
 
+from .affine import LARGEST_MOVE
 from .geometry import Geometry
+from .nifti_forms import NiftiForms
 from .nifti_header import LABEL_INTENT
-from .ras import LPS_TO_RAS
 
 LEVEL = 4  # of compression: label maps take little of any
 TYPES = {"u1": ("unsigned char", 2), "u2": ("unsigned short", 512)}  # names and codes in the two formats
 MILLIMETERS, MILLISECONDS = 2, 16
-SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 BEGINNING = 352  # byte at which the voxels of a single NIfTI file begin
 
 
@@ -102,31 +102,30 @@ def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry) -> None:
 def nifti_header(
     voxels: np.ndarray, geometry: Geometry, frames: int = 1, first_ms: float = 0, step_ms: float = 0
 ) -> bytes:
-    """Return the first 352 bytes of a NIfTI-1 file of labels, the place as sform and qform.
+    """Return the first 352 bytes of a NIfTI-1 file of labels.
+
+    The place is stated as in the NIfTI file of the image, if that is where it is from: programs that choose between its
+    sform and qform in different ways then show the labels where they show the image. Else it is both.
 
     Args:
         voxels: of one frame.
         frames: how many there are, step_ms apart; 0 where that is not known.
     """
-    from scipy.spatial.transform import Rotation
-
-    matrix = LPS_TO_RAS @ geometry.index_to_world
-    axes = matrix[:3, :3] / geometry.spacing
-    handedness = -1.0 if np.linalg.det(axes) < 0 else 1.0
-    x, y, z, real = Rotation.from_matrix(axes * [1, 1, handedness]).as_quat()
-    sign = -1 if real < 0 else 1  # of a quaternion with a real part of 0 and more, which alone can be stored
+    forms = geometry.nifti
+    if forms is None or not forms.places(geometry.index_to_world, geometry.shape, LARGEST_MOVE):
+        forms = NiftiForms.of_matrix(geometry.index_to_world)
     header = bytearray(BEGINNING)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3 if frames == 1 else 4, *geometry.shape[::-1], frames, 1, 1, 1)
     struct.pack_into("<h", header, 68, LABEL_INTENT)  # so that nobody takes the file for an image
     struct.pack_into("<2h", header, 70, TYPES[voxels.dtype.str[1:]][1], 8 * voxels.dtype.itemsize)
-    struct.pack_into("<8f", header, 76, handedness, *geometry.spacing, step_ms, 0, 0, 0)
+    struct.pack_into("<8f", header, 76, *forms.pixdim, step_ms, 0, 0, 0)
     struct.pack_into("<3f", header, 108, BEGINNING, 1, 0)  # offset, slope, intercept
     struct.pack_into("<B", header, 123, MILLIMETERS | (MILLISECONDS if step_ms else 0))
     struct.pack_into("<f", header, 136, first_ms)
-    struct.pack_into("<2h", header, 252, SCANNER, SCANNER)
-    struct.pack_into("<6f", header, 256, sign * x, sign * y, sign * z, *matrix[:3, 3])
-    struct.pack_into("<12f", header, 280, *matrix[:3].ravel())
+    struct.pack_into("<2h", header, 252, forms.qform_code, forms.sform_code)
+    struct.pack_into("<6f", header, 256, *forms.quaternion)
+    struct.pack_into("<12f", header, 280, *forms.rows)
     struct.pack_into("<4s", header, 344, b"n+1\0")
     return bytes(header)
 

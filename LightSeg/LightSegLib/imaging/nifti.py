@@ -11,7 +11,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -24,6 +24,7 @@ from ..core.moment import moments
 from .frame_file import FrameLayout
 from .geometry import FARTHEST, Geometry
 from .headers import check_spacing
+from .nifti_forms import NiftiForms, directions, farthest_apart
 from .nifti_header import KINDS, VERSIONS, Header, frame_count, parse, shape_of
 from .packed import damaged, incomplete, leading, read_leading
 from .ras import RAS_TO_LPS
@@ -130,13 +131,12 @@ def place(
     """Geometry by the matrix that counts, notices of what contradicts it, and facts for the provenance.
 
     The sform counts where its code is above 0, else the qform, else the spacing alone, with the image's center at 0 and
-    its first axis to the left, as nibabel reads it.
+    its first axis to the left, as nibabel reads it. The geometry keeps what the header states, for NIfTI files of
+    labels on the same grid.
     """
-    stated = {"sform": _sform(header)} if header.sform_code > 0 else {}
-    if header.qform_code > 0:
-        stated["qform"] = _qform(header)
-    taken, matrix = next(iter(stated.items()), ("pixdim", _by_spacing(header, shape)))
-    if not (np.abs(matrix) < FARTHEST).all() or abs(np.linalg.det(_directions(matrix))) < 1e-3:
+    forms = NiftiForms.of_header(header)
+    taken, matrix = forms.taken(shape)
+    if not (np.abs(matrix) < FARTHEST).all() or abs(np.linalg.det(directions(matrix))) < 1e-3:
         raise InputError(
             _(
                 "The {taken} of {name} is not a valid matrix. Correct it in the file header or export the image again."
@@ -154,76 +154,54 @@ def place(
             ).format(name=name)
         )
     far = CONTRADICTION * min(geometry.spacing)
-    for other, apart in _contradictions(header, stated, taken, matrix, shape).items():
+    for other, apart in _contradictions(forms, taken, matrix, shape).items():
         if apart > far:
             facts[f"{other}_apart_mm"] = round(apart, 3)
             notices.append(
                 _(
                     "The {taken} and the {other} of {name} place its voxels up to {apart:.3g} mm apart. "
-                    "The {taken} was used, as the NIfTI standard requires: check the position of the result."
+                    "The {taken} was used, as in nibabel, FSL and SPM: check the position of the result."
                 ).format(taken=taken, other=other, name=name, apart=apart)
             )
+    shown, elsewhere = forms.in_slicer()
+    if (apart := farthest_apart(elsewhere, matrix, shape)) > far:
+        facts["slicer_apart_mm"] = round(apart, 3)
+        notices.append(
+            _(
+                "3D Slicer and other programs with ITK show {name} up to {apart:.3g} mm from this place, by {shown}. "
+                "A NIfTI result keeps what the file states and lies on the image in every program; "
+                ".seg.nrrd and .nrrd lie beside it in 3D Slicer: choose .nii.gz there."
+            ).format(name=name, apart=apart, shown=_shown_by(shown))
+        )
     if header.unit != 1:
         facts["mm_per_unit"] = header.unit
-    return geometry, tuple(notices), facts
+        notices.append(
+            _(
+                "The lengths in {name} are in {unit} and were converted to mm, as in 3D Slicer. "
+                "Check that voxels of {spacing} mm are right."
+            ).format(
+                name=name,
+                unit=_("meters") if header.unit > 1 else _("micrometers"),
+                spacing=" x ".join(f"{step:.4g}" for step in geometry.spacing),
+            )
+        )
+    return replace(geometry, nifti=forms), tuple(notices), facts
 
 
-def _contradictions(
-    header: Header, stated: dict[str, np.ndarray], taken: str, matrix: np.ndarray, shape: tuple[int, int, int]
-) -> dict[str, float]:
+def _shown_by(form: str) -> Message:
+    """Return what 3D Slicer places an image by, in words."""
+    if form == "pixdim":
+        return _("the size of its voxels alone, from the origin on")
+    return _("its {form}, with the size of the voxels from its pixdim").format(form=form)
+
+
+def _contradictions(forms: NiftiForms, taken: str, matrix: np.ndarray, shape: tuple[int, int, int]) -> dict[str, float]:
     """Return how far other matrices of the file are from the one taken, in mm, over the image's corners."""
-    k, j, i = shape
-    corners = np.array([[x, y, z, 1] for x in (0, i - 1) for y in (0, j - 1) for z in (0, k - 1)], float).T
-    found = {
-        which: float(np.linalg.norm(((other - matrix) @ corners)[:3], axis=0).max())
-        for which, other in stated.items()
-        if which != taken
-    }
+    found = {which: farthest_apart(other, matrix, shape) for which, other in forms.stated.items() if which != taken}
     if taken == "sform" and not found:  # the qform, where there is one, has its spacing from pixdim
-        steps = np.linalg.norm(matrix[:3, :3], axis=0) - header.pixdim[1:4] * header.unit
+        steps = np.linalg.norm(matrix[:3, :3], axis=0) - forms.pixdim[1:]
         found["pixdim"] = float(np.linalg.norm(steps * (np.array(shape[::-1]) - 1)))
     return found
-
-
-def _sform(header: Header) -> np.ndarray:
-    """Return the matrix of the header's sform, index (i, j, k) to RAS mm."""
-    return np.vstack([header.rows * header.unit, [0, 0, 0, 1]])
-
-
-def _qform(header: Header) -> np.ndarray:
-    """nifti1.h, "QUATERNION REPRESENTATION OF ROTATION MATRIX" (method 2)."""
-    b, c, d = header.quaternion[:3]
-    norm = b * b + c * c + d * d
-    if norm > 1:  # through rounding: a is 0 then
-        b, c, d = header.quaternion[:3] / math.sqrt(norm)
-    a = math.sqrt(max(0.0, 1 - norm))
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    handedness = header.pixdim[0]
-    steps = header.pixdim[1:4] * [1, 1, -1 if handedness < 0 else 1 if math.isfinite(handedness) else math.nan]
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation * steps * header.unit
-    matrix[:3, 3] = header.quaternion[3:] * header.unit
-    return matrix
-
-
-def _by_spacing(header: Header, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the matrix of spacing alone (method 1), index (i, j, k) to RAS mm."""
-    steps = header.pixdim[1:4] * header.unit * [-1, 1, 1]
-    matrix = np.diag([*steps, 1.0])
-    matrix[:3, 3] = -steps * (np.array(shape[::-1]) - 1) / 2
-    return matrix
-
-
-def _directions(matrix: np.ndarray) -> np.ndarray:
-    """Return the unit vectors of a matrix's columns [3, 3]."""
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    return matrix[:3, :3] / np.where(lengths > 0, lengths, 1)
 
 
 def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:

@@ -28,6 +28,7 @@ from ..core.i18n import tr as _
 from ..core.packages import torch_failure
 from ..core.plain_text import plain, without_secrets
 from ..imaging.geometry import Geometry
+from ..imaging.nifti_forms import NiftiForms
 from ..imaging.volume import Segmentation, Volume
 
 READY = {"ready": True}
@@ -119,4 +120,5 @@ def _written(voxels: np.ndarray, folder: Path, name: str) -> str:
 
 def _geometry(fields: dict[str, Any]) -> Geometry:
     """Return the geometry of a message."""
-    return Geometry(**{name: tuple(value) for name, value in fields.items()})
+    forms = fields["nifti"] and NiftiForms(**fields["nifti"])
+    return Geometry(**{name: tuple(value) for name, value in fields.items() if name != "nifti"}, nifti=forms)

@@ -133,6 +133,8 @@ def test_all_frames_become_one_file_a_table_and_a_curve(
     assert image.shape == (*voxels(0).shape[::-1], COUNT) and image.header.get_xyzt_units() == ("mm", "msec")
     assert image.header.get_zooms()[3] == STEP_MS
     np.testing.assert_allclose(image.affine, nib.load(path).affine, atol=1e-5)
+    for name in ("qform_code", "sform_code"):
+        assert image.header[name] == nib.load(path).header[name]
     for frame in range(COUNT):
         labels = np.asarray(image.dataobj[..., frame]).T
         np.testing.assert_array_equal(labels == BLOOD_LABEL, voxels(frame) > 250)

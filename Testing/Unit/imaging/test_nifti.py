@@ -5,17 +5,23 @@ from __future__ import annotations
 import gzip
 import hashlib
 import itertools
+import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from LightSegLib.catalog.card import Label
 from LightSegLib.core.errors import InputError
+from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.nifti import read_nifti
 from LightSegLib.imaging.readers import read_grid, read_volume
-from LightSegLib.imaging.volume import Volume
+from LightSegLib.imaging.volume import Segmentation, Volume
+from LightSegLib.imaging.writers import write_segmentation
+from LightSegLib.worker.messages import volume_message, volume_of
 
 RANDOM = np.random.default_rng(18)
 VOXELS = RANDOM.integers(-500, 500, (9, 8, 7)).astype(np.int16)  # [i, j, k], as nibabel has them
@@ -23,6 +29,8 @@ STEPS = np.diag([0.8, 0.9, 2.5, 1.0])
 TURNED = np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 SFORM = np.array([[1, 0, 0, -11], [0, 1, 0, 22], [0, 0, 1, 33], [0, 0, 0, 1]]) @ TURNED @ STEPS
 QFORM = np.array([[-1, 0, 0, 40], [0, 1, 0, -50], [0, 0, 1, 60], [0, 0, 0, 1]]) @ STEPS
+
+LABELS = (Label(1, "Liver", (1, 2, 3)),)
 
 
 def save(
@@ -75,6 +83,52 @@ def test_every_combination_of_codes(tmp_path: Path, version: type, sform: int, q
     assert ("does not define its position" in words) == (not sform and not qform)
 
 
+def in_slicer(path: Path) -> Geometry:
+    """The grid that ITK, by which 3D Slicer reads NIfTI, gives a file."""
+    image = sitk.ReadImage(str(path))
+    return Geometry(image.GetSize()[::-1], image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+
+@pytest.mark.parametrize(("sform", "qform"), list(itertools.product(range(5), repeat=2)))
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_result_lies_on_its_image_in_every_program(tmp_path: Path, sform: int, qform: int, scaled: bool) -> None:
+    """Also where programs read the image at different places; scaled: voxels have another size by the sform."""
+    matrix = SFORM @ np.diag([1.5, 1.5, 1.5, 1]) if scaled else SFORM
+    path = save(tmp_path / "a.nii.gz", sform, qform, matrix=matrix)
+    volume = read_volume(path)
+    labels = Segmentation((volume.voxels > 0).astype(np.uint8), volume.geometry, LABELS)
+    write_segmentation(labels, tmp_path / "result.nii.gz")
+    result, image = nib.load(tmp_path / "result.nii.gz"), nib.load(path)
+    assert np.array_equal(result.affine, image.affine)
+    for name in ("sform_code", "qform_code"):
+        assert result.header[name] == image.header[name]
+    assert in_slicer(tmp_path / "result.nii.gz").matches(in_slicer(path), 1e-6)
+    assert read_grid(tmp_path / "result.nii.gz")[1] == volume.geometry
+
+    write_segmentation(labels, tmp_path / "result.nrrd")
+    assert in_slicer(tmp_path / "result.nrrd").matches(volume.geometry, 1e-6)
+    beside = not in_slicer(path).matches(volume.geometry, 0.1)
+    assert ("lie beside it in 3D Slicer" in " ".join(volume.notices)) == beside
+
+
+def test_a_volume_that_goes_to_a_worker_keeps_what_its_file_states(tmp_path: Path) -> None:
+    volume = read_volume(save(tmp_path / "a.nii.gz", 2, 1))
+    message = json.loads(json.dumps(volume_message(volume, tmp_path, 0)))
+    assert volume.geometry.nifti is not None
+    labels = Segmentation((volume.voxels > 0).astype(np.uint8), volume_of(message).geometry, LABELS)
+    write_segmentation(labels, tmp_path / "result.nii.gz")
+    assert in_slicer(tmp_path / "result.nii.gz").matches(in_slicer(tmp_path / "a.nii.gz"), 1e-6)
+
+
+def test_labels_on_another_grid_do_not_take_the_place_of_the_image(tmp_path: Path) -> None:
+    geometry = read_volume(save(tmp_path / "a.nii.gz", 2, 1)).geometry
+    moved = replace(geometry, origin=(1.0, 2.0, 3.0))
+    labels = Segmentation(np.ones(moved.shape, np.uint8), moved, LABELS)
+    write_segmentation(labels, tmp_path / "result.nii.gz")
+    assert in_slicer(tmp_path / "result.nii.gz").matches(moved, 1e-3)
+    assert read_grid(tmp_path / "result.nii.gz")[1].matches(moved, 1e-3)
+
+
 @pytest.mark.parametrize("version", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
 @pytest.mark.parametrize("order", "<>")
@@ -118,9 +172,10 @@ def test_a_notice_states_how_far_apart_sform_and_qform_are(tmp_path: Path) -> No
     moved = SFORM.copy()
     moved[:3, 3] += [12, 16, 0]
     volume = read_volume(save(tmp_path / "a.nii", 2, 1, other=moved))
-    (notice,) = volume.notices
-    assert "sform and the qform of a.nii place its voxels up to 20 mm apart. The sform was used" in notice
-    known = {"matrix": "sform", "sform_code": 2, "qform_code": 1, "qform_apart_mm": 20.0}
+    apart, slicer = volume.notices
+    assert "sform and the qform of a.nii place its voxels up to 20 mm apart. The sform was used" in apart
+    assert "show a.nii up to 20 mm from this place, by its qform" in slicer
+    known = {"matrix": "sform", "sform_code": 2, "qform_code": 1, "qform_apart_mm": 20.0, "slicer_apart_mm": 20.0}
     assert volume.reading == known | {"voxels_sha256": hashlib.sha256(VOXELS.T.astype("<f4").tobytes()).hexdigest()}
 
 
@@ -138,12 +193,16 @@ def test_rounded_statements_do_not_contradict_each_other(tmp_path: Path) -> None
     assert volume.notices == ()
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("meter", 1000.0), ("micron", 0.001)])
-def test_units_other_than_millimeters(tmp_path: Path, unit: str, factor: float) -> None:
+@pytest.mark.parametrize(("unit", "written", "factor"), [("meter", "meters", 1000.0), ("micron", "micrometers", 0.001)])
+def test_units_other_than_millimeters(tmp_path: Path, unit: str, written: str, factor: float) -> None:
     image = nib.Nifti1Image(VOXELS, SFORM)
     image.header.set_xyzt_units(unit)
     nib.save(image, tmp_path / "a.nii")
-    geometry = read_volume(tmp_path / "a.nii").geometry
+    volume = read_volume(tmp_path / "a.nii")
+    geometry = volume.geometry
+    assert in_slicer(tmp_path / "a.nii").matches(geometry)
+    (notice,) = volume.notices
+    assert f"The lengths in a.nii are in {written} and were converted to mm" in notice
     assert np.allclose(geometry.spacing, factor * np.array([0.8, 0.9, 2.5]))
     assert np.allclose(geometry.origin, factor * np.array([11, -22, 33]))
 
