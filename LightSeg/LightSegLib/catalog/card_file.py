@@ -263,6 +263,8 @@ def _check(fields: dict[str, Any]) -> None:
     for n, name in enumerate(names):
         if not name.strip() or ACTING.search(name) or "\n" in name or "\t" in name:  # results hold it in their headers
             raise FieldError(_("labels[{n}].name must be text without control characters").format(n=n))
+        if name in names[:n]:  # tables have a column for each name
+            raise FieldError(_("labels[{n}].name must differ from the other labels' names").format(n=n))
     for n, total in enumerate(fields.get("totals", ())):
         if total["name"] in names + [other["name"] for other in fields["totals"][:n]]:
             raise FieldError(_("totals[{n}].name must differ from the names of labels and other totals").format(n=n))

@@ -6,6 +6,7 @@ Plain: `images/CASE.nii.gz`, `labels/CASE.nii.gz`, and a `dataset.json` with the
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,13 @@ def read_dataset(folder: str | Path) -> Dataset:
     if len(channels) != count:
         channels = ("Image",) if count == 1 else tuple(f"Channel {n + 1}" for n in range(count))
     capitalized = {value: name[:1].upper() + name[1:] for value, name in names.labels.items()}
+    often = Counter(capitalized.values())
+    if same := [name for name in often if often[name] > 1]:
+        raise InputError(
+            _("Two labels have the name {name}, by which tables of results tell labels apart. Correct {file}.").format(
+                name=same[0], file=folder / DATASET_NAME
+            )
+        )
     return Dataset(names.dataset or folder.name, cases, channels, capitalized)
 
 

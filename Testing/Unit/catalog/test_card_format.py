@@ -250,6 +250,10 @@ def test_damaged_cards_are_refused_exactly_where_jsonschema_refuses_them(path: t
         (lambda d: d["labels"][1]["color"].pop(), r"labels\[1\]\.color must have 3 entries"),
         (lambda d: d["labels"][0].update(color=[0, 0, 256]), r"labels\[0\]\.color\[2\] must be at most 255"),
         (lambda d: d["labels"][1].update(value=1), r"labels\[1\]\.value must differ from the other labels' values"),
+        (
+            lambda d: d["labels"][1].update(name=d["labels"][0]["name"]),
+            r"labels\[1\]\.name must differ from the other labels' names",
+        ),
         (lambda d: d.update(labels=[]), "labels must not be empty"),
         (lambda d: d.update(id="Liver CT"), "id must look like heart-mr-unetrpp"),
         (lambda d: d.update(id="liver\n"), "id must look like"),

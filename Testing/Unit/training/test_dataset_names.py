@@ -46,6 +46,12 @@ def test_every_generation_of_the_format_is_read(folder: Path, labels: dict[str, 
     assert dataset.labels == {1: "Peripheral zone", 3: "TZ"}
 
 
+def test_two_labels_of_one_name_are_refused_before_training(folder: Path) -> None:
+    """Their volumes would have one column, and the card of the trained model would be refused."""
+    with pytest.raises(InputError, match=r"Two labels have the name Lesion, .* Correct .*dataset\.json"):
+        described(folder, {"labels": {"background": 0, "lesion": 1, "Lesion": 2}})
+
+
 def test_what_is_not_stated_gets_a_plain_name_or_none(folder: Path) -> None:
     without = read_dataset(folder)
     assert (without.name, without.channels, without.labels) == (
