@@ -225,7 +225,7 @@ def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
 def _courses(card: Card, cohort: _Cohort) -> Iterator[str]:
     """Yield the curve of each series over time."""
     if courses := cohort.courses:
-        yield "<h2>Volumes over time</h2>"
+        yield f"<h2>Volumes {'over time' if any(course.has_times for course in courses) else 'by frame'}</h2>"
         if len(courses) > MOST_COURSES:
             yield f"<p>The first {MOST_COURSES} of {len(courses)} series are shown; {TABLE} has all.</p>"
         yield '<div class="charts">'

@@ -34,10 +34,25 @@ def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputErro
             ).format(file=name, components=components)
         )
     if dimensions == 4:
-        return over_time(_("{file} has 4 dimensions, so it is a series over time.").format(file=name))
+        return InputError(
+            _("{file} has 4 dimensions, so it holds several images. Save one of them as a file of its own.").format(
+                file=name
+            )
+        )
     return InputError(
         _("{file} has {dimensions} dimensions. Choose a three-dimensional image.").format(
             file=name, dimensions=dimensions
+        )
+    )
+
+
+def several_images(name: str, count: int, timed: bool) -> SeriesOverTimeError:
+    """Return the error for a file with several images, of which one can be chosen; timed: it states when each is."""
+    if timed:
+        return over_time(_("{file} has 4 dimensions, so it is a series over time.").format(file=name))
+    return over_time(
+        _("{file} has 4 dimensions: it holds {count} images, and does not state that they are over time.").format(
+            file=name, count=count
         )
     )
 

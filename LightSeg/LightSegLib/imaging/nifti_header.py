@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-from .headers import not_scalar
+from .headers import not_scalar, several_images
 
 LARGEST_OFFSET = 1 << 40  # bytes: more is not a number of the format
 UNITS = {1: 1000.0, 3: 0.001}  # codes of meters and micrometers in xyzt_units, in mm; all else is mm
@@ -172,7 +172,7 @@ def _contradictory(name: str, what: str) -> InputError:
 
 
 def frame_count(header: Header) -> int:
-    """Return how many frames over time there are; 1 for an image of three dimensions."""
+    """Return how many images there are along the fourth axis, as over time; 1 for an image of three dimensions."""
     return header.dim[4] if header.dim[0] > 3 and header.dim[4] > 1 else 1
 
 
@@ -203,8 +203,9 @@ def shape_of(name: str, header: Header, frames: bool = False) -> tuple[int, int,
                 "Convert it to an integer or floating-point image."
             ).format(name=name, datatype=header.datatype)
         )
-    dimensions = 4 if frame_count(header) > 1 and not frames else min(count, 3)
-    if dimensions != 3:
-        raise not_scalar(name, dimensions=dimensions)
+    if frame_count(header) > 1 and not frames:
+        raise several_images(name, frame_count(header), header.times_ms is not None)
+    if count < 3:
+        raise not_scalar(name, dimensions=count)
     i, j, k = lengths[:3]
     return k, j, i

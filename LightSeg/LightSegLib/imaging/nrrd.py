@@ -20,7 +20,7 @@ from ..core.i18n import tr as _
 from .detached import Layout, number_blocks, read_header, read_numbers
 from .frame_file import FrameLayout
 from .geometry import FARTHEST, Geometry
-from .headers import check_spacing, converted, finite, not_scalar, whole
+from .headers import check_spacing, converted, finite, not_scalar, several_images, whole
 from .nrrd_times import nrrd_moments
 from .packed import BZIP2, GZIP, RAW
 from .segmentation_file import segment_names
@@ -211,7 +211,10 @@ def _axes(header: Nrrd, frames: int | None = None) -> tuple[list[int], list[int]
                 ).format(file=name, count=lengths[axis])
             )
         if lengths[axis] > 1 and not inside[axis]:
-            raise not_scalar(name, dimensions=count) if kinds[axis] in OVER_TIME else not_scalar(name, lengths[axis])
+            if axis != _frame_axis(header):
+                raise not_scalar(name, lengths[axis])
+            timed = nrrd_moments(header.fields, header.pairs, axis, lengths[axis])[0].ms is not None
+            raise several_images(name, lengths[axis], timed or kinds[axis] == "time")
     while len(spatial) > 3 and lengths[spatial[-1]] == 1:  # one point in time
         spatial.pop()
     if len(spatial) != 3:

@@ -18,7 +18,7 @@ from LightSegLib.catalog.card import Label
 from LightSegLib.core.errors import InputError
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.nifti import read_nifti
-from LightSegLib.imaging.readers import read_grid, read_volume
+from LightSegLib.imaging.readers import frame_moments, read_grid, read_volume
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.imaging.writers import write_segmentation
 from LightSegLib.worker.messages import volume_message, volume_of
@@ -205,6 +205,28 @@ def test_units_other_than_millimeters(tmp_path: Path, unit: str, written: str, f
     assert f"The lengths in a.nii are in {written} and were converted to mm" in notice
     assert np.allclose(geometry.spacing, factor * np.array([0.8, 0.9, 2.5]))
     assert np.allclose(geometry.origin, factor * np.array([11, -22, 33]))
+
+
+@pytest.mark.parametrize(
+    ("step", "units", "words"),
+    [
+        (1.0, ("mm", None), "it holds 3 images, and does not state that they are over time"),  # contrasts, by nibabel
+        (0.0, ("mm", "sec"), "it holds 3 images, and does not state that they are over time"),
+        (2.5, ("mm", "sec"), "so it is a series over time"),
+    ],
+)
+def test_several_images_are_over_time_only_where_the_header_states_a_step_and_its_unit(
+    tmp_path: Path, step: float, units: tuple[str, str | None], words: str
+) -> None:
+    """A file of T1, T2 and FLAIR has four dimensions, too, and no times."""
+    image = nib.Nifti1Image(RANDOM.random((6, 7, 8, 3)).astype(np.float32), np.eye(4))
+    image.header.set_xyzt_units(*units)
+    image.header["pixdim"][4] = step
+    nib.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=rf"a\.nii\.gz has 4 dimensions.*{words}\. Choose one of its frames"):
+        read_volume(tmp_path / "a.nii.gz")
+    times = [0, 2500, 5000] if step and units[1] else [None] * 3
+    assert [moment.ms for moment in frame_moments(tmp_path / "a.nii.gz")] == times
 
 
 @pytest.mark.parametrize("row", [[0.0] * 4, [float("nan")] * 4, [1.0, 0.0, 0.0, float("inf")]])

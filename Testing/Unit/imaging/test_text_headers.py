@@ -253,9 +253,13 @@ def test_one_point_in_time_is_a_volume_and_two_are_none(tmp_path: Path) -> None:
     nrrd = {"dimension": "4", "kinds": "domain domain domain time"}
     nrrd["space_directions"] = NRRD["space directions"] + " none"
     assert read_volume(write_nrrd(tmp_path / "a.nrrd", sizes="7 6 5 1", **nrrd)).voxels.shape == (5, 6, 7)
-    with pytest.raises(InputError, match="4 dimensions"):
-        read_volume(write_nrrd(tmp_path / "a.nrrd", VOXELS.tobytes() * 2, sizes="7 6 5 2", **nrrd))
+    for kind, words in (("time", "it is a series over time"), ("list", "does not state that they are over time")):
+        fields = nrrd | {"sizes": "7 6 5 2", "kinds": f"domain domain domain {kind}"}
+        with pytest.raises(InputError, match=f"4 dimensions.*{words}. Choose one of its frames"):
+            read_volume(write_nrrd(tmp_path / "a.nrrd", VOXELS.tobytes() * 2, **fields))
     four = {"NDims": "4", "TransformMatrix": " ".join(map(str, np.eye(4, dtype=int).ravel())), "Offset": "1 2 3 0"}
+    with pytest.raises(InputError, match=r"a\.mha has 4 dimensions, so it holds several images. Save one of them"):
+        read_volume(write_meta(tmp_path / "a.mha", ElementSpacing="1 1 1 1", DimSize="7 6 5 2", **four))
     path = write_meta(tmp_path / "a.mha", ElementSpacing="1 1 1 1", DimSize="7 6 5 1", **four)
     assert read_volume(path).geometry.origin == (1, 2, 3)
 
