@@ -58,7 +58,7 @@ class LabelPlanes:
 
     def outline(self) -> np.ndarray:
         """Return LPS positions [n, 3] around all labeled voxels: opposite corners of each."""
-        step = self.step or smallest_step(self.positions @ self.axes[:, 2])
+        step = self.step or smallest_step(self.positions @ self.axes[:, 2]) or 2 * SAME
         half = self.axes @ [*self.spacing, step] / 2
         return np.concatenate([self.points() - half, self.points() + half])
 

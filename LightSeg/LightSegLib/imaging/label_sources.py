@@ -150,7 +150,8 @@ def _names(path: Path, found: Labels) -> dict[int, str]:
 
 
 def _side(found: Labels, names: Mapping[int, str]) -> Side:
-    """Return which values labels have, with their names."""
+    """Return which values labels have, with their names; 0 is none."""
+    names = {value: name for value, name in names.items() if value > 0}
     if isinstance(found, Structures):
         return Side(frozenset(found.contours), names, is_contours=True)
     return Side(values_of(found[0] if isinstance(found, tuple) else found.labels), names)

@@ -60,6 +60,13 @@ def test_names_of_one_structure_are_written_in_many_ways() -> None:
     assert same_names({1: "lesion", 2: "Lesions"}, {5: "Lesions", 6: "Lesion"}) == {5: 2, 6: 1}  # as written, first
 
 
+def test_a_name_for_the_background_pairs_nothing(tmp_path: Path) -> None:
+    prediction = save(tmp_path / "a.seg.nrrd", {0: "Other", 1: "Liver"}, 1)
+    rows, notices = compare(prediction, save(tmp_path / "b.seg.nrrd", {0: "Liver", 1: "Other"}, 1))
+    assert [(row.name, row.dice) for row in rows] == [("Liver", 1)]
+    assert "Label 1 is 'Liver' in the prediction and 'Other'" in notices[0]
+
+
 def test_labels_of_different_names_are_compared_by_value_with_a_notice(tmp_path: Path) -> None:
     prediction = save(tmp_path / "a.seg.nrrd", {1: "Spleen", 2: "Tumor"}, 1, 2)
     rows, notices = compare(prediction, save(tmp_path / "b.seg.nrrd", {1: "Spleen", 2: "Lesion"}, 1, 2))

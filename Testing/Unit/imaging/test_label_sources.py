@@ -295,6 +295,21 @@ def test_a_region_of_contours_with_rounded_coordinates_has_all_their_slices(tmp_
     assert region_of(structures(tmp_path, {"Liver": drawn})).slices(volume.geometry)[0] == slice(3, 9)
 
 
+def test_a_region_of_a_segmentation_on_one_slice(volume: Volume, tmp_path: Path) -> None:
+    """Also where the file does not state how far slices are apart."""
+    voxels = np.zeros(volume.geometry.shape, np.uint8)
+    voxels[4, 3:7, 2:9] = 3
+    path = save(tmp_path / "a.dcm", voxels, volume)
+    box = (slice(4, 5), slice(3, 7), slice(2, 9))
+    assert region_of(path).slices(volume.geometry) == box
+    data = pydicom.dcmread(path)
+    del data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
+    place = data.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient
+    place[2] = round(float(place[2]) + 0.004, 3)  # as rounded
+    data.save_as(path)
+    assert region_of(path).slices(volume.geometry) == box
+
+
 def test_a_region_from_a_file_on_the_command_line(
     volume: Volume, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
