@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,17 @@ def test_a_page_that_shows_only_the_first_cases_still_has_the_whole_curve(
     batch = Batch("m", "", tmp_path, Settings(picture=False))
     page = report.write_report(card, None, batch, lambda: rows, (), time_courses(rows)).read_text(encoding="utf-8")
     assert "The first 2 of 3 cases are shown" in page and "ejection fraction 75.0 %" in page
+
+
+def test_a_curve_of_images_without_times_is_not_called_one_over_time(tmp_path: Path) -> None:
+    card = write_heart_model(tmp_path / "model")
+    batch = Batch("m", "", tmp_path, Settings(picture=False))
+    untimed = [frame(1, 80, "a"), frame(2, 60, "a")]
+    timed = [replace(row, time_ms=float(n), time_kind="time") for n, row in enumerate(untimed)]
+    for rows, heading, axis in ((untimed, "Volumes by frame", ">Frame<"), (timed, "Volumes over time", "Time (ms)<")):
+        page = report.write_report(card, None, batch, lambda rows=rows: rows, (), time_courses(rows))
+        text = page.read_text(encoding="utf-8")
+        assert f"<h2>{heading}</h2>" in text and axis in text
 
 
 @pytest.mark.parametrize(
