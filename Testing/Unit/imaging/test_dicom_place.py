@@ -198,6 +198,26 @@ def test_every_other_slice_missing_in_a_half_is_found_by_the_numbers(tmp_path: P
         read_volume(write(tmp_path, kept))
 
 
+@pytest.mark.parametrize("lost", [(7, 9), (7, 9, 11), (7, 9, 10)], ids=str)
+def test_lost_slices_side_by_side_are_gaps_although_slices_are_numbered_anew(
+    tmp_path: Path, lost: tuple[int, ...]
+) -> None:
+    kept = [data for k, data in enumerate(slices(noise((20, 8, 8)))) if k not in lost]
+    for number, data in enumerate(kept, start=1):
+        data.InstanceNumber = number
+    folder = write(tmp_path, kept)
+    with pytest.raises(InputError, match=r"has missing slices: .* 3 mm between .* at \(-10, -20, -21\)"):
+        read_volume(folder)
+    gaps = read_volume(folder, allow_gaps=True).reading["interpolated_mm"]
+    assert [low for low, _high in gaps] == [-30 + STEP * (k - 1) for k in lost if k - 1 not in lost]
+
+
+def test_a_part_that_is_taken_at_twice_the_distance_has_no_gap(tmp_path: Path) -> None:
+    heights = np.cumsum([*[1.5] * 9, *[3.0] * 10, *[1.5] * 9])
+    folder = write(tmp_path, slices(noise((28, 8, 8)), position=lambda k: (0, 0, heights[k])))
+    assert "interpolated_mm" not in read_volume(folder).reading
+
+
 def test_slices_that_no_grid_fits_are_refused(tmp_path: Path) -> None:
     pairs = slices(noise((12, 8, 8)), position=lambda k: (0, 0, 5 * (k // 2) + 0.02 * (k % 2)))
     with pytest.raises(InputError, match=r"0\.02 to 4\.98 mm apart .* does not fit a regular grid"):

@@ -17,6 +17,7 @@ EXACT = 0.005  # of a step: how far a slice may be from its even position ...
 FARTHEST = 0.008  # ... and the most of that in mm, unless rounding explains more
 LARGEST_ROUNDING = 0.1  # of a step or a voxel: what the rounding of a text may explain at most
 WIDE = 1.5  # times the steps next to it: a step in which slices are missing
+SHORT_RUN = 5  # wide steps in a row that may be gaps side by side
 WHOLE = 0.1  # how far a step may be from a whole number of others
 LISTED = 3  # places in a message
 
@@ -147,9 +148,13 @@ def _upright(frames: Sequence[Frame], aside: np.ndarray) -> bool:
 
 
 def _gaps(frames: Sequence[Frame], along: np.ndarray) -> list[tuple[float, float]]:
-    """Between which places slices are missing: a step far wider than those next to it, or one that numbers skip."""
+    """Between which places slices are missing.
+
+    A step is far wider than those next to it, or numbers skip it, or it is one of a short run of wide ones.
+    """
     steps = np.diff(along)
     usual = float(np.median(steps))
+    runs = _short_runs(steps / usual)
     found = []
     for at, step in enumerate(steps):
         beside = [steps[index] for index in (at - 1, at + 1) if 0 <= index < len(steps)]
@@ -159,8 +164,26 @@ def _gaps(frames: Sequence[Frame], along: np.ndarray) -> list[tuple[float, float
         skipped = abs(upper - lower) if lower is not None and upper is not None else 1
         times = step / usual
         numbered = skipped >= 2 and times >= WIDE and abs(times - skipped) <= WHOLE * skipped
-        if numbered or (beside and step > WIDE * max(beside)):
+        if numbered or at in runs or (beside and step > WIDE * max(beside)):
             found.append((float(along[at]), float(along[at + 1])))
+    return found
+
+
+def _short_runs(times: np.ndarray) -> set[int]:
+    """Return the numbers of neighboring wide steps, each in units of the usual one, between which slices are missing.
+
+    They are whole multiples of the usual step, with at least as many usual ones on both sides: slices that are taken
+    farther apart in a part of the body are so for longer, or to the end.
+    """
+    whole = np.round(times)
+    kinds = np.where(np.abs(times - whole) > WHOLE * whole, -1, np.minimum(whole, 2)).astype(int)  # 1 usual, 2 wide
+    ends = np.flatnonzero(np.diff(kinds)) + 1
+    runs = list(zip([0, *ends], [*ends, len(kinds)], strict=True))
+    found: set[int] = set()
+    for before, (start, end), after in zip(runs, runs[1:], runs[2:], strict=False):
+        around = [kinds[low] == 1 and high - low >= end - start for low, high in (before, after)]
+        if kinds[start] == 2 and end - start <= SHORT_RUN and all(around):
+            found.update(range(start, end))
     return found
 
 
