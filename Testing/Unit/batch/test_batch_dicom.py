@@ -35,6 +35,16 @@ def test_a_series_over_two_folders_is_one_case(tmp_path: Path) -> None:
     assert case.where == f"{tmp_path / 'CD 1'}, {tmp_path / 'CD 2'}" and skipped_inputs == {}
 
 
+def test_a_head_of_which_a_tool_rewrote_the_face_is_one_case_with_all_slices(tmp_path: Path) -> None:
+    data_sets = slices()
+    for data in data_sets[:5]:
+        data.ImageType = ["DERIVED", "PRIMARY", "M"]
+    cases, skipped_inputs = found(write(tmp_path, data_sets))
+    (case,) = cases.values()
+    np.testing.assert_array_equal(case.channels[0].read().voxels, noise())
+    assert skipped_inputs == {} and case.id == "P1_20240101_5"
+
+
 def test_each_volume_of_a_series_is_a_case(tmp_path: Path) -> None:
     """Two echoes in single files, and two in one file."""
     for echo in (1, 2):

@@ -255,6 +255,38 @@ def test_scouts_and_screen_captures_in_a_series_are_named(tmp_path: Path) -> Non
     assert "is a localizer" in volume.notices[-1]
 
 
+@pytest.mark.parametrize(
+    "rewritten",
+    [slice(5), slice(3, 8), slice(-1, None), slice(0, None, 2)],
+    ids=["face", "middle", "one", "every other"],
+)
+def test_slices_that_a_defacing_tool_rewrote_stay_in_their_series(tmp_path: Path, rewritten: slice) -> None:
+    """It marks as derived what it changed, and leaves the other slices as they were."""
+    folder = write(tmp_path, changed(rewritten, ImageType=["DERIVED", "PRIMARY", "M"]))
+    volume = read_volume(folder)
+    np.testing.assert_array_equal(volume.voxels, noise())
+    assert volume.notices == () and volume.geometry.spacing[2] == STEP
+
+
+def test_a_gap_between_rewritten_slices_is_a_gap_of_the_series(tmp_path: Path) -> None:
+    data_sets = changed(slice(5), ImageType=["DERIVED", "PRIMARY", "M"])
+    with pytest.raises(InputError, match=r"has missing slices: .* 3 mm between"):
+        read_volume(write(tmp_path, [*data_sets[:2], *data_sets[3:]]))
+
+
+@pytest.mark.parametrize("shift", [0.5, 6 * STEP], ids=["in between", "partly the same places"])
+def test_derived_slices_that_are_another_volume_are_listed_beside_the_original_ones(
+    tmp_path: Path, shift: float
+) -> None:
+    derived = slices(
+        position=lambda k: above(k) + np.array([0, 0, shift]), ImageType=["DERIVED", "SECONDARY", "AVERAGE"]
+    )
+    write(tmp_path, slices())
+    write(tmp_path, derived, first=COUNT)
+    with pytest.raises(InputError, match=r"across z \(12 slices\); .* across z, derived \(12 slices\)\. Put the files"):
+        read_volume(tmp_path)
+
+
 def test_a_slice_that_states_it_is_of_another_series_is_named(tmp_path: Path) -> None:
     volume = read_volume(write(tmp_path, changed(slice(-1, None), SeriesInstanceUID=f"{ROOT}.8")))
     assert volume.geometry.shape[0] == COUNT - 1

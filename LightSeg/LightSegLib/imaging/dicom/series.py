@@ -108,14 +108,12 @@ def _divided(frames: list[Frame]) -> Series:
         return Series((), tuple(unused))
     if any(frame.problem for frame in images):  # where one has no place, that of the others is not a whole
         return Series((Stack(tuple(images)),), tuple(unused))
-    groups = _alike(images)
+    groups = _with_derived(_alike(images))
     most = max(map(len, groups))
     whole = [members for members in groups if len(members) >= 2 and len(members) >= FEW * most]
-    original = [members for members in whole if members[0].study.origin == "ORIGINAL"]
+    chosen = _preferred(whole)
     stacks = [
-        replace(stack, group=number)
-        for number, members in enumerate(original or whole, start=1)
-        for stack in _stacks(members)
+        replace(stack, group=number) for number, members in enumerate(chosen, start=1) for stack in _stacks(members)
     ]
     if len(whole) > 1:
         stacks = [replace(stack, what=", ".join(filter(None, (_look(stack), stack.what)))) for stack in stacks]
@@ -123,9 +121,60 @@ def _divided(frames: list[Frame]) -> Series:
         unused.append(UnusedFrames(tuple(images), _("has no two slices with the same size, orientation and spacing")))
         return Series((), tuple(unused))
     for members in groups:
-        if members not in (original or whole):
-            unused.append(UnusedFrames(tuple(members), _why(members, (original or whole or groups)[0])))
+        if members not in chosen:
+            unused.append(UnusedFrames(tuple(members), _why(members, (chosen or groups)[0])))
     return Series(tuple(_told_apart(stacks)), tuple(unused))
+
+
+def _with_derived(groups: list[list[Frame]]) -> list[list[Frame]]:
+    """Return the groups, derived slices joined to the original ones with which they are one stack.
+
+    What removes faces or burned-in text rewrites the slices that have some, and marks these alone as derived.
+    """
+    joined_groups = [list(members) for members in groups if not _is_derived(members)]
+    for derived in filter(_is_derived, groups):
+        other = next((members for members in joined_groups if _fits(derived[0], members[0], any_origin=True)), None)
+        if other is not None and _completes(derived, other):
+            other.extend(derived)
+        else:
+            joined_groups.append(derived)
+    return joined_groups
+
+
+def _completes(derived: Sequence[Frame], original: Sequence[Frame]) -> bool:
+    """Return whether derived and original slices that are alike are one stack: at other places, and not in between.
+
+    Where the two alternate, they are one only if even together, as no two stacks that interlock by chance are.
+    """
+    along = np.round(slice_positions([*original, *derived]), 3)
+    if np.intersect1d(along[: len(original)], along[len(original) :]).size:
+        return False
+    places, first = np.unique(along, return_index=True)
+    if not _mixed(places, [*original, *derived]):
+        return True
+    steps, of_derived = np.diff(places), first >= len(original)
+    between = of_derived[1:] != of_derived[:-1]
+    return bool(between.mean() <= 0.5 and steps[between].min() >= 0.8 * steps[~between].min())
+
+
+def _preferred(whole: list[list[Frame]]) -> list[list[Frame]]:
+    """Return the groups that make volumes: the original ones, if any, and derived ones at places that no original has.
+
+    A derived one that shows the places of an original again, or that is another cut through them, is left over.
+    """
+    originals = [members for members in whole if not _is_derived(members)]
+
+    def shows_more(derived: list[Frame]) -> bool:
+        beside = [frame for one in originals if _fits(derived[0], one[0], any_origin=True) for frame in one]
+        known = np.round(slice_positions([*beside, *derived]), 3)
+        return bool(beside) and bool(np.setdiff1d(known[len(beside) :], known[: len(beside)]).size)
+
+    return [members for members in whole if not originals or not _is_derived(members) or shows_more(members)]
+
+
+def _is_derived(members: Sequence[Frame]) -> bool:
+    """Return whether a group is of derived slices alone; to original ones, they were added behind."""
+    return members[0].study.origin == "DERIVED"
 
 
 def _stacks(members: list[Frame]) -> list[Stack]:
@@ -165,11 +214,11 @@ def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
     return groups
 
 
-def _fits(frame: Frame, other: Frame) -> bool:
+def _fits(frame: Frame, other: Frame, any_origin: bool = False) -> bool:
     """Return whether two frames can be slices of one volume."""
     return (
         frame.shape == other.shape
-        and frame.study.origin == other.study.origin
+        and (any_origin or frame.study.origin == other.study.origin)
         and frame.study.inverted == other.study.inverted
         and _same_reference(frame, other)
         and _same_direction(frame, other)
@@ -241,11 +290,12 @@ def _covers(parts: Sequence[Sequence[Frame]], places: np.ndarray) -> bool:
 
 
 def _look(stack: Stack) -> str:
-    """Return size, spacing and direction of a stack as text."""
+    """Return size, spacing and direction of a stack as text, and that it is derived where it is."""
     frame = stack.frames[0]
     spacing = " x ".join(f"{step:g}" for step in frame.spacing)
     normal_vector = "xyz"[int(np.abs(slice_normal(frame)).argmax())]
-    return f"{frame.shape[1]} x {frame.shape[0]} at {spacing} mm across {normal_vector}"
+    derived = ", derived" if all(one.study.origin == "DERIVED" for one in stack.frames) else ""
+    return f"{frame.shape[1]} x {frame.shape[0]} at {spacing} mm across {normal_vector}{derived}"
 
 
 def _told_apart(stacks: Sequence[Stack]) -> list[Stack]:
