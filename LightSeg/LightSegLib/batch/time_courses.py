@@ -10,7 +10,7 @@ from ..catalog.card import Card
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.moment import TRIGGER, ms_text
-from ..evaluation.heart import HeartFunction, heart_function
+from ..evaluation.heart import HeartFunction, Phase, heart_function
 from .records import DONE, Row
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BASE = 520, 240, 52, 12, 14, 196  # of the drawing, in pixels
@@ -29,6 +29,7 @@ HEADER = (
     "end_systole_ms",
     "frames",
     "failed_frames",
+    "not_found_frames",
 )
 
 
@@ -94,11 +95,13 @@ def heart_table(card: Card, courses: Iterable[TimeCourse]) -> Iterator[Sequence[
     yield HEADER
     for course in courses:
         for one in course.heart(card):
-            numbers = (one.diastole.ml, one.systole.ml, one.stroke_ml, one.ejection_percent, one.mass_g)
-            phases = (one.diastole.frame, one.diastole.ms, one.systole.frame, one.systole.ms)
+            both = [phase for phase in (one.diastole, one.systole) if phase is not None]
+            ml: list[float | None] = [phase.ml for phase in both] or [None, None]
+            phases = [value for phase in both for value in (phase.frame, phase.ms)] or [None] * 4
+            numbers = (*ml, one.stroke_ml, one.ejection_percent, one.mass_g)
             line = [*("" if value is None else round(value, 3) for value in numbers)]
             line += ["" if value is None else value for value in phases]
-            yield (course.series, one.name, *line, len(course.frames), course.failed)
+            yield (course.series, one.name, *line, len(course.frames), course.failed, one.not_found)
 
 
 def course_section(card: Card, course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> Iterator[str]:
@@ -124,30 +127,30 @@ def mixed_text(course: TimeCourse) -> Message:
 
 
 def heart_text(one: HeartFunction, course: TimeCourse) -> str:
-    """Return the function of a chamber as one line, which states from how many frames it is where some failed."""
-    parts = [
-        _("{chamber}: end-diastole {diastole}, end-systole {systole}, stroke volume {stroke:.1f} ml").format(
-            chamber=one.name,
-            diastole=_phase(one.diastole.frame, one.diastole.ms, one.diastole.ml),
-            systole=_phase(one.systole.frame, one.systole.ms, one.systole.ml),
-            stroke=one.stroke_ml,
+    """Return the function of a chamber as one line, which states how many frames do not count in it."""
+    parts: list[str] = []
+    if one.diastole is not None and one.systole is not None:
+        parts.append(
+            _("end-diastole {diastole}, end-systole {systole}, stroke volume {stroke:.1f} ml").format(
+                diastole=_phase(one.diastole), systole=_phase(one.systole), stroke=one.stroke_ml
+            )
         )
-    ]
-    if one.ejection_percent is not None:
         parts.append(_("ejection fraction {percent:.1f} %").format(percent=one.ejection_percent))
     if one.mass_g is not None:
         parts.append(_("myocardial mass {mass:.1f} g").format(mass=one.mass_g))
+    if one.not_found:
+        parts.append(_("not found in {count} of {frames} frames").format(count=one.not_found, frames=one.frames))
     if course.failed:
         count = course.failed + len(course.frames)
         parts.append(_("from {frames} of {count} frames").format(frames=one.frames, count=count))
-    return ", ".join(parts)
+    return _("{chamber}: {function}").format(chamber=one.name, function=", ".join(parts))
 
 
-def _phase(frame: int, ms: float | None, ml: float) -> str:
+def _phase(phase: Phase) -> str:
     """Return a phase as text."""
-    if ms is None:
-        return _("{ml:.1f} ml (frame {frame})").format(ml=ml, frame=frame)
-    return _("{ml:.1f} ml (frame {frame}, {ms} ms)").format(ml=ml, frame=frame, ms=ms_text(ms))
+    if phase.ms is None:
+        return _("{ml:.1f} ml (frame {frame})").format(ml=phase.ml, frame=phase.frame)
+    return _("{ml:.1f} ml (frame {frame}, {ms} ms)").format(ml=phase.ml, frame=phase.frame, ms=ms_text(phase.ms))
 
 
 def draw_course(course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> str:

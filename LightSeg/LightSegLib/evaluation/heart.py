@@ -7,11 +7,12 @@ for Cardiovascular Magnetic Resonance (Schulz-Menger et al., J Cardiovasc Magn R
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..catalog.card import Card
 
 DENSITY = 1.05  # g/ml of the myocardium, as there
+FOUND = 0.05  # of the largest cavity: no heart ejects more than 95 %, so a smaller one was not found in its frame
 
 
 @dataclass(frozen=True)
@@ -29,27 +30,29 @@ class HeartFunction:
 
     Attributes:
         name: of the cavity's label.
-        diastole: the frame with the largest cavity.
-        systole: the frame with the smallest.
-        frames: how many show the chamber; one that is missing may have been the largest or smallest.
-        mass_g: of the myocardium at end-diastole, None where the card names none.
+        frames: how many have a result; one that is missing may have been the largest or smallest.
+        not_found: in how many of these the model did not find the cavity.
+        diastole: the frame with the largest cavity; None where it was found in fewer than two frames.
+        systole: the frame with the smallest of those in which it was found; None as there.
+        mass_g: of the myocardium at end-diastole; None where the card names none, or none was found there.
     """
 
     name: str
-    diastole: Phase
-    systole: Phase
     frames: int
+    not_found: int = 0
+    diastole: Phase | None = None
+    systole: Phase | None = None
     mass_g: float | None = None
 
     @property
-    def stroke_ml(self) -> float:
-        """Stroke volume in ml."""
-        return self.diastole.ml - self.systole.ml
+    def stroke_ml(self) -> float | None:
+        """Stroke volume in ml; None without the two phases."""
+        return None if self.diastole is None or self.systole is None else self.diastole.ml - self.systole.ml
 
     @property
     def ejection_percent(self) -> float | None:
-        """Ejection fraction in percent; None for a chamber that was found in no frame."""
-        return 100 * self.stroke_ml / self.diastole.ml if self.diastole.ml > 0 else None
+        """Ejection fraction in percent; None without the two phases."""
+        return None if self.diastole is None or self.stroke_ml is None else 100 * self.stroke_ml / self.diastole.ml
 
 
 def heart_function(
@@ -64,12 +67,17 @@ def heart_function(
     found = []
     for chamber in card.chambers:
         cavity = names[chamber.cavity]
-        phases = [(Phase(number, ms, ml[cavity]), ml) for number, ms, ml in frames if cavity in ml]
-        if len(phases) < 2:
+        every = [(Phase(number, ms, ml[cavity]), ml) for number, ms, ml in frames if cavity in ml]
+        if len(every) < 2:
             continue
-        diastole, volumes = max(phases, key=lambda phase: phase[0].ml)
-        systole, _volumes = min(phases, key=lambda phase: phase[0].ml)
-        muscle = volumes.get(names[chamber.myocardium]) if chamber.myocardium is not None else None
-        mass_g = None if muscle is None else DENSITY * muscle
-        found.append(HeartFunction(cavity, diastole, systole, len(phases), mass_g))
+        least = FOUND * max(phase.ml for phase, _ml in every)
+        phases = [(phase, ml) for phase, ml in every if phase.ml > 0 and phase.ml >= least]
+        function = HeartFunction(cavity, len(every), len(every) - len(phases))
+        if len(phases) >= 2:
+            diastole, volumes = max(phases, key=lambda phase: phase[0].ml)
+            systole, _volumes = min(phases, key=lambda phase: phase[0].ml)
+            muscle = volumes.get(names[chamber.myocardium]) if chamber.myocardium is not None else None
+            mass_g = DENSITY * muscle if muscle else None
+            function = replace(function, diastole=diastole, systole=systole, mass_g=mass_g)
+        found.append(function)
     return tuple(found)

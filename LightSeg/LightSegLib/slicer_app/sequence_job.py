@@ -215,6 +215,12 @@ class SequenceJob:
                         count=self.frames.count,
                     )
                 )
+            if one.not_found:
+                self.notices.append(
+                    _("{chamber}: not found in {count} of {frames} frames, which are left out.").format(
+                        chamber=one.name, count=one.not_found, frames=one.frames
+                    )
+                )
         for _text, numbers, error in grouped(sorted(self.failures.items())):
             failed = _("Frame {number} failed. {reason}").format(number=numbers[0], reason=error)
             if len(numbers) > 1:

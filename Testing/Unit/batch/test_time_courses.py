@@ -26,6 +26,20 @@ def test_the_ejection_fraction_is_that_of_the_frames_of_one_image(tmp_path: Path
     assert line[:6] == ("cine", "Left ventricle", 100, 50, 50, 50)
 
 
+def test_a_frame_without_a_ventricle_is_counted_and_is_no_end_systole(tmp_path: Path) -> None:
+    card = write_heart_model(tmp_path / "model")
+    (course,) = time_courses([frame(n, ml, "a") for n, ml in enumerate((100, 60, 0), start=1)])
+    header, line = heart_table(card, [course])
+    row = dict(zip(header, line, strict=True))
+    assert (row["ejection_fraction_percent"], row["end_systole_frame"], row["not_found_frames"]) == (40, 2, 1)
+    section = "".join(course_section(card, course, {"Left ventricle": (255, 0, 0)}))
+    assert "ejection fraction 40.0 %, not found in 1 of 3 frames" in section
+    (course,) = time_courses([frame(1, 100, "a"), frame(2, 0, "a")])
+    assert list(heart_table(card, [course]))[1] == ("cine", "Left ventricle", *[""] * 9, 2, 0, 1)
+    section = "".join(course_section(card, course, {"Left ventricle": (255, 0, 0)}))
+    assert "<p>Left ventricle: not found in 1 of 2 frames</p>" in section
+
+
 def test_a_page_that_shows_only_the_first_cases_still_has_the_whole_curve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
