@@ -162,7 +162,7 @@ def volume_rows(segmentation: Segmentation) -> list[tuple[str, ...]]:
     """Return the printed table of volumes.
 
     With the expected Dice where the model states it, and where there are any, which structures reach the border of the
-    image, so that a part of them may be missing.
+    image or of a region, so that a part of them may be missing.
     """
     from ..imaging.statistics import structure_statistics
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..catalog.sides import side_of
 from ..core.atomic_io import atomic_write, write_table
+from .geometry import Geometry
+from .roi import RegionOfInterest, Slices
 from .volume import Segmentation, Volume
 
 ENDINGS = (".json", ".csv")
@@ -25,7 +28,8 @@ class StructureStatistics:
         labels: its values in the segmentation.
         volume_ml: of all its voxels.
         means: mean intensity by channel, in the image's own unit; None without a voxel.
-        cut_off: it reaches the border of the image, so that a part of it may be missing.
+        cut_off: it reaches the border of the image, or of the region in it where the model looked, so that a part of it
+            may be missing.
         expected_dice: by the model; None where it does not state one.
     """
 
@@ -53,8 +57,7 @@ def structure_statistics(segmentation: Segmentation, channels: Mapping[str, Volu
         counts += np.bincount(found, minlength=values)
         for name, volume in channels.items():
             sums[name] += np.bincount(found, volume.voxels[number].ravel().astype(float), values)
-    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1])
-    border = {int(value) for side in sides for value in np.unique(side)}
+    border = _at_faces(labels) | _at_regions(segmentation)
     ml, expected = segmentation.volumes_ml(), segmentation.expected_dice
 
     def measured(name: str, own: tuple[int, ...]) -> StructureStatistics:
@@ -64,6 +67,33 @@ def structure_statistics(segmentation: Segmentation, channels: Mapping[str, Volu
 
     single = [measured(label.name, (label.value,)) for label in segmentation.labels]
     return single + [measured(total.name, total.labels) for total in segmentation.totals]
+
+
+def _at_faces(labels: np.ndarray) -> set[int]:
+    """Return the values on the faces of a box of labels [k, j, i]."""
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1])
+    return {int(value) for side in sides for value in np.unique(side)}
+
+
+def _at_regions(segmentation: Segmentation) -> set[int]:
+    """Return the values on the faces of the regions that limited the work: the user's, and those that a finder made."""
+    settings, found = (segmentation.provenance.get(name) or {} for name in ("settings", "region_from"))
+    geometry, labels, values = segmentation.geometry, segmentation.voxels, set()
+    if corners := settings.get("roi_lps"):
+        values |= _at_faces(labels[RegionOfInterest(np.array(corners, float)).slices(geometry)])
+    for side, corners in (found.get("rois_lps") or {}).items():
+        # of one side only its own labels, as the faces of its box may pass through the other side's
+        own = {label.value for label in segmentation.labels if not side or side_of(label) == side}
+        values |= own & _at_faces(labels[_between_centers(np.array(corners, float), geometry)])
+    return values
+
+
+def _between_centers(corners: np.ndarray, geometry: Geometry) -> Slices:
+    """Return the slices of a box whose corners [8, 3] in LPS mm are centers of voxels, rounded as records have them."""
+    index = np.linalg.inv(geometry.index_to_world) @ np.c_[corners, np.ones(len(corners))].T
+    bounds = np.rint(index[2::-1]).astype(int)
+    k, j, i = (slice(low, high + 1) for low, high in zip(bounds.min(1).tolist(), bounds.max(1).tolist(), strict=True))
+    return k, j, i
 
 
 def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume], path: str | Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from LightSegLib.catalog.card import Label, Total
 from LightSegLib.core.errors import OutputError
 from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.statistics import structure_statistics, write_statistics
 from LightSegLib.imaging.volume import Segmentation, Volume
 
@@ -43,6 +44,38 @@ def test_volumes_and_means_are_those_counted_by_hand(segmentation: Segmentation,
     assert (tumor.volume_ml, tumor.means, tumor.cut_off) == (0.0, {"CT": None}, False)
     assert both.volume_ml == pytest.approx(0.1) and both.means["CT"] == (45 * 8 - 100.5 * 2) / 10 and both.cut_off
     assert {row.name: row.volume_ml for row in (liver, spleen, tumor, both)} == segmentation.volumes_ml()
+
+
+def test_a_structure_that_a_region_cut_is_cut_off(segmentation: Segmentation) -> None:
+    """The liver has the whole voxels from 1 to 2 along each axis, far from the border of the image."""
+
+    def cut(*box: tuple[int, int]) -> bool:
+        k, j, i = (slice(low, high) for low, high in box)
+        region = RegionOfInterest.of_slices((k, j, i), GEOMETRY)
+        segmentation.provenance["settings"] = {"roi_lps": region.corners.tolist()}
+        return structure_statistics(segmentation, {})[0].cut_off
+
+    assert not cut((0, 4), (0, 5), (0, 6)) and not cut((0, 4), (0, 4), (0, 4))
+    assert cut((0, 4), (1, 5), (0, 6)) and cut((0, 3), (0, 5), (0, 6)) and cut((0, 4), (0, 5), (0, 3))
+
+
+def test_a_box_that_another_model_found_cuts_the_structures_of_its_side(segmentation: Segmentation) -> None:
+    """Its corners are rounded in the record, and both sides' boxes pass through both structures."""
+    geometry = Geometry(GEOMETRY.shape, (0.7123456, 0.9876543, 3.3333333), (-71.23456, 0.12345, -33.98765))
+    voxels = np.zeros(geometry.shape, np.uint8)
+    voxels[1:3, 2, 1:3], voxels[1:3, 2, 3:5] = 1, 2
+    labels = (Label(1, "Right lamp", (9, 9, 9)), Label(2, "Left lamp", (9, 9, 9)))
+
+    def cut(**boxes: tuple[int, int]) -> list[bool]:
+        found = {
+            side: RegionOfInterest.of_slices((slice(0, 4), slice(1, 4), slice(*ends)), geometry).corners.round(3)
+            for side, ends in boxes.items()
+        }
+        record = {"region_from": {"rois_lps": {side: box.tolist() for side, box in found.items()}}}
+        return [row.cut_off for row in structure_statistics(Segmentation(voxels, geometry, labels, record), {})]
+
+    assert cut(right=(0, 4), left=(2, 6)) == [False, False]
+    assert cut(right=(1, 4), left=(2, 6)) == [True, False] and cut(right=(0, 4), left=(2, 5)) == [False, True]
 
 
 def test_json_and_csv_hold_the_same_numbers(

@@ -19,6 +19,7 @@ from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.readers import read_grid, read_volume
 from LightSegLib.imaging.roi import RegionOfInterest
+from LightSegLib.imaging.statistics import structure_statistics
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.inference.finding import coarsened
 from LightSegLib.inference.options import InferenceOptions
@@ -120,6 +121,20 @@ def test_a_region_limits_what_is_found(models: Path) -> None:
     nowhere = segmenter(models).segment([volume], roi=RegionOfInterest.from_ras(-60, -60, 30, 60, 60, 60))
     assert not nowhere.voxels.any()
     assert "found nothing to segment" in nowhere.provenance["notices"][-1]
+
+
+def test_what_the_box_of_a_finder_or_a_region_cuts_is_stated(models: Path) -> None:
+    """The boxes around the lamps end where the shells do."""
+
+    def cut(result: Segmentation) -> dict[str, bool]:
+        return {row.name: row.cut_off for row in structure_statistics(result, {}) if row.volume_ml}
+
+    found = cut(segmenter(models).segment([picture()]))
+    assert found == {"Left shell": True, "Left core": False, "Right shell": True, "Right core": False}
+    x, y, z = LAMPS["left"]
+    half = itertools.product((x - 30, x), (y - 30, y + 30), (z - 30, z + 30))
+    through = segmenter(models).segment([picture()], roi=RegionOfInterest(np.array(list(half))))
+    assert cut(through) == {"Left shell": True, "Left core": True}
 
 
 def test_a_region_around_the_structure_needs_no_finder(models: Path) -> None:
