@@ -17,6 +17,10 @@ from .options import InferenceOptions
 
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
+DICOM = "LPS"  # directions of the axes of axial slices in DICOM
+# In NIfTI files of these by dcm2niix, and in most public data sets but for the first axis, of which both directions
+# occur: nnU-Net takes NIfTI files as they are stored, so a model of which nothing more is known has seen this.
+NIFTI = "LAS"
 
 
 def check_volumes(card: Card, volumes: Sequence[Volume]) -> None:
@@ -48,21 +52,11 @@ def check_volumes(card: Card, volumes: Sequence[Volume]) -> None:
 
 def input_notices(card: Card, options: InferenceOptions, volume: Volume, roi: RegionOfInterest | None) -> list[Message]:
     """Return notices about what may spoil the result with this input."""
-    from .processing.orientation import orientation_steps
-
     notices: list[Message] = []
     if is_unverified(card):
         notices.append(unverified_notice(card))
-    as_stored = options.preprocessing(card).orientation == AS_STORED
-    if as_stored and orientation_steps(volume.geometry, "LPS")[0] != AXIAL:
-        notices.append(
-            _(
-                "{volume} is not stored as axial slices, "
-                "and this model uses images as they are stored. "
-                "The result is probably wrong unless the model was trained on such slices; "
-                "the option --orientation LPS reorients the image."
-            ).format(volume=volume.name)
-        )
+    if doubt := _other_directions(card, options, volume):
+        notices.append(doubt)
     if doubt := other_modality(card, volume):
         notices.append(doubt)
     of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
@@ -75,6 +69,38 @@ def input_notices(card: Card, options: InferenceOptions, volume: Volume, roi: Re
             )
         )
     return notices
+
+
+def _other_directions(card: Card, options: InferenceOptions, volume: Volume) -> Message | None:
+    """Return what speaks against a model that takes images as they are stored; None if nothing does.
+
+    Axes along which it was trained with mirrored images, as nnU-Net does along all unless its trainer is another, may
+    run either way.
+    """
+    from .processing.orientation import orientation_steps
+
+    steps = options.preprocessing(card)
+    if steps.orientation != AS_STORED:
+        return None
+    if orientation_steps(volume.geometry, DICOM)[0] != AXIAL:
+        return _(
+            "{volume} is not stored as axial slices, "
+            "and this model uses images as they are stored. "
+            "The result is probably wrong unless the model was trained on such slices; "
+            "the option --orientation {usual} reorients the image."
+        ).format(volume=volume.name, usual=NIFTI)
+    learned = {steps.transpose[axis] for axis in card.inference.mirror_axes}
+    reversed_axes = set(orientation_steps(volume.geometry, NIFTI)[1])
+    if reversed_axes <= learned:
+        return None
+    opposite = dict(zip("LRAPSI", "RLPAIS", strict=True))
+    stored = "".join(opposite[way] if 2 - n in reversed_axes else way for n, way in enumerate(NIFTI))
+    return _(
+        "{volume} is stored with its axes in the directions {stored}, and this model uses images as they are stored "
+        "and has not learned mirrored ones. Most such models were trained on NIfTI files with the directions "
+        "{usual}: if this one was, the option --orientation {usual} turns the image so, "
+        "and with 'lightseg import' every image."
+    ).format(volume=volume.name, stored=stored, usual=NIFTI)
 
 
 def unverified_notice(card: Card) -> Message:

@@ -155,6 +155,28 @@ def test_the_option_replaces_the_orientation_of_the_model(
     assert np.array_equal(found.voxels, oriented(upright.voxels, (2, 0, 1), (1,)))
 
 
+def test_an_image_that_is_stored_the_other_way_round_gets_a_notice(
+    threshold_segmenter: Callable[..., Segmenter], volume: Volume
+) -> None:
+    """As a DICOM series and its NIfTI file from dcm2niix are, for a model that knows one of the two."""
+
+    def notices(stored: str, rules: Inference, steps: Preprocessing) -> list[str]:
+        image = turned(volume, *orientation_steps(volume.geometry, stored))
+        return threshold_segmenter(steps, rules).segment([image]).provenance["notices"]
+
+    one_way = Inference((8, 8, 8))
+    assert notices("LAS", one_way, raw("input")) == notices("LPS", one_way, raw("LAS")) == []
+    for stored in ("LPS", "RAS", "LAI", "RPI"):
+        (notice,) = notices(stored, one_way, raw("input"))
+        assert f"in the directions {stored}, and this model uses images as they are stored" in notice
+        assert "--orientation LAS" in notice and "lightseg import" in notice
+        assert notices(stored, Inference((8, 8, 8), mirror_axes=(0, 1, 2)), raw("input")) == []
+    # the axes of the patch, of which the last is here the image's j
+    in_rows = Inference((8, 8, 8), mirror_axes=(2,))
+    assert notices("LPS", in_rows, raw("input", (0, 2, 1))) == []
+    assert len(notices("LPS", in_rows, raw("input"))) == len(notices("RPS", in_rows, raw("input", (0, 2, 1)))) == 1
+
+
 def test_a_result_shows_how_its_volumes_were_read(
     threshold_segmenter: Callable[..., Segmenter], volume: Volume
 ) -> None:

@@ -217,7 +217,7 @@ def test_probabilities_and_logits_are_averaged_as_the_model_asks(
 def test_notices_show_what_may_spoil_a_result(threshold_segmenter: Callable[..., Segmenter]) -> None:
     """A sagittal series, in a region, for an unverified model that takes whole images as they are stored."""
     sagittal = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    segmenter = threshold_segmenter(Preprocessing("input"), Inference((8, 8, 8)))
+    segmenter = threshold_segmenter(Preprocessing("input"), Inference((8, 8, 8), mirror_axes=(0, 1, 2)))
     volume, whole = ramp((6, 6, 6), direction=sagittal), ramp((6, 6, 6))
     assert segmenter.segment([whole]).provenance["notices"] == []
 
