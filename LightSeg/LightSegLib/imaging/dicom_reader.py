@@ -248,6 +248,8 @@ def _read(grid: Grid, pixels: Pixels) -> tuple[np.ndarray, Geometry, dict[str, A
     }
     if len(frames) > len(grid.frames):
         reading["doubled"] = len(frames) - len(grid.frames)
+    if frames[0].study.modality == "CT" and (unscaled := sum(not frame.rescaled for frame in frames)):
+        reading["without_rescale_intercept"] = unscaled
 
     def slice_of(number: int) -> np.ndarray:
         first, *others = grid.frames[number]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..catalog.card import Card
 from ..catalog.channels import OTHER_MODALITY
 from ..catalog.orientations import AS_STORED
@@ -16,6 +18,10 @@ from ..weights.verified import is_unverified
 from .options import InferenceOptions
 
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
+NO_AIR = -200  # HU below which is air or lung: no CT but a piece from within the body is without
+SHIFTED = (850, 1200)  # fat to muscle in a CT whose values count from -1024; in HU, dense bone and metal
+DENSE = 200  # above the air of such a CT, and in HU above soft tissue, where at most a part is as dense as that
+SAMPLED = 1_000_000  # voxels that are looked at
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
 DICOM = "LPS"  # directions of the axes of axial slices in DICOM
 # In NIfTI files of these by dcm2niix, and in most public data sets but for the first axis, of which both directions
@@ -57,7 +63,7 @@ def input_notices(card: Card, options: InferenceOptions, volume: Volume, roi: Re
         notices.append(unverified_notice(card))
     if doubt := _other_directions(card, options, volume):
         notices.append(doubt)
-    if doubt := other_modality(card, volume):
+    if doubt := other_modality(card, volume) or _other_units(card, volume):
         notices.append(doubt)
     of_image = any(rule.method not in ("ct", "none") for rule in card.preprocessing.normalization)
     if roi is not None and of_image and card.roi_mm is None and card.region_from is None:
@@ -126,6 +132,37 @@ def other_modality(card: Card, volume: Volume) -> Message | None:
             "{volume} has voxels far below 0, as a CT in Hounsfield units has, "
             "but this model was made for MR. The result is probably wrong unless it is an MR image."
         ).format(volume=volume.name)
+    return None
+
+
+def _other_units(card: Card, volume: Volume) -> Message | None:
+    """Return what speaks against Hounsfield units in the image for a model that needs them; None if nothing does."""
+    needs_units = any(rule.method in ("ct", "unknown") for rule in card.preprocessing.normalization)
+    if card.modality != "CT" or not needs_units:
+        return None
+    step = max(1, round((volume.voxels.size / SAMPLED) ** (1 / 3)))
+    seen = volume.voxels[::step, ::step, ::step]
+    low, high = float(np.quantile(seen, 0.005)), float(volume.voxels.max())
+    unscaled, slices = volume.reading.get("without_rescale_intercept", 0), volume.reading.get("frames", 0)
+    if low > NO_AIR:
+        dense = seen[seen > DENSE]
+        if dense.size and np.mean((dense > SHIFTED[0]) & (dense < SHIFTED[1])) > 0.5:
+            return _(
+                "Most of what is not air in {volume} has values near {value:.0f}, so the values seem to count from the "
+                "lowest one and not in Hounsfield units, in which water has 0. The result is probably wrong: "
+                "subtract 1024 from the image, or export it again with RescaleIntercept."
+            ).format(volume=volume.name, value=float(np.median(dense)))
+        if volume.voxels.min() >= 0 and (high <= 1 or high == 255):
+            return _(
+                "{volume} has values from 0 to {high:g}, as a picture has, but this model was made for a CT "
+                "in Hounsfield units. The result is probably wrong: choose the image from which this one was made."
+            ).format(volume=volume.name, high=high)
+    if unscaled and (low > NO_AIR or unscaled < slices):
+        return _(
+            "{count} of {slices} slices of {volume} have no RescaleIntercept, so their values may not be in "
+            "Hounsfield units. The result is probably wrong if air has not about -1000: "
+            "export the series again with all attributes."
+        ).format(volume=volume.name, count=unscaled, slices=max(unscaled, slices))
     return None
 
 

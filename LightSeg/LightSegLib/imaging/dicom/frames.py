@@ -73,6 +73,7 @@ class Frame:
         traits: what may distinguish volumes at the same position.
         problem: why it cannot be placed.
         times: when it was taken, in ms, by the kinds of `timeline`.
+        rescaled: whether its file states a RescaleIntercept, as every CT must.
     """
 
     path: Path
@@ -91,6 +92,7 @@ class Frame:
     traits: tuple[tuple[str, str], ...]
     problem: str = ""
     times: tuple[tuple[str, float], ...] = ()
+    rescaled: bool = True
 
     @property
     def name(self) -> str:
@@ -113,7 +115,7 @@ def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     The field `problem` states what cannot be used.
     """
     found: dict[str, Any] = {"position": (), "orientation": (), "spacing": (), "slope": 1.0, "intercept": 0.0}
-    found |= {"decimals": (0, 0), "problem": ""}
+    found |= {"decimals": (0, 0), "problem": "", "rescaled": any(texts.get("RescaleIntercept", ()))}
     try:
         found["position"] = _numbers(texts, "ImagePositionPatient")
         found["orientation"] = _directions(_numbers(texts, "ImageOrientationPatient"))
