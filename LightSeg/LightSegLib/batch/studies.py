@@ -23,13 +23,14 @@ class StudySeries:
     """A volume that may be an input.
 
     Attributes:
+        study: what identifies it; patient is part of that, as one UID was given to the studies of two before.
         patient: the name of a case that is the whole study; case: of the volume alone.
         series: the name of a series over time, if any.
         moment: which frame of it.
         series_id: what identifies it, for two series may have one name.
     """
 
-    study: str
+    study: tuple[str, str]
     patient: str
     case: str
     description: str
@@ -73,7 +74,8 @@ def _series(stack: dicom.Stack, top: Path) -> StudySeries:
     files = tuple(dict.fromkeys(frame.path for frame in stack.frames))
     part = stack.what if len(files) == 1 else ""  # files of their own say by themselves what they are
     over_time = (series, stack.moment, _series_id(stack)) if stack.moment is not None else ("", None, "")
-    return StudySeries(study.study or patient, patient, case, description, Source(files, part), *over_time)
+    of_patient = (study.study, study.patient) if study.study else (patient, "")
+    return StudySeries(of_patient, patient, case, description, Source(files, part), *over_time)
 
 
 def _series_id(stack: dicom.Stack) -> str:

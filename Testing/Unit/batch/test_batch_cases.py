@@ -221,6 +221,14 @@ def test_the_channels_of_a_study_are_found_by_what_its_series_are_called(tmp_pat
     assert skipped_inputs[f"{tmp_path / 's9'}, series AX T1"].endswith("no single series for T1ce, T2, FLAIR")
 
 
+def test_no_case_is_made_of_the_series_of_two_patients(tmp_path: Path) -> None:
+    """Whoever took their names away gave both studies one UID."""
+    for number, description in enumerate(("T1", "T1ce", "T2", "FLAIR")):
+        write_series(tmp_path / f"s{number}", number, description=description, patient=f"P{number // 2}", slices=2)
+    cases, skipped_inputs = found(tmp_path, GLIOMA)
+    assert cases == {} and skipped_inputs[f"{tmp_path / 's0'}, series T1"].endswith("no single series for T2, FLAIR")
+
+
 def test_a_long_manifest_is_read_as_it_is_needed(tmp_path: Path) -> None:
     """A fault far down shows only when it is reached."""
     manifest = tmp_path / "long.csv"
