@@ -9,11 +9,15 @@ SYNONYMS = (  # what channels are also called, in lower case
     {"t1", "t1w", "t1n"},
     {"t1ce", "t1gd", "t1c", "t1wce", "t1post"},
     {"t2", "t2w"},
-    {"flair", "t2flair", "t2f"},
+    {"flair", "t2flair", "t2f", "darkfluid"},
     {"mri", "mr"},
 )
 OTHER_MODALITY = "OT"  # DICOM's word for a modality that is not known or not one alone
 CONTRAST = {"gd", "ce", "post", "contrast", "km", "+c"}  # words that make a T1 one with contrast agent
+
+# Words in the names of images that have another contrast, although the names have T1, T2 or FLAIR in them, too.
+OTHER = {"t2star", "swi", "swan", "tir", "tirm", "stir", "t1flair", "map", "maps", "mapping", "mapit"}
+OTHER |= {"dwi", "adc", "subtraction"}
 
 
 def matched(channels: Sequence[str], names: Sequence[str]) -> list[int | None]:
@@ -28,13 +32,32 @@ def is_called(channel: str, name: str) -> bool:
 
 
 def _channel_of(name: str, channels: Sequence[str]) -> str | None:
-    """Return the channel with the longest synonym in a name, so that "T1 CE" does not count as T1."""
-    words = re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", name.lower())
+    """Return the channel with the longest synonym in a name, so that "T1 CE" does not count as T1.
+
+    An image of another contrast, such as T2*, means none, unless a channel is called so.
+    """
+    known = {channel: _names(_spelled(channel)) for channel in channels}
+    words = re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", _spelled(name))
+    other = OTHER.intersection(words + _pairs(words)).difference(*known.values())
+    if "darkfluid" in _pairs(words) and "t1" not in words:
+        other -= {"tir", "tirm"}  # t2_tirm_dark-fluid is FLAIR
+    if other:
+        return None
     if any(word in CONTRAST or word.startswith("gad") for word in words):
         words = ["t1ce" if word in ("t1", "t1w") else word for word in words]
-    words += [first + second for first, second in zip(words, words[1:], strict=False)]
-    found = [(len(word), channel) for channel in channels for word in _names(channel.lower()) if word in words]
+    words += _pairs(words)
+    found = [(len(word), channel) for channel in channels for word in known[channel] if word in words]
     return max(found)[1] if found else None
+
+
+def _spelled(name: str) -> str:
+    """Return a name in lower case, with the star of T2* and FLAIR* as letters of the word."""
+    return re.sub(r"(?<=t2)w?[\W_]*?(\*|star(?![a-z]))|(?<=[a-z0-9])\*", "star", name.lower())
+
+
+def _pairs(words: Sequence[str]) -> list[str]:
+    """Return each word joined to the next."""
+    return [first + second for first, second in zip(words, words[1:], strict=False)]
 
 
 def _names(channel: str) -> set[str]:

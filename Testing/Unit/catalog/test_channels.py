@@ -1,0 +1,39 @@
+"""Which series is which channel of a model, by the names that scanners and people give them."""
+
+from __future__ import annotations
+
+import pytest
+from LightSegLib.catalog.channels import matched
+
+GLIOMA = ("T1", "T1ce", "T2", "FLAIR")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("t1n", "t1c", "t2w", "t2f"),
+        ("AX T1 PRE", "AX T1 + C", "AX T2", "AX T2 FLAIR"),
+        ("t1_mprage_sag", "t1_mprage_sag_post", "t2_space", "t2_space_dark-fluid"),
+        ("sub-01_T1w", "sub-01_ce-gd_T1w", "sub-01_T2w", "sub-01_FLAIR"),
+        ("T1 nativ", "T1 KM", "t2_tse_tra", "t2_tirm_tra_dark-fluid"),
+    ],
+    ids=lambda names: names[0],
+)
+def test_each_channel_has_its_series(names: tuple[str, ...]) -> None:
+    assert matched(GLIOMA, names) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("T2*", "T2* GRE", "AX T2 *", "t2star", "T2_star", "T2w-Star GRE", "FLAIR*", "SWI T2", "T2 map", "T2_MAPIT"),
+        *("t1_tir", "T2 STIR cor", "t1_tirm_dark-fluid", "Ax T1 FLAIR", "T1 subtraction", "DWI T2"),
+    ],
+)
+def test_an_image_of_another_contrast_is_no_channel(name: str) -> None:
+    assert matched(GLIOMA, (name, "T1ce")) == [None, 1, None, None]
+
+
+def test_a_model_of_such_images_gets_them() -> None:
+    channels = ("SWI", "T2star", "T2")
+    assert matched(channels, ("T2* GRE", "t2 tse", "AX SWI")) == [2, 0, 1]
