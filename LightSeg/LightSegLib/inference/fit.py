@@ -141,7 +141,7 @@ def _other_units(card: Card, volume: Volume) -> Message | None:
     if card.modality != "CT" or not needs_units:
         return None
     step = max(1, round((volume.voxels.size / SAMPLED) ** (1 / 3)))
-    seen = volume.voxels[::step, ::step, ::step]
+    seen = volume.voxels[::step, ::step, ::step].astype(np.float32)
     low, high = float(np.quantile(seen, 0.005)), float(volume.voxels.max())
     unscaled, slices = volume.reading.get("without_rescale_intercept", 0), volume.reading.get("frames", 0)
     if low > NO_AIR:

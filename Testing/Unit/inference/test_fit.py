@@ -95,3 +95,10 @@ def test_ct_slices_without_rescale_intercept_get_a_notice(
 def test_slices_that_hold_hounsfield_units_need_no_intercept(card: Card, tmp_path: Path) -> None:
     data_sets = slices(noise() - 1000, Modality="CT")
     assert notices(card, read_volume(write(tmp_path / "series", data_sets))) == []
+
+
+def test_a_mask_of_two_values_is_looked_at_like_any_image(card: Card) -> None:
+    mask = np.zeros((12, 12, 12), bool)
+    mask[4:8, 4:8, 4:8] = True
+    (notice,) = notices(card, Volume(mask, Geometry(mask.shape)))
+    assert "has values from 0 to 1, as a picture has" in notice
