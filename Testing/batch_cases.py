@@ -31,7 +31,7 @@ MODEL = "hippocampus-mr-lightmedseg"
 PLAIN = Settings(run_options.PLAIN, picture=False)
 QUICK, MORTAL = ("batch_cases", "QuickProcessor"), ("batch_cases", "MortalProcessor")  # kinds of work, below
 BFLOAT, UNABLE = ("batch_cases", "BfloatWork"), ("batch_cases", "UnableWork")
-MIXED = ("batch_cases", "MixedWork")
+MIXED, HESITANT = ("batch_cases", "MixedWork"), ("batch_cases", "HesitantWork")
 SHAPE = (32, 48, 32)
 NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 BOTH_ENGINES = pytest.mark.parametrize("engine", ["local", pytest.param("dask", marks=pytest.mark.slow)])
@@ -139,6 +139,16 @@ class MixedWork(QuickProcessor):
     own_backend = os.environ.get("TEST_BACKEND", "float32")
 
 
+class HesitantWork(QuickProcessor):
+    """Of a computer that takes its time to load the model: until `let_decide`."""
+
+    def backend(self, batch: Batch) -> str:
+        if not batch.backend:
+            _note(batch.out, "deciding", str(os.getpid())).touch()
+            wait_until(_note(batch.out, "go on with", "deciding").exists)
+        return super().backend(batch)
+
+
 class MortalProcessor(QuickProcessor):
     """A DEADLY case kills its worker, a SLOW one lasts until `let_go`. Workers leave their numbers in the results."""
 
@@ -177,6 +187,16 @@ def let_go(out: Path, *cases: str) -> None:
     out.mkdir(exist_ok=True)
     for case in cases:
         _note(out, "go on with", case).touch()
+
+
+def deciding(out: Path) -> int:
+    """How many HESITANT workers were asked for the backend of a batch."""
+    return len([*out.glob("deciding *")])
+
+
+def let_decide(out: Path) -> None:
+    """From now on these workers decide at once."""
+    let_go(out, "deciding")
 
 
 # --- what has become of a batch ---

@@ -12,7 +12,7 @@ import logging
 import queue
 import time
 import uuid
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -139,26 +139,33 @@ class _Session:
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def decide(self, canceled: CancelCallback | None) -> Batch:
-        """Return the batch with its backend: that of all workers, or float32 if they differ."""
+        """Return the batch with its backend: that of all workers, or float32 if they differ.
+
+        Each worker is asked by a future that no other may take. The scheduler keeps that of a worker that is lost for
+        ever, so it is dropped, and the others decide; where all are lost, those that come next are asked.
+        """
         if self._batch.backend:
             return self._batch
         message = {"batch": self._batch.to_json()}
-        futures: list[Future] = []
-        while not futures or not all(future.done() for future in futures):
-            self._look()
+        asked: dict[str, Future] = {}  # by the workers' addresses
+        while not asked or not all(future.done() for future in asked.values()):
+            self._look("Waiting until the workers have loaded the model")
             if canceled is not None and canceled():
                 raise Canceled
             if self._client.status != "running":
                 raise _SchedulerLost
-            futures = futures or [
-                self._client.submit(
+            workers = self._workers()
+            asked = {worker: future for worker, future in asked.items() if worker in workers} or {
+                worker: self._client.submit(
                     cluster_worker.backend, message, self._handler, __version__, workers=[worker], pure=False
                 )
-                for worker in self._client.nthreads()
-            ]
+                for worker in workers
+            }
             time.sleep(0.05)
+        self._batch_progress.waiting("")
         found = set()
-        for error, backend in map(_outcome, futures):
+        for future in asked.values():
+            error, backend = _outcome(future, CONNECTING)  # its worker may be lost just now
             if error is not None:
                 raise error if isinstance(error, LightSegError) else _another_version(_("A part of the cluster"), error)
             found.add(backend)
@@ -194,19 +201,32 @@ class _Session:
             with suppress(*LOST):
                 self._client.cancel(list(self.running), force=True)
 
-    def _look(self) -> None:
-        """How many workers there are; of an own cluster, how many there shall be."""
+    def _look(self, waiting: str = "") -> None:
+        """How many workers there are; of an own cluster, how many there shall be.
+
+        Args:
+            waiting: for what the batch waits although there are workers.
+        """
         if self._own is not None:
             if len(self._own.worker_spec) != self._limit.workers:
                 self._own.scale(self._limit.workers)
         elif time.monotonic() > self._looked + NOTICE:
             self._looked = time.monotonic()
-            try:
-                found = len(self._client.nthreads())
-            except LOST as error:
-                raise _SchedulerLost from error
+            found = len(self._workers())
             self._limit.workers = max(1, min(found, self._limit.fixed or found))
-            self._batch_progress.waiting("" if found else "Waiting for workers of the cluster")
+            self._batch_progress.waiting(waiting if found else "Waiting for workers of the cluster")
+
+    def _workers(self) -> Collection[str]:
+        """Return the addresses of the workers that the scheduler has now.
+
+        Raises:
+            _SchedulerLost: if it does not answer.
+        """
+        try:
+            workers: dict[str, int] = self._client.nthreads()
+        except LOST as error:
+            raise _SchedulerLost from error
+        return workers
 
     def _next_chunk(self) -> list[Task]:
         """Return the tasks that one future shall do, about `CHUNK_SECONDS` of work."""
@@ -282,13 +302,13 @@ class _Session:
             yield found
 
 
-def _outcome(future: Future) -> tuple[BaseException | None, Any]:
-    """Return a future's error or its value."""
+def _outcome(future: Future, timeout: float | None = None) -> tuple[BaseException | None, Any]:
+    """Return a future's error or its value, which comes from its worker within `timeout` seconds."""
     try:
         if future.status in ("cancelled", "lost"):
             raise _SchedulerLost
-        error = future.exception()
-        return error, None if error is not None else future.result()
+        error = future.exception(timeout)
+        return error, None if error is not None else future.result(timeout)
     except LOST as lost:
         raise _SchedulerLost from lost
 

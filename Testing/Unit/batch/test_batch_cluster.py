@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ import SimpleITK as sitk
 from batch_cases import (
     BFLOAT,
     DEADLIER,
+    HESITANT,
     MIXED,
     MODEL,
     MORTAL,
@@ -29,7 +31,9 @@ from batch_cases import (
     UNABLE,
     computing,
     counts,
+    deciding,
     kill_a_client,
+    let_decide,
     let_go,
     records,
     run_batch,
@@ -138,6 +142,44 @@ def test_workers_that_differ_compute_in_float32(
     done = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, handler=MIXED, scheduler=dask.address)
     assert counts(done) == (3, 0, 0)
     assert {row["computed_in"] for row in table(tmp_path / "out").values()} == {expected}
+
+
+@pytest.mark.parametrize("lost", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_workers_that_are_lost_before_they_have_decided_keep_no_batch_waiting(
+    cohort: Path, tmp_path: Path, dask: Cluster, lost: int
+) -> None:
+    """As where a cluster takes a node back. The others decide; where all are lost, those that come next."""
+    out = tmp_path / "out"
+    workers = [dask.start_worker(), dask.start_worker()]
+    wait_until(lambda: cluster.count_workers(dask.address) == 2)
+    waited: set[str] = set()
+
+    def lose() -> None:
+        wait_until(lambda: deciding(out) == 2)
+        for worker in workers[:lost]:
+            worker.kill()
+            worker.wait()
+        if lost == 2:
+            dask.start_worker()
+            wait_until(lambda: deciding(out) == 3)
+        let_decide(out)
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    until = time.monotonic() + PATIENCE
+    outcome = run_batch(
+        cohort,
+        MODEL,
+        out,
+        PLAIN,
+        scheduler=dask.address,
+        handler=HESITANT,
+        on_state=lambda state: waited.add(state.waiting),
+        canceled=lambda: time.monotonic() > until,
+    )
+    losing.join()
+    assert counts(outcome) == (3, 0, 0)
+    assert "Waiting until the workers have loaded the model" in waited and not outcome.state.waiting
 
 
 @pytest.mark.slow
