@@ -42,7 +42,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise output_error(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # Linux refuses it on a read-only disk even for a file that is not there
+            part.unlink(missing_ok=True)
 
 
 def to_disk(path: Path) -> None:

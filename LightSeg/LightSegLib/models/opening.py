@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,5 +78,6 @@ def open_model(
     except (OutputError, ModelError):
         pass  # a shared folder may be read-only, or the download just removed: the model runs all the same
     finally:
-        slim.unlink(missing_ok=True)
+        with suppress(OSError):  # Linux refuses it on a read-only disk even for a file that is not there
+            slim.unlink(missing_ok=True)
     return LoadedModel(completed, networks, record.sha256)

@@ -259,7 +259,7 @@ class ModelFolder:
         try:
             yield path
         finally:
-            path.unlink(missing_ok=True)
+            _delete_if_unused(path)
 
     def put(self, card: Card, new_file: Path, original: Fingerprint, source: str) -> Path:
         """Move in what was made of an archive that stays elsewhere.

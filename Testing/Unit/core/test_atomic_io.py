@@ -44,6 +44,21 @@ def test_a_table_that_cannot_be_replaced_is_not_blamed_on_its_folder(
     assert table.read_text() == "before" and list(tmp_path.iterdir()) == [table]
 
 
+def test_a_disk_that_is_mounted_read_only_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux refuses to delete there even what does not exist."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    for change in ("open", "touch", "unlink"):
+        monkeypatch.setattr(Path, change, refuse)
+    with (
+        pytest.raises(OutputError, match=r"is not writable \(Read-only file system\)"),
+        atomic_write(tmp_path / "a") as part,
+    ):
+        part.write_text("content")
+
+
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     """As on a stick that was taken out while the computation ran."""
     with (

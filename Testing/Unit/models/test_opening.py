@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -101,6 +102,26 @@ def test_the_file_is_replaced_by_a_slim_copy_that_stays_verified(card: Card, pub
     files[0].write_bytes(files[0].read_bytes()[:-1] + b"x")
     with pytest.raises(ModelError, match="damaged or was replaced"):
         open_model(card)
+
+
+@pytest.mark.parametrize("used_before", [True, False])
+def test_weights_on_a_disk_that_is_mounted_read_only_are_used(
+    card: Card, published: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used_before: bool
+) -> None:
+    """As in a container, or where a group shares them. Linux refuses to delete there even what does not exist."""
+    store = WeightStore()
+    (tmp_path / "final.pth").write_bytes(published)
+    store.add_file(card, tmp_path / "final.pth")
+    if used_before:
+        open_model(card)
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    for change in ("unlink", "touch", "mkdir", "replace", "rename"):
+        monkeypatch.setattr(Path, change, refuse)
+    opened = open_model(find_card("liver-ct"))
+    assert [label.name for label in opened.card.labels] == ["liver", "tumor"]
 
 
 def test_a_model_of_several_folds_opens_as_several_networks(server: Server, tmp_path: Path) -> None:

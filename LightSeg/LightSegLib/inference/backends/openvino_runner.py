@@ -110,7 +110,8 @@ def _from_folder(
     if file.is_file():
         with contextlib.suppress(RuntimeError):
             return core.compile_model(str(file), "CPU", cached)
-        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that may not be written to
+            file.unlink()
     converted = _converted(network, shape)
     try:
         _save(converted, file)
