@@ -82,5 +82,5 @@ class DeviceError(LightSegError):
 class Canceled(LightSegError):
     """The user stopped the job; nothing was changed."""
 
-    def __init__(self) -> None:
-        super().__init__(_("The job was canceled. Nothing was changed."))
+    def __init__(self, message: Message | None = None) -> None:
+        super().__init__(message or _("The job was canceled. Nothing was changed."))

@@ -32,6 +32,9 @@ from ..imaging.nifti_forms import NiftiForms
 from ..imaging.volume import Segmentation, Volume
 
 READY = {"ready": True}
+_CLASSES = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, LightSegError)
+}
 
 
 def volume_message(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
@@ -87,9 +90,10 @@ def error_message(error: BaseException) -> dict[str, Any]:
     A fault of the program is reported as one; the details are in the log.
     """
     error = torch_failure(error) or error
-    known = isinstance(error, LightSegError)
-    text = error.args[0] if known else plain(without_secrets(str(error)))
-    return {"error": type(error).__name__ if known else None, "message": text or type(error).__name__}
+    text = error.args[0] if isinstance(error, LightSegError) else plain(without_secrets(str(error)))
+    # Of an error that another module defines, the nearest class that the receiver knows.
+    known = (kind.__name__ for kind in type(error).__mro__ if _CLASSES.get(kind.__name__) is kind)
+    return {"error": next(known, None), "message": text or type(error).__name__}
 
 
 def error_of(message: dict[str, Any]) -> LightSegError:
@@ -100,8 +104,7 @@ def error_of(message: dict[str, Any]) -> LightSegError:
                 "The computation failed because of an error in LightSeg ({reason}). Report it together with the log."
             ).format(reason=message["message"])
         )
-    error: LightSegError = getattr(errors, message["error"])(message["message"])
-    return error
+    return _CLASSES.get(message["error"], LightSegError)(message["message"])
 
 
 def _written(voxels: np.ndarray, folder: Path, name: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
+import pkgutil
 import re
 import signal
 import subprocess
@@ -16,15 +18,20 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import LightSegLib
 import numpy as np
 import pytest
+from LightSegLib.batch import cluster_worker
 from LightSegLib.catalog.lookup import find_card
+from LightSegLib.core import errors
 from LightSegLib.core.errors import Canceled, DeviceError, InputError, LightSegError, OutputError, UnknownModelError
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.roi import RegionOfInterest
 from LightSegLib.imaging.volume import Volume
 from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.weights.download import NotEnoughSpace
+from LightSegLib.worker import messages
 from LightSegLib.worker.client import Worker
 from LightSegLib.worker.segment_handler import SegmenterCache
 from run_options import PLAIN
@@ -123,6 +130,24 @@ def test_errors_arrive_as_they_were_raised_and_the_worker_goes_on(worker: Worker
     with pytest.raises(LightSegError, match=r"computation failed because of an error in LightSeg .'model'.") as caught:
         worker.request(lambda _folder: {"a fault of the program": True}, dict)
     assert type(caught.value) is LightSegError and "Traceback" in worker.log
+
+
+def test_every_error_of_the_library_arrives_as_the_nearest_kind_that_the_receiver_knows() -> None:
+    """Also those that a module defines for itself, such as that of a disk too full for a download."""
+    for module in pkgutil.walk_packages(LightSegLib.__path__, "LightSegLib."):
+        if not module.name.startswith("LightSegLib.slicer_app") and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    kinds = [LightSegError]
+    for kind in kinds:  # which grows
+        kinds += (below for below in kind.__subclasses__() if below not in kinds)
+    assert {NotEnoughSpace, cluster_worker.CannotTakePart} < set(kinds)
+    for kind in kinds:
+        arrived = messages.error_of(messages.error_message(kind("The reason. What to do.")))
+        assert isinstance(kind("The reason."), type(arrived)), kind
+        assert (type(arrived) is kind) == (kind.__module__ == errors.__name__)
+        assert (str(arrived), arrived.exit_code) == ("The reason. What to do.", kind.exit_code)
+    assert type(messages.error_of(messages.error_message(NotEnoughSpace("Full.")))) is OutputError
+    assert type(messages.error_of({"error": "ErrorOfALaterVersion", "message": "No."})) is LightSegError
 
 
 def test_cancel_ends_the_process(worker: Worker, places: Path, tiny_model: Path) -> None:
