@@ -16,7 +16,7 @@ from LightSegLib.core.errors import InputError
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.slicer_app import jobs
 from run_options import PLAIN
-from user_actions import wait_until
+from user_actions import close_application_during, wait_until
 from waiting import gone
 
 import LightSeg
@@ -98,6 +98,13 @@ def test_it_gives_what_segment_gives_with_progress_and_confidence(start, logic, 
         (box[0] - 2 < place).all() and (place < box[1] + 2).all() for place, _ in job.lowConfidenceSlices
     )
     assert sorted(sure for _, sure in job.lowConfidenceSlices) == [sure for _, sure in job.lowConfidenceSlices]
+
+
+def test_slicer_that_is_closed_while_the_console_waits_ends_the_job(start):
+    """Else it would compute on without a window."""
+    job = start()
+    close_application_during(job.wait)
+    assert job.state == "canceled" and not jobs.running()
 
 
 def test_what_is_wrong_is_reported_at_once_and_leaves_the_scene(start, scene):

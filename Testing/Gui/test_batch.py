@@ -11,10 +11,21 @@ import qt
 from batch_cases import PLAIN, write_volume
 from LightSegLib.batch.engine import Engine
 from LightSegLib.core.errors import Canceled
+from user_actions import close_application_during
 
 import LightSeg
 
 ENGINE = Engine(workers=1)
+
+
+def test_slicer_that_is_closed_meanwhile_ends_the_batch(scene: Any, tmp_path: Path) -> None:
+    """Else it would compute on without a window, and start again beside it would find its folder in use."""
+    for number in range(3):
+        write_volume(tmp_path / "in" / f"{number}.nii.gz", number)
+    given = (str(tmp_path / "in"), "hippocampus-mr-lightmedseg", str(tmp_path / "out"))
+    with pytest.raises(Canceled):
+        close_application_during(lambda: LightSeg.LightSegLogic().segmentFiles(*given, PLAIN, ENGINE))
+    assert not [*(tmp_path / "out").glob("*.nrrd")]
 
 
 @pytest.mark.slow

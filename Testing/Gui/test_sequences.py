@@ -18,7 +18,7 @@ from LightSegLib.core.errors import InputError
 from LightSegLib.core.paths import user_models_folder
 from LightSegLib.slicer_app import scene as nodes
 from run_options import PLAIN
-from user_actions import choose, wait_until
+from user_actions import choose, close_application_during, wait_until
 
 import LightSeg
 
@@ -94,6 +94,14 @@ def test_every_frame_is_segmented_and_plays_beside_the_volume(cine: Any, heart: 
     assert any(f"ejection fraction {fraction:.1f} %, from 4 of 4 frames." in notice for notice in job.notices)
     hidden = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node is not volume]
     assert not hidden and len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+
+
+def test_slicer_that_is_closed_while_the_console_waits_ends_the_frames_to_come(
+    cine: Any, heart: str, warm_worker: None
+) -> None:
+    job = start(cine(), heart)
+    close_application_during(job.wait)
+    assert job.state == "canceled" and len(job.done) < FRAMES
 
 
 def test_frames_of_a_cine_under_a_transform_are_where_the_heart_is(

@@ -101,6 +101,29 @@ def turn_event_loop(seconds: float = 0) -> None:
         time.sleep(0.001)
 
 
+def close_application_during(work: Callable[[], Any]) -> None:
+    """Do some work as the Python console does, within the application's event loop, and close its window meanwhile.
+
+    Returns when the application would have ended.
+    """
+    from fakes.qt_application import APPLICATION, MAIN_WINDOW
+
+    raised: list[BaseException] = []
+
+    def in_console() -> None:
+        qt.QTimer.singleShot(0, MAIN_WINDOW.close)
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    MAIN_WINDOW.show()
+    qt.QTimer.singleShot(0, in_console)
+    APPLICATION.exec()
+    if raised:
+        raise raised[0]
+
+
 class Heartbeat:
     """While it is entered, a timer beats every few milliseconds; a gap is a time in which nothing else ran either."""
 

@@ -69,6 +69,11 @@ class Application:
     def extensionsManagerModel(self) -> ExtensionsManagerModel:
         return self._extensions
 
+    @property
+    def lastWindowClosed(self) -> Any:
+        """Qt's own signal."""
+        return _qt_application().lastWindowClosed
+
     def processEvents(self) -> None:
         _qt_application().processEvents()
 

@@ -16,7 +16,8 @@ import queue
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -78,10 +79,11 @@ class Task:
         self._canceled.set()
 
     def wait(self) -> None:
-        """Return when it has finished; the application stays usable meanwhile."""
-        while self.state == "running":
-            slicer.app.processEvents()
-            self._thread.join(POLL_MS / 1000)
+        """Return when it has finished; the application stays usable meanwhile, and cancels it when it is closed."""
+        with canceled_when_closed(self.cancel):
+            while self.state == "running":
+                slicer.app.processEvents()
+                self._thread.join(POLL_MS / 1000)
 
     def _run(self) -> None:
         """Do the work in the thread, and keep its result or error."""
@@ -135,6 +137,20 @@ def stated(error: BaseException) -> LightSegError:
             "LightSeg failed because of an error in the program ({kind}: {reason}). Report it together with the log."
         ).format(kind=type(error).__name__, reason=error)
     )
+
+
+@contextmanager
+def canceled_when_closed(cancel: Callable[[], None]) -> Iterator[None]:
+    """Call `cancel` where the application is closed meanwhile.
+
+    It ends only when all that runs in its main thread has returned, and would go on without a window until then. Its
+    signal aboutToQuit comes after that.
+    """
+    slicer.app.lastWindowClosed.connect(cancel)
+    try:
+        yield
+    finally:
+        slicer.app.lastWindowClosed.disconnect(cancel)
 
 
 class Job(Task):

@@ -111,11 +111,12 @@ class SequenceJob:
             self._job.cancel()
 
     def wait(self) -> None:
-        """Return when it has finished; the application stays usable meanwhile."""
-        while self.state == "running":
-            if self._job is not None:
-                self._job.wait()
-            slicer.app.processEvents()
+        """Return when it has finished; the application stays usable meanwhile, and cancels it when it is closed."""
+        with jobs.canceled_when_closed(self.cancel):
+            while self.state == "running":
+                if self._job is not None:
+                    self._job.wait()
+                slicer.app.processEvents()
 
     def _next(self) -> bool:
         """Begin the next frame that can be read, and return whether there was one.
