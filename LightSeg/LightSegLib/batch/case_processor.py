@@ -133,8 +133,9 @@ class CaseProcessor:
         from .settings import model_sha256
 
         if batch.model_sha256 not in self._cards:
-            card, structures = card_of(batch.model), batch.settings.options.structures
-            ensure_all(needed_models(card, structures))
+            card, options = card_of(batch.model), batch.settings.options
+            structures = options.structures
+            ensure_all(needed_models(card, structures), accept_license=options.accept_license)
             if model_sha256(card, structures) != batch.model_sha256:
                 raise ModelError(
                     _(

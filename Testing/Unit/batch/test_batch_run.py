@@ -39,7 +39,8 @@ from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Settings
 from LightSegLib.batch.tasks import Answer, Task
 from LightSegLib.batch.worker_limit import WorkerLimit
-from LightSegLib.catalog.lookup import find_card
+from LightSegLib.catalog.card_file import read_card, write_card
+from LightSegLib.catalog.lookup import CARD_NAME, find_card
 from LightSegLib.cli import main as cli
 from LightSegLib.core import system
 from LightSegLib.core.errors import DeviceError, InputError
@@ -160,6 +161,30 @@ def test_a_worker_whose_model_is_another_computes_nothing(cohort: Path, tmp_path
         answer = QuickProcessor()(Task(next(plan.cases())).message(batch, 1), lambda progress: None)
     assert "is not the one with which the batch was started" in answer["row"]["error"]
     assert not list((tmp_path / "out").glob("*.nrrd"))
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_license_that_was_accepted_for_a_batch_holds_on_every_computer(
+    cohort: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    """Each computer of a cluster with a disk of its own downloads for itself, here from a mirror."""
+    card = replace(read_card(tiny_model / CARD_NAME), non_commercial=True, license="CC-BY-NC-4.0")
+    models, mirror = tmp_path / "models", tmp_path / "mirror"
+    (models / card.id).mkdir(parents=True)
+    write_card(card, models / card.id / CARD_NAME)
+    (mirror / card.id).mkdir(parents=True)
+    shutil.copy(tiny_model / card.weights.file, mirror / card.id)
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(models))
+    monkeypatch.setenv("LIGHTSEG_MIRROR", str(mirror))
+    monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "weights of the client"))
+    settings = replace(PLAIN, options=replace(PLAIN.options, accept_license=True))
+    with plan_batch(cohort, card.id, tmp_path / "out", settings) as plan:
+        make_folders(plan.batch)
+        monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path / "weights of a node"))
+        batch = replace(plan.batch, settings=settings if accepted else PLAIN)
+        answer = QuickProcessor()(Task(next(plan.cases())).message(batch, 1), lambda progress: None)
+    assert answer["row"]["status"] == ("done" if accepted else "failed"), answer["row"]["error"]
+    assert ("must be accepted once" in answer["row"]["error"]) != accepted
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process and of a container")
