@@ -263,7 +263,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         structures, confidence = self.structures.names, self.output.confidence()
         if card is None or not self.models.agreed(structures):
             return None
-        # the question before a download shows the license
+        # the licenses that need it were just agreed to
         options = inferenceOptions(parameters, structures=structures, confidence=confidence, accept_license=True)
         if self.output.allFrames():
             return self.logic.startSequence(self.inputs.volumes(), card.id, parameters.roi, self.output.side(), options)

@@ -12,7 +12,7 @@ from LightSegLib.catalog.lookup import all_cards
 from LightSegLib.catalog.offers import by_task, without_parts
 from user_actions import wait_until
 
-SLIM, LUNG = "heart-ct-slim-unetrv2", "lung-tumor-ct-unetrpp"
+SLIM, LUNG, HEART = "heart-ct-slim-unetrv2", "lung-tumor-ct-unetrpp", "heart-mr-unetrpp"
 
 
 def shown(window):
@@ -108,6 +108,32 @@ def test_a_model_whose_weights_come_by_hand_reports_it(window):
     window.logic.getParameterNode().modelId = LUNG
     assert "downloaded manually" in window.ui.applyButton.toolTip
     assert window.ui.useFileButton.enabled and not window.ui.downloadButton.enabled
+
+
+def test_weights_that_were_saved_where_the_message_names_are_seen(window, models_folder):
+    window.logic.getParameterNode().modelId = LUNG
+    file = models_folder / LUNG / window.models.card.weights.file
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    window.refresh()
+    assert "manually" not in window.ui.applyButton.toolTip
+    assert window.ui.modelFacts.item(2).text().lower().endswith("weights: downloaded *")
+    assert window.ui.deleteButton.enabled and not window.ui.useFileButton.enabled
+
+
+def test_their_license_is_asked_for_at_apply(window, models_folder, dialogs):
+    """Where it forbids commercial use: no download has shown it."""
+    window.logic.getParameterNode().modelId = HEART
+    weights = window.models.card.weights
+    (models_folder / HEART).mkdir(parents=True)
+    with (models_folder / HEART / weights.file).open("wb") as stream:
+        stream.truncate(weights.size)
+    window.refresh()
+    dialogs.answer("No", "Yes")
+    assert not window.models.agreed()
+    assert "CC BY-NC-SA 4.0" in dialogs.take().text
+    assert window.models.agreed()
+    dialogs.take()
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def open_model(
     store = WeightStore()
     path = ensure_weights(card, progress, canceled, accept_license)
     store.verify(card, progress, canceled)
-    record = store.record(card) if store.state(card) == "downloaded" else None
+    record = store.record_in_use(card)
     try:
         if not path.is_file():  # another LightSeg has put its slim copy there meanwhile
             path = ensure_weights(card, progress, canceled, accept_license)

@@ -88,6 +88,11 @@ class ModelFolder:
         path = self.path / card.weights.file
         return path if path.is_file() and path != self.complete_file() else None
 
+    def put_by_hand(self, card: Card) -> bool:
+        """Return whether an unrecorded file may be the model's, by its size; its content is checked when it is used."""
+        path = self.unrecorded(card)
+        return path is not None and card.weights.size in (None, path.stat().st_size)
+
     def files(self) -> dict[str, int]:
         """Return the bytes of each file in the folder, apart from the record."""
         try:

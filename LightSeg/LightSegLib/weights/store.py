@@ -68,9 +68,9 @@ class WeightStore:
     def state(self, card: Card, cards: Cards | None = None) -> State:
         """Return where a card's weights are.
 
-        "bundled" with LightSeg, "user" beside the user's own card, "downloaded", "available" for download,
-        "manual" if a person must fetch them, or "missing" if no source is known. Of a model that consists of others,
-        this is the state of the one that needs the most.
+        "bundled" with LightSeg, "user" beside the user's own card, "downloaded" or put into their place by hand,
+        "available" for download, "manual" if a person must fetch them, or "missing" if no source is known. Of a model
+        that consists of others, this is the state of the one that needs the most.
 
         Args:
             card: of the model.
@@ -85,7 +85,8 @@ class WeightStore:
         local = weights_path(card)
         if local.is_file():
             return "bundled" if local.is_relative_to(resources_folder()) else "user"
-        if self._folder(card.id).usable_file(card):
+        folder = self._folder(card.id)
+        if folder.usable_file(card) or folder.put_by_hand(card):
             return "downloaded"
         try:
             sources = sources_of(card, mirror_address())
@@ -137,6 +138,15 @@ class WeightStore:
     def record(self, card: Card) -> Record | None:
         """Return the record of a model's download, with size and SHA-256 of its file, or None."""
         return self._folder(card.id).record()
+
+    def record_in_use(self, card: Card) -> Record | None:
+        """Return the record of the file that a run uses now.
+
+        None for a file that is bundled or beside the user's own card, and for one that was put into its place by hand
+        and not used yet.
+        """
+        folder = self._folder(card.id)
+        return folder.record() if not weights_path(card).is_file() and folder.usable_file(card) else None
 
     def to_download(self, cards: Iterable[Card]) -> tuple[Card, ...]:
         """Return those of the models whose weights are not here but can be downloaded."""

@@ -94,9 +94,8 @@ def _sha256(card: Card) -> str | None:
     if local.is_file():
         found = local.stat()
         return _sha256_of(local, found.st_mtime_ns, found.st_size)
-    store = WeightStore()
-    record = store.record(card)
-    return record.sha256 if record and store.state(card) == "downloaded" else None
+    record = WeightStore().record_in_use(card)
+    return record.sha256 if record else None
 
 
 @functools.lru_cache(maxsize=100)

@@ -201,6 +201,24 @@ def test_a_file_put_into_its_place_is_taken_up(
     assert server.asked == []
 
 
+def test_a_file_put_into_its_place_is_listed_as_here_before_its_first_use(
+    server: Server, store: WeightStore, card: Card
+) -> None:
+    """Unless its size shows that it is another one, or a part of it."""
+    manual = with_weights(card, size=len(CONTENT), sha256=SHA256, sources=(PAGE,))
+    path = store.folder / "tiny" / "final.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[:-1])
+    assert store.state(manual) == "manual" and store.state(with_weights(manual, sources=())) == "missing"
+    path.write_bytes(CONTENT)
+    assert store.state(manual) == "downloaded" and store.to_download([card]) == ()
+    assert store.state(with_weights(card, sources=(PAGE,))) == "downloaded", "whose size no one knows"
+    assert store.record_in_use(manual) is None
+    assert store.ensure(manual) == path
+    record = store.record_in_use(manual)
+    assert record is not None and record.sha256 == SHA256
+
+
 def test_a_wrong_file_in_its_place_gives_way_to_the_right_one(server: Server, store: WeightStore, card: Card) -> None:
     path = store.folder / "tiny" / "final.pth"
     path.parent.mkdir(parents=True)

@@ -173,7 +173,11 @@ class Models:
             ModelError: if a model that the chosen one needs is not here.
         """
         assert self.card is not None
-        cards = self._available(needed_models(self.card, structures, self._cards))
+        needed = needed_models(self.card, structures, self._cards)
+        # the question before a download shows the license; a file that was put into its place by hand had none
+        if not all(self._agreedToLicense(card) for card in needed if self.state(card) == "downloaded"):
+            return False
+        cards = self._available(needed)
         return not cards or bool(slicer.util.confirmOkCancelDisplay(letterByLetter(self._question(cards))))
 
     def _question(self, cards: Sequence[Card]) -> str:
