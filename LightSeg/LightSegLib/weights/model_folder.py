@@ -91,7 +91,9 @@ class ModelFolder:
     def put_by_hand(self, card: Card) -> bool:
         """Return whether an unrecorded file may be the model's, by its size; its content is checked when it is used."""
         path = self.unrecorded(card)
-        return path is not None and card.weights.size in (None, path.stat().st_size)
+        if path is None or path == self.recorded_file():  # whose size shows that it is damaged
+            return False
+        return card.weights.size in (None, path.stat().st_size)
 
     def files(self) -> dict[str, int]:
         """Return the bytes of each file in the folder, apart from the record."""

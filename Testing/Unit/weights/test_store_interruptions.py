@@ -52,7 +52,7 @@ def test_a_crash_before_the_record_costs_no_second_download(
         patch.setattr("LightSegLib.weights.model_folder.write_record", crash)
         with pytest.raises(KeyboardInterrupt):
             store.ensure(card)
-    assert store.state(card) == "available"
+    assert store.state(card) == "downloaded"
     assert store.ensure(card).read_bytes() == CONTENT
     assert len(server.asked) == 1
 

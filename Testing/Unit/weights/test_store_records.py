@@ -82,8 +82,8 @@ def test_a_damaged_record_is_as_good_as_none(
         record = record | {"file": damage} if damage != "size" else record | {"current": {"size": "1"}}
         damage = json.dumps(record).encode()
     (store.folder / "tiny" / "record.json").write_bytes(damage)
-    assert store.state(pinned) == "available"
-    assert store.record(pinned) is None
+    assert store.state(pinned) == "downloaded", "the file is there, and is checked when it is used"
+    assert store.record(pinned) is store.record_in_use(pinned) is None
     assert [entry.path for entry in store.entries()] == [None]
     assert store.ensure(pinned).read_bytes() == CONTENT
     assert store.state(pinned) == "downloaded"
