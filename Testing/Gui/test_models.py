@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import qt
 from http_server import Answer, Server
-from LightSegLib.catalog.lookup import all_cards
+from LightSegLib.catalog.card import Source, Weights
+from LightSegLib.catalog.card_file import read_card, write_card
+from LightSegLib.catalog.lookup import CARD_NAME, all_cards
 from LightSegLib.catalog.offers import by_task, without_parts
+from LightSegLib.weights.store import WeightStore
+from stored_weights import in_parts
 from user_actions import wait_until
 
 SLIM, LUNG, HEART = "heart-ct-slim-unetrv2", "lung-tumor-ct-unetrpp", "heart-mr-unetrpp"
@@ -137,34 +143,42 @@ def test_their_license_is_asked_for_at_apply(window, models_folder, dialogs):
 
 
 @pytest.fixture
-def downloadable(make_model, tmp_path, monkeypatch):
-    """A model folder of the user's whose weights are on a local server."""
-    import dataclasses
-    import hashlib
+def server():
+    with Server() as running:
+        yield running
 
-    from LightSegLib.catalog.card import Source, Weights
-    from LightSegLib.catalog.card_file import read_card, write_card
-    from LightSegLib.catalog.lookup import CARD_NAME
 
+@pytest.fixture
+def add_card(tmp_path, monkeypatch):
+    """Gives a card a folder among the user's models, without weights."""
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path / "users models"))
+
+    def add(card):
+        folder = tmp_path / "users models" / card.id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_card(card, folder / CARD_NAME)
+
+    return add
+
+
+@pytest.fixture
+def downloadable(make_model, server, add_card):
+    """A model of the user's whose weights are on a local server."""
     made = make_model()
     weights = (made / "weights.pt").read_bytes()
-    with Server() as server:
-        server.answers["/weights.pt"] = Answer(weights)
-        card = dataclasses.replace(
-            read_card(made / CARD_NAME),
-            title="Tiny model of a server",
-            weights=Weights(
-                "weights.pt",
-                len(weights),
-                hashlib.sha256(weights).hexdigest(),
-                sources=(Source("url", url=f"{server.url}/weights.pt"),),
-            ),
-        )
-        folder = tmp_path / "users models" / card.id
-        folder.mkdir(parents=True)
-        write_card(card, folder / CARD_NAME)
-        monkeypatch.setenv("LIGHTSEG_MODELS", str(folder.parent))
-        yield card.id, made / "weights.pt"
+    server.answers["/weights.pt"] = Answer(weights)
+    card = replace(
+        read_card(made / CARD_NAME),
+        title="Tiny model of a server",
+        weights=Weights(
+            "weights.pt",
+            len(weights),
+            hashlib.sha256(weights).hexdigest(),
+            sources=(Source("url", url=f"{server.url}/weights.pt"),),
+        ),
+    )
+    add_card(card)
+    return card, made / "weights.pt"
 
 
 def test_a_model_whose_weights_are_lost_takes_them_from_a_file(window, make_model, dialogs, tmp_path, monkeypatch):
@@ -183,7 +197,7 @@ def test_a_model_whose_weights_are_lost_takes_them_from_a_file(window, make_mode
 
 
 def test_download_use_a_file_and_delete(window, downloadable, dialogs, screenshot):
-    _model, file = downloadable
+    _card, file = downloadable
     window.refresh()
     click(window, "Tiny model of a server")
     assert window.ui.modelTree.currentItem().text(1).endswith("MB")
@@ -209,6 +223,61 @@ def test_download_use_a_file_and_delete(window, downloadable, dialogs, screensho
     dialogs.choose_path(file)
     window.ui.useFileButton.click()
     wait_until(lambda: window.ui.modelTree.currentItem().text(1) == "downloaded")
+
+
+def test_a_model_of_several_files_takes_the_folder_with_them(window, downloadable, add_card, tmp_path, monkeypatch):
+    files = [tmp_path / "by hand" / name for name in ("model.json", "model.bin")]
+    files[0].parent.mkdir()
+    for file in files:
+        file.write_bytes(file.name.encode())
+    add_card(replace(downloadable[0], weights=in_parts(files, "tiny.zip")))
+    window.refresh()
+    click(window, "Tiny model of a server")
+    captions = []
+
+    def choose_folder(_parent, caption):
+        captions.append(caption)
+        return str(tmp_path / "by hand")
+
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", choose_folder)
+    window.ui.useFileButton.click()
+    wait_until(lambda: window.ui.modelTree.currentItem().text(1) == "downloaded")
+    assert captions == ["Folder with model.json, model.bin"]
+
+
+def test_a_file_that_its_authors_have_replaced_is_used_after_delete(
+    window, downloadable, add_card, server, dialogs, models_folder
+):
+    """They state no hash, so their first file counts until the user deletes it, now or once without its record."""
+    card, _file = downloadable
+    add_card(replace(card, weights=replace(card.weights, size=None, sha256=None)))
+    window.refresh()
+    click(window, "Tiny model of a server")
+
+    def download():
+        dialogs.answer("Ok")
+        window.ui.downloadButton.click()
+        dialogs.take()
+        wait_until(lambda: window.ui.modelTree.currentItem().text(1) == "downloaded" or dialogs.shown)
+
+    def delete():
+        dialogs.answer("Yes")
+        window.ui.deleteButton.click()
+        return dialogs.take().text
+
+    download()
+    assert "takes another file if its authors have replaced theirs" in delete()
+    assert not (models_folder / card.id / "record.json").exists()
+    download()
+    WeightStore().remove(card.id)  # as the command does, which remembers the file
+    window.refresh()
+    server.answers["/weights.pt"] = Answer(server.answers["/weights.pt"].content + b"a newer release")
+    download()
+    assert "press Delete in Slicer" in dialogs.take().text
+    assert "no file" in delete()
+    assert not window.ui.deleteButton.enabled
+    download()
+    assert window.ui.modelTree.currentItem().text(1) == "downloaded"
 
 
 def test_a_file_of_another_model_is_refused_with_the_reason(window, downloadable, dialogs, tmp_path):

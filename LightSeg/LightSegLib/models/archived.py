@@ -54,7 +54,7 @@ def ensure_weights(
         raise ModelError(
             _(
                 "{file} is an archive, of which a copy is used that is not there. "
-                "Move it elsewhere and add it with 'lightseg weights add {model} FILE'."
+                "Move it elsewhere and add it with Use a File in Slicer or with 'lightseg weights add {model} FILE'."
             ).format(file=path, model=card.id)
         )
     reporter = Reporter(progress, canceled)
@@ -123,9 +123,10 @@ def completed_card(card: Card, checkpoint: Checkpoint) -> Card:
 def with_remedy(error: Exception, card: Card) -> ModelError:
     """Return an error about downloaded weights, with how to use others."""
     return ModelError(
-        _("{reason}\nTo use another file instead, remove this one: 'lightseg weights remove {model} --forget'.").format(
-            reason=error, model=card.id
-        )
+        _(
+            "{reason}\nTo use another file instead, delete this one in Slicer or with "
+            "'lightseg weights remove {model} --forget'."
+        ).format(reason=error, model=card.id)
     )
 
 

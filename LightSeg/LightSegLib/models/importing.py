@@ -151,7 +151,7 @@ def _not_a_model(source: str, is_old: bool) -> InputError:
             _(
                 "{source} is from nnU-Net v1, whose files do not describe the model completely. "
                 "If it belongs to a listed model, "
-                "add it to that model with 'lightseg weights add MODEL FILE'."
+                "add it to that model with Use a File in Slicer or with 'lightseg weights add MODEL FILE'."
             ).format(source=source)
         )
     return InputError(_("There is no model in {source}. {accepted}").format(source=source, accepted=ACCEPTED))
@@ -322,9 +322,10 @@ def _check_id(identifier: str, folder: Path, replace: bool) -> None:
             )
     if folder.exists() and not replace:
         raise InputError(
-            _("A model '{identifier}' already exists in {folder}. Import with --replace to replace it.").format(
-                identifier=identifier, folder=folder
-            )
+            _(
+                "A model '{identifier}' already exists in {folder}. "
+                "Delete it in Slicer first, or replace it with 'lightseg import --replace'."
+            ).format(identifier=identifier, folder=folder)
         )
 
 

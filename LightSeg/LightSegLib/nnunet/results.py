@@ -84,7 +84,7 @@ def read_described(file: Path) -> Checkpoint:
                 "{file} contains weights, "
                 "but not the preprocessing and labels that an nnU-Net v2 checkpoint has. "
                 "If it belongs to a listed model, "
-                "add it to that model with 'lightseg weights add MODEL FILE'."
+                "add it to that model with Use a File in Slicer or with 'lightseg weights add MODEL FILE'."
             ).format(file=file.name)
         )
     return checkpoint

@@ -37,11 +37,11 @@ def by_hand(card: Card, weights: Path) -> Message:
     if card.weights.parts:
         origins = [origin(file.sources[0]) for file in card.weights.parts if file.sources]
         return _(
-            "download {sources} with a browser, on any computer, into one folder, and add it with "
-            "'lightseg weights add {model} FOLDER'"
+            "download {sources} with a browser, on any computer, into one folder, and add it with Use a File in Slicer "
+            "or with 'lightseg weights add {model} FOLDER'"
         ).format(sources=joined(_(" and "), origins), model=card.id)
     origins = [origin(source) for source in card.weights.sources] or [card.homepage or _("their authors")]
     return _(
-        "download the weights from {sources} with a browser, on any computer, and add them with "
-        "'lightseg weights add {model} FILE' or save them as {file}"
+        "download the weights from {sources} with a browser, on any computer, and add them with Use a File in Slicer "
+        "or with 'lightseg weights add {model} FILE', or save them as {file}"
     ).format(sources=joined(_(" or "), origins), model=card.id, file=weights / card.id / card.weights.file)

@@ -87,6 +87,6 @@ class Fetcher:
             raise SourceError(
                 _(
                     "{reason}: the file differs from the first download; to accept it, "
-                    "run 'lightseg weights remove {model} --forget' first"
+                    "press Delete in Slicer or run 'lightseg weights remove {model} --forget' first"
                 ).format(reason=error, model=card.id)
             ) from error

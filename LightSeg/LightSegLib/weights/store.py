@@ -181,6 +181,10 @@ class WeightStore:
         record = self.record(card)
         return record.sha256 if record and record.file else card.weights.sha256
 
+    def held_to_first(self, card: Card) -> bool:
+        """Return whether only the file that was here first is accepted, since the card states no hash."""
+        return not Fingerprint.of_card(card).certain and self._folder(card.id).first_download(card) is not None
+
     def license_accepted(self, card: Card) -> bool:
         """Return whether the license needs no acceptance before a download, or has it."""
         record = self.record(card)
@@ -263,6 +267,12 @@ class WeightStore:
                 folder.accept_license(card)
             if Path(file).is_dir():
                 return folder.pack_in(card, Path(file))
+            if Path(file).name in (names := [part.file for part in card.weights.parts]):
+                raise InputError(
+                    _(
+                        "{file} is only one of the files of {model}. Choose the folder that has all of them: {files}."
+                    ).format(file=file, model=card.title, files=", ".join(names))
+                )
             return folder.copy_in(card, Path(file), reporter)
 
     def verify(
@@ -291,7 +301,9 @@ class WeightStore:
         else:
             difference = expected.difference(found)
         if difference:
-            remedy = _("Remove it with 'lightseg weights remove {model}' and download it again").format(model=card.id)
+            remedy = _("Delete it in Slicer or with 'lightseg weights remove {model}', and download it again").format(
+                model=card.id
+            )
             if local.is_file():
                 remedy = _("Install the model again")
             raise ModelError(

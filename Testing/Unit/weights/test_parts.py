@@ -95,6 +95,19 @@ def test_a_folder_that_was_fetched_by_hand_is_taken(store: WeightStore, model: C
     assert store.state(model) == "downloaded"
 
 
+def test_one_of_the_files_alone_is_refused_with_what_is_needed(
+    store: WeightStore, model: Card, published: Path
+) -> None:
+    with pytest.raises(
+        InputError, match=r"model\.json is only one of the files of Tiny\. Choose the folder .* all"
+    ) as caught:
+        store.add_file(model, published / "model.json")
+    assert all(path.name in str(caught.value) for path in published.iterdir())
+    assert store.state(model) == "available"
+    carried = store.ensure(model).rename(published / "tiny.zip")  # from the store of another computer
+    assert is_bundle(store.add_file(model, carried))
+
+
 def test_a_folder_without_one_of_the_files_is_refused(store: WeightStore, model: Card, published: Path) -> None:
     (published / "group1-shard2of2.bin").unlink()
     with pytest.raises(InputError, match=r"group1-shard2of2\.bin is missing"):

@@ -107,7 +107,7 @@ class Models:
         self._ui.useFileButton.setEnabled(
             not busy and self.card is not None and not self.card.parts and state in ("available", "manual", "missing")
         )
-        self._ui.deleteButton.setEnabled(not busy and state in ("downloaded", "user"))
+        self._ui.deleteButton.setEnabled(not busy and (state in ("downloaded", "user") or self._heldToFirst(self.card)))
         self._ui.deleteStoredButton.setEnabled(not busy and self._ui.storedTable.currentRow() >= 0)
         buttons = (self._ui.downloadButton, self._ui.useFileButton, self._ui.deleteButton)
         usable = [button.enabled for button in buttons]
@@ -229,10 +229,16 @@ class Models:
             self._start(partial(_download, cards), cancelable=True)
 
     def _onUseFile(self) -> None:
-        """Let the user choose a weights file."""
+        """Let the user choose a weights file, or the folder of a model that is published as several files."""
         card = self.card
-        path = qt.QFileDialog.getOpenFileName(self._ui.modelTree, _("Weights of the model"))
-        if card is None or not path or not self._agreedToLicense(card):
+        if card is None:
+            return
+        if card.weights.parts:
+            caption = _("Folder with {files}").format(files=", ".join(part.file for part in card.weights.parts))
+            path = qt.QFileDialog.getExistingDirectory(self._ui.modelTree, caption)
+        else:
+            path = qt.QFileDialog.getOpenFileName(self._ui.modelTree, _("Weights of the model"))
+        if not path or not self._agreedToLicense(card):
             return
         self._start(lambda progress, canceled: add_weights(card, path, progress, canceled, accept_license=True))
 
@@ -254,16 +260,30 @@ class Models:
         listed = self.listed.get(model)
         size = storedBytes(model, self.listed)
         question = _("Delete '{title}' ({size}) from this computer?")
+        if listed is None or listed.state != "user":
+            question = _(
+                "Delete '{title}' ({size}) from this computer? LightSeg then forgets that its license was accepted, "
+                "and takes another file if its authors have replaced theirs."
+            )
         title = listed.card.title if listed else model
-        if not slicer.util.confirmYesNoDisplay(letterByLetter(question.format(title=title, size=megabytes(size)))):
+        text = question.format(title=title, size=megabytes(size) if size else _("no file"))
+        if not slicer.util.confirmYesNoDisplay(letterByLetter(text)):
             return
         with self._status.trying(_("The model could not be deleted.")):
             if listed is not None and listed.state == "user":
                 remove_model(listed.card)
             else:
                 for own in [card.id for card in own_models(listed.card, self._cards)] if listed else [model]:
-                    WeightStore().remove(own)
+                    WeightStore().remove(own, forget=True)
         self._changed()
+
+    def _heldToFirst(self, card: Card | None) -> bool:
+        """Return whether an earlier download of a model keeps a file from being used that its authors have replaced."""
+        try:
+            own = own_models(card, self._cards) if card is not None else []
+        except ModelError:  # one is missing, which is reported when it is needed
+            own = []
+        return any(WeightStore().held_to_first(one) for one in own)
 
     def add(self, path: str) -> None:
         """Import a model from a folder, a zip file or a checkpoint, which needs PyTorch."""
