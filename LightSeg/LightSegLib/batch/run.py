@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ..catalog.lookup import card_of, resolve_model
 from ..catalog.needed import needed_models
 from ..catalog.sides import possible_labels
 from ..catalog.structures import wanted_labels
+from ..core.atomic_io import output_error
 from ..core.errors import InputError, OutputError, ReportError
 from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
@@ -75,7 +76,7 @@ class Outcome:
     """The result of a batch: numbers of cases, skipped inputs, and the table, whose rows it reads again.
 
     Attributes:
-        notices: what became of earlier results.
+        notices: what became of earlier results, and what is not known of the disk.
     """
 
     state: BatchState
@@ -229,7 +230,13 @@ def segment_files(
         batch_progress = BatchProgress(plan.count, callbacks.on_state)
         present: dict[str, records.Row] = {}  # of each series over time one frame of its image
         notices: list[Message] = []
-        with locked(batch.out / RECORDS / LOCK, callbacks.reporter, str(batch.out), wait=False):
+        with _alone(batch, callbacks) as everywhere:
+            if not everywhere:
+                notice = _(
+                    "The disk of {folder} knows no locks, so that LightSeg does not see a batch that another computer "
+                    "runs there at the same time. Run one at a time."
+                )
+                notices.append(notice.format(folder=batch.out))
             records.remove_parts(batch)
             record_tables(batch.out, TABLES)
             try:
@@ -247,6 +254,23 @@ def segment_files(
                     failures.append(error)
                 _report(plan, failures)
         return Outcome(batch_progress.state, plan.skipped_inputs, batch.out / records.TABLE, batch, notices)
+
+
+@contextmanager
+def _alone(batch: Batch, callbacks: Callbacks) -> Iterator[bool]:
+    """Keep other batches out of the folder of results; yields whether those of other computers are kept out, too.
+
+    Raises:
+        InputError: if one is at work there.
+        OutputError: for a folder that cannot be written.
+    """
+    lock = batch.out / RECORDS / LOCK
+    with ExitStack() as stack:
+        try:
+            everywhere = stack.enter_context(locked(lock, callbacks.reporter, str(batch.out), wait=False))
+        except OSError as error:
+            raise output_error(lock, error) from error
+        yield everywhere
 
 
 def _columns(plan: BatchPlan, found: Collection[str]) -> list[str]:

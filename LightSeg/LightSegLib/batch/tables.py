@@ -52,7 +52,10 @@ def record_tables(out: Path, names: Iterable[str]) -> None:
     """
     recorded = recorded_tables(out) or {}
     for name in FORMER_TABLES & recorded.keys():
-        (out / name).unlink(missing_ok=True)
+        try:
+            (out / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise output_error(out / name, error) from error
         del recorded[name]
     for name in names:
         if recorded.get(name) is None:

@@ -103,7 +103,8 @@ def verify_model(
 
 def _record(card: Card) -> Record | None:
     """Return the record of weights that were downloaded or added; None for bundled ones and the user's own."""
-    return WeightStore().record_in_use(card)
+    store = WeightStore()
+    return store.record(card) if store.state(card) == "downloaded" else None
 
 
 def _of_a_folder(card: Card) -> bool:

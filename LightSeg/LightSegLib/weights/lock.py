@@ -19,20 +19,20 @@ POLL = 0.1  # seconds between two attempts
 
 
 @contextmanager
-def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of the file `path`, which is created and stays.
 
     `what` is at work, for messages.
 
-    On a file system without locks, as some network homes are, the lock is one in this computer's temporary folder; two
-    computers may then download the same file at once.
+    On a file system without locks, as some network disks are, the lock is one in this computer's temporary folder; two
+    computers may then do the same at once. Yields whether other computers see the lock, too.
 
     Raises:
         InputError: if another LightSeg holds it and `wait` is False.
         Canceled: while waiting.
         OSError: for a folder that cannot be written.
     """
-    descriptor, held = _open(path)
+    descriptor, held, everywhere = _open(path)
     try:
         if not held and not wait:
             raise InputError(
@@ -46,21 +46,27 @@ def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iter
             reporter.check_canceled()
             time.sleep(POLL)
             held = _try_lock(descriptor)
-        yield
+        yield everywhere
     finally:
         os.close(descriptor)  # which unlocks
 
 
-def _open(path: Path) -> tuple[int, bool]:
-    """Descriptor of an open lock file, and whether its lock was free and is now held."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+def _open(path: Path) -> tuple[int, bool, bool]:
+    """Descriptor of an open lock file, whether its lock was free and is now held, and whether others see it."""
     try:
-        return descriptor, _try_lock(descriptor)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError as error:  # perhaps a colleague's, in a folder that both may write to
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            raise error from None
+    try:
+        return descriptor, _try_lock(descriptor), True
     except OSError:
         os.close(descriptor)
     no_link = getattr(os, "O_NOFOLLOW", 0)  # the temporary folder is shared, and the name can be guessed
     descriptor = os.open(_local_path(path), os.O_RDWR | os.O_CREAT | no_link, 0o600)
-    return descriptor, _try_lock(descriptor)
+    return descriptor, _try_lock(descriptor), False
 
 
 def _local_path(path: Path) -> Path:

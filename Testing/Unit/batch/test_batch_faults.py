@@ -38,10 +38,11 @@ from LightSegLib.batch.records import Row, make_folders
 from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Batch
 from LightSegLib.batch.tasks import Task
-from LightSegLib.core.errors import Canceled, InputError
+from LightSegLib.core.errors import Canceled, InputError, OutputError
 from LightSegLib.core.leftovers import part_name
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.volume import Segmentation
+from locks import refuse_locks_in, refuse_to_open
 from waiting import gone, wait_until
 
 
@@ -199,6 +200,46 @@ def test_cancel_ends_the_workers_and_leaves_what_is_done(cohort: Path, tmp_path:
         run_batch(cohort, MODEL, out, PLAIN, canceled=one_is_done, handler=MORTAL, name=engine)
     assert worker_pids(out) and all(gone(pid) for pid in worker_pids(out))
     assert set(table(out)) == set(records(out)) == {"Fall 0"}
+
+
+def test_a_folder_that_a_colleague_has_begun_is_continued(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both may write to the folder, but its lock is the colleague's: it can be opened for reading, and locked."""
+    out = tmp_path / "out"
+    run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
+    refuse_to_open(out / ".records" / "lock", errno.EACCES, monkeypatch)
+    write_volume(cohort / "Fall 3.nii.gz", 3)
+    refused = []
+
+    def meanwhile(state: BatchState) -> None:
+        if not refused:
+            with pytest.raises(InputError, match="Another LightSeg process is using"):
+                run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
+            refused.append(state)
+
+    outcome = run_batch(cohort, MODEL, out, PLAIN, on_state=meanwhile, handler=QUICK)
+    assert counts(outcome) == (1, 3, 0) and refused and not outcome.notices
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_folder_of_results_that_cannot_be_written_is_named(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    out = tmp_path / "out"
+    (out / ".records").mkdir(parents=True)
+    refuse_to_open(out / ".records" / "lock", number, monkeypatch, reading=True)
+    with pytest.raises(OutputError, match=os.strerror(number)):
+        run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
+
+
+def test_a_disk_without_locks_is_named(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two computers could run one batch there at once, and neither would see the other."""
+    refuse_locks_in(tmp_path / "out", monkeypatch)
+    outcome = run_batch(cohort, MODEL, tmp_path / "out", PLAIN, handler=QUICK)
+    assert counts(outcome) == (3, 0, 0)
+    (notice,) = outcome.notices
+    assert str(tmp_path / "out") in notice and "another computer" in notice
 
 
 def test_a_folder_takes_one_batch_at_a_time(cohort: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from LightSegLib.core.errors import Canceled, InputError, OutputError
 from LightSegLib.core.progress import Reporter
 from LightSegLib.weights import lock
 from LightSegLib.weights.store import WeightStore
+from locks import refuse_locks_in
 from stored_weights import CONTENT, PROGRAM, QUICK
 from waiting import PATIENCE, wait_until
 
@@ -135,20 +136,6 @@ def test_who_waits_for_another_download_can_cancel(
     release.set()
     thread.join()
     assert store.ensure(card).read_bytes() == CONTENT
-
-
-def refuse_locks_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What some network file systems do."""
-    real = lock._try_lock
-
-    def refuse(descriptor: int) -> bool:
-        if Path(f"/proc/self/fd/{descriptor}").resolve().is_relative_to(folder):
-            raise OSError(37, "No locks available")
-        return real(descriptor)
-
-    if not Path("/proc/self/fd").is_dir():
-        pytest.skip("needs the names of open files")
-    monkeypatch.setattr(lock, "_try_lock", refuse)
 
 
 def test_a_canceled_download_continues_the_next_time(server: Server, store: WeightStore, card: Card) -> None:
