@@ -16,6 +16,8 @@ from .leftovers import PART, part_name, remove_abandoned
 from .plain_text import cell
 
 OPEN_ELSEWHERE = (32, 33)  # errors of Windows: a file, or a part of it, is in use by another process
+WINDOWS = os.name == "nt"
+LONG = 250  # characters of a path; most programs of Windows take 259
 
 
 @contextmanager
@@ -52,7 +54,7 @@ def to_disk(path: Path) -> None:
     Raises:
         OSError: if the file cannot be read or written.
     """
-    if path.is_dir() and os.name == "nt":
+    if path.is_dir() and WINDOWS:
         return  # Windows opens no folders
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
@@ -132,6 +134,14 @@ def output_error(path: Path, error: OSError) -> OutputError:
                 "reading it back from the disk in {folder} gives something else. "
                 "Check the disk or choose another folder."
             ).format(file=path.name, folder=path.parent)
+        )
+    longest = max(len(str(name.absolute())) for name in (path, path.with_name(part_name(path.suffix))))
+    if WINDOWS and longest > LONG:
+        return OutputError(
+            _(
+                "{file} could not be written: its path is too long for Windows, with {count} characters while it is "
+                "written. Choose a folder with a shorter path."
+            ).format(file=path, count=longest)
         )
     reason, refused = error.strerror or error, refusal(path.parent)
     if isinstance(refused, FileNotFoundError | NotADirectoryError) and not path.parent.is_dir():

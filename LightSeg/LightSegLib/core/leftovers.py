@@ -50,8 +50,8 @@ def new_folder(beginning: str = FOLDER, parent: Path | None = None) -> Path:
 
 
 def part_name(ending: str) -> str:
-    """Return the temporary name of a file that is being written."""
-    return f"{PART}{_maker()}-{uuid.uuid4().hex}.part{ending}"
+    """Return the temporary name of a file that is being written; short, for Windows limits the length of paths."""
+    return f"{PART}{_maker()}-{uuid.uuid4().hex[:8]}.part{ending}"
 
 
 def remove_abandoned(folder: Path, *beginnings: str) -> None:
@@ -74,7 +74,7 @@ def abandoned(folder: Path, *beginnings: str) -> list[Path]:
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     """Return whether a file or folder was left by a program that is not running any more."""
-    names = {PART: r"[0-9a-f]{32}\.part[.a-z0-9]*"}
+    names = {PART: r"[0-9a-f]{8}(?:[0-9a-f]{24})?\.part[.a-z0-9]*"}  # the longer one of earlier versions
     for beginning in (FOLDER, PART, IMPORT, REPLACED):
         rest = names.get(beginning, r"[a-z0-9_]{8}")
         if named := re.fullmatch(rf"{re.escape(beginning)}([0-9a-f]{{12}})-(\d{{1,10}})-{rest}", entry.name):

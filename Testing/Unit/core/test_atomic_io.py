@@ -59,6 +59,17 @@ def test_a_disk_that_is_mounted_read_only_is_named(tmp_path: Path, monkeypatch: 
         part.write_text("content")
 
 
+@pytest.mark.parametrize(("letters", "words"), [(230, r"too long for Windows, with 2\d\d"), (60, "does not exist")])
+def test_a_path_that_is_too_long_for_windows_is_named(
+    monkeypatch: pytest.MonkeyPatch, letters: int, words: str
+) -> None:
+    """Windows then says that the folder does not exist, or that the file cannot be found."""
+    monkeypatch.setattr(atomic_io, "WINDOWS", True)
+    path = Path("/", "r" * letters, "P001.seg.nrrd")
+    with pytest.raises(OutputError, match=words):
+        raise output_error(path, FileNotFoundError(errno.ENOENT, "The system cannot find the path specified"))
+
+
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     """As on a stick that was taken out while the computation ran."""
     with (

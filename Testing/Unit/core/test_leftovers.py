@@ -72,6 +72,16 @@ def test_the_temporary_folder_of_a_killed_program_goes_when_the_next_one_needs_o
     assert [path.name for path in tmp_path.iterdir()] == ["lightseg-of-the-user"]
 
 
+def test_temporary_names_are_short_and_the_longer_ones_of_earlier_versions_are_known(tmp_path: Path) -> None:
+    """Most programs of Windows take paths of 259 characters, and the folder of the results has most of them."""
+    assert len(part_name(".seg.nrrd")) <= 56
+    beginning = f"{PART}{leftovers._computer()}-99999999-"
+    left = [tmp_path / f"{beginning}{'0' * digits}.part.seg.nrrd" for digits in (8, 32)]
+    for path in (*left, tmp_path / f"{beginning}{'0' * 16}.part.seg.nrrd"):
+        path.touch()
+    assert sorted(abandoned(tmp_path, PART)) == sorted(left)
+
+
 def test_what_a_running_program_uses_stays(tmp_path: Path) -> None:
     folder, part = new_folder(parent=tmp_path), tmp_path / part_name(".nrrd")
     part.touch()
