@@ -7,6 +7,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from .errors import InputError
+from .i18n import tr as _
+
 NOWHERE = Path("/nonexistent")  # as the home of system users is called: nothing is there, nothing can be written
 
 
@@ -44,14 +47,37 @@ def home_folder() -> Path:
 
 
 def user_models_folder() -> Path:
-    """Return the folder of the user's own models, with one folder each; LIGHTSEG_MODELS overrides it."""
-    if configured := os.environ.get("LIGHTSEG_MODELS"):
-        return Path(configured)
-    return user_folder() / "models"
+    """Return the folder of the user's own models, with one folder each; LIGHTSEG_MODELS overrides it.
+
+    Raises:
+        InputError: if that is no whole path.
+    """
+    return _chosen("LIGHTSEG_MODELS") or user_folder() / "models"
 
 
 def weights_folder() -> Path:
-    """Return the folder of downloaded weights, with one folder per model; LIGHTSEG_WEIGHTS overrides it."""
-    if configured := os.environ.get("LIGHTSEG_WEIGHTS"):
-        return Path(configured)
-    return user_folder() / "weights"
+    """Return the folder of downloaded weights, with one folder per model; LIGHTSEG_WEIGHTS overrides it.
+
+    Raises:
+        InputError: if that is no whole path.
+    """
+    return _chosen("LIGHTSEG_WEIGHTS") or user_folder() / "weights"
+
+
+def _chosen(variable: str) -> Path | None:
+    """Return the folder that the user has set in the environment, where "~" is the home as in a shell.
+
+    Raises:
+        InputError: for a path that depends on the current folder, which is another one in each terminal and in Slicer.
+    """
+    value = os.environ.get(variable, "")
+    path = Path(value)
+    with suppress(RuntimeError):  # the system knows no home
+        path = path.expanduser()
+    if value and not path.is_absolute():
+        raise InputError(
+            _(
+                "{variable} is '{value}', which is no whole path. Set it to one that begins at the root or with ~."
+            ).format(variable=variable, value=value)
+        )
+    return path if value else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from LightSegLib.catalog.lookup import all_cards
-from LightSegLib.core.errors import OutputError
+from LightSegLib.core.errors import InputError, OutputError
 from LightSegLib.core.paths import NOWHERE, user_folder, user_models_folder, weights_folder
 from LightSegLib.models.importing import import_model
 
@@ -28,6 +29,25 @@ def test_only_a_whole_path_is_taken_from_the_environment(monkeypatch: pytest.Mon
     assert user_folder() == Path("/home/somebody/.local/share/LightSeg")
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert user_folder() == Path("/data/LightSeg")
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"), [("LIGHTSEG_WEIGHTS", weights_folder), ("LIGHTSEG_MODELS", user_models_folder)]
+)
+def test_a_folder_of_the_users_choice_may_be_in_the_home_and_is_the_same_from_everywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, folder: Callable[[], Path]
+) -> None:
+    """A setting is read as a shell reads it also where no shell has: in a .desktop file, a service, an .env file."""
+    for home in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(home, str(tmp_path))
+    monkeypatch.setenv(variable, "~/weights of all")
+    assert folder() == tmp_path / "weights of all"
+    monkeypatch.setenv(variable, "")
+    assert user_folder() in folder().parents
+    for relative in ("weights", "./weights", "../weights"):
+        monkeypatch.setenv(variable, relative)
+        with pytest.raises(InputError, match=f"^{variable} is '{relative}', which is no whole path"):
+            folder()
 
 
 @pytest.fixture
