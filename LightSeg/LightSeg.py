@@ -103,7 +103,7 @@ class LightSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # type
         self.output = Output(self.ui, lambda: self._parameterNode, self.inputs.firstVolume)
         self.structures = Structures(self.ui, lambda: self._parameterNode)
         self.result = Result(self.ui)
-        self.storage = Storage(self.ui, self.models)
+        self.storage = Storage(self.ui, self.status, self.models)
         self.run = Run(self.ui, self.status, self.pytorch, self.start, self.onFinished, self.before)
         self.offer = Offer(self.ui, self.inputs.region)
         self.openvino = OpenVino(self.ui, self.installation, lambda: self.run.running, self.onOpenVinoInstalled)

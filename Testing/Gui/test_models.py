@@ -306,7 +306,22 @@ def test_import_open_and_delete_a_model_of_ones_own(window, make_model, dialogs,
     window.ui.deleteStoredButton.click()
     dialogs.take()
     assert "Tiny" not in shown(window) and window.ui.storedTable.rowCount == 0
-    dialogs.choose_path("")
+    kinds = []
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *given: kinds.append(given[-1]) or "")
     window.ui.importFileButton.click()
+    assert kinds == ["Models (*.zip *.tar.gz *.tgz *.pth *.pt model.json plans.json)"]
+
+
+def test_open_folder_shows_where_the_weights_are(window, dialogs, models_folder, tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    monkeypatch.setattr("LightSegLib.slicer_app.panel.storage.user_folder", lambda: own)
     window.ui.openFolderButton.click()
-    assert dialogs.opened and dialogs.opened[0].startswith("file:")
+    assert models_folder.is_dir() and not own.exists()
+    assert dialogs.opened == [models_folder.as_uri()]
+    monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(own / "weights"))
+    window.ui.openFolderButton.click()
+    assert dialogs.opened[1:] == [own.as_uri()], "which has the imported models, too"
+    own.rmdir()
+    own.touch()
+    window.ui.openFolderButton.click()
+    assert "The folder could not be opened." in dialogs.take().text

@@ -9,18 +9,21 @@ from slicer.i18n import tr as _
 
 from ... import __version__
 from ...core.packages import installed_version
-from ...core.paths import user_folder
+from ...core.paths import user_folder, weights_folder
+from ...weights.download import write_error
 from ...weights.store import WeightStore
 from .facts import storedBytes
 from .fitting import fitTable, stack
 from .models import Models
+from .status import Status
 
 
 class Storage:
     """The table of what downloaded and imported models take, and the buttons below it."""
 
-    def __init__(self, ui: Any, models: Models) -> None:
+    def __init__(self, ui: Any, status: Status, models: Models) -> None:
         self._ui = ui
+        self._status = status
         self._models = models
         self._stored: list[str] = []
         header = ui.storedTable.horizontalHeader()
@@ -65,17 +68,23 @@ class Storage:
         self._models.delete(self._stored[self._ui.storedTable.currentRow()])
 
     def _onOpenFolder(self) -> None:
-        """Open LightSeg's folder in the file manager."""
-        folder = user_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+        """Open the folder of the weights in the file manager: the user's LightSeg folder where they are in that."""
+        with self._status.trying(_("The folder could not be opened.")):
+            folder, own = weights_folder(), user_folder()
+            if folder.is_relative_to(own):  # which has the imported models, too
+                folder = own
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise write_error(folder, error) from error
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _onImportFolder(self) -> None:
         """Import a model from a folder that the user chooses."""
         self._import(qt.QFileDialog.getExistingDirectory(self._ui.storedTable, _("Model folder")))
 
     def _onImportFile(self) -> None:
-        caption, kinds = _("Model file"), _("Models (*.zip *.pth)")
+        caption, kinds = _("Model file"), _("Models (*.zip *.tar.gz *.tgz *.pth *.pt model.json plans.json)")
         self._import(qt.QFileDialog.getOpenFileName(self._ui.storedTable, caption, "", kinds))
 
     def _import(self, path: str) -> None:
