@@ -373,14 +373,20 @@ def test_an_output_that_fails_midway_is_taken_back(
     assert fingerprint() == before
 
 
-def test_a_segmentation_of_surfaces_is_refused_before_the_work(make_volume, segment, scene, boxes, fingerprint):
+@pytest.mark.parametrize("source", ["Closed surface", "Planar contour"])
+def test_a_segmentation_without_voxels_is_refused_before_the_work(
+    make_volume, segment, scene, boxes, fingerprint, source
+):
+    """Of surfaces, or of the contours of a DICOM RT structure set."""
     output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Imported")
-    output.GetSegmentation().SetSourceRepresentationName("Closed surface")
-    output.GetSegmentation().AddEmptySegment("mesh", "Mesh")
+    output.GetSegmentation().SetSourceRepresentationName(source)
+    drawn = slicer.vtkSegment()
+    drawn.AddRepresentation(source, vtk.vtkPolyData())
+    output.GetSegmentation().AddSegment(drawn, "drawn")
     volume = make_volume()
     before = fingerprint()
 
-    with pytest.raises(InputError, match="Imported is closed surface"):
+    with pytest.raises(InputError, match=f"Imported is {source.lower()}, to which voxels cannot be added"):
         segment(volume, output)
 
     assert not boxes.volumes

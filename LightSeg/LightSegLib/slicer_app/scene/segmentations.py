@@ -59,10 +59,10 @@ def check_output(segmentationNode: Any, side: str | None = None) -> None:
     if segments.GetNumberOfSegments() and segments.GetSourceRepresentationName() != LABELMAP:
         raise InputError(
             _(
-                "The source representation of the segmentation {name} is closed surface, "
+                "The source representation of the segmentation {name} is {representation}, "
                 "to which voxels cannot be added. Choose another output, "
                 "or make binary labelmap its source representation in the Segmentations module."
-            ).format(name=segmentationNode.GetName())
+            ).format(name=segmentationNode.GetName(), representation=segments.GetSourceRepresentationName().lower())
         )
 
 
