@@ -58,11 +58,12 @@ def upright(segmenter: Segmenter, volume: Volume) -> np.ndarray:
 
 def orders(segmenter: Segmenter, volume: Volume, folder: Path) -> dict[str, Any]:
     """How many voxels differ in the 48 orders, those that differ by order."""
-    expected = upright(segmenter, volume)
+    expected: np.ndarray | None = None  # of the first order, for a file rounds the directions
     differing = {}
     for order, flipped in itertools.product(itertools.permutations(range(3)), FLIPS):
         flips = tuple(axis for axis in range(3) if flipped[axis])
         found = upright(segmenter, stored(turned(volume, order, flips), folder / "turned.nii"))
+        expected = found if expected is None else expected
         if count := int(np.count_nonzero(found != expected)):
             differing[f"{order} {flips}"] = count
     return {"orders": 48, "differing voxels": differing}

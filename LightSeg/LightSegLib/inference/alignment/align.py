@@ -127,7 +127,8 @@ class Aligned:
         With a border head also the image, and the inputs of the head thrice.
         """
         needed = 2 * 4 * outputs * math.prod(self.shape)
-        needed += self.threads * (POINTS * POINT_BYTES + 3 * 4 * outputs * BATCH)
+        points = max(POINTS, math.prod(self.inner_shape[1:]))  # of a slice at least
+        needed += self.threads * (points * POINT_BYTES + 3 * 4 * outputs * BATCH)
         if self.border_network is not None:
             head = 3 * self.threads * BATCH * (len(OFFSETS) * 3 + 4 * outputs)
             needed += 4 * (math.prod(self.channels[0].voxels.shape) + head)

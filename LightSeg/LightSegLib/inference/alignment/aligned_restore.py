@@ -56,9 +56,13 @@ class AlignedRestorer:
         """The next rows [outputs, rows, J, I]; with the last, all labels are decided."""
         self._slabs.append(slab.cpu())
         if sum(part.shape[1] for part in self._slabs) == self._shape[0]:
-            logits = torch.cat(self._slabs, dim=1)
-            self._slabs.clear()  # which is as much memory again
-            self._decide(logits)
+            self._decide(self._joined())
+
+    def _joined(self) -> Tensor:
+        """Return all logits [outputs, k, j, i], which nothing else then holds."""
+        logits = torch.cat(self._slabs, dim=1)
+        self._slabs.clear()
+        return logits
 
     def _decide(self, logits: Tensor) -> None:
         """Write labels, and confidence if wanted, from all logits [outputs, k, j, i]."""

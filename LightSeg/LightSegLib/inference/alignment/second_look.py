@@ -36,7 +36,7 @@ Network = Callable[[Tensor], Tensor]  # images [1, C, k, j, i] -> logits [1, cla
 
 
 def look_again(aligned: Aligned, network: Network, prior: Tensor, rules: Alignment) -> tuple[Aligned, Network]:
-    """Return the volumes with a better map and the network, or, where the map was good, the logits already computed.
+    """Return the volumes with a better map and the network, or, where the map was good, what gives its logits once.
 
     Args:
         network: called with the whole grid, not mirrored.
@@ -48,7 +48,9 @@ def look_again(aligned: Aligned, network: Network, prior: Tensor, rules: Alignme
         logits = network(aligned.rows(0, aligned.shape[0])[None])
         step = fitted(logits[0].float().cpu().softmax(0), prior, least)
     if displacement(step, aligned.shape) < least:
-        return aligned, lambda images: logits
+        once = [logits]
+        del logits  # which are large, and would stay as long as what returns them
+        return aligned, lambda images: once.pop()
     return aligned.moved(step, rules), network
 
 
