@@ -112,20 +112,19 @@ def look_up(name: str, value: int = 1) -> tuple[Terminology | None, Color]:
 
     A name that is not known has no terms, and a color of its own that follows from the label's value.
     """
-    key = _key(name)
-    side = key & SIDE_CODES.keys()
-    line = _lines().get(key)
-    if line is not None:
-        return _terms(line), line.rgb
-    line = _lines().get(key - side)
-    if line is not None and line.sides and len(side) == 1:
-        return with_side(_terms(line), SIDE_CODES[next(iter(side))]), line.rgb
-    return None, generic_color(value)
+    found = _found(name)
+    if found is None:
+        return None, generic_color(value)
+    line, side = found
+    return (with_side(_terms(line), SIDE_CODES[side]) if side else _terms(line)), line.rgb
 
 
 def structure_key(name: str) -> Hashable:
-    """Return what the names of one structure have in common: its terms, else the important words."""
-    return look_up(name)[0] or _key(name) or name.casefold()
+    """Return what the names of one structure have in common: its line and side, else the important words.
+
+    It is not the terms: parts of a tumor may have the same ones.
+    """
+    return _found(name) or _key(name) or name.casefold()
 
 
 def may_have_side(name: str, terminology: Terminology | None) -> bool:
@@ -167,6 +166,18 @@ def structures() -> tuple[Structure, ...]:
     """Return the lines of anatomy.csv."""
     with Path(__file__).with_name("anatomy.csv").open(encoding="utf-8", newline="") as file:
         return tuple(map(Structure._make, csv.reader(file)))[1:]
+
+
+def _found(name: str) -> tuple[Structure, str] | None:
+    """Return the line of the table for a name, and the side that this adds to it, a key of SIDE_CODES or nothing."""
+    key = _key(name)
+    if (line := _lines().get(key)) is not None:
+        return line, ""
+    side = key & SIDE_CODES.keys()
+    line = _lines().get(key - side)
+    if line is not None and line.sides and len(side) == 1:
+        return line, next(iter(side))
+    return None
 
 
 def _key(name: str) -> Key:

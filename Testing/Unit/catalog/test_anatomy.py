@@ -22,7 +22,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from LightSegLib.catalog import anatomy
-from LightSegLib.catalog.anatomy import Color, Structure, generic_color, look_up, may_have_side, structures
+from LightSegLib.catalog.anatomy import (
+    Color,
+    Structure,
+    generic_color,
+    look_up,
+    may_have_side,
+    structure_key,
+    structures,
+)
 from LightSegLib.catalog.card import Label
 from LightSegLib.catalog.families import family_cards
 from LightSegLib.catalog.sides import sided
@@ -136,6 +144,19 @@ def test_no_name_means_two_structures() -> None:
         for name in line.names():
             assert seen.setdefault(anatomy._key(name), line.name) == line.name, name
     assert len(LINES) == len(structures()) > 350
+
+
+def test_names_of_a_line_are_one_structure_and_no_two_lines_are() -> None:
+    """Also where two lines have the same codes: no table has one for an enhancing tumor or for a dental crown."""
+    keys = {line.name: structure_key(line.name) for line in structures()}
+    assert len(set(keys.values())) == len(structures())
+    for line in structures():
+        assert {structure_key(name) for name in line.names()} == {keys[line.name]}
+        if line.sides:
+            sides = {structure_key(f"{side}{line.name}") for side in ("", "Left ", "Right ")}
+            assert len(sides) == 3 and sides & set(keys.values()) == {keys[line.name]}
+    assert look_up("Enhancing tumor")[0] == look_up("Non-enhancing tumor")[0]
+    assert structure_key("kidney_l") == structure_key("Left kidney") == structure_key("KIDNEY LEFT")
 
 
 # --- sides ---------------------------------------------------------------------------------------

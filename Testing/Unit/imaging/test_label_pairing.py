@@ -75,6 +75,16 @@ def test_labels_of_different_names_are_compared_by_value_with_a_notice(tmp_path:
     assert "Label 2 is 'Tumor' in the prediction and 'Lesion' in the expert's file" in notice
 
 
+def test_parts_of_a_tumor_are_not_one_structure_although_their_codes_are(tmp_path: Path) -> None:
+    enhancing = save(tmp_path / "a.seg.nrrd", {3: "Enhancing tumor"}, 3)
+    rows, _notices = compare(enhancing, save(tmp_path / "b.seg.nrrd", {1: "Non-enhancing tumor", 2: "Edema"}, 1, 2))
+    assert [(row.name, row.dice) for row in rows] == [("Non-enhancing tumor", 0), ("Edema", 0), ("Enhancing tumor", 0)]
+    prediction = save(tmp_path / "c.seg.nrrd", {1: "Enhancing tumor", 2: "Brain tumor"}, 1, 2)
+    rows, notices = compare(prediction, save(tmp_path / "d.seg.nrrd", {1: "Non-enhancing tumor"}, 1))
+    assert [row.name for row in rows] == ["Enhancing tumor", "Brain tumor"]
+    assert "'Enhancing tumor' in the prediction and 'Non-enhancing tumor' in the expert's file" in notices[0]
+
+
 def test_a_label_whose_value_means_another_structure_is_not_compared_with_it(tmp_path: Path) -> None:
     """The expert's 2 is a vessel, the prediction's 2 the liver, which the expert has as 1."""
     prediction = save(tmp_path / "a.seg.nrrd", {2: "Liver"}, 2)
