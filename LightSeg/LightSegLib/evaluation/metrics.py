@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..catalog.anatomy import structure_key
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
@@ -30,6 +32,8 @@ class Row:
     A label that neither file contains has no row.
 
     Attributes:
+        label: the prediction's value. A label of the expert alone has the expert's, or where that means another
+            structure in the prediction, one that is in neither file.
         surface_dice: within 1 mm.
         hd95_mm: infinite where only one of the two files has the label.
         volume_ml: the expert's.
@@ -48,9 +52,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and standard deviation (of the population) of every measure of one label over its cases.
+    """Mean and standard deviation (of the population) of every measure of one structure over its cases.
 
     Attributes:
+        label: its value in the first of its cases.
+        name: that of the first of its cases.
         missed: cases in which only one of the two files has the label; their Dice of 0 counts, their infinite
             distance is left out of the mean.
     """
@@ -141,16 +147,25 @@ def nothing_in_common(rows: Sequence[Row]) -> bool:
 
 
 def summarize(rows: Sequence[Row]) -> list[Summary]:
-    """Return one summary per label, in the order of the label values; other names of a value are other labels."""
+    """Return one summary per structure, in the order of the label values in the first of its cases.
+
+    As when labels are paired, it is the name that counts, since values may differ from case to case. Labels of which a
+    case has several of one name, such as two lesions, are distinguished by their values.
+    """
+    keys = [structure_key(row.name) for row in rows]
+    often = Counter((row.case, key) for row, key in zip(rows, keys, strict=True))
+    several = {key for (_case, key), count in often.items() if count > 1}
+    structures: dict[Hashable, list[Row]] = {}
+    for row, key in zip(rows, keys, strict=True):
+        structures.setdefault((key, row.label if key in several else None), []).append(row)
     summaries = []
-    for value, name in sorted({(row.label, row.name) for row in rows}):
-        own = [row for row in rows if (row.label, row.name) == (value, name)]
+    for own in sorted(structures.values(), key=lambda members: (members[0].label, members[0].name)):
         numbers = {measure: np.array([getattr(row, measure) for row in own]) for measure in MEASURES}
         finite = {measure: array[np.isfinite(array)] for measure, array in numbers.items()}
         summaries.append(
             Summary(
-                value,
-                name,
+                own[0].label,
+                own[0].name,
                 len(own),
                 sum(math.isinf(row.hd95_mm) for row in own),
                 {measure: float(array.mean()) if array.size else math.nan for measure, array in finite.items()},

@@ -62,9 +62,11 @@ def paired(first: Side, second: Side) -> Pairing:
         others &= same.keys() if same else first.values | first.names.keys()
     named = {value: name for value, name in first.names.items() if value in kept or not first.is_contours}
     meant = set(same.values())  # by names: another label of such a value gets one of its own
-    free = itertools.count(max(kept | named.keys() | meant | others, default=0) + 1)
+    used = kept | named.keys() | meant | others
+    free = (value for value in itertools.count(1) if value not in used)
     values = {value: same.get(value) or (next(free) if value in meant else value) for value in sorted(others)}
     names = {values[value]: second.names[value] for value in others if value in second.names} | named
+    names |= {new: f"label {value}" for value, new in values.items() if new not in used and value not in second.names}
     notices = [
         _by_value(value, named[value], second.names[value])
         for value in sorted(others - same.keys())

@@ -21,7 +21,7 @@ from .label_planes import LabelPlanes
 from .nrrd import nrrd_segment_names
 from .readers import read_labels
 from .roi import RegionOfInterest
-from .volume import check_labels
+from .volume import LARGEST_LABEL, check_labels
 
 Labels = tuple[np.ndarray, Geometry] | LabelPlanes | Structures  # on a grid, on planes, or as contours
 
@@ -150,8 +150,8 @@ def _names(path: Path, found: Labels) -> dict[int, str]:
 
 
 def _side(found: Labels, names: Mapping[int, str]) -> Side:
-    """Return which values labels have, with their names; 0 is none."""
-    names = {value: name for value, name in names.items() if value > 0}
+    """Return which values labels have, with their names; 0 and what no label may have are none."""
+    names = {value: name for value, name in names.items() if 0 < value <= LARGEST_LABEL}
     if isinstance(found, Structures):
         return Side(frozenset(found.contours), names, is_contours=True)
     return Side(values_of(found[0] if isinstance(found, tuple) else found.labels), names)

@@ -11,7 +11,7 @@ from LightSegLib.cli import main as cli
 from LightSegLib.core.i18n import Message
 from LightSegLib.evaluation.metrics import Row, evaluate_folders, summarize
 from LightSegLib.imaging.geometry import Geometry
-from LightSegLib.imaging.label_pairing import same_names
+from LightSegLib.imaging.label_pairing import Side, paired, same_names
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation
 from rt_structures import structures
@@ -134,6 +134,47 @@ def test_cases_in_which_a_value_means_something_else_have_a_mean_each(tmp_path: 
             save(tmp_path / folder / f"{case}.seg.nrrd", names, 1)
     rows, _notices = compare(tmp_path / "predictions", tmp_path / "labels")
     assert [(one.label, one.name, one.cases) for one in summarize(rows)] == [(1, "Liver", 2), (1, "Spleen", 1)]
+
+
+def test_a_structure_has_one_mean_however_the_files_number_and_write_it(tmp_path: Path) -> None:
+    """The expert's 2 is a vessel, the prediction's 2 the liver, and b's expert has a third structure."""
+    for case, names in (("a", {1: "Liver", 2: "Portal vein"}), ("b", {1: "liver", 2: "portal_vein", 3: "Spleen"})):
+        save(tmp_path / "predictions" / f"{case}.seg.nrrd", {2: "Liver"}, 2)
+        save(tmp_path / "labels" / f"{case}.seg.nrrd", names, *names)
+    save(tmp_path / "predictions" / "c.seg.nrrd", {5: "Liver", 6: "Portal vein"}, 5, 6)
+    save(tmp_path / "labels" / "c.seg.nrrd", {5: "Liver", 6: "Portal vein"}, 5, 6)
+    rows, _notices = compare(tmp_path / "predictions", tmp_path / "labels")
+    assert [(row.case, row.label, row.name) for row in rows if row.dice == 0] == [
+        ("a", 3, "Portal vein"),
+        ("b", 3, "Spleen"),
+        ("b", 4, "portal_vein"),
+    ]
+    means = [(one.label, one.name, one.cases, one.missed, round(one.mean["dice"], 3)) for one in summarize(rows)]
+    assert means == [(2, "Liver", 3, 0, 1), (3, "Portal vein", 3, 2, 0.333), (3, "Spleen", 1, 1, 0)]
+
+
+def test_two_labels_of_one_name_in_a_case_have_a_mean_each(tmp_path: Path) -> None:
+    for case in "ab":
+        for folder in ("predictions", "labels"):
+            save(tmp_path / folder / f"{case}.seg.nrrd", {1: "Lesion", 2: "Lesion"}, 1, 2)
+    rows, _notices = compare(tmp_path / "predictions", tmp_path / "labels")
+    assert [(one.label, one.name, one.cases) for one in summarize(rows)] == [(1, "Lesion", 2), (2, "Lesion", 2)]
+
+
+def test_a_label_with_another_value_gets_the_lowest_free_one_and_keeps_its_own_name(tmp_path: Path) -> None:
+    """The expert's label 2 has no name, and value 3, which it gets, is a structure that the model alone has."""
+    prediction = save(tmp_path / "a.seg.nrrd", {2: "Liver"}, 2)
+    expert = save(tmp_path / "b.seg.nrrd", {1: "Liver"}, 1, 2)
+    rows, _notices = compare(prediction, expert, {3: "Spleen"})
+    assert [(row.label, row.name, row.dice) for row in rows] == [(2, "Liver", 1), (3, "label 2", 0)]
+    with_many = Side(frozenset({2}), {2: "Liver", 32767: "Fat"})
+    assert paired(with_many, Side(frozenset({1, 2}), {1: "Liver"})).second == {1: 2, 2: 3}
+
+
+def test_a_name_for_a_value_that_no_label_may_have_pairs_nothing(tmp_path: Path) -> None:
+    prediction = save(tmp_path / "a.seg.nrrd", {2: "Liver", 65536: "Fat"}, 2)
+    rows, _notices = compare(prediction, save(tmp_path / "b.seg.nrrd", {1: "Liver", 2: "Fat"}, 1, 2))
+    assert [(row.label, row.name, row.dice) for row in rows] == [(2, "Liver", 1), (3, "Fat", 0)]
 
 
 def test_the_command_line_states_once_what_holds_for_many_cases(
