@@ -270,8 +270,31 @@ def test_slices_that_a_defacing_tool_rewrote_stay_in_their_series(tmp_path: Path
 
 def test_a_gap_between_rewritten_slices_is_a_gap_of_the_series(tmp_path: Path) -> None:
     data_sets = changed(slice(5), ImageType=["DERIVED", "PRIMARY", "M"])
-    with pytest.raises(InputError, match=r"has missing slices: .* 3 mm between"):
-        read_volume(write(tmp_path, [*data_sets[:2], *data_sets[3:]]))
+    for lost in (2, 4, 5):  # among the rewritten ones, and where these meet the others
+        folder = write(tmp_path / str(lost), [*data_sets[:lost], *data_sets[lost + 1 :]])
+        with pytest.raises(InputError, match=r"has missing slices: .* 3 mm between"):
+            read_volume(folder)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [np.arange(COUNT) + 0.01 / STEP, np.arange(COUNT + 1), np.arange(0, COUNT, 3) + 0.5, COUNT + 10 + np.arange(2)],
+    ids=["rounded anew", "one more", "a few in between", "a few far away"],
+)
+def test_derived_slices_that_are_no_volume_beside_the_original_one_are_left_over(
+    tmp_path: Path, places: np.ndarray
+) -> None:
+    """Copies, thick slices of an overview, and what was calculated elsewhere."""
+    derived = slices(
+        noise((len(places), *SHAPE[1:])) // 2,
+        position=lambda k: above(0) + np.array([0, 0, STEP * places[k]]),
+        ImageType=["DERIVED", "SECONDARY", "AVERAGE"],
+    )
+    write(tmp_path, slices())
+    volume = read_volume(write(tmp_path, derived, first=COUNT))
+    np.testing.assert_array_equal(volume.voxels, noise())
+    (left_over,) = volume.reading["left_over"]
+    assert f"and {len(places) - 1} more differs from the rest of its series in origin (derived)" in left_over
 
 
 @pytest.mark.parametrize("shift", [0.5, 6 * STEP], ids=["in between", "partly the same places"])

@@ -17,6 +17,8 @@ from .frames import EXACT_DIGITS, Frame, Study
 SAME_DIRECTION = 1e-4  # difference of a component, unless the rounding of its text explains more
 SAME_SPACING = 1e-3  # as a share
 SAME_PLACE = 1e-3  # mm
+SAME_SLICE = 0.1  # of a step between slices: derived slices have their places rounded anew
+WIDEST_GAP = 4  # steps between original slices and derived ones of one stack, of which some may be lost
 FEW = 0.1  # of the slices of the largest volume: fewer are left over, as the scouts in a series are
 
 
@@ -142,9 +144,10 @@ def _with_derived(groups: list[list[Frame]]) -> list[list[Frame]]:
 
 
 def _completes(derived: Sequence[Frame], original: Sequence[Frame]) -> bool:
-    """Return whether derived and original slices that are alike are one stack: at other places, and not in between.
+    """Return whether derived and original slices that are alike are one stack: at other places, beside the original.
 
-    Where the two alternate, they are one only if even together, as no two stacks that interlock by chance are.
+    Where the two alternate, they are one only if even together, as no two stacks that interlock by chance are. Slices
+    far beyond the last one are of something else; a slice that is lost where the two meet leaves a gap in the stack.
     """
     along = np.round(slice_positions([*original, *derived]), 3)
     if np.intersect1d(along[: len(original)], along[len(original) :]).size:
@@ -154,20 +157,28 @@ def _completes(derived: Sequence[Frame], original: Sequence[Frame]) -> bool:
         return True
     steps, of_derived = np.diff(places), first >= len(original)
     between = of_derived[1:] != of_derived[:-1]
-    return bool(between.mean() <= 0.5 and steps[between].min() >= 0.8 * steps[~between].min())
+    if between.mean() > 0.5 or steps[between].min() < 0.8 * steps[~between].min():
+        return False
+    return bool(steps[between].max() <= WIDEST_GAP * np.median(steps[~between]))
 
 
 def _preferred(whole: list[list[Frame]]) -> list[list[Frame]]:
-    """Return the groups that make volumes: the original ones, if any, and derived ones at places that no original has.
+    """Return the groups that make volumes: the original ones, if any, and derived ones beside them.
 
-    A derived one that shows the places of an original again, or that is another cut through them, is left over.
+    A derived one that shows mostly the places of an original again, that has less than half as many slices, or that is
+    another cut through them, is left over.
     """
     originals = [members for members in whole if not _is_derived(members)]
 
     def shows_more(derived: list[Frame]) -> bool:
         beside = [frame for one in originals if _fits(derived[0], one[0], any_origin=True) for frame in one]
-        known = np.round(slice_positions([*beside, *derived]), 3)
-        return bool(beside) and bool(np.setdiff1d(known[len(beside) :], known[: len(beside)]).size)
+        if not beside:
+            return False
+        places = np.round(slice_positions([*beside, *derived]), 3)
+        known, own = np.unique(places[: len(beside)]), np.unique(places[len(beside) :])
+        step = np.median(np.diff(known)) if len(known) > 1 else 0.0
+        new = np.abs(own[:, None] - known).min(axis=1) > SAME_SLICE * step
+        return bool(new.mean() >= 0.5 and len(own) >= len(known) / 2)
 
     return [members for members in whole if not originals or not _is_derived(members) or shows_more(members)]
 
