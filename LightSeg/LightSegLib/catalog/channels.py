@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 SYNONYMS = (  # what channels are also called, in lower case
     {"t1", "t1w", "t1n"},
@@ -21,8 +22,16 @@ OTHER |= {"dwi", "adc", "subtraction"}
 
 
 def matched(channels: Sequence[str], names: Sequence[str]) -> list[int | None]:
-    """Return, for each channel, the position of the only name that means it alone, else None."""
-    spoken = [_channel_of(name, channels) for name in names]
+    """Return, for each channel, the position of the only name that means it alone, else None.
+
+    What all of several names begin with, up to a channel, is the case or the study, such as MAP-001: it does not make
+    an image one of another contrast.
+    """
+    words = [_words(name) for name in names]
+    modalities: set[str] = set().union(*SYNONYMS, *(_names(_spelled(channel)) for channel in channels))
+    columns = zip(*words, strict=False) if len(names) > 1 else ()  # the first words of all names, the second ones, ...
+    common = list(takewhile(lambda column: len(set(column)) == 1 and column[0] not in modalities, columns))
+    spoken = [_channel_of(own, len(common), channels) for own in words]
     return [spoken.index(channel) if spoken.count(channel) == 1 else None for channel in channels]
 
 
@@ -31,14 +40,14 @@ def is_called(channel: str, name: str) -> bool:
     return name in _names(channel.lower())
 
 
-def _channel_of(name: str, channels: Sequence[str]) -> str | None:
-    """Return the channel with the longest synonym in a name, so that "T1 CE" does not count as T1.
+def _channel_of(words: list[str], start: int, channels: Sequence[str]) -> str | None:
+    """Return the channel with the longest synonym in the words of a name, so that "T1 CE" does not count as T1.
 
-    An image of another contrast, such as T2*, means none, unless a channel is called so.
+    An image of another contrast, such as T2*, means none, unless a channel is called so. Words before `start` are the
+    case's.
     """
     known = {channel: _names(_spelled(channel)) for channel in channels}
-    words = re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", _spelled(name))
-    other = OTHER.intersection(words + _pairs(words)).difference(*known.values())
+    other = OTHER.intersection(words[start:] + _pairs(words)).difference(*known.values())
     if "darkfluid" in _pairs(words) and "t1" not in words:
         other -= {"tir", "tirm"}  # t2_tirm_dark-fluid is FLAIR
     if other:
@@ -48,6 +57,11 @@ def _channel_of(name: str, channels: Sequence[str]) -> str | None:
     words += _pairs(words)
     found = [(len(word), channel) for channel in channels for word in known[channel] if word in words]
     return max(found)[1] if found else None
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name in lower case."""
+    return re.findall(r"[a-z]+\d*[a-z]*|\d+|[+]c\b", _spelled(name))
 
 
 def _spelled(name: str) -> str:

@@ -128,11 +128,14 @@ def test_channels_are_joined_by_their_numbers_and_what_is_incomplete_is_reported
 
 
 def test_channels_are_joined_by_names_in_a_folder_for_each_case(tmp_path: Path) -> None:
-    """As BraTS has them."""
-    touch(tmp_path, *(f"BraTS-7/BraTS-7-{name}.nii.gz" for name in ("t1c", "t1n", "t2f", "t2w", "seg")))
+    """As BraTS has them, also where a case is called like another contrast."""
+    for case in ("BraTS-7", "MAP-001"):
+        touch(tmp_path, *(f"{case}/{case}-{name}.nii.gz" for name in ("t1c", "t1n", "t2f", "t2w", "seg")))
     cases, skipped_inputs = found(tmp_path, GLIOMA)
-    assert names(cases["BraTS-7"]) == [f"BraTS-7-{name}.nii.gz" for name in ("t1n", "t1c", "t2w", "t2f")]
-    assert list(skipped_inputs) == [str(tmp_path / "BraTS-7" / "BraTS-7-seg.nii.gz")]
+    for case in ("BraTS-7", "MAP-001"):
+        assert names(cases[case]) == [f"{case}-{name}.nii.gz" for name in ("t1n", "t1c", "t2w", "t2f")]
+        assert str(tmp_path / case / f"{case}-seg.nii.gz") in skipped_inputs
+    assert len(skipped_inputs) == 2
 
 
 def test_what_is_neither_folder_nor_manifest_is_refused(tmp_path: Path) -> None:

@@ -34,6 +34,19 @@ def test_an_image_of_another_contrast_is_no_channel(name: str) -> None:
     assert matched(GLIOMA, (name, "T1ce")) == [None, 1, None, None]
 
 
+@pytest.mark.parametrize("case", ["MAP-001_", "Swan_", "DWI study 7 ", "sub-01_ses-adc_"])
+def test_a_name_of_the_case_is_no_contrast(case: str) -> None:
+    """A project MAP, a Mrs. Swan: a word that all names begin with distinguishes none of them."""
+    names = [case + name for name in ("t1", "t1ce", "t2", "flair", "t2_map")]
+    assert matched(GLIOMA, names) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("names", [("T1 map", "T2 map"), ("T1 map", "T1 map GD"), ("MAP_t1",)])
+def test_a_contrast_that_several_images_share_stays_one(names: tuple[str, ...]) -> None:
+    """The parametric maps of a heart, T1 and T2, are not the images that a model needs."""
+    assert matched(GLIOMA, names) == [None] * 4
+
+
 def test_a_model_of_such_images_gets_them() -> None:
     channels = ("SWI", "T2star", "T2")
     assert matched(channels, ("T2* GRE", "t2 tse", "AX SWI")) == [2, 0, 1]
