@@ -44,10 +44,16 @@ class Structures:
         return np.eye(3)
 
     def outline(self) -> np.ndarray:
-        """Return LPS positions [n, 3] around all contours: half a step across, else as far as rounding moves them."""
+        """Return LPS positions [n, 3] around all contours: half a step across, else as far as rounding moves them.
+
+        Where slices are oblique, rounding moves points out of their plane, too, and contours of one slice apart.
+        """
         contours = [one for contours in self.contours.values() for one in contours]
-        normal = _extents(max(contours, key=lambda points: _extents(points)[0][1]))[1][2]
-        step = smallest_step(np.array([points.mean(axis=0) @ normal for points in contours]))
+        within_planes = np.concatenate([points - points.mean(axis=0) for points in contours])
+        normal = _extents(within_planes)[1][2]
+        off_plane = float(np.abs(within_planes @ normal).max())
+        heights = np.array([points.mean(axis=0) @ normal for points in contours])
+        step = smallest_step(heights, max(SAME, 2 * off_plane))
         reach = np.maximum(np.abs(normal) * step * JUST_LESS_THAN_HALF, SAME)
         points = np.concatenate(contours)
         return np.concatenate([points - reach, points + reach])

@@ -126,7 +126,13 @@ class LabelPlanes:
         return Geometry(shape, (*self.spacing, step), triple(origin), tuple(map(float, self.axes.ravel())))
 
 
-def smallest_step(heights: np.ndarray) -> float:
-    """Return the smallest distance in mm between planes at these heights [n]; 0 where there is one plane alone."""
-    steps = np.diff(np.sort(heights))
-    return float(steps[steps > SAME].min()) if (steps > SAME).any() else 0.0
+def smallest_step(heights: np.ndarray, same: float = SAME) -> float:
+    """Return the smallest distance in mm between planes at these heights [n]; 0 where there is one plane alone.
+
+    Args:
+        heights: of labels or contours on the planes.
+        same: mm, by which those of one plane may be apart.
+    """
+    ordered = np.sort(heights)
+    planes = [np.median(part) for part in np.split(ordered, np.flatnonzero(np.diff(ordered) > same) + 1)]
+    return float(np.diff(planes).min()) if len(planes) > 1 else 0.0

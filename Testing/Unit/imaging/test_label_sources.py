@@ -295,6 +295,20 @@ def test_a_region_of_contours_with_rounded_coordinates_has_all_their_slices(tmp_
     assert region_of(structures(tmp_path, {"Liver": drawn})).slices(volume.geometry)[0] == slice(3, 9)
 
 
+def test_a_region_of_oblique_contours_with_rounded_coordinates_covers_half_a_slice_beyond(tmp_path: Path) -> None:
+    """Slices of 3 mm, turned by 20 degrees, with a kidney on either side; the file has one decimal."""
+    turned = Rotation.from_euler("xyz", (20, 5, 0), degrees=True).as_matrix()
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    circle = 15 * np.c_[np.cos(angle), np.sin(angle), np.zeros(24)]
+    places = {name: [(x, 7, 3 * k) for k in range(6)] for name, x in (("Kidney_L", 60), ("Kidney_R", -60))}
+    kidneys = {name: [np.add(circle, place) @ turned.T for place in own] for name, own in places.items()}
+    rounded = {name: [points.round(1) for points in contours] for name, contours in kidneys.items()}
+    corners = region_of(structures(tmp_path, rounded)).corners
+    points, beyond = np.concatenate([*kidneys["Kidney_L"], *kidneys["Kidney_R"]]), 1.5 * np.abs(turned[:, 2])
+    np.testing.assert_allclose(corners.min(axis=0), points.min(axis=0) - beyond, atol=0.15)
+    np.testing.assert_allclose(corners.max(axis=0), points.max(axis=0) + beyond, atol=0.15)
+
+
 def test_a_region_of_a_segmentation_on_one_slice(volume: Volume, tmp_path: Path) -> None:
     """Also where the file does not state how far slices are apart."""
     voxels = np.zeros(volume.geometry.shape, np.uint8)
