@@ -24,7 +24,7 @@ from ..core.moment import moments
 from .frame_file import FrameLayout
 from .geometry import FARTHEST, Geometry
 from .headers import check_spacing
-from .nifti_forms import NiftiForms, directions, farthest_apart
+from .nifti_forms import NiftiForms, directions, farthest_voxel_apart
 from .nifti_header import KINDS, VERSIONS, Header, frame_count, parse, shape_of
 from .packed import damaged, incomplete, leading, read_leading
 from .ras import RAS_TO_LPS
@@ -164,7 +164,7 @@ def place(
                 ).format(taken=taken, other=other, name=name, apart=apart)
             )
     shown, elsewhere = forms.in_slicer()
-    if (apart := farthest_apart(elsewhere, matrix, shape)) > far:
+    if (apart := farthest_voxel_apart(elsewhere, matrix, shape)) > far:
         facts["slicer_apart_mm"] = round(apart, 3)
         notices.append(
             _(
@@ -197,7 +197,8 @@ def _shown_by(form: str) -> Message:
 
 def _contradictions(forms: NiftiForms, taken: str, matrix: np.ndarray, shape: tuple[int, int, int]) -> dict[str, float]:
     """Return how far other matrices of the file are from the one taken, in mm, over the image's corners."""
-    found = {which: farthest_apart(other, matrix, shape) for which, other in forms.stated.items() if which != taken}
+    others = {which: other for which, other in forms.stated.items() if which != taken}
+    found = {which: farthest_voxel_apart(other, matrix, shape) for which, other in others.items()}
     if taken == "sform" and not found:  # the qform, where there is one, has its spacing from pixdim
         steps = np.linalg.norm(matrix[:3, :3], axis=0) - forms.pixdim[1:]
         found["pixdim"] = float(np.linalg.norm(steps * (np.array(shape[::-1]) - 1)))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT, the only code of an sform that ITK prefers to a qform
 RIGHT_ANGLES = 1e-3  # cosine between axes, up to which ITK takes an sform
-ROUNDED = 1e-3  # voxels, by which float32 may move a position
+FLOAT32_MOVE = 1e-3  # voxels, by which a file that holds float32 may move a position, hundreds of mm from the origin
 LARGEST = 3e38  # of a float32
 
 
@@ -144,10 +144,10 @@ class NiftiForms:
         """
         corners = _corners(shape)
         apart = np.linalg.inv(LPS_TO_RAS @ matrix) @ self.taken(shape)[1] @ corners - corners
-        return self.can_be_written and bool(np.abs(apart).max() <= within + ROUNDED)
+        return self.can_be_written and bool(np.abs(apart).max() <= within + FLOAT32_MOVE)
 
 
-def farthest_apart(one: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> float:
+def farthest_voxel_apart(one: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> float:
     """Return how far apart two matrices place a voxel of an image [k, j, i], at most, in mm."""
     return float(np.linalg.norm(((one - other) @ _corners(shape))[:3], axis=0).max())
 

@@ -11,10 +11,10 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from .geometry import Geometry
+from .nifti_forms import FLOAT32_MOVE
 from .ras import ras_to_lps
 
 Slices = tuple[slice, slice, slice]
-ROUNDED = 1e-3  # voxels, by which a file that holds float32 may move a position, hundreds of mm from the origin
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class RegionOfInterest:
         homogeneous = np.c_[self.corners, np.ones(len(self.corners))].T
         index = (np.linalg.inv(geometry.index_to_world) @ homogeneous)[2::-1]  # rows k, j, i
         low, high = index.min(axis=1), index.max(axis=1)
-        lower = np.maximum(np.ceil(low - ROUNDED), 0).astype(int)
-        upper = np.minimum(np.floor(high + ROUNDED) + 1, geometry.shape).astype(int)
+        lower = np.maximum(np.ceil(low - FLOAT32_MOVE), 0).astype(int)
+        upper = np.minimum(np.floor(high + FLOAT32_MOVE) + 1, geometry.shape).astype(int)
         if (upper <= lower).any():
             if (high > -0.5).all() and (low < np.array(geometry.shape) - 0.5).all():
                 raise InputError(
