@@ -20,7 +20,8 @@ from .options import InferenceOptions
 HOUNSFIELD = -500  # a voxel below is CT's air or fat next to it; MR has magnitudes
 NO_AIR = -200  # HU below which is air or lung: no CT but a piece from within the body is without
 SHIFTED = (850, 1200)  # fat to muscle in a CT whose values count from -1024; in HU, dense bone and metal
-DENSE = 200  # above the air of such a CT, and in HU above soft tissue, where at most a part is as dense as that
+DENSE = 200  # above the air of such a CT, and in HU above soft tissue
+DENSE_SHARE = 0.1  # of the voxels: a calcification, metal and cement have less
 SAMPLED = 1_000_000  # voxels that are looked at
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
 DICOM = "LPS"  # directions of the axes of axial slices in DICOM
@@ -145,8 +146,8 @@ def _other_units(card: Card, volume: Volume) -> Message | None:
     low, high = float(np.quantile(seen, 0.005)), float(volume.voxels.max())
     unscaled, slices = volume.reading.get("without_rescale_intercept", 0), volume.reading.get("frames", 0)
     if low > NO_AIR:
-        dense = seen[seen > DENSE]
-        if dense.size and np.mean((dense > SHIFTED[0]) & (dense < SHIFTED[1])) > 0.5:
+        dense = seen[(seen > DENSE) & (seen < seen.max())]  # without what was clipped
+        if dense.size > DENSE_SHARE * seen.size and np.mean((dense > SHIFTED[0]) & (dense < SHIFTED[1])) > 0.5:
             return _(
                 "Most of what is not air in {volume} has values near {value:.0f}, so the values seem to count from the "
                 "lowest one and not in Hounsfield units, in which water has 0. The result is probably wrong: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,43 @@ def test_a_ct_and_pieces_from_within_the_body_are_in_hounsfield_units(card: Card
         body, voxels=np.random.default_rng(0).integers(-100, 1900, (12, 12, 12)), geometry=Geometry((12,) * 3)
     )
     assert notices(card, bone) == []
+
+
+def soft_tissue(shape: tuple[int, int, int] = (40, 40, 40)) -> np.ndarray:
+    return np.random.default_rng(0).normal(40, 15, shape).round().clip(0, 100).astype(np.int16)
+
+
+def stripped_head_with_a_calcification() -> np.ndarray:
+    voxels = np.zeros((40, 40, 40), np.int16)
+    voxels[8:32, 8:32, 8:32] = soft_tissue((24, 24, 24))
+    voxels[20:22, 20:22, 20:22] = np.arange(900, 1060, 20).reshape(2, 2, 2)
+    return voxels
+
+
+def soft_tissue_with_cement() -> np.ndarray:
+    voxels = soft_tissue()
+    voxels[10:22, 12:26, 14:28] = np.random.default_rng(1).normal(1020, 40, (12, 14, 14))  # 4 % of all
+    return voxels
+
+
+def clipped_at_0_and_1000() -> np.ndarray:
+    voxels = generated_body(np.array([150.0, 150.0, 120.0])).voxels.copy()
+    bone = voxels[:, 25:35, 25:35]
+    bone[:] = np.random.default_rng(2).normal(1100, 200, bone.shape)
+    return voxels.clip(0, 1000)
+
+
+def clipped_bone() -> np.ndarray:
+    return np.random.default_rng(0).integers(-100, 1900, (12, 12, 12)).clip(max=1000)
+
+
+@pytest.mark.parametrize(
+    "dense", [stripped_head_with_a_calcification, soft_tissue_with_cement, clipped_at_0_and_1000, clipped_bone]
+)
+def test_what_is_dense_in_hounsfield_units_gets_no_notice(card: Card, dense: Callable[[], np.ndarray]) -> None:
+    """To subtract 1024 from it would spoil it."""
+    voxels = dense()
+    assert notices(card, Volume(voxels, Geometry(voxels.shape))) == []
 
 
 @pytest.mark.parametrize("clipped", [True, False])
