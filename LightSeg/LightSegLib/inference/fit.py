@@ -23,11 +23,12 @@ SHIFTED = (850, 1200)  # fat to muscle in a CT whose values count from -1024; in
 DENSE = 200  # above the air of such a CT, and in HU above soft tissue
 DENSE_SHARE = 0.1  # of the voxels: a calcification, metal and cement have less
 SAMPLED = 1_000_000  # voxels that are looked at
+FIRST = 2  # array axis of the first axis of a file
 AXIAL = (0, 1, 2)  # order of the array axes in an image that is stored as axial slices
 DICOM = "LPS"  # directions of the axes of axial slices in DICOM
-# In NIfTI files of these by dcm2niix, and in most public data sets but for the first axis, of which both directions
-# occur: nnU-Net takes NIfTI files as they are stored, so a model of which nothing more is known has seen this.
-NIFTI = "LAS"
+# In NIfTI files of these, by dcm2niix and as in the Medical Segmentation Decathlon: nnU-Net takes NIfTI files as they
+# are stored, so a model of which nothing more is known has seen one of the two.
+NIFTI, NIFTI_MIRRORED = "LAS", "RAS"
 
 
 def check_volumes(card: Card, volumes: Sequence[Volume]) -> None:
@@ -94,20 +95,28 @@ def _other_directions(card: Card, options: InferenceOptions, volume: Volume) -> 
             "{volume} is not stored as axial slices, "
             "and this model uses images as they are stored. "
             "The result is probably wrong unless the model was trained on such slices; "
-            "the option --orientation {usual} reorients the image."
-        ).format(volume=volume.name, usual=NIFTI)
+            "the option --orientation {usual} or {mirrored}, as the training images were stored, reorients the image."
+        ).format(volume=volume.name, usual=NIFTI, mirrored=NIFTI_MIRRORED)
     learned = {steps.transpose[axis] for axis in card.inference.mirror_axes}
     reversed_axes = set(orientation_steps(volume.geometry, NIFTI)[1])
     if reversed_axes <= learned:
         return None
     opposite = dict(zip("LRAPSI", "RLPAIS", strict=True))
     stored = "".join(opposite[way] if 2 - n in reversed_axes else way for n, way in enumerate(NIFTI))
-    return _(
+    advice = _(
         "{volume} is stored with its axes in the directions {stored}, and this model uses images as they are stored "
-        "and has not learned mirrored ones. Most such models were trained on NIfTI files with the directions "
-        "{usual}: if this one was, the option --orientation {usual} turns the image so, "
-        "and with 'lightseg import' every image."
-    ).format(volume=volume.name, stored=stored, usual=NIFTI)
+        "and has not learned mirrored ones. Most such models were trained on NIfTI files with the directions {usual} "
+        "or {mirrored}: the option --orientation with those of the training images turns the image so; "
+        "'lightseg import --orientation' states it for every image."
+    )
+    if reversed_axes - learned == {FIRST}:  # LAS would mirror what a model knows that was trained on RAS
+        advice = _(
+            "{volume} is stored with its axes in the directions {stored}, and this model uses images as they are "
+            "stored and has not learned mirrored ones. Both directions of the first axis are common, so the training "
+            "images decide: if they had the other one, the option --orientation {usual} turns the image so; "
+            "'lightseg import --orientation' states it for every image."
+        )
+    return advice.format(volume=volume.name, stored=stored, usual=NIFTI, mirrored=NIFTI_MIRRORED)
 
 
 def unverified_notice(card: Card) -> Message:
