@@ -8,6 +8,7 @@ a scheduler or a worker was at when it was lost is not finished behind the back 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import time
@@ -42,7 +43,8 @@ CHUNK_SECONDS = 0.5  # seconds that one shall take; to a worker and back it is s
 LARGEST_CHUNK = 100  # cases
 CONNECTING = 10.0  # seconds of one attempt to reach the scheduler
 PATIENCE = 600.0  # seconds that a scheduler may be away
-LOST = (OSError, TimeoutError, CancelledError)  # raised when the connection breaks
+# Raised when the connection breaks; before Python 3.11 asyncio has a TimeoutError of its own, which distributed raises.
+LOST = (OSError, TimeoutError, asyncio.TimeoutError, CancelledError)
 NOTICE = 1.0  # seconds between two looks at the cluster
 
 

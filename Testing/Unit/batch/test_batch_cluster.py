@@ -400,6 +400,16 @@ def test_what_is_wrong_with_a_cluster_is_reported_before_the_first_case(
     assert not records(tmp_path / "out")
 
 
+def test_a_worker_that_does_not_answer_in_time_is_a_lost_connection() -> None:
+    """Where a TimeoutError of asyncio is another class than the builtin one, too, as before Python 3.11."""
+    from distributed import Client
+
+    with Client(processes=False, n_workers=0, dashboard_address=None, set_as_default=False) as client:
+        never = client.submit(os.getpid, pure=False)
+        with pytest.raises(cluster._SchedulerLost):
+            cluster._outcome(never, 0.1)
+
+
 def test_without_dask_the_error_shows_how_to_get_it(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
