@@ -233,7 +233,7 @@ def segment_files(
         with _alone(batch, callbacks) as everywhere:
             if not everywhere:
                 notice = _(
-                    "The disk of {folder} knows no locks, so that LightSeg does not see a batch that another computer "
+                    "{folder} cannot be locked here, so that LightSeg does not see a batch that another computer "
                     "runs there at the same time. Run one at a time."
                 )
                 notices.append(notice.format(folder=batch.out))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -24,7 +25,7 @@ def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iter
 
     `what` is at work, for messages.
 
-    On a file system without locks, as some network disks are, the lock is one in this computer's temporary folder; two
+    Where the file cannot be locked, as on some network disks, the lock is one in this computer's temporary folder; two
     computers may then do the same at once. Yields whether other computers see the lock, too.
 
     Raises:
@@ -54,7 +55,7 @@ def locked(path: Path, reporter: Reporter, what: str, wait: bool = True) -> Iter
 def _open(path: Path) -> tuple[int, bool, bool]:
     """Descriptor of an open lock file, whether its lock was free and is now held, and whether others see it."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open_to_write(path)
     except PermissionError as error:  # perhaps a colleague's, in a folder that both may write to
         try:
             descriptor = os.open(path, os.O_RDONLY)
@@ -69,6 +70,16 @@ def _open(path: Path) -> tuple[int, bool, bool]:
     return descriptor, _try_lock(descriptor), False
 
 
+def _open_to_write(path: Path) -> int:
+    """Descriptor of the lock file; a new one can be written by all who can write to its folder."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR)
+    _share(descriptor, path.parent)
+    return descriptor
+
+
 def _local_path(path: Path) -> Path:
     """Return the path of a lock in the temporary folder, for `path` and this user alone."""
     user = os.getuid() if hasattr(os, "getuid") else Path.home()
@@ -79,11 +90,14 @@ def _local_path(path: Path) -> Path:
 if sys.platform == "win32":
     import msvcrt
 
+    def _share(descriptor: int, folder: Path) -> None:
+        """Do nothing: a file has the permissions of its folder."""
+
     def _try_lock(descriptor: int) -> bool:
         """Return whether the lock was free.
 
         Raises:
-            OSError: if the file system knows no locks.
+            OSError: if the file cannot be locked.
         """
         os.lseek(descriptor, 0, os.SEEK_SET)
         try:
@@ -95,11 +109,24 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+    def _share(descriptor: int, folder: Path) -> None:
+        """Let all who may write to the folder write to a new file of ours, too, whatever the umask.
+
+        Linux's NFS client does not lock a file that is only open for reading.
+        """
+        rules = folder.stat()
+        with suppress(OSError):  # we are not in the group of the folder
+            os.fchown(descriptor, -1, rules.st_gid)
+        own = os.fstat(descriptor)
+        writers = rules.st_mode & (stat.S_IWOTH | (stat.S_IWGRP if own.st_gid == rules.st_gid else 0))
+        with suppress(OSError):  # a disk without permissions
+            os.fchmod(descriptor, stat.S_IMODE(own.st_mode) | writers | writers << 1)  # to write and to read
+
     def _try_lock(descriptor: int) -> bool:
         """Return whether the lock was free.
 
         Raises:
-            OSError: if the file system knows no locks.
+            OSError: if the file cannot be locked.
         """
         try:
             # flock belongs to the open file, not to the process, so it also keeps two threads apart.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -136,6 +137,24 @@ def test_who_waits_for_another_download_can_cancel(
     release.set()
     thread.join()
     assert store.ensure(card).read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no permissions of this kind")
+@pytest.mark.parametrize(("folder", "file"), [(0o755, 0o600), (0o770, 0o660), (0o2775, 0o660), (0o1777, 0o666)])
+def test_a_lock_can_be_written_by_all_who_can_write_to_its_folder(tmp_path: Path, folder: int, file: int) -> None:
+    """As Linux's NFS client wants it before it locks a file, whatever the umask of the one who came first."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(folder)
+    path, umask = tmp_path / "shared" / "lock", os.umask(0o077)
+    try:
+        with lock.locked(path, Reporter(), "Tiny") as everywhere:
+            assert everywhere
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == file
+    path.chmod(0o640)
+    with lock.locked(path, Reporter(), "Tiny"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640, "what someone chose since"
 
 
 def test_a_canceled_download_continues_the_next_time(server: Server, store: WeightStore, card: Card) -> None:
