@@ -25,7 +25,7 @@ from ..inference.alignment.guided import Guide, Intensities
 from ..inference.processing.restore import Decision
 from ..networks.atlas_unet import UNLIKELY
 from ..networks.border_head import STEP
-from .earlier_runs import card_beside
+from .earlier_runs import card_of
 from .loss import drawn_loss, drawn_voxels
 from .material import Material
 from .synthesis.draw import random_generator
@@ -80,7 +80,7 @@ class BorderRun(SyntheticRun):
             InputError: if they are not.
         """
         super().check_origin(weights)
-        card = card_beside(weights)
+        card = card_of(weights, self.initial_sha256)
         rules = None if card is None else card.preprocessing.alignment
         grid = self.material.layout.grid
         if rules is not None and not (

@@ -14,22 +14,26 @@ EARLIER = "earlier_runs"  # in the training facts of a card: those of the runs b
 IMAGES = "images"
 
 
-def card_beside(weights: Path) -> Card | None:
-    """Return the card of the model that a weights file is of; None where there is none beside it."""
-    path = weights.with_name(CARD_NAME)
-    return read_card(path) if path.is_file() else None
+def card_of(weights: Path, digest: str) -> Card | None:
+    """Return the card of the model that a weights file is of; None where neither it nor the catalog has one.
+
+    Args:
+        weights: the file, beside which its card may be; after the file was replaced, this is the card of another one.
+        digest: its SHA-256, by which a card of the catalog is found, too.
+    """
+    beside = weights.with_name(CARD_NAME)
+    cards = ([read_card(beside)] if beside.is_file() else []) + all_cards()
+    return next((one for one in cards if one.weights.sha256 == digest), None)
 
 
 def earlier_runs(weights: Path, digest: str) -> list[dict[str, Any]]:
     """Return the facts of all runs that led to a weights file, the first one first; none where no card states them.
 
     Args:
-        weights: the file, beside which its card may be.
-        digest: its SHA-256, by which a card of the catalog is found, too.
+        weights: the file, as `card_of` takes it.
+        digest: its SHA-256.
     """
-    beside = card_beside(weights)
-    cards = ([] if beside is None else [beside]) + all_cards()
-    card = next((one for one in cards if one.weights.sha256 == digest), None)
+    card = card_of(weights, digest)
     if card is None or not card.training:
         return []
     *before, last = runs_of(card.training)
@@ -43,16 +47,15 @@ def runs_of(training: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(run for run in (before if isinstance(before, list) else []) if isinstance(run, dict)), own]
 
 
-def seen(weights: Path, name: str, validation: Iterable[str]) -> list[str]:
+def seen(earlier: Iterable[dict[str, Any]], name: str, validation: Iterable[str]) -> list[str]:
     """Return what a training sets aside for validation although a run that led to its first weights has seen it.
 
     Args:
-        weights: the file; without a card beside it nothing is known.
+        earlier: the facts of these runs.
         name: of the training fact that lists what a run was trained on.
         validation: what is set aside.
     """
-    card = card_beside(weights)
-    lists = [run.get(name) for run in runs_of(card.training)] if card is not None else []
+    lists = [run.get(name) for run in earlier]
     known = {str(one) for listed in lists if isinstance(listed, list) for one in listed}
     return sorted(known & set(validation))
 

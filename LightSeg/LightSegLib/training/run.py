@@ -256,7 +256,7 @@ class Run(ABC):
 
     @abstractmethod
     def check_origin(self, weights: Path) -> None:
-        """Check, where a card lies beside the weights, that they have not seen what this run validates with.
+        """Check, where the runs that led to the weights are known, that none has seen what this run validates with.
 
         Raises:
             InputError: if they have.
@@ -275,12 +275,12 @@ class Run(ABC):
                     file=path
                 )
             )
+        self.initial_sha256 = sha256(path)
+        self.earlier_runs = earlier_runs(path, self.initial_sha256)
         self.check_origin(path)
         state = self.initial_state(read_checkpoint(path).state)
         for network in (self.network, self.average):
             load_state(network, state, path.name)
-        self.initial_sha256 = sha256(path)
-        self.earlier_runs = earlier_runs(path, self.initial_sha256)
 
     def _resume(self, checkpoint: Path) -> None:
         """Take over the state in a file. Raises InputError for a file that is damaged, or of another run."""

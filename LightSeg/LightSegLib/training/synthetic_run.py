@@ -70,18 +70,17 @@ class SyntheticRun(Run):
         return widened(state, self.network)
 
     def check_origin(self, weights: Path) -> None:
-        """Check, where a card lies beside the weights, that they have not seen what this run validates with.
+        """Check, where the runs that led to the weights are known, that none has seen what this run validates with.
 
         Raises:
             InputError: if they have.
         """
         validation = [self.material.maps[n].name for n in self.material.validation]
-        if known := seen(weights, "label_maps", validation):
+        if known := seen(self.earlier_runs, "label_maps", validation):
             raise InputError(
                 _(
                     "{file} was trained on {maps}, which this training sets aside for validation. Repeat --seed and "
-                    "--validation-maps of its training; if these are other label maps of the same name, move the "
-                    "weights to a folder without a model card."
+                    "--validation-maps of its training; if these are other label maps of the same name, rename them."
                 ).format(file=weights, maps=", ".join(known))
             )
 

@@ -175,17 +175,16 @@ class _Run(Run):
         return f"{options} {[case.name for case in self.training]}{later}"
 
     def check_origin(self, weights: Path) -> None:
-        """Check, where a card lies beside the weights, that they have not seen what this run validates with.
+        """Check, where the runs that led to the weights are known, that none has seen what this run validates with.
 
         Raises:
             InputError: if they have.
         """
-        if known := seen(weights, TRAINED_ON, [case.name for case in self.validation]):
+        if known := seen(self.earlier_runs, TRAINED_ON, [case.name for case in self.validation]):
             raise InputError(
                 _(
                     "{file} was trained on {cases}, which this training sets aside for validation. Repeat --seed and "
-                    "--validation-fraction of its training; if these are other cases of the same name, move the "
-                    "weights to a folder without a model card."
+                    "--validation-fraction of its training; if these are other cases of the same name, rename them."
                 ).format(file=weights, cases=", ".join(known))
             )
 

@@ -42,15 +42,17 @@ def test_the_runs_of_a_model_are_stated_one_after_the_other(tmp_path: Path) -> N
 def test_what_the_first_of_several_runs_has_seen_is_no_validation_of_the_last(tmp_path: Path) -> None:
     first = write_model(tmp_path / "first", {"label_maps": ["a", "b"]})
     second = write_model(tmp_path / "second", continued(first, {"label_maps": ["b"]}))
-    assert seen(second, "label_maps", ["a", "c"]) == ["a"]
+    assert seen(earlier_runs(second, sha256(second)), "label_maps", ["a", "c"]) == ["a"]
 
 
 def test_the_runs_of_a_bundled_model_are_known_by_its_weights_alone(tmp_path: Path) -> None:
     card: Card = find_card("brain-mr-atlas-unet")
     copy = tmp_path / "brain.pt"
     copy.write_bytes(weights_path(card).read_bytes())
-    (run,) = earlier_runs(copy, sha256(copy))
+    (run,) = runs = earlier_runs(copy, sha256(copy))
     assert run["images"] == card.training["images"]
+    heads = [f"head_{number:02}" for number in range(1, 17)]
+    assert [name for name in heads if name not in seen(runs, "label_maps", heads)] == run["validation_maps"]
 
 
 def test_nothing_is_stated_of_weights_of_which_nothing_is_known(tmp_path: Path) -> None:

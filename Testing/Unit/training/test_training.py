@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -132,6 +133,23 @@ def test_cases_that_the_first_weights_have_seen_do_not_validate(raw_dataset: Pat
     (run,) = second.training["earlier_runs"]
     assert run["trained_on"] == second.training["trained_on"] and len(run["trained_on"]) == 5
     assert run["weights_sha256"] == first.weights.sha256
+
+
+def test_what_weights_have_seen_is_known_by_their_content(
+    raw_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another folder than their card, as the bundled ones are; not where others were put beside it."""
+    first = train(raw_dataset, tmp_path / "first", dataclasses.replace(QUICK, epochs=1))
+    weights, moved = tmp_path / "first" / first.weights.file, tmp_path / "moved.pt"
+    shutil.copy(weights, moved)
+    monkeypatch.setenv("LIGHTSEG_MODELS", str(tmp_path))
+    other_cases = dataclasses.replace(QUICK, epochs=1, seed=4)
+    with pytest.raises(InputError, match=r"moved\.pt was trained on case_\d, which this training sets aside"):
+        train(raw_dataset, tmp_path / "second", dataclasses.replace(other_cases, initial_weights=str(moved)))
+    state = read_checkpoint(weights).state
+    save_weights({key: tensor + 1 if tensor.is_floating_point() else tensor for key, tensor in state.items()}, weights)
+    second = train(raw_dataset, tmp_path / "second", dataclasses.replace(other_cases, initial_weights=str(weights)))
+    assert "earlier_runs" not in second.training
 
 
 def test_initial_weights_that_do_not_fit_are_refused_before_anything_is_written(
