@@ -3,7 +3,7 @@
 That is made when a download ends, or at the first use where PyTorch was not there yet. Of the archive nothing is
 unpacked but plans.json, dataset.json and one checkpoint of each fold in use; it goes once the copy is complete and fits
 the card. A crash in between leaves the archive. Other models of the same archive, such as a fast one that uses a single
-fold, get their copies of it, too, so that it is downloaded once.
+fold, get their copies of it afterwards, too, where there is room, so that it is downloaded once.
 """
 
 from __future__ import annotations
@@ -57,12 +57,8 @@ def ensure_weights(
                 "Move it elsewhere and add it with Use a File in Slicer or with 'lightseg weights add {model} FILE'."
             ).format(file=path, model=card.id)
         )
-    reporter = Reporter(progress, canceled)
-    for other in _others_of(card, store):
-        with suppress(InputError, ModelError):  # it can be downloaded by itself, as where there is no room for both
-            store.put(other, path, partial(_from_archive, other), reporter)
     try:
-        return store.convert(card, partial(_from_archive, card), reporter)
+        return store.convert(card, partial(_with_others, store, card), Reporter(progress, canceled))
     except OutputError:  # the archive is not to blame
         raise
     except (InputError, ModelError) as error:
@@ -135,6 +131,14 @@ def _others_of(card: Card, store: WeightStore) -> list[Card]:
     digest = card.weights.sha256
     same = [one for one in all_cards() if digest and one.weights.sha256 == digest and one.weights.archive is not None]
     return [one for one in store.to_download(same) if one.id != card.id]
+
+
+def _with_others(store: WeightStore, card: Card, archive: Path, target: Path, reporter: Reporter) -> None:
+    """Write a slim copy of what a card uses of its downloaded archive; then make those of the other models."""
+    _from_archive(card, archive, target, reporter)
+    for other in _others_of(card, store):
+        with suppress(InputError, ModelError):  # it can be downloaded by itself, as where there is no room for both
+            store.put_from_download(other, card, partial(_from_archive, other), reporter)
 
 
 def _from_archive(card: Card, archive: Path, target: Path, reporter: Reporter) -> None:

@@ -389,6 +389,21 @@ class WeightStore:
                 write(source, new, reporter)
                 return folder.put(card, new, original, str(source))
 
+    def put_from_download(self, card: Card, downloaded: Card, write: Converter, reporter: Reporter) -> None:
+        """Keep what `write` makes of the archive that was downloaded for another model, unless a usable file is here.
+
+        Raises what `put` raises, ModelError where the archive is not there, and InputError, too, while another LightSeg
+        is using the model: it is not waited for, since it gets the weights itself, and two may not wait for each other.
+        """
+        self._check_license(card, False)
+        archive, record = self.path(downloaded), self.record(downloaded)
+        with self._locked(card.id, card.title, reporter, wait=False):
+            folder = self._folder(card.id)
+            if record is not None and not folder.usable_file(card):
+                with folder.new_file() as new:
+                    write(archive, new, reporter)
+                    folder.put(card, new, record.current, record.source)
+
     def _folder(self, model: str) -> ModelFolder:
         """Return the folder of a model."""
         return ModelFolder(self.folder / model)

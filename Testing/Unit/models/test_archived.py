@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -21,10 +23,12 @@ from LightSegLib.catalog.needed import size_of
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import Canceled, DownloadError, InputError, ModelError, OutputError
 from LightSegLib.core.paths import user_models_folder, weights_folder
+from LightSegLib.core.progress import Reporter
 from LightSegLib.models import archived
 from LightSegLib.models.archived import add_weights, ensure_weights
 from LightSegLib.models.opening import open_model
-from LightSegLib.weights.checkpoint import read_checkpoint
+from LightSegLib.weights.checkpoint import Checkpoint, read_checkpoint
+from LightSegLib.weights.lock import locked
 from LightSegLib.weights.store import WeightStore
 from nnunet_models import DATASET, make_checkpoint, make_plans, write_model
 
@@ -130,6 +134,8 @@ def test_an_archive_of_two_models_is_downloaded_once(
     for card in (normal, fast):
         assert stored(card) == [store.path(card).name] and store.sha256(card) == digest
         store.verify(card)
+        record = store.record(card)
+        assert record is not None and record.source == f"{server.url}/w.zip"
     store.remove(normal)
     assert store.to_download((normal, fast)) == (normal,)
 
@@ -142,6 +148,45 @@ def test_a_model_of_an_archive_that_does_not_fit_leaves_the_other(
     other = publish(archive, Archive(folds=("4",)), model="liver-ct-other", sha256=digest)
     assert_uses(ensure_weights(publish(archive, sha256=digest)), trained, 0, 1)
     assert WeightStore().state(other) == "available" and stored(other) == []
+
+
+def test_where_there_is_room_for_one_copy_it_is_of_the_model_that_was_asked_for(
+    publish: Callable[..., Card], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = packed(trained, tmp_path / "w.zip")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    other = publish(archive, Archive(folds=("0",)), model="liver-ct-fast", sha256=digest)
+    write, written = archived.write_slim, []
+
+    def fill(checkpoint: Checkpoint, target: Path) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(checkpoint, target)
+        written.append(target)
+
+    monkeypatch.setattr(archived, "write_slim", fill)
+    assert_uses(ensure_weights(publish(archive, sha256=digest)), trained, 0, 1)
+    assert WeightStore().state(other) == "available" and stored(other) == []
+
+
+def test_a_model_that_another_lightseg_is_getting_is_left_to_it(
+    publish: Callable[..., Card], trained: Path, tmp_path: Path
+) -> None:
+    """Or has got meanwhile: two that download the same archive neither wait for each other nor copy twice."""
+    archive = packed(trained, tmp_path / "w.zip")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    other = publish(archive, Archive(folds=("0",)), model="liver-ct-fast", sha256=digest)
+    card, store = publish(archive, sha256=digest), WeightStore()
+    weights_folder().mkdir()
+    with locked(weights_folder() / "liver-ct-fast.lock", Reporter(), "Liver"):
+        assert_uses(ensure_weights(card), trained, 0, 1)
+        assert stored(other) == []
+    ensure_weights(other)
+
+    def again(*_: object) -> None:
+        raise AssertionError("copied twice")
+
+    store.put_from_download(other, card, again, Reporter())
 
 
 def test_an_interrupted_download_goes_on(
