@@ -102,16 +102,17 @@ def turn_event_loop(seconds: float = 0) -> None:
 
 
 def close_application_during(work: Callable[[], Any]) -> None:
-    """Do some work as the Python console does, within the application's event loop, and close its window meanwhile.
+    """Do some work as the Python console does, within the application's event loop, and close its windows meanwhile.
 
-    Returns when the application would have ended.
+    Returns when the application would have ended. All windows are closed, since those that other tests left open would
+    keep it running.
     """
     from fakes.qt_application import APPLICATION, MAIN_WINDOW
 
     raised: list[BaseException] = []
 
     def in_console() -> None:
-        qt.QTimer.singleShot(0, MAIN_WINDOW.close)
+        qt.QTimer.singleShot(0, APPLICATION.closeAllWindows)
         try:
             work()
         except BaseException as error:
