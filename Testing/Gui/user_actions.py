@@ -118,9 +118,16 @@ def close_application_during(work: Callable[[], Any]) -> None:
         except BaseException as error:
             raised.append(error)
 
+    guard = qt.QTimer()
+    guard.setSingleShot(True)
+    guard.timeout.connect(APPLICATION.quit)
+    guard.start(round(1000 * PATIENCE))
     MAIN_WINDOW.show()
     qt.QTimer.singleShot(0, in_console)
     APPLICATION.exec()
+    in_time = guard.isActive()
+    guard.stop()
+    assert in_time, "the application went on without a window"
     if raised:
         raise raised[0]
 
