@@ -24,7 +24,7 @@ COMMANDS = [
         "models_and_help_do_not_load_torch",
         "info_describes_a_model",
         "segment_writes_labels_on_the_inputs_grid",
-        "evaluate_prints_and_writes_a_table",
+        "evaluate_prints_a_table_and_writes_it_where_it_is_asked_to",
         "every_training_option_is_a_flag",
     )
 ]

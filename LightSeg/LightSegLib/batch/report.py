@@ -114,7 +114,7 @@ def _survey(card: Card, rows: Iterable[Row], courses: Sequence[TimeCourse]) -> _
         for name, value in (row.ml or {}).items():
             found.setdefault(name, array("d")).append(value)
             names.setdefault(name, []).append(row.case)
-    ml = {name: np.array(found[name]) for name in [*colors, *(set(found) - set(colors))] if name in found}
+    ml = {name: np.array(found[name]) for name in dict.fromkeys([*colors, *found]) if name in found}
     usual_ranges = {name: volume_statistics.usual_range(values) for name, values in ml.items()}
     outliers = {
         name: [

@@ -132,7 +132,7 @@ def _by_value(value: int, name: str, other: str) -> Message:
     """Return the notice about labels of different names that are compared."""
     return _(
         "Label {value} is '{name}' in the prediction and '{other}' in the expert's file. "
-        "They were compared because neither file has the other's name: check that they are one structure."
+        "They were compared because they have the same value: check that they are one structure."
     ).format(value=value, name=name, other=other)
 
 

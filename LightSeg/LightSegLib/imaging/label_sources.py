@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +58,9 @@ def read_label_pair(first: Path, second: Path, label_names: Mapping[int, str] | 
     """
     one, other = _read(first), _read(second)
     names = label_names or {}
-    found = _names(first, one)
-    pairing = paired(_side(one, found or names), _side(other, _names(second, other)))
+    side = _side(one, _names(first, one))
+    missing = {value: name for value, name in names.items() if not side.names or value in side.values}
+    pairing = paired(replace(side, names={**missing, **side.names}), _side(other, _names(second, other)))
     if isinstance(one, Structures):
         one = one.only(pairing.first)
     if isinstance(other, Structures):

@@ -21,6 +21,7 @@ from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.moment import moments
+from .affine import snapped
 from .frame_file import FrameLayout
 from .geometry import FARTHEST, Geometry
 from .headers import check_spacing
@@ -169,9 +170,8 @@ def place(
         notices.append(
             _(
                 "3D Slicer and other programs with ITK show {name} up to {apart:.3g} mm from this place, by {shown}. "
-                "A NIfTI result keeps what the file states and lies on the image in every program; "
-                ".seg.nrrd and .nrrd lie beside it in 3D Slicer: choose .nii.gz there."
-            ).format(name=name, apart=apart, shown=_shown_by(shown))
+                "{advice}"
+            ).format(name=name, apart=apart, shown=_shown_by(shown), advice=_advice(geometry))
         )
     if header.unit != 1:
         facts["mm_per_unit"] = header.unit
@@ -220,3 +220,13 @@ def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
     for rows, result in zip(voxels, found, strict=True):  # a slice at a time, since the product takes 8 bytes a voxel
         result[...] = rows * np.float64(slope) + intercept
     return found
+
+
+def _advice(geometry: Geometry) -> Message:
+    """Return where results are in programs that show the image elsewhere."""
+    if snapped(geometry) is None:  # which is interpolated onto a grid that the file does not state
+        return _("The result lies beside the image in these programs: correct the header, and segment it again.")
+    return _(
+        "A NIfTI result keeps what the file states and lies on the image in every program; "
+        ".seg.nrrd and .nrrd lie beside it in 3D Slicer: choose .nii.gz there."
+    )

@@ -42,7 +42,8 @@ def other_contrast(card: Card, volume: Volume, labels: Segmentation) -> list[Mes
     return [
         _(
             "{volume} does not look T1-weighted, but '{model}' was made for T1-weighted images: "
-            "the medians of white matter, cortex and ventricles should fall, and are {white:.4g}, {gray:.4g} and "
-            "{fluid:.4g}. The result is probably wrong. Choose a T1-weighted image, or a model for any contrast."
+            "white matter should be brighter than cortex, and cortex brighter than fluid, but their median intensities "
+            "are {white:.4g}, {gray:.4g} and {fluid:.4g}. The result is probably wrong. "
+            "Choose a T1-weighted image, or a model for any contrast."
         ).format(volume=volume.name, model=card.title, white=white, gray=gray, fluid=fluid)
     ]

@@ -186,3 +186,10 @@ def test_the_command_line_states_once_what_holds_for_many_cases(
     assert cli.main(["evaluate", str(tmp_path / "predictions"), str(tmp_path / "labels")]) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "Lesion" in line]
     assert line.startswith("lightseg: a and 2 more: Label 1 is 'Tumor' in the prediction and 'Lesion'")
+
+
+def test_the_model_names_what_the_prediction_leaves_without_a_name(tmp_path: Path) -> None:
+    prediction = save(tmp_path / "a.seg.nrrd", {1: "Anterior"}, 1, 2)
+    expert = save(tmp_path / "b.seg.nrrd", {1: "Posterior", 2: "Anterior"}, 2, 1)
+    rows, notices = compare(prediction, expert, {1: "Anterior", 2: "Posterior"})
+    assert [(row.name, row.dice) for row in rows] == [("Anterior", 1), ("Posterior", 1)] and not notices

@@ -57,7 +57,7 @@ def test_the_order_of_the_tissues_shows_another_contrast(intensities: tuple[floa
     (notice,) = other_contrast(replace(find_card("hippodeep"), title="T1 model"), volume, where)
     assert notice.startswith("head does not look T1-weighted, but 'T1 model' was made for T1-weighted images")
     cortex, white, ventricle = (f"{np.median(volume.voxels[where.voxels == value]):.4g}" for value in (1, 2, 3))
-    assert f"should fall, and are {white}, {cortex} and {ventricle}." in notice
+    assert f"median intensities are {white}, {cortex} and {ventricle}." in notice
 
 
 def test_models_of_any_contrast_and_of_several_channels_take_what_comes() -> None:
