@@ -225,8 +225,8 @@ def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
 def _advice(geometry: Geometry) -> Message:
     """Return where results are in programs that show the image elsewhere."""
     if snapped(geometry) is None:  # which is interpolated onto a grid that the file does not state
-        return _("The result lies beside the image in these programs: correct the header, and segment it again.")
+        return _("The result is beside the image in these programs: correct the header, and segment it again.")
     return _(
-        "A NIfTI result keeps what the file states and lies on the image in every program; "
-        ".seg.nrrd and .nrrd lie beside it in 3D Slicer: choose .nii.gz there."
+        "A NIfTI result keeps what the file states and is in its place in every program; "
+        ".seg.nrrd and .nrrd are beside the image in 3D Slicer: choose .nii.gz there."
     )

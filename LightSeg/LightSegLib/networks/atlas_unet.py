@@ -171,7 +171,7 @@ class AtlasUNet(nn.Module):
         """Return the probabilities [half classes, k, j, i] of the left half of each image [k, j, i]."""
         if self.threads == 1 or torch.is_grad_enabled():
             return [self._half(image) for image in images]
-        self._atlas = self.atlas  # made once, before both threads ask for it
+        self._atlas = self.atlas  # made here, so that the threads do not both make it
         with ThreadPoolExecutor(self.threads, initializer=lambda: torch.set_num_threads(1)) as workers:
             return list(workers.map(torch.no_grad()(self._half), images))
 

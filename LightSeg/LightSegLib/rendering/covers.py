@@ -1,4 +1,4 @@
-"""Which surfaces are left out in 3D, since all that is of interest lies within them: fluid around a brain, or skin."""
+"""Which surfaces are left out in 3D, since all that is of interest is within them: fluid around a brain, or skin."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def read_dataset(folder: str | Path) -> Dataset:
     often = Counter(capitalized.values())
     if same := [name for name in often if often[name] > 1]:
         raise InputError(
-            _("Two labels have the name {name}, by which tables of results tell labels apart. Correct {file}.").format(
+            _("Two labels have the name {name}, by which tables of results distinguish labels. Correct {file}.").format(
                 name=same[0], file=folder / DATASET_NAME
             )
         )

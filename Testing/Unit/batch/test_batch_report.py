@@ -123,6 +123,15 @@ def test_every_case_is_in_the_table_with_its_numbers(card: Card, batch: Batch) -
     assert lines[5][2] == f"{card.labels[0].name} low" and lines[5][3] == "0.012"
 
 
+def test_totals_come_after_the_labels_in_the_order_of_the_results(card: Card, batch: Batch) -> None:
+    rows = make_rows(card)
+    totals = ["Whole", "Both", "Left", "Right", "Head", "Tail"]
+    for row in rows[:-1]:
+        row.ml.update(dict.fromkeys(totals, 3.0))
+    heads = Page(write(card, batch, rows)).table[0]
+    assert heads[3:11] == [f"{name} (ml)" for name in [*(label.name for label in card.labels), *totals]]
+
+
 def test_it_states_what_the_results_depend_on(card: Card, batch: Batch) -> None:
     batch = dataclasses.replace(batch, settings=Settings(InferenceOptions(mirror=True, precision="float32")))
     words = Page(write(card, batch, make_rows(card), (SkippedInput("scout.dcm", "It has one slice."),))).text

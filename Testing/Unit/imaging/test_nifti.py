@@ -108,7 +108,15 @@ def test_a_result_lies_on_its_image_in_every_program(tmp_path: Path, sform: int,
     write_segmentation(labels, tmp_path / "result.nrrd")
     assert in_slicer(tmp_path / "result.nrrd").matches(volume.geometry, 1e-6)
     beside = not in_slicer(path).matches(volume.geometry, 0.1)
-    assert ("lie beside it in 3D Slicer" in " ".join(volume.notices)) == beside
+    assert ("are beside the image in 3D Slicer" in " ".join(volume.notices)) == beside
+
+
+def test_a_sheared_image_that_programs_show_elsewhere_promises_no_result_in_its_place(tmp_path: Path) -> None:
+    """It is interpolated onto a grid that no matrix of the file has."""
+    sheared = SFORM @ np.array([[1, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    words = " ".join(read_volume(save(tmp_path / "a.nii.gz", 2, 1, matrix=sheared)).notices)
+    assert "onto a grid with right angles" in words and "beside the image in these programs" in words
+    assert "in its place in every program" not in words
 
 
 def test_a_volume_that_goes_to_a_worker_keeps_what_its_file_states(tmp_path: Path) -> None:
