@@ -32,14 +32,16 @@ raise SystemExit(0 if pixel == [255, 0, 0] else 1)
 """
 
 
-@cache
 def opengl_works() -> bool:
-    """Return whether VTK can render here; LIGHTSEG_OPENGL=0 or =1 in the environment answers instead.
-
-    Tried in a process of its own, since VTK may end the process where the OpenGL library is missing.
-    """
+    """Return whether VTK can render here; LIGHTSEG_OPENGL=0 or =1 in the environment answers instead."""
     if (answer := os.environ.get("LIGHTSEG_OPENGL", "")) in ("0", "1"):
         return answer == "1"
+    return _vtk_renders()
+
+
+@cache
+def _vtk_renders() -> bool:
+    """Try it once, in a process of its own, since VTK may end the process where the OpenGL library is missing."""
     try:
         probe = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -17,9 +17,9 @@ from LightSegLib.rendering import result, surface
 @pytest.fixture(autouse=True)
 def fresh_answer() -> Iterator[None]:
     """Each test asks anew whether OpenGL works."""
-    surface.opengl_works.cache_clear()
+    surface._vtk_renders.cache_clear()
     yield
-    surface.opengl_works.cache_clear()
+    surface._vtk_renders.cache_clear()
 
 
 @pytest.fixture
