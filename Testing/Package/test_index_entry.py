@@ -144,7 +144,16 @@ def test_the_tutorial_leads_from_the_sample_to_a_result() -> None:
 def test_every_picture_and_page_of_the_readme_is_in_the_repository() -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", README.read_text(encoding="utf-8"))
     local = [target for target in targets if not target.startswith(("http", "#"))]
-    assert local and [target for target in local if not (REPOSITORY / target).exists()] == []
+    assert local and [target for target in local if not (REPOSITORY / target.partition("#")[0]).exists()] == []
+    assert [target for target in targets if not target.startswith("http") and not heading_exists(target)] == []
+
+
+def heading_exists(target: str) -> bool:
+    """Whether the heading is there that a link of the README leads to, spelled as GitHub does; true without one."""
+    page, _sign, anchor = target.partition("#")
+    text = (REPOSITORY / page if page else README).read_text(encoding="utf-8") if anchor else ""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return not anchor or anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 def test_the_readme_fits_a_few_screens() -> None:
