@@ -36,6 +36,7 @@ SYNTHESIS_HELP = {
     "hours": "pause after so many hours, 0 for never; --resume goes on",
     "voxels_per_class": "of each image, drawn at random for the objective",
     "validation_maps": "label maps kept for validation",
+    "all_maps": "train on the label maps kept for validation, too, and measure no quality",
     "spacing": "mm of the network's grid",
     "margin": "mm around the structures that the network sees",
     "overlap": "mm beyond the middle that each half sees",

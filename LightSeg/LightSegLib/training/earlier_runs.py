@@ -66,8 +66,14 @@ def with_earlier(training: dict[str, Any], initial_sha256: str, earlier: list[di
         return training
     facts = {"initial_weights_sha256": initial_sha256, **training}
     if earlier:
-        counts = [run.get(IMAGES) for run in (*earlier, training)]
-        if all(isinstance(count, int) for count in counts):
-            facts["images_of_all_runs"] = sum(counts)
+        if (images := images_of([*earlier, training])) is not None:
+            facts["images_of_all_runs"] = images
         facts[EARLIER] = earlier
     return facts
+
+
+def images_of(runs: Iterable[dict[str, Any]]) -> int | None:
+    """Return the number of images of all these runs; None where one of them does not state its own."""
+    counts = [run.get(IMAGES) for run in runs]
+    known = [count for count in counts if isinstance(count, int)]
+    return sum(known) if len(known) == len(counts) else None

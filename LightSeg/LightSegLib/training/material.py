@@ -68,6 +68,8 @@ def prepare(folder: str | Path, options: SyntheticTrainingOptions) -> Material:
     layout = choose_grid(
         space.box, options.spacing, options.margin, 2 ** len(options.widths), options.overlap, symmetric
     )
+    if options.all_maps:
+        training, held_out = tuple(range(len(maps))), []
     return Material(settings, maps, space, layout, training, tuple(held_out))
 
 

@@ -113,7 +113,7 @@ def _card(run: Run, material: Material, options: SyntheticTrainingOptions, origi
             run.initial_sha256,
             run.earlier_runs,
         ),
-        performance=_performance(run.best_scores, len(material.validation)),
+        performance=_performance(run.best_scores, len(material.validation)) if material.validation else {},
         totals=tuple(Total(name, tuple(classes[value] for value in values)) for name, values in settings.totals),
     )
 

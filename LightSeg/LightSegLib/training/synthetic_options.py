@@ -28,6 +28,8 @@ class SyntheticTrainingOptions:
         ema_decay: exponential moving average of the weights.
         voxels_per_class: of each class and image, drawn at random for the loss.
         validation_maps: label maps set aside.
+        all_maps: train on the label maps set aside, too; the space and grid remain those of the others, so that weights
+            trained without them can go on, and no quality is measured.
         spacing: mm of the network's grid.
         margin: mm around the structures.
         overlap: mm beyond the middle that each half sees, where structures are paired.
@@ -54,6 +56,7 @@ class SyntheticTrainingOptions:
     ema_decay: float = 0.998
     voxels_per_class: int = 5000
     validation_maps: int = 3
+    all_maps: bool = False
     validate_every: int = 5
     spacing: float = 2.0
     margin: float = 8.0

@@ -22,7 +22,7 @@ from ..inference.backends.devices import choose_device
 from ..inference.backends.precisions import BFLOAT16
 from ..networks import build
 from ..networks.atlas_unet import AtlasUNet
-from .earlier_runs import seen
+from .earlier_runs import images_of, seen
 from .loss import drawn_loss, drawn_voxels
 from .material import Material, network_arguments
 from .run import Run
@@ -62,6 +62,7 @@ class SyntheticRun(Run):
         self.half_class = lookup
         self.images: Iterator[tuple[Tensor, Tensor]] | None = None
         self.open_folder()
+        self.images_before = images_of(self.earlier_runs) or 0  # those of this run are others
         if self.step == 0:
             self.count_prior()
 
@@ -116,7 +117,8 @@ class SyntheticRun(Run):
 
     def _train_image(self, image: Tensor, classes: Tensor, number: int) -> float:
         """Take a training step on one image and return its loss."""
-        return self.update(self.loss(image, classes, number), number / self.options.images_per_epoch)
+        loss = self.loss(image, classes, self.images_before + number)
+        return self.update(loss, number / self.options.images_per_epoch)
 
     def loss(self, image: Tensor, classes: Tensor, number: int) -> Tensor:
         """Return the loss on an image [k, j, i] with its half classes."""
@@ -135,6 +137,11 @@ class SyntheticRun(Run):
         return self.device.type == "cpu" and BFLOAT16 in fast_backends(openvino=False)
 
     # --- validation ----------------------------------------------------------------------------
+
+    @property
+    def validates(self) -> bool:
+        """Whether label maps were set aside; without, the last weights are the best."""
+        return bool(self.material.validation)
 
     def validate(self) -> dict[str, float]:
         """Return the mean Dice over the structures by contrast and resolution; by structure in `scores`."""
@@ -209,9 +216,9 @@ class SyntheticRun(Run):
         )
         fixed = {name: value for name, value in vars(self.options).items() if name not in free}
         maps = [self.material.maps[n].name for n in self.material.training]
-        for name in ("border_channels", "whole_network"):
+        for name in ("border_channels", "whole_network", "all_maps"):
             if not fixed[name]:
-                del fixed[name]  # of runs before there were border heads
+                del fixed[name]  # of runs before there was such an option
         if self.options.border_channels:
             del fixed["prior_images"]  # the prior is that of the weights
         fixed["from weights"] = bool(self.options.initial_weights)
@@ -240,9 +247,11 @@ class ImageStream(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
             run.grid_of(run.material.layout.half),
             run.half_class,
         )
-        self._synthesis, self._first, self._progress = run.synthesis, first, Progress(run.options)
+        self._synthesis, self._progress = run.synthesis, Progress(run.options)
+        self._first, self._before = first, run.images_before
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         number = self._first + index
-        sample = self._generator.sample(number, self._grid, self._synthesis.at(self._progress(number)))
+        synthesis = self._synthesis.at(self._progress(number))
+        sample = self._generator.sample(self._before + number, self._grid, synthesis)
         return sample.image, self._half_class[sample.classes.long()]

@@ -26,10 +26,12 @@ from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
 from LightSegLib.networks.atlas_unet import AtlasUNet
 from LightSegLib.training.loss import drawn_loss, drawn_voxels
+from LightSegLib.training.material import prepare
 from LightSegLib.training.run import EpochReport
 from LightSegLib.training.synthesis.options import SynthesisOptions
 from LightSegLib.training.synthetic import train_synthetic
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions, synthesis_options, synthetic_command
+from LightSegLib.training.synthetic_run import ImageStream, SyntheticRun
 from scipy.spatial.transform import Rotation
 
 SMALL: dict[str, Any] = {
@@ -269,6 +271,45 @@ def test_a_network_is_trained_together_with_its_border_head(maps: Path, tmp_path
     assert same == {"prior"} and after["border.head.weight"].any()
     with pytest.raises(InputError, match="whole_network is for a training with a border head"):
         dataclasses.replace(QUICK, whole_network=True)
+
+
+def test_a_last_training_has_all_label_maps(maps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the grid of the training whose quality was measured, with images that it has not seen."""
+    measured = train_synthetic(maps, tmp_path / "network", QUICK)
+    weights = tmp_path / "network" / "weights.pt"
+    last = dataclasses.replace(
+        QUICK, initial_weights=str(weights), border_channels=8, whole_network=True, all_maps=True
+    )
+    card = train_synthetic(maps, tmp_path / "last", last)
+    assert measured is not None and card is not None and " --all-maps --" in card.training["command"]
+    assert sorted(card.training["label_maps"]) == sorted(path.name.split(".")[0] for path in maps.glob("*.nii.gz"))
+    assert card.training["validation_maps"] == [] and not card.performance
+    assert card.training["images"] == QUICK.epochs * QUICK.images_per_epoch  # the last weights
+    assert card.preprocessing.alignment is not None and measured.preprocessing.alignment is not None
+    assert card.preprocessing.alignment.origin == measured.preprocessing.alignment.origin
+    with pytest.raises(InputError, match="which this training sets aside for validation"):
+        train_synthetic(
+            maps, tmp_path / "more", dataclasses.replace(QUICK, initial_weights=str(tmp_path / "last" / "weights.pt"))
+        )
+    again = ["train", "--synthesize", str(maps), "--out", str(tmp_path / "again"), "--all-maps", "--device", "cpu"]
+    small = "--validation-maps 1 --spacing 4 --overlap 8 --widths 8,12 --prior-images 2 --epochs 1 --images-per-epoch 1"
+    assert main([*again, *small.split()]) == 0
+    assert "Dice" not in "".join(capsys.readouterr())
+
+
+def test_a_training_that_goes_on_draws_other_images(maps: Path, tmp_path: Path) -> None:
+    """Those after the last one of the run before it, though the seed is the same."""
+    first = train_synthetic(maps, tmp_path / "first", QUICK)
+    assert first is not None
+    runs = [
+        SyntheticRun(prepare(maps, options), tmp_path / str(number), options, SynthesisOptions())
+        for number, options in enumerate(
+            (QUICK, dataclasses.replace(QUICK, initial_weights=str(tmp_path / "first" / "weights.pt")))
+        )
+    ]
+    images = [ImageStream(run, 0)[0][0] for run in runs]
+    following = ImageStream(runs[0], first.training["images"])[0][0]
+    assert torch.equal(images[1], following) and not torch.equal(*images)
 
 
 @pytest.mark.slow
