@@ -6,6 +6,7 @@ scale and on the right side. World positions here are RAS in mm, as Slicer displ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,9 @@ from PIL import Image
 from scipy import ndimage
 
 from ..imaging.geometry import Geometry
-from ..imaging.volume import Volume
+from ..imaging.volume import Segmentation, Volume
 from .framing import Framing, index_to_ras
 from .layers import Layer
-from .palette import Color
 
 FINER = 2  # slices are drawn this much finer than the picture and averaged, which smooths outlines
 FILL, OUTLINE = 0.35, 5  # opacity of a label's area; width of its outline in fine pixels
@@ -63,10 +63,11 @@ def draw_slices(
     for plane, gray in zip(PLANES, grays, strict=True):
         level = np.clip((np.nan_to_num(gray, nan=low) - low) / (high - low), 0, 1) * 255
         picture = Image.fromarray(np.rint(level).astype(np.uint8)).convert("RGB")
-        picture = picture.resize((FINER * width, FINER * height), Image.Resampling.NEAREST)
-        for layer, area in _areas(layers, _raster(plane, framing, width, height, FINER)):
-            _tint(picture, area, layer.label.color)
-        pictures.append(picture.reduce(FINER))
+        pixels = np.asarray(picture.resize((FINER * width, FINER * height), Image.Resampling.NEAREST))
+        for segmentation in {id(layer.segmentation): layer.segmentation for layer in layers}.values():
+            own = [layer for layer in layers if layer.segmentation is segmentation]
+            pixels = _tinted(pixels, _cut(segmentation, own, _raster(plane, framing, width, height, FINER)), own)
+        pictures.append(Image.fromarray(pixels).reduce(FINER))
     return pictures
 
 
@@ -78,42 +79,44 @@ def _gray(volume: Volume, raster: Raster) -> np.ndarray:
     return np.where(outside, np.nan, values)
 
 
-def _areas(layers: Sequence[Layer], raster: Raster) -> list[tuple[Layer, np.ndarray]]:
-    """Return the area of every label in a cut, [rows, columns] of bool, without steps at voxel edges.
+def _cut(segmentation: Segmentation, layers: Sequence[Layer], raster: Raster) -> np.ndarray:
+    """Return the label of every pixel of a cut [rows, columns], 0 for none, without steps at voxel edges.
 
-    Each label's mask is interpolated; a pixel belongs to the label with the largest share of it, if the labels of a
-    segmentation together hold more of it than the background does.
+    Each label's mask is interpolated linearly; a pixel has the label with the largest share of it, if the labels
+    together hold more of it than the background does.
     """
-    areas = []
-    for segmentation in {id(layer.segmentation): layer.segmentation for layer in layers}.values():
-        block, index, outside = _block(segmentation.voxels, segmentation.geometry, raster)
-        present = set(np.unique(block).tolist())
-        own = [layer for layer in layers if layer.segmentation is segmentation and layer.label.value in present]
-        if not own:
-            continue
-        labeled = np.argwhere(np.isin(block, [layer.label.value for layer in own]))
-        low, high = (ends[:, None, None] for ends in (labeled.min(axis=0) - 1, labeled.max(axis=0) + 1))
-        near = np.all((index > low) & (index < high), axis=0) & ~outside  # no label reaches the other pixels
-        points = index[:, near]
-        shares = [_share(block == layer.label.value, points) for layer in own]
-        winner, inside = np.argmax(shares, axis=0), np.sum(shares, axis=0) > 0.5
-        for number, layer in enumerate(own):
-            area = np.zeros(outside.shape, bool)
-            area[near] = inside & (winner == number)
-            areas.append((layer, area))
-    return areas
+    block, index, outside = _block(segmentation.voxels, segmentation.geometry, raster)
+    values = np.array([0, *(layer.label.value for layer in layers)])
+    position = np.zeros(max(int(block.max(initial=0)), int(values.max())) + 1, np.intp)  # in `values`, by voxel
+    position[values] = np.arange(len(values))
+    padded = np.pad(position[block], 1, mode="edge")
+    _planes, rows, columns = padded.shape
+    steps = {corner: (corner[0] * rows + corner[1]) * columns + corner[2] for corner in np.ndindex(2, 2, 2)}
+    flat = padded.ravel()
+    border = np.logical_or.reduce([flat != np.roll(flat, -step) for step in steps.values()])  # by the first of 8 voxels
+    low = np.floor(index).astype(int)
+    first = np.ravel_multi_index(tuple(low + 1), padded.shape, mode="clip")
+    found = np.where(outside, 0, flat[first])
+    mixed = border[first] & ~outside  # few of the pixels; the others are among voxels of one label
+    far, first = (index - low)[:, mixed], first[mixed]
+    shares, pixels = np.zeros((len(values), len(first))), np.arange(len(first))
+    for corner, step in steps.items():
+        weight = math.prod(part if upper else 1 - part for part, upper in zip(far, corner, strict=True))
+        shares[flat[first + step], pixels] += weight
+    found[mixed] = np.where(shares[0] < 0.5, shares[1:].argmax(axis=0) + 1, 0)
+    return values[found]
 
 
-def _share(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return how much of a label there is at fractional indices [3, n], 0 to 1."""
-    return np.asarray(ndimage.map_coordinates(mask.astype(np.float32), points, order=1, mode="nearest"))
-
-
-def _tint(picture: Image.Image, area: np.ndarray, color: Color) -> None:
-    """Lay a translucent color over `area` and an opaque outline along its inner edge."""
-    edge = area & ~ndimage.binary_erosion(area, ndimage.generate_binary_structure(2, 2), OUTLINE, border_value=1)
-    for part, opacity in ((area, FILL), (edge, 1.0)):
-        picture.paste(color, mask=Image.fromarray(part * np.uint8(255 * opacity)))
+def _tinted(pixels: np.ndarray, labels: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
+    """Return pixels, uint8 [rows, columns, 3], with a translucent color over each label and its inner edge opaque."""
+    colors = np.zeros((labels.max() + 1, 3), np.float32)
+    for layer in layers:
+        if layer.label.value < len(colors):
+            colors[layer.label.value] = layer.label.color
+    near = 2 * OUTLINE + 1
+    edge = ndimage.minimum_filter(labels, near, mode="nearest") != ndimage.maximum_filter(labels, near, mode="nearest")
+    opacity = np.where(labels > 0, np.where(edge, np.float32(1), np.float32(FILL)), np.float32(0))[..., None]
+    return np.rint(pixels + opacity * (colors[labels] - pixels)).astype(np.uint8)
 
 
 def _raster(plane: Plane, framing: Framing, width: int, height: int, finer: int = 1) -> Raster:
