@@ -31,9 +31,10 @@ BY_OPENVINO = (OPENVINO32, OPENVINO16, OPENVINO8)
 PADDED = 16  # voxels, to multiples of which some networks pad
 LITTLE_WORK = 10_000_000_000  # multiply-adds of a tile; less takes a fraction of a second with any backend
 
-# Time of PyTorch's float32 over that of the backend, one patch of FLARE24's U-Net, by two threads of a Xeon (AMX,
-# AVX-512), on one core of a Xeon with bfloat16 but without AMX (processor time, the least of three, beside others:
-# provisional, one busy machine), and on one core of an EPYC (AVX2, Zen 3).
+# Time of PyTorch's float32 over that of the backend, one patch of FLARE24's U-Net: by two threads of a Xeon (AMX,
+# AVX-512; by one thread 6.5, 2.7 and 1.4, the same order), on one core of a Xeon with bfloat16 but without AMX
+# (processor time, the least of three, beside others: provisional, one busy machine), and on one core of an EPYC (AVX2,
+# Zen 3).
 GAINS = {
     "AMX": {OPENVINO16: 3.9, BFLOAT16: 2.0, OPENVINO32: 1.85},
     "bfloat16": {OPENVINO32: 1.33, OPENVINO16: 0.78, BFLOAT16: 0.71},
