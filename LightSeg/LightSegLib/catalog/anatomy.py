@@ -66,6 +66,18 @@ SHORT_FORMS |= {
     "opticchiasm": "optic chiasm",
     "buccalmucosa": "buccal mucosa",
 }
+LATIN = {  # endings of plurals, English ones too, with those of their singulars
+    "s": ("",),
+    "ies": ("y",),
+    "uses": ("us",),
+    "es": ("is",),
+    "i": ("us",),
+    "ae": ("a",),
+    "a": ("um", "on"),
+    "ices": ("ex", "ix"),
+    "ina": ("en",),
+}
+PLURALS = {"teeth": ("tooth",), "feet": ("foot",), "femora": ("femur",)}
 UNIMPORTANT = frozenset(("of", "the", "in", "and", "entire", "structure", "oar"))
 TOOTH_NUMBER = re.compile(r"fdi ?\d+", re.IGNORECASE)  # which repeats the rest of the name
 OMITTED = ("muscle", "gland", "bone", "bones")  # last words that are often left out: "parotid", "masseter"
@@ -127,6 +139,12 @@ def structure_key(name: str) -> Hashable:
     return _found(name) or _key(name) or name.casefold()
 
 
+def is_anatomy(name: str) -> bool:
+    """Return whether a name is of a part of the body; of a tumor or a lesion each author has another one."""
+    found = _found(name)
+    return found is not None and found[0].category != "altered"
+
+
 def may_have_side(name: str, terminology: Terminology | None) -> bool:
     """Return whether a label can have a side that its name does not state: paired or unknown structures."""
     if SIDE_CODES.keys() & _key(name):
@@ -159,6 +177,20 @@ def split_words(text: str) -> list[str]:
         letters = unicodedata.normalize("NFKD", plain)
         plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return [SPELLINGS.get(word, word) for word in re.findall(r"[^\W_]+", plain)]
+
+
+def singulars(word: str) -> tuple[str, ...]:
+    """Return what the singular of a word may be: "kidney" of "kidneys", "hippocampus" of "hippocampi".
+
+    A word that is none, such as "pancreas", gives forms that no text has.
+    """
+    irregular = PLURALS.get(word, ())
+    return irregular + tuple(
+        word.removesuffix(plural) + singular
+        for plural, forms in LATIN.items()
+        if word.endswith(plural) and len(word) > len(plural) + 3
+        for singular in forms
+    )
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from .anatomy import split_words
+from .anatomy import singulars, split_words
 from .card import Card, Label
 from .families import NotOffered, not_offered
 
@@ -78,14 +78,18 @@ def _rank(texts: Sequence[tuple[str, ...]], wanted: Sequence[str]) -> int | None
 
 
 def _begins(text: str, word: str) -> bool:
-    """Return whether a word of the text begins with this one."""
-    return f" {word}" in _plain(text)
+    """Return whether a word of the text begins with this one, or is its singular or its plural."""
+    plain = _plain(text)
+    return f" {word}" in plain or any(f" {form} " in plain for form in singulars(word))
 
 
 @functools.lru_cache(maxsize=20_000)
 def _plain(text: str) -> str:
-    """Return the words of a text, each after a space; models of a family have most of their texts in common."""
-    return "".join(f" {word}" for word in split_words(text))
+    """Return the words of a text, and what their singulars may be, each between spaces.
+
+    Models of a family have most of their texts in common.
+    """
+    return "".join(f" {form} " for word in split_words(text) for form in (word, *singulars(word)))
 
 
 def _meaning(label: Label) -> str:

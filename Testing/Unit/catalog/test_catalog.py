@@ -52,6 +52,36 @@ def test_capitals_accents_order_and_the_end_of_a_word_do_not_matter(words: str) 
     assert set(found(words)) <= first | others
 
 
+@pytest.mark.parametrize(
+    ("plural", "singular"),
+    [
+        ("hippocampi", "hippocampus"),
+        ("thalami", "thalamus"),
+        ("cortices", "cortex"),
+        ("putamina", "putamen"),
+        ("atria", "atrium"),
+        ("ventricles", "ventricle"),
+        ("lateral ventricles", "lateral ventricle"),
+        ("arteries", "artery"),
+        ("vertebrae", "vertebra"),
+        ("kidneys", "kidney"),
+        ("lungs", "lung"),
+        ("sinuses", "sinus"),
+        ("teeth", "tooth"),
+        ("femora", "femur"),
+    ],
+)
+def test_a_plural_finds_what_the_singular_does(plural: str, singular: str) -> None:
+    fewer, more = sorted(({card.id for card in search(all_cards(), one)} for one in (plural, singular)), key=len)
+    assert fewer and fewer <= more  # of which some have a word that begins alike, such as "vertebral"
+
+
+def test_a_singular_is_a_word_of_its_own() -> None:
+    """What begins like one is another word: "axis" is no plural of "axi", with which "axial" begins."""
+    named = dataclasses.replace(all_cards()[0], title="Axial slices of kidneys")
+    assert not search([named], "axis") and search([named], "kidney") == search([named], "kidneys") == [named]
+
+
 def test_models_that_were_run_with_their_weights_come_first() -> None:
     was_run = [card.was_run for card in all_cards()]
     assert was_run == sorted(was_run, reverse=True) and {True, False} == set(was_run)

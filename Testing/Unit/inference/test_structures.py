@@ -140,6 +140,18 @@ def test_names_of_the_authors_are_understood(models: Path) -> None:
     assert chosen_labels(replace(card, labels=(card.labels[0], oven)), ["Kitchen_Oven"]) == (oven,)
 
 
+def test_a_word_for_both_sides_or_for_a_total_names_all_of_its_labels() -> None:
+    card = find_card("brain-mr-atlas-unet")
+    names: Callable[..., list[str]] = lambda *words: [label.name for label in chosen_labels(card, words)]  # noqa: E731
+    assert names("thalamus") == ["Left thalamus", "Right thalamus"] == names("THALAMI")
+    assert names("Left thalamus", "thalamus") == ["Left thalamus", "Right thalamus"]
+    assert names("hippocampi") == names("Hippocampus") == ["Left hippocampus", "Right hippocampus"]
+    assert len(names("ventricles")) == 6 and "Third ventricle" in names("Ventricles")  # a total of the card
+    for unknown in ("left", "ventricle"):  # neither is one structure
+        with pytest.raises(InputError, match="see all with 'lightseg info brain-mr-atlas-unet --labels'"):
+            names(unknown)
+
+
 def test_sides_that_a_model_adds_can_be_chosen_or_left_open(models: Path) -> None:
     """The finder's labels have sides; 'Shell' means those of both, 'Left shell' that one."""
     rule = RegionFrom("lamps", (1, 2), 3.0, by_side=True)
