@@ -23,6 +23,7 @@ from ..core.leftovers import temporary_folder
 from ..core.moment import Moment, grouped, ms_text, numbers_text
 from .arguments import options_of
 from .batch import StatePrinter
+from .inputs import region_in
 from .outputs import check_all_frames, check_free
 from .printing import ProgressLine, say, table
 
@@ -42,8 +43,7 @@ def segment_frames(arguments: argparse.Namespace) -> None:
     """Run `lightseg segment --all-frames`."""
     from ..batch.settings import Settings
     from ..imaging.frame_writer import ENDINGS
-    from ..imaging.label_sources import region_of
-    from ..imaging.readers import case_name
+    from ..imaging.readers import case_name, read_volume
     from ..imaging.writers import check_output
 
     check_all_frames(arguments, ENDINGS)
@@ -62,7 +62,9 @@ def segment_frames(arguments: argparse.Namespace) -> None:
     card = find_card(arguments.model)
     moments = _moments(inputs)
     folder = out.with_name(f"{case_name(out)}_frames") if one_file else out
-    roi = region_of(arguments.roi) if isinstance(arguments.roi, Path) else arguments.roi
+    roi = arguments.roi
+    if isinstance(roi, Path):
+        roi = region_in(read_volume(inputs[0], allow_gaps=arguments.allow_gaps, frame=moments[0].number), arguments)
     corners = None if roi is None else roi.corners.tolist()
     settings = Settings(options_of(arguments), picture=False, allow_gaps=arguments.allow_gaps, roi=corners)
     series = file_name(case_name(inputs[0]))

@@ -1,16 +1,22 @@
-"""The images that a command was given, as volumes; how a frame of one over time is chosen on the command line."""
+"""The images that a command was given, as volumes, which frame of one over time, and the region in them."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import InputError, SeriesOverTimeError
 from ..core.i18n import tr as _
+from .printing import say
 
 if TYPE_CHECKING:
+    from ..imaging.roi import RegionOfInterest
     from ..imaging.volume import Volume
+
+MOST_OUTSIDE = 0.2  # of a region, beyond the image: thick or oblique slices of the same head may cover so much
 
 
 def read_inputs(arguments: argparse.Namespace, frames: Sequence[int | None] = ()) -> list[Volume]:
@@ -37,3 +43,30 @@ def read_inputs(arguments: argparse.Namespace, frames: Sequence[int | None] = ()
         if hasattr(arguments, "all_frames"):
             remedy = _("{fact} Choose a frame with --frame, all with --all-frames, or a three-dimensional image.")
         raise InputError(remedy.format(fact=error.fact)) from error
+
+
+def region_in(image: Volume, arguments: argparse.Namespace) -> RegionOfInterest | None:
+    """Return the region of `--roi`, and print where labels that it is made of are probably of another image.
+
+    Raises:
+        InputError: for a file without labels, or with labels that are all beyond the image.
+    """
+    from ..imaging.label_sources import region_of
+
+    if not isinstance(arguments.roi, Path):
+        return arguments.roi
+    region = region_of(arguments.roi)
+    outside = region.share_outside(image.geometry)
+    if outside >= 1:
+        raise InputError(
+            _("The labels of {file} are not where {image} is. Choose labels of this image, or omit --roi.").format(
+                file=arguments.roi.name, image=image.name
+            )
+        )
+    if outside > MOST_OUTSIDE and not arguments.quiet:
+        notice = _(
+            "{share:.0%} of the box around the labels of {file} are outside of {image}, and are left out. "
+            "Check that the labels are of this image."
+        ).format(share=outside, file=arguments.roi.name, image=image.name)
+        say(f"lightseg: {notice}", file=sys.stderr)
+    return region

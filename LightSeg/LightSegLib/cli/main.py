@@ -31,7 +31,7 @@ from .arguments import build_parser, joined, options_of
 from .batch import BATCH_COMMANDS
 from .evaluate import EVALUATE_COMMANDS
 from .frames import segment_frames
-from .inputs import read_inputs
+from .inputs import read_inputs, region_in
 from .models import MODEL_COMMANDS
 from .outputs import check_free, check_outputs, split_ending, volume_rows, write_more
 from .printing import ProgressLine, nested, say, silence_itk, table
@@ -134,7 +134,6 @@ def _check_current_folder() -> None:
 
 def _segment(arguments: argparse.Namespace) -> None:
     """Run `lightseg segment`."""
-    from ..imaging.label_sources import region_of
     from ..imaging.writers import check_holds, source_of, write_segmentation
     from ..inference.segmenter import Segmenter
 
@@ -149,7 +148,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         if file:
             check_holds(file, volumes[0].geometry)
     source = source_of(out, volumes[0]) if out else None
-    roi = region_of(arguments.roi) if isinstance(arguments.roi, Path) else arguments.roi
+    roi = region_in(volumes[0], arguments)
     segmenter = Segmenter(card, options)
     progress = ProgressLine(arguments.quiet)
     try:

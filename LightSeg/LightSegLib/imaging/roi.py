@@ -57,9 +57,7 @@ class RegionOfInterest:
         Raises:
             InputError: if the box has no voxel center of the volume inside.
         """
-        homogeneous = np.c_[self.corners, np.ones(len(self.corners))].T
-        index = (np.linalg.inv(geometry.index_to_world) @ homogeneous)[2::-1]  # rows k, j, i
-        low, high = index.min(axis=1), index.max(axis=1)
+        low, high = self._bounds(geometry)
         lower = np.maximum(np.ceil(low - FLOAT32_MOVE), 0).astype(int)
         upper = np.minimum(np.floor(high + FLOAT32_MOVE) + 1, geometry.shape).astype(int)
         if (upper <= lower).any():
@@ -78,3 +76,15 @@ class RegionOfInterest:
             )
         k, j, i = (slice(int(a), int(b)) for a, b in zip(lower, upper, strict=True))
         return k, j, i
+
+    def share_outside(self, geometry: Geometry) -> float:
+        """Return how much of the box's bounds is beyond what the voxels of a volume cover, from 0 to 1."""
+        low, high = self._bounds(geometry)
+        inside = np.minimum(high, np.array(geometry.shape) - 0.5) - np.maximum(low, -0.5)
+        return float(1 - np.prod(np.clip(inside, 0, None) / (high - low)))
+
+    def _bounds(self, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and highest index [k, j, i] of the box in a volume."""
+        homogeneous = np.c_[self.corners, np.ones(len(self.corners))].T
+        index = (np.linalg.inv(geometry.index_to_world) @ homogeneous)[2::-1]  # rows k, j, i
+        return index.min(axis=1), index.max(axis=1)
