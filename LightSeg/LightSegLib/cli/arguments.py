@@ -223,6 +223,9 @@ def build_parser(jobs: Mapping[str, Job]) -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=values.path, metavar="CSV", help="write the table to this file, too")
     evaluate.add_argument("--overwrite", action="store_true", help="replace CSV if it exists already")
     evaluate.add_argument("--model", help="model whose label names are used where predictions have none")
+    evaluate.add_argument(
+        "--structure", default="", metavar="NAME", help="what masks show, files with a single label and no names"
+    )
 
     benchmark = command("benchmark", "Measure speed and memory of a model on this machine.")
     benchmark.add_argument("--model", default="hippocampus-mr-lightmedseg", help="model id (default: %(default)s)")

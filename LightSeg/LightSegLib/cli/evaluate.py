@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.labels,
         names,
         lambda case, notice: notices.setdefault(str(notice), []).append(case),
+        arguments.structure.strip(),
     )
     if not rows:
         raise InputError(
@@ -53,7 +55,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         check_free(out, arguments.overwrite)  # again: the comparison took its time
         write_table([header, *([_rounded(getattr(row, name)) for name in header] for row in rows)], out)
     lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
-    lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows]
+    lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows if row.is_drawn]
     for summary in summarize(rows):
         spread = (f"{summary.mean[name]:.3f} +- {summary.std[name]:.3f}" for name in MEASURES)
         missed = f", {summary.missed} missed" if summary.missed else ""
@@ -71,8 +73,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _rounded(value: object) -> object:
-    """Return a number with seven digits, more than any of them means, and anything else as it is."""
-    return float(f"{value:.7g}") if isinstance(value, float) else value
+    """Return a number with seven digits, more than any of them means, nothing for none, and anything else as it is."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else float(f"{value:.7g}")
+    return value
 
 
 EVALUATE_COMMANDS = {"evaluate": _evaluate}

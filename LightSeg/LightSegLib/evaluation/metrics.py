@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..imaging.geometry import Geometry
 from ..imaging.label_sources import is_label_file, read_label_pair
 from ..imaging.readers import IMAGE_ENDINGS, is_image
 from ..imaging.readers import case_name as name_of_image
+from .unnamed_labels import NameCheck
 
 TOLERANCE_MM = 1.0
 # share of a square that is inside when 0 to 4 of its corners do and the border runs through edge midpoints
@@ -29,7 +30,8 @@ MEASURES = ("dice", "surface_dice", "hd95_mm", "volume_difference_ml")
 class Row:
     """Metrics of one label of one case.
 
-    A label that neither file contains has no row.
+    A label that neither file contains has no row. One of the prediction that nobody has drawn (see `evaluate_folders`)
+    has a row without numbers: they are NaN.
 
     Attributes:
         label: the prediction's value. A label of the expert alone has the expert's, or where that means another
@@ -48,6 +50,11 @@ class Row:
     hd95_mm: float
     volume_ml: float
     volume_difference_ml: float
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the expert looked for this structure, so that the row has numbers."""
+        return not math.isnan(self.volume_ml)
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ def evaluate_folders(
     labels: str | Path,
     label_names: Mapping[int, str] | None = None,
     on_notice: Callable[[str, Message], None] | None = None,
+    structure: str = "",
 ) -> list[Row]:
     """Compare every label map in `predictions` with the file of the same case name in `labels`.
 
@@ -81,19 +89,62 @@ def evaluate_folders(
     a prediction are not compared. Labels are compared by their names where both sides have them, else by their values
     (see `label_pairing.paired`). Names are those of the files, the prediction's first, else those of `label_names`.
 
+    A label that the prediction alone has is wrong where an expert looked for it and drew nothing: where the expert's
+    file names it, or that of another case has it. Else nobody has drawn it, and it has no score. Files in which the
+    experts have drawn nothing at all state that there is nothing.
+
     Args:
         predictions: folder or file.
         labels: folder or file, the expert's.
         label_names: of the predictions' values, where their files do not name them.
         on_notice: is called with a case and what a user should know about how its labels were paired.
+        structure: that files show which have a single label, or none, and no names.
 
     Raises:
-        InputError: for a missing folder or partner, and for grids or voxels that do not compare.
+        InputError: for a missing folder or partner, for grids or voxels that do not compare, and for masks of one
+            label beside files that name several, as long as the structure is not known.
     """
     rows: list[Row] = []
-    for case, prediction, label in _pairs(Path(predictions), Path(labels)):
-        rows += evaluate_case(case, prediction, label, label_names or {}, on_notice)
-    return rows
+    drawn: set[Hashable] = set()
+    pairs = _pairs(Path(predictions), Path(labels))
+    check = NameCheck(([path for _c, path, _e in pairs], [path for _c, _p, path in pairs]), bool(label_names))
+    for case, prediction, label in pairs:
+        pair = read_label_pair(prediction, label, label_names or {}, structure)
+        notices = [*pair.notices, *check.notices(pair, prediction, label)]
+        found = compare_labels(case, pair.first, pair.second, pair.geometry, pair.names)
+        drawn |= {structure_key(row.name) for row in found if row.volume_ml > 0}
+        drawn |= set(map(structure_key, pair.sides[1].names.values()))
+        rows += found
+        if on_notice is not None:
+            for notice in notices:
+                on_notice(case, notice)
+    return _without_scores_of_not_drawn(rows, drawn, on_notice) if drawn else rows
+
+
+def _without_scores_of_not_drawn(
+    rows: Sequence[Row], drawn: Collection[Hashable], on_notice: Callable[[str, Message], None] | None
+) -> list[Row]:
+    """Return rows without the numbers of labels that the predictions alone have and no expert has drawn."""
+    lacking = {row: None for row in rows if row.volume_ml == 0 and structure_key(row.name) not in drawn}
+    names = {structure_key(row.name): row.name for row in lacking}
+    if on_notice is not None:
+        for case in dict.fromkeys(row.case for row in lacking):
+            on_notice(case, _not_drawn(names.values()))
+    return [_without_score(row) if row in lacking else row for row in rows]
+
+
+def _without_score(row: Row) -> Row:
+    """Return a row without its numbers."""
+    nan = math.nan
+    return replace(row, dice=nan, surface_dice=nan, hd95_mm=nan, volume_ml=nan, volume_difference_ml=nan)
+
+
+def _not_drawn(names: Iterable[str]) -> Message:
+    """Return the notice about labels without a score."""
+    return _(
+        "These labels of the prediction are not in the expert's files, so they have no score: {names}. "
+        "If an expert looked for one and there is none, add it to the expert's .seg.nrrd file as an empty segment."
+    ).format(names=", ".join(names))
 
 
 def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]:
@@ -102,25 +153,6 @@ def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]
         return []
     predicted = {case_name(path) for path in image_files(Path(predictions))}
     return [case_name(path) for path in image_files(Path(labels)) if case_name(path) not in predicted]
-
-
-def evaluate_case(
-    case: str,
-    prediction: Path,
-    label: Path,
-    label_names: Mapping[int, str],
-    on_notice: Callable[[str, Message], None] | None = None,
-) -> list[Row]:
-    """Return the rows of one pair of files; arguments as of `evaluate_folders`.
-
-    Raises:
-        InputError: if they do not compare.
-    """
-    pair = read_label_pair(prediction, label, label_names)
-    if on_notice is not None:
-        for notice in pair.notices:
-            on_notice(case, notice)
-    return compare_labels(case, pair.first, pair.second, pair.geometry, pair.names)
 
 
 def compare_labels(
@@ -142,16 +174,20 @@ def compare_labels(
 
 def nothing_in_common(rows: Sequence[Row]) -> bool:
     """Return whether predictions and experts have labels, but not one case has the same label on both sides."""
-    sides = {(row.volume_ml > 0, row.volume_ml + row.volume_difference_ml > 0) for row in rows}
+    sides = {
+        (row.volume_ml > 0, not row.is_drawn or row.volume_ml + row.volume_difference_ml > 0)  # expert, prediction
+        for row in rows
+    }
     return sides == {(True, False), (False, True)}
 
 
 def summarize(rows: Sequence[Row]) -> list[Summary]:
-    """Return one summary per structure, in the order of the label values in the first of its cases.
+    """Return one summary per structure that is drawn, in the order of the label values in the first of its cases.
 
     As when labels are paired, it is the name that counts, since values may differ from case to case. Labels of which a
     case has several of one name, such as two lesions, are distinguished by their values.
     """
+    rows = [row for row in rows if row.is_drawn]
     keys = [structure_key(row.name) for row in rows]
     often = Counter((row.case, key) for row, key in zip(rows, keys, strict=True))
     several = {key for (_case, key), count in often.items() if count > 1}

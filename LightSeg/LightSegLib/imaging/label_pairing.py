@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..catalog.anatomy import structure_key
+from ..catalog.anatomy import is_anatomy, structure_key
+from ..catalog.sides import SIDES
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .volume import LARGEST_LABEL
@@ -29,19 +30,30 @@ class Side:
     names: Mapping[int, str]
     is_contours: bool = False
 
+    @property
+    def is_mask(self) -> bool:
+        """Whether it has a single label, and nothing states of which structure."""
+        return len(self.values) == 1 and not self.names
+
+    def called(self, structure: str) -> Side:
+        """Return it with its label under this name, if it has one or none and no names."""
+        if self.names or len(self.values) > 1:
+            return self
+        return replace(self, names={next(iter(self.values), 1): structure})
+
 
 @dataclass(frozen=True)
 class Pairing:
     """How the labels of two files are compared.
 
     Attributes:
-        first: values of the first file that are compared.
-        second: values of the second file that are compared, with those that they get.
-        names: of all of these values.
+        first: values of the first file that are compared, with those that they get.
+        second: the same of the second file.
+        names: of all values that are compared.
         notices: what a user should know about that.
     """
 
-    first: frozenset[int]
+    first: Mapping[int, int]
     second: Mapping[int, int]
     names: Mapping[int, str]
     notices: tuple[Message, ...]
@@ -50,10 +62,15 @@ class Pairing:
 def paired(first: Side, second: Side) -> Pairing:
     """Return how the labels of a prediction and of an expert are compared.
 
-    Labels of one name are compared, whatever their values. Others are by their value, where the two files do not name
-    it after structures that both have. Of contours only those that have a counterpart are compared: sets of them hold
-    the outline of the body and targets, which overlap all else.
+    Labels of one name are compared, whatever their values; left and right as one, where the other file names the
+    structure without a side. Others are by their value, where the two files do not name it after structures that both
+    have, or after two parts of the body. Of contours only those that have a counterpart are compared: sets of them
+    hold the outline of the body and targets, which overlap all else.
     """
+    sided, sided_expert = _sides_to_join(first, second), _sides_to_join(second, first)
+    notices = [_joined_in_prediction(name) for _left, name in sided.values()]
+    notices += [_joined_in_expert(name) for _left, name in sided_expert.values()]
+    first, second = _with_joined(first, sided), _with_joined(second, sided_expert)
     same = same_names(first.names, second.names)
     kept, others = first.values, second.values
     if first.is_contours:
@@ -62,20 +79,39 @@ def paired(first: Side, second: Side) -> Pairing:
         others &= same.keys() if same else first.values | first.names.keys()
     named = {value: name for value, name in first.names.items() if value in kept or not first.is_contours}
     meant = set(same.values())  # by names: another label of such a value gets one of its own
+    unlike = {
+        value: (named[value], second.names[value])
+        for value in sorted(others & named.keys() & second.names.keys() - same.keys() - meant)
+    }
+    apart = {value: names for value, names in unlike.items() if all(map(is_anatomy, names))}
+    apart = {value: (one, other) for value, (one, other) in apart.items() if not _alike(one, other)}
     used = kept | named.keys() | meant | others
     free = (value for value in itertools.count(1) if value not in used)
-    values = {value: same.get(value) or (next(free) if value in meant else value) for value in sorted(others)}
+    values = {
+        value: same.get(value) or (next(free) if value in meant or value in apart else value)
+        for value in sorted(others)
+    }
     names = {values[value]: second.names[value] for value in others if value in second.names} | named
     names |= {new: f"label {value}" for value, new in values.items() if new not in used and value not in second.names}
-    notices = [
-        _by_value(value, named[value], second.names[value])
-        for value in sorted(others - same.keys())
-        if values[value] == value in named and not _alike(named[value], second.names.get(value, named[value]))
+    notices += [
+        _by_value(value, one, other)
+        for value, (one, other) in unlike.items()
+        if value not in apart and not _alike(one, other)
     ]
+    if apart:
+        notices.append(_not_by_value(apart))
     for side, compared in ((first, kept), (second, others)):
         if left_out := side.values - compared:
             notices.append(_left_out([side.names.get(value, str(value)) for value in sorted(left_out)]))
-    return Pairing(kept, values, names, tuple(notices))
+    for side, wanted in ((first, meant), (second, same.keys())):
+        if side.is_contours and (empty := sorted(wanted - side.values)):
+            notices.append(_without_contours([side.names[value] for value in empty]))
+    return Pairing(
+        {value: value for value in kept} | {right: left for right, (left, _name) in sided.items() if left in kept},
+        values | {right: values[left] for right, (left, _name) in sided_expert.items() if left in values},
+        names,
+        tuple(notices),
+    )
 
 
 def same_names(first: Mapping[int, str], second: Mapping[int, str]) -> dict[int, int]:
@@ -111,6 +147,34 @@ def renumbered(labels: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
     return found
 
 
+def _sides_to_join(own: Side, other: Side) -> dict[int, tuple[int, str]]:
+    """Return the values of right sides whose structure the other file names without a side.
+
+    Each is with the value of the left side, which it gets, and the name. It takes both sides: where a file names one
+    alone, it is not known whether the other file has that one.
+    """
+    here = _unique(own.names, structure_key)
+    found = {}
+    for name in other.names.values():
+        left, right = (here.get(structure_key(f"{side} {name}")) for side in SIDES)
+        if left and right and left != right and here.get(structure_key(name)) not in own.values:
+            found[right] = left, name
+    return found
+
+
+def _with_joined(side: Side, joined: Mapping[int, tuple[int, str]]) -> Side:
+    """Return a file's labels with right sides joined to the left ones, under the name without a side."""
+    if not joined:
+        return side
+    values = frozenset(joined[value][0] if value in joined else value for value in side.values)
+    new = dict(joined.values())
+    keys = set(map(structure_key, new.values()))
+    names = {
+        value: name for value, name in side.names.items() if value not in joined and structure_key(name) not in keys
+    }
+    return replace(side, values=values, names=names | new)
+
+
 def _written(name: str) -> Hashable:
     """Return a name as it is compared with others, in whatever case."""
     return name.strip().casefold()
@@ -134,6 +198,39 @@ def _by_value(value: int, name: str, other: str) -> Message:
         "Label {value} is '{name}' in the prediction and '{other}' in the expert's file. "
         "They were compared because they have the same value: check that they are one structure."
     ).format(value=value, name=name, other=other)
+
+
+def _not_by_value(apart: Mapping[int, tuple[str, str]]) -> Message:
+    """Return the notice about labels of one value, which are two structures."""
+    each = _("{value} is '{name}' in the prediction and '{other}' in the expert's file")
+    return _(
+        "Labels of one value that are two structures were not compared: {list}. "
+        "If they are one structure, give it the same name in both files."
+    ).format(list="; ".join(each.format(value=value, name=one, other=two) for value, (one, two) in apart.items()))
+
+
+def _joined_in_prediction(name: str) -> Message:
+    """Return the notice about two sides of a prediction that are compared as one."""
+    return _(
+        "Left and right of '{name}' in the prediction were compared as one, "
+        "because the expert's file names it without a side. Check that this shows both sides."
+    ).format(name=name)
+
+
+def _joined_in_expert(name: str) -> Message:
+    """Return the notice about two sides of an expert that are compared as one."""
+    return _(
+        "Left and right of '{name}' in the expert's file were compared as one, "
+        "because the prediction names it without a side. Check that this shows both sides."
+    ).format(name=name)
+
+
+def _without_contours(names: Iterable[str]) -> Message:
+    """Return the notice about structures of a file with contours that have none."""
+    return _(
+        "Structures without closed contours count as empty: {names}. "
+        "If one was not drawn, remove it from the set of structures."
+    ).format(names=", ".join(names))
 
 
 def _left_out(names: Iterable[str]) -> Message:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ..catalog.anatomy import structure_key
+from ..catalog.sides import SIDES
+from ..catalog.structures import closest_names
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
@@ -23,6 +27,7 @@ from .readers import read_labels
 from .roi import RegionOfInterest
 from .volume import LARGEST_LABEL, check_labels
 
+COUNTED = re.compile(r"((segment|label|roi)?[ _-]*\d*)", re.IGNORECASE)  # "Segment_1" is 3D Slicer's, "ROI-1" Horos's
 Labels = tuple[np.ndarray, Geometry] | LabelPlanes | Structures  # on a grid, on planes, or as contours
 
 
@@ -33,16 +38,20 @@ class LabelPair:
     Attributes:
         names: of the values.
         notices: what a user should know about how labels were paired.
+        sides: what the two files have.
     """
 
     first: np.ndarray
     second: np.ndarray
     geometry: Geometry
     names: Mapping[int, str]
-    notices: tuple[Message, ...] = ()
+    notices: tuple[Message, ...]
+    sides: tuple[Side, Side]
 
 
-def read_label_pair(first: Path, second: Path, label_names: Mapping[int, str] | None = None) -> LabelPair:
+def read_label_pair(
+    first: Path, second: Path, label_names: Mapping[int, str] | None = None, structure: str = ""
+) -> LabelPair:
     """Read two files onto one grid, labels of one structure with one value (see `label_pairing.paired`).
 
     A label map has the grid of its file. A DICOM segmentation has its slices alone, and structures have none: they are
@@ -52,23 +61,28 @@ def read_label_pair(first: Path, second: Path, label_names: Mapping[int, str] | 
         first: file with the prediction.
         second: file with the expert's labels.
         label_names: of the prediction's values that its file does not name.
+        structure: that a file shows which has a single label, or none, and no names.
 
     Raises:
-        InputError: for files that are not labels or not of one grid.
+        InputError: for files that are not labels or not of one grid, and for a structure that the other file lacks.
     """
     one, other = _read(first), _read(second)
     names = label_names or {}
     side = _side(one, _names(first, one))
     missing = {value: name for value, name in names.items() if not side.names or value in side.values}
-    pairing = paired(replace(side, names={**missing, **side.names}), _side(other, _names(second, other)))
+    sides = replace(side, names={**missing, **side.names}), _side(other, _names(second, other))
+    if structure:
+        sides = _called(structure, sides, (first, second))
+    pairing = paired(*sides)
     if isinstance(one, Structures):
         one = one.only(pairing.first)
     if isinstance(other, Structures):
         other = other.only(pairing.second)
     voxels, expected, geometry = _on_one_grid(first, one, second, other)
-    return LabelPair(
-        voxels, renumbered(expected, pairing.second), geometry, {**names, **pairing.names}, pairing.notices
-    )
+    if any(value != new for value, new in pairing.first.items()):
+        voxels = renumbered(voxels, pairing.first)
+    expected = renumbered(expected, pairing.second)
+    return LabelPair(voxels, expected, geometry, {**names, **pairing.names}, pairing.notices, sides)
 
 
 def _on_one_grid(first: Path, one: Labels, second: Path, other: Labels) -> tuple[np.ndarray, np.ndarray, Geometry]:
@@ -122,6 +136,15 @@ def region_of(path: Path) -> RegionOfInterest:
     )
 
 
+def label_values(path: Path) -> frozenset[int]:
+    """Return the values above 0 of the labels of a file.
+
+    Raises:
+        InputError: for a file that is not labels.
+    """
+    return _side(_read(path), {}).values
+
+
 def is_label_file(path: Path) -> bool:
     """Return whether a DICOM file holds labels."""
     return _kind(path) in (SEGMENTATION, LABEL_MAP, STRUCTURE_SET)
@@ -150,9 +173,41 @@ def _names(path: Path, found: Labels) -> dict[int, str]:
     return nrrd_segment_names(path) if path.name.lower().endswith((".nrrd", ".nhdr")) else {}
 
 
+def _called(structure: str, sides: tuple[Side, Side], files: tuple[Path, Path]) -> tuple[Side, Side]:
+    """Return what two files have, with masks under the name of the structure that they show.
+
+    Raises:
+        InputError: if neither is a mask, or the other file has names and none of them is that of the structure.
+    """
+    new = sides[0].called(structure), sides[1].called(structure)
+    if new == sides:
+        raise InputError(
+            _(
+                "Neither {first} nor {second} has a single label without a name, so --structure is not for them. "
+                "Omit it."
+            ).format(first=files[0].name, second=files[1].name)
+        )
+    keys = {structure_key(structure), *(structure_key(f"{side} {structure}") for side in SIDES)}
+    for side, file in zip(new, files, strict=True):
+        if side.names and not any(structure_key(name) in keys for name in side.names.values()):
+            raise InputError(
+                _("{file} names no label '{word}'. Choose one of the closest names ({closest}).").format(
+                    file=file.name, word=structure, closest=", ".join(closest_names(structure, side.names.values()))
+                )
+            )
+    return new
+
+
 def _side(found: Labels, names: Mapping[int, str]) -> Side:
-    """Return which values labels have, with their names; 0 and what no label may have are none."""
-    names = {value: name for value, name in names.items() if 0 < value <= LARGEST_LABEL}
+    """Return which values labels have, with their names; 0 and what no label may have are none.
+
+    A name that is blank, or one that a program gave by counting, names no structure.
+    """
+    names = {
+        value: name
+        for value, name in names.items()
+        if 0 < value <= LARGEST_LABEL and not COUNTED.fullmatch(name.strip())
+    }
     if isinstance(found, Structures):
         return Side(frozenset(found.contours), names, is_contours=True)
     return Side(values_of(found[0] if isinstance(found, tuple) else found.labels), names)

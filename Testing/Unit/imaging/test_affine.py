@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError
-from LightSegLib.evaluation.metrics import evaluate_case
+from LightSegLib.evaluation.metrics import evaluate_folders
 from LightSegLib.imaging.affine import LARGEST_MOVE, shear_degrees, snapped, straight_grid, straightened
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.readers import read_grid, read_labels, read_volume
@@ -168,9 +168,9 @@ def test_files_with_one_matrix_have_one_grid(tmp_path: Path, geometry: Geometry)
     (voxels, grid), (_, second) = read_grid(one), read_grid(other)
     assert grid == second
     assert np.array_equal(voxels, labels)
-    (row,) = evaluate_case("a", one, one, {})
+    (row,) = evaluate_folders(one, one)
     assert row.dice == 1.0
-    assert evaluate_case("a", one, other, {})[0].dice < 1.0
+    assert evaluate_folders(one, other)[0].dice < 1.0
 
 
 def test_the_command_line_writes_the_result_as_nifti_and_reports_it(
@@ -180,8 +180,7 @@ def test_the_command_line_writes_the_result_as_nifti_and_reports_it(
     assert main(["segment", str(image), "--model", str(tiny_model), "--out", str(out), "--device", "cpu"]) == 0
     assert "tilted.nii.gz deviate from right angles by 17 degrees" in capfd.readouterr().err
     assert read_grid(out)[1].matches(read_volume(image).geometry)
-    (row, *_) = evaluate_case("a", out, write(tmp_path / "labels.nii.gz", np.ones(SHAPE, np.uint8), TILTED), {})
-    assert row.case == "a", "on one grid"
+    assert evaluate_folders(out, write(tmp_path / "labels.nii.gz", np.ones(SHAPE, np.uint8), TILTED)), "on one grid"
 
 
 def test_outside_of_the_image_are_its_lowest_value_and_no_label() -> None:

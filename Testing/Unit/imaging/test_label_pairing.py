@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from LightSegLib.catalog.card import Label
 from LightSegLib.cli import main as cli
+from LightSegLib.core.errors import InputError
 from LightSegLib.core.i18n import Message
 from LightSegLib.evaluation.metrics import Row, evaluate_folders, summarize
 from LightSegLib.imaging.geometry import Geometry
@@ -78,7 +79,8 @@ def test_labels_of_different_names_are_compared_by_value_with_a_notice(tmp_path:
 def test_parts_of_a_tumor_are_not_one_structure_although_their_codes_are(tmp_path: Path) -> None:
     enhancing = save(tmp_path / "a.seg.nrrd", {3: "Enhancing tumor"}, 3)
     rows, _notices = compare(enhancing, save(tmp_path / "b.seg.nrrd", {1: "Non-enhancing tumor", 2: "Edema"}, 1, 2))
-    assert [(row.name, row.dice) for row in rows] == [("Non-enhancing tumor", 0), ("Edema", 0), ("Enhancing tumor", 0)]
+    assert [(row.name, row.dice) for row in rows[:2]] == [("Non-enhancing tumor", 0), ("Edema", 0)]
+    assert rows[2].name == "Enhancing tumor" and not rows[2].is_drawn
     prediction = save(tmp_path / "c.seg.nrrd", {1: "Enhancing tumor", 2: "Brain tumor"}, 1, 2)
     rows, notices = compare(prediction, save(tmp_path / "d.seg.nrrd", {1: "Non-enhancing tumor"}, 1))
     assert [row.name for row in rows] == ["Enhancing tumor", "Brain tumor"]
@@ -193,3 +195,56 @@ def test_the_model_names_what_the_prediction_leaves_without_a_name(tmp_path: Pat
     expert = save(tmp_path / "b.seg.nrrd", {1: "Posterior", 2: "Anterior"}, 2, 1)
     rows, notices = compare(prediction, expert, {1: "Anterior", 2: "Posterior"})
     assert [(row.name, row.dice) for row in rows] == [("Anterior", 1), ("Posterior", 1)] and not notices
+
+
+def test_two_parts_of_the_body_are_not_compared_because_of_their_value(tmp_path: Path) -> None:
+    """Two programs number the organs in their own order."""
+    prediction = save(tmp_path / "a.seg.nrrd", {1: "Liver", 3: "Spleen"}, 1, 3)
+    rows, notices = compare(prediction, save(tmp_path / "b.seg.nrrd", {1: "liver", 3: "Left kidney"}, 1, 3))
+    assert [(row.label, row.name, row.is_drawn) for row in rows] == [
+        (1, "Liver", True),
+        (2, "Left kidney", True),
+        (3, "Spleen", False),
+    ]
+    assert (rows[0].dice, rows[1].dice) == (1, 0)
+    assert "were not compared: 3 is 'Spleen' in the prediction and 'Left kidney' in the expert's file." in notices[0]
+
+
+def test_both_sides_are_compared_with_an_expert_who_names_none(tmp_path: Path) -> None:
+    """Left and right are in rows of their own size; an expert's file of one region has the hippocampus as one label."""
+    sided = save(tmp_path / "a.seg.nrrd", {11: "Left hippocampus", 29: "Right hippocampus", 4: "Thalamus"}, 11, 29, 4)
+    whole = save(tmp_path / "b.seg.nrrd", {1: "Hippocampus", 2: "thalamus"}, 1, 1, 2)
+    rows, (notice,) = compare(sided, whole)
+    assert [(row.label, row.name, row.dice) for row in rows] == [(4, "Thalamus", 1), (11, "Hippocampus", 1)]
+    assert "Left and right of 'Hippocampus' in the prediction were compared as one" in notice
+    rows, (notice,) = compare(whole, sided)
+    assert [(row.label, row.name, row.dice) for row in rows] == [(1, "Hippocampus", 1), (2, "thalamus", 1)]
+    assert "Left and right of 'Hippocampus' in the expert's file were compared as one" in notice
+    without_names = save(tmp_path / "c.nii.gz", {1: "of no meaning in NIfTI"}, 1, 1)
+    model = {1: "Hippocampus", 2: "Left hippocampus", 3: "Right hippocampus"}  # of which this result has no sides
+    assert [row.dice for row in compare(without_names, whole, model)[0]] == [1, 0]
+
+
+def test_one_side_alone_is_not_taken_for_both(tmp_path: Path) -> None:
+    left = save(tmp_path / "a.seg.nrrd", {11: "Left hippocampus"}, 11)
+    rows, _notices = compare(left, save(tmp_path / "b.seg.nrrd", {1: "Hippocampus"}, 1))
+    assert [(row.name, row.is_drawn) for row in rows] == [("Hippocampus", True), ("Left hippocampus", False)]
+
+
+def test_a_structure_without_contours_is_stated(tmp_path: Path) -> None:
+    """A template of a planning system has all organs; which of them the physician drew is not to be seen."""
+    prediction = save(tmp_path / "a.seg.nrrd", {1: "liver", 2: "spleen"}, 1, 2)
+    expert = structures(tmp_path, {"Liver": [box(PARTS[0], k) for k in range(3, 8)], "Spleen": [], "Heart": []})
+    rows, (notice,) = compare(prediction, expert)
+    assert [(row.name, row.dice) for row in rows] == [("liver", 1), ("spleen", 0)]
+    assert notice.startswith("Structures without closed contours count as empty: Spleen.")
+
+
+@pytest.mark.parametrize("name", ["", " ", "ROI-1", "Segment_1", "label 1", "1"])
+def test_a_name_that_is_empty_or_counted_names_nothing(tmp_path: Path, name: str) -> None:
+    drawn = structures(tmp_path, {name: [box(PARTS[0], k) for k in range(3, 8)]})
+    several = save(tmp_path / "a.seg.nrrd", {1: "Spleen", 2: "Liver"}, 2, 1)
+    with pytest.raises(InputError, match=r"structures\.dcm has a single label without a name"):
+        compare(several, drawn)
+    rows, _notices = compare(drawn, save(tmp_path / "b.seg.nrrd", {1: "Liver"}, 1))
+    assert [(row.name, row.dice) for row in rows] == [("Liver", 1)]

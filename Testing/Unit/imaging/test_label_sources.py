@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -344,3 +345,24 @@ def test_a_region_from_a_file_on_the_command_line(
         words = ("segment", tmp_path / "series", "--model", tiny_model, "--out", out, "--roi", wrong)
         assert cli.main(list(map(str, words))) == 2
         assert "nor a file" in capfd.readouterr().err
+
+
+def test_labels_of_another_head_are_no_region_without_a_word(
+    tiny_model: Path, write_image: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Their file is far from the image, or beside it by more than half of what is labeled."""
+    image = np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32)
+    head, labels = write_image("head.nii.gz", image), np.ones((20, 20, 20), np.uint8)
+
+    def run(*origin: float) -> tuple[int, str]:
+        region = write_image("region.nii.gz", labels, origin=origin)
+        words = ("segment", head, "--model", tiny_model, "--out", tmp_path / "out.nrrd", "--overwrite", "--roi", region)
+        return cli.main([*map(str, words), "--device", "cpu"]), capfd.readouterr().err
+
+    code, problem = run(0, 0, 500)
+    assert code == 2 and "The labels of region.nii.gz are not where head is. Choose labels of this" in problem
+    code, notice = run(0, 12, 0)
+    assert code == 0 and "60% of the box around the labels of region.nii.gz are outside of head, and" in notice
+    for inside in ((0, 0, 0), (0, 2, 0)):
+        code, notice = run(*inside)
+        assert code == 0 and "outside" not in notice

@@ -1,0 +1,135 @@
+"""What is compared with labels that nothing names, and what nobody has drawn."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from LightSegLib.catalog.card import Label
+from LightSegLib.cli import main as cli
+from LightSegLib.core.errors import InputError
+from LightSegLib.evaluation.metrics import Row, evaluate_folders, nothing_in_common, summarize
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Segmentation
+from LightSegLib.imaging.writers import write_segmentation
+
+GEOMETRY = Geometry((6, 12, 6), (1, 1, 1))
+BRAIN = {1: "Brainstem", 17: "Left hippocampus", 35: "Right hippocampus"}
+
+
+def save(path: Path, names: dict[int, str], *values: int) -> Path:
+    """Save a label map with a row of voxels for each of `values`, at the same places in every file."""
+    voxels = np.zeros(GEOMETRY.shape, np.uint8)
+    for row, value in enumerate(values):
+        voxels[2:4, 2 * row + 1 : 2 * row + 3, 1:4] = value
+    path.parent.mkdir(exist_ok=True)
+    named = names or {255: "which NIfTI does not hold"}
+    labels = tuple(Label(value, name, (value, 0, 0)) for value, name in named.items())
+    write_segmentation(Segmentation(voxels, GEOMETRY, labels), path)
+    return path
+
+
+def compare(prediction: Path, expert: Path, structure: str = "", **names: str) -> tuple[list[Row], list[str]]:
+    notices: list[str] = []
+    model = {int(key.strip("_")): name for key, name in names.items()}
+    return evaluate_folders(prediction, expert, model, lambda _case, one: notices.append(str(one)), structure), notices
+
+
+def scores(rows: list[Row]) -> dict[str, float | None]:
+    return {row.name: row.dice if row.is_drawn else None for row in rows}
+
+
+@pytest.fixture
+def brain(tmp_path: Path) -> Path:
+    return save(tmp_path / "brain.seg.nrrd", BRAIN, 1, 17, 35)
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_without_a_name_is_compared_with_nothing_until_it_has_one(
+    brain: Path, tmp_path: Path, value: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mask of a hippocampus has the value 1, which in the prediction is the brain stem."""
+    mask = save(tmp_path / "mask.nii.gz", {}, 0, value)
+    words = ["evaluate", str(brain), str(mask)]
+    assert cli.main(words) == 2
+    assert "mask.nii.gz has a single label without a name" in (error := capsys.readouterr().err)
+    assert "Name it with --structure, such as --structure 'Brainstem'." in error
+    table = tmp_path / "table.csv"
+    assert cli.main([*words, "--structure", "hippocampus_left", "--out", str(table)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1].split() == ["brain", "Left", "hippocampus", "1.000", "1.000", "0.000", "0.000"]
+    assert "have no score: Brainstem, Right hippocampus." in printed.err and "Brainstem" not in printed.out
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = {row["name"]: row["dice"] for row in csv.DictReader(stream)}
+    assert rows == {"Left hippocampus": "1.0", "Brainstem": "", "Right hippocampus": ""}
+    assert cli.main([*words, "--structure", "hipocampus"]) == 2
+    assert "brain.seg.nrrd names no label 'hipocampus'. Choose one of the closest names" in capsys.readouterr().err
+
+
+def test_a_mask_of_both_sides_is_compared_with_both(brain: Path, tmp_path: Path) -> None:
+    rows, notices = compare(brain, save(tmp_path / "mask.nii.gz", {}, 0, 1, 1), "hippocampus")
+    assert scores(rows) == {"hippocampus": 1, "Brainstem": None}
+    assert notices[0].startswith("Left and right of 'hippocampus' in the prediction were compared as one")
+
+
+def test_a_prediction_that_is_a_mask_is_asked_for_its_name_too(brain: Path, tmp_path: Path) -> None:
+    mask = save(tmp_path / "mask.nii.gz", {}, 1)
+    with pytest.raises(InputError, match=r"^mask\.nii\.gz has a single label without a name.* of brain\.seg\.nrrd"):
+        compare(mask, brain)
+    assert scores(compare(mask, brain, "brainstem")[0])["brainstem"] == 1
+
+
+def test_a_model_of_one_label_needs_no_name(tmp_path: Path) -> None:
+    mask = save(tmp_path / "mask.nii.gz", {}, 1)
+    assert compare(save(tmp_path / "a.seg.nrrd", {1: "Brain"}, 1), mask)[1] == []
+    assert scores(compare(mask, mask)[0]) == {"label 1": 1}
+    rows, (notice, _not_drawn) = compare(mask, other := save(tmp_path / "255.nii.gz", {}, 255))
+    assert nothing_in_common(rows) and "different values" in notice
+    assert scores(compare(mask, other, "brain")[0]) == {"brain": 1}
+
+
+def test_label_maps_of_several_labels_are_compared_by_value_although_a_case_shows_one(tmp_path: Path) -> None:
+    """The liver of case a has no tumor; other cases show that these are no masks."""
+    for case, values in (("a", (1,)), ("b", (1, 2))):
+        save(tmp_path / "labels" / f"{case}.nii.gz", {}, *values)
+        save(tmp_path / "predictions" / f"{case}.nii.gz", {}, 1, 2)
+    rows, notices = compare(tmp_path / "predictions", tmp_path / "labels", _1="Liver", _2="Tumor")
+    assert [(row.case, row.name, row.dice) for row in rows] == [
+        ("a", "Liver", 1),
+        ("a", "Tumor", 0),  # the expert of b has drawn one, so the expert of a saw none
+        ("b", "Liver", 1),
+        ("b", "Tumor", 1),
+    ]
+    assert not notices
+
+
+def test_what_is_compared_by_value_alone_is_stated(brain: Path, tmp_path: Path) -> None:
+    masks = save(tmp_path / "masks.nii.gz", {}, 0, 1, 2)
+    _rows, notices = compare(brain, masks)
+    assert notices[0].startswith("Labels without names were compared by their values (1 with 'Brainstem').")
+    plain = save(tmp_path / "plain.nii.gz", {}, 1, 17, 35)
+    _rows, notices = compare(plain, save(tmp_path / "mask.nii.gz", {}, 0, 1))
+    assert notices[0].startswith("One of the files has a single label, the other several, all without names")
+
+
+def test_a_structure_that_nobody_drew_has_no_score_and_one_that_is_drawn_empty_has(tmp_path: Path) -> None:
+    prediction = save(tmp_path / "a.seg.nrrd", BRAIN, 1, 17, 35)
+    names = {1: "Brainstem", 2: "Left hippocampus"}  # looked for on the left, where there is none
+    rows, (notice,) = compare(prediction, save(tmp_path / "b.seg.nrrd", names, 1))
+    assert scores(rows) == {"Brainstem": 1, "Left hippocampus": 0, "Right hippocampus": None}
+    assert "have no score: Right hippocampus. If an expert looked for one" in notice
+    assert all(math.isnan(number) for number in (rows[2].dice, rows[2].hd95_mm, rows[2].volume_difference_ml))
+    assert [(one.name, one.missed) for one in summarize(rows)] == [("Brainstem", 0), ("Left hippocampus", 1)]
+
+
+def test_an_expert_who_drew_nothing_at_all_saw_nothing(tmp_path: Path) -> None:
+    lesion = save(tmp_path / "a.nii.gz", {}, 1)
+    assert scores(compare(lesion, save(tmp_path / "b.nii.gz", {}))[0]) == {"label 1": 0}
+
+
+def test_a_name_for_files_that_need_none_is_refused(brain: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^Neither brain\.seg\.nrrd nor .* so --structure is not for them\. Omit it"):
+        compare(brain, brain, "brainstem")
