@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
-from ..imaging.label_pairing import Side
+from ..imaging.label_sides import Side
 from ..imaging.label_sources import LabelPair, label_values
 
 SHOWN = 3  # labels in a notice

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..catalog.anatomy import is_anatomy, structure_key
-from ..catalog.sides import SIDES
 from ..core.i18n import Message
 from ..core.i18n import tr as _
+from .label_sides import Side, by_name, joined_notice, sides_to_join, with_joined
 from .volume import LARGEST_LABEL
-
-
-@dataclass(frozen=True)
-class Side:
-    """What one of two files has.
-
-    Attributes:
-        values: of its labels.
-        names: of values, where the file or its model states them.
-        is_contours: whether these are contours, which are numbered as they were drawn and may overlap.
-    """
-
-    values: frozenset[int]
-    names: Mapping[int, str]
-    is_contours: bool = False
-
-    @property
-    def is_mask(self) -> bool:
-        """Whether it has a single label, and nothing states of which structure."""
-        return len(self.values) == 1 and not self.names
-
-    def called(self, structure: str) -> Side:
-        """Return it with its label under this name, if it has one or none and no names."""
-        if self.names or len(self.values) > 1:
-            return self
-        return replace(self, names={next(iter(self.values), 1): structure})
 
 
 @dataclass(frozen=True)
@@ -67,10 +40,9 @@ def paired(first: Side, second: Side) -> Pairing:
     have, or after two parts of the body. Of contours only those that have a counterpart are compared: sets of them
     hold the outline of the body and targets, which overlap all else.
     """
-    sided, sided_expert = _sides_to_join(first, second), _sides_to_join(second, first)
-    notices = [_joined_in_prediction(name) for _left, name in sided.values()]
-    notices += [_joined_in_expert(name) for _left, name in sided_expert.values()]
-    first, second = _with_joined(first, sided), _with_joined(second, sided_expert)
+    sided, sided_expert = sides_to_join(first, second), sides_to_join(second, first)
+    notices = [joined_notice(name) for _left, name in (*sided.values(), *sided_expert.values())]
+    first, second = with_joined(first, sided), with_joined(second, sided_expert)
     same = same_names(first.names, second.names)
     kept, others = first.values, second.values
     if first.is_contours:
@@ -122,8 +94,8 @@ def same_names(first: Mapping[int, str], second: Mapping[int, str]) -> dict[int,
     """
     found: dict[int, int] = {}
     for key in (_written, structure_key):
-        here = _unique({value: name for value, name in first.items() if value not in found.values()}, key)
-        there = _unique({value: name for value, name in second.items() if value not in found}, key)
+        here = by_name({value: name for value, name in first.items() if value not in found.values()}, key)
+        there = by_name({value: name for value, name in second.items() if value not in found}, key)
         found |= {there[one]: here[one] for one in there.keys() & here.keys()}
     return found
 
@@ -147,34 +119,6 @@ def renumbered(labels: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
     return found
 
 
-def _sides_to_join(own: Side, other: Side) -> dict[int, tuple[int, str]]:
-    """Return the values of right sides whose structure the other file names without a side.
-
-    Each is with the value of the left side, which it gets, and the name. It takes both sides: where a file names one
-    alone, it is not known whether the other file has that one.
-    """
-    here = _unique(own.names, structure_key)
-    found = {}
-    for name in other.names.values():
-        left, right = (here.get(structure_key(f"{side} {name}")) for side in SIDES)
-        if left and right and left != right and here.get(structure_key(name)) not in own.values:
-            found[right] = left, name
-    return found
-
-
-def _with_joined(side: Side, joined: Mapping[int, tuple[int, str]]) -> Side:
-    """Return a file's labels with right sides joined to the left ones, under the name without a side."""
-    if not joined:
-        return side
-    values = frozenset(joined[value][0] if value in joined else value for value in side.values)
-    new = dict(joined.values())
-    keys = set(map(structure_key, new.values()))
-    names = {
-        value: name for value, name in side.names.items() if value not in joined and structure_key(name) not in keys
-    }
-    return replace(side, values=values, names=names | new)
-
-
 def _written(name: str) -> Hashable:
     """Return a name as it is compared with others, in whatever case."""
     return name.strip().casefold()
@@ -183,13 +127,6 @@ def _written(name: str) -> Hashable:
 def _alike(name: str, other: str) -> bool:
     """Return whether two names are those of one structure."""
     return _written(name) == _written(other) or structure_key(name) == structure_key(other)
-
-
-def _unique(names: Mapping[int, str], key: Callable[[str], Hashable]) -> dict[Hashable, int]:
-    """Return the values by the keys of their names, where one value alone has it."""
-    keys = {value: key(name) for value, name in names.items()}
-    often = Counter(keys.values())
-    return {one: value for value, one in keys.items() if often[one] == 1}
 
 
 def _by_value(value: int, name: str, other: str) -> Message:
@@ -207,22 +144,6 @@ def _not_by_value(apart: Mapping[int, tuple[str, str]]) -> Message:
         "Labels of one value that are two structures were not compared: {list}. "
         "If they are one structure, give it the same name in both files."
     ).format(list="; ".join(each.format(value=value, name=one, other=two) for value, (one, two) in apart.items()))
-
-
-def _joined_in_prediction(name: str) -> Message:
-    """Return the notice about two sides of a prediction that are compared as one."""
-    return _(
-        "Left and right of '{name}' in the prediction were compared as one, "
-        "because the expert's file names it without a side. Check that this shows both sides."
-    ).format(name=name)
-
-
-def _joined_in_expert(name: str) -> Message:
-    """Return the notice about two sides of an expert that are compared as one."""
-    return _(
-        "Left and right of '{name}' in the expert's file were compared as one, "
-        "because the prediction names it without a side. Check that this shows both sides."
-    ).format(name=name)
 
 
 def _without_contours(names: Iterable[str]) -> Message:

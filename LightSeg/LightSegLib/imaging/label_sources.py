@@ -20,8 +20,9 @@ from .dicom.files import is_dicom
 from .dicom_segmentation_reader import LABEL_MAP, SEGMENTATION, read_dicom_segmentation
 from .dicom_structures import STRUCTURE_SET, Structures, read_structures
 from .geometry import Geometry
-from .label_pairing import Side, paired, renumbered, values_of
+from .label_pairing import paired, renumbered, values_of
 from .label_planes import LabelPlanes
+from .label_sides import Side, on_one_side
 from .nrrd import nrrd_segment_names
 from .readers import read_labels
 from .roi import RegionOfInterest
@@ -79,10 +80,16 @@ def read_label_pair(
     if isinstance(other, Structures):
         other = other.only(pairing.second)
     voxels, expected, geometry = _on_one_grid(first, one, second, other)
+    of_first, located = on_one_side(*sides, voxels, expected)
+    of_second, located_expert = on_one_side(*sides[::-1], expected, voxels)
+    if located or located_expert:
+        sides = of_first, of_second
+        pairing = paired(*sides)
     if any(value != new for value, new in pairing.first.items()):
         voxels = renumbered(voxels, pairing.first)
     expected = renumbered(expected, pairing.second)
-    return LabelPair(voxels, expected, geometry, {**names, **pairing.names}, pairing.notices, sides)
+    notices = (*located, *located_expert, *pairing.notices)
+    return LabelPair(voxels, expected, geometry, {**names, **pairing.names}, notices, sides)
 
 
 def _on_one_grid(first: Path, one: Labels, second: Path, other: Labels) -> tuple[np.ndarray, np.ndarray, Geometry]:

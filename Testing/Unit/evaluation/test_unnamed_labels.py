@@ -72,7 +72,7 @@ def test_a_mask_without_a_name_is_compared_with_nothing_until_it_has_one(
 def test_a_mask_of_both_sides_is_compared_with_both(brain: Path, tmp_path: Path) -> None:
     rows, notices = compare(brain, save(tmp_path / "mask.nii.gz", {}, 0, 1, 1), "hippocampus")
     assert scores(rows) == {"hippocampus": 1, "Brainstem": None}
-    assert notices[0].startswith("Left and right of 'hippocampus' in the prediction were compared as one")
+    assert notices[0].startswith("Left and right of 'hippocampus' were compared as one")
 
 
 def test_a_prediction_that_is_a_mask_is_asked_for_its_name_too(brain: Path, tmp_path: Path) -> None:

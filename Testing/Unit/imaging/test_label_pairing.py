@@ -12,7 +12,8 @@ from LightSegLib.core.errors import InputError
 from LightSegLib.core.i18n import Message
 from LightSegLib.evaluation.metrics import Row, evaluate_folders, summarize
 from LightSegLib.imaging.geometry import Geometry
-from LightSegLib.imaging.label_pairing import Side, paired, same_names
+from LightSegLib.imaging.label_pairing import paired, same_names
+from LightSegLib.imaging.label_sides import Side
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation
 from rt_structures import structures
@@ -216,13 +217,37 @@ def test_both_sides_are_compared_with_an_expert_who_names_none(tmp_path: Path) -
     whole = save(tmp_path / "b.seg.nrrd", {1: "Hippocampus", 2: "thalamus"}, 1, 1, 2)
     rows, (notice,) = compare(sided, whole)
     assert [(row.label, row.name, row.dice) for row in rows] == [(4, "Thalamus", 1), (11, "Hippocampus", 1)]
-    assert "Left and right of 'Hippocampus' in the prediction were compared as one" in notice
+    assert "Left and right of 'Hippocampus' were compared as one" in notice
     rows, (notice,) = compare(whole, sided)
     assert [(row.label, row.name, row.dice) for row in rows] == [(1, "Hippocampus", 1), (2, "thalamus", 1)]
-    assert "Left and right of 'Hippocampus' in the expert's file were compared as one" in notice
+    assert "Left and right of 'Hippocampus' were compared as one" in notice
     without_names = save(tmp_path / "c.nii.gz", {1: "of no meaning in NIfTI"}, 1, 1)
     model = {1: "Hippocampus", 2: "Left hippocampus", 3: "Right hippocampus"}  # of which this result has no sides
     assert [row.dice for row in compare(without_names, whole, model)[0]] == [1, 0]
+
+
+def test_a_crop_around_one_hippocampus_is_compared_with_that_one(tmp_path: Path) -> None:
+    """The label of a crop has no side; the file of the whole head has both."""
+    whole = save(tmp_path / "a.seg.nrrd", {3: "Left hippocampus", 5: "Right hippocampus"}, 3, 5)
+    crop = save(tmp_path / "b.seg.nrrd", {1: "Hippocampus"}, 0, 1)
+    rows, (notice,) = compare(crop, whole)
+    assert [(row.name, row.dice, row.is_drawn) for row in rows] == [
+        ("Right hippocampus", 1, True),
+        ("Left hippocampus", 0, True),
+    ]
+    assert "'Hippocampus' has no side in one of the files and was compared with 'Right hippocampus', where" in notice
+    rows, notices = compare(whole, crop)
+    assert [(row.name, row.is_drawn) for row in rows] == [("Left hippocampus", False), ("Right hippocampus", True)]
+    assert rows[1].dice == 1 and "have no score: Left hippocampus." in notices[1]
+
+
+def test_a_side_that_a_prediction_missed_is_not_taken_for_one_that_an_expert_left_out(tmp_path: Path) -> None:
+    """The expert's label is of both kidneys, of which the model has found the right one: 24 of 64 voxels on a slice."""
+    names = {1: "Left kidney", 2: "Right kidney"}
+    both = save(tmp_path / "b.seg.nrrd", {1: "Kidney"}, 1, 1)
+    rows, (notice,) = compare(save(tmp_path / "a.seg.nrrd", names, 0, 2), both)
+    assert [(row.name, row.dice) for row in rows] == [("Kidney", pytest.approx(2 * 24 / (24 + 64)))]
+    assert "were compared as one" in notice
 
 
 def test_one_side_alone_is_not_taken_for_both(tmp_path: Path) -> None:
