@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from .. import __version__
@@ -19,15 +20,55 @@ from .training_arguments import add_training_arguments
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports what is wrong in a sentence, and if its output cannot be written, as all of the command line does."""
+    """Reports what is wrong in a sentence, and if its output cannot be written, as all of the command line does.
+
+    Shows its help where it has commands and none is given, and names the near word where one is misspelled.
+    """
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments, of which all must be known: else the one for all commands would report unknown flags."""
+        self._given = sys.argv[1:] if args is None else list(args)
+        if not self._given and self._subparsers is not None:
+            self.print_help(sys.stderr)
+            self.exit(2)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """End with what is wrong and what to do, without the list of all options, which would hide it."""
         remedy = f"'{self.prog} --help' shows what it takes."
-        if message.startswith(REQUIRED) and "--model" in message:
+        if near := self._near_flags():  # of which argparse may report that the right ones are missing
+            message = f"there is no {' and no '.join(near)}. Did you mean {' and '.join(near.values())}?"
+        elif message.startswith(REQUIRED) and "--model" in message:
             bundled = " and ".join(bundled_models())
             remedy = f"Name a model: {bundled} come with LightSeg, and 'lightseg models' lists all of them."
-        self.exit(2, f"lightseg: {message[:1].upper()}{message[1:].rstrip('.')}. {remedy}\n")
+        message = message if message.endswith("?") else f"{message.rstrip('.')}."
+        self.exit(2, f"lightseg: {message[:1].upper()}{message[1:]} {remedy}\n")
+
+    def _near_flags(self) -> dict[str, str]:
+        """Return the flags among the arguments that do not exist, but are spelled nearly as one that does, with it."""
+        found = {}
+        for argument in self._given:
+            if argument == "--" or (self._subparsers and not argument.startswith("-")):
+                break  # what follows are no flags, or those of a command
+            flag = argument.partition("=")[0]
+            if flag.startswith("--") and flag not in self._option_string_actions:
+                for near in get_close_matches(flag, self._option_string_actions, 1):
+                    found[flag] = near
+        return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Report a word that is none of the choices with the one that is spelled nearly so, else with all of them."""
+        if action.choices is None or value in action.choices:
+            return
+        words = [str(one) for one in action.choices]
+        near = get_close_matches(str(value), words, 1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Choose from {', '.join(words)}."
+        raise argparse.ArgumentError(action, f"there is no '{value}'. {hint}")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:

@@ -48,6 +48,30 @@ def test_a_wrong_argument_is_reported_in_a_line_without_the_list_of_all(run: Run
     )
 
 
+def test_without_a_command_its_help_lists_them(run: Run) -> None:
+    for words, some in (((), ("segment", "batch")), (("weights",), ("download", "verify"))):
+        code, out, printed = run(*words)
+        assert (code, out) == (2, "") and all(f"\n    {one} " in printed for one in some)
+        assert printed == run(*words, "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "command"),
+    [
+        ("segmnt head.nii.gz --model m", "Argument COMMAND: there is no 'segmnt'. Did you mean 'segment'?", ""),
+        ("weights dowload m", "Argument ACTION: there is no 'dowload'. Did you mean 'download'?", " weights"),
+        ("segment head.nii.gz --modle m", "There is no --modle. Did you mean --model?", " segment"),
+        ("batch heads --model m --out=r --formt=nii", "There is no --formt. Did you mean --format?", " batch"),
+        ("segment a --model m --precision flot32", "there is no 'flot32'. Did you mean 'float32'?", " segment"),
+        ("segment a --model m --xyz", "Unrecognized arguments: --xyz.", " segment"),
+        ("segment a --model m -- --modle", "Unrecognized arguments: -- --modle.", " segment"),
+    ],
+)
+def test_a_misspelled_word_is_answered_with_the_near_one(run: Run, words: str, problem: str, command: str) -> None:
+    code, out, printed = run(*words.split())
+    assert (code, out) == (2, "") and printed.endswith(f"{problem} 'lightseg{command} --help' shows what it takes.\n")
+
+
 # --- models and info ---------------------------------------------------------------------------
 
 
