@@ -17,7 +17,7 @@ from ..catalog.card import Card
 from ..catalog.channels import matched
 from ..core.i18n import tr as _
 from ..imaging.dicom.files import DicomFiles, find_frames, is_dicom
-from ..imaging.readers import IMAGE_ENDINGS, case_name, is_image, looks_like_image
+from ..imaging.image_names import IMAGE_ENDINGS, case_name, is_image, looks_like_image
 from .case import Case, SkippedInput, Source
 from .studies import StudySeries, series_in, studies
 

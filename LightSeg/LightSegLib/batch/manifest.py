@@ -10,7 +10,7 @@ from ..catalog.card import Card
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..core.json_file import check_file
-from ..imaging.readers import case_name
+from ..imaging.image_names import case_name
 from .case import Case, SkippedInput, Source
 
 MOST_BYTES = 256 << 20  # a million cases

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..imaging.frame_file import FrameFile
-from ..imaging.readers import is_image, open_frames, read_frame
+from ..imaging.image_names import is_image
+from ..imaging.readers import open_frames, read_frame
 from ..imaging.volume import Volume
 from .case import Case, Source
 

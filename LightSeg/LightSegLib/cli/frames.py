@@ -43,7 +43,8 @@ def segment_frames(arguments: argparse.Namespace) -> None:
     """Run `lightseg segment --all-frames`."""
     from ..batch.settings import Settings
     from ..imaging.frame_writer import ENDINGS
-    from ..imaging.readers import case_name, read_volume
+    from ..imaging.image_names import case_name
+    from ..imaging.readers import read_volume
     from ..imaging.writers import check_output
 
     check_all_frames(arguments, ENDINGS)

@@ -15,9 +15,9 @@ from ..core.errors import InputError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..imaging.geometry import Geometry
+from ..imaging.image_names import IMAGE_ENDINGS, is_image
+from ..imaging.image_names import case_name as name_of_image
 from ..imaging.label_sources import is_label_file, read_label_pair
-from ..imaging.readers import IMAGE_ENDINGS, is_image
-from ..imaging.readers import case_name as name_of_image
 from .unnamed_labels import NameCheck
 
 TOLERANCE_MM = 1.0

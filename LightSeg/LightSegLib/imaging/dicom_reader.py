@@ -22,6 +22,7 @@ from .dicom.pixels import Pixels
 from .dicom.series import Series, Stack, UnusedFrames, group
 from .geometry import Geometry, triple
 from .headers import no_such_frame, not_over_time, over_time
+from .image_names import is_image
 from .straighten import straighten
 from .volume import Volume
 
@@ -151,6 +152,13 @@ def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Ser
                     folder=path.name, damaged=_damaged(found)
                 )
             )
+        if any(is_image(file) for file in path.rglob("*")):
+            raise InputError(
+                _(
+                    "{folder} is a folder with image files, but no DICOM series. "
+                    "Choose one of the files, or use 'lightseg batch' to segment each of them."
+                ).format(folder=path.name)
+            )
         raise InputError(
             _("{folder} does not contain a DICOM series. Choose the folder with the .dcm files.").format(
                 folder=path.name
@@ -171,7 +179,8 @@ def _only_series(path: Path, series: Sequence[Series], found: DicomFiles) -> Ser
         names = _first([_title(one) for one in candidates], "; ")
         raise InputError(
             _(
-                "{folder} contains {count} DICOM series ({series}). Put the one to segment into a separate folder."
+                "{folder} contains {count} DICOM series ({series}). "
+                "Put the one to segment into a separate folder, or use 'lightseg batch' to segment each of them."
             ).format(folder=path.name, count=len(candidates), series=names)
         )
     return candidates[0]

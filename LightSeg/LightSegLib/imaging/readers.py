@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,17 +20,13 @@ from .dicom_reader import dicom_moments, read_dicom
 from .frame_file import FrameFile, FrameLayout
 from .geometry import Geometry
 from .headers import not_over_time
+from .image_names import IMAGE_ENDINGS
 from .metaimage import read_metaimage
 from .nifti import ENDINGS as NIFTI_ENDINGS
 from .nifti import nifti_frames, read_nifti
 from .nrrd import nrrd_frames, read_nrrd
 from .segmentation_file import on_reference
 from .volume import Volume, check_voxels, few_values, voxels_sha256
-
-IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
-
-# Of formats that are not read, and of names such as `a.nii (1).gz`.
-LIKE_IMAGES = re.compile(r"\.(nii|nrrd|nhdr|mha|mhd|hdr|img|gipl|mg[hz]|mnc2?|mrc|v16|par|tiff?|vti)\b", re.IGNORECASE)
 
 
 def read_volume(
@@ -278,19 +273,3 @@ def _holds_dicom(path: Path) -> bool:
         return path.is_dir() or (not path.name.lower().endswith(IMAGE_ENDINGS) and is_dicom(path))
     except OSError:  # opening it next reports why it cannot be read
         return False
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a file is an image by its name, and none of the hidden ones that systems put beside them."""
-    return path.name.lower().endswith(IMAGE_ENDINGS) and not path.name.startswith(".")
-
-
-def looks_like_image(path: Path) -> bool:
-    """Return whether the name of a file is that of an image that is not read, by its format or for what was added."""
-    return not is_image(path) and not path.name.startswith(".") and LIKE_IMAGES.search(path.name) is not None
-
-
-def case_name(path: Path) -> str:
-    """File name without its image ending: what pairs a prediction with its label map."""
-    ending = next((ending for ending in (".seq.nrrd", *IMAGE_ENDINGS) if path.name.lower().endswith(ending)), "")
-    return path.name[: len(path.name) - len(ending)]

@@ -15,7 +15,8 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.i18n import tr as _
 from ..core.schema import FieldError
-from ..imaging.readers import IMAGE_ENDINGS, case_name, read_labels, read_volume
+from ..imaging.image_names import IMAGE_ENDINGS, case_name
+from ..imaging.readers import read_labels, read_volume
 from ..imaging.volume import Volume, check_labels
 from ..nnunet.dataset import DATASET_NAME, Names, read_names
 from ..nnunet.fields import read_object

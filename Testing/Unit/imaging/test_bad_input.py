@@ -66,6 +66,14 @@ def test_empty_file_and_empty_folder(refused: Refused, tmp_path: Path) -> None:
     assert "folder does not contain a DICOM series" in refused(tmp_path / "folder")
 
 
+def test_a_folder_of_images_leads_to_the_batch(refused: Refused, write_image: Callable[..., Path]) -> None:
+    folder = write_image("heads/first/t1.nii.gz").parents[1]
+    assert refused(folder) == (
+        "lightseg: heads is a folder with image files, but no DICOM series. "
+        "Choose one of the files, or use 'lightseg batch' to segment each of them.\n"
+    )
+
+
 @pytest.mark.parametrize("name", ["cut.nii.gz", "cut.nii", "cut.nrrd"])
 def test_file_that_was_cut_off(refused: Refused, write_image: Callable[..., Path], name: str) -> None:
     path = write_image(name)

@@ -12,7 +12,8 @@ from torch import Tensor
 from ...core.errors import InputError
 from ...core.i18n import tr as _
 from ...imaging.geometry import Geometry
-from ...imaging.readers import IMAGE_ENDINGS, is_image, read_labels
+from ...imaging.image_names import IMAGE_ENDINGS, is_image
+from ...imaging.readers import read_labels
 from ...imaging.volume import LARGEST_LABEL, check_labels
 from .settings import Settings
 
