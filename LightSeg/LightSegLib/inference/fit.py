@@ -188,12 +188,12 @@ def likely_cause(card: Card, volume: Volume) -> Message | None:
     """
     if card.modality == "MR" and is_ct(volume):
         return _(
-            "It is a CT by its attributes or its values, in Hounsfield units, but the model was made for MR: "
+            "{volume} is a CT by its attributes or its values, in Hounsfield units, but the model was made for MR: "
             "choose an MR volume, or a model for CT."
-        )
+        ).format(volume=volume.name)
     if is_label_map(volume.voxels):
         return _(
-            "Its voxels are whole numbers in pieces of one value each, as those of a label map: "
+            "The voxels of {volume} are whole numbers in pieces of one value each, as those of a label map: "
             "choose the image from which the labels were made."
-        )
+        ).format(volume=volume.name)
     return None

@@ -70,7 +70,7 @@ def no_place(
         roi: where labels are wanted, which is too large for the model; None for everywhere.
     """
     if cause := likely_cause(finder, image):
-        return joined(" ", (error.fact, cause))
+        return joined(" ", (cause, error.fact))
     if roi is None:
         return _(
             "{what} The model '{title}' looks there for its place: "

@@ -174,7 +174,7 @@ class SingleModel:
                 return align(volumes, steps, self._template, roi, reporter.check_canceled, workers)
             except NothingToAlignError as error:
                 if cause := likely_cause(self.card, volumes[0]):
-                    raise NothingToAlignError(joined(" ", (error.fact, cause)), error.fact) from error
+                    raise NothingToAlignError(joined(" ", (cause, error.fact)), error.fact) from error
                 raise
 
     def _sees_whole_image(self) -> bool:
