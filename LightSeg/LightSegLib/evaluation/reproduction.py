@@ -51,6 +51,7 @@ STATED = {
     "libraries": {"type": ["object", "null"]},
     "reading": {"type": "array", "items": {"type": "object", "properties": {"frame": FRAME, "voxels_sha256": TEXT}}},
 }
+ENDING = ".seg.nrrd"
 DIGITS = 12  # of a SHA-256 in words
 PROVENANCE_SCHEMA = {"type": "object", "required": list(NEEDED), "properties": STATED}
 
@@ -80,25 +81,37 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     """Return the provenance in the header of a segmentation that LightSeg has written.
 
     Raises:
-        InputError: for a file whose record lacks what is needed.
+        InputError: for a file that is missing, has no record, or one that lacks what is needed.
     """
     import SimpleITK as sitk
 
-    reader = sitk.ImageFileReader()
+    if not Path(path).exists():
+        raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
+    reader, text = sitk.ImageFileReader(), ""
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         text = reader.GetMetaData(PROVENANCE) if reader.HasMetaDataKey(PROVENANCE) else ""
     except RuntimeError as error:
-        raise InputError(_("{file} cannot be read as a segmentation. Check the path.").format(file=path)) from error
+        if str(path).lower().endswith(ENDING):
+            raise InputError(
+                _("{file} cannot be read as a segmentation. It may be damaged: use another copy.").format(file=path)
+            ) from error
+    if not text:  # a DICOM segmentation has a part of it
+        raise InputError(
+            _(
+                "{file} does not contain how it was computed, which of all formats only {ending} holds in full. "
+                "Use a {ending} file written by 'lightseg segment' or 'lightseg batch'."
+            ).format(file=path, ending=ENDING)
+        )
     try:
-        provenance: dict[str, Any] = conform(parse_json(text or "{}"), PROVENANCE_SCHEMA, "its provenance")
+        provenance: dict[str, Any] = conform(parse_json(text), PROVENANCE_SCHEMA, "its provenance")
     except ValueError as error:
         raise InputError(
             _(
                 "{file} does not contain how it was computed ({reason}). "
-                "Use a .seg.nrrd file written by 'lightseg segment' or 'lightseg batch'."
-            ).format(file=path, reason=error)
+                "Use a {ending} file written by 'lightseg segment' or 'lightseg batch'."
+            ).format(file=path, reason=error, ending=ENDING)
         ) from error
     return provenance
 

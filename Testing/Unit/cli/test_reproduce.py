@@ -50,8 +50,26 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_distinguished_from
     smaller = write_image("other.nii.gz", np.eye(8, dtype=np.float32)[None] * np.ones((8, 1, 1), np.float32))
     code, _, problems = run("reproduce", out, smaller)
     assert code == 2 and "do not have the same grid" in problems
-    code, _, problems = run("reproduce", image, image)
-    assert code == 2 and "does not contain how it was computed" in problems
+
+
+def test_what_holds_no_record_is_refused_with_what_does(
+    run: Run, tmp_path: Path, write_image: Callable[..., Path]
+) -> None:
+    """Results as NIfTI or DICOM, a name with a typo, and a file whose copy was interrupted."""
+    image = write_image()
+    (tmp_path / "result.dcm").write_bytes(bytes(128) + b"DICM")
+    for file in (image, tmp_path / "result.dcm"):
+        code, out, problem = run("reproduce", file, image)
+        assert (code, out) == (2, "") and problem == (
+            f"lightseg: {file} does not contain how it was computed, which of all formats only .seg.nrrd holds in "
+            "full. Use a .seg.nrrd file written by 'lightseg segment' or 'lightseg batch'.\n"
+        )
+    missing, damaged = tmp_path / "reslut.seg.nrrd", tmp_path / "half.seg.nrrd"
+    code, _, problem = run("reproduce", missing, image)
+    assert (code, problem) == (2, f"lightseg: {missing} does not exist. Check the path and the spelling.\n")
+    damaged.write_bytes(b"NRRD")
+    code, _, problem = run("reproduce", damaged, image)
+    assert code == 2 and "half.seg.nrrd cannot be read as a segmentation. It may be damaged" in problem
 
 
 @pytest.mark.parametrize(
