@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -304,11 +305,7 @@ def _add(card: Card, file: str | Path, arguments: argparse.Namespace) -> None:
     from ..models.archived import add_weights
 
     if card.parts:
-        raise InputError(
-            _("{model} consists of other models. Add the weights of each of these: {parts}.").format(
-                model=card.title, parts=", ".join(part.id for part in own_models(card))
-            )
-        )
+        raise _of_a_part(card, Path(file))
     progress = ProgressLine(arguments.quiet)
     try:
         path = add_weights(card, file, progress, accept_license=arguments.accept_license)
@@ -316,6 +313,31 @@ def _add(card: Card, file: str | Path, arguments: argparse.Namespace) -> None:
         progress.clear()
     if not arguments.quiet:
         say(f"{card.id}: {path}")
+
+
+def _of_a_part(card: Card, file: Path) -> InputError:
+    """Return the error for weights that are added to a model that has none of its own, but parts with some."""
+    parts = own_models(card)
+    named = [part for part in parts if file.name in _published_names(part.weights)]
+    if len(named) == 1:
+        return InputError(
+            _(
+                "{model} consists of other models, and {file} is by its name the weights of one of them, {part}. "
+                "Add it to that: lightseg weights add {part} {path}"
+            ).format(model=card.id, file=file.name, part=named[0].id, path=shlex.quote(str(file)))
+        )
+    return InputError(
+        _(
+            "{model} consists of other models, each with weights of its own: {parts}. Add the file of each to it: "
+            "lightseg weights add {part} FILE, and so on; 'lightseg info {part}' names the file."
+        ).format(model=card.id, parts=", ".join(part.id for part in parts), part=parts[0].id)
+    )
+
+
+def _published_names(weights: Weights) -> tuple[str, ...]:
+    """Return the names of a weights file and, of an archive, of the folder in it, as their authors publish them."""
+    folder = weights.archive.folder.partition("/")[0] if weights.archive else ""
+    return tuple(filter(None, (weights.file, folder)))
 
 
 def _verify(arguments: argparse.Namespace) -> None:

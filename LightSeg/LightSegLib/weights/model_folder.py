@@ -380,6 +380,8 @@ def _not_the_weights(card: Card, file: Path, difference: Message) -> InputError:
 
 def _unreadable(file: Path, error: OSError) -> InputError:
     """Return the error for a file of the user's that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(_("{file} does not exist. Check the path and the spelling.").format(file=file))
     return InputError(
         _("{file} cannot be read ({reason}). Choose another file, or copy it to this computer first.").format(
             file=file, reason=error.strerror or error

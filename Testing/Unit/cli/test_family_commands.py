@@ -246,6 +246,18 @@ def test_what_is_missing_without_a_network_is_named_with_the_way_to_get_it(
     assert not Path("o.nrrd").exists()
 
 
+@pytest.mark.parametrize("ending", [".zip", ""])
+def test_the_archive_of_a_part_that_is_added_to_the_whole_leads_to_that_part(run: Run, ending: str) -> None:
+    """The user wants total-ct without a network, and has copied one of its five archives, or has unpacked it."""
+    name = f"Dataset294_TotalSegmentator_part4_muscles_1559subj{ending}"
+    code, _, error = run("weights", "add", "total-ct", f"my downloads/{name}")
+    assert code == 2 and error.endswith(
+        f"Add it to that: lightseg weights add total-ct-muscles 'my downloads/{name}'\n"
+    )
+    code, _, error = run("weights", "add", "total-ct-muscles", f"my downloads/{name}")
+    assert code == 2 and f"{name} does not exist. Check the path and the spelling." in error
+
+
 def test_a_disk_without_room_for_archive_and_copy_is_noticed_before_the_download(
     server: Server, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

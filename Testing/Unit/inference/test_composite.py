@@ -332,7 +332,10 @@ def test_command_line_batch_and_worker_run_it(models: Path, tmp_path: Path, caps
     paths = [str(models / part / "weights.pt") for part in PARTS]
     assert capsys.readouterr().out.splitlines() == [*paths, f"dim: {paths[0]}", f"bright: {paths[1]}"]
     assert main(["weights", "add", "sky", paths[0]]) == 2
-    assert "Add the weights of each of these: dim, bright." in capsys.readouterr().err
+    assert (
+        "each with weights of its own: dim, bright. Add the file of each to it: lightseg weights add dim"
+        in capsys.readouterr().err
+    )
     assert main(["weights", "remove", "sky"]) == 2 and "No weights of sky" in capsys.readouterr().err
 
 

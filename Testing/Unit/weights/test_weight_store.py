@@ -155,7 +155,7 @@ def test_a_file_brought_by_hand_is_checked_and_copied(
     for name, words in [
         ("other.pth", "does not contain the weights of Tiny: SHA-256"),
         ("page.pth", "15 bytes instead of 300000"),
-        ("missing.pth", "cannot be read .No such file"),
+        ("missing.pth", "does not exist. Check the path"),
         (".", "does not contain|cannot be read"),
     ]:
         with pytest.raises(InputError, match=words):
