@@ -15,6 +15,8 @@ from .layers import Layer
 
 MOST_POINTS = 200_000  # of a label, about; more would not change the choice
 SLAB_VOXELS = 1 << 20
+# The view is so many times as long as the labels, and a rim longer: small ones are seen with what is around them.
+MARGIN, RIM_MM = 1.1, 20.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def index_to_ras(geometry: Geometry) -> np.ndarray:
 
 
 def frame(volume: Volume, layers: Sequence[Layer], width: int, height: int) -> Framing:
-    """Choose slices that show much of the labels, and a scale at which they fill about half of the picture.
+    """Choose slices that show much of the labels, and a scale at which these fill them, with a rim of what is around.
 
     Each slice is where its plane crosses most labeled voxels: the mere center of two paired organs would be between
     them and show neither.
@@ -43,7 +45,7 @@ def frame(volume: Volume, layers: Sequence[Layer], width: int, height: int) -> F
         points = np.array([(low + high) / 2])
     label_low, label_high = _bounds(points)
     focus = np.array([_busiest(points[:, axis], min(volume.geometry.spacing)) for axis in range(3)])
-    shown_mm = min(float((label_high - label_low).max()) * 1.6 + 20, float((high - low).max()) * 1.05)
+    shown_mm = min(float((label_high - label_low).max()) * MARGIN + RIM_MM, float((high - low).max()) * 1.05)
     # The view follows the labels, but does not leave the image while there is image to show.
     inner_low, inner_high = low + shown_mm / 2, high - shown_mm / 2
     middle = np.clip((label_low + label_high) / 2, np.minimum(inner_low, inner_high), np.maximum(inner_low, inner_high))

@@ -1,10 +1,9 @@
-"""The list beside the pictures of a result: color, name and volume of every label, and how the result came about."""
+"""The list beside the pictures of a result: color, name and volume of every label."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 
@@ -15,7 +14,6 @@ from .text import Style, wrap, write
 TOP = 48  # pixels, as all below: where the first label is
 INDENT, NUMBER = 28, 66  # widths of the columns before the names, and of each column of volumes
 LINES = ((34, 20), (26, 18), (20, 15))  # height of a line and size of its text: the first with which all fits
-FACT_LINE, FACT_SIZE = 20, 15
 SIDES = ("Left ", "Right ")
 
 
@@ -51,14 +49,9 @@ def list_entries(layers: Sequence[Layer]) -> list[Entry]:
     return entries
 
 
-def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: int, height: int) -> Image.Image:
-    """Draw the labels with their volumes, as many as fit, and how the result was made."""
+def draw_legend(layers: Sequence[Layer], width: int, height: int) -> Image.Image:
+    """Draw the labels with their volumes, as many as fit."""
     picture = Image.new("RGB", (width, height), BACKGROUND)
-    facts = [line for fact in _facts(provenance) for line in wrap(fact, width, FACT_SIZE)]
-    facts_top = height - FACT_LINE * len(facts) + FACT_LINE // 2
-    for place, text in enumerate(facts):
-        write(picture, text, (0, facts_top + FACT_LINE * place), Style(FACT_SIZE, FAINT))
-
     entries = list_entries(layers)
     columns = max((len(entry.volumes) for entry in entries), default=1)
     write(picture, "Segments", (0, 16), Style(22, BRIGHT, bold=True))
@@ -66,12 +59,12 @@ def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: i
         write(picture, head, (width - NUMBER * column, 16), Style(16, FAINT), align="right")
     for line, size in LINES:
         names = [wrap(entry.name, width - INDENT - NUMBER * columns, size) or [""] for entry in entries]
-        if TOP + line * sum(map(len, names)) <= facts_top - FACT_LINE:
+        if TOP + line * sum(map(len, names)) <= height:
             break
     y = TOP
     for number, (entry, name) in enumerate(zip(entries, names, strict=True)):
         last = number == len(entries) - 1
-        if y + line * (len(name) + (not last)) > facts_top - FACT_LINE + line // 2:
+        if y + line * (len(name) + (not last)) > height + line // 2:
             write(picture, f"and {len(entries) - number} more", (INDENT, y), Style(size, FAINT))
             break
         picture.paste(entry.color, (0, y - size // 2, size, y + size // 2))
@@ -83,15 +76,3 @@ def draw_legend(layers: Sequence[Layer], provenance: Mapping[str, Any], width: i
             write(picture, f"{volume:.2f}", (edge, y), Style(size, BRIGHT), align="right")
         y += line * len(name)
     return picture
-
-
-def _facts(provenance: Mapping[str, Any]) -> list[str]:
-    """Return how the result was made, for a reader of the picture."""
-    facts = []
-    if model := provenance.get("title") or provenance.get("model"):
-        facts.append(f"Model: {model} {provenance.get('version', '')}".strip())
-    if terms := provenance.get("license") or provenance.get("licence"):
-        facts.append(f"License of the model: {terms.partition(' (')[0]}")
-    if version := provenance.get("lightseg"):
-        facts.append(f"Made with LightSeg {version}")
-    return facts

@@ -1,4 +1,4 @@
-"""Results on one page: two slices, the surface, and the list of labels with their volumes, a row for each."""
+"""Results on one page: three slices, the surface, and the list of labels with their volumes, a row for each."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from .framing import frame, index_to_ras
 from .layers import Layer, list_layers
 from .legend import draw_legend
 from .marks import caption_slice, mark_slice
+from .notes import draw_notes
 from .palette import BACKGROUND, BRIGHT, PANEL, TEXT
 from .png import save_png
-from .slices import CORONAL, PLANES, SAGITTAL, draw_slices
+from .slices import PLANES, draw_slices
 from .surface import opengl_works, render_surface
 from .text import Style, shortened, text_width, wrap, write
 
 NO_OPENGL = "The 3D surface is left out: this machine has no VTK with a working OpenGL library."
 NOTHING = "The 3D surface is left out: no voxel is labeled."
 
-WIDTH = 1800  # pixels, as all below
-MARGIN, GAP, STRIP = 24, 16, 4
+MARGIN, GAP, STRIP = 24, 16, 4  # pixels, as all below
 TITLE_HEIGHT = 84
 TITLE_SIZES = (34, 28, 22, 16)
-PANEL_SIZE = (436, 520)
-ROW_HEIGHT = STRIP + PANEL_SIZE[1] + GAP
-SHOWN = (CORONAL, SAGITTAL)  # the planes, before the surface
-LEGEND_WIDTH = WIDTH - 2 * MARGIN - 3 * (PANEL_SIZE[0] + GAP)
+PANEL_SIZE = (440, 440)
+LEGEND_WIDTH = 396
+ROW_HEIGHT = STRIP + PANEL_SIZE[1] + GAP // 2  # without the notes below
+WIDTH = 2 * MARGIN + 4 * (PANEL_SIZE[0] + GAP) + LEGEND_WIDTH
 CROSS, SMOOTH = 124, 4  # side of the picture of the axes; it is drawn this much finer and averaged
 
 
@@ -42,7 +42,7 @@ def draw_result(
     path: str | Path,
     title: str | None = None,
 ) -> str | None:
-    """Write a PNG with a row for each result: coronal and sagittal overlay, the 3D surface and all volumes.
+    """Write a PNG with a row for each result: three slices, the 3D surface, all volumes, and below its notices.
 
     Where the last result is a detail of others, all are cut where most of it is seen. The surface leaves out what
     would hide most of it (see `covers`), and names that.
@@ -61,7 +61,9 @@ def draw_result(
     """
     results = [result] if isinstance(result, Segmentation) else list(result)
     width, height = PANEL_SIZE
-    whole = Image.new("RGB", (WIDTH, TITLE_HEIGHT + len(results) * ROW_HEIGHT + GAP), BACKGROUND)
+    notes = [draw_notes(one.provenance, WIDTH - 2 * MARGIN) for one in results]
+    heights = [ROW_HEIGHT + one.height + GAP for one in notes]
+    whole = Image.new("RGB", (WIDTH, TITLE_HEIGHT + sum(heights)), BACKGROUND)
     title = title or volume.name
     fitting = [size for size in TITLE_SIZES if text_width(title, size, bold=True) <= WIDTH - 2 * MARGIN]
     size = max(fitting, default=min(TITLE_SIZES))
@@ -77,18 +79,17 @@ def draw_result(
             framing = replace(framing, focus=detail.focus)
         surface, notice = _draw_surface(layers)
         notices.append(notice)
-        pictures = dict(zip(PLANES, draw_slices(volume, layers, framing, width, height), strict=True))
-        for plane in SHOWN:
-            caption_slice(pictures[plane], plane, framing)
-            mark_slice(pictures[plane], plane, framing.mm_per_pixel)
-        x, y = MARGIN, TITLE_HEIGHT + number * ROW_HEIGHT
-        colors = [palette.PLANES[PLANES.index(plane)] for plane in SHOWN]
-        panels = [pictures[plane] for plane in SHOWN]
-        for panel, color in zip((*panels, surface), (*colors, palette.SURFACE), strict=True):
+        slices = draw_slices(volume, layers, framing, width, height)
+        for plane, panel in zip(PLANES, slices, strict=True):
+            caption_slice(panel, plane, framing)
+            mark_slice(panel, plane, framing.mm_per_pixel)
+        x, y = MARGIN, TITLE_HEIGHT + sum(heights[:number])
+        for panel, color in zip((*slices, surface), (*palette.PLANES, palette.SURFACE), strict=True):
             whole.paste(color, (x, y, x + width, y + STRIP))
             whole.paste(panel, (x, y + STRIP))
             x += width + GAP
-        whole.paste(draw_legend(layers, segmentation.provenance, LEGEND_WIDTH, height), (x, y + STRIP))
+        whole.paste(draw_legend(layers, LEGEND_WIDTH, height), (x, y + STRIP))
+        whole.paste(notes[number], (MARGIN, y + ROW_HEIGHT))
     save_png(whole, path)
     return next(filter(None, notices), None)
 

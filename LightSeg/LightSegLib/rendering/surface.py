@@ -15,6 +15,7 @@ from PIL import Image
 from .framing import index_to_ras
 from .layers import Layer
 
+FILLED = 0.8  # of the picture, by the surface, along its longer side
 PROBE = """
 import vtkmodules.vtkRenderingOpenGL2
 from vtkmodules.vtkRenderingCore import vtkRenderer, vtkRenderWindow, vtkWindowToImageFilter
@@ -63,10 +64,13 @@ def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[Im
     renderer.SetBackground(0.07, 0.08, 0.10)
     renderer.SetBackground2(0.20, 0.22, 0.27)
     renderer.SetGradientBackground(True)
+    seen: list[np.ndarray] = []
     for segmentation in {id(layer.segmentation): layer.segmentation for layer in layers}.values():
         own = [layer for layer in layers if layer.segmentation is segmentation and layer.box is not None]
         if own:
-            renderer.AddActor(_surface_actor(own))
+            actor, points = _surface_actor(own)
+            renderer.AddActor(actor)
+            seen.append(points)
     lights = vtkLightKit()
     lights.SetKeyLightIntensity(0.95)
     lights.AddLightsToRenderer(renderer)
@@ -84,7 +88,8 @@ def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[Im
     window.SetMultiSamples(0)
     window.SetSize(width * 2, height * 2)  # twice as fine, then averaged: smooth edges with any driver
     window.AddRenderer(renderer)
-    renderer.ResetCameraScreenSpace(0.85)
+    renderer.ResetCamera()
+    _fill(camera, np.concatenate(seen), width / height)
     renderer.ResetCameraClippingRange()
     window.Render()
 
@@ -100,8 +105,27 @@ def render_surface(layers: Sequence[Layer], width: int, height: int) -> tuple[Im
     return picture, axes
 
 
-def _surface_actor(layers: Sequence[Layer]) -> Any:
-    """Return the outer surface of one segmentation's labels, without voxel steps, at its place in RAS.
+def _fill(camera: Any, points: np.ndarray, aspect: float) -> None:
+    """Center points [n, 3] in the view of a camera and let them fill it: VTK's own fit is to their box, or a sphere."""
+    for _ in range(2):  # the second time corrects that a camera near by sees the angle change with the zoom
+        low, high = _ends_in_view(camera, points, aspect)
+        camera.Zoom(2 * FILLED / float((high - low).max()))
+        low, high = _ends_in_view(camera, points, aspect)
+        center = np.array(camera.GetWindowCenter()) + (low + high) / 2
+        camera.SetWindowCenter(*center)
+
+
+def _ends_in_view(camera: Any, points: np.ndarray, aspect: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest place [2], across and up, of points [n, 3] in a view from -1 to 1."""
+    matrix = camera.GetCompositeProjectionTransformMatrix(aspect, -1, 1)
+    rows = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in (0, 1, 3)])
+    across, up, distance = rows[:, :3] @ points.T + rows[:, 3:]
+    places = np.stack([across, up]) / distance
+    return places.min(axis=1), places.max(axis=1)
+
+
+def _surface_actor(layers: Sequence[Layer]) -> tuple[Any, np.ndarray]:
+    """Return the outer surface of one segmentation's labels, without voxel steps, and its points [n, 3] in RAS.
 
     All labels are one mesh, colored by label, so that neighbors meet without a gap.
     """
@@ -144,7 +168,7 @@ def _surface_actor(layers: Sequence[Layer]) -> Any:
     appearance.SetDiffuse(0.9)
     appearance.SetSpecular(0.15)
     appearance.SetSpecularPower(20)
-    return actor
+    return actor, vtk_to_numpy(smooth.GetOutput().GetPoints().GetData())[np.unique(triangles)]
 
 
 def _label_mesh(layers: Sequence[Layer]) -> tuple[Any, np.ndarray]:

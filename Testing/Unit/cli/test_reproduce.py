@@ -64,7 +64,7 @@ def test_what_holds_no_record_is_refused_with_what_does(
             f"lightseg: {file} does not contain how it was computed, which of all formats only .seg.nrrd holds in "
             "full. Use a .seg.nrrd file written by 'lightseg segment' or 'lightseg batch'.\n"
         )
-    missing, damaged = tmp_path / "reslut.seg.nrrd", tmp_path / "half.seg.nrrd"
+    missing, damaged = tmp_path / "rezult.seg.nrrd", tmp_path / "half.seg.nrrd"
     code, _, problem = run("reproduce", missing, image)
     assert (code, problem) == (2, f"lightseg: {missing} does not exist. Check the path and the spelling.\n")
     damaged.write_bytes(b"NRRD")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import SimpleITK as sitk
 from balls import DIRECTIONS, GREEN, LABELS, RED, find_color, make_balls
 from LightSegLib.core.errors import OutputError
 from LightSegLib.imaging.volume import Segmentation
-from LightSegLib.rendering import result, surface
+from LightSegLib.rendering import palette, result, surface
+from LightSegLib.rendering.notes import LINE, MOST_LINES
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +34,9 @@ def no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
 def coronal_panels(path: Path, count: int) -> list[np.ndarray]:
     """The coronal slices of the rows of a page, one after the other."""
     page = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(float)
-    (width, height), left = result.PANEL_SIZE, result.MARGIN
-    tops = [result.TITLE_HEIGHT + number * result.ROW_HEIGHT + result.STRIP for number in range(count)]
+    width, height = result.PANEL_SIZE
+    left, row = result.MARGIN + width + result.GAP, result.ROW_HEIGHT + result.GAP  # without notes between the rows
+    tops = [result.TITLE_HEIGHT + number * row + result.STRIP for number in range(count)]
     return [page[top : top + height, left : left + width] for top in tops]
 
 
@@ -61,6 +64,37 @@ def test_a_detail_shows_where_the_whole_is_cut(tmp_path: Path, no_opengl: None) 
     find_color(above, GREEN)
     with pytest.raises(AssertionError, match="not in the picture"):
         find_color(above, RED)
+
+
+def test_the_slices_are_axial_coronal_and_sagittal_and_the_labels_fill_them(tmp_path: Path, no_opengl: None) -> None:
+    volume, segmentation = make_balls(np.eye(3), (-18, 12, 3), (14, -8, 3))
+    result.draw_result(volume, segmentation, tmp_path / "page.png")
+    page = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "page.png"))).astype(float)
+    (width, height), top = result.PANEL_SIZE, result.TITLE_HEIGHT + result.STRIP
+    axial, *_ = (page[top : top + height, left : left + width] for left in range(result.MARGIN, result.WIDTH, width))
+    red, green = find_color(axial, RED), find_color(axial, GREEN)
+    shown_mm = 44 * 1.1 + 20  # the balls of 12 mm are 32 mm apart from right to left, and a rim is around them
+    assert (green - red) * shown_mm / width == pytest.approx([-32, 20], abs=1.5)
+    for plane, color in enumerate(palette.PLANES):
+        left = result.MARGIN + plane * (width + result.GAP)
+        assert (page[result.TITLE_HEIGHT, left : left + width] == color).all()
+
+
+def test_notices_are_below_the_pictures_and_of_many_it_is_said_how_many_more_there_are(
+    tmp_path: Path, no_opengl: None
+) -> None:
+    volume, segmentation = make_balls(np.eye(3), (-18, 12, 3), (14, -8, 3))
+    rows = {}
+    for count in (0, 1, 3, 30, 40):
+        notices = [f"The image is damaged in place {n}." for n in range(count)]
+        warned = replace(segmentation, provenance={"notices": notices})
+        result.draw_result(volume, warned, tmp_path / "page.png")
+        page = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "page.png"))).astype(int)
+        below = page[result.TITLE_HEIGHT + result.ROW_HEIGHT :]
+        yellow = np.abs(below - palette.LETTER).max(axis=-1) < 20
+        rows[count] = (len(below) - result.GAP) // LINE
+        assert yellow.any() == bool(count)
+    assert rows == {0: 0, 1: 1, 3: 3, 30: MOST_LINES + 1, 40: MOST_LINES + 1}
 
 
 def test_without_opengl_the_slices_remain_and_the_loss_is_named(tmp_path: Path, no_opengl: None) -> None:

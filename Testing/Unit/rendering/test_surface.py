@@ -26,6 +26,8 @@ def test_the_surface_shows_the_left_ball_at_the_right_in_its_color(direction: st
     red = picture[..., 0] > 1.5 * picture[..., 1]
     green = picture[..., 1] > 1.5 * picture[..., 0]
     assert min(red.sum(), green.sum()) > 300
+    columns = np.nonzero(red | green)[1]  # their shaded sides left out
+    assert np.ptp(columns) > 0.7 * 200 and columns.min() + columns.max() == pytest.approx(200, abs=20)  # fills it
     assert np.nonzero(red)[1].min() > np.nonzero(green)[1].max()  # seen from the front
     assert axes @ axes.T == pytest.approx(np.eye(3), abs=1e-6)
     assert axes[0, 0] < 0 < axes[2, 1]  # the patient's right to the left, the top upwards

@@ -12,7 +12,7 @@ from balls import make_balls
 from LightSegLib.catalog.card import Label
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.rendering import text
-from LightSegLib.rendering.result import draw_result
+from LightSegLib.rendering.result import MARGIN, WIDTH, draw_result
 from PIL import Image, ImageFont
 
 NAMES = (
@@ -109,10 +109,11 @@ def test_the_page_of_a_result_takes_any_name(machine: str, tmp_path: Path, monke
     volume, balls = make_balls(np.eye(3), (-18, 12, 3), (14, -8, 3))
     labels = tuple(Label(number, name, (200, 90, 90)) for number, name in enumerate(NAMES, start=1))
     segmentation = Segmentation(balls.voxels, balls.geometry, labels, {"model": "Modèle 肝"})
-    draw_result(volume, segmentation, tmp_path / "result.png", " ".join(NAMES) * 3)
+    draw_result(volume, segmentation, tmp_path / "result.png", " ".join(NAMES) * 5)
     with Image.open(tmp_path / "result.png") as picture:
         title = np.asarray(picture.convert("L"))[:80]
-    assert title[:, 24:1776].max() > 200 and title[:, 1790:].max() < 60  # it ends before the picture does
+    assert title[:, MARGIN : WIDTH - MARGIN].max() > 200
+    assert title[:, WIDTH - MARGIN + 10 :].max() < 60  # it ends before the picture does
 
 
 def test_a_title_that_is_too_long_ends_in_dots_within_its_width() -> None:
