@@ -99,6 +99,8 @@ def _between_centers(corners: np.ndarray, geometry: Geometry) -> Slices:
 def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume], path: str | Path) -> None:
     """Write the statistics of a segmentation as JSON, or as a table in CSV, by the ending of the file.
 
+    With what a user should know of the result: its notices, in the table on each line, as lines are copied from it.
+
     Args:
         segmentation: labels.
         channels: the images by their names, on the same grid.
@@ -109,11 +111,12 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
     """
     rows, path = structure_statistics(segmentation, channels), Path(path)
     expected = any(row.expected_dice is not None for row in rows)
+    notices = [str(notice) for notice in segmentation.provenance.get("notices", ())]
     if path.name.lower().endswith(".csv"):
         # the channel of a model that takes one image, such as "Any contrast", would distinguish nothing
         means = [f"{MEAN} ({name})" for name in channels] if len(channels) > 1 else [MEAN]
         header = ("structure", "volume_ml", *means, "cut_off", "labels")
-        header += ("expected_dice",) if expected else ()
+        header += (*(("expected_dice",) if expected else ()), "notices")
         lines = [
             (
                 row.name,
@@ -122,6 +125,7 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
                 "yes" if row.cut_off else "no",
                 " ".join(map(str, row.labels)),
                 *(("" if row.expected_dice is None else row.expected_dice,) if expected else ()),
+                " ".join(notices),
             )
             for row in rows
         ]
@@ -129,6 +133,7 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
         return
     content = {
         "model": segmentation.provenance.get("model", ""),
+        "notices": notices,
         "structures": {
             row.name: {
                 "volume_ml": round(row.volume_ml, 6),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,16 +82,18 @@ def test_a_box_that_another_model_found_cuts_the_structures_of_its_side(segmenta
 def test_json_and_csv_hold_the_same_numbers(
     segmentation: Segmentation, channels: dict[str, Volume], tmp_path: Path
 ) -> None:
+    provenance = segmentation.provenance | {"notices": ["The image is damaged.", "b"]}
     for ending in ("json", "csv"):
-        write_statistics(segmentation, channels, tmp_path / f"ä.{ending}")
+        write_statistics(replace(segmentation, provenance=provenance), channels, tmp_path / f"ä.{ending}")
     content = json.loads((tmp_path / "ä.json").read_text(encoding="utf-8"))
-    assert content["model"] == "abdomen"
+    assert content["model"] == "abdomen" and content["notices"] == ["The image is damaged.", "b"]
     spleen = {"volume_ml": 0.02, "mean": {"CT": -100.5}, "cut_off": True, "labels": [2]}
     assert content["structures"]["Spleen"] == spleen and content["structures"]["=Tumor"]["mean"] == {"CT": None}
     with (tmp_path / "ä.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
-    assert rows[0] == ["structure", "volume_ml", "mean_intensity", "cut_off", "labels"]
-    assert rows[1:3] == [["Liver", "0.08", "45.0", "no", "1"], ["Spleen", "0.02", "-100.5", "yes", "2"]]
+    assert rows[0] == ["structure", "volume_ml", "mean_intensity", "cut_off", "labels", "notices"]
+    told = "The image is damaged. b"
+    assert rows[1:3] == [["Liver", "0.08", "45.0", "no", "1", told], ["Spleen", "0.02", "-100.5", "yes", "2", told]]
     assert rows[3][0] == "'=Tumor" and rows[3][2] == ""  # which no spreadsheet computes
     assert rows[4][4] == "1 2"
 
@@ -100,7 +103,7 @@ def test_means_of_several_images_are_named_by_their_channels(
 ) -> None:
     write_statistics(segmentation, {"T1": channels["CT"], "FLAIR": channels["CT"]}, tmp_path / "a.csv")
     header = (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == "structure,volume_ml,mean_intensity (T1),mean_intensity (FLAIR),cut_off,labels"
+    assert header == "structure,volume_ml,mean_intensity (T1),mean_intensity (FLAIR),cut_off,labels,notices"
 
 
 def test_a_folder_that_is_not_there_is_an_error(
