@@ -85,9 +85,9 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def wrapped(facts: Mapping[str, str]) -> str:
-    """Return names in a column beside texts of any length."""
-    column = max(map(len, facts)) + 4
+def wrapped(facts: Mapping[str, str], longest: int) -> str:
+    """Return names in a column, for a longest one of so many letters, beside texts of any length."""
+    column = longest + 4
     return "\n".join(
         textwrap.fill(
             text,

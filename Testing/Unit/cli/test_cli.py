@@ -59,7 +59,7 @@ def test_without_a_command_its_help_lists_them(run: Run) -> None:
     ("words", "problem", "command"),
     [
         ("segmnt head.nii.gz --model m", "Argument COMMAND: there is no 'segmnt'. Did you mean 'segment'?", ""),
-        ("weights dowload m", "Argument ACTION: there is no 'dowload'. Did you mean 'download'?", " weights"),
+        ("weights pathh m", "Argument ACTION: there is no 'pathh'. Did you mean 'path'?", " weights"),
         ("segment head.nii.gz --modle m", "There is no --modle. Did you mean --model?", " segment"),
         ("batch heads --model m --out=r --formt=nii", "There is no --formt. Did you mean --format?", " batch"),
         ("segment a --model m --precision flot32", "there is no 'flot32'. Did you mean 'float32'?", " segment"),
@@ -134,10 +134,21 @@ def test_a_search_without_result_is_an_error_with_the_reason(run: Run) -> None:
 
 def test_info_tells_many_labels_in_few_lines(run: Run) -> None:
     code, out, _ = run("info", "total-ct")
-    assert code == 0 and "Rib 1 to 12 (left, right)" in out and len(out.splitlines()) < 40
+    assert code == 0 and "Rib 1 to 12 (left, right)" in out and len(out.splitlines()) < 48
     code, out, _ = run("info", "total-ct", "--labels")
     lines = [line.split() for line in out.splitlines()]
     assert code == 0 and len(lines) == 118 and ["5", "Liver", "liver", "SCT", "10200004"] in lines
+
+
+def test_info_is_in_groups_with_one_column_and_lines_that_a_terminal_holds(run: Run) -> None:
+    code, out, _ = run("info", "brain-mr-atlas-unet")
+    lines = out.splitlines()
+    facts = "\n".join(lines[: lines.index("  Training:")])
+    first = [re.findall(r"^  ([A-Z]\w+) +", group, re.MULTILINE)[0] for group in facts.strip().split("\n\n")]
+    assert code == 0 and first == ["Id", "Modality", "Spacing", "Weights", "License"]
+    assert {line.find(line[2:].split(maxsplit=1)[1]) for line in lines if re.match("  [A-Z].* {2}", line)} == {15}
+    assert max(map(len, lines)) <= 120 and len(lines) < 75
+    assert "      dice by structure: 32 (--json lists them)" in lines
 
 
 def test_models_and_help_do_not_load_torch() -> None:
