@@ -47,7 +47,7 @@ def remove_earlier_frames(batch: Batch, present: Mapping[str, records.Row]) -> l
         raise failures[0]
     notices = [
         _(
-            "The results of {count} frames of {earlier} were removed from {folder}, where those of {now} are now."
+            "Results of {earlier} were removed from {folder}, where those of {now} are now (number of frames: {count})."
         ).format(count=count, earlier=_earlier(*images), folder=batch.out, now=images[1])
         for images, count in removed.items()
     ]
@@ -56,8 +56,8 @@ def remove_earlier_frames(batch: Batch, present: Mapping[str, records.Row]) -> l
         names += [_("and {count} more").format(count=len(paths) - LISTED)] if len(paths) > LISTED else []
         notices.append(
             _(
-                "{files} in {folder}, of {earlier}, were changed after they were written, so they stay beside those of "
-                "{now}, but are in no table."
+                "Results in {folder}, of {earlier}, were changed after they were written, so they stay beside those of "
+                "{now}, but are in no table: {files}."
             ).format(files=joined(", ", names), folder=batch.out, earlier=_earlier(*images), now=images[1])
         )
     return notices

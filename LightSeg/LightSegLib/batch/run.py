@@ -110,7 +110,8 @@ def _no_case(input_path: Path, card: Card, skipped_inputs: list[SkippedInput]) -
             "{input} contains no cases for {model}. Give a folder, a CSV file or a DICOM tree with {kind}."
         ).format(input=input_path, model=card.title, kind=kind)
     return _(
-        "{input} contains no cases for {model}: {count} inputs do not fit, for example {file}, which {reason}. "
+        "{input} contains no cases for {model}: what was found does not fit (number of inputs: {count}), "
+        "for example {file}, which {reason}. "
         "Give a folder, a CSV file or a DICOM tree with {kind}."
     ).format(
         input=input_path,

@@ -58,15 +58,15 @@ def draw_histogram(name: str, ml: np.ndarray, usual: UsualRange, color: Sequence
         return MARGIN + (value - edges[0]) / (edges[-1] - edges[0]) * (WIDTH - 2 * MARGIN)
 
     unusual = [value for value in ml.tolist() if usual.unusual(value)]
-    summary = f"{name}: {len(ml)} cases, {edges[0]:.2f} to {edges[-1]:.2f} ml, median {usual.median:.2f} ml"
-    summary += f", {len(unusual)} outliers" if usual.low is not None else ""
+    summary = f"{name}: {_counted(len(ml), 'case')}, {edges[0]:.2f} to {edges[-1]:.2f} ml, median {usual.median:.2f} ml"
+    summary += f", {_counted(len(unusual), 'outlier')}" if usual.low is not None else ""
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">']
     for count, left, right in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
         height = count / counts.max() * (BASE - 26)
         parts.append(
             f'<rect x="{x(left) + 0.5:.1f}" y="{BASE - height:.1f}" width="{x(right) - x(left) - 1:.1f}" '
             f'height="{height:.1f}" fill="rgb{tuple(color)}" data-count="{count}">'
-            f"<title>{left:.3f} to {right:.3f} ml: {count} cases</title></rect>"
+            f"<title>{left:.3f} to {right:.3f} ml: {_counted(count, 'case')}</title></rect>"
         )
     parts.append(f'<path class="axis" d="M{MARGIN} {BASE}H{WIDTH - MARGIN}"/>')
     for css, value in (("median", usual.median), ("fence", usual.low), ("fence", usual.high)):
@@ -84,3 +84,8 @@ def draw_histogram(name: str, ml: np.ndarray, usual: UsualRange, color: Sequence
         "</svg>",
     ]
     return "".join(parts)
+
+
+def _counted(count: int, word: str) -> str:
+    """Return a number with what it counts."""
+    return f"{count} {word}{'' if count == 1 else 's'}"

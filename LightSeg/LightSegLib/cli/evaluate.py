@@ -65,7 +65,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
         say(f"lightseg: {cases[0]}{more}: {notice}", file=sys.stderr)
     if left_out := without_prediction(arguments.predictions, arguments.labels):
-        say(f"lightseg: {len(left_out)} label files have no prediction ({left_out[0]}, ...).", file=sys.stderr)
+        some = ", ".join([left_out[0], *(["..."] if len(left_out) > 1 else [])])
+        say(f"lightseg: label files without a prediction: {len(left_out)} ({some}).", file=sys.stderr)
     if nothing_in_common(rows):
         say("lightseg: the files have no label in common; they may be of different models.", file=sys.stderr)
     if out:

@@ -55,7 +55,8 @@ def _download(arguments: argparse.Namespace) -> None:
     needed = {card.id: card for model in arguments.models for card in all_models(find_card(model))}
     downloads = store.to_download(needed.values())
     if len(needed) > 1 and downloads and not arguments.quiet:
-        say(f"{len(downloads)} models, {megabytes(size_of(downloads))} to download")
+        models = "1 model" if len(downloads) == 1 else f"{len(downloads)} models"
+        say(f"{models}, {megabytes(size_of(downloads))} to download")
     store.check_obtainable(needed.values(), arguments.mirror)
     for card in needed.values():
         if not arguments.quiet and card.weights.archive and WeightStore().state(card) == "available":

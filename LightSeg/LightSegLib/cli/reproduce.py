@@ -28,7 +28,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     finally:
         progress.clear()
     if found.different:
-        different = _("{different} of {voxels} voxels have a different label than in {result}. {reasons}")
+        different = _("{result} has another label in {different} of {voxels} voxels. {reasons}")
         raise LightSegError(
             different.format(
                 different=found.different, voxels=found.voxels, result=arguments.result, reasons=_reasons(found)

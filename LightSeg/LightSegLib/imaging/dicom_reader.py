@@ -195,8 +195,12 @@ def _only_stack(path: Path, series: Series, part: str) -> Stack:
     chosen = [stack for stack in series.stacks if stack.what == part] if part else list(series.stacks)
     if len(chosen) == 1:
         return chosen[0]
-    size = _("{volume} ({count} slices)")
-    volumes = _first([size.format(volume=one.what or "1", count=len(one.frames)) for one in series.stacks], "; ")
+    size, counts = _("{volume} ({count} {slices})"), [len(one.frames) for one in series.stacks]
+    sizes = [
+        size.format(volume=one.what or "1", count=count, slices=_slices(count))
+        for one, count in zip(series.stacks, counts, strict=True)
+    ]
+    volumes = _first(sizes, "; ")
     listed = _("{file} contains {count} volumes in one series: {volumes}.").format(
         file=path.name, count=len(series.stacks), volumes=volumes
     )
@@ -355,7 +359,12 @@ def _title(series: Series) -> Message:
     study = series.study
     count = sum(len(stack.frames) for stack in series.stacks)
     title = " ".join(filter(None, (study.modality, study.number, study.description))) or _("unnamed")
-    return _("{series}, {count} slices").format(series=title, count=count)
+    return _("{series}, {count} {slices}").format(series=title, count=count, slices=_slices(count))
+
+
+def _slices(count: int) -> Message:
+    """Return the word for so many slices."""
+    return _("slice") if count == 1 else _("slices")
 
 
 def _damaged(found: DicomFiles) -> str:

@@ -217,8 +217,8 @@ def _check_earlier_run(folder: Path, overwrite: bool) -> None:
     if recorded and not overwrite:
         raise OutputError(
             _(
-                "{folder} has the masks of an earlier run ({count} files, such as {file}). Choose another folder for "
-                "--split, or replace them with --overwrite."
+                "{folder} has the masks of an earlier run (number of files: {count}, such as {file}). "
+                "Choose another folder for --split, or replace them with --overwrite."
             ).format(folder=folder, count=len(recorded), file=min(recorded))
         )
     for name, digest in recorded.items():

@@ -169,7 +169,7 @@ def _other_units(card: Card, volume: Volume) -> Message | None:
             ).format(volume=volume.name, high=high)
     if unscaled and (low > NO_AIR or unscaled < slices):
         return _(
-            "{count} of {slices} slices of {volume} have no RescaleIntercept, so their values may not be in "
+            "RescaleIntercept is missing in {count} of {slices} slices of {volume}, so values there may not be in "
             "Hounsfield units. The result is probably wrong if air has not about -1000: "
             "export the series again with all attributes."
         ).format(volume=volume.name, count=unscaled, slices=max(unscaled, slices))

@@ -208,7 +208,7 @@ def _check_zip(path: Path) -> None:
     records = {entry.filename: entry.file_size for entry in entries}
     storages = Scan(io.BytesIO(theirs), size).storages
     if short := [key for key, length in storages.items() if length > records.get(f"{folder}/data/{key}", 0)]:
-        raise ValueError(_("{count} of its tensors have too little data").format(count=len(short)))
+        raise ValueError(_("there is too little data for {count} of its tensors").format(count=len(short)))
 
 
 def _check_legacy(path: Path) -> None:
@@ -217,7 +217,7 @@ def _check_legacy(path: Path) -> None:
     with path.open("rb") as stream:
         *_others, content, keys = (Scan(stream, size) for _ in range(LEGACY_PICKLES))
     if missing := set(content.storages) - set(keys.texts):
-        raise ValueError(_("{count} of its tensors have no data").format(count=len(missing)))
+        raise ValueError(_("there is no data for {count} of its tensors").format(count=len(missing)))
 
 
 @contextmanager

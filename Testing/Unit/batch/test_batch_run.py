@@ -274,7 +274,8 @@ def test_what_cannot_be_a_batch_is_reported_at_once(cohort: Path, tmp_path: Path
         run_batch(tmp_path / "empty", MODEL, out, PLAIN)
     (tmp_path / "empty" / "a.seg.nrrd").touch()
     with pytest.raises(
-        InputError, match=r"1 inputs do not fit, for example \S+a\.seg\.nrrd, which is a segmentation\."
+        InputError,
+        match=r"does not fit \(number of inputs: 1\), for example \S+a\.seg\.nrrd, which is a segmentation\.",
     ):
         run_batch(tmp_path / "empty", MODEL, out, PLAIN)
     with pytest.raises(InputError, match="would be inputs of the next batch"):

@@ -350,7 +350,7 @@ def test_evaluate_prints_a_table_and_writes_it_where_it_is_asked_to(
     elsewhere = tmp_path / "elsewhere.csv"
     write_image("expert/later.nii.gz", expected)
     code, _, notice = run("evaluate", tmp_path / "mine", tmp_path / "expert", "--out", elsewhere)
-    assert code == 0 and "1 label files have no prediction (later" in notice
+    assert code == 0 and "label files without a prediction: 1 (later" in notice
     assert elsewhere.read_text(encoding="utf-8").count("case") == 2  # the heading and the one case
 
 

@@ -45,7 +45,7 @@ def test_a_result_that_was_edited_or_made_of_another_image_is_distinguished_from
     sitk.WriteImage(edited, str(out))
     code, _, problems = run("reproduce", out, image)
     assert code == 1
-    assert "1 of 3840 voxels have a different label" in problems and "torch: none then" in problems
+    assert "out.seg.nrrd has another label in 1 of 3840 voxels. " in problems and "torch: none then" in problems
 
     smaller = write_image("other.nii.gz", np.eye(8, dtype=np.float32)[None] * np.ones((8, 1, 1), np.float32))
     code, _, problems = run("reproduce", out, smaller)

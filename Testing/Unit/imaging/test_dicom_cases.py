@@ -245,7 +245,7 @@ def test_scouts_and_screen_captures_in_a_series_are_named(tmp_path: Path) -> Non
     np.testing.assert_array_equal(volume.voxels, noise())
     words = " | ".join(volume.reading["left_over"])
     for reason in (
-        "and 2 more is a localizer",
+        " (and 2 more) is a localizer",
         "is a screen capture",
         "differs from the rest of its series in size",
         "origin (derived)",
@@ -294,7 +294,7 @@ def test_derived_slices_that_are_no_volume_beside_the_original_one_are_left_over
     volume = read_volume(write(tmp_path, derived, first=COUNT))
     np.testing.assert_array_equal(volume.voxels, noise())
     (left_over,) = volume.reading["left_over"]
-    assert f"and {len(places) - 1} more differs from the rest of its series in origin (derived)" in left_over
+    assert f"(and {len(places) - 1} more) differs from the rest of its series in origin (derived)" in left_over
 
 
 @pytest.mark.parametrize("shift", [0.5, 6 * STEP], ids=["in between", "partly the same places"])

@@ -82,7 +82,9 @@ def test_the_masks_of_two_runs_are_not_mixed(segmentation: Segmentation, tmp_pat
     for name in ("other.nii.gz", "notes.txt"):
         (tmp_path / name).write_text("mine")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(OutputError, match=r"has the masks of an earlier run \(4 files, such as .*replace them with"):
+    with pytest.raises(
+        OutputError, match=r"has the masks of an earlier run \(number of files: 4, such as .*replace them with"
+    ):
         write_structure_files(
             replace(others(segmentation), labels=(Label(2, "Spleen", (9, 9, 9)),)), tmp_path, ".nii.gz", False
         )

@@ -117,7 +117,11 @@ def test_a_real_head_that_was_exported_without_its_intercept_gets_a_notice(card:
 
 @pytest.mark.parametrize(
     ("missing", "words"),
-    [(range(12), "12 of 12 slices"), (range(3, 5), "2 of 12 slices"), ((), "")],
+    [
+        (range(12), "RescaleIntercept is missing in 12 of 12 slices"),
+        (range(3, 5), "RescaleIntercept is missing in 2 of 12 slices"),
+        ((), ""),
+    ],
     ids=["none has one", "two have none", "all have one"],
 )
 def test_ct_slices_without_rescale_intercept_get_a_notice(

@@ -199,7 +199,7 @@ def _missing(name: str, gaps: Sequence[tuple[float, float]], frames: Sequence[Fr
             gap.format(step=steps[at], below=below.name, place=_place(below), above=above.name, other=_place(above))
         )
     if len(gaps) > LISTED:
-        parts.append(_("{count} more gaps").format(count=len(gaps) - LISTED))
+        parts.append(_("and more (number of gaps: {count})").format(count=len(gaps)))
     return _(
         "{series} has missing slices: the distances between its slices are {low:.3g} to {high:.3g} mm, "
         "with {gaps}. Export the whole series again, or interpolate the gaps with --allow-gaps."

@@ -57,7 +57,7 @@ class UnusedFrames:
     def names(self) -> str:
         """Name of the first frame, and how many more there are."""
         first, more = self.frames[0].name, len(self.frames) - 1
-        return _("{file} and {count} more").format(file=first, count=more) if more else first
+        return _("{file} (and {count} more)").format(file=first, count=more) if more else first  # of which all is said
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _stacks(members: list[Frame]) -> list[Stack]:
     else:
         return [Stack(tuple(part), what) for part, what in parts]
     most = max(len(part) for part, _what in parts)
-    few = _("has {count} slices, but other frames of its series have {most}. Export the series again.")
+    few = _("has fewer slices than other frames of its series ({count}, not {most}). Export the series again.")
     return [
         Stack(tuple(part), what, moment, few.format(count=len(part), most=most) if len(part) < most else "")
         for (part, what), moment in zip(parts, timeline.moments_of([part for part, _what in parts]), strict=True)
