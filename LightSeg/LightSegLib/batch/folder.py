@@ -15,14 +15,20 @@ from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.channels import matched
+from ..core.errors import LightSegError
 from ..core.i18n import tr as _
 from ..imaging.dicom.files import DicomFiles, find_frames, is_dicom
 from ..imaging.image_names import IMAGE_ENDINGS, case_name, is_image, looks_like_image
+from ..imaging.readers import read_grid
+from ..imaging.volume import is_label_map
 from .case import Case, SkippedInput, Source
 from .studies import StudySeries, series_in, studies
 
 RECORDS = ".records"  # a folder that has it was written by a batch: its images are results
 SEGMENTATION = ".seg.nrrd"
+
+# Words in the names of label maps and of the folders that hold them: case1_seg, sub-01_dseg, labelsTr, masks, case1-gt.
+OF_LABELS = re.compile(r"[a-z]*seg|(?:label|mask|segmentation)[a-z]*|gt|groundtruth|annotations?|rois?")
 
 
 def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
@@ -39,7 +45,10 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
         visible = [Path(place, name) for name in sorted(names) if name[0] != "."]
         images = [path for path in visible if is_image(path)]
         prefix = "".join(f"{part}_" for part in Path(place).relative_to(top).parts)
-        yield from _images(images, prefix, card)
+        label_maps = {path for path in images if _is_label_map(path, top)}
+        labels = _("is a label map by its name and its voxels")
+        yield from (SkippedInput(str(path), labels) for path in images if path in label_maps)
+        yield from _images([path for path in images if path not in label_maps], prefix, card)
         yield from _unread(visible)
         if len(images) < len(visible):
             find_frames(sorted(set(visible) - set(images)), dicom)
@@ -59,6 +68,20 @@ def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:
 def _case_of(one: StudySeries) -> Case:
     """Return a volume of a series as a case of one channel."""
     return Case(one.case, (one.source,), one.series, one.moment, one.series_id)
+
+
+def _is_label_map(path: Path, top: Path) -> bool:
+    """Return whether a file, called like a label map or in a folder that is, has the voxels of one.
+
+    Only such files are read here: the voxels of all would take as long as the batch takes to read its cases.
+    """
+    words = re.findall(r"[a-z]+", path.relative_to(top).with_name(case_name(path)).as_posix().lower())
+    if path.name.lower().endswith(SEGMENTATION) or not any(map(OF_LABELS.fullmatch, words)):
+        return False
+    try:
+        return is_label_map(read_grid(path)[0])
+    except (LightSegError, OSError, ValueError, MemoryError):  # the row of the case will report it
+        return False
 
 
 def _unread(paths: Sequence[Path]) -> Iterator[SkippedInput]:

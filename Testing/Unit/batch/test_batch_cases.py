@@ -11,12 +11,14 @@ from pathlib import Path
 import dicom_series
 import numpy as np
 import pytest
-from batch_cases import blobs, write_series, write_volume
+import SimpleITK as sitk
+from batch_cases import SHAPE, blobs, write_series, write_volume
 from LightSegLib.batch.case import Case, SkippedInput, Source
 from LightSegLib.batch.cases import find_cases
 from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.core.errors import InputError
+from LightSegLib.imaging.geometry import Geometry, to_sitk
 
 HIPPOCAMPUS = find_card("hippocampus-mr-lightmedseg")
 GLIOMA = find_card("brain-tumor-mr-slim-unetrv2")  # T1, T1ce, T2, FLAIR
@@ -51,6 +53,23 @@ def test_every_image_of_a_folder_and_its_folders_is_a_case(tmp_path: Path) -> No
     assert skipped_inputs == {str(tmp_path / "a.seg.nrrd"): "is a segmentation"}, (
         "results of a batch are none of its inputs"
     )
+
+
+def test_label_maps_beside_images_are_left_out(tmp_path: Path) -> None:
+    """As data sets have them: an expert's mask beside each image, or a folder of labels with the images' names."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[8:16, 8:24, 8:16] = 1
+    masks = ["case1_seg.nii.gz", "case2-mask.mha", "sub-01/anat/sub-01_dseg.nii", "labelsTr/case1.nii.gz"]
+    images = ["case1.nii.gz", "case2.mha", "sub-01/anat/sub-01_T1w.nii", "case3_masked.nii.gz", "Segal_T1.nrrd"]
+    for name in images:
+        write_volume(tmp_path / name)
+    for name in masks:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(to_sitk(mask, Geometry(SHAPE, (1, 1, 1.5))), str(tmp_path / name))
+    write_volume(tmp_path / "labels" / "image.nii.gz")
+    cases, skipped_inputs = found(tmp_path)
+    assert set(cases) == {"case1", "case2", "sub-01_anat_sub-01_T1w", "case3_masked", "Segal_T1", "labels_image"}
+    assert skipped_inputs == {str(tmp_path / name): "is a label map by its name and its voxels" for name in masks}
 
 
 def test_images_that_are_not_read_are_named(tmp_path: Path) -> None:
