@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core.atomic_io import atomic_write, output_error
 from ..core.errors import InputError
+from ..core.figures import rounded_ml
 from ..core.file_hash import sha256
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
@@ -354,13 +355,14 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
 
     when = ("series", "frame", "time_ms", "time_kind") if any(row.series for row in rows(batch)) else ()
 
-    sure = labels if any(row.expected_dice for row in rows(batch)) else ()
+    known = {name for row in rows(batch) for name in row.expected_dice or {}}  # the model states none of totals
+    sure = [label for label in labels if label in known]
 
     def lines() -> Iterator[Sequence[object]]:
         structures = (*(f"{label} (ml)" for label in labels), *(f"{label} (expected Dice)" for label in sure))
         yield ("case", "status", *when, *structures, *last)
         for row in rows(batch):
-            ml = [(row.ml or {}).get(label, "") for label in labels]
+            ml: list[object] = [rounded_ml(row.ml[label]) if label in (row.ml or {}) else "" for label in labels]
             ml += [(row.expected_dice or {}).get(label, "") for label in sure]
             facts = asdict(row) | {"libraries": format_libraries(row.libraries), "notices": " ".join(row.notices or [])}
             of_frame = ("" if facts[name] is None else facts[name] for name in when)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..catalog.lookup import card_of, resolve_model
 from ..core.errors import InputError, ReportError
+from ..core.figures import rounded_ml
 from ..core.file_names import file_name
 from ..core.i18n import Message
 from ..core.i18n import tr as _
@@ -117,7 +118,7 @@ def _lines(batches: dict[str, Batch]) -> Iterator[Sequence[object]]:
     yield (*FIRST, *(f"{name} (ml)" for name in names), *(f"{name} (expected Dice)" for name in sure), *LAST)
     for case in sorted(rows):
         for model, row in rows[case]:
-            ml = [(row.ml or {}).get(name, "") for name in names]
+            ml: list[object] = [rounded_ml(row.ml[name]) if name in (row.ml or {}) else "" for name in names]
             ml += [(row.expected_dice or {}).get(name, "") for name in sure]
             last = ["" if (value := getattr(row, name)) is None else value for name in LAST]
             yield (case, model, row.status, *ml, *last)

@@ -1,4 +1,4 @@
-"""Rounded numbers in a message that compares them: unequal ones look unequal, so that a limit never contradicts it."""
+"""Rounded numbers: in a message that compares some, unequal ones look unequal, so that a limit never contradicts it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def distinct(*values: float, digits: int = 2, kind: Literal["f", "g"] = "f") -> 
         if len(set(texts)) == len(set(values)):
             break
     return texts
+
+
+def rounded_ml(ml: float) -> float:
+    """Return a volume for a table: to the cubic millimeter, or of less than 0.1 ml to three significant digits.
+
+    More digits would be those of the voxel size alone: no model finds a border to a hundredth of a voxel.
+    """
+    return round(ml, 3) if abs(ml) >= 0.1 else float(f"{ml:.3g}")
 
 
 def gigabytes(size: int) -> str:

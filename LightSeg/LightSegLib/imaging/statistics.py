@@ -11,6 +11,7 @@ import numpy as np
 
 from ..catalog.sides import side_of
 from ..core.atomic_io import atomic_write, write_table
+from ..core.figures import rounded_ml
 from .geometry import Geometry
 from .roi import RegionOfInterest, Slices
 from .volume import Segmentation, Volume
@@ -120,7 +121,7 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
         lines = [
             (
                 row.name,
-                round(row.volume_ml, 6),
+                rounded_ml(row.volume_ml),
                 *("" if mean is None else round(mean, 6) for mean in row.means.values()),
                 "yes" if row.cut_off else "no",
                 " ".join(map(str, row.labels)),
@@ -136,7 +137,7 @@ def write_statistics(segmentation: Segmentation, channels: Mapping[str, Volume],
         "notices": notices,
         "structures": {
             row.name: {
-                "volume_ml": round(row.volume_ml, 6),
+                "volume_ml": rounded_ml(row.volume_ml),
                 "mean": {name: mean if mean is None else round(mean, 6) for name, mean in row.means.items()},
                 "cut_off": row.cut_off,
                 "labels": list(row.labels),

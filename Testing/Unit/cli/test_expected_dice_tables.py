@@ -74,15 +74,17 @@ def test_a_batch_has_it_in_its_table_and_its_page(calibrated: Path, tmp_path: Pa
     records.make_folders(batch)
     known = (DONE, batch.model, batch.model_sha256, batch.settings.sha256())
     rows = [
-        Row("one", *known, ml={"Bright": 0.5}, expected_dice={"Bright": 0.871}),
+        Row("one", *known, ml={"Bright": 0.5, "All": 12.3456789}, expected_dice={"Bright": 0.871}),
         Row("two", *known, ml={"Bright": 0.4}),
     ]
     for row in rows:
         records.record_path(batch, row.case).write_text(json.dumps(vars(row)), encoding="utf-8")
     assert read_record(records.record_path(batch, "one")) == rows[0]
-    write_results(batch, ["Bright"])
+    write_results(batch, ["Bright", "All"])
     with (batch.out / records.TABLE).open(encoding="utf-8", newline="") as stream:
-        assert [row["Bright (expected Dice)"] for row in csv.DictReader(stream)] == ["0.871", ""]
+        one, two = csv.DictReader(stream)
+    assert [row["Bright (expected Dice)"] for row in (one, two)] == ["0.871", ""]
+    assert one["All (ml)"] == "12.346" and "All (expected Dice)" not in one, "the model states none of a total"
     page = write_report(card_of(str(calibrated)), None, batch, lambda: rows).read_text(encoding="utf-8")
     assert "Bright (ml, expected Dice)" in page and "0.50 <small>(0.87)</small>" in page
     assert "0.40</td>" in page

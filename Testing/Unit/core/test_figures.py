@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from LightSegLib.core.figures import distinct, distinct_sizes, gigabytes
+from LightSegLib.core.figures import distinct, distinct_sizes, gigabytes, rounded_ml
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,10 @@ def test_what_is_needed_looks_more_than_what_is_free(sizes: tuple[int, ...], tex
 
 def test_no_size_is_a_thousand_megabytes() -> None:
     assert gigabytes(999_700_000) == "1.0 GB"
+
+
+@pytest.mark.parametrize(
+    ("ml", "shown"), [(1234.567891, 1234.568), (3.140625, 3.141), (0.034567, 0.0346), (0.000216, 0.000216), (0.0, 0.0)]
+)
+def test_a_volume_in_a_table_has_no_digits_that_nobody_measured(ml: float, shown: float) -> None:
+    assert rounded_ml(ml) == shown
