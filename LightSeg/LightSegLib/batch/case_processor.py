@@ -83,6 +83,7 @@ class CaseProcessor:
         started: float,
     ) -> Row:
         """Read, segment and write a case, and return its row."""
+        from ..imaging.statistics import cut_off_labels
         from ..imaging.writers import check_holds, source_of, write_segmentation
         from ..rendering.case import draw_case
 
@@ -117,6 +118,7 @@ class CaseProcessor:
             backend=batch.backend,
             notices=segmentation.provenance.get("notices"),
             expected_dice=segmentation.expected_dice or None,
+            cut_off=cut_off_labels(segmentation),
             **records.over_time(case),
             **_cost(started),
         )

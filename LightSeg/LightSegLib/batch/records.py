@@ -53,6 +53,10 @@ class Row:
         series: over time of which the case is a frame, with its number from 1, its time if that is known, and what
             this counts from (see `core.moment`).
         series_id: as in `Case`.
+        cut_off: names of the labels that reach the border of the image or region, so that a part may be missing; None
+            in records of earlier versions.
+        corrected: SHA-256 of the segmentation where it was changed after the batch wrote it.
+        corrected_ml: its volumes, None where it could not be read as labels.
     """
 
     case: str
@@ -81,6 +85,26 @@ class Row:
     time_kind: str = ""
     expected_dice: dict[str, float] | None = None
     series_id: str = ""
+    cut_off: list[str] | None = None
+    corrected: str = ""
+    corrected_ml: dict[str, float] | None = None
+
+    @property
+    def shown(self) -> Row:
+        """The row as tables have it: of a segmentation that was corrected, without what holds for the model's alone."""
+        if not self.corrected:
+            return self
+        notice = _(
+            "This segmentation was corrected: its file was changed after the batch wrote it. The volumes are those of "
+            "the changed file; a picture shows the segmentation as it was before."
+        )
+        if self.corrected_ml is None:
+            notice = _(
+                "The file of this segmentation was changed after the batch wrote it, and cannot be read as labels, so "
+                "its volumes are not known. Save it as a label map, or delete it to have it computed again."
+            )
+        notices = [*(self.notices or []), notice]
+        return replace(self, ml=self.corrected_ml, confidence=None, expected_dice=None, cut_off=None, notices=notices)
 
     @property
     def image_id(self) -> str:
@@ -132,7 +156,7 @@ def renew_moment(row: Row, case: Case, batch: Batch) -> Row:
     """
     renewed = replace(row, **over_time(case))
     if renewed != row:
-        _write(renewed, batch)
+        save(renewed, batch)
     return renewed
 
 
@@ -157,7 +181,7 @@ def begin(case: Case, batch: Batch) -> None:
             raise InputError(kept.format(file=path))
     files = _existing(earlier, batch) | {_name(path, batch): "" for path in paths}
     known = (batch.model, batch.model_sha256, batch.settings.sha256())
-    _write(Row(case.id, BEGUN, *known, run=batch.run, files=files, **over_time(case)), batch)
+    save(Row(case.id, BEGUN, *known, run=batch.run, files=files, **over_time(case)), batch)
 
 
 def write_record(row: Row, batch: Batch) -> None:
@@ -177,7 +201,7 @@ def write_record(row: Row, batch: Batch) -> None:
             if is_own(path, earlier, batch):
                 with suppress(OSError):
                     path.unlink()
-    _write(replace(row, files=_existing(earlier, batch) | files), batch)
+    save(replace(row, files=_existing(earlier, batch) | files), batch)
 
 
 def remove_results(row: Row, batch: Batch) -> list[Path]:
@@ -215,8 +239,12 @@ def is_own(path: Path, earlier: Row | None, batch: Batch) -> bool:
         return False
 
 
-def _write(row: Row, batch: Batch) -> None:
-    """Write the record of a case."""
+def save(row: Row, batch: Batch) -> None:
+    """Write a row as the record of its case.
+
+    Raises:
+        OutputError: if the record cannot be written.
+    """
     with atomic_write(record_path(batch, row.case)) as part:
         part.write_text(json.dumps(asdict(row)), encoding="utf-8")
 
@@ -270,13 +298,14 @@ def _is_sound(row: Row) -> bool:
         "series",
         "series_id",
         "time_kind",
+        "corrected",
     )
     maybe_text = ("device", "computed_in", "processor")
     numbers = [
         row.seconds,
         *(value for value in (row.confidence, row.peak_mb, row.time_ms, row.frame) if value is not None),
     ]
-    for measured in (row.ml, row.expected_dice):
+    for measured in (row.ml, row.expected_dice, row.corrected_ml):
         numbers += (measured or {}).values() if isinstance(measured, dict | None) else [None]
     tables = [table for table in (row.libraries, row.files) if table is not None]
     return (
@@ -284,8 +313,13 @@ def _is_sound(row: Row) -> bool:
         and all(isinstance(getattr(row, name), str | None) for name in maybe_text)
         and all(isinstance(number, int | float) for number in numbers)
         and all(isinstance(table, dict) and all(isinstance(entry, str) for entry in table.values()) for table in tables)
-        and (row.notices is None or (isinstance(row.notices, list) and all(isinstance(n, str) for n in row.notices)))
+        and all(_is_texts(texts) for texts in (row.notices, row.cut_off))
     )
+
+
+def _is_texts(value: object) -> bool:
+    """Return whether a value is a list of texts, or nothing."""
+    return value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
 def earlier_record(case: str, batch: Batch) -> Row | None:
@@ -308,7 +342,7 @@ def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
         InputError: as `Case.sha256`.
     """
     row = read_record(record_path(batch, case.id))
-    if row is None or row.status != DONE or not _of(row, batch):
+    if row is None or row.status != DONE or not is_of(row, batch):
         return None
     files = outputs(batch, case.id)
     if not all(path.is_file() and path.stat().st_size for path in files):  # empty ones come from a power cut
@@ -317,10 +351,13 @@ def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
 
 
 def rows(batch: Batch) -> Iterator[Row]:
-    """Yield the rows of all cases that are done with this model and settings, or failed in this run, by name."""
+    """Yield the rows of all cases that are done with this model and settings, or failed in this run, by name.
+
+    As tables have them (see `Row.shown`).
+    """
     for row in all_rows(batch):
-        if _of(row, batch) and (row.status == DONE or (row.status == FAILED and row.run == batch.run)):
-            yield row
+        if is_of(row, batch) and (row.status == DONE or (row.status == FAILED and row.run == batch.run)):
+            yield row.shown
 
 
 def all_rows(batch: Batch) -> Iterator[Row]:
@@ -349,6 +386,8 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
         "model",
         "model_sha256",
         "settings_sha256",
+        "cut_off",
+        "corrected",
         "notices",
         "error",
     )
@@ -364,7 +403,12 @@ def write_results(batch: Batch, labels: Sequence[str]) -> None:
         for row in rows(batch):
             ml: list[object] = [rounded_ml(row.ml[label]) if label in (row.ml or {}) else "" for label in labels]
             ml += [(row.expected_dice or {}).get(label, "") for label in sure]
-            facts = asdict(row) | {"libraries": format_libraries(row.libraries), "notices": " ".join(row.notices or [])}
+            facts = asdict(row) | {
+                "libraries": format_libraries(row.libraries),
+                "cut_off": "; ".join(row.cut_off or []),
+                "corrected": "yes" if row.corrected else "",
+                "notices": " ".join(row.notices or []),
+            }
             of_frame = ("" if facts[name] is None else facts[name] for name in when)
             yield (row.case, row.status, *of_frame, *ml, *("" if (v := facts[name]) is None else v for name in last))
 
@@ -405,6 +449,6 @@ def _folders(batch: Batch) -> list[Path]:
     return [batch.out, batch.out / RECORDS] + ([batch.out / PICTURES] if batch.settings.picture else [])
 
 
-def _of(row: Row, batch: Batch) -> bool:
+def is_of(row: Row, batch: Batch) -> bool:
     """Return whether a row is of this batch's model and settings."""
     return (row.model_sha256, row.settings_sha256) == (batch.model_sha256, batch.settings.sha256())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..weights.store import WeightStore
 from . import cluster, local, records
 from .case import Case, SkippedInput
 from .cases import find_cases
+from .corrected import measure_corrected
 from .earlier_frames import remove_earlier_frames
 from .engine import DASK, Engine
 from .folder import RECORDS
@@ -240,6 +241,7 @@ def segment_files(
                 notices.append(notice.format(folder=batch.out))
             records.remove_parts(batch)
             record_tables(batch.out, TABLES)
+            measure_corrected(batch, plan.card, callbacks.reporter)
             try:
                 run = cluster.run if engine.name == DASK else local.run
                 with closing(run(plan.cases(), batch, engine, limit, batch_progress, callbacks.canceled)) as answers:
@@ -274,14 +276,18 @@ def _alone(batch: Batch, callbacks: Callbacks) -> Iterator[bool]:
         yield everywhere
 
 
-def _columns(plan: BatchPlan, found: Collection[str]) -> list[str]:
-    """Return the names of the volumes in the table: of the labels that cases have, or else of the model's own."""
+def _columns(plan: BatchPlan, found: set[str]) -> list[str]:
+    """Return the names of the volumes in the table: of the labels that cases have, or else of the model's own.
+
+    With the structures that someone added to a result.
+    """
     card = plan.card
     names = [label.name for label in possible_labels(card) if label.name in found]
     wanted = wanted_labels(card, card.result_labels, plan.batch.settings.options.structures)
     values = {label.value for label in wanted}
     totals = [total.name for total in card.totals if values.issuperset(total.labels)]
-    return (names or [label.name for label in wanted]) + totals
+    added = sorted(found - {label.name for label in possible_labels(card)} - {total.name for total in card.totals})
+    return (names or [label.name for label in wanted]) + added + totals
 
 
 def _report(plan: BatchPlan, failures: list[OutputError]) -> None:

@@ -23,7 +23,7 @@ from .settings import Batch, Settings
 from .tables import is_own, record_tables, recorded_tables, write_batch_table
 
 TABLE = "all_models.csv"
-FIRST, LAST = ("case", "model", "status"), ("confidence", "seconds", "error")
+FIRST, LAST = ("case", "model", "status"), ("confidence", "seconds", "notices", "error")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def _lines(batches: dict[str, Batch]) -> Iterator[Sequence[object]]:
         for model, row in rows[case]:
             ml: list[object] = [rounded_ml(row.ml[name]) if name in (row.ml or {}) else "" for name in names]
             ml += [(row.expected_dice or {}).get(name, "") for name in sure]
-            last = ["" if (value := getattr(row, name)) is None else value for name in LAST]
+            facts = vars(row) | {"notices": " ".join(row.notices or [])}
+            last = ["" if (value := facts[name]) is None else value for name in LAST]
             yield (case, model, row.status, *ml, *last)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -30,6 +31,7 @@ HEADER = (
     "frames",
     "failed_frames",
     "not_found_frames",
+    "cut_off_frames",
 )
 
 
@@ -41,6 +43,7 @@ class TimeCourse:
         frames: number, ms and volumes in ml by label, of each frame that is done, in order.
         failed: how many have no result.
         images: what identifies the images of which the frames are.
+        cut_off: in how many frames each label reaches the border of the image, by name.
     """
 
     series: str
@@ -48,6 +51,7 @@ class TimeCourse:
     frames: list[tuple[int, float | None, Mapping[str, float]]] = field(default_factory=list)
     failed: int = 0
     images: set[str] = field(default_factory=set)
+    cut_off: Counter[str] = field(default_factory=Counter)
 
     @property
     def is_mixed(self) -> bool:
@@ -85,6 +89,7 @@ def time_courses(rows: Iterable[Row]) -> list[TimeCourse]:
             course.kind = row.time_kind or course.kind
             course.images.add(row.image_id)
             course.frames.append((row.frame, row.time_ms, row.ml))
+            course.cut_off.update(row.cut_off or ())
     for course in found.values():
         course.frames.sort(key=lambda frame: frame[0])
     return [found[name] for name in sorted(found)]
@@ -101,7 +106,8 @@ def heart_table(card: Card, courses: Iterable[TimeCourse]) -> Iterator[Sequence[
             numbers = (*ml, one.stroke_ml, one.ejection_percent, one.mass_g)
             line = [*("" if value is None else round(value, 3) for value in numbers)]
             line += ["" if value is None else value for value in phases]
-            yield (course.series, one.name, *line, len(course.frames), course.failed, one.not_found)
+            counts = (len(course.frames), course.failed, one.not_found, course.cut_off[one.name])
+            yield (course.series, one.name, *line, *counts)
 
 
 def course_section(card: Card, course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> Iterator[str]:
@@ -127,7 +133,7 @@ def mixed_text(course: TimeCourse) -> Message:
 
 
 def heart_text(one: HeartFunction, course: TimeCourse) -> str:
-    """Return the function of a chamber as one line, which states how many frames do not count in it."""
+    """Return the function of a chamber as one line, with how many frames do not count in it or are incomplete."""
     parts: list[str] = []
     if one.diastole is not None and one.systole is not None:
         parts.append(
@@ -140,6 +146,9 @@ def heart_text(one: HeartFunction, course: TimeCourse) -> str:
         parts.append(_("myocardial mass {mass:.1f} g").format(mass=one.mass_g))
     if one.not_found:
         parts.append(_("not found in {count} of {frames} frames").format(count=one.not_found, frames=one.frames))
+    if cut_off := course.cut_off[one.name]:
+        at_border = _("cut off at the border of the image in {count} of {frames} frames, so volumes may be too small")
+        parts.append(at_border.format(count=cut_off, frames=one.frames))
     if course.failed:
         count = course.failed + len(course.frames)
         parts.append(_("from {frames} of {count} frames").format(frames=one.frames, count=count))

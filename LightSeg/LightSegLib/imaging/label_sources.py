@@ -152,6 +152,26 @@ def label_values(path: Path) -> frozenset[int]:
     return _side(_read(path), {}).values
 
 
+def read_volumes_ml(path: Path, label_names: Mapping[int, str]) -> dict[str, float]:
+    """Return the volume in ml of every label of a file, by the name that the file gives it, or else `label_names`.
+
+    Raises:
+        InputError: for a file without labels on a grid.
+    """
+    found = _read(path)
+    names = {**label_names, **_names(path, found)}
+    if isinstance(found, Structures):
+        raise InputError(
+            _("{file} has contours, not labels. Choose the file with the segmentation.").format(file=path.name)
+        )
+    voxels, geometry = (found.labels, found.geometry()) if isinstance(found, LabelPlanes) else found
+    ml: dict[str, float] = {}
+    for value in sorted(values_of(voxels)):
+        name = names.get(value, f"label {value}")
+        ml[name] = ml.get(name, 0.0) + int((voxels == value).sum()) * geometry.voxel_volume_ml
+    return ml
+
+
 def is_label_file(path: Path) -> bool:
     """Return whether a DICOM file holds labels."""
     return _kind(path) in (SEGMENTATION, LABEL_MAP, STRUCTURE_SET)

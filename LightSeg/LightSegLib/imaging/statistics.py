@@ -58,7 +58,7 @@ def structure_statistics(segmentation: Segmentation, channels: Mapping[str, Volu
         counts += np.bincount(found, minlength=values)
         for name, volume in channels.items():
             sums[name] += np.bincount(found, volume.voxels[number].ravel().astype(float), values)
-    border = _at_faces(labels) | _at_regions(segmentation)
+    border = _border_values(segmentation)
     ml, expected = segmentation.volumes_ml(), segmentation.expected_dice
 
     def measured(name: str, own: tuple[int, ...]) -> StructureStatistics:
@@ -68,6 +68,17 @@ def structure_statistics(segmentation: Segmentation, channels: Mapping[str, Volu
 
     single = [measured(label.name, (label.value,)) for label in segmentation.labels]
     return single + [measured(total.name, total.labels) for total in segmentation.totals]
+
+
+def cut_off_labels(segmentation: Segmentation) -> list[str]:
+    """Return the names of the labels that reach a border, as `StructureStatistics.cut_off`."""
+    border = _border_values(segmentation)
+    return [label.name for label in segmentation.labels if label.value in border]
+
+
+def _border_values(segmentation: Segmentation) -> set[int]:
+    """Return the values at the border of the image, or of the regions where the model looked."""
+    return _at_faces(segmentation.voxels) | _at_regions(segmentation)
 
 
 def _at_faces(labels: np.ndarray) -> set[int]:

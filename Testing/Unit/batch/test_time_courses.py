@@ -35,9 +35,22 @@ def test_a_frame_without_a_ventricle_is_counted_and_is_no_end_systole(tmp_path: 
     section = "".join(course_section(card, course, {"Left ventricle": (255, 0, 0)}))
     assert "ejection fraction 40.0 %, not found in 1 of 3 frames" in section
     (course,) = time_courses([frame(1, 100, "a"), frame(2, 0, "a")])
-    assert list(heart_table(card, [course]))[1] == ("cine", "Left ventricle", *[""] * 9, 2, 0, 1)
+    assert list(heart_table(card, [course]))[1] == ("cine", "Left ventricle", *[""] * 9, 2, 0, 1, 0)
     section = "".join(course_section(card, course, {"Left ventricle": (255, 0, 0)}))
     assert "<p>Left ventricle: not found in 1 of 2 frames</p>" in section
+
+
+def test_a_ventricle_that_leaves_the_stack_of_slices_is_stated(tmp_path: Path) -> None:
+    """Its volume is too small in these frames: slices over the base or the apex were not taken."""
+    card = write_heart_model(tmp_path / "model")
+    whole, cut = frame(1, 100, "a"), replace(frame(2, 40, "a"), cut_off=["Left ventricle"])
+    (course,) = time_courses([whole, cut])
+    header, line = heart_table(card, [course])
+    assert dict(zip(header, line, strict=True))["cut_off_frames"] == 1
+    section = "".join(course_section(card, course, {"Left ventricle": (255, 0, 0)}))
+    assert "cut off at the border of the image in 1 of 2 frames, so volumes may be too small" in section
+    (course,) = time_courses([whole, frame(2, 40, "a")])
+    assert "cut off" not in "".join(course_section(card, course, {"Left ventricle": (255, 0, 0)}))
 
 
 def test_a_page_that_shows_only_the_first_cases_still_has_the_whole_curve(

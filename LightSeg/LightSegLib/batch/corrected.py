@@ -1,0 +1,58 @@
+"""Results that were corrected by hand: measured again, for the tables are to describe the files that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..catalog.card import Card
+from ..catalog.sides import possible_labels
+from ..core.errors import InputError
+from ..core.file_hash import sha256
+from ..core.progress import Reporter
+from ..imaging.label_sources import read_volumes_ml
+from . import records
+from .settings import Batch
+
+
+def measure_corrected(batch: Batch, card: Card, reporter: Reporter) -> None:
+    """Record the volumes of the segmentations that were changed after the batch wrote them.
+
+    What the model found stays in the record: a segmentation that is put back as it was counts as it did.
+
+    Raises:
+        OutputError: if a record cannot be written.
+        Canceled: if the user cancels.
+    """
+    for row in records.all_rows(batch):
+        reporter.check_canceled()
+        path = records.segmentation_path(batch, row.case)
+        written = (row.files or {}).get(path.name)
+        if row.status != records.DONE or not records.is_of(row, batch) or not written:
+            continue
+        try:
+            found = sha256(path)
+        except OSError:  # removed, or out of reach: nothing to measure
+            continue
+        corrected = "" if found == written else found
+        if corrected != row.corrected:
+            ml = _volumes_ml(path, row.ml or {}, card) if corrected else None
+            records.save(replace(row, corrected=corrected, corrected_ml=ml), batch)
+
+
+def _volumes_ml(path: Path, earlier: Mapping[str, float], card: Card) -> dict[str, float] | None:
+    """Return the volumes in a corrected file, in the order of the table, then what was added; None if it has no labels.
+
+    Args:
+        earlier: as the model's result had them; what was erased has 0 ml.
+    """
+    names = {label.value: label.name for label in possible_labels(card)}
+    totals = {total.name: total.labels for total in card.totals if total.name in earlier}
+    try:
+        found = read_volumes_ml(path, names)
+    except (InputError, OSError, ValueError):
+        return None
+    ml = {name: found.get(name, 0.0) for name in dict.fromkeys([*earlier, *found]) if name not in totals}
+    sums = {total: sum(ml.get(names[value], 0.0) for value in values) for total, values in totals.items()}
+    return {name: round(value, 6) for name, value in (ml | sums).items()}
