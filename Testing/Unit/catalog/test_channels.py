@@ -34,11 +34,21 @@ def test_an_image_of_another_contrast_is_no_channel(name: str) -> None:
     assert matched(GLIOMA, (name, "T1ce")) == [None, 1, None, None]
 
 
-@pytest.mark.parametrize("case", ["MAP-001_", "Swan_", "DWI study 7 ", "sub-01_ses-adc_"])
+@pytest.mark.parametrize(
+    "case",
+    ["MAP-001_", "MAP-IT_", "Swan_", "DWI study 7 ", "sub-01_ses-adc_", "T1-012_", "FLAIR-7 ", "POST-3_", "Gadot_"],
+)
 def test_a_name_of_the_case_is_no_contrast(case: str) -> None:
     """A project MAP, a Mrs. Swan: a word that all names begin with distinguishes none of them."""
     names = [case + name for name in ("t1", "t1ce", "t2", "flair", "t2_map")]
     assert matched(GLIOMA, names) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("names", [("T2-007_t1", "T2-007_flair"), ("T1W-7_t2",), ("POST-3_t1", "POST-3_flair")])
+def test_an_image_that_may_be_of_two_contrasts_is_no_channel(names: tuple[str, ...]) -> None:
+    """The subject T2-007 has no T2 image, and that of the project POST may have a contrast agent or not."""
+    wanted = ("T1ce", "T2") if "POST" in names[0] else ("T2", "FLAIR")
+    assert matched(wanted, names)[0] is None
 
 
 @pytest.mark.parametrize("names", [("T1 map", "T2 map"), ("T1 map", "T1 map GD"), ("MAP_t1",)])
