@@ -34,7 +34,7 @@ from batch_cases import (
     write_volume,
 )
 from LightSegLib.batch.progress import BatchState
-from LightSegLib.batch.records import Row, make_folders
+from LightSegLib.batch.records import Row, make_folders, rows
 from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Batch
 from LightSegLib.batch.tasks import Task
@@ -57,6 +57,27 @@ def test_an_input_that_is_out_of_reach_for_the_moment_costs_no_segmentation(coho
     assert answer["row"]["status"] == "failed" and (out / "Fall 1.seg.nrrd").exists()
     (tmp_path / "away.nii.gz").rename(cohort / "Fall 1.nii.gz")
     assert counts(run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)) == (1, 2, 0)
+
+
+def test_a_segmentation_whose_record_a_stop_prevented_is_done_again(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as begun, so it is neither in a table nor in the way of the next run."""
+    out = tmp_path / "out"
+
+    def killed(row: Row, batch: Batch) -> None:
+        raise KeyboardInterrupt
+
+    with plan_batch(cohort, MODEL, out, PLAIN) as plan:
+        make_folders(plan.batch)
+        job = Task(next(plan.cases())).message(plan.batch, 1)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("LightSegLib.batch.records.write_record", killed)
+            QuickProcessor()(job, lambda progress: None)
+        assert (out / "Fall 0.seg.nrrd").exists() and not [*rows(plan.batch)]
+        answer = QuickProcessor()(job, lambda progress: None)
+        assert answer["row"]["status"] == "done" and not answer["skipped"]
+        assert [row.case for row in rows(plan.batch)] == ["Fall 0"]
 
 
 @pytest.mark.slow
