@@ -84,7 +84,7 @@ class CaseProcessor:
     ) -> Row:
         """Read, segment and write a case, and return its row."""
         from ..imaging.statistics import cut_off_labels
-        from ..imaging.writers import check_holds, source_of, write_segmentation
+        from ..imaging.writers import check_holds, output_notices, source_of, write_segmentation
         from ..rendering.case import draw_case
 
         progress(Progress(_("Reading")))
@@ -116,7 +116,7 @@ class CaseProcessor:
             libraries=segmentation.provenance["libraries"],
             run=batch.run,
             backend=batch.backend,
-            notices=segmentation.provenance.get("notices"),
+            notices=[*segmentation.provenance.get("notices", []), *output_notices(source)],
             expected_dice=segmentation.expected_dice or None,
             cut_off=cut_off_labels(segmentation),
             **records.over_time(case),

@@ -134,7 +134,7 @@ def _check_current_folder() -> None:
 
 def _segment(arguments: argparse.Namespace) -> None:
     """Run `lightseg segment`."""
-    from ..imaging.writers import check_holds, source_of, write_segmentation
+    from ..imaging.writers import check_holds, output_notices, source_of, write_segmentation
     from ..inference.segmenter import Segmenter
 
     silence_itk()
@@ -164,7 +164,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     if arguments.quiet:
         return None
     provenance = segmentation.provenance
-    for notice in provenance["notices"]:
+    for notice in [*provenance["notices"], *output_notices(source)]:
         say(f"lightseg: {notice}", file=sys.stderr)
     say(table(volume_rows(segmentation)))
     how = f"{provenance['seconds']:.1f} s on {provenance['device']}, {provenance['computed_in']}"

@@ -12,6 +12,7 @@ import numpy as np
 from ..catalog.terminology import TAG, terminology_entry
 from ..core.atomic_io import atomic_write, check_folder
 from ..core.errors import OutputError
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from .geometry import Geometry
 from .label_files import write_nifti, write_nrrd
@@ -83,6 +84,17 @@ def source_of(path: str | Path, volume: Volume) -> SourceImages | None:
     source = source_images(volume.slices)
     check_writable(source)
     return source
+
+
+def output_notices(source: SourceImages | None) -> list[Message]:
+    """Return what a DICOM file has less than the result that is reported, as `source_of` gives its images."""
+    if source is None or not source.grid.gaps:
+        return []
+    notice = _(
+        "The volumes include the slices that were interpolated in gaps of the series (number of gaps: {count}), but the "
+        "DICOM segmentation has only the slices of the series. Write .seg.nrrd or NIfTI to keep all of the result."
+    )
+    return [notice.format(count=len(source.grid.gaps))]
 
 
 def _write_dicom(segmentation: Segmentation, path: Path, source: SourceImages | None, reproducible_uids: bool) -> None:

@@ -31,6 +31,24 @@ def test_a_series_with_a_gap_is_segmented_on_demand_and_reports_it(
     assert cli.main(list(map(str, again))) == 0
 
 
+def test_a_dicom_result_of_a_series_with_a_gap_states_what_it_does_not_have(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The volumes that are printed, and those in a batch's table, are those of the regular grid."""
+    data_sets = dicom_series.slices()
+    with_gap = dicom_series.write(tmp_path / "gap", data_sets[:5] + data_sets[6:])
+    whole = dicom_series.write(tmp_path / "whole", data_sets)
+    how = ("--model", tiny_model, "--allow-gaps", "--device", "cpu", "--precision", "float32")
+    fewer = "volumes include the slices that were interpolated in gaps of the series (number of gaps: 1), but the DICOM"
+    for folder, ending, stated in ((with_gap, "dcm", True), (with_gap, "seg.nrrd", False), (whole, "dcm", False)):
+        words = ("segment", folder, "--out", tmp_path / f"{folder.name}.{ending}", *how)
+        assert cli.main(list(map(str, words))) == 0
+        assert (fewer in capfd.readouterr().err) == stated
+    words = ("batch", with_gap, "--out", tmp_path / "out", "--format", "dicom", "--workers", "1", *how)
+    assert cli.main(list(map(str, words))) == 0
+    assert fewer in (tmp_path / "out" / "results.csv").read_text(encoding="utf-8")
+
+
 def test_a_ct_for_a_model_of_mr_is_reported(
     tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
