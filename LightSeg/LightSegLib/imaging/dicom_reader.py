@@ -261,6 +261,8 @@ def _read(grid: Grid, pixels: Pixels) -> tuple[np.ndarray, Geometry, dict[str, A
     }
     if len(frames) > len(grid.frames):
         reading["doubled"] = len(frames) - len(grid.frames)
+    if 0 < (derived := sum(same[0].study.origin == "DERIVED" for same in grid.frames)) < len(grid.frames):
+        reading["derived"] = derived
     if frames[0].study.modality == "CT" and (unscaled := sum(not frame.rescaled for frame in frames)):
         reading["without_rescale_intercept"] = unscaled
 
@@ -332,6 +334,13 @@ def _notices(name: str, reading: dict[str, Any]) -> list[Message]:
             _("{series} has missing slices (number of gaps: {count}), which were interpolated.").format(
                 series=name, count=len(gaps)
             )
+        )
+    if derived := reading.get("derived"):
+        notices.append(
+            _(
+                "{count} of the {slices} slices of {series} are marked as derived (ImageType), as a program that removes "
+                "faces marks what it changed, and were used with the original ones. Check that they are of this image."
+            ).format(count=derived, slices=reading["frames"], series=name)
         )
     if "photometric_interpretation" in reading:
         notices.append(

@@ -265,7 +265,23 @@ def test_slices_that_a_defacing_tool_rewrote_stay_in_their_series(tmp_path: Path
     folder = write(tmp_path, changed(rewritten, ImageType=["DERIVED", "PRIMARY", "M"]))
     volume = read_volume(folder)
     np.testing.assert_array_equal(volume.voxels, noise())
-    assert volume.notices == () and volume.geometry.spacing[2] == STEP
+    assert volume.geometry.spacing[2] == STEP
+    (notice,) = volume.notices
+    assert f"{len(range(COUNT)[rewritten])} of the {COUNT} slices" in notice and "are marked as derived" in notice
+
+
+def test_a_series_whose_slices_are_all_derived_or_all_original_needs_no_word(tmp_path: Path) -> None:
+    """Reformatted series are derived as a whole."""
+    for kind in ("ORIGINAL", "DERIVED"):
+        assert read_volume(write(tmp_path / kind, slices(ImageType=[kind, "PRIMARY", "M"]))).notices == ()
+
+
+def test_derived_slices_beyond_the_original_ones_are_stated(tmp_path: Path) -> None:
+    """They may have been calculated to lengthen the image."""
+    write(tmp_path, slices())
+    more = slices(noise()[:2], position=lambda k: above(COUNT + k), ImageType=["DERIVED", "SECONDARY", "AVERAGE"])
+    volume = read_volume(write(tmp_path, more, first=COUNT))
+    assert len(volume.voxels) == COUNT + 2 and "2 of the 14 slices" in volume.notices[0]
 
 
 def test_a_gap_between_rewritten_slices_is_a_gap_of_the_series(tmp_path: Path) -> None:
