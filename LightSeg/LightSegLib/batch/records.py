@@ -1,4 +1,4 @@
-"""What is known of every case: a small file each, written last, and the table that is made of them.
+"""What is known of every case: a small file each, written last.
 
 A case is done when its record exists, states it, and agrees with the input, the model and the settings.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 from ..core.atomic_io import atomic_write, output_error
 from ..core.errors import InputError
-from ..core.figures import rounded_ml
 from ..core.file_hash import sha256
 from ..core.i18n import tr as _
 from ..core.json_file import read_json
@@ -23,7 +22,6 @@ from ..core.leftovers import PART, remove_abandoned
 from .case import Case
 from .folder import RECORDS
 from .settings import Batch
-from .tables import write_batch_table
 
 TABLE, PICTURES = "results.csv", "pictures"
 RENAMED = {"form": "backend"}  # fields of records by the names that they once had
@@ -273,11 +271,23 @@ def read_record(path: Path) -> Row | None:
 
     Fields of newer versions are left out.
     """
+    try:
+        return _row_in(path)
+    except OSError:
+        return None
+
+
+def _row_in(path: Path) -> Row | None:
+    """Return the row in a record, or None for one that is damaged.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
     known = {one.name for one in fields(Row)}
     try:
         content = read_json(path, nan=True)
         row = Row(**{new: content[name] for name in content if (new := RENAMED.get(name, name)) in known})
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         return None
     return row if _is_sound(row) else None
 
@@ -326,10 +336,23 @@ def earlier_record(case: str, batch: Batch) -> Row | None:
     """Return the record of a case, of any model.
 
     A damaged record counts as one of the files that these settings give.
+
+    Raises:
+        InputError: for one that is out of reach: it may name a result that was corrected.
     """
     path = record_path(batch, case)
     damaged = Row(case, FAILED, "", "", batch.settings.sha256())
-    return read_record(path) or (damaged if path.is_file() else None)
+    try:
+        return _row_in(path) or (damaged if path.is_file() else None)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(
+            _(
+                "{file} cannot be read ({reason}), so it is not known which results are the batch's. "
+                "Ask its owner for the permission to read it, or choose another folder for the results."
+            ).format(file=path, reason=error.strerror or error)
+        ) from error
 
 
 def finished(case: Case, batch: Batch, input_sha256: str = "") -> Row | None:
@@ -365,59 +388,6 @@ def all_rows(batch: Batch) -> Iterator[Row]:
     for path in sorted((batch.out / RECORDS).glob("[!.]*.json")):
         if (row := read_record(path)) is not None:
             yield row
-
-
-def write_results(batch: Batch, labels: Sequence[str]) -> None:
-    """Write the table of all rows.
-
-    Raises:
-        OutputError: if the file or folder cannot be written, or the table was changed since it was written.
-    """
-    last = (
-        "confidence",
-        "seconds",
-        "peak_mb",
-        "device",
-        "computed_in",
-        "processor",
-        "libraries",
-        "input",
-        "input_sha256",
-        "model",
-        "model_sha256",
-        "settings_sha256",
-        "cut_off",
-        "corrected",
-        "notices",
-        "error",
-    )
-
-    when = ("series", "frame", "time_ms", "time_kind") if any(row.series for row in rows(batch)) else ()
-
-    known = {name for row in rows(batch) for name in row.expected_dice or {}}  # the model states none of totals
-    sure = [label for label in labels if label in known]
-
-    def lines() -> Iterator[Sequence[object]]:
-        structures = (*(f"{label} (ml)" for label in labels), *(f"{label} (expected Dice)" for label in sure))
-        yield ("case", "status", *when, *structures, *last)
-        for row in rows(batch):
-            ml: list[object] = [rounded_ml(row.ml[label]) if label in (row.ml or {}) else "" for label in labels]
-            ml += [(row.expected_dice or {}).get(label, "") for label in sure]
-            facts = asdict(row) | {
-                "libraries": format_libraries(row.libraries),
-                "cut_off": "; ".join(row.cut_off or []),
-                "corrected": "yes" if row.corrected else "",
-                "notices": " ".join(row.notices or []),
-            }
-            of_frame = ("" if facts[name] is None else facts[name] for name in when)
-            yield (row.case, row.status, *of_frame, *ml, *("" if (v := facts[name]) is None else v for name in last))
-
-    write_batch_table(lines(), batch.out / TABLE)
-
-
-def format_libraries(libraries: dict[str, str] | None) -> str:
-    """Return libraries with versions as text: "torch 2.13.0, numpy 2.4.6"."""
-    return ", ".join(f"{name} {number}" for name, number in (libraries or {}).items())
 
 
 def earlier_backend(batch: Batch) -> str:

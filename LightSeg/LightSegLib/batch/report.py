@@ -28,7 +28,8 @@ from ..core.moment import ms_text
 from ..inference.options import AS_MODEL
 from . import volume_statistics
 from .case import SkippedInput
-from .records import DONE, PICTURES, TABLE, Row, format_libraries, picture_path
+from .records import DONE, PICTURES, TABLE, Row, picture_path
+from .results_table import format_libraries
 from .settings import Batch, Settings
 from .tables import replace_table
 from .time_courses import TimeCourse, course_section

@@ -32,6 +32,7 @@ from .folder import RECORDS
 from .output_guard import OutputGuard
 from .progress import BatchProgress, BatchState, Callbacks
 from .report import PAGE, write_report
+from .results_table import write_results
 from .settings import Batch, Settings, model_sha256
 from .tables import record_tables, remove_table, write_batch_table
 from .time_courses import heart_table, time_courses
@@ -272,6 +273,13 @@ def _alone(batch: Batch, callbacks: Callbacks) -> Iterator[bool]:
         try:
             everywhere = stack.enter_context(locked(lock, callbacks.reporter, str(batch.out), wait=False))
         except OSError as error:
+            if isinstance(error, PermissionError) and lock.is_file():
+                raise OutputError(
+                    _(
+                        "{file} cannot be opened ({reason}), since the user who began this batch does not share its "
+                        "files. Ask for permission to read and write all in {folder}, or choose another folder."
+                    ).format(file=lock, reason=error.strerror, folder=batch.out)
+                ) from error
             raise output_error(lock, error) from error
         yield everywhere
 
@@ -310,7 +318,7 @@ def _report(plan: BatchPlan, failures: list[OutputError]) -> None:
     courses = time_courses(surveyed())
     weights = WeightStore().sha256(plan.card)
     reports: list[Callable[[], object]] = [
-        lambda: records.write_results(batch, _columns(plan, found)),
+        lambda: write_results(batch, _columns(plan, found)),
         lambda: write_report(plan.card, weights, batch, lambda: records.rows(batch), skipped, courses),
         lambda: write_batch_table(
             [("what", "reason"), *((one.what, one.reason) for one in skipped)], batch.out / SKIPPED_INPUTS

@@ -118,11 +118,12 @@ def _lines(batches: dict[str, Batch]) -> Iterator[Sequence[object]]:
     yield (*FIRST, *(f"{name} (ml)" for name in names), *(f"{name} (expected Dice)" for name in sure), *LAST)
     for case in sorted(rows):
         for model, row in rows[case]:
-            ml: list[object] = [rounded_ml(row.ml[name]) if name in (row.ml or {}) else "" for name in names]
-            ml += [(row.expected_dice or {}).get(name, "") for name in sure]
+            found: dict[str, object] = {name: rounded_ml(ml) for name, ml in (row.ml or {}).items()}
+            measured = [found.get(name, "") for name in names]
+            measured += [(row.expected_dice or {}).get(name, "") for name in sure]
             facts = vars(row) | {"notices": " ".join(row.notices or [])}
             last = ["" if (value := facts[name]) is None else value for name in LAST]
-            yield (case, model, row.status, *ml, *last)
+            yield (case, model, row.status, *measured, *last)
 
 
 def refusal_of_table(out: str | Path) -> Message | None:

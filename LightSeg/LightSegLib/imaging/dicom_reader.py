@@ -338,8 +338,8 @@ def _notices(name: str, reading: dict[str, Any]) -> list[Message]:
     if derived := reading.get("derived"):
         notices.append(
             _(
-                "{count} of the {slices} slices of {series} are marked as derived (ImageType), as a program that removes "
-                "faces marks what it changed, and were used with the original ones. Check that they are of this image."
+                "{count} of the {slices} slices of {series} are marked as derived (ImageType), as by a program that "
+                "removes faces, and were used with the original ones. Check that they are of this image."
             ).format(count=derived, slices=reading["frames"], series=name)
         )
     if "photometric_interpretation" in reading:

@@ -91,8 +91,8 @@ def output_notices(source: SourceImages | None) -> list[Message]:
     if source is None or not source.grid.gaps:
         return []
     notice = _(
-        "The volumes include the slices that were interpolated in gaps of the series (number of gaps: {count}), but the "
-        "DICOM segmentation has only the slices of the series. Write .seg.nrrd or NIfTI to keep all of the result."
+        "The volumes include the slices that were interpolated in gaps of the series (number of gaps: {count}), but "
+        "the DICOM segmentation has only the slices of the series. Write .seg.nrrd or NIfTI to keep all of the result."
     )
     return [notice.format(count=len(source.grid.gaps))]
 

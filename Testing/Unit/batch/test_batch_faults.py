@@ -39,6 +39,7 @@ from LightSegLib.batch.run import plan_batch
 from LightSegLib.batch.settings import Batch
 from LightSegLib.batch.tasks import Task
 from LightSegLib.core.errors import Canceled, InputError, OutputError
+from LightSegLib.core.json_file import read_json
 from LightSegLib.core.leftovers import part_name
 from LightSegLib.core.progress import Progress
 from LightSegLib.imaging.volume import Segmentation
@@ -71,9 +72,10 @@ def test_a_segmentation_whose_record_a_stop_prevented_is_done_again(
     with plan_batch(cohort, MODEL, out, PLAIN) as plan:
         make_folders(plan.batch)
         job = Task(next(plan.cases())).message(plan.batch, 1)
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr("LightSegLib.batch.records.write_record", killed)
-            QuickProcessor()(job, lambda progress: None)
+            with pytest.raises(KeyboardInterrupt):
+                QuickProcessor()(job, lambda progress: None)
         assert (out / "Fall 0.seg.nrrd").exists() and not [*rows(plan.batch)]
         answer = QuickProcessor()(job, lambda progress: None)
         assert answer["row"]["status"] == "done" and not answer["skipped"]
@@ -241,6 +243,32 @@ def test_a_folder_that_a_colleague_has_begun_is_continued(
 
     outcome = run_batch(cohort, MODEL, out, PLAIN, on_state=meanwhile, handler=QUICK)
     assert counts(outcome) == (1, 3, 0) and refused and not outcome.notices
+
+
+def test_a_batch_that_a_colleague_does_not_share_is_left_alone(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both may write to the folder, but the colleague's files can be read by nobody else; one of them was corrected."""
+    out = tmp_path / "out"
+    (out / ".records").mkdir(parents=True)
+    lock, record = out / ".records" / "lock", out / ".records" / "Fall 1.json"
+    lock.touch()
+    with monkeypatch.context() as patch:
+        refuse_to_open(lock, errno.EACCES, patch, reading=True)
+        with pytest.raises(OutputError, match=r"lock cannot be opened \(.*\), since the user who began this batch"):
+            run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
+    record.write_text("{}")
+    (out / "Fall 1.seg.nrrd").write_bytes(b"corrected")
+
+    def refuse(path: Path, **options: Any) -> Any:
+        if path == record:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return read_json(path, **options)
+
+    monkeypatch.setattr("LightSegLib.batch.records.read_json", refuse)
+    with pytest.raises(InputError, match=r"Fall 1\.json cannot be read .* Ask its owner for the permission"):
+        run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
+    assert (out / "Fall 1.seg.nrrd").read_bytes() == b"corrected"
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from LightSegLib.batch import records
-from LightSegLib.batch.records import DONE, Row, read_record, write_results
+from LightSegLib.batch.records import DONE, Row, read_record
 from LightSegLib.batch.report import write_report
+from LightSegLib.batch.results_table import write_results
 from LightSegLib.batch.settings import Batch, Settings
 from LightSegLib.catalog.card import Calibration
 from LightSegLib.catalog.card_file import write_card
