@@ -15,7 +15,7 @@ from LightSegLib.core.errors import InputError
 from LightSegLib.evaluation.metrics import evaluate_folders
 from LightSegLib.imaging.dicom_structures import within
 from LightSegLib.imaging.geometry import Geometry, triple
-from LightSegLib.imaging.label_sources import read_label_pair, region_of
+from LightSegLib.imaging.label_sources import read_label_pair, read_volumes_ml, region_of
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.imaging.volume import Segmentation, Volume
 from LightSegLib.imaging.writers import source_of, write_segmentation
@@ -72,6 +72,14 @@ def test_two_segmentations_with_different_slices_are_compared(volume: Volume, tm
     assert [(row.dice, row.hd95_mm, row.volume_ml) for row in rows] == [
         (row.dice, row.hd95_mm, row.volume_ml) for row in same
     ]
+
+
+@pytest.mark.parametrize("ending", ["dcm", "seg.nrrd", "nii.gz"])
+def test_the_volumes_of_a_file_have_the_names_of_its_labels(volume: Volume, tmp_path: Path, ending: str) -> None:
+    """Also where someone drew a structure that the model does not know; NIfTI has no names of its own."""
+    voxels, one = labels_of(volume), volume.geometry.voxel_volume_ml
+    ml = read_volumes_ml(save(tmp_path / f"a.{ending}", voxels, volume), {3: "Liver"})
+    assert ml == pytest.approx({"Liver": 90 * one, "label 9" if ending == "nii.gz" else "Spleen": 9 * one})
 
 
 def test_folders_are_paired_by_name(volume: Volume, tmp_path: Path) -> None:
