@@ -162,7 +162,7 @@ def test_every_card_is_as_good_as_one_that_a_user_writes(card: Card) -> None:
     assert card.license and card.citation and card.homepage.startswith("https://")
     assert card.non_commercial == ("BY-NC" in card.license)
     assert card.description.endswith(".") and card.version
-    assert as_shipped(card) is card is find_card(card.id)
+    assert as_shipped(card) == card == find_card(card.id)
 
 
 def test_a_card_says_whether_its_authors_program_gave_the_same_labels(generate: Any) -> None:
