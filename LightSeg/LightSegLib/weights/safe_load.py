@@ -195,9 +195,6 @@ def _check_zip(path: Path) -> None:
         folded = {entry.filename.casefold() for entry in entries}
         if len(folded) != len(entries):
             raise zipfile.BadZipFile(_("two of its entries have the same name"))
-        stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-        if not stored or sum(entry.file_size for entry in entries) > size:
-            raise zipfile.BadZipFile(_("its entries are larger than the file"))
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(_("the checksum of {entry} does not match").format(entry=damaged))
         ours = [archive.read(entry) for entry in entries if entry.filename.endswith("/data.pkl")]
@@ -254,9 +251,22 @@ def _names_in_zip(path: Path) -> Iterator[str]:
                     "Unpack it and use the checkpoint (.pth or .model) inside."
                 ).format(file=path.name)
             )
+        _check_sizes(archive, path.stat().st_size)
         for name in pickles:
             with archive.open(name) as stream:
                 yield from names(stream)
+
+
+def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Check that the entries are as torch writes them, unpacked and side by side, before any of them is read.
+
+    Raises:
+        BadZipFile: for packed entries, of which a file of a megabyte can hold gigabytes, or for overlapping ones.
+    """
+    entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > size:
+        raise zipfile.BadZipFile(_("its entries are larger than the file"))
 
 
 def _names_in_legacy(path: Path) -> Iterator[str]:

@@ -151,8 +151,14 @@ def test_small_files_take_little_memory_and_time(tmp_path: Path) -> None:
         assert "is damaged" in line and "MemoryError" not in line and "allocate" not in line
 
 
-def test_packed_entries_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+def test_packed_entries_are_refused_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pickle itself among them: a megabyte of a file can hold a gigabyte of it."""
     write_zip(tmp_path / "w.pth", program(table(w=tensor())), {"data/1": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
+
+    def unpacking(*_: object) -> None:
+        pytest.fail("an entry was unpacked")
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", unpacking)
     with pytest.raises(ModelError, match="its entries are larger than the file"):
         read_checkpoint(tmp_path / "w.pth")
 
