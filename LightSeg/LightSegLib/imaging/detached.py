@@ -145,10 +145,15 @@ def _numbers(file: Path, layout: Layout, count: int, start: int) -> np.ndarray:
 
 
 def _skip(file: Path, stream: IO[bytes], layout: Layout, start: int, size: int) -> None:
-    """Move a file's stream to where its numbers, `size` bytes of them, begin."""
+    """Move a file's stream to where its numbers, `size` bytes of them, begin.
+
+    Raises:
+        IncompleteFileError: if the file ends before.
+    """
     stream.seek(start)
     for _line in range(layout.lines):
-        stream.readline(LONGEST_HEADER)
+        if not stream.readline(LONGEST_HEADER):  # a header may ask for more lines than any file has
+            raise incomplete(file.name)
     if layout.text:
         return
     if layout.skipped < 0:

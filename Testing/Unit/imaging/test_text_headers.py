@@ -199,6 +199,7 @@ def test_values_of_metaimage(tmp_path: Path, form: str) -> None:
         ({"spacee": "RAS"}, "not a field of the format"),
         ({"dimension": "4", "sizes": "3 7 6 5", "kinds": "RGB-color domain domain domain"}, "all 4 dimensions"),
         ({"byte skip": "-7"}, "line skip or byte skip"),
+        ({"line skip": "999999999999999999"}, "ends before its last voxel"),
     ],
 )
 def test_an_nrrd_without_sure_place_or_values_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
