@@ -16,7 +16,7 @@ from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from ..core.moment import Moment
 from .dicom.files import DicomFiles, files_below, files_of_series, find_frames, only_series_of
-from .dicom.frames import Frame
+from .dicom.frames import Frame, lacking_scaling
 from .dicom.grid import Grid, grid_of
 from .dicom.pixels import Pixels
 from .dicom.series import Series, Stack, UnusedFrames, group
@@ -27,6 +27,7 @@ from .straighten import straighten
 from .volume import Volume
 
 LISTED = 3  # names in a message
+LEAST_TILT = 1.0  # degrees: below, a slice of a head is moved aside by less than 4 mm
 
 
 def read_dicom(
@@ -265,6 +266,13 @@ def _read(grid: Grid, pixels: Pixels) -> tuple[np.ndarray, Geometry, dict[str, A
         reading["derived"] = derived
     if frames[0].study.modality == "CT" and (unscaled := sum(not frame.rescaled for frame in frames)):
         reading["without_rescale_intercept"] = unscaled
+    lacking = lacking_scaling(frames)
+    if "without_rescale_intercept" in reading:  # of which `inference.fit` informs
+        lacking.pop("RescaleIntercept", None)
+    if lacking:
+        reading["without_scaling"] = lacking
+    if tilt := _tilt_that_no_position_shows(grid):
+        reading["gantry_tilt_degrees"] = tilt
 
     def slice_of(number: int) -> np.ndarray:
         first, *others = grid.frames[number]
@@ -299,6 +307,17 @@ def _read(grid: Grid, pixels: Pixels) -> tuple[np.ndarray, Geometry, dict[str, A
     if grid.gaps:
         reading["interpolated_mm"] = [[round(below, 3), round(above, 3)] for below, above in grid.gaps]
     return voxels, geometry, reading
+
+
+def _tilt_that_no_position_shows(grid: Grid) -> float:
+    """Return the degrees of gantry tilt that the first file states, where its slices are upright all the same, else 0.
+
+    Scanners and programs that correct the tilt leave the attribute in the files; those that lose it do so, too.
+    """
+    stated = grid.frames[0][0].gantry_tilt
+    turned = np.degrees(np.arccos(min(1.0, float(np.abs(grid.axes[2, 2])))))  # of the slices against the body's axis
+    shows = grid.tilt > 0 and not grid.even
+    return stated if abs(stated) >= LEAST_TILT and not shows and turned < abs(stated) / 2 else 0.0
 
 
 def _notices(name: str, reading: dict[str, Any]) -> list[Message]:
@@ -341,6 +360,22 @@ def _notices(name: str, reading: dict[str, Any]) -> list[Message]:
                 "{count} of the {slices} slices of {series} are marked as derived (ImageType), as by a program that "
                 "removes faces, and were used with the original ones. Check that they are of this image."
             ).format(count=derived, slices=reading["frames"], series=name)
+        )
+    for attribute, count in reading.get("without_scaling", {}).items():
+        notices.append(
+            _(
+                "{count} of {slices} slices of {series} have no {attribute}, as the others have, so their values may "
+                "be in another unit. Check that no slice is darker or brighter, or export the series again with all "
+                "attributes."
+            ).format(count=count, slices=reading["frames"], series=name, attribute=attribute)
+        )
+    if tilt := reading.get("gantry_tilt_degrees"):
+        notices.append(
+            _(
+                "{series} states a gantry tilt of {tilt:.3g} degrees, which the positions of its slices do not show: "
+                "it was taken as corrected. Check that the body is not slanted in the image, "
+                "or export the original series."
+            ).format(series=name, tilt=tilt)
         )
     if "photometric_interpretation" in reading:
         notices.append(

@@ -337,8 +337,18 @@ def test_a_header_that_asks_for_more_than_its_file_holds_is_refused(tmp_path: Pa
         read_volume(write(tmp_path / "large", changed(slice(None), Rows=65535, Columns=65535)))
     data = multiframe([(k, plane, 0) for k, plane in enumerate(noise())])
     data.NumberOfFrames = 2_000_000_000
-    with pytest.raises(InputError, match="has 2000000000 frames, but gives a position for only 12 of them"):
+    with pytest.raises(InputError, match="a file with 2000000000 frames that gives 12 positions of frames"):
         read_volume(write(tmp_path / "long", [data]))
+
+
+def test_frames_that_the_header_does_not_count_are_not_lost_unnoticed(tmp_path: Path) -> None:
+    data = multiframe([(k, plane, 0) for k, plane in enumerate(noise())])
+    data.NumberOfFrames = COUNT - 2
+    with pytest.raises(InputError, match="a file with 10 frames that gives 12 positions of frames"):
+        read_volume(write(tmp_path / "positions", [data]))
+    del data.PerFrameFunctionalGroupsSequence[COUNT - 2 :]
+    with pytest.raises(InputError, match="it has 7680 bytes of voxels, but its header describes 6400"):
+        read_volume(write(tmp_path / "voxels", [data]))
 
 
 @pytest.mark.parametrize(("size", "words"), [(-300, "ends before its last voxel"), (200, "ends within its header")])

@@ -85,6 +85,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
         stating(Rows=65535, Columns=65535),
         "ends before its last voxel: it has 640 of 8589672450",
     ),
+    "fewer rows than voxels": (
+        stating(Rows=SHAPE[1] // 2),
+        "it has 640 bytes of voxels, but its header describes 320",
+    ),
+    "fewer columns than voxels": (stating(Columns=SHAPE[2] - 1), "640 bytes of voxels, but its header describes 600"),
+    "no voxels": (stating(PixelData=b""), "ends before its last voxel: it has 0 of 640 bytes"),
     "no bits": (stating(BitsAllocated=0), "cannot be read .*Bits Allocated"),
     "a compression that nobody knows": (
         syntax("1.2.3.4.5"),
@@ -115,6 +121,43 @@ def test_what_is_refused_is_reported(tmp_path: Path, case: str) -> None:
     change, words = REFUSED[case]
     with pytest.raises(InputError, match=words):
         read_volume(write(tmp_path / "series", changed(change)))
+
+
+def test_bytes_that_fill_up_the_last_row_of_a_file_are_padding(tmp_path: Path) -> None:
+    data_sets = slices()
+    for data in data_sets:
+        data.PixelData += bytes(2)
+    np.testing.assert_array_equal(read_volume(write(tmp_path, data_sets)).voxels, noise())
+
+
+@pytest.mark.parametrize(("attribute", "value"), [("RescaleSlope", "2"), ("RescaleIntercept", "-3")])
+def test_a_slice_that_lost_its_scaling_is_reported(tmp_path: Path, attribute: str, value: str) -> None:
+    """It is darker than its neighbors, and a network takes that for a border."""
+    data_sets = slices(RescaleSlope="1", RescaleIntercept="0")
+    for data in data_sets:
+        setattr(data, attribute, value)
+    assert read_volume(write(tmp_path / "whole", data_sets)).notices == ()
+    delattr(data_sets[4], attribute)
+    (notice,) = read_volume(write(tmp_path / "series", data_sets)).notices
+    assert f"1 of 12 slices of series have no {attribute}, as the others have" in notice
+
+
+@pytest.mark.parametrize(
+    ("tilt", "stated", "noticed"),
+    [(0, "18.5", True), (0, "-18.5", True), (0, "0.2", False), (0, "", False), (18.5, "18.5", False)],
+    ids=["lost", "lost to the other side", "hardly any", "none", "in the directions, along which the slices are"],
+)
+def test_a_gantry_tilt_that_no_position_shows_is_reported(
+    tmp_path: Path, tilt: float, stated: str, noticed: bool
+) -> None:
+    """Corrected or lost: the files are the same."""
+    cosine, sine = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    along = STEP * np.array([0, -sine, cosine])
+    data_sets = slices(
+        position=lambda k: ORIGIN + k * along, orientation=(1, 0, 0, 0, cosine, sine), GantryDetectorTilt=stated
+    )
+    notices = read_volume(write(tmp_path / "series", data_sets)).notices
+    assert [f"series states a gantry tilt of {stated} degrees" in notice for notice in notices] == [True] * noticed
 
 
 def test_points_in_time_are_volumes_of_their_own(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ COMMON = (
         "PixelRepresentation",
     ),
     *("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    "DimensionIndexSequence",
+    *("DimensionIndexSequence", "GantryDetectorTilt"),
 )
 
 
@@ -215,6 +215,7 @@ def _frames(data: Any, path: Path, study: Study) -> list[Frame]:
             thickness=thickness,
             traits=tuple((name, sys.intern(value)) for name, value in traits if value),
             times=times_of(data),
+            gantry_tilt=number(text(data, "GantryDetectorTilt")) or 0.0,
             **placed({name: texts(data, name) for name in PLACE}),
         )
     ]

@@ -19,6 +19,7 @@ REMEDIES = {
     "RescaleSlope": _("its values are unknown. Export the series again"),
     "RescaleIntercept": _("its values are unknown. Export the series again"),
 }
+SCALING = {"slope": "RescaleSlope", "intercept": "RescaleIntercept"}
 COUNTS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 PERPENDICULAR = 0.01  # how far the two directions of a slice may be from it, as a cosine
 EXACT_DIGITS = 3  # directions with fewer decimals, such as 1\0\0\0\1\0, are no rounded ones
@@ -73,7 +74,8 @@ class Frame:
         traits: what may distinguish volumes at the same position.
         problem: why it cannot be placed.
         times: when it was taken, in ms, by the kinds of `timeline`.
-        rescaled: whether its file states a RescaleIntercept, as every CT must.
+        missing: which of RescaleSlope and RescaleIntercept its file does not state.
+        gantry_tilt: degrees of GantryDetectorTilt, 0 where it is not stated.
     """
 
     path: Path
@@ -92,7 +94,13 @@ class Frame:
     traits: tuple[tuple[str, str], ...]
     problem: str = ""
     times: tuple[tuple[str, float], ...] = ()
-    rescaled: bool = True
+    missing: tuple[str, ...] = ()
+    gantry_tilt: float = 0.0
+
+    @property
+    def rescaled(self) -> bool:
+        """Whether its file states a RescaleIntercept, as every CT must."""
+        return "RescaleIntercept" not in self.missing
 
     @property
     def name(self) -> str:
@@ -115,7 +123,8 @@ def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     The field `problem` states what cannot be used.
     """
     found: dict[str, Any] = {"position": (), "orientation": (), "spacing": (), "slope": 1.0, "intercept": 0.0}
-    found |= {"decimals": (0, 0), "problem": "", "rescaled": any(texts.get("RescaleIntercept", ()))}
+    found |= {"decimals": (0, 0), "problem": ""}
+    found["missing"] = tuple(name for name in SCALING.values() if not any(texts.get(name, ())))
     try:
         found["position"] = _numbers(texts, "ImagePositionPatient")
         found["orientation"] = _directions(_numbers(texts, "ImageOrientationPatient"))
@@ -126,8 +135,8 @@ def placed(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
                     spacing=" x ".join(texts["PixelSpacing"])
                 )
             )
-        for field, name in (("slope", "RescaleSlope"), ("intercept", "RescaleIntercept")):
-            if any(texts.get(name, ())):
+        for field, name in SCALING.items():
+            if name not in found["missing"]:
                 (found[field],) = _numbers(texts, name)
         if found["slope"] == 0:
             raise UnusableFrame(_("has a RescaleSlope of 0, so its values are unknown. Export the series again."))
@@ -150,6 +159,16 @@ def check_usable(frames: Sequence[Frame]) -> None:
                     frame=frame.name, folder=frame.path.parent, problem=frame.problem
                 )
             )
+
+
+def lacking_scaling(frames: Sequence[Frame]) -> dict[str, int]:
+    """Return how many frames lack an attribute that scales the values of the others, by its name."""
+    found = {}
+    for (field, name), plain in zip(SCALING.items(), (1.0, 0.0), strict=True):
+        lacking = sum(name in frame.missing for frame in frames)
+        if lacking and any(getattr(frame, field) != plain for frame in frames):
+            found[name] = lacking
+    return found
 
 
 def number(text: str) -> float | None:

@@ -33,7 +33,8 @@ TRAITS = {
 }
 OF_PLACE = ("ImagePositionPatient", "InStackPositionNumber", "SliceLocation", "FrameAcquisitionDateTime")
 UNPLACED = _(
-    "has several frames without functional groups, so their positions are unknown. Export it as single slices."
+    "is of a file with several frames without functional groups, so their positions are unknown. "
+    "Export it as single slices."
 )
 
 
@@ -48,11 +49,12 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
         facts = placed({name: group_texts(groups, GROUPS[name], name) or texts(data, name) for name in PLACE})
         if not own:
             facts["problem"] = UNPLACED
-        elif index >= len(own):
+        elif len(own) != count:
             facts["problem"] = _(
-                "has {count} frames, but gives a position for only {placed} of them. Export it again."
+                "is of a file with {count} frames that gives {placed} positions of frames. Export it again."
             ).format(count=count, placed=len(own))
         thickness = next(iter(group_texts(groups, "PixelMeasuresSequence", "SliceThickness")), "")
+        tilt = next(iter(group_texts(groups, "CTAcquisitionDetailsSequence", "GantryDetectorTilt")), "")
         found.append(
             Frame(
                 path=path,
@@ -64,6 +66,7 @@ def frames_of(data: Any, path: Path, study: Study, count: int) -> list[Frame]:
                 thickness=number(thickness or text(data, "SliceThickness")),
                 traits=_traits(groups, dimensions),
                 times=_times(groups),
+                gantry_tilt=number(tilt) or 0.0,
                 **facts,
             )
         )

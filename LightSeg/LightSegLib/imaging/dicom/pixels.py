@@ -134,17 +134,24 @@ def _decoded(data: Any, frame: Frame, decoder: Decoder) -> np.ndarray:
 
 
 def _check_length(data: Any, frame: Frame) -> None:
-    """Check that the pixel data are complete.
+    """Check that the pixel data are complete, and are those that the header describes.
 
     Raises:
         InputError: if they are not.
     """
     count = int(data.get("NumberOfFrames") or 1) * int(data.get("SamplesPerPixel") or 1)
-    expected = count * frame.shape[0] * frame.shape[1] * int(data.get("BitsAllocated") or 8) // 8
-    given = len(data.PixelData) if "PixelData" in data else expected
+    bits = int(data.get("BitsAllocated") or 0)
+    if bits == 0:  # which pydicom refuses
+        return
+    row = frame.shape[1] * bits // 8
+    expected = count * frame.shape[0] * row
+    given = len(data.PixelData or b"") if "PixelData" in data else expected
     if given < expected:
         cut = _("the file ends before its last voxel: it has {given} of {expected} bytes")
         raise _unreadable(frame, cut.format(given=given, expected=expected))
+    if given - expected >= max(row, 2):  # less is padding
+        more = _("it has {given} bytes of voxels, but its header describes {expected}")
+        raise _unreadable(frame, more.format(given=given, expected=expected))
 
 
 def _by_gdcm(data: Any, decoder: Decoder) -> np.ndarray:
