@@ -18,6 +18,15 @@ SMALLEST_STEP, LARGEST_STEP = 1e-6, 1e4  # mm between voxels: from below what mi
 FARTHEST = 1e7  # mm from the origin
 
 
+class GeometryError(InputError):
+    """A geometry that no medical image has; whoever has read it knows the image."""
+
+    def of(self, name: str) -> InputError:
+        """Return the error with the name of the image."""
+        message = self.args[0]
+        return InputError(message.format(**message.fields | {"image": name}))
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Position of voxels in the world, in SimpleITK's convention: millimeters, LPS.
@@ -38,31 +47,33 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if not all(np.isfinite(self.spacing)) or min(self.spacing) <= 0:
-            raise InputError(
+            raise GeometryError(
                 _(
-                    "The image has a voxel spacing of {spacing} mm, which is not positive. "
+                    "{image} has a voxel spacing of {spacing} mm, which is not positive. "
                     "Correct the spacing in the file header or export the image again."
-                ).format(spacing=" x ".join(f"{step:.4g}" for step in self.spacing))
+                ).format(image=_("The image"), spacing=" x ".join(f"{step:.4g}" for step in self.spacing))
             )
         if not all(SMALLEST_STEP <= step <= LARGEST_STEP for step in self.spacing):
-            raise InputError(
+            raise GeometryError(
                 _(
-                    "The image has a voxel spacing of {spacing} mm, "
+                    "{image} has a voxel spacing of {spacing} mm, "
                     "which is not plausible for a medical image. "
                     "Correct the spacing in the file header or export the image again."
-                ).format(spacing=" x ".join(f"{step:.4g}" for step in self.spacing))
+                ).format(image=_("The image"), spacing=" x ".join(f"{step:.4g}" for step in self.spacing))
             )
         if not all(abs(place) <= FARTHEST for place in self.origin):
-            raise InputError(
+            raise GeometryError(
                 _(
-                    "The image has its origin at {origin} mm, which is not plausible for a medical image. "
+                    "{image} has its origin at {origin} mm, which is not plausible for a medical image. "
                     "Correct the origin in the file header or export the image again."
-                ).format(origin=", ".join(f"{place:.4g}" for place in self.origin))
+                ).format(image=_("The image"), origin=", ".join(f"{place:.4g}" for place in self.origin))
             )
         direction = np.asarray(self.direction, float)
         if not np.isfinite(direction).all() or abs(np.linalg.det(direction.reshape(3, 3))) < 1e-3:
-            raise InputError(
-                _("The direction matrix of the image is singular. Export the image again with a valid orientation.")
+            raise GeometryError(
+                _("{image} has a singular direction matrix. Export the image again with a valid orientation.").format(
+                    image=_("The image")
+                )
             )
 
     @property

@@ -9,6 +9,8 @@ from ..core.errors import InputError, SeriesOverTimeError
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 
+PLACEHOLDERS = (b"version https://git-lfs.github.com/", b"/annex/objects/")  # what these begin with in place of files
+
 
 def check_spacing(name: str, spacing: Sequence[float]) -> None:
     """Check that the steps between voxels, in mm, are positive.
@@ -23,6 +25,23 @@ def check_spacing(name: str, spacing: Sequence[float]) -> None:
                 "Correct the spacing in the file header or export the image again."
             ).format(name=name, spacing=" x ".join(f"{step:.4g}" for step in spacing))
         )
+
+
+def other_format(name: str, beginning: bytes, formats: str) -> InputError:
+    """Return the error for a file that does not begin like one of its format; formats: as "a NIfTI file"."""
+    if beginning.startswith(PLACEHOLDERS):
+        return InputError(
+            _(
+                "{file} is a placeholder of Git LFS or git-annex, not the image itself. "
+                "Get the image, for example by 'git lfs pull' or 'datalad get', or choose another file."
+            ).format(file=name)
+        )
+    return InputError(
+        _(
+            "{file} cannot be read as an image (it does not begin like {format}). Use NIfTI, NRRD, "
+            "MetaImage or a folder with one DICOM series."
+        ).format(file=name, format=formats)
+    )
 
 
 def not_scalar(name: str, components: int = 1, dimensions: int = 3) -> InputError:

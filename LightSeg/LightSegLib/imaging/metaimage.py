@@ -18,7 +18,7 @@ from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from .detached import Layout, read_header, read_numbers
 from .geometry import FARTHEST, Geometry
-from .headers import check_spacing, converted, finite, not_scalar, whole
+from .headers import check_spacing, converted, finite, not_scalar, other_format, whole
 from .packed import RAW, ZLIB
 
 TYPES = {
@@ -60,9 +60,11 @@ def read_metaimage(path: Path) -> tuple[np.ndarray, Geometry, tuple[Message, ...
 def _parsed(name: str, content: bytes) -> dict[str, str]:
     """Return the fields by their names in small letters."""
     fields: dict[str, str] = {}
-    for line in filter(str.strip, content.decode("utf-8", "replace").splitlines()):
+    for line in filter(str.strip, content.decode("utf-8-sig", "replace").splitlines()):
         field, *value = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
         key = field.lower()
+        if not fields and not (value and key.isidentifier()):  # such as the bytes of another format
+            raise other_format(name, content, _("a MetaImage file"))
         if not value or key in fields:
             why = _("occurs twice") if key in fields else _("is not a field of the format")
             raise _wrong(name, _("'{field}' in its header {reason}").format(field=field[:60], reason=why))
@@ -70,12 +72,7 @@ def _parsed(name: str, content: bytes) -> dict[str, str]:
         if key == "elementdatafile":
             break
     if fields.get("objecttype", "image").lower() != "image" or not {"ndims", "elementdatafile"} <= fields.keys():
-        raise InputError(
-            _(
-                "{file} cannot be read as an image (it does not begin like a MetaImage file). Use NIfTI, "
-                "NRRD, MetaImage or a folder with one DICOM series."
-            ).format(file=name)
-        )
+        raise other_format(name, content, _("a MetaImage file"))
     return fields
 
 

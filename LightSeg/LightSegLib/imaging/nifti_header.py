@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.i18n import tr as _
-from .headers import not_scalar, several_images
+from .headers import not_scalar, other_format, several_images
 
 LARGEST_OFFSET = 1 << 40  # bytes: more is not a number of the format
 UNITS = {1: 1000.0, 3: 0.001}  # codes of meters and micrometers in xyzt_units, in mm; all else is mm
@@ -53,6 +53,7 @@ VERSIONS = (
     _Layout(348, "h", "f", 40, 70, 76, 108, "f", 112, 252, "h", 123, 256, 280, 68, 136, 344, b"n+1\0", b"ni1\0"),
     _Layout(540, "q", "d", 16, 12, 104, 168, "q", 176, 344, "i", 500, 352, 400, 504, 216, 4, b"n+2\0", b"ni2\0"),
 )
+INTACT = b"\r\n\x1a\n"  # what follows the magic of NIfTI-2, and what a transfer as text would change
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,15 @@ def parse(name: str, content: bytes) -> Header:
                             "{file} cannot be read as an image (it is {what}). Convert the whole image to .nii.gz."
                         ).format(file=name, what=what)
                     )
+                if layout is VERSIONS[1] and content[layout.magic + 4 : layout.magic + 8] != INTACT:
+                    raise InputError(
+                        _(
+                            "{file} cannot be read as an image (it was changed where a transfer as text changes "
+                            "a file). The file is damaged: copy or download it again."
+                        ).format(file=name)
+                    )
                 return _fields(name, content, order, layout)
-    raise InputError(
-        _(
-            "{name} cannot be read as an image (it does not begin like a NIfTI file). Use NIfTI, NRRD, "
-            "MetaImage or a folder with one DICOM series."
-        ).format(name=name)
-    )
+    raise other_format(name, content, _("a NIfTI file"))
 
 
 def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:

@@ -20,7 +20,7 @@ from ..core.i18n import tr as _
 from .detached import Layout, number_blocks, read_header, read_numbers
 from .frame_file import FrameLayout
 from .geometry import FARTHEST, Geometry
-from .headers import check_spacing, converted, finite, not_scalar, several_images, whole
+from .headers import check_spacing, converted, finite, not_scalar, other_format, several_images, whole
 from .nrrd_times import nrrd_moments
 from .packed import BZIP2, GZIP, RAW
 from .segmentation_file import segment_names
@@ -155,12 +155,7 @@ def _parsed(name: str, content: bytes) -> Nrrd:
     """
     first, *lines = content.split(b"\n")
     if not MAGIC.match(first):
-        raise InputError(
-            _(
-                "{file} cannot be read as an image (it does not begin like an NRRD file). Use NIfTI, "
-                "NRRD, MetaImage or a folder with one DICOM series."
-            ).format(file=name)
-        )
+        raise other_format(name, content, _("an NRRD file"))
     fields: dict[str, str] = {}
     pairs: dict[str, str] = {}
     for line in (one.decode("utf-8", "replace").rstrip("\r") for one in lines):

@@ -18,7 +18,7 @@ from .affine import ROUNDED, shear_degrees, snapped, straightened
 from .dicom.files import is_dicom
 from .dicom_reader import dicom_moments, read_dicom
 from .frame_file import FrameFile, FrameLayout
-from .geometry import Geometry
+from .geometry import Geometry, GeometryError
 from .headers import not_over_time
 from .image_names import IMAGE_ENDINGS
 from .metaimage import read_metaimage
@@ -57,7 +57,8 @@ def read_volume(
     if path.name in ("", ".."):  # as of ".", which no message could name
         path = path.resolve()
     if _holds_dicom(path):
-        volume = read_dicom(path, series, part, allow_gaps, frame)
+        with _naming_geometry(path):
+            volume = read_dicom(path, series, part, allow_gaps, frame)
         check_voxels(volume.voxels, path.name)
         return replace(volume, reading=volume.reading | _identity(volume.voxels))
     if frame is not None:
@@ -174,7 +175,8 @@ def read_grid(path: str | Path) -> tuple[np.ndarray, Geometry]:
     """
     path = Path(path)
     if _holds_dicom(path):
-        volume = read_dicom(path)
+        with _naming_geometry(path):
+            volume = read_dicom(path)
         return volume.voxels, volume.geometry
     return _read(path)[:2]
 
@@ -201,10 +203,18 @@ def _opening(path: Path) -> Iterator[None]:
     """Check that a file exists; what keeps it from being opened becomes an InputError."""
     try:
         if not path.exists():
+            if path.is_symlink():
+                raise InputError(
+                    _(
+                        "{file} is a link to a file that is missing. Get the file to which it links, "
+                        "for example by 'datalad get', or choose another file."
+                    ).format(file=path)
+                )
             raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
         if not path.is_file():
             raise InputError(_("{file} is a pipe or a device, not a file. Choose an image file.").format(file=path))
-        yield
+        with _naming_geometry(path):
+            yield
     except OSError as error:
         raise InputError(
             _("{file} cannot be opened ({reason}). Check its permissions or choose another file.").format(
@@ -256,6 +266,15 @@ def _not_read(path: Path) -> Message:
         "{file} cannot be read as an image ({reason}). Use NIfTI, NRRD, "
         "MetaImage or a folder with one DICOM series; give a DICOM file the extension .dcm."
     ).format(file=name, reason=known if ending else _("it has no file extension and is not a DICOM file"))
+
+
+@contextmanager
+def _naming_geometry(path: Path) -> Iterator[None]:
+    """Errors of an image's geometry have the name of its file."""
+    try:
+        yield
+    except GeometryError as error:
+        raise error.of(path.name) from error
 
 
 @contextmanager

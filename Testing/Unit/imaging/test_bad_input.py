@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_series import slices, write
 from LightSegLib.catalog.lookup import find_card
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError, LightSegError, ModelError
@@ -57,6 +58,33 @@ def test_missing_file(refused: Refused, tmp_path: Path) -> None:
 def test_unreadable_file(refused: Refused, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("this is not an image")
     assert f"{name} cannot be read as an image" in refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha"])
+def test_an_image_of_a_data_set_that_was_not_fetched(refused: Refused, tmp_path: Path, name: str) -> None:
+    """As git clones of public data sets have them: a link to nowhere, or a text in place of the image."""
+    path = tmp_path / name
+    path.symlink_to(".git/annex/objects/a")
+    assert f"{name} is a link to a file that is missing. Get the file" in refused(path)
+    for text in ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "/annex/objects/MD5E-s9--0\n"):
+        path.unlink()
+        path.write_text(text)
+        assert f"{name} is a placeholder of Git LFS or git-annex, not the image itself. Get" in refused(path)
+
+
+def test_an_image_under_the_name_of_another_format(
+    refused: Refused, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The message quotes nothing of its bytes."""
+    for name in ("b.mha", "b.nrrd"):
+        message = refused(write_image("a.nii.gz").rename(tmp_path / name))
+        assert f"{name} cannot be read as an image (it does not begin like a" in message
+        assert message.isascii() and "\\u" not in message
+
+
+def test_an_impossible_place_is_reported_with_its_file(refused: Refused, tmp_path: Path) -> None:
+    folder = write(tmp_path / "series", slices(spacing=(2e4, 1)))
+    assert "lightseg: series has a voxel spacing of 1 x 2e+04 x 1.5 mm" in refused(folder)
 
 
 def test_empty_file_and_empty_folder(refused: Refused, tmp_path: Path) -> None:

@@ -206,6 +206,16 @@ def test_a_slice_that_ends_anywhere_in_its_header_is_named(tmp_path: Path, size:
         read_volume(tmp_path)
 
 
+def test_slices_that_were_not_fetched_are_missed(tmp_path: Path) -> None:
+    """The last files of a data set of DataLad are links to nowhere: the volume would end early."""
+    folder = write(tmp_path / "series", slices())
+    path = folder / file_name(SHAPE[0] - 1)
+    path.unlink()
+    path.symlink_to("../.git/annex/objects/a")
+    with pytest.raises(InputError, match=rf"{path.name} is a link to a file that is missing\. They may be slices"):
+        read_volume(folder)
+
+
 def test_a_copy_of_one_slice_is_used_once(tmp_path: Path) -> None:
     data_sets = slices()
     volume = read_volume(write(tmp_path, [*data_sets, copy.deepcopy(data_sets[4])]))

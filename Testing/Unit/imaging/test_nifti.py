@@ -294,3 +294,11 @@ def test_a_pair_of_header_and_voxels_is_refused_with_the_remedy(tmp_path: Path, 
     sitk.WriteImage(image, str(tmp_path / "a.hdr"))
     with pytest.raises(InputError, match=r"Convert it to a single NIfTI or NRRD"):
         read_volume(tmp_path / f"a.{ending}")
+
+
+def test_a_nifti_2_that_was_transferred_as_text_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", version=nib.Nifti2Image)
+    read_volume(path)
+    path.write_bytes(path.read_bytes().replace(b"n+2\0\r\n\x1a\n", b"n+2\0\n\n\x1a\n", 1))
+    with pytest.raises(InputError, match="changed where a transfer as text changes a file"):
+        read_volume(path)

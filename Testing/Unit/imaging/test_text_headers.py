@@ -214,7 +214,7 @@ def test_an_nrrd_without_sure_place_or_values_is_refused(tmp_path: Path, changes
         ({"ElementSpacing": "1 nan 1"}, "is not a list of 3 numbers"),
         ({"ElementSpacing": "1 1e300 1"}, "spacing"),
         ({"ElementSpacing": "0,75 1,25 2,5"}, "is not a list of 3 numbers"),
-        ({"TransformMatrix": "1 0 0 0 1 0 0 1 0"}, "singular"),
+        ({"TransformMatrix": "1 0 0 0 1 0 0 1 0"}, r"^a\.mha has a singular direction matrix"),
         ({"TransformMatrix": "0 1 0 1 0 0 0 0 1", "CenterOfRotation": "10 0 0"}, "CenterOfRotation"),
         ({"TransformMatrix": None, "AnatomicalOrientation": "LAS"}, "position is unknown"),
         ({"Position": "10.5 20.25 3.75"}, "position twice"),
@@ -241,6 +241,15 @@ def test_what_metaimage_has_by_default_is_reported(tmp_path: Path) -> None:
     volume = read_volume(path)
     np.testing.assert_allclose(volume.geometry.index_to_world, place_by_itk(path))
     assert "no TransformMatrix and Offset" in volume.notices[0]
+
+
+def test_a_byte_order_mark_before_a_metaimage_is_no_part_of_its_first_field(tmp_path: Path) -> None:
+    path = write_meta(tmp_path / "a.mha", ObjectType="Mesh")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(InputError, match="does not begin like a MetaImage file"):
+        read_volume(path)
+    path.write_bytes(path.read_bytes().replace(b"Mesh", b"Image"))
+    np.testing.assert_array_equal(read_volume(path).voxels, VOXELS)
 
 
 def test_the_size_of_voxels_counts_where_no_spacing_is_stated(tmp_path: Path) -> None:

@@ -143,6 +143,9 @@ def find_frames(paths: Iterable[Path], known: DicomFiles | None = None) -> Dicom
     for path in paths:
         try:
             if not path.is_file():
+                if path.is_symlink() and not path.exists() and path.suffix.lower() in (*ENDINGS, ""):
+                    found.damaged.append((path, _("is a link to a file that is missing")))
+                    found.suspicious.append(path)
                 continue
             beginning = _beginning(path)
         except OSError as error:
