@@ -79,4 +79,4 @@ def test_the_page_lists_every_message_with_its_condition():
     page = listing.page()
 
     assert page.count("\n| ") >= len(MESSAGES)
-    assert "| {file} does not exist. Check the path and the spelling. | InputError | `readers._opening` |" in page
+    assert "or choose another file. | InputError | `readers.missing` | `path.is_symlink()` |" in page

@@ -13,7 +13,7 @@ from ..core.i18n import tr as _
 from ..core.moment import Moment
 from ..imaging.detached import voxel_files
 from ..imaging.dicom.files import files_below, files_of_series, is_dicom
-from ..imaging.readers import read_volume
+from ..imaging.readers import missing, read_volume
 from ..imaging.volume import Volume
 
 BLOCK = 1 << 20
@@ -111,9 +111,7 @@ class Case:
                     )
                 ) from error
             except FileNotFoundError as error:
-                raise InputError(
-                    _("{file} does not exist. Check the path and the spelling.").format(file=error.filename)
-                ) from error
+                raise missing(Path(error.filename)) from error
             except OSError as error:
                 raise InputError(
                     _("{file} cannot be read ({reason}). Check its permissions.").format(

@@ -18,6 +18,7 @@ from ..imaging.geometry import Geometry
 from ..imaging.image_names import IMAGE_ENDINGS, is_image
 from ..imaging.image_names import case_name as name_of_image
 from ..imaging.label_sources import is_label_file, read_label_pair
+from ..imaging.readers import missing
 from .unnamed_labels import NameCheck
 
 TOLERANCE_MM = 1.0
@@ -311,7 +312,7 @@ def _pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     """Return case, prediction and label file of every case that has both."""
     for path in (predictions, labels):
         if not path.exists():
-            raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
+            raise missing(path)
     if predictions.is_file() and labels.is_file():
         return [(case_name(predictions), predictions, labels)]
     for file, folder in ((predictions, labels), (labels, predictions)):

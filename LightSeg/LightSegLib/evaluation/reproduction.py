@@ -16,7 +16,7 @@ from ..core.i18n import tr as _
 from ..core.json_file import parse_json
 from ..core.progress import ProgressCallback
 from ..core.schema import conform
-from ..imaging.readers import frame_moments, read_grid
+from ..imaging.readers import frame_moments, missing, read_grid
 from ..imaging.roi import RegionOfInterest
 from ..imaging.volume import Segmentation, Volume
 from ..imaging.writers import PROVENANCE
@@ -86,7 +86,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     import SimpleITK as sitk
 
     if not Path(path).exists():
-        raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
+        raise missing(Path(path))
     reader, text = sitk.ImageFileReader(), ""
     reader.SetFileName(str(path))
     try:

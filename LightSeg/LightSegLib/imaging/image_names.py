@@ -1,14 +1,26 @@
-"""Which files are images by their names, and of which case."""
+"""Which files are images by their names, and of which case; of a file without an extension its first bytes count."""
 
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
+
+from .nifti_header import VERSIONS
 
 IMAGE_ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 
 # Of formats that are not read, and of names such as `a.nii (1).gz`.
-LIKE_IMAGES = re.compile(r"\.(nii|nrrd|nhdr|mha|mhd|hdr|img|gipl|mg[hz]|mnc2?|mrc|v16|par|tiff?|vti)\b", re.IGNORECASE)
+LIKE_IMAGES = re.compile(
+    r"\.(nii|nrrd|nhdr|mha|mhd|hdr|img|gipl|mg[hz]|mnc2?|minc|mif|mrc|v16|par|tiff?|vti)\b", re.IGNORECASE
+)
+
+# Of images whose names have lost their extension: packed, NRRD, MetaImage, and the size of a NIfTI header.
+BEGINNINGS: tuple[bytes, ...] = (
+    *(b"\x1f\x8b\x08", b"NRRD000", b"ObjectType", b"NDims"),
+    *(struct.pack(f"{order}i", version.size) for order in "<>" for version in VERSIONS),
+)
+LONGEST_BEGINNING = max(map(len, BEGINNINGS))
 
 
 def is_image(path: Path) -> bool:
@@ -17,8 +29,19 @@ def is_image(path: Path) -> bool:
 
 
 def looks_like_image(path: Path) -> bool:
-    """Return whether the name of a file is that of an image that is not read, by its format or for what was added."""
-    return not is_image(path) and not path.name.startswith(".") and LIKE_IMAGES.search(path.name) is not None
+    """Return whether a file that is not read is an image by its name or, without an extension, by its first bytes.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    if is_image(path) or path.name.startswith("."):
+        return False
+    if path.suffix:
+        return LIKE_IMAGES.search(path.name) is not None
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(LONGEST_BEGINNING).startswith(BEGINNINGS)
 
 
 def case_name(path: Path) -> str:

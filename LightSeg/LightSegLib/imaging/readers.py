@@ -203,14 +203,7 @@ def _opening(path: Path) -> Iterator[None]:
     """Check that a file exists; what keeps it from being opened becomes an InputError."""
     try:
         if not path.exists():
-            if path.is_symlink():
-                raise InputError(
-                    _(
-                        "{file} is a link to a file that is missing. Get the file to which it links, "
-                        "for example by 'datalad get', or choose another file."
-                    ).format(file=path)
-                )
-            raise InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
+            raise missing(path)
         if not path.is_file():
             raise InputError(_("{file} is a pipe or a device, not a file. Choose an image file.").format(file=path))
         with _naming_geometry(path):
@@ -221,6 +214,18 @@ def _opening(path: Path) -> Iterator[None]:
                 file=path, reason=error.strerror or error
             )
         ) from error
+
+
+def missing(path: Path) -> InputError:
+    """Return the error for a path at which there is nothing, or a link to nothing."""
+    if path.is_symlink():
+        return InputError(
+            _(
+                "{file} is a link to a file that is missing. Get the file to which it links, "
+                "for example by 'datalad get', or choose another file."
+            ).format(file=path)
+        )
+    return InputError(_("{file} does not exist. Check the path and the spelling.").format(file=path))
 
 
 def _upright(geometry: Geometry, facts: dict[str, Any]) -> tuple[Geometry, dict[str, Any]]:
@@ -261,11 +266,15 @@ def _not_read(path: Path) -> Message:
             "{file} is one of the two files of an Analyze or NIfTI image, "
             "which LightSeg does not read{more}. Convert it to a single NIfTI or NRRD file."
         ).format(file=name, more=without)
-    known = _("the extension {ending} is not supported").format(ending=path.suffix)
+    if not ending:
+        return _(
+            "{file} cannot be read as an image (it has no file extension and is not a DICOM file). "
+            "Give it the extension of its format, such as .nii.gz, or choose another file."
+        ).format(file=name)
     return _(
-        "{file} cannot be read as an image ({reason}). Use NIfTI, NRRD, "
+        "{file} cannot be read as an image (the extension {ending} is not supported). Use NIfTI, NRRD, "
         "MetaImage or a folder with one DICOM series; give a DICOM file the extension .dcm."
-    ).format(file=name, reason=known if ending else _("it has no file extension and is not a DICOM file"))
+    ).format(file=name, ending=path.suffix)
 
 
 @contextmanager

@@ -84,6 +84,27 @@ def test_images_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert "extension of a supported image format (.nrrd" in skipped_inputs[str(tmp_path / "c.hdr")]
 
 
+def test_images_whose_names_have_lost_their_extension_are_named(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    for name in ("a.nii", "b.nii.gz", "c.nrrd", "d.mha"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        (tmp_path / name).rename(tmp_path / name[0])
+    (tmp_path / "README").write_text("About these images", encoding="utf-8")
+    dicom_series.write(tmp_path / "dicom", dicom_series.slices()[:3])
+    for path in (tmp_path / "dicom").iterdir():
+        path.rename(path.with_suffix(""))
+    cases, skipped_inputs = found(tmp_path)
+    assert set(cases) == {"P1_20240101_5"}
+    assert set(skipped_inputs) == {str(tmp_path / name) for name in "abcd"}
+
+
+def test_a_case_that_is_a_link_to_nowhere_is_reported_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").symlink_to(".git/annex/objects/a")
+    case = found(tmp_path)[0]["a"]
+    with pytest.raises(InputError, match=r"a\.nii\.gz is a link to a file that is missing\. Get the file"):
+        case.sha256()
+
+
 def test_nothing_of_a_folder_vanishes_without_a_word(tmp_path: Path) -> None:
     touch(tmp_path, "in/a_0000.nii.gz", "in/a_0000.nrrd", "elsewhere/b.nii.gz")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
