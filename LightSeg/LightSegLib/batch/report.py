@@ -25,6 +25,7 @@ from .. import __version__
 from ..catalog.card import Card
 from ..catalog.sides import possible_labels
 from ..core.moment import ms_text
+from ..core.plain_text import for_page
 from ..inference.options import AS_MODEL
 from . import volume_statistics
 from .case import SkippedInput
@@ -150,7 +151,7 @@ def _page(
     here = Path(__file__).parent
     style, script = ((here / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     mark = 'document.documentElement.classList.add("js")'
-    title = escape(f"{card.title}: {cohort.cases} {'case' if cohort.cases == 1 else 'cases'}")
+    title = for_page(f"{card.title}: {cohort.cases} {'case' if cohort.cases == 1 else 'cases'}")
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -167,7 +168,7 @@ def _page(
     yield f"<title>{title}</title><style>{style}</style><script>{mark}</script></head><body>"
     yield f"<header><h1>{title}</h1>"
     yield f'<p class="soft">Segmented with LightSeg {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC</p>'
-    yield f'<p class="research"><strong>Research software.</strong> {escape(RESEARCH)}</p>'
+    yield f'<p class="research"><strong>Research software.</strong> {for_page(RESEARCH)}</p>'
     yield '<ul class="sums">'
     sums = [("done", cohort.done, "done"), ("failed", cohort.failed, "failed")]
     sums += [("outlier", cohort.unusual_cases, "with an outlier")]
@@ -204,7 +205,7 @@ def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
     """Yield a histogram for each label, with the outliers' names."""
     if not cohort.ml:
         return
-    yield f'<h2>Volumes</h2><p class="soft">Outliers (○) lie {escape(volume_statistics.RULE)}; '
+    yield f'<h2>Volumes</h2><p class="soft">Outliers (○) lie {for_page(volume_statistics.RULE)}; '
     yield "an outlier need not be wrong, but is worth a look. "
     yield f"With fewer than {volume_statistics.FEWEST} cases none is marked.</p>"
     yield '<div class="charts">'
@@ -212,7 +213,7 @@ def _charts(cohort: _Cohort, batch: Batch) -> Iterator[str]:
         usual, outliers = cohort.usual_ranges[name], sorted(cohort.outliers[name])
         color = cohort.colors.get(name, OTHER_COLOR)
         histogram = volume_statistics.draw_histogram(name, ml, usual, color)
-        yield f"<section><h3>{_swatch(color)}{escape(name)}</h3>{histogram}"
+        yield f"<section><h3>{_swatch(color)}{for_page(name)}</h3>{histogram}"
         if outliers:
             half = NAMED // 2
             chosen = outliers if len(outliers) <= NAMED else outliers[:half] + outliers[-half:]
@@ -245,7 +246,7 @@ def _table(cohort: _Cohort, batch: Batch, shown: Sequence[Row]) -> Iterator[str]
     sure = set().union(*(row.expected_dice or {} for row in shown))
     for name in cohort.ml:
         what = "ml, expected Dice" if name in sure else "ml"
-        heads.append(("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{escape(name)} ({what})"))
+        heads.append(("n", f"{_swatch(cohort.colors.get(name, OTHER_COLOR))}{for_page(name)} ({what})"))
     heads += [("n", "Confidence"), ("n", "Seconds"), ("n", "Memory (MB)")]
     yield "".join(f'<th scope="col" class="{css}">{text}</th>' for css, text in heads)
     yield '</tr></thead><tbody class="waiting">'
@@ -266,7 +267,10 @@ def _line(row: Row, cohort: _Cohort, batch: Batch, over_time: bool) -> str:
     remark = row.error or " ".join(
         filter(None, (*(row.notices or []), ", ".join(f"{name} {side}" for name, side in unusual.items())))
     )
-    cells += [f"<td>{escape(row.status)}</td>", f'<td class="text">{escape(remark)}</td>' if remark else "<td></td>"]
+    cells += [
+        f"<td>{for_page(row.status)}</td>",
+        f'<td class="text">{for_page(remark)}</td>' if remark else "<td></td>",
+    ]
     cells += [_value(row.time_ms, ms_text)] if over_time else []
     for name in cohort.ml:
         cell = _value(ml.get(name), _number, unusual.get(name, ""))
@@ -275,7 +279,7 @@ def _line(row: Row, cohort: _Cohort, batch: Batch, over_time: bool) -> str:
         cells.append(cell)
     cells += [_value(row.confidence, "{:.3f}".format), _value(row.seconds, "{:.1f}".format)]
     cells += [_value(row.peak_mb, "{:.0f}".format)]
-    css = f"{escape(row.status)}{' outlier' if unusual else ''}"
+    css = f"{for_page(row.status)}{' outlier' if unusual else ''}"
     return f'<tr class="{css}">{"".join(cells)}</tr>'
 
 
@@ -311,7 +315,7 @@ def _left_out(skipped_inputs: Sequence[SkippedInput]) -> Iterator[str]:
         yield '<div class="wide"><table><thead><tr><th scope="col">Input</th><th scope="col">Reason</th></tr></thead>'
         yield "<tbody>"
         for one in skipped_inputs:
-            yield f'<tr><th scope="row">{escape(one.what)}</th><td class="text">{escape(one.reason)}</td></tr>'
+            yield f'<tr><th scope="row">{for_page(one.what)}</th><td class="text">{for_page(one.reason)}</td></tr>'
         yield "</tbody></table></div></details>"
 
 
@@ -342,7 +346,7 @@ def _facts(card: Card, weights_sha256: str | None, settings: Settings, ways: Col
         ("Software", f"LightSeg {__version__}"),
     ]
     yield '<h2>How these results came about</h2><dl class="facts">'
-    yield from (f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts if text)
+    yield from (f"<dt>{name}</dt><dd>{for_page(text)}</dd>" for name, text in facts if text)
     yield "</dl>"
 
 

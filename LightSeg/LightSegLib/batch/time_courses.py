@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 from ..catalog.card import Card
 from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.moment import TRIGGER, ms_text
+from ..core.plain_text import for_page
 from ..evaluation.heart import HeartFunction, Phase, heart_function
 from .records import DONE, Row
 
@@ -112,15 +112,15 @@ def heart_table(card: Card, courses: Iterable[TimeCourse]) -> Iterator[Sequence[
 
 def course_section(card: Card, course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> Iterator[str]:
     """Yield the part of a page on one series: the curve, and the function of the heart."""
-    yield f"<section><h3>{escape(course.series)}</h3>"
+    yield f"<section><h3>{for_page(course.series)}</h3>"
     if course.is_mixed:
-        yield f"<p>{escape(mixed_text(course))}</p></section>"
+        yield f"<p>{for_page(mixed_text(course))}</p></section>"
         return
     if course.failed:
         yield f"<p>{course.failed} of {course.failed + len(course.frames)} frames failed and are not in the curve.</p>"
     if len(course.frames) > 1:
         yield draw_course(course, colors)
-    yield from (f"<p>{escape(heart_text(one, course))}</p>" for one in course.heart(card))
+    yield from (f"<p>{for_page(heart_text(one, course))}</p>" for one in course.heart(card))
     yield "</section>"
 
 
@@ -180,25 +180,25 @@ def draw_course(course: TimeCourse, colors: Mapping[str, Sequence[int]]) -> str:
         return f"{across:.1f} {BASE - y / highest * (BASE - TOP):.1f}"
 
     summary = f"{course.series}: volumes of {', '.join(names)} over {len(course.frames)} frames"
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{for_page(summary)}">']
     parts.append(f'<path class="axis" fill="none" d="M{LEFT} {TOP}V{BASE}H{WIDTH - RIGHT}"/>')
     for name in names:
         color = f"rgb{tuple(colors[name])}"
         points = [(x, ml[name], number) for x, (number, _ms, ml) in zip(x_of, frames, strict=True) if name in ml]
         line = "L".join(place(x, y) for x, y, _number in points)
         parts.append(f'<path class="course" fill="none" stroke="{color}" stroke-width="2" d="M{line}">')
-        parts.append(f"<title>{escape(name)}</title></path>")
+        parts.append(f"<title>{for_page(name)}</title></path>")
         for x, y, number in points if len(points) <= 100 else ():
             across, down = place(x, y).split()
             label = f"{name}, frame {number}, {ms_text(x)}{' ms' if course.has_times else ''}: {y:.3f} ml"
             parts.append(f'<rect x="{float(across) - 2:.1f}" y="{float(down) - 2:.1f}" width="4" height="4" ')
-            parts.append(f'fill="{color}"><title>{escape(label)}</title></rect>')
+            parts.append(f'fill="{color}"><title>{for_page(label)}</title></rect>')
     parts += [
         f'<text x="{LEFT - 6}" y="{TOP + 8}" text-anchor="end">{highest:.4g}</text>',
         f'<text x="{LEFT - 6}" y="{BASE}" text-anchor="end">0 ml</text>',
         f'<text x="{LEFT}" y="{BASE + 16}">{ms_text(x_of[0])}</text>',
         f'<text x="{WIDTH - RIGHT}" y="{BASE + 16}" text-anchor="end">{ms_text(x_of[-1])}</text>',
-        f'<text x="{(LEFT + WIDTH) // 2}" y="{BASE + 34}" text-anchor="middle">{escape(course.axis)}</text>',
+        f'<text x="{(LEFT + WIDTH) // 2}" y="{BASE + 34}" text-anchor="middle">{for_page(course.axis)}</text>',
         "</svg>",
     ]
     return "".join(parts)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
+
+from ..core.plain_text import for_page
 
 FEWEST = 5  # cases: quartiles of fewer say nothing about what is usual
 FENCE = 1.5  # interquartile ranges
@@ -60,7 +61,7 @@ def draw_histogram(name: str, ml: np.ndarray, usual: UsualRange, color: Sequence
     unusual = [value for value in ml.tolist() if usual.unusual(value)]
     summary = f"{name}: {_counted(len(ml), 'case')}, {edges[0]:.2f} to {edges[-1]:.2f} ml, median {usual.median:.2f} ml"
     summary += f", {_counted(len(unusual), 'outlier')}" if usual.low is not None else ""
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{for_page(summary)}">']
     for count, left, right in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
         height = count / counts.max() * (BASE - 26)
         parts.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 
 # What a terminal or an editor obeys instead of showing it: control characters, and those that turn the direction.
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -28,6 +29,11 @@ def cell(value: object) -> object:
     if value.lstrip(" ").startswith(FORMULA) and not _is_number(value):
         return f"'{text}"
     return text
+
+
+def for_page(text: str) -> str:
+    """Return a text as HTML that shows it, markup and all, without characters that act."""
+    return escape(plain(text))
 
 
 def without_secrets(text: str) -> str:

@@ -158,6 +158,18 @@ def test_names_and_messages_stay_text(card: Card, batch: Batch) -> None:
     assert page.text.count(evil) > 20
 
 
+def test_no_character_of_a_page_acts_in_a_terminal(card: Card, batch: Batch) -> None:
+    """A series description of a file, an error or a name of a structure may hold what a terminal obeys."""
+    evil = "\x1b]0;window\x07 \u202egnp"
+    label = dataclasses.replace(card.labels[0], name=evil)
+    card = dataclasses.replace(card, title=evil, citation=evil, labels=(label,))
+    rows = [Row("a", DONE, MODEL, "", "", ml={evil: 1.0 + n}, notices=[evil]) for n in range(8)]
+    rows.append(Row("b", FAILED, MODEL, "", "", error=evil))
+    text = write(card, batch, rows, (SkippedInput(evil, evil),))
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    assert Page(text).text.count(r"\u001b]0;window\u0007 \u202egnp") > 10
+
+
 def test_nothing_is_asked_of_the_network(card: Card, batch: Batch) -> None:
     text = write(card, batch, make_rows(card))
     page = Page(text)
