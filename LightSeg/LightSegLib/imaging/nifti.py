@@ -212,7 +212,7 @@ def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
     are float32 where that holds all stored values, else float64.
     """
     native = voxels.dtype.newbyteorder("=")
-    slope, intercept = header.slope, header.intercept if math.isfinite(header.intercept) else 0.0
+    slope, intercept = header.slope, header.intercept
     if not math.isfinite(slope) or slope == 0 or (slope, intercept) == (1, 0):
         return voxels.astype(native, copy=False)
     exact = voxels.dtype.itemsize <= (2 if voxels.dtype.kind in "iu" else 4)

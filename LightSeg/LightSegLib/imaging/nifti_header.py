@@ -146,6 +146,10 @@ def _fields(name: str, content: bytes, order: str, at: _Layout) -> Header:
         )
     if offset != 0 and not (at.size + 4 <= offset <= LARGEST_OFFSET and offset == int(offset)):
         raise _contradictory(name, _("{offset:g} as the position of its voxels").format(offset=offset))
+    if math.isfinite(slope) and slope != 0 and not math.isfinite(intercept):
+        raise _contradictory(
+            name, _("the slope of its values, but {intercept:g} as the intercept").format(intercept=intercept)
+        )
     return Header(
         order,
         (count, *dimensions),

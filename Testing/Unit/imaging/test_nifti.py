@@ -160,6 +160,7 @@ def test_types_and_byte_orders(tmp_path: Path, version: type, kind: str, order: 
         (0.0, 7.0, np.int16),
         (float("nan"), 0.0, np.int16),
         (float("inf"), 1.0, np.int16),
+        (float("nan"), float("nan"), np.int16),
     ],
 )
 def test_slope_and_intercept(tmp_path: Path, slope: float, intercept: float, kind: type) -> None:
@@ -167,6 +168,16 @@ def test_slope_and_intercept(tmp_path: Path, slope: float, intercept: float, kin
     found, _ = read_grid(path)
     assert found.dtype == kind
     assert np.allclose(found, np.asarray(nib.load(path).dataobj).T, rtol=1e-6)
+
+
+@pytest.mark.parametrize("intercept", [float("nan"), float("inf")])
+def test_a_slope_whose_intercept_was_lost_is_refused(tmp_path: Path, intercept: float) -> None:
+    """As nibabel refuses it: a CT would be off by 1024."""
+    path = rewrite(save(tmp_path / "a.nii"), 112, "<2f", 1.0, intercept)
+    with pytest.raises(InputError, match=rf"the slope of its values, but {intercept} as the intercept"):
+        read_volume(path)
+    with pytest.raises(nib.spatialimages.HeaderDataError):
+        nib.load(path).get_fdata()
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
