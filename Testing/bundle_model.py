@@ -4,7 +4,9 @@
 
 FOLDER holds weights.pt, template.nrrd and, where the training has come so far, model.json, whose network, grid,
 training facts and performance are taken over. What Dice to expect was measured with the former weights, so it is left
-out until `Testing/Benchmarks/calibration.py --write` has measured it anew. All other words of the bundled card stay.
+out until `Testing/Benchmarks/calibration.py --write` has measured it anew. After a last training on all label maps
+(`--all-maps`) there is nothing to measure either with: quality, expected Dice and template stay those of the former
+weights, from which it went on. All other words of the bundled card stay.
 FACTS.json: measured quality on real heads, as `Testing/Benchmarks/brain.py` writes it.
 """
 
@@ -33,28 +35,32 @@ def bundle(model: str, trained: Path, facts: Path | None) -> None:
     card, models = read_card(path), resources_folder() / "Models"
     weights = models / card.weights.file
     shutil.copyfile(trained / "weights.pt", weights)
+    new = read_card(trained / CARD_NAME) if (trained / CARD_NAME).is_file() else None
+    on_all_maps = new is not None and new.training.get("validation_maps") == []
     alignment = card.preprocessing.alignment
-    if alignment is not None:
+    if alignment is not None and not on_all_maps:
         template = models / alignment.template
         shutil.copyfile(trained / "template.nrrd", template)
         alignment = dataclasses.replace(alignment, template_sha256=sha256(template))
     performance = dict(card.performance)
     training = card.training
-    if (trained / CARD_NAME).is_file():
-        new = read_card(trained / CARD_NAME)
+    inference = dataclasses.replace(card.inference, calibration=None)
+    if new is not None:
         if new.labels != card.labels:
             sys.exit(f"The labels of {trained} are not those of {model}. Correct the card first.")
         if alignment is not None and new.preprocessing.alignment is not None:
             grid = new.preprocessing.alignment
             alignment = dataclasses.replace(alignment, size=grid.size, spacing=grid.spacing, origin=grid.origin)
-        card = dataclasses.replace(card, network_arguments=new.network_arguments, inference=new.inference)
+        card = dataclasses.replace(card, network_arguments=new.network_arguments)
         training = new.training
-        performance["synthesized_images"] = new.performance
+        inference = dataclasses.replace(new.inference, calibration=card.inference.calibration if on_all_maps else None)
+        if not on_all_maps:
+            performance["synthesized_images"] = new.performance
     if facts is not None:
         performance["real_heads"] = json.loads(facts.read_text(encoding="utf-8"))
     card = dataclasses.replace(
         card,
-        inference=dataclasses.replace(card.inference, calibration=None),
+        inference=inference,
         weights=Weights(card.weights.file, weights.stat().st_size, sha256(weights)),
         preprocessing=dataclasses.replace(card.preprocessing, alignment=alignment),
         training=training,

@@ -6,8 +6,9 @@ Whole heads are synthesized from the label maps that no training saw, of every c
 generator does to images, every second dozen with more noise, in any pose, and segmented as a user would:
 FOLDER/images.json has the soft Dice and the true Dice of every structure. What is expected of each label map is checked
 by a fit to the others; what is written is fitted to all. HEADS, image files in a folder, are segmented as they are and
-damaged: FOLDER/heads.json. A later call goes on where one was interrupted, so new weights need a new FOLDER. `--write`
-puts the numbers into the card of the model.
+damaged: FOLDER/heads.json. A later call goes on where one was interrupted, so new weights need a new FOLDER; those of a
+last training on all label maps need one with the images.json of their sibling, which alone has not seen some of these.
+`--write` puts the numbers into the card of the model.
 """
 
 from __future__ import annotations
@@ -40,12 +41,10 @@ from LightSegLib.imaging.volume import Segmentation, Volume  # noqa: E402
 from LightSegLib.inference.expected_dice import expected_dice, explained, figures  # noqa: E402
 from LightSegLib.inference.options import InferenceOptions  # noqa: E402
 from LightSegLib.inference.segmenter import Segmenter  # noqa: E402
-from LightSegLib.training.material import prepare  # noqa: E402
 from LightSegLib.training.synthesis.atlas import surrounding  # noqa: E402
 from LightSegLib.training.synthesis.generator import IGNORED, SampleRequest  # noqa: E402
 from LightSegLib.training.synthesis.options import SynthesisOptions  # noqa: E402
-from LightSegLib.training.synthetic_options import SyntheticTrainingOptions  # noqa: E402
-from synthesized_heads import MARGIN, MODEL, random_pose  # noqa: E402
+from synthesized_heads import MARGIN, MODEL, random_pose, unseen  # noqa: E402
 
 NOISES = ((0.0, 0.06), (0.06, 0.25))  # spans: as in the training, and more
 KINDS = ("T1", "T2", "FLAIR", None)  # None: random
@@ -95,7 +94,7 @@ def synthesized(label_maps: Path, segmenter: Segmenter, images: range) -> Iterat
     """Yield, for each image, its subject and contrast, and the soft and the true Dice of each structure."""
     if not images:
         return
-    material = prepare(label_maps, SyntheticTrainingOptions(settings="brain"))
+    material = unseen(label_maps, segmenter.card)
     generator = material.generator(material.validation, 1)
     grid = surrounding(material.layout.grid, MARGIN, 1.0)
     plain = Geometry(grid.size, (grid.spacing,) * 3, grid.origin)

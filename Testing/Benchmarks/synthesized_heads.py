@@ -21,13 +21,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "LightSeg"))
 
+from LightSegLib.catalog.card import Card  # noqa: E402
 from LightSegLib.catalog.lookup import find_card  # noqa: E402
 from LightSegLib.evaluation.metrics import dice  # noqa: E402
 from LightSegLib.imaging.geometry import Geometry  # noqa: E402
 from LightSegLib.imaging.volume import Volume  # noqa: E402
 from LightSegLib.inference.options import InferenceOptions  # noqa: E402
 from LightSegLib.inference.segmenter import Segmenter  # noqa: E402
-from LightSegLib.training.material import prepare  # noqa: E402
+from LightSegLib.training.earlier_runs import runs_of, seen  # noqa: E402
+from LightSegLib.training.material import Material, prepare  # noqa: E402
 from LightSegLib.training.synthesis.atlas import ALIGNED, surrounding  # noqa: E402
 from LightSegLib.training.synthesis.generator import SampleRequest  # noqa: E402
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions  # noqa: E402
@@ -41,6 +43,17 @@ KINDS = {
 }
 TURN, SHIFT, MARGIN, NEAR = 15.0, 20.0, 32.0, 50.0  # degrees; mm
 SEED = 11
+
+
+def unseen(label_maps: Path, card: Card) -> Material:
+    """Return the label maps of which three are set aside; end where a training of the model has seen one of these."""
+    material = prepare(label_maps, SyntheticTrainingOptions(settings="brain"))
+    names = [material.maps[n].name for n in material.validation]
+    if known := seen(runs_of(card.training), "label_maps", names):
+        sys.exit(
+            f"{card.id} {card.version} was trained on {', '.join(known)}. Name a sibling that was not with --model."
+        )
+    return material
 
 
 def random_pose(random: np.random.Generator) -> np.ndarray:
@@ -87,11 +100,11 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=CONTRASTS, default=[*CONTRASTS], help="contrasts (default: all)")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    material = prepare(arguments.label_maps, SyntheticTrainingOptions(settings="brain"))
+    segmenter = Segmenter(find_card(arguments.model), InferenceOptions(device="cpu"))
+    material = unseen(arguments.label_maps, segmenter.card)
     generator = material.generator(material.validation, 1)
     grid = surrounding(material.layout.grid, MARGIN, 1.0)
     plain = Geometry(grid.size, (grid.spacing,) * 3, grid.origin)
-    segmenter = Segmenter(find_card(arguments.model), InferenceOptions(device="cpu"))
     random = np.random.default_rng(SEED)
     facts: dict[str, list[dict[str, Any]]] = {}
     for (kind, (contrast, slices)), head in itertools.product(KINDS.items(), range(arguments.heads)):

@@ -10,7 +10,7 @@ from LightSegLib.catalog.card import Card, Weights
 from LightSegLib.catalog.card_file import write_card
 from LightSegLib.catalog.lookup import CARD_NAME, find_card, weights_path
 from LightSegLib.core.file_hash import sha256
-from LightSegLib.training.earlier_runs import earlier_runs, seen, with_earlier
+from LightSegLib.training.earlier_runs import earlier_runs, images_of, seen, with_earlier
 
 
 def write_model(folder: Path, training: dict[str, Any]) -> Path:
@@ -49,10 +49,10 @@ def test_the_runs_of_a_bundled_model_are_known_by_its_weights_alone(tmp_path: Pa
     card: Card = find_card("brain-mr-atlas-unet")
     copy = tmp_path / "brain.pt"
     copy.write_bytes(weights_path(card).read_bytes())
-    (run,) = runs = earlier_runs(copy, sha256(copy))
-    assert run["images"] == card.training["images"]
+    *_before, last = runs = earlier_runs(copy, sha256(copy))
+    assert last["images"] == card.training["images"] and images_of(runs) == card.training["images_of_all_runs"]
     heads = [f"head_{number:02}" for number in range(1, 17)]
-    assert [name for name in heads if name not in seen(runs, "label_maps", heads)] == run["validation_maps"]
+    assert [name for name in heads if name not in seen(runs, "label_maps", heads)] == last["validation_maps"]
 
 
 def test_nothing_is_stated_of_weights_of_which_nothing_is_known(tmp_path: Path) -> None:
