@@ -87,22 +87,20 @@ def _cut(segmentation: Segmentation, layers: Sequence[Layer], raster: Raster) ->
     """
     block, index, outside = _block(segmentation.voxels, segmentation.geometry, raster)
     values = np.array([0, *(layer.label.value for layer in layers)])
-    position = np.zeros(max(int(block.max(initial=0)), int(values.max())) + 1, np.intp)  # in `values`, by voxel
+    position = np.zeros(max(int(block.max(initial=0)), int(values.max())) + 1, np.uint16)  # in `values`, by voxel
     position[values] = np.arange(len(values))
-    padded = np.pad(position[block], 1, mode="edge")
-    _planes, rows, columns = padded.shape
-    steps = {corner: (corner[0] * rows + corner[1]) * columns + corner[2] for corner in np.ndindex(2, 2, 2)}
-    flat = padded.ravel()
-    border = np.logical_or.reduce([flat != np.roll(flat, -step) for step in steps.values()])  # by the first of 8 voxels
+    padded = np.pad(block, 1, mode="edge")
     low = np.floor(index).astype(int)
-    first = np.ravel_multi_index(tuple(low + 1), padded.shape, mode="clip")
-    found = np.where(outside, 0, flat[first])
-    mixed = border[first] & ~outside  # few of the pixels; the others are among voxels of one label
-    far, first = (index - low)[:, mixed], first[mixed]
-    shares, pixels = np.zeros((len(values), len(first))), np.arange(len(first))
-    for corner, step in steps.items():
-        weight = math.prod(part if upper else 1 - part for part, upper in zip(far, corner, strict=True))
-        shares[flat[first + step], pixels] += weight
+    first = np.ravel_multi_index(tuple(low + 1), padded.shape, mode="clip")  # the first of the 8 voxels around a pixel
+    corners = list(np.ndindex(2, 2, 2))
+    steps = [np.ravel_multi_index(corner, padded.shape) for corner in corners]
+    near = np.stack([position[padded.take(first + step, mode="clip")] for step in steps])
+    found = np.where(outside, 0, near[0])
+    mixed = (near != near[0]).any(axis=0) & ~outside  # few of the pixels; the others are among voxels of one label
+    far, near = (index - low)[:, mixed], near[:, mixed]
+    shares, pixels = np.zeros((len(values), near.shape[1])), np.arange(near.shape[1])
+    for corner, label in zip(corners, near, strict=True):
+        shares[label, pixels] += math.prod(part if upper else 1 - part for part, upper in zip(far, corner, strict=True))
     found[mixed] = np.where(shares[0] < 0.5, shares[1:].argmax(axis=0) + 1, 0)
     return values[found]
 
