@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ..core.i18n import tr as _
 from ..imaging.geometry import Geometry
 from ..imaging.image_names import IMAGE_ENDINGS, is_image
 from ..imaging.image_names import case_name as name_of_image
+from ..imaging.label_sides import sided_keys
 from ..imaging.label_sources import is_label_file, read_label_pair
 from ..imaging.readers import missing
 from .unnamed_labels import NameCheck
@@ -123,10 +124,17 @@ def evaluate_folders(
 
 
 def _without_scores_of_not_drawn(
-    rows: Sequence[Row], drawn: Collection[Hashable], on_notice: Callable[[str, Message], None] | None
+    rows: Sequence[Row], drawn: Set[Hashable], on_notice: Callable[[str, Message], None] | None
 ) -> list[Row]:
-    """Return rows without the numbers of labels that the predictions alone have and no expert has drawn."""
-    lacking = {row: None for row in rows if row.volume_ml == 0 and structure_key(row.name) not in drawn}
+    """Return rows without the numbers of labels that the predictions alone have and no expert has drawn.
+
+    An expert who looked for both sides looked for the structure.
+    """
+    lacking = {
+        row: None
+        for row in rows
+        if row.volume_ml == 0 and structure_key(row.name) not in drawn and not drawn >= {*sided_keys(row.name)}
+    }
     names = {structure_key(row.name): row.name for row in lacking}
     if on_notice is not None:
         for case in dict.fromkeys(row.case for row in lacking):

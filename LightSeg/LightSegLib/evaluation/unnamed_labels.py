@@ -49,7 +49,8 @@ class NameCheck:
                 if not against.is_mask:
                     return [_which_label()]
                 return [_other_values()] if self._are_masks(other) else []
-            if not self.of_model and len(against.names) > 1 and (common := sorted(side.values & against.names.keys())):
+            common = sorted(side.values & against.names.keys())
+            if common and not self.of_model and (len(side.values) > 1 or len(against.names) > 1):
                 return [_by_value([(value, against.names[value]) for value in common])]
         return []
 

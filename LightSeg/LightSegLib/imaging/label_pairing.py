@@ -110,7 +110,7 @@ def values_of(labels: np.ndarray) -> frozenset[int]:
 
 def renumbered(labels: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
     """Return labels [k, j, i] with other values; those that `values` does not have become background."""
-    table = np.zeros(max(values, default=0) + 1, np.uint16)
+    table = np.zeros(LARGEST_LABEL + 1, np.uint16)
     for value, other in values.items():
         table[value] = other
     found = np.empty(labels.shape, np.uint16)

@@ -43,18 +43,26 @@ class Side:
 
 
 def sides_to_join(own: Side, other: Side) -> dict[int, tuple[int, str]]:
-    """Return the values of right sides whose structure the other file names without a side.
+    """Return the values of right sides whose structure the other file names without a side only.
 
     Each is with the value of the left side, which it gets, and the name. It takes both sides: where a file names one
-    alone, it is not known whether the other file has that one.
+    alone, it is not known whether the other file has that one. Where the other file has a side, too, as sets of
+    contours have the lungs beside each of them, sides are compared with sides.
     """
-    here = by_name(own.names, structure_key)
+    here, there = by_name(own.names, structure_key), set(map(structure_key, other.names.values()))
     found = {}
     for name in other.names.values():
-        left, right = (here.get(structure_key(f"{side} {name}")) for side in SIDES)
-        if left and right and left != right and here.get(structure_key(name)) not in own.values:
+        if here.get(structure_key(name)) in own.values or not there.isdisjoint(sided_keys(name)):
+            continue
+        left, right = map(here.get, sided_keys(name))
+        if left and right and left != right:
             found[right] = left, name
     return found
+
+
+def sided_keys(name: str) -> list[Hashable]:
+    """Return the keys of the left and the right side of a structure (see `structure_key`)."""
+    return [structure_key(f"{side} {name}") for side in SIDES]
 
 
 def with_joined(side: Side, joined: Mapping[int, tuple[int, str]]) -> Side:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog.anatomy import structure_key
-from ..catalog.sides import SIDES
 from ..catalog.structures import closest_names
 from ..core.errors import InputError
 from ..core.i18n import Message
@@ -22,7 +21,7 @@ from .dicom_structures import STRUCTURE_SET, Structures, read_structures
 from .geometry import Geometry
 from .label_pairing import paired, renumbered, values_of
 from .label_planes import LabelPlanes
-from .label_sides import Side, on_one_side
+from .label_sides import Side, on_one_side, sided_keys
 from .nrrd import nrrd_segment_names
 from .readers import read_labels
 from .roi import RegionOfInterest
@@ -85,11 +84,9 @@ def read_label_pair(
     if located or located_expert:
         sides = of_first, of_second
         pairing = paired(*sides)
-    if any(value != new for value, new in pairing.first.items()):
-        voxels = renumbered(voxels, pairing.first)
-    expected = renumbered(expected, pairing.second)
+    first_labels, second_labels = renumbered(voxels, pairing.first), renumbered(expected, pairing.second)
     notices = (*located, *located_expert, *pairing.notices)
-    return LabelPair(voxels, expected, geometry, {**names, **pairing.names}, notices, sides)
+    return LabelPair(first_labels, second_labels, geometry, {**names, **pairing.names}, notices, sides)
 
 
 def _on_one_grid(first: Path, one: Labels, second: Path, other: Labels) -> tuple[np.ndarray, np.ndarray, Geometry]:
@@ -214,7 +211,7 @@ def _called(structure: str, sides: tuple[Side, Side], files: tuple[Path, Path]) 
                 "Omit it."
             ).format(first=files[0].name, second=files[1].name)
         )
-    keys = {structure_key(structure), *(structure_key(f"{side} {structure}") for side in SIDES)}
+    keys = {structure_key(structure), *sided_keys(structure)}
     for side, file in zip(new, files, strict=True):
         if side.names and not any(structure_key(name) in keys for name in side.names.values()):
             raise InputError(

@@ -113,6 +113,8 @@ def test_what_is_compared_by_value_alone_is_stated(brain: Path, tmp_path: Path) 
     plain = save(tmp_path / "plain.nii.gz", {}, 1, 17, 35)
     _rows, notices = compare(plain, save(tmp_path / "mask.nii.gz", {}, 0, 1))
     assert notices[0].startswith("One of the files has a single label, the other several, all without names")
+    _rows, notices = compare(plain, save(tmp_path / "one.seg.nrrd", {1: "Left hippocampus"}, 0, 1))
+    assert notices[0].startswith("Labels without names were compared by their values (1 with 'Left hippocampus').")
 
 
 def test_a_structure_that_nobody_drew_has_no_score_and_one_that_is_drawn_empty_has(tmp_path: Path) -> None:
@@ -123,6 +125,13 @@ def test_a_structure_that_nobody_drew_has_no_score_and_one_that_is_drawn_empty_h
     assert "have no score: Right hippocampus. If an expert looked for one" in notice
     assert all(math.isnan(number) for number in (rows[2].dice, rows[2].hd95_mm, rows[2].volume_difference_ml))
     assert [(one.name, one.missed) for one in summarize(rows)] == [("Brainstem", 0), ("Left hippocampus", 1)]
+
+
+def test_an_expert_who_looked_for_both_sides_looked_for_the_structure(tmp_path: Path) -> None:
+    """Both hippocampi were removed; the prediction has one, without a side."""
+    prediction = save(tmp_path / "a.seg.nrrd", {1: "Hippocampus", 2: "Brainstem"}, 1, 2)
+    expert = save(tmp_path / "b.seg.nrrd", BRAIN, 0, 1)
+    assert scores(compare(prediction, expert)[0]) == {"Hippocampus": 0, "Brainstem": 1}
 
 
 def test_an_expert_who_drew_nothing_at_all_saw_nothing(tmp_path: Path) -> None:

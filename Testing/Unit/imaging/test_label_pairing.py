@@ -256,6 +256,27 @@ def test_one_side_alone_is_not_taken_for_both(tmp_path: Path) -> None:
     assert [(row.name, row.is_drawn) for row in rows] == [("Hippocampus", True), ("Left hippocampus", False)]
 
 
+def test_sides_are_compared_with_sides_where_the_other_file_has_both_together_too(tmp_path: Path) -> None:
+    """Contours for radiotherapy have the lungs beside each of them, as one volume at risk."""
+    prediction = save(tmp_path / "a.seg.nrrd", {1: "Left lung", 2: "Right lung"}, 1, 2)
+    left, right = ([box(rows, k) for k in range(3, 8)] for rows in PARTS[:2])
+    expert = structures(tmp_path, {"Lungs": left + right, "Lung_L": left, "Lung_R": right})
+    rows, (notice,) = compare(prediction, expert)
+    assert [(row.name, row.dice) for row in rows] == [("Left lung", 1), ("Right lung", 1)]
+    assert "were not compared: Lungs." in notice
+    assert [(row.name, row.dice) for row in compare(expert, prediction)[0]] == [("Lung_L", 1), ("Lung_R", 1)]
+
+
+def test_a_label_on_one_side_is_compared_with_the_contours_of_that_side(tmp_path: Path) -> None:
+    label = save(tmp_path / "a.seg.nrrd", {1: "Kidney"}, 1)
+    left, right = ([box(rows, k) for k in range(3, 8)] for rows in PARTS[:2])
+    contours = structures(tmp_path, {"Kidney_L": left, "Kidney_R": right})
+    for one, other in ((label, contours), (contours, label)):
+        rows, notices = compare(one, other)
+        assert [(row.name, row.dice) for row in rows] == [("Kidney_L", 1)]
+        assert "were not compared: Kidney_R." in notices[1]
+
+
 def test_a_structure_without_contours_is_stated(tmp_path: Path) -> None:
     """A template of a planning system has all organs; which of them the physician drew is not to be seen."""
     prediction = save(tmp_path / "a.seg.nrrd", {1: "liver", 2: "spleen"}, 1, 2)
