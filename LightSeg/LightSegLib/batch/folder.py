@@ -27,8 +27,10 @@ from .studies import StudySeries, series_in, studies
 RECORDS = ".records"  # a folder that has it was written by a batch: its images are results
 SEGMENTATION = ".seg.nrrd"
 
-# Words in the names of label maps and of the folders that hold them: case1_seg, sub-01_dseg, labelsTr, masks, case1-gt.
-OF_LABELS = re.compile(r"[a-z]*seg|(?:label|mask|segmentation)[a-z]*|gt|groundtruth|annotations?|rois?")
+# Words in the names of label maps and of the folders that hold them: case1_seg, sub-01_dseg, brainmask, labelsTr, gt.
+OF_LABELS = re.compile(
+    r"[a-z]*(?:seg|mask|label)|(?:label|mask|segmentation)[a-z]*|gt|(?:ground)?truth|annotations?|rois?"
+)
 
 
 def cases_in_folder(top: Path, card: Card) -> Iterator[Case | SkippedInput]:

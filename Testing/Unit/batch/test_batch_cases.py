@@ -60,6 +60,7 @@ def test_label_maps_beside_images_are_left_out(tmp_path: Path) -> None:
     mask = np.zeros(SHAPE, np.uint8)
     mask[8:16, 8:24, 8:16] = 1
     masks = ["case1_seg.nii.gz", "case2-mask.mha", "sub-01/anat/sub-01_dseg.nii", "labelsTr/case1.nii.gz"]
+    masks += ["sub-01/anat/sub-01_desc-brainmask.nii", "case2_ground_truth.mha"]
     images = ["case1.nii.gz", "case2.mha", "sub-01/anat/sub-01_T1w.nii", "case3_masked.nii.gz", "Segal_T1.nrrd"]
     for name in images:
         write_volume(tmp_path / name)

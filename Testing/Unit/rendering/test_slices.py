@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from balls import DIRECTIONS, GREEN, RED, find_color, make_balls
-from LightSegLib.imaging.volume import Volume
-from LightSegLib.rendering.framing import frame
+from balls import DIRECTIONS, GREEN, LABELS, RED, find_color, make_balls
+from LightSegLib.imaging.geometry import Geometry
+from LightSegLib.imaging.volume import Segmentation, Volume
+from LightSegLib.rendering.framing import Framing, frame
 from LightSegLib.rendering.layers import list_layers
 from LightSegLib.rendering.slices import AXIAL, CORONAL, PLANES, SAGITTAL, Plane, draw_slices
 
@@ -44,6 +45,20 @@ def test_paired_organs_are_cut_and_not_the_gap_between_them() -> None:
     focus = frame(volume, list_layers([segmentation]), 200, 200).focus
     assert abs(focus[0]) == pytest.approx(18, abs=3)
     assert focus[1:] == pytest.approx([0, 0], abs=3)
+
+
+def test_borders_are_between_the_voxels_and_round_their_corners() -> None:
+    """A cube of two labels in voxels of 10 mm: at its corners the linear shares u * v are half where u = v = 0.707."""
+    voxels = np.zeros((8, 8, 8), np.uint8)
+    voxels[2:6, 2:6, 2:4], voxels[2:6, 2:6, 4:6] = 1, 2
+    segmentation = Segmentation(voxels, Geometry(voxels.shape, (10, 10, 10)), LABELS)
+    black = Volume(np.full(voxels.shape, 100, np.float32), segmentation.geometry)
+    middle = np.array([-35.0, -35.0, 30.0])  # of the cube, on a slice of voxels
+    axial = draw_slices(black, list_layers([segmentation]), Framing(middle, middle, 0.25), 240, 240)[0]
+    red, green = (np.asarray(axial, int)[..., channel] for channel in (0, 1))
+    assert np.count_nonzero((red + green)[120]) == pytest.approx(4 * 10 / 0.25, abs=1)
+    assert np.count_nonzero((red + green).diagonal()) == pytest.approx(2 * (25 - 7.071) / 0.25, abs=1)
+    assert np.count_nonzero((red > green)[120]) == np.count_nonzero((green > red)[120]) == pytest.approx(80, abs=1)
 
 
 def test_a_label_shines_through_its_outline() -> None:
