@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..catalog.anatomy import structure_key
 from ..core.errors import InputError
-from ..core.i18n import Message
+from ..core.i18n import Message, joined
 from ..core.i18n import tr as _
 from ..imaging.geometry import Geometry
 from ..imaging.image_names import IMAGE_ENDINGS, is_image
@@ -25,6 +25,7 @@ from .unnamed_labels import NameCheck
 TOLERANCE_MM = 1.0
 # share of a square that is inside when 0 to 4 of its corners do and the border runs through edge midpoints
 INSIDE_SHARE = np.array([0, 1 / 8, 1 / 2, 7 / 8, 1], np.float32)
+LISTED = 8  # names in a notice
 MEASURES = ("dice", "surface_dice", "hd95_mm", "volume_difference_ml")
 
 
@@ -138,7 +139,7 @@ def _without_scores_of_not_drawn(
     names = {structure_key(row.name): row.name for row in lacking}
     if on_notice is not None:
         for case in dict.fromkeys(row.case for row in lacking):
-            on_notice(case, _not_drawn(names.values()))
+            on_notice(case, _not_drawn([*names.values()]))
     return [_without_score(row) if row in lacking else row for row in rows]
 
 
@@ -148,12 +149,13 @@ def _without_score(row: Row) -> Row:
     return replace(row, dice=nan, surface_dice=nan, hd95_mm=nan, volume_ml=nan, volume_difference_ml=nan)
 
 
-def _not_drawn(names: Iterable[str]) -> Message:
-    """Return the notice about labels without a score."""
+def _not_drawn(names: Sequence[str]) -> Message:
+    """Return the notice about labels without a score, of which a model of the whole body has a hundred."""
+    more = [_("and {count} more").format(count=len(names) - LISTED)] if len(names) > LISTED else []
     return _(
         "These labels of the prediction are not in the expert's files, so they have no score: {names}. "
         "If an expert looked for one and there is none, add it to the expert's .seg.nrrd file as an empty segment."
-    ).format(names=", ".join(names))
+    ).format(names=joined(", ", [*names[:LISTED], *more]))
 
 
 def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]:

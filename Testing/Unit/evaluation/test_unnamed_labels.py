@@ -127,6 +127,18 @@ def test_a_structure_that_nobody_drew_has_no_score_and_one_that_is_drawn_empty_h
     assert [(one.name, one.missed) for one in summarize(rows)] == [("Brainstem", 0), ("Left hippocampus", 1)]
 
 
+def test_of_many_structures_that_nobody_drew_the_first_are_named(tmp_path: Path) -> None:
+    """A model of the whole body beside an expert's file with the liver."""
+    body = np.ones((4, 4, 1), np.uint16) * np.arange(1, 118, dtype=np.uint16).repeat(3)
+    labels = [Label(value, f"Structure {value}", (value, 0, 0)) for value in range(1, 118)]
+    files = tmp_path / "prediction.seg.nrrd", tmp_path / "expert.seg.nrrd"
+    for path, count in zip(files, (117, 1), strict=True):
+        voxels, geometry = np.where(body <= count, body, 0), Geometry(body.shape, (1, 1, 1))
+        write_segmentation(Segmentation(voxels, geometry, tuple(labels[:count])), path)
+    _rows, (notice,) = compare(*files)
+    assert "no score: Structure 2, " in notice and "Structure 9, and 108 more. If" in notice
+
+
 def test_an_expert_who_looked_for_both_sides_looked_for_the_structure(tmp_path: Path) -> None:
     """Both hippocampi were removed; the prediction has one, without a side."""
     prediction = save(tmp_path / "a.seg.nrrd", {1: "Hippocampus", 2: "Brainstem"}, 1, 2)
