@@ -30,7 +30,7 @@ def measure_corrected(batch: Batch, card: Card, reporter: Reporter) -> None:
         Canceled: if the user cancels.
     """
     for count, row in enumerate(records.all_rows(batch)):
-        if count % SHOWN == 0:
+        if count and count % SHOWN == 0:
             reporter.step(_("Looking for corrected results, {count} cases done").format(count=count))
         reporter.check_canceled()
         path = records.segmentation_path(batch, row.case)

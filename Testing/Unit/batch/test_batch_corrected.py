@@ -95,6 +95,16 @@ def test_a_file_that_could_not_be_read_is_measured_when_it_can(tmp_path: Path, m
     assert measured(batch).ml == {"Left thalamus": 0.008}
 
 
+def test_a_search_among_many_results_shows_where_it_is(tmp_path: Path) -> None:
+    batch = record(tmp_path, "nii.gz", {"Left thalamus": 1.0})
+    for number in range(200):
+        failed = records.Row(f"{number}", records.FAILED, batch.model, batch.model_sha256, batch.settings.sha256())
+        records.save(failed, batch)
+    shown: list[str] = []
+    measure_corrected(batch, find_card(MESHNET), Reporter(lambda progress: shown.append(progress.text())))
+    assert shown == [f"Looking for corrected results, {count} cases done" for count in (100, 200)]
+
+
 def test_a_result_that_was_spoiled_has_no_volumes(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_batch(cohort, MODEL, out, PLAIN, handler=QUICK)
