@@ -110,7 +110,7 @@ def evaluate_folders(
     rows: list[Row] = []
     drawn: set[Hashable] = set()
     pairs = _pairs(Path(predictions), Path(labels))
-    check = NameCheck(([path for _c, path, _e in pairs], [path for _c, _p, path in pairs]), bool(label_names))
+    check = NameCheck(([path for _c, path, _e in pairs], [path for _c, _p, path in pairs]), label_names or {})
     for case, prediction, label in pairs:
         pair = read_label_pair(prediction, label, label_names or {}, structure)
         notices = [*pair.notices, *check.notices(pair, prediction, label)]

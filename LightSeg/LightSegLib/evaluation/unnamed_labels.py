@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,11 +24,11 @@ class NameCheck:
 
     Attributes:
         files: of all cases, the predictions and the experts'.
-        of_model: whether the user has stated the model that numbers the labels.
+        model_names: of the values, in the model that the user states; labels that have these are numbered as there.
     """
 
     files: tuple[Sequence[Path], Sequence[Path]]
-    of_model: bool
+    model_names: Mapping[int, str]
     _masks: dict[int, bool] = field(default_factory=dict)
 
     def notices(self, pair: LabelPair, prediction: Path, expert: Path) -> list[Message]:
@@ -49,9 +49,10 @@ class NameCheck:
                 if not against.is_mask:
                     return [_which_label()]
                 return [_other_values()] if self._are_masks(other) else []
-            common = sorted(side.values & against.names.keys())
-            if common and not self.of_model and (len(side.values) > 1 or len(against.names) > 1):
-                return [_by_value([(value, against.names[value]) for value in common])]
+            common = [(value, against.names[value]) for value in sorted(side.values & against.names.keys())]
+            of_model = all(self.model_names.get(value) == name for value, name in common)
+            if not of_model and (len(side.values) > 1 or len(against.names) > 1):
+                return [_by_value(common)]
         return []
 
     def _are_masks(self, number: int) -> bool:

@@ -201,7 +201,7 @@ def _called(structure: str, sides: tuple[Side, Side], files: tuple[Path, Path]) 
     """Return what two files have, with masks under the name of the structure that they show.
 
     Raises:
-        InputError: if neither is a mask, or the other file has names and none of them is that of the structure.
+        InputError: if neither is a mask, or the other file has labels and none of them has the name of the structure.
     """
     new = sides[0].called(structure), sides[1].called(structure)
     if new == sides:
@@ -211,9 +211,17 @@ def _called(structure: str, sides: tuple[Side, Side], files: tuple[Path, Path]) 
                 "Omit it."
             ).format(first=files[0].name, second=files[1].name)
         )
+    for side, file in zip(new, files, strict=True):
+        if not side.names:  # else one of its values would be compared because the mask happens to have it, too
+            raise InputError(
+                _(
+                    "{file} has several labels without names, so it is not known which of them is '{structure}'. "
+                    "Save it with names as .seg.nrrd, or if it is the prediction, name them with --model."
+                ).format(file=file.name, structure=structure)
+            )
     keys = {structure_key(structure), *sided_keys(structure)}
     for side, file in zip(new, files, strict=True):
-        if side.names and not any(structure_key(name) in keys for name in side.names.values()):
+        if not any(structure_key(name) in keys for name in side.names.values()):
             raise InputError(
                 _("{file} names no label '{word}'. Choose one of the closest names ({closest}).").format(
                     file=file.name, word=structure, closest=", ".join(closest_names(structure, side.names.values()))

@@ -117,6 +117,24 @@ def test_what_is_compared_by_value_alone_is_stated(brain: Path, tmp_path: Path) 
     assert notices[0].startswith("Labels without names were compared by their values (1 with 'Left hippocampus').")
 
 
+def test_a_mask_is_compared_with_none_of_several_labels_that_nothing_names(tmp_path: Path) -> None:
+    """The mask of a whole hippocampus, value 1, beside its anterior (1) and posterior part without names."""
+    parts, mask = save(tmp_path / "parts.nii.gz", {}, 1, 2), save(tmp_path / "mask.nii.gz", {}, 1, 1)
+    for files in ((parts, mask), (mask, parts)):
+        with pytest.raises(InputError, match=r"^parts\.nii\.gz has several labels .* of them is 'hippocampus'\. Save it"):
+            compare(*files, "hippocampus")
+    rows, _notices = compare(parts, mask, "anterior", _1="Anterior", _2="Posterior")
+    assert scores(rows) == {"Anterior": 2 / 3, "Posterior": None}
+
+
+def test_a_model_vouches_for_the_numbers_of_no_other_model(brain: Path, tmp_path: Path) -> None:
+    """The file of the expert has the numbers of another model than the prediction, which has names of its own."""
+    plain = save(tmp_path / "plain.nii.gz", {}, 1, 17, 35)
+    (notice,) = compare(brain, plain, _1="White matter", _17="Thalamus", _35="Putamen")[1]
+    assert notice.startswith("Labels without names were compared by their values (1 with 'Brainstem', 17 with")
+    assert compare(brain, plain, _1="Brainstem", _17="Left hippocampus", _35="Right hippocampus")[1] == []
+
+
 def test_a_structure_that_nobody_drew_has_no_score_and_one_that_is_drawn_empty_has(tmp_path: Path) -> None:
     prediction = save(tmp_path / "a.seg.nrrd", BRAIN, 1, 17, 35)
     names = {1: "Brainstem", 2: "Left hippocampus"}  # looked for on the left, where there is none
