@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ..catalog.card import Card
 from ..catalog.sides import possible_labels
 from ..core.errors import InputError
 from ..core.file_hash import sha256
+from ..core.i18n import Message
 from ..core.i18n import tr as _
 from ..core.progress import Reporter
 from ..imaging.label_sources import read_volumes_ml
@@ -20,8 +21,8 @@ from .settings import Batch
 SHOWN = 100  # cases after which the progress is reported
 
 
-def measure_corrected(batch: Batch, card: Card, reporter: Reporter) -> None:
-    """Record the volumes of the segmentations that were changed after the batch wrote them.
+def measure_corrected(batch: Batch, card: Card, reporter: Reporter) -> list[Message]:
+    """Record the volumes of the segmentations that were changed after the batch wrote them; return notices.
 
     What the model found stays in the record: a segmentation that is put back as it was counts as it did.
 
@@ -29,6 +30,7 @@ def measure_corrected(batch: Batch, card: Card, reporter: Reporter) -> None:
         OutputError: if a record cannot be written.
         Canceled: if the user cancels.
     """
+    unreadable: list[Path] = []
     for count, row in enumerate(records.all_rows(batch)):
         if count and count % SHOWN == 0:
             reporter.step(_("Looking for corrected results, {count} cases done").format(count=count))
@@ -47,6 +49,18 @@ def measure_corrected(batch: Batch, card: Card, reporter: Reporter) -> None:
         ml = _volumes_ml(path, row.ml or {}, card) if corrected else None
         if (measured := replace(row, corrected=corrected, corrected_ml=ml)) != row:
             records.save(measured, batch)
+        if corrected and ml is None:
+            unreadable.append(path)
+    return [_without_labels(unreadable)] if unreadable else []
+
+
+def _without_labels(paths: Sequence[Path]) -> Message:
+    """Return the notice about files that count as corrected results, but may have been damaged."""
+    return _(
+        "Segmentations that were changed after the batch wrote them and cannot be read as labels: {count}, "
+        "the first is {file}. Their cases have no volumes in the table. "
+        "Save such a file as a label map, or delete it to have it computed again."
+    ).format(count=len(paths), file=paths[0])
 
 
 def _volumes_ml(path: Path, earlier: Mapping[str, float], card: Card) -> dict[str, float] | None:

@@ -242,7 +242,7 @@ def segment_files(
                 notices.append(notice.format(folder=batch.out))
             records.remove_parts(batch)
             record_tables(batch.out, TABLES)
-            measure_corrected(batch, plan.card, callbacks.reporter)
+            notices += measure_corrected(batch, plan.card, callbacks.reporter)
             try:
                 run = cluster.run if engine.name == DASK else local.run
                 with closing(run(plan.cases(), batch, engine, limit, batch_progress, callbacks.canceled)) as answers:
