@@ -60,10 +60,12 @@ def estimate(plan: BatchPlan, engine: Engine, on_state: StateCallback | None = N
         with temporary_folder() as folder:
             batch = replace(plan.batch, out=folder)
             records.make_folders(batch)
-            first = islice((case for case, done in steps(plan) if not done), TRIED)
-            with closing(local.run(first, batch, engine, size, BatchProgress(TRIED, on_state))) as found:
-                good = islice((answer for answer in found if answer.row.status == records.DONE), MEASURED)
-                answers = list(good)[-1:]
+            first = list(islice((case for case, done in steps(plan) if not done), TRIED))
+            progress = BatchProgress(min(MEASURED, len(first)), on_state)
+            with closing(local.run(first, batch, engine, size, progress)) as found:
+                for answer in islice((one for one in found if one.row.status == records.DONE), MEASURED):
+                    answers = [answer]
+                    progress.finished(records.DONE, False, answer.row.seconds, 1)
     for answer in answers:
         size.learn(answer)
     if not answers:

@@ -322,15 +322,19 @@ def test_the_time_left_is_that_of_the_cases_left_shared_by_the_workers() -> None
 
 
 def test_a_dry_run_shows_what_would_be_done_and_for_how_long(
-    cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a first measurement, or later by the cases that are done."""
+    monkeypatch.setattr("LightSegLib.cli.batch.MINUTE", -1.0)  # a line at every change
     (cohort / "Fall 1_segmentation.seg.nrrd").touch()
     out = tmp_path / "out"
     line = ["batch", str(cohort), "--model", MODEL, "--out", str(out), "--no-pictures", "--no-openvino"]
     line += ["--precision", "float32", "--dry-run"]
     assert cli.main(line) == 0
-    reported = capfd.readouterr().out.splitlines()
+    printed = capfd.readouterr()
+    measured = re.findall(r"lightseg: (\d+ of \d+ cases)", printed.err)
+    assert list(dict.fromkeys(measured)) == ["0 of 2 cases", "1 of 2 cases", "2 of 2 cases"]
+    reported = printed.out.splitlines()
     assert reported[0].split("\t") == ["to do", "Fall 0", str(cohort / "Fall 0.nii.gz")]
     assert reported[3].split("\t") == ["skipped", str(cohort / "Fall 1_segmentation.seg.nrrd"), "is a segmentation"]
     assert re.match(
