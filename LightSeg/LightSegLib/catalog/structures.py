@@ -38,6 +38,7 @@ def chosen_labels(card: Card, structures: Iterable[str]) -> tuple[Label, ...]:
         found = by_word.get(word.casefold()) or _both_sides(labels, word)
         if not found:
             names = [name for label in labels for name in (label.name, label.original) if name]
+            names += [total.name for total in card.totals]
             raise InputError(
                 _(
                     "The model '{title}' has no structure '{word}'. Choose one of the closest names ({closest}), "

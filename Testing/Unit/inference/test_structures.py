@@ -150,6 +150,8 @@ def test_a_word_for_both_sides_or_for_a_total_names_all_of_its_labels() -> None:
     for unknown in ("left", "ventricle"):  # neither is one structure
         with pytest.raises(InputError, match="see all with 'lightseg info brain-mr-atlas-unet --labels'"):
             names(unknown)
+    with pytest.raises(InputError, match=r"no structure 'Ventrickles'.* closest names \(Ventricles, "):
+        names("Ventrickles")
 
 
 def test_sides_that_a_model_adds_can_be_chosen_or_left_open(models: Path) -> None:
