@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Sequence
 
@@ -38,6 +39,14 @@ def found_structures(card: Card, words: str | Sequence[str]) -> list[str]:
     most = max(found.values(), default=0)
     names = [name for name, count in found.items() if count == most > 0]
     return names if len(names) < len(found) else []
+
+
+def closest_words(cards: Sequence[Card], words: str | Sequence[str]) -> dict[str, str]:
+    """Return those words that no card has, each with the word of the cards' texts that is spelled most like it."""
+    known = {word for card in cards for part in _texts(card) for text in part for word in split_words(text)}
+    unknown = [word for word in _wanted(words) if all(_rank(_texts(card), [word]) is None for card in cards)]
+    near = {word: difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.8) for word in unknown}
+    return {word: found[0] for word, found in near.items() if found}
 
 
 def search_not_offered(words: str | Sequence[str]) -> list[NotOffered]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..catalog.anatomy import split_words
 from ..catalog.card import Card, Weights
 from ..catalog.families import NotOffered, not_offered
 from ..catalog.lookup import all_cards, bad_cards
 from ..catalog.offers import without_parts
-from ..catalog.search import found_structures, is_for, search, search_not_offered
+from ..catalog.search import closest_words, found_structures, is_for, search, search_not_offered
 from ..core.errors import InputError
 from ..core.i18n import joined
 from ..core.i18n import tr as _
@@ -35,7 +35,7 @@ def list_models(arguments: argparse.Namespace) -> None:
     bad = {} if filtered else bad_cards()
     others = _not_offered(words, arguments)
     if not cards and not bad:
-        raise _nothing_fits(others)
+        raise _nothing_fits(others, closest_words(everything, words))
     store, known = WeightStore(), {card.id: card for card in everything}
     if arguments.json:
         rows = [_summary(card, store, known) for card in cards]
@@ -87,12 +87,20 @@ def _not_offered(words: Sequence[str], arguments: argparse.Namespace) -> list[No
     ]
 
 
-def _nothing_fits(others: Sequence[NotOffered]) -> InputError:
+def _nothing_fits(others: Sequence[NotOffered], closest: Mapping[str, str]) -> InputError:
     """Return the error for a search that found no model."""
     if others:
         return InputError(
             _("No model fits. Not offered: {models} Use other words; 'lightseg models' lists all models.").format(
                 models=joined(" ", _reasons(others))
+            )
+        )
+    if closest:
+        return InputError(
+            _("No model fits. Did you mean {words}? 'lightseg models' lists all models.").format(
+                words=", ".join(
+                    _("'{closest}' for '{word}'").format(closest=near, word=word) for word, near in closest.items()
+                )
             )
         )
     return InputError(_("No model fits. Use fewer or other words; 'lightseg models' lists all models."))

@@ -126,6 +126,9 @@ def test_a_structure_is_found_with_the_models_that_have_it(run: Run) -> None:
 def test_a_search_without_result_is_an_error_with_the_reason(run: Run) -> None:
     code, out, error = run("models", "xylophone")
     assert (code, out) == (2, "") and "No model fits" in error
+    code, out, error = run("models", "mr", "hipocampus", "thalmus")
+    assert (code, out) == (2, "")
+    assert "No model fits. Did you mean 'hippocampus' for 'hipocampus', 'thalamus' for 'thalmus'?" in error
     code, out, error = run("models", "coronary")
     assert (code, out) == (2, "") and "coronary_arteries" in error and "license of the authors" in error
     code, out, error = run("models", "--family", "nosuch")
