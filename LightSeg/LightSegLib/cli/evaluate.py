@@ -56,7 +56,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         write_table([header, *([_rounded(getattr(row, name)) for name in header] for row in rows)], out)
     lines: list[Sequence[str]] = [("CASE", "LABEL", "DICE", "SURFACE DICE 1 MM", "HD95 MM", "DIFFERENCE ML")]
     lines += [(row.case, row.name, *(f"{getattr(row, name):.3f}" for name in MEASURES)) for row in rows if row.is_drawn]
-    for summary in summarize(rows):
+    for summary in summarize(rows) if len({row.case for row in rows}) > 1 else ():
         spread = (f"{summary.mean[name]:.3f} +- {summary.std[name]:.3f}" for name in MEASURES)
         missed = f", {summary.missed} missed" if summary.missed else ""
         lines.append((f"mean of {summary.cases}{missed}", summary.name, *spread))
