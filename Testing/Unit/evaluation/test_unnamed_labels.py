@@ -121,7 +121,9 @@ def test_a_mask_is_compared_with_none_of_several_labels_that_nothing_names(tmp_p
     """The mask of a whole hippocampus, value 1, beside its anterior (1) and posterior part without names."""
     parts, mask = save(tmp_path / "parts.nii.gz", {}, 1, 2), save(tmp_path / "mask.nii.gz", {}, 1, 1)
     for files in ((parts, mask), (mask, parts)):
-        with pytest.raises(InputError, match=r"^parts\.nii\.gz has several labels .* of them is 'hippocampus'\. Save it"):
+        with pytest.raises(
+            InputError, match=r"^parts\.nii\.gz has several labels .* of them is 'hippocampus'\. Save it"
+        ):
             compare(*files, "hippocampus")
     rows, _notices = compare(parts, mask, "anterior", _1="Anterior", _2="Posterior")
     assert scores(rows) == {"Anterior": 2 / 3, "Posterior": None}
