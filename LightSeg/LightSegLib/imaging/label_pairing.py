@@ -57,6 +57,12 @@ def paired(first: Side, second: Side) -> Pairing:
     }
     apart = {value: names for value, names in unlike.items() if all(map(is_anatomy, names))}
     apart = {value: (one, other) for value, (one, other) in apart.items() if not _alike(one, other)}
+    if first.is_contours or second.is_contours:  # these have no counterpart, and are left out
+        kept -= apart.keys() if first.is_contours else frozenset()
+        others -= apart.keys() if second.is_contours else frozenset()
+        named = {value: name for value, name in named.items() if value in kept or not first.is_contours}
+        unlike = {value: names for value, names in unlike.items() if value not in apart}
+        apart = {}
     used = kept | named.keys() | meant | others
     free = (value for value in itertools.count(1) if value not in used)
     values = {

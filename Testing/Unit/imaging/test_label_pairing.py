@@ -131,6 +131,16 @@ def test_contours_are_found_by_name_and_the_outline_of_the_body_is_left_out(tmp_
     assert [(row.name, row.dice) for row in back] == [("Liver", 1), ("Spleen", 1), ("Kidney_L", 0)]
 
 
+def test_contours_of_a_structure_that_the_other_file_lacks_are_left_out_whatever_their_number(tmp_path: Path) -> None:
+    """The only contours have the number of a label of another structure, which is no miss of theirs."""
+    liver = structures(tmp_path, {"Liver": [box(PARTS[0], k) for k in range(3, 8)]})
+    spleen = save(tmp_path / "a.seg.nrrd", {1: "Spleen"}, 1)
+    for files in ((spleen, liver), (liver, spleen)):
+        rows, notices = compare(*files)
+        assert [row.name for row in rows] == ["Spleen"]
+        assert "were not compared: Liver." in notices[0] and "one value" not in " ".join(notices)
+
+
 def test_cases_in_which_a_value_means_something_else_have_a_mean_each(tmp_path: Path) -> None:
     for case, names in (("a", {1: "Liver"}), ("b", {1: "Liver"}), ("c", {1: "Spleen"})):
         for folder in ("predictions", "labels"):
