@@ -13,6 +13,7 @@ from ..imaging.label_sides import Side
 from ..imaging.label_sources import LabelPair, label_values
 
 SHOWN = 3  # labels in a notice
+SHADES = 128  # of 255, from which on values are those of a gray image rather than labels
 
 
 @dataclass
@@ -42,6 +43,8 @@ class NameCheck:
             side, against = pair.sides[own], pair.sides[other]
             if side.names or not side.values:
                 continue
+            if max(side.values) == 255 and len(side.values) >= SHADES:
+                return [_shades(paths[own], len(side.values))]
             others = against.values - side.values  # none where each has the same single label
             if side.is_mask and others and self._are_masks(own):
                 if against.names:
@@ -79,6 +82,14 @@ def _which_structure(mask: Path, other: Path, side: Side) -> Message:
         names=", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else ""),
         example=names[0],
     )
+
+
+def _shades(path: Path, count: int) -> Message:
+    """Return the notice about a file whose labels are probably shades of gray."""
+    return _(
+        "{file} has {count} labels up to 255, as a map of probabilities has shades of gray, each of which was compared "
+        "as a structure of its own. If it is such a map, make a mask of it, of the voxels above half."
+    ).format(file=path.name, count=count)
 
 
 def _which_label() -> Message:

@@ -129,6 +129,21 @@ def test_a_mask_is_compared_with_none_of_several_labels_that_nothing_names(tmp_p
     assert scores(rows) == {"Anterior": 2 / 3, "Posterior": None}
 
 
+def test_a_map_of_probabilities_is_noticed(tmp_path: Path) -> None:
+    """Programs such as hippodeep write probabilities as 0 to 255; 246 regions of an atlas have other values."""
+    geometry, expert = Geometry((16, 32, 32), (1, 1, 1)), tmp_path / "expert.seg.nrrd"
+    for shades, start in ((255, "gray.nii.gz has 255 labels up to 255, as a map of"), (246, "Labels without names")):
+        voxels, drawn = np.zeros((2, *geometry.shape), np.uint8)
+        voxels.ravel()[: 32 * shades] = np.repeat(np.arange(1, shades + 1), 32)
+        drawn[4:8, 4:8, 4:8] = 1
+        write_segmentation(Segmentation(voxels, geometry, (Label(1, "x", (1, 0, 0)),)), tmp_path / "gray.nii.gz")
+        write_segmentation(
+            Segmentation(drawn, geometry, (Label(1, "Liver", (1, 0, 0)), Label(2, "Spleen", (2, 0, 0)))), expert
+        )
+        for files in ((tmp_path / "gray.nii.gz", expert), (expert, tmp_path / "gray.nii.gz")):
+            assert compare(*files)[1][0].startswith(start)
+
+
 def test_a_model_vouches_for_the_numbers_of_no_other_model(brain: Path, tmp_path: Path) -> None:
     """The file of the expert has the numbers of another model than the prediction, which has names of its own."""
     plain = save(tmp_path / "plain.nii.gz", {}, 1, 17, 35)
