@@ -112,5 +112,6 @@ def _by_value(pairs: Sequence[tuple[int, str]]) -> Message:
     """Return the notice about labels without names that are compared with those of several names."""
     shown = ", ".join(_("{value} with '{name}'").format(value=value, name=name) for value, name in pairs[:SHOWN])
     return _(
-        "Labels without names were compared by their values ({list}). Check that both files number structures alike."
+        "Labels without names were compared by their values ({list}). Check that both files number structures alike; "
+        "if not, give the one without names as .seg.nrrd with names, or as the prediction with --model."
     ).format(list=shown + (", ..." if len(pairs) > SHOWN else ""))
