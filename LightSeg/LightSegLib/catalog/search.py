@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 from collections.abc import Sequence
 
 from .anatomy import singulars, split_words
@@ -94,11 +95,13 @@ def _begins(text: str, word: str) -> bool:
 
 @functools.lru_cache(maxsize=20_000)
 def _plain(text: str) -> str:
-    """Return the words of a text, and what their singulars may be, each between spaces.
+    """Return the words of a text, what their singulars may be, and two written as one ("brainstem"), between spaces.
 
     Models of a family have most of their texts in common.
     """
-    return "".join(f" {form} " for word in split_words(text) for form in (word, *singulars(word)))
+    words = split_words(text)
+    forms = [form for word in words for form in (word, *singulars(word))]
+    return "".join(f" {form} " for form in (*forms, *map("".join, itertools.pairwise(words))))
 
 
 def _meaning(label: Label) -> str:

@@ -121,6 +121,9 @@ def test_a_structure_is_found_with_the_models_that_have_it(run: Run) -> None:
     (line,) = [line for line in out.splitlines() if line.startswith("  total-ct-fast ")]
     assert code == 0 and line.endswith("(CT, fast): Left iliopsoas, Right iliopsoas")
     assert "  liver-vessels-ct " not in out
+    code, out, _ = run("models", "brainstem")
+    (line,) = [line for line in out.splitlines() if line.startswith("  brain-mr-atlas-unet ")]
+    assert code == 0 and line.endswith(": Brain stem")
 
 
 def test_a_search_without_result_is_an_error_with_the_reason(run: Run) -> None:
