@@ -92,8 +92,8 @@ def test_json_and_csv_hold_the_same_numbers(
     with (tmp_path / "ä.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows[0] == ["structure", "volume_ml", "mean_intensity", "cut_off", "labels", "notices"]
-    told = "The image is damaged. b"
-    assert rows[1:3] == [["Liver", "0.08", "45.0", "no", "1", told], ["Spleen", "0.02", "-100.5", "yes", "2", told]]
+    joined = "The image is damaged. b"
+    assert rows[1:3] == [["Liver", "0.08", "45.0", "no", "1", joined], ["Spleen", "0.02", "-100.5", "yes", "2", joined]]
     assert rows[3][0] == "'=Tumor" and rows[3][2] == ""  # which no spreadsheet computes
     assert rows[4][4] == "1 2"
 
