@@ -57,7 +57,9 @@ class UnusedFrames:
     def names(self) -> str:
         """Name of the first frame, and how many more there are."""
         first, more = self.frames[0].name, len(self.frames) - 1
-        return _("{file} (and {count} more)").format(file=first, count=more) if more else first  # the sentence is about all of them
+        return (
+            _("{file} (and {count} more)").format(file=first, count=more) if more else first
+        )  # the sentence is about all of them
 
 
 @dataclass(frozen=True)
