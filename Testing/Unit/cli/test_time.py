@@ -145,7 +145,7 @@ def test_all_frames_become_one_file_a_table_and_a_curve(
     assert {row["series"] for row in rows} == {"beat"} and {row["time_kind"] for row in rows} == {"time"}
     for frame, row in enumerate(rows):
         counted = (voxels(frame) > 250).sum() * SPACING**3 / 1000
-        assert float(row["Left ventricle (ml)"]) == pytest.approx(counted, abs=1e-5)
+        assert float(row["Left ventricle (ml)"]) == pytest.approx(counted, abs=5e-4)  # to a cubic millimeter
         assert counted == pytest.approx(blood_ml(frame), rel=0.02)  # of a ball of 9 to 13 voxels radius
         assert float(row["confidence"]) > 0.9
     (heart,) = table(folder / "heart.csv")
