@@ -33,7 +33,7 @@ MEASURES = ("dice", "surface_dice", "hd95_mm", "volume_difference_ml")
 class Row:
     """Metrics of one label of one case.
 
-    A label that neither file contains has no row. One of the prediction that nobody has drawn (see `evaluate_folders`)
+    A label that neither file contains has no row. One of the prediction that no expert drew (see `evaluate_folders`)
     has a row without numbers: they are NaN.
 
     Attributes:
@@ -93,7 +93,7 @@ def evaluate_folders(
     (see `label_pairing.paired`). Names are those of the files, the prediction's first, else those of `label_names`.
 
     A label that the prediction alone has is wrong where an expert looked for it and drew nothing: where the expert's
-    file names it, or that of another case has it. Else nobody has drawn it, and it has no score. Files in which the
+    file names it, or that of another case has it. Else no expert has drawn it: it has no score. Files in which the
     experts have drawn nothing at all state that there is nothing.
 
     Args:

@@ -117,7 +117,7 @@ def nifti_header(
     header = bytearray(BEGINNING)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3 if frames == 1 else 4, *geometry.shape[::-1], frames, 1, 1, 1)
-    struct.pack_into("<h", header, 68, LABEL_INTENT)  # so that nobody takes the file for an image
+    struct.pack_into("<h", header, 68, LABEL_INTENT)  # so that the file is not taken for an image
     struct.pack_into("<2h", header, 70, TYPES[voxels.dtype.str[1:]][1], 8 * voxels.dtype.itemsize)
     struct.pack_into("<8f", header, 76, *forms.pixdim, step_ms, 0, 0, 0)
     struct.pack_into("<3f", header, 108, BEGINNING, 1, 0)  # offset, slope, intercept

@@ -22,7 +22,7 @@ from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation
 
-MESHNET = "brain-structures-meshnet"  # labels of both sides, which a result has apart unless told otherwise
+MESHNET = "brain-structures-meshnet"  # labels of both sides, which a result has apart by default
 GEOMETRY = Geometry((4, 4, 4), (1, 1, 1))
 THALAMUS = np.pad(np.full((2, 2, 2), 7, np.uint8), 1)
 
