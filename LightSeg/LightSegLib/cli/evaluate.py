@@ -19,14 +19,8 @@ from .printing import say, silence_itk, table
 def _evaluate(arguments: argparse.Namespace) -> None:
     """Run `lightseg evaluate`."""
     from ..core.atomic_io import write_table
-    from ..evaluation.metrics import (
-        MEASURES,
-        Row,
-        evaluate_folders,
-        nothing_in_common,
-        summarize,
-        without_prediction,
-    )
+    from ..evaluation.case_files import without_prediction
+    from ..evaluation.comparison import MEASURES, Row, evaluate_folders, nothing_in_common, summarize
     from ..imaging.writers import check_output
 
     silence_itk()

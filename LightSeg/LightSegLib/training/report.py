@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..catalog.card import Card
-from ..evaluation.metrics import compare_labels, dice, summarize
+from ..evaluation.comparison import compare_labels, summarize
+from ..evaluation.metrics import dice
 from ..imaging.volume import Volume
 from ..inference.backends.precisions import FLOAT32
 from ..inference.options import InferenceOptions

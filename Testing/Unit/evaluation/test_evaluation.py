@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from LightSegLib.core.errors import InputError
-from LightSegLib.evaluation.metrics import dice, evaluate_folders, summarize, surface_agreement, surface_area
+from LightSegLib.evaluation.comparison import evaluate_folders, summarize
+from LightSegLib.evaluation.metrics import dice, surface_agreement, surface_area
 
 
 def box(start: int, size: int = 40, shape: int = 60) -> np.ndarray:

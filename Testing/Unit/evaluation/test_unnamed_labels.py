@@ -11,7 +11,7 @@ import pytest
 from LightSegLib.catalog.card import Label
 from LightSegLib.cli import main as cli
 from LightSegLib.core.errors import InputError
-from LightSegLib.evaluation.metrics import Row, evaluate_folders, nothing_in_common, summarize
+from LightSegLib.evaluation.comparison import Row, evaluate_folders, nothing_in_common, summarize
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.volume import Segmentation
 from LightSegLib.imaging.writers import write_segmentation

@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from LightSegLib.cli.main import main
 from LightSegLib.core.errors import InputError
-from LightSegLib.evaluation.metrics import evaluate_folders
+from LightSegLib.evaluation.comparison import evaluate_folders
 from LightSegLib.imaging.affine import LARGEST_MOVE, shear_degrees, snapped, straight_grid, straightened
 from LightSegLib.imaging.geometry import Geometry, to_sitk
 from LightSegLib.imaging.readers import read_grid, read_labels, read_volume

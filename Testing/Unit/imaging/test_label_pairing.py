@@ -10,7 +10,7 @@ from LightSegLib.catalog.card import Label
 from LightSegLib.cli import main as cli
 from LightSegLib.core.errors import InputError
 from LightSegLib.core.i18n import Message
-from LightSegLib.evaluation.metrics import Row, evaluate_folders, summarize
+from LightSegLib.evaluation.comparison import Row, evaluate_folders, summarize
 from LightSegLib.imaging.geometry import Geometry
 from LightSegLib.imaging.label_pairing import paired, same_names
 from LightSegLib.imaging.label_sides import Side

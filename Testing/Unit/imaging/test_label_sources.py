@@ -12,7 +12,7 @@ from dicom_series import slices, world, write
 from LightSegLib.catalog.card import Label
 from LightSegLib.cli import main as cli
 from LightSegLib.core.errors import InputError
-from LightSegLib.evaluation.metrics import evaluate_folders
+from LightSegLib.evaluation.comparison import evaluate_folders
 from LightSegLib.imaging.dicom_structures import within
 from LightSegLib.imaging.geometry import Geometry, triple
 from LightSegLib.imaging.label_sources import read_label_pair, read_volumes_ml, region_of
