@@ -23,9 +23,11 @@ TRAINING_HELP = {
     "augmentation": "strength of random rotation, scaling, noise and the like; 0 for none but flips",
     "ema_decay": "moving average of the weights, 0 for none",
     "validation_fraction": "share of the cases kept for validation; 0 trains on all, and measures no quality",
+    "fold": "set part K of N of the cases aside instead, such as 2/5, for a cross-validation with one seed",
     "validate_every": "epochs between validations",
     "initial_weights": "start from the weights in this file",
     "seed": "seed of all random numbers",
+    "bfloat16": "train in bfloat16 on the CPU, faster where the processor has AMX",
     "resume": "go on with an interrupted training in MODEL_FOLDER",
     "replace": "begin anew in place of the model or training in MODEL_FOLDER",
 }

@@ -130,7 +130,8 @@ class _Run(Run):
 
     def _train_batch(self, images: Tensor, labels: Tensor, epoch: float) -> float:
         """Take a training step on a batch and return its loss."""
-        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+        kind = {"cuda": torch.float16, "cpu": torch.bfloat16 if self.options.bfloat16 else None}.get(self.device.type)
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
             logits = self.network(images)
         return self.update(self.loss(logits, labels), epoch)
 
@@ -172,6 +173,7 @@ class _Run(Run):
         options = dataclasses.replace(self.options, resume=False, replace=False, device="")
         later = f" augmentation {options.augmentation}" if options.augmentation != 1 else ""
         later += " from weights" if options.initial_weights else ""
+        later += " in bfloat16" if options.bfloat16 else ""
         return f"{options} {[case.name for case in self.training]}{later}"
 
     def check_origin(self, weights: Path) -> None:
@@ -223,6 +225,7 @@ def _split(cases: tuple[Case, ...], options: TrainingOptions) -> tuple[list[Case
     """Training and validation cases, drawn by the seed; all are for training where none is to be set aside."""
     if not options.validation_fraction:
         return list(cases), []
+    order = np.random.default_rng(options.seed).permutation(len(cases))
     if len(cases) < 2:
         raise InputError(
             _(
@@ -230,8 +233,18 @@ def _split(cases: tuple[Case, ...], options: TrainingOptions) -> tuple[list[Case
                 "Add labeled cases, or set none aside with --validation-fraction 0."
             )
         )
-    count = min(max(1, round(len(cases) * options.validation_fraction)), len(cases) - 1)
-    held_out = set(np.random.default_rng(options.seed).permutation(len(cases))[:count].tolist())
+    part, parts = options.part() or (0, 0)
+    if parts > len(cases):
+        raise InputError(
+            _("The training set has {count} cases, too few for {parts} parts. Choose fewer parts.").format(
+                count=len(cases), parts=parts
+            )
+        )
+    if parts:
+        chosen = order[part - 1 :: parts]
+    else:
+        chosen = order[: min(max(1, round(len(cases) * options.validation_fraction)), len(cases) - 1)]
+    held_out = set(chosen.tolist())
     return (
         [case for n, case in enumerate(cases) if n not in held_out],
         [case for n, case in enumerate(cases) if n in held_out],

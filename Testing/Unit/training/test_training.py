@@ -73,7 +73,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_pa
         )
     with pytest.raises(OutputError, match="--resume"):
         train(raw_dataset, tmp_path / "parts", QUICK)
-    for change in ({"seed": 4}, {"augmentation": 0.5}, {"initial_weights": "weights.pt"}):
+    for change in ({"seed": 4}, {"augmentation": 0.5}, {"bfloat16": True}, {"initial_weights": "weights.pt"}):
         with pytest.raises(InputError, match="other options"):
             train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "resume": True, **change}))
     parts = train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "resume": True}))
@@ -177,6 +177,42 @@ def test_a_single_case_is_trained_on_only_where_none_is_set_aside(
     assert main([*line, "--validation-fraction", "0"]) == 0
     assert "no quality was measured" in capsys.readouterr().out
     assert (tmp_path / "model" / "curves.png").is_file()
+
+
+def test_the_parts_of_a_cross_validation_set_every_case_aside_once(raw_dataset: Path, tmp_path: Path) -> None:
+    trained = [
+        train(raw_dataset, tmp_path / str(part), dataclasses.replace(QUICK, epochs=1, fold=f"{part}/3")).training
+        for part in (1, 2, 3)
+    ]
+    assert sorted(case for run in trained for case in run["validation_cases"]) == [f"case_{n}" for n in range(6)]
+    for run in trained:
+        assert sorted(run["validation_cases"] + run["trained_on"]) == [f"case_{n}" for n in range(6)]
+    assert "--fold 2/3" in trained[1]["command"] and "--validation-fraction" not in trained[1]["command"]
+    with pytest.raises(InputError, match="6 cases, too few for 7 parts"):
+        train(raw_dataset, tmp_path / "seven", dataclasses.replace(QUICK, fold="1/7"))
+
+
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "2", "2/", "a/b", "-1/5", "1/5/5", "\u0662/5"])
+def test_a_fold_that_is_no_part_of_several_is_refused(fold: str) -> None:
+    with pytest.raises(InputError, match="must be a part and their number, such as 2/5"):
+        TrainingOptions(fold=fold)
+
+
+def test_a_fold_beside_a_share_is_refused() -> None:
+    with pytest.raises(InputError, match="both set cases aside"):
+        TrainingOptions(fold="1/5", validation_fraction=0.0)
+
+
+def test_training_in_bfloat16_learns_the_same(raw_dataset: Path, tmp_path: Path) -> None:
+    losses, commands = [], []
+    for out, bfloat16 in ((tmp_path / "float32", False), (tmp_path / "bfloat16", True)):
+        card = train(raw_dataset, out, dataclasses.replace(QUICK, bfloat16=bfloat16))
+        rows = csv.DictReader((out / "training.csv").open(encoding="utf-8"))
+        losses.append([float(row["train_loss"]) for row in rows])
+        commands.append(card.training["command"].split())
+        assert all(tensor.dtype != torch.bfloat16 for tensor in read_checkpoint(out / card.weights.file).state.values())
+    assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert "--bfloat16" in commands[1] and "--bfloat16" not in commands[0] and "True" not in commands[1]
 
 
 def test_the_recorded_command_repeats_every_option_that_was_set() -> None:
