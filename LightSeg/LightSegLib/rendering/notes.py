@@ -8,14 +8,17 @@ from typing import Any
 from PIL import Image
 
 from .palette import BACKGROUND, FAINT, LETTER, Color
-from .text import Style, wrap, write
+from .text import Style, shortened, wrap, write
 
 LINE, SIZE = 22, 16  # height of a line and size of its text in pixels
 MOST_LINES = 8  # of notices
 
 
 def draw_notes(provenance: Mapping[str, Any], width: int) -> Image.Image:
-    """Draw the notices of a result, as many as fit, and in a last line the model, its license and the program."""
+    """Draw the notices of a result, as many as fit, and in a last line the model, its license and the program.
+
+    The first notice ends with dots where it does not fit.
+    """
     notices: list[str] = []
     left_out = 0
     for notice in provenance.get("notices", ()):
@@ -23,7 +26,9 @@ def draw_notes(provenance: Mapping[str, Any], width: int) -> Image.Image:
         if left_out or (notices and len(notices) + len(wrapped) > MOST_LINES):
             left_out += 1
         else:
-            notices += wrapped[:MOST_LINES]
+            notices += wrapped[: MOST_LINES - 1]
+            if rest := " ".join(wrapped[MOST_LINES - 1 :]):
+                notices.append(shortened(rest, width, SIZE))
     lines: list[tuple[str, Color]] = [(line, LETTER) for line in notices]
     if left_out:
         lines.append((f"and {left_out} more {'notice' if left_out == 1 else 'notices'}", LETTER))

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from balls import DIRECTIONS, GREEN, LABELS, RED, find_color, make_balls
 from LightSegLib.core.errors import OutputError
 from LightSegLib.imaging.volume import Segmentation
-from LightSegLib.rendering import palette, result, surface
+from LightSegLib.rendering import notes, palette, result, surface
 from LightSegLib.rendering.notes import LINE, MOST_LINES
 
 
@@ -95,6 +95,18 @@ def test_notices_are_below_the_pictures_and_of_many_it_is_said_how_many_more_the
         rows[count] = (len(below) - result.GAP) // LINE
         assert yellow.any() == bool(count)
     assert rows == {0: 0, 1: 1, 3: 3, 30: MOST_LINES + 1, 40: MOST_LINES + 1}
+
+
+def test_a_notice_that_does_not_fit_ends_with_dots(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(notes, "write", lambda _picture, line, *_others: lines.append(line))
+    notices = [" ".join(f"word{number}" for number in range(500)), "The image is damaged."]
+    notes.draw_notes({"notices": notices}, 800)
+    assert len(lines) == MOST_LINES + 1 and lines[MOST_LINES - 1].endswith("...") and lines[-1] == "and 1 more notice"
+    assert notices[0].startswith(" ".join(lines[:MOST_LINES]).rstrip("."))
+    lines.clear()
+    notes.draw_notes({"notices": notices[1:]}, 800)
+    assert lines == ["The image is damaged."]
 
 
 def test_without_opengl_the_slices_remain_and_the_loss_is_named(tmp_path: Path, no_opengl: None) -> None:
