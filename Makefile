@@ -25,7 +25,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 $(PYTES
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: $(RUN_STAMP)  ## segment the sample with the bundled models, into demo-output/
+demo: $(RUN_STAMP)  ## segment the sample with two bundled models, into demo-output/
 	$(BIN)/python Testing/demo.py
 
 test: $(DEV_STAMP)  ## the tests that need no GPU, but for the slow ones

@@ -47,7 +47,7 @@ from scipy import ndimage
 
 import LightSeg
 
-BRAIN, HIPPOCAMPI = "brain-mr-atlas-unet", "hippocampus-mr-lightmedseg"
+BRAIN, HIPPOCAMPI = "brain-mr-atlas-unet", "hippocampus-mr-unet"
 TITLE = "Brain and hippocampi of the ICBM152 2009a template"
 PLAUSIBLE_ML = (2.0, 5.0)  # volume of one hippocampus of an adult
 # Percent of the brain, without fluid, that both sides together have: lowest and highest of 16 adults, the label maps of

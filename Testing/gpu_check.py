@@ -48,7 +48,7 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 # The root mean square distance of logits, as a share of their spread: what the program demands of a faster form, which
 # on a GPU is float16; bfloat16 has three bits less.
 MOST_SHARE = {"float16": CLOSENESS, "bfloat16": 8 * CLOSENESS}
-MODELS = ("hippocampus-mr-lightmedseg", "brain-mr-atlas-unet")
+MODELS = ("hippocampus-mr-lightmedseg", "hippocampus-mr-unet", "brain-mr-atlas-unet")
 SAMPLE = "icbm152_t1_1mm.nii.gz"
 LINE = "{:<33} {:<13} {:>18} {:>9} {:>9} {:>9}  {}"
 

@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
     dialogs.start()
     window = open_module()
     window.ui.openvinoBox.setChecked(False)
-    window.logic.getParameterNode().modelId = "hippocampus-mr-lightmedseg"
+    window.logic.getParameterNode().modelId = "hippocampus-mr-unet"
     window.ui.changeButton.click()
     window.ui.modelSearch.setText("hippo")
     window.ui.moreButton.click()

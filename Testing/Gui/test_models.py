@@ -68,7 +68,7 @@ def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
 
 def test_the_chosen_model_is_in_one_line_and_what_is_known_in_three(window):
     ui = window.ui
-    assert ui.chosenLabel.text == "Hippocampus (T1 MRI)" and not ui.modelChooser.visible
+    assert ui.chosenLabel.text == "Hippocampus, LightMedSeg (T1 MRI)" and not ui.modelChooser.visible
     facts = [ui.modelFacts.item(number).text() for number in range(ui.modelFacts.count)]
     assert facts == [
         "Segments: Anterior hippocampus, Posterior hippocampus",
@@ -91,7 +91,7 @@ def test_the_keyboard_walks_through_the_list_and_enter_takes_the_model(window):
     QTest.keyClick(window.ui.modelTree, Qt.Key.Key_Up)
     QTest.keyClick(window.ui.modelTree, Qt.Key.Key_Up)
     walked = window.models.card.title
-    assert walked != "Hippocampus (T1 MRI)" and window.ui.modelChooser.visible
+    assert walked != "Hippocampus, LightMedSeg (T1 MRI)" and window.ui.modelChooser.visible
     window.ui.modelTree.itemActivated.emit(window.ui.modelTree.currentItem(), 0)
     assert not window.ui.modelChooser.visible and window.models.card.title == walked
 

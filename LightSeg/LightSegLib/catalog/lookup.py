@@ -29,13 +29,13 @@ def all_cards() -> list[Card]:
     """Return every model, bundled ones first; a user's card never hides a bundled one.
 
     Of the bundled ones, those come first that were run with their weights, then others of their own, each group sorted
-    by id, then those of the families (see `families`).
+    by title, then those of the families (see `families`).
 
     A bundled card is replaced by the one beside its weights if these describe themselves (see `Card`). A user's card
     that cannot be read is left out, so that it does not take the other models with it.
     """
     _put_back(user_models_folder())
-    bundled = sorted(map(_read, CARDS_FOLDER.glob("*.json")), key=lambda card: (not card.was_run, card.id))
+    bundled = sorted(map(_read, CARDS_FOLDER.glob("*.json")), key=lambda card: (not card.was_run, card.title))
     cards = {card.id: _completed(card) for card in (*bundled, *family_cards())}
     for path in sorted(user_models_folder().glob(f"*/{CARD_NAME}")):
         card = _readable(path)

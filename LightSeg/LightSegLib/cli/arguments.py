@@ -44,7 +44,8 @@ class Parser(argparse.ArgumentParser):
         if near := self._near_flags():  # of which argparse may report that the right ones are missing
             message = f"there is no {' and no '.join(near)}. Did you mean {' and '.join(near.values())}?"
         elif message.startswith(REQUIRED) and "--model" in message:
-            bundled = " and ".join(bundled_models())
+            *most, last = bundled_models()
+            bundled = f"{', '.join(most)} and {last}"
             remedy = f"Name a model: {bundled} come with LightSeg, and 'lightseg models' lists all of them."
         message = message if message.endswith("?") else f"{message.rstrip('.')}."
         self.exit(2, f"lightseg: {message[:1].upper()}{message[1:]} {remedy}\n")

@@ -44,7 +44,11 @@ def pairs_of_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Pat
 
 
 def without_prediction(predictions: str | Path, labels: str | Path) -> list[str]:
-    """Return the names of the expert files that `pairs_of_files` leaves out because no prediction has their name."""
+    """Return the names of the expert files that `pairs_of_files` leaves out because no prediction has their name.
+
+    Raises:
+        InputError: for a folder without images.
+    """
     if not (Path(predictions).is_dir() and Path(labels).is_dir()):
         return []
     predicted = {case_name(path) for path in image_files(Path(predictions))}
@@ -55,7 +59,7 @@ def image_files(folder: Path) -> list[Path]:
     """Return the visible images and DICOM files with labels in a folder, sorted.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or no such folder.
     """
     if not folder.is_dir():
         raise InputError(_("{folder} is not a folder. Check the path and the spelling.").format(folder=folder))

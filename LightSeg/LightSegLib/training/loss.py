@@ -57,7 +57,10 @@ class SegmentationLoss(nn.Module):
 
 
 def boundary_region(target: Tensor, dilation: int) -> Tensor:
-    """Return the voxels [B, 1, ...] (0 or 1) with more than one class within `dilation` voxels in the maximum norm."""
+    """Return the voxels [B, 1, k, j, i] (0 or 1) with more than one class within `dilation` voxels (maximum norm).
+
+    `target` is one-hot, [B, classes, k, j, i].
+    """
     dilated = target
     for axis in range(3):  # one axis after another finds the same maximum in a fifth of the time
         side, padding = [1, 1, 1], [0, 0, 0]

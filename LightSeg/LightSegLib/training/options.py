@@ -39,14 +39,14 @@ class TrainingOptions:
             improving can improve again when it is lowered.
         validation_fraction: share of the cases set aside, at least one; 0 trains on all of them and keeps the last
             weights, whose quality is then not measured.
-        fold: "2/5" sets the second of five parts of the cases aside instead. For a cross-validation, train once for
-            each part, with one seed: it draws the parts. "" for none.
+        fold: "2/5" sets the second of five parts of the cases aside instead of a share, which keeps its default. For a
+            cross-validation, train once for each part, with one seed: it draws the parts. "" for none.
         validate_every: epochs.
         ema_decay: exponential moving average of the weights, 0 for none.
         initial_weights: weights file to start from, of the same network and as many labels, "" for none.
         class_weight_exponent: 1 is the paper's inverse frequency, 0 weighs all classes alike.
-        bfloat16: train in mixed precision on the CPU, too; a GPU always does, in float16. A small U-Net takes half the
-            time on a processor with AMX; on those without bfloat16 it is slower.
+        bfloat16: train in mixed precision on the CPU, which pays on processors with AMX. (CUDA always trains so, in
+            float16, and MPS never.)
     """
 
     card: str = ""
@@ -120,9 +120,9 @@ class TrainingOptions:
         part, parts = map(int, found.groups()) if found else (0, 0)
         if not 1 <= part <= parts or parts == 1:
             raise InputError(
-                _("fold is '{fold}', but must be a part and their number, such as 2/5. Choose another value.").format(
-                    fold=self.fold
-                )
+                _(
+                    "fold is '{fold}', but must be a part and the number of parts, such as 2/5. Choose another value."
+                ).format(fold=self.fold)
             )
         return part, parts
 

@@ -89,12 +89,14 @@ class _Run(Run):
             raise InputError(
                 _(
                     "None of the validation cases has a labeled voxel, so no model could be selected. "
-                    "Use another seed or a larger validation fraction."
+                    "Use another seed, a larger validation fraction or fewer parts."
                 )
             )
         self.prepared = [_training_arrays(card, *loaded[case.name]) for case in self.training]
         torch.manual_seed(options.seed)
-        super().__init__(out, options, build(card.network, card.network_arguments), choose_device(options.device))
+        device = choose_device(options.device)
+        self.lower_precision = _lower_precision(device, options)
+        super().__init__(out, options, build(card.network, card.network_arguments), device)
         self.loss = SegmentationLoss(self._frequencies(), options.class_weight_exponent).to(self.device)
         self.open_folder()
 
@@ -130,8 +132,7 @@ class _Run(Run):
 
     def _train_batch(self, images: Tensor, labels: Tensor, epoch: float) -> float:
         """Take a training step on a batch and return its loss."""
-        kind = {"cuda": torch.float16, "cpu": torch.bfloat16 if self.options.bfloat16 else None}.get(self.device.type)
-        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+        with torch.autocast(self.device.type, self.lower_precision, enabled=self.lower_precision is not None):
             logits = self.network(images)
         return self.update(self.loss(logits, labels), epoch)
 
@@ -186,7 +187,8 @@ class _Run(Run):
             raise InputError(
                 _(
                     "{file} was trained on {cases}, which this training sets aside for validation. Repeat --seed and "
-                    "--validation-fraction of its training; if these are other cases of the same name, rename them."
+                    "--validation-fraction or --fold of its training; if these are other cases of the same name, "
+                    "rename them."
                 ).format(file=weights, cases=", ".join(known))
             )
 
@@ -221,6 +223,21 @@ class _Run(Run):
         return card
 
 
+def _lower_precision(device: torch.device, options: TrainingOptions) -> torch.dtype | None:
+    """Return what products are computed in: float16 on CUDA, bfloat16 on a CPU where asked for; None for float32.
+
+    Raises:
+        InputError: where bfloat16 is asked for on anything but a CPU.
+    """
+    if options.bfloat16 and device.type != "cpu":
+        raise InputError(
+            _("bfloat16 is for a training on the CPU, and this one runs on {device}. Omit it.").format(device=device)
+        )
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if options.bfloat16 else None
+
+
 def _split(cases: tuple[Case, ...], options: TrainingOptions) -> tuple[list[Case], list[Case]]:
     """Training and validation cases, drawn by the seed; all are for training where none is to be set aside."""
     if not options.validation_fraction:
@@ -230,7 +247,7 @@ def _split(cases: tuple[Case, ...], options: TrainingOptions) -> tuple[list[Case
         raise InputError(
             _(
                 "The training set has a single case: training and validation need at least two. "
-                "Add labeled cases, or set none aside with --validation-fraction 0."
+                "Add labeled cases, or set none aside with --validation-fraction 0 and without --fold."
             )
         )
     part, parts = options.part() or (0, 0)

@@ -49,7 +49,7 @@ def test_the_cards_that_ship_fit_the_schema_and_lose_nothing_when_read(path: Pat
 
 
 LIGHTMEDSEG, FLARE24 = "hippocampus-mr-lightmedseg", "wholebody-tumor-ct-flare24"
-OURS = (LIGHTMEDSEG, "brain-mr-atlas-unet")  # trained by LightSeg, bundled with it
+OURS = (LIGHTMEDSEG, "hippocampus-mr-unet", "brain-mr-atlas-unet")  # trained by LightSeg, bundled with it
 
 
 def test_there_is_a_card_for_every_published_model() -> None:
@@ -145,8 +145,8 @@ def test_families_average_and_pad_as_their_frameworks_do(shipped: Card) -> None:
 
 def test_cards_state_the_directions_of_the_axes(shipped: Card) -> None:
     """But for hearts in MR: slices along the heart, and a set whose directions are not stated."""
-    stated = {"brain-tumor-mr-unetrpp": "RAS", "lung-tumor-ct-unetrpp": "RAS", "hippocampus-mr-lightmedseg": "RAS"}
-    stated["hippodeep"] = "LAS"
+    stated = {"brain-tumor-mr-unetrpp": "RAS", "lung-tumor-ct-unetrpp": "RAS", "hippodeep": "LAS"}
+    stated |= {LIGHTMEDSEG: "RAS", "hippocampus-mr-unet": "RAS"}
     expected = "input" if shipped.id.startswith("heart-mr") else stated.get(shipped.id, "LPS")
     if shipped.preprocessing.conform:  # has directions of its own
         return

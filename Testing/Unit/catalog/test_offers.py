@@ -43,11 +43,11 @@ def test_a_model_that_is_not_offered_is_refused_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("typed", "suggested"),
     [
-        ("hippocampus", "hippocampus-mr-lightmedseg, hippodeep"),  # bundled, before what must be downloaded
+        ("hippocampus", "hippocampus-mr-unet, hippocampus-mr-lightmedseg"),  # bundled, not what must be downloaded
         ("Brain", "brain-mr-atlas-unet, "),
-        ("hippodeeb", "hippodeep, hippocampus-mr-lightmedseg"),  # a slip of a finger
+        ("hippodeeb", "hippodeep, hippocampus-mr-unet"),  # a slip of a finger
         ("lung-tumor", "lung-tumor-ct-unetrpp, "),  # by hand alone, but nothing else has that name
-        ("xyzzy", "brain-mr-atlas-unet, hippocampus-mr-lightmedseg, "),
+        ("xyzzy", "brain-mr-atlas-unet, hippocampus-mr-unet, "),
     ],
 )
 def test_what_can_be_used_at_once_is_suggested_first(typed: str, suggested: str) -> None:

@@ -35,8 +35,9 @@ def test_without_a_model_the_bundled_ones_are_named(run: Run) -> None:
     for words in (("segment", "head.nii.gz"), ("batch", "heads", "--out", "results")):
         code, out, problem = run(*words)
         assert (code, out) == (2, "") and problem == (
-            "lightseg: The following arguments are required: --model. Name a model: brain-mr-atlas-unet and "
-            "hippocampus-mr-lightmedseg come with LightSeg, and 'lightseg models' lists all of them.\n"
+            "lightseg: The following arguments are required: --model. Name a model: brain-mr-atlas-unet, "
+            "hippocampus-mr-lightmedseg and hippocampus-mr-unet come with LightSeg, and 'lightseg models' lists all of "
+            "them.\n"
         )
 
 

@@ -1,4 +1,4 @@
-"""The model that ships: what its card promises, on the sample and, where they are present, on real cases."""
+"""The hippocampus models that ship: what their cards promise, on the sample and, where present, on real cases."""
 
 from __future__ import annotations
 
@@ -31,9 +31,18 @@ def value_of(result: Segmentation, name: str) -> int:
     return next(label.value for label in result.labels if label.name == name)
 
 
+LEAST_DICE = {"hippocampus-mr-lightmedseg": 0.875, "hippocampus-mr-unet": 0.88}  # on cases that were not trained on
+
+
+@pytest.fixture(scope="module", params=[*LEAST_DICE])
+def card(request: pytest.FixtureRequest) -> Card:
+    return find_card(request.param)
+
+
 @pytest.fixture(scope="module")
-def card() -> Card:
-    return find_card("hippocampus-mr-lightmedseg")
+def unet() -> Card:
+    """For what both models have in common."""
+    return find_card("hippocampus-mr-unet")
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +114,8 @@ def test_in_a_whole_head_it_agrees_with_another_program(card: Card, head: str, s
 
 
 @pytest.mark.slow
-def test_the_order_of_the_axes_changes_nothing_in_a_whole_head(card: Card, shared_data: Path) -> None:
-    segmenter = Segmenter(card, InferenceOptions(device="cpu"))
+def test_the_order_of_the_axes_changes_nothing_in_a_whole_head(unet: Card, shared_data: Path) -> None:
+    segmenter = Segmenter(unet, InferenceOptions(device="cpu"))
     volume = read_volume(shared_data / "heads" / "head_b_t1.nii.gz")
     expected = segmenter.segment([volume]).voxels
     for order, flips in (((2, 0, 1), (0,)), ((1, 0, 2), ()), ((0, 2, 1), (0, 1, 2))):
@@ -126,8 +135,8 @@ def test_the_order_of_the_axes_changes_nothing_in_a_whole_head(card: Card, share
         "other/cord_4d.nii.gz",
     ],
 )
-def test_it_refuses_what_is_no_head_in_mri(card: Card, file: str, shared_data: Path) -> None:
-    segmenter = Segmenter(card, InferenceOptions(device="cpu"))
+def test_it_refuses_what_is_no_head_in_mri(unet: Card, file: str, shared_data: Path) -> None:
+    segmenter = Segmenter(unet, InferenceOptions(device="cpu"))
     with pytest.raises(InputError, match=r"(No head was found|is a CT) .* set a region of interest around"):
         segmenter.segment([read_volume(shared_data / file, frame=1 if "4d" in file else None)])
 
@@ -154,15 +163,15 @@ def test_what_is_larger_and_shows_no_head_is_refused(card: Card, both_sides: dic
     assert both_sides["left"].provenance["notices"] == []
 
 
-def test_a_region_that_is_too_large_is_named_as_such(card: Card) -> None:
+def test_a_region_that_is_too_large_is_named_as_such(unet: Card) -> None:
     """Someone draws a generous box in an image without a head: the advice is about that box, not to draw one."""
     small = Volume(np.random.default_rng(0).normal(size=(16, 6, 6)), Geometry((16, 6, 6), (8.0, 8.0, 8.0)), "knee")
     box = RegionOfInterest.of_slices((slice(0, 11), slice(0, 5), slice(0, 6)), small.geometry)
-    alone = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
+    alone = Segmenter(unet, InferenceOptions(device="cpu", precision="float32"))
     with pytest.raises(NothingToAlignError) as refused:
         alone.segment([small], roi=box)
     assert str(refused.value) == (
-        f"The region of interest covers 48 x 40 x 88 mm of the image, but the model '{card.title}' was made for one of "
+        f"The region of interest covers 48 x 40 x 88 mm of the image, but the model '{unet.title}' was made for one of "
         "35 x 50 x 40 mm and takes at most 70 x 100 x 80 mm, so it looked for its place in the whole image. "
         "No head was found in knee, or only a small part of one. "
         "If the structure is in the image, set a smaller region around it."
@@ -172,8 +181,8 @@ def test_a_region_that_is_too_large_is_named_as_such(card: Card) -> None:
         alone.segment([ct], roi=box)
 
 
-def test_without_a_finder_a_region_that_is_too_large_gets_a_notice_and_an_image_is_refused(card: Card) -> None:
-    alone = Segmenter(replace(card, region_from=None), InferenceOptions(device="cpu", precision="float32"))
+def test_without_a_finder_a_region_that_is_too_large_gets_a_notice_and_an_image_is_refused(unet: Card) -> None:
+    alone = Segmenter(replace(unet, region_from=None), InferenceOptions(device="cpu", precision="float32"))
     small = Volume(np.random.default_rng(0).normal(size=(16, 6, 6)), Geometry((16, 6, 6), (8.0, 8.0, 8.0)))
     with pytest.raises(InputError, match=r"35 x 50 x 40 mm.* Set a region of interest around the structure"):
         alone.segment([small])
@@ -185,13 +194,13 @@ def test_without_a_finder_a_region_that_is_too_large_gets_a_notice_and_an_image_
 
 @pytest.mark.slow
 def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path) -> None:
-    """The cases on which a sibling was measured: the model, which was trained on them, is no worse there."""
+    """On cases that the model was trained on, it is no worse than its siblings on cases that they were not."""
     cases = {case.name: case for case in read_dataset(shared_data / "hippocampus").cases}
     segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
     scores = []
-    for name in card.training["validation_cases"]:
+    for name in card.training["validation_cases"] or card.training["trained_on"][:30]:
         volumes, labels = cases[name].load()
         predicted = segmenter.segment(volumes).voxels
         scores += [dice(predicted == label.value, labels == label.value) for label in card.labels]
-    assert np.mean(scores) >= card.performance["mean_dice"] >= 0.875
-    assert card.performance["mean_mirrored_dice"] >= 0.875
+    assert np.mean(scores) >= card.performance["mean_dice"] >= LEAST_DICE[card.id]
+    assert card.performance["mean_mirrored_dice"] >= LEAST_DICE[card.id]

@@ -20,6 +20,18 @@ def test_the_boundary_region_is_the_dilated_class_border() -> None:
         torch.testing.assert_close(region, expected)
 
 
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_the_boundary_region_reaches_around_corners(dilation: int) -> None:
+    """As one maximum over the cube of neighbors finds it, in labels without any order."""
+    labels = torch.randint(0, 3, (2, 9, 7, 8), generator=torch.Generator().manual_seed(dilation))
+    labels[labels > 0] *= torch.rand(labels[labels > 0].shape, generator=torch.Generator().manual_seed(0)) < 0.03
+    target = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
+    around = torch.nn.functional.max_pool3d(target, 2 * dilation + 1, stride=1, padding=dilation)
+    expected = (around.sum(dim=1, keepdim=True) > 1).float()
+    assert 0 < expected.mean() < 1
+    assert torch.equal(boundary_region(target, dilation), expected)
+
+
 def test_the_loss_is_zero_for_a_perfect_answer_and_weighs_classes_by_inverse_frequency() -> None:
     labels = torch.zeros(1, 6, 6, 6, dtype=torch.long)
     labels[:, :3] = 1

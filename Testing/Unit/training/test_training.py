@@ -20,6 +20,7 @@ from LightSegLib.core.errors import Canceled, InputError, ModelError, OutputErro
 from LightSegLib.imaging.readers import read_volume
 from LightSegLib.inference.options import InferenceOptions
 from LightSegLib.inference.segmenter import Segmenter
+from LightSegLib.training import trainer
 from LightSegLib.training.options import TrainingOptions, training_command
 from LightSegLib.training.synthetic_options import SyntheticTrainingOptions
 from LightSegLib.training.trainer import train
@@ -194,7 +195,7 @@ def test_the_parts_of_a_cross_validation_set_every_case_aside_once(raw_dataset: 
 
 @pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "2", "2/", "a/b", "-1/5", "1/5/5", "\u0662/5"])
 def test_a_fold_that_is_no_part_of_several_is_refused(fold: str) -> None:
-    with pytest.raises(InputError, match="must be a part and their number, such as 2/5"):
+    with pytest.raises(InputError, match="must be a part and the number of parts, such as 2/5"):
         TrainingOptions(fold=fold)
 
 
@@ -210,9 +211,14 @@ def test_training_in_bfloat16_learns_the_same(raw_dataset: Path, tmp_path: Path)
         rows = csv.DictReader((out / "training.csv").open(encoding="utf-8"))
         losses.append([float(row["train_loss"]) for row in rows])
         commands.append(card.training["command"].split())
-        assert all(tensor.dtype != torch.bfloat16 for tensor in read_checkpoint(out / card.weights.file).state.values())
+        kept = torch.load(out / "checkpoint.pt", weights_only=True)
+        floats = [tensor for tensor in kept["network"].values() if tensor.is_floating_point()]
+        assert {tensor.dtype for tensor in floats} == {torch.float32}
     assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.02)
     assert "--bfloat16" in commands[1] and "--bfloat16" not in commands[0] and "True" not in commands[1]
+    with pytest.raises(InputError, match="for a training on the CPU, and this one runs on meta"):
+        trainer._lower_precision(torch.device("meta"), TrainingOptions(bfloat16=True))
+    assert trainer._lower_precision(torch.device("cuda"), TrainingOptions()) == torch.float16
 
 
 def test_the_recorded_command_repeats_every_option_that_was_set() -> None:

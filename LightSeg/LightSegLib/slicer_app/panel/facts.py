@@ -168,14 +168,15 @@ def accuracy(card: Card, short: bool = False) -> str:
     """Return the measured accuracy in one line, or an empty text; short: without that of each label."""
     measured = card.performance
     if "mean_dice" in measured:
-        mean, cases = measured["mean_dice"], measured["cases"]
-        if short:
-            return _("Dice {mean:.2f} on {cases} cases").format(mean=mean, cases=cases)
+        words = _("Dice {mean:.2f} on {cases} cases")
+        if "cross_validation" in measured:
+            words = _("Dice {mean:.2f} by cross-validation on {cases} cases")
+        stated = words.format(mean=measured["mean_dice"], cases=measured["cases"])
         parts = [
             _("{label} {dice:.2f}").format(label=name, dice=entry["dice"]["mean"])
             for name, entry in measured.get("labels", {}).items()
         ]
-        return _("Dice {mean:.2f} on {cases} cases ({parts})").format(mean=mean, cases=cases, parts=", ".join(parts))
+        return stated if short else f"{stated} ({', '.join(parts)})"
     percent = measured.get("dice_percent", measured.get("dsc_percent"))
     if percent is None:
         return ""
