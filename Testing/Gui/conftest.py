@@ -120,7 +120,7 @@ def window(scene: Any, raised: Any, warm_worker: None) -> Iterator[Any]:
     from user_actions import close_module, open_module
 
     opened = open_module()
-    opened.logic.getParameterNode().modelId = "hippocampus-mr-lightmedseg"
+    opened.logic.getParameterNode().modelId = "hippocampus-mr-unet"
     yield opened
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "stop", lambda: None)
@@ -186,7 +186,7 @@ def model_without_finder() -> Iterator[str]:
     from LightSegLib.catalog.lookup import find_card, weights_path
     from LightSegLib.core.paths import user_models_folder
 
-    card = find_card("hippocampus-mr-lightmedseg")
+    card = find_card("hippocampus-mr-unet")
     folder = user_models_folder() / "region-alone"
     folder.mkdir(parents=True)
     shutil.copy(weights_path(card), folder)

@@ -17,7 +17,7 @@ from LightSegLib.slicer_app import scene
 from user_actions import let_slices_cross_at
 
 HIPPOCAMPUS, FOUR_CHANNELS, TO_DOWNLOAD, OF_PARTS = (
-    "hippocampus-mr-lightmedseg",
+    "hippocampus-mr-unet",
     "brain-tumor-mr-slim-unetrv2",
     "heart-ct-slim-unetrv2",
     "total-ct",

@@ -21,7 +21,7 @@ from waiting import gone
 
 import LightSeg
 
-MODEL = "hippocampus-mr-lightmedseg"
+MODEL = "hippocampus-mr-unet"
 MOVE = np.array([[0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]], float)
 
 

@@ -22,7 +22,7 @@ def test_slicer_that_is_closed_meanwhile_ends_the_batch(scene: Any, tmp_path: Pa
     """Else it would compute on without a window, and start again beside it would find its folder in use."""
     for number in range(3):
         write_volume(tmp_path / "in" / f"{number}.nii.gz", number)
-    given = (str(tmp_path / "in"), "hippocampus-mr-lightmedseg", str(tmp_path / "out"))
+    given = (str(tmp_path / "in"), "hippocampus-mr-unet", str(tmp_path / "out"))
     with pytest.raises(Canceled):
         close_application_during(lambda: LightSeg.LightSegLogic().segmentFiles(*given, PLAIN, ENGINE))
     assert not [*(tmp_path / "out").glob("*.nrrd")]
@@ -35,7 +35,7 @@ def test_a_folder_is_segmented_while_the_application_goes_on(scene: Any, tmp_pat
     for number, name in enumerate(names):
         write_volume(tmp_path / "in" / f"{name}.nii.gz", number)
     logic, ticks, states = LightSeg.LightSegLogic(), [], []
-    given = (str(tmp_path / "in"), "hippocampus-mr-lightmedseg", str(tmp_path / "out"))
+    given = (str(tmp_path / "in"), "hippocampus-mr-unet", str(tmp_path / "out"))
     timer = qt.QTimer()
     timer.timeout.connect(lambda: ticks.append(1))
     timer.start(20)

@@ -141,7 +141,7 @@ def test_fast_is_proposed_first_where_there_is_no_gpu(machine, quality):
     window.ui.modelSearch.setText("whole body ct")
     click_row(window, "TotalSegmentator", "Whole body, 117 structures (CT)")
     assert window.models.card.quality == "fastest", "a click on the chosen task changes nothing"
-    window.logic.getParameterNode().modelId = "hippocampus-mr-lightmedseg"
+    window.logic.getParameterNode().modelId = "hippocampus-mr-unet"
     assert not window.ui.qualityBox.visible and not window.ui.qualityLabel.visible
 
 
@@ -205,7 +205,7 @@ def test_a_long_run_is_announced_before_apply(window):
     assert window.status.text == "Segmented in 1.2 s on cpu.", "the outcome of the last run is not covered"
     window.logic.getParameterNode().modelId = TOTAL
     assert "RTX 3090" in window.status.text
-    window.logic.getParameterNode().modelId = "hippocampus-mr-lightmedseg"
+    window.logic.getParameterNode().modelId = "hippocampus-mr-unet"
     assert window.status.text == ""
 
 

@@ -309,7 +309,7 @@ def test_weights_that_cannot_come_are_a_message_and_the_bundled_model_works(
     assert expected in text, text
     screenshot(f"weights {way}", SMALL)
 
-    window.logic.getParameterNode().modelId = "hippocampus-mr-lightmedseg"
+    window.logic.getParameterNode().modelId = "hippocampus-mr-unet"
     window.ui.sampleButton.click()
     window.ui.roiSliceButton.click()
     window.ui.applyButton.click()

@@ -8,7 +8,7 @@ import slicer
 from user_actions import choose, shown_in, wait_until
 
 BRATS = "brain-tumor-mr-slim-unetrv2"  # T1, T1ce, T2, FLAIR
-HIPPOCAMPUS = "hippocampus-mr-lightmedseg"
+HIPPOCAMPUS = "hippocampus-mr-unet"
 
 
 def add_volume(name, shape=(6, 7, 8), spacing=1.0):

@@ -68,12 +68,12 @@ def test_the_list_is_grouped_searched_and_chosen_from(window, screenshot):
 
 def test_the_chosen_model_is_in_one_line_and_what_is_known_in_three(window):
     ui = window.ui
-    assert ui.chosenLabel.text == "Hippocampus, LightMedSeg (T1 MRI)" and not ui.modelChooser.visible
+    assert ui.chosenLabel.text == "Hippocampus (T1 MRI)" and not ui.modelChooser.visible
     facts = [ui.modelFacts.item(number).text() for number in range(ui.modelFacts.count)]
     assert facts == [
         "Segments: Anterior hippocampus, Posterior hippocampus",
         "Input: MR, T1; a region of 35 x 50 x 40 mm",
-        "Dice 0.88 on 30 cases; weights: bundled",
+        "Dice 0.88 by cross-validation on 200 cases; weights: bundled",
     ]
     assert not ui.modelDetails.visible
     ui.moreButton.click()
@@ -91,14 +91,14 @@ def test_the_keyboard_walks_through_the_list_and_enter_takes_the_model(window):
     QTest.keyClick(window.ui.modelTree, Qt.Key.Key_Up)
     QTest.keyClick(window.ui.modelTree, Qt.Key.Key_Up)
     walked = window.models.card.title
-    assert walked != "Hippocampus, LightMedSeg (T1 MRI)" and window.ui.modelChooser.visible
+    assert walked != "Hippocampus (T1 MRI)" and window.ui.modelChooser.visible
     window.ui.modelTree.itemActivated.emit(window.ui.modelTree.currentItem(), 0)
     assert not window.ui.modelChooser.visible and window.models.card.title == walked
 
 
 def test_the_bundled_model_states_what_was_measured(window):
     page = window.ui.modelDetails.plainText
-    assert "Dice 0.88 on 30 cases" in page and "CC-BY-SA" in page
+    assert "Dice 0.88 by cross-validation on 200 cases (Anterior" in page and "CC-BY-SA" in page
     buttons = (window.ui.downloadButton, window.ui.useFileButton, window.ui.deleteButton)
     assert not any(button.enabled for button in buttons), "nothing to fetch, nothing to delete"
 

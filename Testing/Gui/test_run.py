@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_from_the_sample_to_a_segmentation(ready, screenshot, pictures):
     assert float(lines[1].split("\t")[1]) == pytest.approx(float(volume), abs=0.051)
     ready.ui.copyMethodsButton.click()
     sentence = qt.QApplication.clipboard().text()
-    assert "hippocampus-mr-lightmedseg, version 1.1" in sentence and "Decathlon" in sentence
+    assert "hippocampus-mr-unet, version 1.0" in sentence and "Decathlon" in sentence
 
     ready.ui.show3DButton.click()
     assert node.GetSegmentation().ContainsRepresentation("Closed surface")
@@ -116,7 +117,8 @@ def test_confidence_lists_slices_and_a_click_goes_there(ready, monkeypatch, scre
     ready.ui.confidenceBox.click()
     apply_and_wait(ready)
     positions = ready.ui.lowConfidenceList
-    assert positions.visible and 1 <= positions.count <= 5 and "% certain at 2" in positions.item(0).text()
+    assert positions.visible and 1 <= positions.count <= 5
+    assert re.search(r"\d % certain at \d+, -\d+, -?\d+ mm \(R, A, S\)", positions.item(0).text())
     screenshot("confidence")
     positions.setCurrentRow(0)
     positions.itemClicked.emit(positions.item(0))
@@ -352,4 +354,4 @@ def test_the_result_shows_where_it_came_from(ready):
     }
     assert corners.shape == (8, 3) and corners.min(0).tolist() == [-43.0, -0.5, -31.5], "the box, in LPS mm"
     assert node.GetAttribute("LightSeg.ComputedIn") == "float32"
-    assert node.GetAttribute("LightSeg.Model") == "hippocampus-mr-lightmedseg"
+    assert node.GetAttribute("LightSeg.Model") == "hippocampus-mr-unet"

@@ -269,7 +269,7 @@ def test_what_cannot_be_a_batch_is_reported_at_once(cohort: Path, tmp_path: Path
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        InputError, match=r"empty contains no cases for Hippocampus \(T1 MRI\)\. Give a folder, .* MR volumes"
+        InputError, match=r"empty contains no cases for Hippocampus, LightMedSeg \(T1 MRI\)\. Give a .* MR volumes"
     ):
         run_batch(tmp_path / "empty", MODEL, out, PLAIN)
     (tmp_path / "empty" / "a.seg.nrrd").touch()
