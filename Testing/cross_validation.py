@@ -37,11 +37,16 @@ def joined_performance(cards: Sequence[Card]) -> dict[str, Any]:
             in a case, which has no distance then.
     """
     commands = [_without_part(card.training.get("command", "")) for card in cards]
-    count = len(cards)
-    if {part for _rest, part in commands} != {f"{number}/{count}" for number in range(1, count + 1)}:
-        sys.exit(f"These are not the parts 1/{count} to {count}/{count} of a cross-validation. Give each part once.")
+    parts_of = {part.partition("/")[2] for _rest, part in commands}
+    count = int(parts_of.pop() or 0) if len(parts_of) == 1 else 0
+    if not count or sorted(part for _rest, part in commands) != sorted(f"{n}/{count}" for n in range(1, count + 1)):
+        sys.exit("These are not all parts of one cross-validation. Give the folder of each part once.")
     if len({rest for rest, _part in commands}) > 1:
         sys.exit("These parts were trained with different options. Give the parts of one cross-validation.")
+    measured = [case for card in cards for case in card.training["validation_cases"]]
+    trained = [{*card.training["trained_on"], *card.training["validation_cases"]} for card in cards]
+    if len(measured) > len({*measured}) or any(cases != {*measured} for cases in trained):
+        sys.exit("These parts were trained on different cases. Train those again that were made before a change.")
     parts = [card.performance for card in cards]
     names = list(parts[0]["labels"])
     if any({*part["labels"]} != {*names} or any(own["missed"] for own in part["labels"].values()) for part in parts):
@@ -91,5 +96,5 @@ if __name__ == "__main__":
     try:
         read = [read_card(folder / CARD_NAME) for folder in parser.parse_args().parts]
     except LightSegError as error:
-        sys.exit(str(error))
+        sys.exit(f"A part is a folder that `lightseg train --fold K/N` has written, and one is not. {error}")
     print(json.dumps(joined_performance(read), indent=2))

@@ -94,7 +94,7 @@ def _add_option(parser: argparse._ActionsContainer, name: str, default: object, 
         parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=helps[name])
     else:
         text = helps[name] + ("" if default in ("", None) else f" (default: {_words(default)})")
-        kinds = {"patch_size": values.size, "flip_axes": values.axes, "widths": values.counts}
+        kinds = {"patch_size": values.size, "flip_axes": values.axes, "widths": values.counts, "fold": values.fold}
         parser.add_argument(flag, type=kinds.get(name, type(default)), default=argparse.SUPPRESS, help=text)
 
 

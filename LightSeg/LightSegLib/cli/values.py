@@ -48,6 +48,17 @@ def path(text: str) -> str:
     return text
 
 
+def fold(text: str) -> str:
+    """Return which part of how many is set aside, as it is.
+
+    Raises:
+        argparse.ArgumentTypeError: for an empty text, with which none would be.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty, perhaps since a variable of the shell is not set")
+    return text
+
+
 def count(text: str) -> int:
     """Return a positive integer.
 

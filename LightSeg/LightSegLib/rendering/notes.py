@@ -27,8 +27,8 @@ def draw_notes(provenance: Mapping[str, Any], width: int) -> Image.Image:
             left_out += 1
         else:
             notices += wrapped[: MOST_LINES - 1]
-            if rest := " ".join(wrapped[MOST_LINES - 1 :]):
-                notices.append(shortened(rest, width, SIZE))
+            if last := " ".join(wrapped[MOST_LINES - 1 : MOST_LINES + 1]):
+                notices.append(shortened(last, width, SIZE))
     lines: list[tuple[str, Color]] = [(line, LETTER) for line in notices]
     if left_out:
         lines.append((f"and {left_out} more {'notice' if left_out == 1 else 'notices'}", LETTER))

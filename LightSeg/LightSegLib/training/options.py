@@ -116,7 +116,7 @@ class TrainingOptions:
         """
         if not self.fold:
             return None
-        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", self.fold)
+        found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", self.fold)
         part, parts = map(int, found.groups()) if found else (0, 0)
         if not 1 <= part <= parts or parts == 1:
             raise InputError(

@@ -6,8 +6,9 @@ The model folder gets `model.json` and the weights (the best by validation Dice)
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,9 @@ class _Run(Run):
         torch.manual_seed(options.seed)
         device = choose_device(options.device)
         self.lower_precision = _lower_precision(device, options)
-        super().__init__(out, options, build(card.network, card.network_arguments), device)
+        network = build(card.network, card.network_arguments)
+        _check_patch(network, len(card.channels), options.patch_size or card.inference.patch_size)
+        super().__init__(out, options, network, device)
         self.loss = SegmentationLoss(self._frequencies(), options.class_weight_exponent).to(self.device)
         self.open_folder()
 
@@ -175,6 +178,7 @@ class _Run(Run):
         later = f" augmentation {options.augmentation}" if options.augmentation != 1 else ""
         later += " from weights" if options.initial_weights else ""
         later += " in bfloat16" if options.bfloat16 else ""
+        later += f" fold {options.fold}" if options.fold else ""
         return f"{options} {[case.name for case in self.training]}{later}"
 
     def check_origin(self, weights: Path) -> None:
@@ -221,6 +225,26 @@ class _Run(Run):
         )
         write_card(card, self.out / CARD_NAME)
         return card
+
+
+def _check_patch(network: torch.nn.Module, channels: int, patch_size: Sequence[int]) -> None:
+    """Check that a network can learn from patches of a size [k, j, i], which computes nothing and changes nothing.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    twin = copy.deepcopy(network).to("meta").train()
+    try:
+        twin(torch.empty(1, channels, *patch_size, device="meta"))
+    except NotImplementedError:  # an operation that only a real device has
+        return
+    except (ValueError, RuntimeError) as error:
+        size, reason = ",".join(map(str, patch_size)), str(error).partition(". ")[0]
+        raise InputError(
+            _("The network cannot learn from patches of {size} voxels ({reason}). Choose another --patch-size.").format(
+                size=size, reason=reason
+            )
+        ) from error
 
 
 def _lower_precision(device: torch.device, options: TrainingOptions) -> torch.dtype | None:

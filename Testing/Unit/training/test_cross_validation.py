@@ -12,8 +12,12 @@ from LightSegLib.catalog.card import Card
 from LightSegLib.catalog.lookup import find_card
 
 
-def part(name: str, scores: Sequence[float], missed: int = 0, options: str = "--seed 3") -> Card:
-    """A model of one part, with these Dice scores of its only label."""
+def part(
+    name: str, scores: Sequence[float], missed: int = 0, options: str = "--seed 3", cases: Sequence[int] = (0,)
+) -> Card:
+    """A model of one part of six cases or two, with these Dice scores of its only label in `cases` of them."""
+    aside = [f"case_{number}" for number in cases]
+    others = [f"case_{number}" for number in range(6 if len(scores) + len(cases) > 2 else 2) if number not in cases]
     label = {
         "dice": {"mean": round(float(np.mean(scores)), 4), "std": round(float(np.std(scores)), 4)},
         "mirrored_dice": {"mean": round(float(np.mean(scores)) - 0.01, 4)},
@@ -22,7 +26,7 @@ def part(name: str, scores: Sequence[float], missed: int = 0, options: str = "--
     command = f"lightseg train heads --out 'part {name}' --fold {name} {options}"
     return replace(
         find_card("hippocampus-mr-unet"),
-        training={"command": command},
+        training={"command": command, "validation_cases": aside, "trained_on": others},
         performance={"cases": len(scores), "labels": {"Hippocampus": label}},
     )
 
@@ -30,7 +34,9 @@ def part(name: str, scores: Sequence[float], missed: int = 0, options: str = "--
 def test_mean_and_deviation_are_those_of_all_cases_at_once() -> None:
     """Parts of different size and quality, where the mean of means would be another."""
     scores = [0.9, 0.8, 0.85, 0.95, 0.5, 0.6]
-    found = cross_validation.joined_performance([part("2/2", scores[:4]), part("1/2", scores[4:])])
+    found = cross_validation.joined_performance(
+        [part("2/2", scores[:4], cases=(0, 1, 2, 3)), part("1/2", scores[4:], cases=(4, 5))]
+    )
     assert (found["cross_validation"], found["cases"], found["labels"]["Hippocampus"]["missed"]) == (2, 6, 0)
     dice = found["labels"]["Hippocampus"]["dice"]
     assert dice["mean"] == found["mean_dice"] == pytest.approx(np.mean(scores), abs=1e-4)
@@ -41,12 +47,14 @@ def test_mean_and_deviation_are_those_of_all_cases_at_once() -> None:
 @pytest.mark.parametrize(
     ("parts", "problem"),
     [
-        ([part("1/2", [0.9])], "not the parts 1/1 to 1/1"),
-        ([part("1/2", [0.9]), part("1/2", [0.9])], "Give each part once"),
-        ([part("1/3", [0.9]), part("2/3", [0.9])], "not the parts 1/2 to 2/2"),
-        ([part("1/2", [0.9]), part("2/2", [0.9], options="--seed 4")], "different options"),
-        ([part("1/2", [0.9]), part("2/2", [0.0], missed=1)], "missed one in a case"),
-        ([find_card("hippocampus-mr-lightmedseg")], "not the parts"),
+        ([part("1/2", [0.9])], "not all parts"),
+        ([part("1/2", [0.9]), part("1/2", [0.9])], "not all parts"),
+        ([part("1/3", [0.9]), part("2/3", [0.9])], "not all parts"),
+        ([part("1/2", [0.9]), part("2/2", [0.9], options="--seed 4", cases=(1,))], "different options"),
+        ([part("1/2", [0.9]), part("2/2", [0.9])], "different cases"),
+        ([part("1/2", [0.9]), part("2/2", [0.9], cases=(2,))], "different cases"),
+        ([part("1/2", [0.9]), part("2/2", [0.0], missed=1, cases=(1,))], "missed one in a case"),
+        ([find_card("hippocampus-mr-lightmedseg")], "not all parts"),
     ],
 )
 def test_what_is_not_one_whole_cross_validation_is_refused(parts: list[Card], problem: str) -> None:

@@ -74,7 +74,13 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(raw_dataset: Path, tmp_pa
         )
     with pytest.raises(OutputError, match="--resume"):
         train(raw_dataset, tmp_path / "parts", QUICK)
-    for change in ({"seed": 4}, {"augmentation": 0.5}, {"bfloat16": True}, {"initial_weights": "weights.pt"}):
+    for change in (
+        {"seed": 4},
+        {"augmentation": 0.5},
+        {"bfloat16": True},
+        {"fold": "1/6"},
+        {"initial_weights": "weights.pt"},
+    ):
         with pytest.raises(InputError, match="other options"):
             train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "resume": True, **change}))
     parts = train(raw_dataset, tmp_path / "parts", TrainingOptions(**{**vars(QUICK), "resume": True}))
@@ -193,7 +199,7 @@ def test_the_parts_of_a_cross_validation_set_every_case_aside_once(raw_dataset: 
         train(raw_dataset, tmp_path / "seven", dataclasses.replace(QUICK, fold="1/7"))
 
 
-@pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "2", "2/", "a/b", "-1/5", "1/5/5", "\u0662/5"])
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "2", "2/", "a/b", "-1/5", "1/5/5", "02/5", "\u0662/5"])
 def test_a_fold_that_is_no_part_of_several_is_refused(fold: str) -> None:
     with pytest.raises(InputError, match="must be a part and the number of parts, such as 2/5"):
         TrainingOptions(fold=fold)
@@ -202,6 +208,19 @@ def test_a_fold_that_is_no_part_of_several_is_refused(fold: str) -> None:
 def test_a_fold_beside_a_share_is_refused() -> None:
     with pytest.raises(InputError, match="both set cases aside"):
         TrainingOptions(fold="1/5", validation_fraction=0.0)
+
+
+@pytest.mark.parametrize("side", [8, 20])
+def test_a_patch_that_does_not_fit_the_network_is_refused_before_anything_is_written(
+    side: int, raw_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The U-Net halves three times, and an instance norm needs more than one voxel."""
+    size = ",".join(3 * [str(side)])
+    line = ["train", str(raw_dataset), "--out", str(tmp_path / "model"), "--card", "hippocampus-mr-unet"]
+    assert main([*line, "--patch-size", size, "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert f"cannot learn from patches of {size} voxels" in error and "Choose another --patch-size" in error
+    assert not (tmp_path / "model").exists()
 
 
 def test_training_in_bfloat16_learns_the_same(raw_dataset: Path, tmp_path: Path) -> None:

@@ -168,9 +168,9 @@ def accuracy(card: Card, short: bool = False) -> str:
     """Return the measured accuracy in one line, or an empty text; short: without that of each label."""
     measured = card.performance
     if "mean_dice" in measured:
-        words = _("Dice {mean:.2f} on {cases} cases")
+        words = _("Dice {mean:.3f} on {cases} cases")
         if "cross_validation" in measured:
-            words = _("Dice {mean:.2f} by cross-validation on {cases} cases")
+            words = _("Dice {mean:.3f} by cross-validation on {cases} cases")
         stated = words.format(mean=measured["mean_dice"], cases=measured["cases"])
         parts = [
             _("{label} {dice:.2f}").format(label=name, dice=entry["dice"]["mean"])
