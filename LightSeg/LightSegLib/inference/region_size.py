@@ -1,4 +1,4 @@
-"""Whether what is looked at is larger than the region that a model was made for, and the words about that."""
+"""Whether what is looked at is of the size of the region that a model was made for, and the words where it is not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..imaging.volume import Volume
 from .fit import likely_cause
 from .processing.orientation import axis_steps
 
-TOO_LARGE = 2.0  # times a model's region, along any axis
+TOO_LARGE, TOO_SMALL = 2.0, 0.5  # times a model's region, along any axis
 
 
 class _Sizes(NamedTuple):
@@ -49,6 +49,19 @@ def too_large(card: Card, steps: Preprocessing, geometry: Geometry, roi: RegionO
         "The region of interest covers {seen} mm of the image, but this model was made for one of {size} mm, "
         "so the result is probably wrong. Set a smaller region around the structure."
     ).format(seen=sizes.seen, size=sizes.made_for)
+
+
+def too_small(card: Card, steps: Preprocessing, geometry: Geometry, roi: RegionOfInterest | None) -> Message | None:
+    """Return the notice about a region of which the image has less than `TOO_SMALL` of the card's; None for others."""
+    if roi is None or card.roi_mm is None:
+        return None
+    lengths = _lengths(steps, geometry, roi)
+    if all(length >= TOO_SMALL * mm for length, mm in zip(lengths, card.roi_mm, strict=True)):
+        return None
+    return _(
+        "The region of interest covers {seen} mm of the image, but this model was made for one of {size} mm, "
+        "so the result is probably cut off or wrong. Set a larger region around the structure."
+    ).format(seen=" x ".join(f"{mm:.3g}" for mm in lengths), size=" x ".join(f"{mm:.4g}" for mm in card.roi_mm))
 
 
 def no_place(

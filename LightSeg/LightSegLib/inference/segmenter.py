@@ -126,7 +126,7 @@ class Segmenter:
     ) -> Segmentation:
         """Segment where the place may have to be found; see `segment`."""
         from .finishing import finish
-        from .region_size import is_too_large, too_large
+        from .region_size import is_too_large, too_large, too_small
 
         if self.card.metadata_in_weights:  # then the weights file states what must be checked and prepared
             self._model.load(self.options, progress, canceled)
@@ -137,7 +137,10 @@ class Segmenter:
             card = replace(card, region_from=place_rule(card, self.options.structures))
         seen = self.options.preprocessing(card), volumes[0].geometry, roi
         if self._placed or not is_too_large(card, *seen):
-            return finish(self.card, self._segment_here(volumes, roi, progress, canceled))
+            result = finish(self.card, self._segment_here(volumes, roi, progress, canceled))
+            if not self._placed and (notice := too_small(card, *seen)):
+                result.provenance["notices"].append(notice)
+            return result
         if card.region_from is not None:
             return self._find_and_segment(card, volumes, roi, progress, canceled)
         if roi is None:

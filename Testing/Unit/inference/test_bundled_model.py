@@ -181,6 +181,21 @@ def test_a_region_that_is_too_large_is_named_as_such(unet: Card) -> None:
         alone.segment([ct], roi=box)
 
 
+def test_a_region_that_is_too_small_gets_a_notice(card: Card, both_sides: dict[str, Segmentation]) -> None:
+    """A box that was drawn in a hurry has a few slices of one direction alone."""
+    alone = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
+    volume = read_volume(SAMPLE / "icbm152_t1_1mm.nii.gz")
+    for corners, seen in (
+        ((10, -50, -20, 45, 0, -17), "36 x 51 x 4"),
+        ((25, -50, -30, 30, 0, 10), "6 x 51 x 41"),
+    ):
+        box = RegionOfInterest.from_ras(*corners)
+        notices = alone.segment([volume], roi=box).provenance["notices"]
+        assert f"covers {seen} mm of the image, but this model was made for one of 35 x 50 x 40 mm" in notices[-1]
+        assert "Set a larger region" in notices[-1]
+    assert both_sides["right"].provenance["notices"] == []
+
+
 def test_without_a_finder_a_region_that_is_too_large_gets_a_notice_and_an_image_is_refused(unet: Card) -> None:
     alone = Segmenter(replace(unet, region_from=None), InferenceOptions(device="cpu", precision="float32"))
     small = Volume(np.random.default_rng(0).normal(size=(16, 6, 6)), Geometry((16, 6, 6), (8.0, 8.0, 8.0)))
