@@ -43,9 +43,7 @@ def path(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: for an empty one, which would be the current folder.
     """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty, perhaps since a variable of the shell is not set")
-    return text
+    return _filled(text, "path")
 
 
 def fold(text: str) -> str:
@@ -54,9 +52,7 @@ def fold(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: for an empty text, with which none would be.
     """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty, perhaps since a variable of the shell is not set")
-    return text
+    return _filled(text, "part")
 
 
 def count(text: str) -> int:
@@ -154,4 +150,11 @@ def device(text: str) -> str:
         check_device(text)
     except InputError:
         raise argparse.ArgumentTypeError(f"'{text}' is not one of auto, cpu, cuda, cuda:N and mps") from None
+    return text
+
+
+def _filled(text: str, what: str) -> str:
+    """Return `text`, of which a message says what it is where it is empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"the {what} is empty, perhaps since a variable of the shell is not set")
     return text

@@ -61,7 +61,7 @@ def too_small(card: Card, steps: Preprocessing, geometry: Geometry, roi: RegionO
     return _(
         "The region of interest covers {seen} mm of the image, but this model was made for one of {size} mm, "
         "so the result is probably cut off or wrong. Set a larger region around the structure."
-    ).format(seen=" x ".join(f"{mm:.3g}" for mm in lengths), size=" x ".join(f"{mm:.4g}" for mm in card.roi_mm))
+    ).format(seen=" x ".join(f"{mm:.3g}" for mm in lengths), size=_sizes(card, steps, geometry, roi).made_for)
 
 
 def no_place(

@@ -209,7 +209,7 @@ def test_without_a_finder_a_region_that_is_too_large_gets_a_notice_and_an_image_
 
 @pytest.mark.slow
 def test_real_cases_reach_the_quality_on_the_card(card: Card, shared_data: Path) -> None:
-    """On cases that the model was trained on, it is no worse than its siblings on cases that they were not."""
+    """On cases that it was trained on, the model is no worse than its siblings on cases that they had not seen."""
     cases = {case.name: case for case in read_dataset(shared_data / "hippocampus").cases}
     segmenter = Segmenter(card, InferenceOptions(device="cpu", precision="float32"))
     scores = []

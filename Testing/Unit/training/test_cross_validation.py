@@ -13,11 +13,16 @@ from LightSegLib.catalog.lookup import find_card
 
 
 def part(
-    name: str, scores: Sequence[float], missed: int = 0, options: str = "--seed 3", cases: Sequence[int] = (0,)
+    name: str,
+    scores: Sequence[float],
+    cases: Sequence[int] = (0,),
+    of: int = 2,
+    missed: int = 0,
+    options: str = "--seed 3",
 ) -> Card:
-    """A model of one part of six cases or two, with these Dice scores of its only label in `cases` of them."""
+    """A model of one part, with these Dice scores of its only label in `cases`, of so many as there are."""
     aside = [f"case_{number}" for number in cases]
-    others = [f"case_{number}" for number in range(6 if len(scores) + len(cases) > 2 else 2) if number not in cases]
+    others = [f"case_{number}" for number in range(of) if number not in cases]
     label = {
         "dice": {"mean": round(float(np.mean(scores)), 4), "std": round(float(np.std(scores)), 4)},
         "mirrored_dice": {"mean": round(float(np.mean(scores)) - 0.01, 4)},
@@ -35,7 +40,7 @@ def test_mean_and_deviation_are_those_of_all_cases_at_once() -> None:
     """Parts of different size and quality, where the mean of means would be another."""
     scores = [0.9, 0.8, 0.85, 0.95, 0.5, 0.6]
     found = cross_validation.joined_performance(
-        [part("2/2", scores[:4], cases=(0, 1, 2, 3)), part("1/2", scores[4:], cases=(4, 5))]
+        [part("2/2", scores[:4], range(4), of=6), part("1/2", scores[4:], (4, 5), of=6)]
     )
     assert (found["cross_validation"], found["cases"], found["labels"]["Hippocampus"]["missed"]) == (2, 6, 0)
     dice = found["labels"]["Hippocampus"]["dice"]
@@ -50,10 +55,10 @@ def test_mean_and_deviation_are_those_of_all_cases_at_once() -> None:
         ([part("1/2", [0.9])], "not all parts"),
         ([part("1/2", [0.9]), part("1/2", [0.9])], "not all parts"),
         ([part("1/3", [0.9]), part("2/3", [0.9])], "not all parts"),
-        ([part("1/2", [0.9]), part("2/2", [0.9], options="--seed 4", cases=(1,))], "different options"),
+        ([part("1/2", [0.9]), part("2/2", [0.9], (1,), options="--seed 4")], "different options"),
         ([part("1/2", [0.9]), part("2/2", [0.9])], "different cases"),
-        ([part("1/2", [0.9]), part("2/2", [0.9], cases=(2,))], "different cases"),
-        ([part("1/2", [0.9]), part("2/2", [0.0], missed=1, cases=(1,))], "missed one in a case"),
+        ([part("1/2", [0.9]), part("2/2", [0.9], (2,))], "different cases"),
+        ([part("1/2", [0.9]), part("2/2", [0.0], (1,), missed=1)], "missed one in a case"),
         ([find_card("hippocampus-mr-lightmedseg")], "not all parts"),
     ],
 )

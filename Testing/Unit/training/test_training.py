@@ -235,6 +235,9 @@ def test_training_in_bfloat16_learns_the_same(raw_dataset: Path, tmp_path: Path)
         assert {tensor.dtype for tensor in floats} == {torch.float32}
     assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.02)
     assert "--bfloat16" in commands[1] and "--bfloat16" not in commands[0] and "True" not in commands[1]
+
+
+def test_bfloat16_is_for_the_cpu_and_cuda_trains_in_float16() -> None:
     with pytest.raises(InputError, match="for a training on the CPU, and this one runs on meta"):
         trainer._lower_precision(torch.device("meta"), TrainingOptions(bfloat16=True))
     assert trainer._lower_precision(torch.device("cuda"), TrainingOptions()) == torch.float16
